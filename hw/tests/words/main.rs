@@ -1,0 +1,14 @@
+//! Every word, field by field, against constants typed anew from the manuals.
+
+mod edu;
+mod nvme;
+mod pci;
+mod vtd;
+
+/// Asserts of each `(word, bits)` that the word with that field at its maximum has just these bits.
+macro_rules! fields {
+    ($($word:expr => $bits:expr;)*) => {
+        $(assert_eq!($word.into_bits(), $bits, stringify!($word));)*
+    };
+}
+use fields;
