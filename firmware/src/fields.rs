@@ -1,0 +1,127 @@
+//! Bounds-checked reading of fields: the only place that indexes a table's bytes.
+
+use crate::error::{Damage, TableError};
+use crate::header::Signature;
+
+/// Some bytes of a table, which know where in it they lie.
+#[derive(Clone, Copy)]
+pub(crate) struct Fields<'a> {
+    signature: Signature,
+    base: usize,
+    bytes: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    /// All of `bytes` as table `signature`.
+    pub(crate) fn new(signature: Signature, bytes: &'a [u8]) -> Self {
+        Self {
+            signature,
+            base: 0,
+            bytes,
+        }
+    }
+
+    /// Number of bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The bytes.
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The error that says `damage` of what lies at `at`.
+    pub(crate) fn error(&self, at: usize, damage: Damage) -> TableError {
+        TableError {
+            signature: self.signature,
+            offset: self.base + at,
+            damage,
+        }
+    }
+
+    /// The `len` bytes from `at` on.
+    pub(crate) fn slice(&self, at: usize, len: usize) -> Result<Self, TableError> {
+        let available = self.bytes.len().saturating_sub(at);
+        let bytes = self
+            .bytes
+            .get(at..)
+            .and_then(|rest| rest.get(..len))
+            .ok_or(self.error(
+                at,
+                Damage::Truncated {
+                    needed: len,
+                    available,
+                },
+            ))?;
+        Ok(Self {
+            signature: self.signature,
+            base: self.base + at,
+            bytes,
+        })
+    }
+
+    /// The bytes from `at` to the end.
+    pub(crate) fn rest(&self, at: usize) -> Result<Self, TableError> {
+        self.slice(at, self.bytes.len().saturating_sub(at))
+    }
+
+    pub(crate) fn u8(&self, at: usize) -> Result<u8, TableError> {
+        Ok(self.array::<1>(at)?[0])
+    }
+
+    pub(crate) fn u16(&self, at: usize) -> Result<u16, TableError> {
+        self.array(at).map(u16::from_le_bytes)
+    }
+
+    pub(crate) fn u32(&self, at: usize) -> Result<u32, TableError> {
+        self.array(at).map(u32::from_le_bytes)
+    }
+
+    pub(crate) fn u64(&self, at: usize) -> Result<u64, TableError> {
+        self.array(at).map(u64::from_le_bytes)
+    }
+
+    pub(crate) fn array<const N: usize>(&self, at: usize) -> Result<[u8; N], TableError> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.slice(at, N)?.bytes);
+        Ok(array)
+    }
+
+    /// The entries of `size` bytes that fill the bytes from `at` to the end.
+    pub(crate) fn entries(
+        &self,
+        at: usize,
+        size: usize,
+    ) -> Result<impl Iterator<Item = Self> + use<'a>, TableError> {
+        let array = self.rest(at)?;
+        if array.len() % size != 0 {
+            let damage = Damage::RaggedArray {
+                len_bytes: array.len(),
+                entry_bytes: size,
+            };
+            return Err(self.error(at, damage));
+        }
+        Ok(array
+            .bytes
+            .chunks_exact(size)
+            .enumerate()
+            .map(move |(index, bytes)| Self {
+                signature: array.signature,
+                base: array.base + index * size,
+                bytes,
+            }))
+    }
+
+    /// Checks that the bytes add up to 0; an error points at `checksum_at`.
+    pub(crate) fn check_sum(&self, checksum_at: usize) -> Result<(), TableError> {
+        let sum = self
+            .bytes
+            .iter()
+            .fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+        match sum {
+            0 => Ok(()),
+            sum => Err(self.error(checksum_at, Damage::Checksum { sum })),
+        }
+    }
+}

@@ -1,0 +1,55 @@
+#![no_std]
+//! ACPI tables from bytes: which IOMMU translates for which device, which memory is reserved, where
+//! configuration space lies.
+//!
+//! The tables come from firmware and may be damaged. Everything here is total: a table is either read, or
+//! refused with a [`TableError`] that names the table, the byte and the damage. No byte is trusted to size,
+//! count or place anything, no table makes a loop endless, and nothing panics.
+//!
+//! - [`Tables`] follows the RSDP to the list of tables and reads those that are asked for
+//! - [`Mcfg`]: where configuration space is mapped in memory
+//! - [`Dmar`]: Intel VT-d's remapping units and reserved regions
+//! - [`PhysicalMemory`]: what the caller lends to read with
+//!
+//! What a device scope's path means on the running machine is for those who enumerated it: bridges' bus numbers
+//! are not firmware's business. Addresses are physical, as `u64`.
+//!
+//! ```
+//! use firmware::{Tables, Unreadable};
+//! # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs")); }
+//! # let image = example::image();
+//!
+//! // `image` stands for the machine's memory from physical address 0xe0000 on.
+//! let memory = |phys: u64, into: &mut [u8]| {
+//!     let start = phys.checked_sub(0xe_0000).ok_or(Unreadable { phys })? as usize;
+//!     let from = image.get(start..start + into.len()).ok_or(Unreadable { phys })?;
+//!     into.copy_from_slice(from);
+//!     Ok(())
+//! };
+//! let tables = Tables::find(0xe_0000, &memory)?;
+//! let dmar = tables.dmar()?.expect("this machine has VT-d");
+//! let unit = &dmar.units()[0];
+//! assert_eq!(unit.register_base, 0xfed9_0000);
+//! assert_eq!(unit.scopes[0].path, [(3, 0)]);
+//! # Ok::<(), firmware::Error>(())
+//! ```
+
+extern crate alloc;
+
+mod error;
+mod fields;
+mod header;
+mod memory;
+mod rsdp;
+mod tables;
+
+pub mod dmar;
+pub mod mcfg;
+
+pub use dmar::Dmar;
+pub use error::{Damage, Error, TableError};
+pub use header::Signature;
+pub use mcfg::Mcfg;
+pub use memory::{PhysicalMemory, Unreadable};
+pub use rsdp::{Root, Rsdp};
+pub use tables::{Entry, Tables};
