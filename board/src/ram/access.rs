@@ -1,0 +1,159 @@
+//! Loads, stores and copies by physical address.
+//!
+//! This is the bus side of memory: everything goes through raw pointers into the hardware's own mapping,
+//! never a reference, because the kernel and other devices change the same bytes at any moment.
+
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
+
+use super::{OutsideRam, Ram};
+
+/// Up to this many bytes a copy of aligned words keeps its order: a cache line.
+const ORDERED_BYTES: usize = 64;
+
+macro_rules! word_access {
+    ($word:ty, $atomic:ty, $load:ident, $store:ident) => {
+        /// Loads one little-endian word; what was stored before it by its writer is visible after it.
+        ///
+        /// # Errors
+        /// [`OutsideRam`] if there is no memory, or the address is not a multiple of the word's size.
+        pub fn $load(&self, phys: u64) -> Result<$word, OutsideRam> {
+            Ok(<$word>::from_le(
+                self.word::<$atomic>(phys)?.load(Ordering::Acquire),
+            ))
+        }
+
+        /// Stores one little-endian word, after all stores before it.
+        ///
+        /// # Errors
+        /// [`OutsideRam`] if there is no memory, or the address is not a multiple of the word's size.
+        pub fn $store(&self, phys: u64, value: $word) -> Result<(), OutsideRam> {
+            self.word::<$atomic>(phys)?
+                .store(value.to_le(), Ordering::Release);
+            Ok(())
+        }
+    };
+}
+
+impl Ram {
+    word_access!(u8, AtomicU8, load_u8, store_u8);
+    word_access!(u16, AtomicU16, load_u16, store_u16);
+    word_access!(u32, AtomicU32, load_u32, store_u32);
+    word_access!(u64, AtomicU64, load_u64, store_u64);
+
+    /// Replaces the word by `new` if it is `current`; returns what was there, as `Ok` if it was replaced.
+    ///
+    /// # Errors
+    /// [`OutsideRam`] if there is no memory, or the address is not a multiple of 8.
+    pub fn compare_exchange_u64(
+        &self,
+        phys: u64,
+        current: u64,
+        new: u64,
+    ) -> Result<Result<u64, u64>, OutsideRam> {
+        Ok(self
+            .word::<AtomicU64>(phys)?
+            .compare_exchange(
+                current.to_le(),
+                new.to_le(),
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            )
+            .map(u64::from_le)
+            .map_err(u64::from_le))
+    }
+
+    /// Copies memory from `phys` on into `into`.
+    ///
+    /// # Errors
+    /// [`OutsideRam`] if a byte is not memory; then nothing was copied.
+    pub fn read(&self, phys: u64, into: &mut [u8]) -> Result<(), OutsideRam> {
+        let pointer = self.bytes(phys, into.len())?;
+        if is_ordered(phys, into.len(), 8) {
+            for (word, phys) in into.chunks_exact_mut(8).zip((phys..).step_by(8)) {
+                word.copy_from_slice(&self.load_u64(phys)?.to_le_bytes());
+            }
+        } else if is_ordered(phys, into.len(), 4) {
+            for (word, phys) in into.chunks_exact_mut(4).zip((phys..).step_by(4)) {
+                word.copy_from_slice(&self.load_u32(phys)?.to_le_bytes());
+            }
+        } else {
+            // SAFETY: `bytes` vouches for `into.len()` bytes at `pointer`, in a mapping that no reference
+            // covers. Others may change them meanwhile: then any mix of old and new is a right answer of a
+            // bus, and `u8` has no invalid value.
+            unsafe { pointer.copy_to_nonoverlapping(NonNull::from(&mut *into).cast(), into.len()) };
+            fence(Ordering::Acquire);
+        }
+        Ok(())
+    }
+
+    /// Copies `from` into memory from `phys` on.
+    ///
+    /// # Errors
+    /// [`OutsideRam`] if a byte is not memory; then nothing was copied.
+    pub fn write(&self, phys: u64, from: &[u8]) -> Result<(), OutsideRam> {
+        let pointer = self.bytes(phys, from.len())?;
+        if is_ordered(phys, from.len(), 8) {
+            for (word, phys) in from.chunks_exact(8).zip((phys..).step_by(8)) {
+                self.store_u64(
+                    phys,
+                    u64::from_le_bytes(word.try_into().unwrap_or_default()),
+                )?;
+            }
+        } else if is_ordered(phys, from.len(), 4) {
+            for (word, phys) in from.chunks_exact(4).zip((phys..).step_by(4)) {
+                self.store_u32(
+                    phys,
+                    u32::from_le_bytes(word.try_into().unwrap_or_default()),
+                )?;
+            }
+        } else {
+            fence(Ordering::Release);
+            // SAFETY: as in `read`; the bytes written are plain memory of RAM, which Rust code reaches only
+            // through raw pointers of other mappings.
+            unsafe { pointer.copy_from_nonoverlapping(NonNull::from(from).cast(), from.len()) };
+        }
+        Ok(())
+    }
+
+    /// Sets `len_bytes` bytes from `phys` on to `value`.
+    ///
+    /// # Errors
+    /// [`OutsideRam`] if a byte is not memory; then nothing was stored.
+    pub fn fill(&self, phys: u64, len_bytes: usize, value: u8) -> Result<(), OutsideRam> {
+        let pointer = self.bytes(phys, len_bytes)?;
+        // SAFETY: as in `write`.
+        unsafe { pointer.write_bytes(value, len_bytes) };
+        fence(Ordering::Release);
+        Ok(())
+    }
+
+    /// The hardware's pointer to `len` bytes of memory at `phys`.
+    pub(super) fn bytes(&self, phys: u64, len: usize) -> Result<NonNull<u8>, OutsideRam> {
+        let outside = OutsideRam {
+            phys,
+            len_bytes: len as u64,
+        };
+        self.check(phys, len as u64)?;
+        self.view.pointer(phys).ok_or(outside)
+    }
+
+    fn word<A>(&self, phys: u64) -> Result<&A, OutsideRam> {
+        let len = size_of::<A>();
+        let pointer = self.bytes(phys, len)?;
+        if !phys.is_multiple_of(len as u64) {
+            return Err(OutsideRam {
+                phys,
+                len_bytes: len as u64,
+            });
+        }
+        // SAFETY: `A` is one of the atomic integers above, valid for any bits; the address is inside the
+        // mapping, which lives as long as `self`, and aligned as the mapping starts at a page. Conflicting
+        // plain copies go through raw pointers only and stand for bus traffic, see the module's head.
+        Ok(unsafe { pointer.cast::<A>().as_ref() })
+    }
+}
+
+fn is_ordered(phys: u64, len: usize, word: usize) -> bool {
+    len <= ORDERED_BYTES && len.is_multiple_of(word) && phys.is_multiple_of(word as u64)
+}
