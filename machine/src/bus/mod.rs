@@ -1,0 +1,140 @@
+//! The way from devices to memory: Z → Y.
+//!
+//! A request leaves a function through its [`DmaPort`] as a bus address and passes, in this order:
+//!
+//! 1. the function's bus-master bit and its address lines: higher bits are really dropped;
+//! 2. a cut at every 4 KiB;
+//! 3. the [message window](crate::interrupts::MESSAGE_WINDOW): a write there is an interrupt, and no IOMMU
+//!    translates it;
+//! 4. the bridge's windows: other devices' registers, refused (no peer-to-peer);
+//! 5. the function's IOMMU unit, if one stands there ([`Translator`](crate::iommu::translator::Translator));
+//! 6. the host bridge's inbound ranges, for what no IOMMU translated;
+//! 7. memory; where there is none the request is unclaimed.
+//!
+//! Each function belongs to one unit, or to none: that is how the machine is wired, whatever its tables say.
+
+mod port;
+mod requester;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::Arc;
+
+use board::hardware::{InboundDescription, WindowDescription, WindowKind};
+use board::ram::Ram;
+
+use crate::interrupts::Interrupts;
+use crate::iommu::translator::TranslationFault;
+
+pub use port::{BusRun, DmaPort};
+pub use requester::{DmaCounters, Requester};
+
+/// What a request does to memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// The device reads memory.
+    Read,
+    /// The device writes memory.
+    Write,
+}
+
+/// Why a request of a device did not reach memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DmaError {
+    /// The function may not start requests: its bus-master bit is off.
+    #[error("bus master is off")]
+    BusMasterOff,
+    /// The IOMMU blocked it, and recorded a fault.
+    #[error(transparent)]
+    Blocked(#[from] TranslationFault),
+    /// The address is that of other devices' registers.
+    #[error("bus {bus:#x} is in a host-bridge window: no peer-to-peer here")]
+    PeerToPeer {
+        /// The bus address (Z).
+        bus: u64,
+    },
+    /// In the message window only aligned writes of 4 bytes mean something.
+    #[error("{len_bytes} bytes at bus {bus:#x} are no message")]
+    Message {
+        /// The bus address.
+        bus: u64,
+        /// Length of the request.
+        len_bytes: u64,
+    },
+    /// No inbound range of the host bridge holds the address.
+    #[error("the host bridge takes no request to bus {bus:#x}")]
+    NotInbound {
+        /// The bus address (Z).
+        bus: u64,
+    },
+    /// There is no memory.
+    #[error("nothing answers at physical {phys:#x}")]
+    Unclaimed {
+        /// The physical address (Y).
+        phys: u64,
+    },
+}
+
+/// Why a transfer between a file of the host and memory failed.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// Memory was not reached; nothing was moved.
+    #[error(transparent)]
+    Dma(#[from] DmaError),
+    /// The host's file failed.
+    #[error(transparent)]
+    File(#[from] io::Error),
+}
+
+/// What every request has in common: memory and the way to it.
+pub struct Bus {
+    ram: Arc<Ram>,
+    windows: Vec<WindowDescription>,
+    inbound: Vec<InboundDescription>,
+    interrupts: Arc<Interrupts>,
+}
+
+impl Bus {
+    /// A bus to `ram`. Memory `windows` are other devices' registers; without `inbound` ranges a bus
+    /// address that no IOMMU translates is the physical address.
+    pub fn new(
+        ram: Arc<Ram>,
+        windows: Vec<WindowDescription>,
+        inbound: Vec<InboundDescription>,
+        interrupts: Arc<Interrupts>,
+    ) -> Self {
+        Self {
+            ram,
+            windows,
+            inbound,
+            interrupts,
+        }
+    }
+
+    /// The physical address of a request that no IOMMU translated.
+    fn inbound(&self, bus: u64) -> Result<u64, DmaError> {
+        if self.inbound.is_empty() {
+            return Ok(bus);
+        }
+        self.inbound
+            .iter()
+            .find(|range| bus >= range.bus && bus - range.bus < range.len_bytes)
+            .map(|range| range.phys + (bus - range.bus))
+            .ok_or(DmaError::NotInbound { bus })
+    }
+
+    fn refuse_peers(&self, bus: u64, len_bytes: u64) -> Result<(), DmaError> {
+        let last = bus.saturating_add(len_bytes - 1);
+        let peer = self.windows.iter().any(|window| {
+            window.kind != WindowKind::Io
+                && bus < window.bus + window.len_bytes
+                && last >= window.bus
+        });
+        if peer {
+            Err(DmaError::PeerToPeer { bus })
+        } else {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Who a request comes from, as the wires say.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+
+use super::Access;
+
+/// A function's identity on the bus and what its configuration allows it.
+#[derive(Debug)]
+pub struct Requester {
+    device_function: u8,
+    /// Captured from configuration writes, as functions do (PCI Express base specification, 2.2.6.2).
+    bus: AtomicU8,
+    master: AtomicBool,
+    address_lines: u32,
+    /// The bridges between the function and memory: each forwards requests only as a bus master itself.
+    upstream: Vec<Arc<Requester>>,
+    read: AtomicU64,
+    written: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// What a requester did so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DmaCounters {
+    /// Bytes read from memory.
+    pub read_bytes: u64,
+    /// Bytes written to memory, messages not counted.
+    pub written_bytes: u64,
+    /// Requests that did not reach memory.
+    pub refused: u64,
+}
+
+impl Requester {
+    /// The function at `device` (0 to 31) and `function` (0 to 7), which drives `address_lines` (12 to 64)
+    /// address lines, behind the bridges `upstream`. It is on bus 0 until it is told otherwise, and no bus
+    /// master.
+    pub fn new(
+        device: u8,
+        function: u8,
+        address_lines: u32,
+        upstream: Vec<Arc<Requester>>,
+    ) -> Self {
+        Self {
+            device_function: (device << 3) | (function & 7),
+            bus: AtomicU8::new(0),
+            master: AtomicBool::new(false),
+            address_lines: address_lines.clamp(12, 64),
+            upstream,
+            read: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    /// Bus, device and function, as IOMMUs and fault records number requesters.
+    pub fn id(&self) -> u16 {
+        u16::from(self.bus.load(Ordering::Acquire)) << 8 | u16::from(self.device_function)
+    }
+
+    /// Device and function: `device << 3 | function`.
+    pub fn device_function(&self) -> u8 {
+        self.device_function
+    }
+
+    /// The highest bus address the function can put on the bus.
+    pub fn highest_bus(&self) -> u64 {
+        u64::MAX >> (64 - self.address_lines)
+    }
+
+    /// A configuration write reached the function on this bus.
+    pub(crate) fn capture_bus(&self, bus: u8) {
+        self.bus.store(bus, Ordering::Release);
+    }
+
+    pub(crate) fn set_master(&self, on: bool) {
+        self.master.store(on, Ordering::Release);
+    }
+
+    /// Whether requests of the function get anywhere: it and each bridge above it is a bus master.
+    pub fn is_master(&self) -> bool {
+        self.master.load(Ordering::Acquire) && self.upstream.iter().all(|bridge| bridge.is_master())
+    }
+
+    /// What it did so far.
+    pub fn counters(&self) -> DmaCounters {
+        DmaCounters {
+            read_bytes: self.read.load(Ordering::Relaxed),
+            written_bytes: self.written.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(super) fn count(&self, access: Access, len_bytes: u64) {
+        let counter = match access {
+            Access::Read => &self.read,
+            Access::Write => &self.written,
+        };
+        counter.fetch_add(len_bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+}

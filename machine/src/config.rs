@@ -1,0 +1,114 @@
+//! What computer to build.
+
+use crate::cache::Snooping;
+use crate::device::nvme::NvmeConfig;
+use crate::iommu::vtd::VtdConfig;
+use crate::temper::Temper;
+
+/// The IOMMU of a computer.
+#[derive(Clone, Debug)]
+pub enum Iommu {
+    /// None: bus addresses are physical ones, or as the host bridge's inbound ranges say.
+    None,
+    /// Two VT-d units alike, but for where their registers are.
+    Vtd {
+        /// What the units can do. The machine sets the address of their registers.
+        unit: VtdConfig,
+        /// Whether their walks see the CPU's caches.
+        walks: Snooping,
+    },
+}
+
+/// Whether the greedy device is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Greedy {
+    #[default]
+    Absent,
+    Present,
+}
+
+/// A computer to [boot](crate::Machine::boot). The default is the one `dmamap run` uses: 8 GiB, VT-d units
+/// that snoop and keep everything, no disk yet.
+#[derive(Debug)]
+pub struct MachineConfig {
+    pub(crate) ram_len_bytes: u64,
+    pub(crate) iommu: Iommu,
+    pub(crate) disks: Vec<NvmeConfig>,
+    pub(crate) temper: Temper,
+    pub(crate) seed: u64,
+    pub(crate) inbound_offset: u64,
+    pub(crate) greedy: Greedy,
+}
+
+impl Default for MachineConfig {
+    fn default() -> Self {
+        Self {
+            ram_len_bytes: 8 << 30,
+            iommu: Iommu::Vtd {
+                unit: VtdConfig::default(),
+                walks: Snooping::On,
+            },
+            disks: Vec::new(),
+            temper: Temper::Keep,
+            seed: 0,
+            inbound_offset: 0,
+            greedy: Greedy::Absent,
+        }
+    }
+}
+
+impl MachineConfig {
+    /// Memory modules of so many bytes; the holes of the memory map take a little. Untouched memory costs
+    /// the host nothing.
+    #[must_use]
+    pub fn with_ram(mut self, len_bytes: u64) -> Self {
+        self.ram_len_bytes = len_bytes;
+        self
+    }
+
+    /// The IOMMU units.
+    #[must_use]
+    pub fn with_iommu(mut self, iommu: Iommu) -> Self {
+        self.iommu = iommu;
+        self
+    }
+
+    /// One more disk; there is room for [`MAX_DISKS`].
+    #[must_use]
+    pub fn with_disk(mut self, disk: NvmeConfig) -> Self {
+        self.disks.push(disk);
+        self
+    }
+
+    /// How caches of the hardware behave.
+    #[must_use]
+    pub fn with_temper(mut self, temper: Temper) -> Self {
+        self.temper = temper;
+        self
+    }
+
+    /// The seed of every choice the hardware makes.
+    #[must_use]
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Devices see memory at its physical address plus `offset` (`dma-ranges`); 0 for none. Only without an
+    /// IOMMU.
+    #[must_use]
+    pub fn with_inbound_offset(mut self, offset: u64) -> Self {
+        self.inbound_offset = offset;
+        self
+    }
+
+    /// A device at 00:06.0 one of whose BARs fits in no window.
+    #[must_use]
+    pub fn with_greedy_device(mut self) -> Self {
+        self.greedy = Greedy::Present;
+        self
+    }
+}
+
+/// Most disks one computer can have.
+pub const MAX_DISKS: usize = 2;

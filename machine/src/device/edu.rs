@@ -1,0 +1,281 @@
+//! QEMU's educational device, with 28 address lines: a buffer, a DMA engine, a factorial.
+//!
+//! The engine copies up to 4096 bytes between the buffer and memory on the device's own thread. It has no
+//! message interrupts here: a driver polls the command's run bit.
+
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, OnceLock};
+
+use board::hardware::Width;
+use hw::edu::{
+    BAR_BYTES, BUFFER, BUFFER_BYTES, DEVICE_ID, DMA_ADDRESS_BITS, DMA_COMMAND, DMA_COUNT,
+    DMA_DESTINATION, DMA_SOURCE, DmaCommand, FACTORIAL, ID, INTERRUPT_ACKNOWLEDGE, INTERRUPT_DMA,
+    INTERRUPT_FACTORIAL, INTERRUPT_RAISE, INTERRUPT_STATUS, Identification, LIVENESS, STATUS,
+    Status, VENDOR_ID,
+};
+use hw::pci::config::class;
+use parking_lot::Mutex;
+
+use super::thread::DeviceThread;
+use crate::findings::{FindingKind, Findings};
+use crate::pci::function::{
+    Attachment, BarDescription, BarKind, FunctionDescription, FunctionModel, FunctionPort,
+};
+
+const NAME: &str = "edu";
+
+/// Registers from here on may also be accessed in 8 bytes.
+const WIDE_REGISTERS: u64 = 0x80;
+
+/// The device.
+pub(crate) struct Edu {
+    registers: Arc<Mutex<Registers>>,
+    findings: Findings,
+    engine: OnceLock<Engine>,
+}
+
+struct Engine {
+    jobs: Mutex<Option<Sender<Job>>>,
+    thread: DeviceThread,
+}
+
+#[derive(Default)]
+struct Registers {
+    liveness: u32,
+    factorial: u32,
+    status: Status,
+    interrupts: u32,
+    source: u64,
+    destination: u64,
+    count: u64,
+    command: DmaCommand,
+}
+
+enum Job {
+    Factorial(u32),
+    Copy {
+        source: u64,
+        destination: u64,
+        count: u64,
+        command: DmaCommand,
+    },
+}
+
+impl Edu {
+    pub(crate) fn new(findings: Findings) -> Self {
+        Self {
+            registers: Arc::default(),
+            findings,
+            engine: OnceLock::new(),
+        }
+    }
+
+    fn submit(&self, job: Job) {
+        if let Some(engine) = self.engine.get()
+            && let Some(jobs) = &*engine.jobs.lock()
+        {
+            // A stopped device does nothing.
+            let _ = jobs.send(job);
+        }
+    }
+
+    fn write_dword(&self, offset: u64, value: u32) {
+        let mut registers = self.registers.lock();
+        match offset {
+            LIVENESS => registers.liveness = !value,
+            FACTORIAL if !registers.status.computing() => {
+                registers.status.set_computing(true);
+                drop(registers);
+                self.submit(Job::Factorial(value));
+            }
+            STATUS => {
+                let enable = Status::from_bits(value).interrupt_enable();
+                registers.status.set_interrupt_enable(enable);
+            }
+            INTERRUPT_RAISE => registers.interrupts |= value,
+            INTERRUPT_ACKNOWLEDGE => registers.interrupts &= !value,
+            _ => {}
+        }
+    }
+
+    fn write_dma(&self, offset: u64, value: u64) {
+        let mut registers = self.registers.lock();
+        if registers.command.run() {
+            drop(registers);
+            let detail = format!("DMA register {offset:#x} written while a transfer runs");
+            self.findings
+                .report(NAME, FindingKind::IllegalRegisterUse, detail);
+            return;
+        }
+        match offset {
+            DMA_SOURCE => registers.source = value,
+            DMA_DESTINATION => registers.destination = value,
+            DMA_COUNT => registers.count = value,
+            DMA_COMMAND => {
+                registers.command = DmaCommand::from_bits(value);
+                if registers.command.run() {
+                    let Registers {
+                        source,
+                        destination,
+                        count,
+                        command,
+                        ..
+                    } = *registers;
+                    drop(registers);
+                    self.submit(Job::Copy {
+                        source,
+                        destination,
+                        count,
+                        command,
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl FunctionModel for Edu {
+    fn description(&self) -> FunctionDescription {
+        FunctionDescription {
+            name: NAME.into(),
+            vendor_id: VENDOR_ID,
+            device_id: DEVICE_ID,
+            class_code: class::UNASSIGNED,
+            attachment: Attachment::Conventional,
+            bars: vec![BarDescription {
+                index: 0,
+                kind: BarKind::Memory32,
+                len_bytes: BAR_BYTES,
+            }],
+            msix: None,
+            address_lines: DMA_ADDRESS_BITS,
+        }
+    }
+
+    fn start(self: Arc<Self>, port: FunctionPort) {
+        let (jobs, queue) = mpsc::channel();
+        let registers = Arc::clone(&self.registers);
+        let findings = self.findings.clone();
+        let thread = DeviceThread::spawn(NAME, move || {
+            let mut buffer = [0; BUFFER_BYTES as usize];
+            for job in queue {
+                run(job, &mut buffer, &registers, &port, &findings);
+            }
+        });
+        let engine = Engine {
+            jobs: Mutex::new(Some(jobs)),
+            thread,
+        };
+        if self.engine.set(engine).is_err() {
+            log::error!("{NAME}: started twice");
+        }
+    }
+
+    fn read(&self, _bar: usize, offset: u64, width: Width) -> u64 {
+        let registers = self.registers.lock();
+        let dword = match offset {
+            ID => Identification::new().into_bits(),
+            LIVENESS => registers.liveness,
+            FACTORIAL => registers.factorial,
+            STATUS => registers.status.into_bits(),
+            INTERRUPT_STATUS => registers.interrupts,
+            _ => 0,
+        };
+        let qword = match offset & !7 {
+            DMA_SOURCE => registers.source,
+            DMA_DESTINATION => registers.destination,
+            DMA_COUNT => registers.count,
+            DMA_COMMAND => registers.command.into_bits(),
+            _ => 0,
+        };
+        match width {
+            Width::Dword if offset < WIDE_REGISTERS => u64::from(dword),
+            Width::Dword | Width::Qword if offset >= WIDE_REGISTERS => qword >> (8 * (offset % 8)),
+            _ => width.ones(),
+        }
+    }
+
+    fn write(&self, _bar: usize, offset: u64, width: Width, value: u64) {
+        match width {
+            Width::Dword if offset < WIDE_REGISTERS => self.write_dword(offset, value as u32),
+            Width::Dword | Width::Qword if offset >= WIDE_REGISTERS => {
+                self.write_dma(offset, value)
+            }
+            _ => {
+                let detail = format!("{} bytes written to register {offset:#x}", width.bytes());
+                self.findings
+                    .report(NAME, FindingKind::IllegalRegisterUse, detail);
+            }
+        }
+    }
+
+    fn stop(&self) {
+        if let Some(engine) = self.engine.get() {
+            drop(engine.jobs.lock().take());
+            engine.thread.join();
+        }
+    }
+}
+
+/// One job of the device's thread.
+fn run(
+    job: Job,
+    buffer: &mut [u8],
+    registers: &Mutex<Registers>,
+    port: &FunctionPort,
+    findings: &Findings,
+) {
+    match job {
+        Job::Factorial(n) => {
+            let factorial = (1..=n).fold(1_u32, u32::wrapping_mul);
+            let mut registers = registers.lock();
+            registers.factorial = factorial;
+            registers.status.set_computing(false);
+            if registers.status.interrupt_enable() {
+                registers.interrupts |= INTERRUPT_FACTORIAL;
+            }
+        }
+        Job::Copy {
+            source,
+            destination,
+            count,
+            command,
+        } => {
+            let (inside, outside) = if command.to_memory() {
+                (source, destination)
+            } else {
+                (destination, source)
+            };
+            match part_of_buffer(buffer, inside, count) {
+                Some(part) if command.to_memory() => {
+                    log_failure(port.dma().write(outside, part));
+                }
+                Some(part) => log_failure(port.dma().read(outside, part)),
+                None => {
+                    let detail =
+                        format!("transfer of {count:#x} bytes at {inside:#x} leaves the buffer");
+                    findings.report(NAME, FindingKind::ProtocolViolation, detail);
+                }
+            }
+            let mut registers = registers.lock();
+            registers.command.set_run(false);
+            if command.interrupt() {
+                registers.interrupts |= INTERRUPT_DMA;
+            }
+        }
+    }
+}
+
+/// The device has no way to tell that memory was not reached.
+fn log_failure(result: Result<(), crate::bus::DmaError>) {
+    if let Err(error) = result {
+        log::debug!("{NAME}: {error}");
+    }
+}
+
+fn part_of_buffer(buffer: &mut [u8], start: u64, count: u64) -> Option<&mut [u8]> {
+    let start = usize::try_from(start.checked_sub(BUFFER)?).ok()?;
+    let end = start.checked_add(usize::try_from(count).ok()?)?;
+    buffer.get_mut(start..end)
+}

@@ -1,0 +1,15 @@
+//! The devices: each on threads of its own, reaching memory only through its
+//! [`FunctionPort`](crate::pci::function::FunctionPort).
+//!
+//! - [`nvme`]: a disk over a file of the host;
+//! - `edu`: QEMU's educational device, 28 address lines;
+//! - `legacy`: a conventional device with all three kinds of BAR, no DMA;
+//! - `heartbeat`: one that firmware left running;
+//! - `passive`: functions that only exist.
+
+pub(crate) mod edu;
+pub(crate) mod heartbeat;
+pub(crate) mod legacy;
+pub mod nvme;
+pub(crate) mod passive;
+pub(crate) mod thread;

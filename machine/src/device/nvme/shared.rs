@@ -1,0 +1,213 @@
+//! What the CPU's side (register accesses) and the engine's thread of a controller share.
+
+use std::time::{Duration, Instant};
+
+use hw::nvme::completion;
+use hw::nvme::regs::ShutdownNotification;
+use hw::nvme::submission;
+use parking_lot::{Condvar, Mutex};
+
+use super::config::NeverReady;
+use super::events::{AsyncEvents, EventReport};
+use super::queue::{Doorbell, DoorbellError, Fetch, Queues, Slot};
+use super::registers::{Duty, EnableError, Registers};
+use super::statistics::Counters;
+use crate::findings::{FindingKind, Findings};
+
+/// The controller's state, its bell and its counters.
+pub(crate) struct Shared {
+    name: String,
+    pub(crate) state: Mutex<State>,
+    wake: Condvar,
+    pub(crate) counters: Counters,
+    findings: Findings,
+}
+
+/// What register accesses and the engine both change.
+pub(crate) struct State {
+    pub(crate) registers: Registers,
+    pub(crate) queues: Queues,
+    pub(crate) events: AsyncEvents,
+    pub(crate) features: Features,
+    stop: bool,
+}
+
+/// What set features changes.
+#[derive(Debug, Default)]
+pub(crate) struct Features {
+    /// I/O queue pairs the driver asked for, once it did.
+    pub(crate) queue_pairs: Option<u16>,
+    /// Whether written blocks go to stable storage only with a flush.
+    pub(crate) write_cache: WriteCache,
+}
+
+/// The volatile write cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum WriteCache {
+    #[default]
+    On,
+    Off,
+}
+
+/// What the engine has to do outside the lock.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// End the thread.
+    Stop,
+    /// Prepare for power-off, then [`Shared::shutdown_done`].
+    Shutdown(ShutdownNotification),
+    /// Complete an asynchronous event request.
+    Report(EventReport),
+    /// Fetch and execute a command.
+    Command(Fetch),
+}
+
+impl Shared {
+    pub(crate) fn new(
+        name: String,
+        registers: Registers,
+        io_queues: u16,
+        findings: Findings,
+    ) -> Self {
+        let state = State {
+            registers,
+            queues: Queues::new(io_queues),
+            events: AsyncEvents::default(),
+            features: Features::default(),
+            stop: false,
+        };
+        Self {
+            name,
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+            counters: Counters::default(),
+            findings,
+        }
+    }
+
+    /// Tells what a correct driver never causes.
+    pub(crate) fn report(&self, kind: FindingKind, detail: impl ToString) {
+        self.findings.report(&self.name, kind, detail.to_string());
+    }
+
+    /// The CPU wrote `value` to a doorbell.
+    pub(crate) fn ring(&self, doorbell: Doorbell, value: u32) {
+        let mut state = self.state.lock();
+        match state.registers.duty() {
+            Duty::Commands => {}
+            // The driver cannot know yet that the controller died.
+            Duty::Idle if state.registers.is_fatal() => return,
+            duty => {
+                drop(state);
+                let detail =
+                    format!("{doorbell:?} written while the controller's duty is {duty:?}");
+                return self.report(FindingKind::IllegalRegisterUse, detail);
+            }
+        }
+        if let Err(error) = state.queues.ring(doorbell, value) {
+            state.events.raise(match error {
+                DoorbellError::NoSuchQueue(_) => AsyncEvents::INVALID_DOORBELL_REGISTER,
+                DoorbellError::Value { .. } => AsyncEvents::INVALID_DOORBELL_VALUE,
+            });
+            self.report(FindingKind::DoorbellOutOfRange, error);
+        }
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Something was written that may give the engine a task.
+    pub(crate) fn notify(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Ends the engine's thread as soon as it has finished what it does.
+    pub(crate) fn stop(&self) {
+        self.state.lock().stop = true;
+        self.wake.notify_one();
+    }
+
+    /// Waits for something to do; does resets and enables on the way.
+    pub(crate) fn next_task(&self, never_ready: NeverReady) -> Task {
+        let mut state = self.state.lock();
+        loop {
+            if state.stop {
+                return Task::Stop;
+            }
+            match state.registers.duty() {
+                Duty::Reset => {
+                    state.reset();
+                    continue;
+                }
+                Duty::Enable if never_ready == NeverReady::No => {
+                    if let Err(error) = state.enable() {
+                        self.report(FindingKind::IllegalRegisterUse, error);
+                    }
+                    continue;
+                }
+                Duty::Shutdown(kind) => return Task::Shutdown(kind),
+                Duty::Commands => {
+                    if state.queues.has_room(0)
+                        && let Some(report) = state.events.take()
+                    {
+                        return Task::Report(report);
+                    }
+                    if let Some(fetch) = state.queues.next_command(submission::ENTRY_BYTES) {
+                        return Task::Command(fetch);
+                    }
+                }
+                Duty::Idle | Duty::Enable => {}
+            }
+            self.wake.wait(&mut state);
+        }
+    }
+
+    /// Where the next completion of `queue`'s commands goes; `None` if it is not to be posted any more, or
+    /// has no room.
+    pub(crate) fn next_slot(&self, queue: u16) -> Option<Slot> {
+        let mut state = self.state.lock();
+        if state.registers.reset_asked() {
+            return None;
+        }
+        state.queues.next_slot(queue, completion::ENTRY_BYTES)
+    }
+
+    /// Waits for `duration`, or until nobody wants what is being waited for.
+    pub(crate) fn pause(&self, duration: Duration) {
+        let deadline = Instant::now() + duration;
+        let mut state = self.state.lock();
+        while !state.stop && !state.registers.reset_asked() {
+            if self.wake.wait_until(&mut state, deadline).timed_out() {
+                return;
+            }
+        }
+    }
+
+    /// Everything is on stable storage.
+    pub(crate) fn shutdown_done(&self) {
+        self.state.lock().registers.shutdown_done();
+    }
+
+    /// The controller cannot go on until it is reset.
+    pub(crate) fn fatal(&self) {
+        self.state.lock().registers.fatal();
+    }
+}
+
+impl State {
+    fn reset(&mut self) {
+        self.queues.clear();
+        self.events.clear();
+        self.features = Features::default();
+        self.registers.reset_done();
+    }
+
+    fn enable(&mut self) -> Result<(), EnableError> {
+        let admin = self.registers.enable()?;
+        // The admin completion queue always uses vector 0 with interrupts enabled (PCIe transport, 3.5.1).
+        self.queues
+            .create_completion(0, admin.completion_base, admin.completion_entries, Some(0));
+        self.queues
+            .create_submission(0, admin.submission_base, admin.submission_entries, 0);
+        Ok(())
+    }
+}

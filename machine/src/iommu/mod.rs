@@ -1,0 +1,66 @@
+//! IOMMU units: what stands between devices and memory.
+//!
+//! - [`translator`]: what the bus asks a unit, and what it answers.
+//! - [`in_flight`]: how an invalidation waits for transactions on their way (drain);
+//! - [`vtd`]: the Intel VT-d unit.
+//!
+//! A unit is built from its own configuration and a [`UnitEnvironment`], which is all it knows of the
+//! machine around it.
+
+pub mod in_flight;
+pub mod translator;
+pub mod vtd;
+
+use std::sync::Arc;
+
+use board::hardware::Width;
+use board::ram::Ram;
+
+use crate::audit::Audit;
+use crate::cache::MemoryView;
+use crate::findings::Findings;
+use crate::interrupts::Interrupts;
+use crate::temper::Temper;
+use translator::Translator;
+
+/// What a unit is given of the machine.
+#[derive(Clone)]
+pub struct UnitEnvironment {
+    /// Its name in findings and audits: "dmar0".
+    pub name: String,
+    /// Memory as its walks of root, context and page tables see it (snooping or not). The machine forwards
+    /// the CPU's cache maintenance to it.
+    pub walks: Arc<MemoryView>,
+    /// Memory as its coherent accesses see it: the invalidation queue, and the status writes of waits.
+    pub ram: Arc<Ram>,
+    /// Where its own interrupts (fault event, invalidation completion) go.
+    pub interrupts: Arc<Interrupts>,
+    /// Where it tells what a correct kernel never causes.
+    pub findings: Findings,
+    /// How its caches behave.
+    pub temper: Temper,
+    /// The seed of its dice.
+    pub seed: u64,
+}
+
+/// An IOMMU unit, as the machine around it uses it.
+pub trait Unit: Translator + 'static {
+    /// A CPU read of the register at `offset` of the unit's page.
+    fn read_register(&self, offset: u64, width: Width) -> u64;
+
+    /// A CPU write of the register at `offset` of the unit's page.
+    fn write_register(&self, offset: u64, width: Width, value: u64);
+
+    /// The kernel freed these frames: whatever still leads to them (a cached translation, a cached or
+    /// reachable table) is a finding.
+    fn frames_freed(&self, phys: u64, len_bytes: u64);
+
+    /// Adds every leaf that can be reached from the unit's registers, if translation is on.
+    fn audit(&self, audit: &mut Audit);
+
+    /// Someone waits for the hardware: the unit does what it would have done in that time. Never waits itself.
+    fn idle(&self) {}
+
+    /// The machine goes down: threads of the unit end and are joined before this returns. Called once or more.
+    fn stop(&self) {}
+}

@@ -1,0 +1,96 @@
+//! The parts of a unit that its callers and its threads share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use board::ram::Ram;
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use super::cache::Caches;
+use super::engine::Engine;
+use super::memory::TableMemory;
+use super::registers::Registers;
+use super::reporter::Reporter;
+use super::statistics::Counters;
+use super::walk::Rules;
+use crate::iommu::in_flight::{Gate, Guard};
+use crate::bus::Access;
+
+/// One unit. Locks are taken in the order engine, caches or registers; the last two never together.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) rules: Rules,
+    pub(super) reporter: Reporter,
+    /// What walks read.
+    pub(super) tables: TableMemory,
+    /// What the queue reads and waits write: always coherent.
+    pub(super) ram: Arc<Ram>,
+    pub(super) live: Live,
+    pub(super) caches: RwLock<Caches>,
+    pub(super) registers: Mutex<Registers>,
+    pub(super) engine: Mutex<Engine>,
+    pub(super) in_flight: InFlightRequests,
+    pub(super) counters: Counters,
+    pub(super) wake: Wake,
+}
+
+/// What the registers came to, as requests see it.
+#[derive(Debug)]
+pub(super) struct Live {
+    translating: AtomicBool,
+    root_table: AtomicU64,
+}
+
+/// No root table was ever set, or none that is well formed.
+const NO_ROOT_TABLE: u64 = u64::MAX;
+
+impl Default for Live {
+    fn default() -> Self {
+        Self { translating: AtomicBool::new(false), root_table: AtomicU64::new(NO_ROOT_TABLE) }
+    }
+}
+
+impl Live {
+    pub(super) fn is_translating(&self) -> bool {
+        self.translating.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn set_translating(&self, on: bool) {
+        self.translating.store(on, Ordering::SeqCst);
+    }
+
+    /// Physical address of the root table in use.
+    pub(super) fn root_table(&self) -> Option<u64> {
+        Some(self.root_table.load(Ordering::SeqCst)).filter(|table| *table != NO_ROOT_TABLE)
+    }
+
+    pub(super) fn set_root_table(&self, table: Option<u64>) {
+        self.root_table.store(table.unwrap_or(NO_ROOT_TABLE), Ordering::SeqCst);
+    }
+}
+
+/// Requests in flight, reads and writes apart as `DR` and `DW` drain them apart.
+#[derive(Debug, Default)]
+pub(super) struct InFlightRequests {
+    pub(super) reads: Gate,
+    pub(super) writes: Gate,
+}
+
+impl InFlightRequests {
+    pub(super) fn enter(&self, access: Access) -> Guard<'_> {
+        match access {
+            Access::Read => self.reads.enter(),
+            Access::Write => self.writes.enter(),
+        }
+    }
+}
+
+/// Tells the unit's own thread that there is work.
+#[derive(Debug, Default)]
+pub(super) struct Wake {
+    /// There may be work; cleared, under the registers' lock, by whoever finds none.
+    pub(super) busy: AtomicBool,
+    pub(super) asleep: AtomicBool,
+    pub(super) stop: Mutex<bool>,
+    pub(super) changed: Condvar,
+}

@@ -1,0 +1,146 @@
+//! The invalidation queue (6.5.2): where it lies, how far it came, what stands in it, and faults put on for tests.
+
+use std::time::{Duration, Instant};
+
+use hw::vtd::invalidation::{self, ContextCache, DESCRIPTOR_BYTES, Iotlb, Kind, Wait};
+use hw::vtd::regs::{Cap, QueueAddress, QueueErrorInfo, QueueErrorRecord, QueuePointer};
+
+use super::cache::ContextSelection;
+use super::invalidation::{
+    Refused, TranslationRequest, contexts_by_descriptor, translations_by_descriptor,
+};
+
+/// Something that goes wrong with the next descriptor, for tests of a driver's patience.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueFault {
+    /// It cannot be fetched: the queue stops with `IQE`.
+    FetchError,
+    /// It is passed over: an invalidation invalidates nothing, a wait tells nobody.
+    Lost,
+}
+
+/// Registers and state of the queue.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    pub(super) address: QueueAddress,
+    pub(super) enabled: bool,
+    /// Byte offsets.
+    pub(super) head: u64,
+    pub(super) tail: u64,
+    pub(super) error: QueueErrorRecord,
+    /// Descriptors are not looked at.
+    pub(super) held: bool,
+    pub(super) fault: Option<QueueFault>,
+    /// How long after the tail was written the unit looks at it.
+    pub(super) latency: Duration,
+    pub(super) not_before: Option<Instant>,
+}
+
+/// What to do with the queue now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NextDescriptor {
+    /// Nothing to do until software writes a register or a hook is called.
+    Idle,
+    /// Something to do, but later.
+    Later,
+    /// The descriptor at this physical address.
+    Fetch(u64),
+    /// The registers make no sense.
+    Error(QueueErrorInfo),
+}
+
+/// A descriptor, understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Descriptor {
+    Contexts(ContextSelection),
+    Translations(TranslationRequest),
+    Wait(Wait),
+}
+
+/// A descriptor that stops the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Invalid {
+    #[error("type {0:#x} is none this unit has")]
+    Type(u8),
+    #[error("reserved bits are set")]
+    Reserved,
+    #[error(transparent)]
+    Refused(#[from] Refused),
+}
+
+impl Invalid {
+    pub(super) fn info(self) -> QueueErrorInfo {
+        match self {
+            Self::Type(_) => QueueErrorInfo::InvalidDescriptorType,
+            Self::Reserved | Self::Refused(_) => QueueErrorInfo::ReservedField,
+        }
+    }
+}
+
+impl Queue {
+    /// What comes next, as long as no error is pending.
+    pub(super) fn next(&self) -> NextDescriptor {
+        if !self.enabled || self.held || self.head == self.tail {
+            return NextDescriptor::Idle;
+        }
+        if self.tail >= self.address.len_bytes() {
+            return NextDescriptor::Error(QueueErrorInfo::InvalidTail);
+        }
+        if self.not_before.is_some_and(|moment| Instant::now() < moment) {
+            return NextDescriptor::Later;
+        }
+        NextDescriptor::Fetch(self.address.iqa() + self.head)
+    }
+
+    /// The descriptor at the head is done.
+    pub(super) fn advance(&mut self) {
+        self.head = (self.head + DESCRIPTOR_BYTES) % self.address.len_bytes();
+    }
+
+    pub(super) fn write_tail(&mut self, value: QueuePointer) {
+        self.tail = value.offset();
+        self.not_before = (!self.latency.is_zero()).then(|| Instant::now() + self.latency);
+    }
+
+    pub(super) fn switch_on(&mut self) {
+        self.enabled = true;
+        self.head = 0;
+    }
+
+    pub(super) fn switch_off(&mut self) {
+        self.enabled = false;
+        self.head = 0;
+    }
+
+    /// Physical range of the queue, while it is used.
+    pub(super) fn frames(&self) -> Option<std::ops::Range<u64>> {
+        let start = self.address.iqa();
+        self.enabled.then(|| start..start + self.address.len_bytes())
+    }
+}
+
+/// Understands the descriptor `words`.
+pub(super) fn decode(cap: Cap, words: [u64; 2]) -> Result<Descriptor, Invalid> {
+    let reserved = |mask: [u64; 2]| words[0] & mask[0] != 0 || words[1] & mask[1] != 0;
+    match invalidation::kind(words) {
+        Some(Kind::ContextCache) if reserved(ContextCache::RESERVED) => Err(Invalid::Reserved),
+        Some(Kind::ContextCache) => {
+            let descriptor = ContextCache::from_words(words);
+            Ok(Descriptor::Contexts(contexts_by_descriptor(cap, descriptor)?))
+        }
+        Some(Kind::Iotlb) if reserved(Iotlb::RESERVED) => Err(Invalid::Reserved),
+        Some(Kind::Iotlb) => {
+            Ok(Descriptor::Translations(translations_by_descriptor(cap, Iotlb::from_words(words))?))
+        }
+        Some(Kind::Wait) if reserved(Wait::RESERVED) => Err(Invalid::Reserved),
+        Some(Kind::Wait) => {
+            let wait = Wait::from_words(words);
+            // Page-request drain needs page requests (ECAP.PDS).
+            if wait.pd() { Err(Invalid::Reserved) } else { Ok(Descriptor::Wait(wait)) }
+        }
+        // The unit has neither device-TLBs nor interrupt remapping.
+        Some(Kind::DeviceTlb | Kind::InterruptEntryCache) | None => {
+            Err(Invalid::Type(invalidation::type_code(words[0])))
+        }
+    }
+}

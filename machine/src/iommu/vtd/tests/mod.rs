@@ -1,0 +1,12 @@
+//! Tests of one unit against tables and descriptors built from raw words: numbers here are typed from the manual,
+//! none comes from `hw` or from a driver.
+
+mod bench;
+mod caching;
+mod concurrency;
+mod faults;
+mod freed;
+mod invalidation;
+mod queue;
+mod registers;
+mod walks;

@@ -1,0 +1,51 @@
+//! Hostile models of a computer's hardware: RAM, host bridge, PCI, IOMMU units and devices.
+//!
+//! ```text
+//!            CPU (the process's threads)
+//!             │ B                    ▲ messages
+//!   memory_map.rs, pci/ (A)     interrupts.rs
+//!             │                      │
+//!   device/: threads of their own ───┤
+//!             │ Z                    │
+//!           bus/ ── iommu/ ── Y ── board::ram
+//! ```
+//!
+//! [`Machine`] is a [`board::hardware::Hardware`]: a kernel in the process boots on it as on any other board.
+//! The models know the words of `hw` and never the driver's code; tables, queues and registers are in the
+//! vendors' formats, in RAM. What a correct kernel never causes is a [finding](findings::Finding).
+//!
+//! In reading order:
+//! - [`MachineConfig`] and [`Machine`]: the computer; `topology.rs`: how it is wired; `memory_map.rs`: where
+//!   things are; `acpi/`: what firmware tells of both;
+//! - [`temper`]: what hardware is free to do, and the dice that decide; [`findings`] and [`audit`]: what the
+//!   models tell;
+//! - [`bus`] and [`interrupts`]: devices' requests and messages;
+//! - [`iommu`]: the units on that way; [`cache`]: memory as their walks see it;
+//! - [`pci`]: configuration space, bridges, routing of registers, MSI-X, and what a function's model is;
+//! - [`device`]: the devices.
+
+mod config;
+mod machine;
+mod memory_map;
+mod topology;
+
+mod acpi;
+
+pub mod audit;
+pub mod findings;
+pub mod temper;
+
+pub mod bus;
+pub mod interrupts;
+
+pub mod cache;
+pub mod iommu;
+
+pub mod pci;
+
+pub mod device;
+
+pub use config::{Iommu, MAX_DISKS, MachineConfig};
+pub use device::heartbeat::Pulse;
+pub use machine::{Machine, MachineError, RequesterReport};
+pub use memory_map::{MAX_RAM_BYTES, MIN_RAM_BYTES};

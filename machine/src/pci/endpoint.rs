@@ -1,0 +1,219 @@
+//! The configuration around a device's model: identity, command, BARs, capabilities.
+
+use std::sync::Arc;
+
+use board::hardware::Width;
+use hw::pci::capability::{AddressLines, EXPRESS_BYTES, ExpressFlags, id, port_type};
+use hw::pci::config::{
+    CACHE_LINE_SIZE, COMMAND, Command, DEVICE_ID, INTERRUPT_LINE, REVISION_ID, STATUS,
+    SUBSYSTEM_ID, SUBSYSTEM_VENDOR_ID, VENDOR_ID,
+};
+use hw::pci::msix::{Location, MESSAGE_CONTROL, MessageControl};
+use parking_lot::Mutex;
+
+use super::config_space::ConfigSpace;
+use super::function::{Attachment, FunctionDescription, FunctionModel, FunctionPort};
+use super::msix::Msix;
+use super::{STATUS_ERRORS, Space, bar};
+use crate::bus::{DmaPort, Requester};
+
+/// A function with a type 0 header.
+pub(crate) struct Endpoint {
+    model: Arc<dyn FunctionModel>,
+    description: FunctionDescription,
+    requester: Arc<Requester>,
+    msix: Option<(u16, Arc<Msix>)>,
+    config: Mutex<ConfigSpace>,
+}
+
+/// What firmware left of a function when it handed the computer over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AtBoot {
+    /// As after reset.
+    Idle,
+    /// At work: a bus master.
+    Running,
+}
+
+/// Where an access meets a function.
+pub(crate) struct Hit {
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) bar: usize,
+    pub(crate) offset: u64,
+}
+
+impl Endpoint {
+    /// Puts `model` behind a configuration space, with `port` as its way to memory.
+    pub(crate) fn new(
+        model: Arc<dyn FunctionModel>,
+        description: FunctionDescription,
+        port: DmaPort,
+        at_boot: AtBoot,
+    ) -> Self {
+        let mut config = match description.attachment {
+            Attachment::Express => ConfigSpace::express(),
+            Attachment::Conventional => ConfigSpace::conventional(),
+        };
+        header(&mut config, &description);
+        for description in &description.bars {
+            bar::install(&mut config, description);
+        }
+        if description.attachment == Attachment::Express {
+            express_capability(&mut config, port_type::ENDPOINT);
+        }
+        let msix = description.msix.map(|msix| {
+            let mut body = Vec::with_capacity(10);
+            let control = MessageControl::new().with_table_size(msix.vectors - 1);
+            body.extend(control.into_bits().to_le_bytes());
+            for offset in [msix.table_offset, msix.pending_offset] {
+                let location = Location::new().with_bar(msix.bar as u8).with_offset(offset);
+                body.extend(location.into_bits().to_le_bytes());
+            }
+            let offset = config.add_capability(id::MSIX, &body);
+            let writable = MessageControl::new()
+                .with_enable(true)
+                .with_function_mask(true);
+            config.allow(
+                offset + MESSAGE_CONTROL,
+                &writable.into_bits().to_le_bytes(),
+            );
+            (offset, Arc::new(Msix::new(msix, port.clone())))
+        });
+        if description.address_lines < 64 {
+            config.add_capability(
+                id::VENDOR_SPECIFIC,
+                &[AddressLines::BYTES, description.address_lines as u8],
+            );
+        }
+        let requester = Arc::clone(port.requester());
+        if at_boot == AtBoot::Running {
+            let command = Command::new().with_bus_master(true);
+            config.set(COMMAND, &command.into_bits().to_le_bytes());
+            requester.set_master(true);
+        }
+        let function_port =
+            FunctionPort::new(port, msix.as_ref().map(|(_, msix)| Arc::clone(msix)));
+        Arc::clone(&model).start(function_port);
+        Self {
+            model,
+            description,
+            requester,
+            msix,
+            config: Mutex::new(config),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.description.name
+    }
+
+    pub(crate) fn requester(&self) -> &Arc<Requester> {
+        &self.requester
+    }
+
+    pub(crate) fn read_config(&self, offset: u16, width: Width) -> u64 {
+        self.config.lock().read(offset, width)
+    }
+
+    /// A configuration write that reached the function on `bus`.
+    pub(crate) fn write_config(&self, bus: u8, offset: u16, width: Width, value: u64) {
+        self.requester.capture_bus(bus);
+        let control = {
+            let mut config = self.config.lock();
+            config.write(offset, width, value);
+            self.requester
+                .set_master(Command::from_bits(config.word(COMMAND)).bus_master());
+            self.msix
+                .as_ref()
+                .map(|(at, _)| config.word(at + MESSAGE_CONTROL))
+        };
+        // A message that waited may go out now: not under the lock.
+        if let Some((control, (_, msix))) = control.zip(self.msix.as_ref()) {
+            msix.set_control(MessageControl::from_bits(control));
+        }
+    }
+
+    /// The BAR that decodes all `len_bytes` bytes at `bus`, and the offset in it.
+    pub(crate) fn decode(&self, space: Space, bus: u64, len_bytes: u64) -> Option<(usize, u64)> {
+        let config = self.config.lock();
+        let command = Command::from_bits(config.word(COMMAND));
+        let enabled = match space {
+            Space::Memory => command.memory_space(),
+            Space::Io => command.io_space(),
+        };
+        if !enabled {
+            return None;
+        }
+        self.description
+            .bars
+            .iter()
+            .filter(|bar| bar::space(bar.kind) == space)
+            .find_map(|bar| {
+                let offset = bus.checked_sub(bar::base(&config, bar))?;
+                let inside = offset < bar.len_bytes && len_bytes <= bar.len_bytes - offset;
+                inside.then_some((bar.index, offset))
+            })
+    }
+
+    pub(crate) fn read(&self, bar: usize, offset: u64, width: Width) -> u64 {
+        let msix = self
+            .msix
+            .as_ref()
+            .and_then(|(_, msix)| msix.read(bar, offset, width));
+        msix.unwrap_or_else(|| self.model.read(bar, offset, width) & width.ones())
+    }
+
+    pub(crate) fn write(&self, bar: usize, offset: u64, width: Width, value: u64) {
+        let value = value & width.ones();
+        let msix = self
+            .msix
+            .as_ref()
+            .and_then(|(_, msix)| msix.write(bar, offset, width, value));
+        if msix.is_none() {
+            self.model.write(bar, offset, width, value);
+        }
+    }
+
+    /// Ends and joins the model's threads.
+    pub(crate) fn stop(&self) {
+        self.model.stop();
+    }
+}
+
+fn header(config: &mut ConfigSpace, description: &FunctionDescription) {
+    config.set(VENDOR_ID, &description.vendor_id.to_le_bytes());
+    config.set(DEVICE_ID, &description.device_id.to_le_bytes());
+    config.set(
+        REVISION_ID,
+        &(description.class_code << 8 | 1).to_le_bytes(),
+    );
+    config.set(SUBSYSTEM_VENDOR_ID, &description.vendor_id.to_le_bytes());
+    config.set(SUBSYSTEM_ID, &description.device_id.to_le_bytes());
+    let has = |space| {
+        description
+            .bars
+            .iter()
+            .any(|bar| bar::space(bar.kind) == space)
+    };
+    let command = Command::new()
+        .with_io_space(has(Space::Io))
+        .with_memory_space(has(Space::Memory))
+        .with_bus_master(true)
+        .with_parity_error_response(true)
+        .with_serr(true)
+        .with_interrupt_disable(true);
+    config.allow(COMMAND, &command.into_bits().to_le_bytes());
+    config.allow_clear(STATUS, &STATUS_ERRORS.to_le_bytes());
+    config.allow(CACHE_LINE_SIZE, &[0xff]);
+    config.allow(INTERRUPT_LINE, &[0xff]);
+}
+
+/// Adds a PCI Express capability, version 2, of a function of this [`port_type`].
+pub(super) fn express_capability(config: &mut ConfigSpace, port_type: u8) {
+    let mut body = [0; EXPRESS_BYTES as usize - 2];
+    let flags = ExpressFlags::new()
+        .with_version(2)
+        .with_port_type(port_type);
+    body[..2].copy_from_slice(&flags.into_bits().to_le_bytes());
+    config.add_capability(id::PCI_EXPRESS, &body);
+}

@@ -1,0 +1,174 @@
+//! How the functions are wired: which is below which, and which unit translates for whom.
+//!
+//! ```text
+//!   00:00.0 host bridge
+//!   00:01.0 root port ── nvme                                 unit 0
+//!   00:02.0 root port ── nvme, if there is a second disk      unit 1
+//!   00:03.0 edu                                               unit 0
+//!   00:04.0 root port ── PCIe-to-PCI bridge ── legacy         unit 1
+//!   00:05.0 heartbeat, at work since boot                     unit 1, RMRR
+//!   00:06.0 greedy, if wanted                                 unit 1
+//! ```
+//!
+//! Unit 1 is the one that translates for all that unit 0 does not list.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::acpi::{Device, Dmar, ReservedMemory, Scope, Unit as UnitTable};
+use crate::bus::{Bus, DmaPort, Requester};
+use crate::device::edu::Edu;
+use crate::device::heartbeat::Heartbeat;
+use crate::device::legacy::Legacy;
+use crate::device::nvme::NvmeController;
+use crate::device::passive::Passive;
+use crate::findings::Findings;
+use crate::iommu::Unit;
+use crate::memory_map::{HOST_ADDRESS_BITS, UNIT_REGISTERS};
+use crate::pci::bridge::{Bridge, BridgeKind};
+use crate::pci::endpoint::{AtBoot, Endpoint};
+use crate::pci::function::FunctionModel;
+use crate::pci::segment::{Node, Segment};
+
+const LISTED: usize = 0;
+const ALL_OTHERS: usize = 1;
+
+const HOST_BRIDGE: u8 = 0;
+const DISK_PORTS: [(u8, usize); 2] = [(1, LISTED), (2, ALL_OTHERS)];
+const EDU: u8 = 3;
+const LEGACY_PORT: u8 = 4;
+const HEARTBEAT: u8 = 5;
+const GREEDY: u8 = 6;
+
+/// Bridges drive all address lines.
+const ALL_LINES: u32 = 64;
+
+/// The models to wire.
+pub(crate) struct Models {
+    pub(crate) disks: Vec<Arc<NvmeController>>,
+    pub(crate) heartbeat: Arc<Heartbeat>,
+    pub(crate) greedy: Option<Passive>,
+}
+
+/// What every function is wired to.
+pub(crate) struct Wiring<'a> {
+    pub(crate) bus: &'a Arc<Bus>,
+    /// The two units, or none.
+    pub(crate) units: &'a [Arc<dyn Unit>],
+    pub(crate) findings: &'a Findings,
+}
+
+impl Wiring<'_> {
+    /// Bus 0, and all behind it. The devices' threads run from here on.
+    pub(crate) fn root(&self, models: Models) -> Segment {
+        let mut nodes = vec![self.top(HOST_BRIDGE, ALL_OTHERS, Arc::new(Passive::host_bridge()))];
+        let mut disks = models.disks.into_iter();
+        for (device, unit) in DISK_PORTS {
+            let disk = disks.next();
+            // Firmware's tables name the first port, so it is there without a disk too.
+            if device == DISK_PORTS[0].0 || disk.is_some() {
+                nodes.push(self.root_port(device, |port| {
+                    let disk =
+                        disk.map(|disk| self.endpoint(0, vec![Arc::clone(port)], unit, disk));
+                    disk.into_iter().map(Node::Endpoint).collect()
+                }));
+            }
+        }
+        nodes.push(self.top(EDU, LISTED, Arc::new(Edu::new(self.findings.clone()))));
+        nodes.push(self.root_port(LEGACY_PORT, |port| {
+            let bridge = Arc::new(Requester::new(0, 0, ALL_LINES, vec![Arc::clone(port)]));
+            let upstream = vec![Arc::clone(port), Arc::clone(&bridge)];
+            let legacy = self.endpoint(0, upstream, ALL_OTHERS, Arc::new(Legacy::new()));
+            let behind = self.segment(vec![Node::Endpoint(legacy)]);
+            vec![Node::Bridge(Arc::new(Bridge::new(
+                BridgeKind::ExpressToPci,
+                bridge,
+                behind,
+            )))]
+        }));
+        let running = AtBoot::Running;
+        let heartbeat =
+            self.endpoint_at(HEARTBEAT, Vec::new(), ALL_OTHERS, models.heartbeat, running);
+        nodes.push(Node::Endpoint(heartbeat));
+        nodes.extend(
+            models
+                .greedy
+                .map(|greedy| self.top(GREEDY, ALL_OTHERS, Arc::new(greedy))),
+        );
+        self.segment(nodes)
+    }
+
+    fn top(&self, device: u8, unit: usize, model: Arc<dyn FunctionModel>) -> Node {
+        Node::Endpoint(self.endpoint(device, Vec::new(), unit, model))
+    }
+
+    fn root_port(&self, device: u8, behind: impl FnOnce(&Arc<Requester>) -> Vec<Node>) -> Node {
+        let port = Arc::new(Requester::new(device, 0, ALL_LINES, Vec::new()));
+        let behind = self.segment(behind(&port));
+        Node::Bridge(Arc::new(Bridge::new(BridgeKind::RootPort, port, behind)))
+    }
+
+    fn endpoint(
+        &self,
+        device: u8,
+        upstream: Vec<Arc<Requester>>,
+        unit: usize,
+        model: Arc<dyn FunctionModel>,
+    ) -> Arc<Endpoint> {
+        self.endpoint_at(device, upstream, unit, model, AtBoot::Idle)
+    }
+
+    fn endpoint_at(
+        &self,
+        device: u8,
+        upstream: Vec<Arc<Requester>>,
+        unit: usize,
+        model: Arc<dyn FunctionModel>,
+        at_boot: AtBoot,
+    ) -> Arc<Endpoint> {
+        let description = model.description();
+        let requester = Arc::new(Requester::new(
+            device,
+            0,
+            description.address_lines,
+            upstream,
+        ));
+        let unit = self.units.get(unit).cloned();
+        let port = DmaPort::new(Arc::clone(self.bus), unit, requester);
+        Arc::new(Endpoint::new(model, description, port, at_boot))
+    }
+
+    fn segment(&self, nodes: Vec<Node>) -> Segment {
+        Segment::new(nodes, self.findings.clone())
+    }
+}
+
+/// What firmware tells of the wiring above.
+pub(crate) fn dmar(direct_region: &Range<u64>) -> Dmar {
+    let on_root = |device| Device {
+        start_bus: 0,
+        path: vec![(device, 0)],
+    };
+    let listed = vec![
+        Scope::SubHierarchy(on_root(DISK_PORTS[0].0)),
+        Scope::Endpoint(on_root(EDU)),
+    ];
+    Dmar {
+        host_address_bits: HOST_ADDRESS_BITS,
+        units: vec![
+            UnitTable {
+                registers: UNIT_REGISTERS[LISTED],
+                scopes: Some(listed),
+            },
+            UnitTable {
+                registers: UNIT_REGISTERS[ALL_OTHERS],
+                scopes: None,
+            },
+        ],
+        reserved: vec![ReservedMemory {
+            base: direct_region.start,
+            last: direct_region.end - 1,
+            devices: vec![on_root(HEARTBEAT)],
+        }],
+    }
+}
