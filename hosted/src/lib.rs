@@ -1,0 +1,148 @@
+//! A kernel in a process: the port of `dmamap` that runs on any [`board`].
+//!
+//! ```text
+//!    what dmamap asks for              who answers it here            what it rests on
+//!    ────────────────────              ───────────────────            ────────────────
+//!    allocate_frames                   frames       buddy, poison     the memory map
+//!    frame_pointer, virt_to_phys       memory       direct map        board::ram::RamMapping
+//!    map_scattered                     vmalloc      X → Y per page    board::ram::Reservation
+//!    ioremap                           ioremap      B → C             board::mmio::RegisterWindow
+//!    clean_cache, invalidate_cache     cache        X → Y, by lines   Hardware::maintain_cache
+//!    allocate_interrupt, call_at       interrupts   interrupt thread  board::hardware::InterruptSink
+//!    pin, relax, now_ns                cpu, relax, clock              the host
+//! ```
+//!
+//! [`Hosted`] is the handle, [`platform`](self) is where each promise of
+//! [`Platform`](dmamap::platform::Platform) is kept. Whoever ports `dmamap` to a kernel writes the same file
+//! over that kernel's own services. [`FaultInjector`] and [`Tracer`] wrap any platform, this one or another.
+//!
+//! ```
+//! use dmamap::platform::{FrameRequest, Platform};
+//! use hosted::Hosted;
+//! use machine::{Machine, MachineConfig};
+//!
+//! let machine = Machine::boot(MachineConfig::default())?;
+//! let kernel = Hosted::boot(machine.clone())?;
+//!
+//! let frames = kernel.allocate_frames(FrameRequest::new(3))?;
+//! assert_eq!(kernel.frames().in_use, 3);
+//! // SAFETY: nothing refers to these frames.
+//! unsafe { kernel.free_frames(frames) };
+//!
+//! machine.shutdown();
+//! assert!(kernel.shutdown().is_clean());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod platform;
+
+mod kernel;
+
+mod cache;
+mod clock;
+mod cpu;
+mod frames;
+mod interrupts;
+mod ioremap;
+mod memory;
+mod relax;
+mod vmalloc;
+
+mod forward;
+
+mod fault_injector;
+mod tracer;
+
+use std::fmt;
+use std::sync::Arc;
+
+use board::hardware::{Hardware, HostBridgeDescription};
+use dmamap::addr::PhysAddr;
+use firmware::{PhysicalMemory, Unreadable};
+
+pub use fault_injector::{FaultInjector, Resource};
+pub use frames::{FrameCounts, FreeError, POISON};
+pub use kernel::{BootError, ShutdownReport};
+pub use tracer::{PlatformCall, Tracer};
+
+use kernel::Kernel;
+
+/// Most virtual CPUs a kernel boots with, however many the host has.
+const MAX_CPUS: usize = 16;
+
+/// A kernel that runs on a board, as a handle to pass around.
+///
+/// The kernel behind it is leaked, so a handle is never invalid. After [`shutdown`](Self::shutdown) it lends
+/// nothing any more, and never something of a kernel booted later.
+#[derive(Clone, Copy)]
+pub struct Hosted(&'static Kernel);
+
+impl Hosted {
+    /// Boots on `hardware`: maps its memory, frames it, and takes its interrupts.
+    ///
+    /// # Errors
+    /// [`BootError`] when the memory cannot be mapped or firmware leaves none.
+    pub fn boot(hardware: Arc<dyn Hardware>) -> Result<Self, BootError> {
+        // Two at least: what is only right on one CPU shall not look right.
+        let cpus =
+            std::thread::available_parallelism().map_or(2, |count| count.get().clamp(2, MAX_CPUS));
+        Self::boot_with_cpus(hardware, cpus)
+    }
+
+    /// As [`boot`](Self::boot), with a number of virtual CPUs (at least one) that does not depend on the host.
+    ///
+    /// # Errors
+    /// As [`boot`](Self::boot).
+    pub fn boot_with_cpus(hardware: Arc<dyn Hardware>, cpus: usize) -> Result<Self, BootError> {
+        Kernel::boot(hardware, cpus.max(1)).map(Self)
+    }
+
+    /// The board, until [`shutdown`](Self::shutdown).
+    pub fn hardware(&self) -> Option<Arc<dyn Hardware>> {
+        self.0.hardware()
+    }
+
+    /// Where firmware left the ACPI root pointer.
+    pub fn rsdp(&self) -> Option<PhysAddr> {
+        self.hardware()?.rsdp().map(PhysAddr::new)
+    }
+
+    /// The PCI host bridges firmware describes; none after shutdown.
+    pub fn host_bridges(&self) -> Vec<HostBridgeDescription> {
+        self.hardware()
+            .map_or_else(Vec::new, |hardware| hardware.host_bridges())
+    }
+
+    /// Who has which part of the memory.
+    pub fn frames(&self) -> FrameCounts {
+        self.0.frames.counts()
+    }
+
+    /// What is lent now, and what went wrong so far.
+    pub fn report(&self) -> ShutdownReport {
+        self.0.report()
+    }
+
+    /// Stops the interrupt thread, parts with the board and gives its RAM back to the host, where it reads
+    /// as zeros from now on. Stop the board's devices first.
+    ///
+    /// Pointers somebody kept stay valid. A second call only reports.
+    pub fn shutdown(&self) -> ShutdownReport {
+        self.0.shutdown()
+    }
+}
+
+/// Firmware's tables are read from RAM, also from what firmware keeps for itself.
+impl PhysicalMemory for Hosted {
+    fn read(&self, phys: u64, into: &mut [u8]) -> Result<(), Unreadable> {
+        self.0.memory.read(phys, into)
+    }
+}
+
+impl fmt::Debug for Hosted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hosted")
+            .field("report", &self.report())
+            .finish_non_exhaustive()
+    }
+}
