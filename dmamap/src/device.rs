@@ -1,0 +1,340 @@
+//! One DMA-capable device, as its driver sees it: what it can reach, and the way its mappings take.
+//!
+//! A [`Device`] is what [`DmaSystem::attach`](crate::system::DmaSystem::attach) returns. It is moved, never
+//! copied; dropping it detaches the device: its bus mastering goes off, its domain is taken away, and every
+//! mapping that still lives is revoked. The mapping calls are in [`map`](crate::map).
+
+mod counters;
+mod held;
+
+use core::fmt;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use alloc::boxed::Box;
+
+use crate::addr::{BusAddr, BusRange, DmaMask, FRAME_BYTES, PhysAddr, PhysRange};
+use crate::iommu::unit::{Requester, UnitError};
+use crate::map::Route;
+use crate::pci::Function;
+use crate::platform::Platform;
+use crate::system::{Below, DmaSystem};
+
+pub use counters::Figures;
+pub(crate) use counters::Counters;
+pub(crate) use held::Held;
+
+/// Whether a device's accesses to memory see and update the CPU's caches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coherence {
+    /// They do: `sync` calls only order.
+    Snooped,
+    /// They do not: `sync` calls maintain the caches.
+    NotSnooped,
+}
+
+/// A mask the device's route cannot live with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MaskError {
+    /// The device reaches memory directly and cannot reach all of it.
+    #[error(
+        "{device}: a mask of {mask} does not reach memory at {memory} (bus {bus}): put the device \
+         behind an IOMMU, or give it a wider mask"
+    )]
+    CannotReachMemory {
+        /// The device.
+        device: Requester,
+        /// The mask asked for.
+        mask: DmaMask,
+        /// The last byte of the memory it cannot reach.
+        memory: PhysAddr,
+        /// The bus address it has.
+        bus: BusAddr,
+    },
+    /// No IOMMU page fits below the mask, the first page not being used.
+    #[error("{device}: a mask of {mask} leaves no bus address to map at: 13 bits are the least")]
+    NoRoom {
+        /// The device.
+        device: Requester,
+        /// The mask asked for.
+        mask: DmaMask,
+    },
+}
+
+/// A device was detached, but a unit did not confirm that it lost its translation.
+///
+/// What it might still reach is kept: its mappings' memory, tables and addresses are not used again, and the
+/// device cannot be attached again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{device}: detached, but not confirmed: {error}")]
+pub struct DetachError {
+    /// The device.
+    pub device: Requester,
+    /// What the unit did.
+    pub error: UnitError,
+}
+
+/// What a device's handle and its mappings share. Freed by the system when the handle and the last
+/// mapping are gone.
+pub(crate) struct DeviceCore<P: Platform> {
+    pub(crate) platform: P,
+    pub(crate) system: &'static DmaSystem<P>,
+    pub(crate) function: Function<P>,
+    pub(crate) requester: Requester,
+    pub(crate) route: Route<P>,
+    pub(crate) below: Below,
+    pub(crate) coherence: Coherence,
+    pub(crate) counters: Counters<P>,
+    pub(crate) quarantined_bytes: AtomicU64,
+    mask: AtomicU64,
+    coherent_mask: AtomicU64,
+    max_segment_bytes: AtomicU64,
+    /// No [`Device`] refers to this any more; only mappings may.
+    handle_gone: AtomicBool,
+}
+
+impl<P: Platform> DeviceCore<P> {
+    pub(crate) fn new(
+        system: &'static DmaSystem<P>,
+        function: Function<P>,
+        requester: Requester,
+        route: Route<P>,
+        below: Below,
+    ) -> Self {
+        let platform = system.platform();
+        Self {
+            platform,
+            system,
+            function,
+            requester,
+            route,
+            below,
+            // PCI requests snoop unless marked otherwise, and no device here marks them.
+            coherence: Coherence::Snooped,
+            counters: Counters::new(platform),
+            quarantined_bytes: AtomicU64::new(0),
+            mask: AtomicU64::new(DmaMask::DEFAULT.last().as_u64()),
+            coherent_mask: AtomicU64::new(DmaMask::DEFAULT.last().as_u64()),
+            max_segment_bytes: AtomicU64::new(DEFAULT_MAX_SEGMENT_BYTES),
+            handle_gone: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn mask(&self) -> DmaMask {
+        mask_up_to(self.mask.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn coherent_mask(&self) -> DmaMask {
+        mask_up_to(self.coherent_mask.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn max_segment_bytes(&self) -> u64 {
+        self.max_segment_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether neither a handle nor a mapping refers to this; once true it stays so.
+    pub(crate) fn is_unreferenced(&self) -> bool {
+        self.handle_gone.load(Ordering::Acquire) && self.counters.live() == 0
+    }
+}
+
+fn mask_up_to(last: u64) -> DmaMask {
+    DmaMask::from_bits(64 - last.leading_zeros()).unwrap_or(DmaMask::DEFAULT)
+}
+
+/// What a device takes in one piece before its driver says more (rule of the guide: 64 KiB).
+const DEFAULT_MAX_SEGMENT_BYTES: u64 = 64 << 10;
+
+/// One DMA-capable device.
+pub struct Device<P: Platform> {
+    core: NonNull<DeviceCore<P>>,
+}
+
+// SAFETY: the core is `Sync` (its own fields are) and is reached only through shared references.
+unsafe impl<P: Platform> Send for Device<P> {}
+// SAFETY: as above.
+unsafe impl<P: Platform> Sync for Device<P> {}
+
+impl<P: Platform> Device<P> {
+    /// Takes over a core that the system has just made and will not free while `handle_gone` is unset.
+    pub(crate) fn new(core: NonNull<DeviceCore<P>>) -> Self {
+        Self { core }
+    }
+
+    pub(crate) fn core(&self) -> &DeviceCore<P> {
+        // SAFETY: the system frees a core only once `handle_gone` is set, which `drop` alone does.
+        unsafe { self.core.as_ref() }
+    }
+
+    /// Who the device is on the bus.
+    pub fn requester(&self) -> Requester {
+        self.core().requester
+    }
+
+    /// The platform the device lives on.
+    pub fn platform(&self) -> P {
+        self.core().platform
+    }
+
+    /// Limits where streaming mappings are placed to what the device can address (`dma_set_mask`). The last
+    /// mask set holds; 64 bits never fail; before any call it is 32 bits.
+    ///
+    /// # Errors
+    /// [`MaskError`] when the device could not be served with that mask; the mask stays as it was.
+    pub fn set_mask(&self, mask: DmaMask) -> Result<(), MaskError> {
+        self.check_mask(mask)?;
+        self.core().mask.store(mask.last().as_u64(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// As [`set_mask`](Self::set_mask), for coherent memory (`dma_set_coherent_mask`).
+    ///
+    /// # Errors
+    /// As [`set_mask`](Self::set_mask).
+    pub fn set_coherent_mask(&self, mask: DmaMask) -> Result<(), MaskError> {
+        self.check_mask(mask)?;
+        self.core().coherent_mask.store(mask.last().as_u64(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Both masks at once (`dma_set_mask_and_coherent`).
+    ///
+    /// # Errors
+    /// As [`set_mask`](Self::set_mask).
+    pub fn set_mask_and_coherent(&self, mask: DmaMask) -> Result<(), MaskError> {
+        self.set_mask(mask)?;
+        self.set_coherent_mask(mask)
+    }
+
+    /// The mask streaming mappings keep to.
+    pub fn mask(&self) -> DmaMask {
+        self.core().mask()
+    }
+
+    /// The mask coherent memory keeps to.
+    pub fn coherent_mask(&self) -> DmaMask {
+        self.core().coherent_mask()
+    }
+
+    /// The narrowest mask with which every mapping is as good as with a wider one
+    /// (`dma_get_required_mask`).
+    pub fn required_mask(&self) -> DmaMask {
+        match self.highest_direct() {
+            Some((_, bus)) => mask_up_to(bus.as_u64()),
+            None => DmaMask::DEFAULT,
+        }
+    }
+
+    /// Whether memory exists that the device cannot reach with its mask (`dma_addressing_limited`).
+    pub fn addressing_limited(&self) -> bool {
+        self.mask() < self.required_mask()
+    }
+
+    /// The longest piece [`map_sg`](Self::map_sg) hands the device, in bytes (`dma_get_max_seg_size`).
+    pub fn max_segment_bytes(&self) -> u64 {
+        self.core().max_segment_bytes()
+    }
+
+    /// Sets the longest piece the device takes; rounded down to whole frames, at least one.
+    pub fn set_max_segment_bytes(&self, bytes: u64) {
+        let whole = (bytes / FRAME_BYTES).max(1) * FRAME_BYTES;
+        self.core().max_segment_bytes.store(whole, Ordering::Relaxed);
+    }
+
+    /// What the device's mappings add up to.
+    pub fn figures(&self) -> Figures {
+        let core = self.core();
+        core.counters.figures(core.quarantined_bytes.load(Ordering::Relaxed))
+    }
+
+    /// Z → Y: the memory the device reaches at `bus`, if any (`iommu_iova_to_phys`).
+    pub fn translate(&self, bus: BusAddr) -> Option<PhysAddr> {
+        self.core().route.translate(bus)
+    }
+
+    /// Frames of I/O page table the device's domain holds; 0 where it has none.
+    pub fn table_frames(&self) -> usize {
+        match &self.core().route {
+            Route::Translated(domain) => domain.table_frames(),
+            _ => 0,
+        }
+    }
+
+    /// Gives empty page tables back that are kept to serve the next mapping faster.
+    ///
+    /// # Errors
+    /// [`UnitError`] when the unit did not confirm that it let go of them; they are kept then.
+    pub fn reclaim(&self) -> Result<(), UnitError> {
+        match &self.core().route {
+            Route::Translated(domain) => domain.reclaim(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the device's way to memory away. Mappings that still live are revoked: unmapping them later
+    /// gives their memory back. Dropping the device does the same.
+    ///
+    /// # Errors
+    /// [`DetachError`] when the IOMMU did not confirm.
+    pub fn detach(self) -> Result<(), DetachError> {
+        let this = core::mem::ManuallyDrop::new(self);
+        this.end()
+    }
+
+    fn end(&self) -> Result<(), DetachError> {
+        let core = self.core();
+        let system = core.system;
+        let outcome = system.detach(core);
+        // The last touch: from here on the system may free the core.
+        core.handle_gone.store(true, Ordering::Release);
+        system.sweep();
+        outcome
+    }
+
+    fn check_mask(&self, mask: DmaMask) -> Result<(), MaskError> {
+        let device = self.requester();
+        match self.highest_direct() {
+            Some((memory, bus)) if mask.last() < bus => {
+                Err(MaskError::CannotReachMemory { device, mask, memory, bus })
+            }
+            // Page 0 is never a bus address, so the second page must be within reach.
+            None if mask.last().as_u64() < 2 * FRAME_BYTES - 1 => Err(MaskError::NoRoom { device, mask }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The last byte of memory and its bus address, where the device reaches memory without translation.
+    fn highest_direct(&self) -> Option<(PhysAddr, BusAddr)> {
+        let core = self.core();
+        let Route::Direct(direct) = &core.route else { return None };
+        let mut highest = None;
+        core.platform.memory_map(&mut |range: PhysRange| {
+            let bus = direct.bus_range(range).map(BusRange::last);
+            highest = highest.max(bus.map(|bus| (bus, range.last())));
+        });
+        highest.map(|(bus, memory)| (memory, bus))
+    }
+}
+
+impl<P: Platform> Drop for Device<P> {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            log::error!("{error}");
+        }
+    }
+}
+
+impl<P: Platform> fmt::Debug for Device<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Device({})", self.requester())
+    }
+}
+
+/// Frees a core that nothing refers to.
+///
+/// # Safety
+/// `core` came from a leaked box, is [unreferenced](DeviceCore::is_unreferenced), and is freed once.
+pub(crate) unsafe fn free_core<P: Platform>(core: NonNull<DeviceCore<P>>) {
+    // SAFETY: the caller's promise.
+    drop(unsafe { Box::from_raw(core.as_ptr()) });
+}

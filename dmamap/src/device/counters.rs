@@ -1,0 +1,111 @@
+//! What a device's mappings add up to, counted per CPU so that no two CPUs write the same line.
+
+use alloc::boxed::Box;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use crate::platform::{Cpu, Platform};
+
+/// What a device's mappings add up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Mappings made, coherent memory included.
+    pub maps: u64,
+    /// Mappings taken back.
+    pub unmaps: u64,
+    /// Mappings that live now.
+    pub live_mappings: u64,
+    /// Their bytes.
+    pub live_bytes: u64,
+    /// Bytes of memory kept because the IOMMU did not confirm that the device lost them.
+    pub quarantined_bytes: u64,
+}
+
+/// One CPU's share; two cache lines, as neighbours are prefetched in pairs.
+#[derive(Default)]
+#[repr(align(128))]
+pub(crate) struct Share {
+    /// May be negative: a mapping can end on another CPU than it began.
+    live: AtomicI64,
+    live_bytes: AtomicI64,
+    maps: AtomicU64,
+    unmaps: AtomicU64,
+}
+
+/// The counters of one device.
+pub(crate) struct Counters<P: Platform> {
+    platform: P,
+    shares: Box<[Share]>,
+}
+
+impl<P: Platform> Counters<P> {
+    pub(crate) fn new(platform: P) -> Self {
+        let shares = (0..platform.cpu_count().max(1)).map(|_| Share::default()).collect();
+        Self { platform, shares }
+    }
+
+    /// A mapping of `bytes` begins. Called while a handle or another mapping holds the device.
+    pub(crate) fn begin(&self, bytes: u64) {
+        self.on_this_cpu(|share| {
+            share.maps.fetch_add(1, Ordering::Relaxed);
+            share.live_bytes.fetch_add(bytes as i64, Ordering::Relaxed);
+            share.live.fetch_add(1, Ordering::Relaxed);
+        });
+    }
+
+    /// The counters that code on `cpu` changes.
+    pub(crate) fn share(&self, cpu: Cpu) -> &Share {
+        &self.shares[cpu.0 % self.shares.len()]
+    }
+
+    /// A mapping of `bytes` ends. Its last step may let another thread free the counters, so it works on
+    /// a pointer: a reference would promise that they outlive the call.
+    ///
+    /// # Safety
+    /// `share` is one of a device that counts this mapping as live.
+    pub(crate) unsafe fn finish(share: NonNull<Share>, bytes: u64) {
+        let share = share.as_ptr();
+        // SAFETY: the mapping is still counted, so the share lives.
+        unsafe {
+            (*share).unmaps.fetch_add(1, Ordering::Relaxed);
+            (*share).live_bytes.fetch_sub(bytes as i64, Ordering::Relaxed);
+        }
+        // SAFETY: as above; Release, so that whoever sees the sum reach 0 sees all that this mapping did.
+        unsafe { (*share).live.fetch_sub(1, Ordering::Release) };
+    }
+
+    /// A mapping that never came to be: it leaves no trace in the figures.
+    pub(crate) fn withdraw(&self, bytes: u64) {
+        self.on_this_cpu(|share| {
+            share.maps.fetch_sub(1, Ordering::Relaxed);
+            share.live_bytes.fetch_sub(bytes as i64, Ordering::Relaxed);
+            share.live.fetch_sub(1, Ordering::Release);
+        });
+    }
+
+    /// Mappings that live. Exact once no new one can begin; then 0 stays 0, and a sum read while
+    /// others end is never less than what is left.
+    pub(crate) fn live(&self) -> i64 {
+        self.shares.iter().map(|share| share.live.load(Ordering::Acquire)).sum()
+    }
+
+    pub(crate) fn figures(&self, quarantined_bytes: u64) -> Figures {
+        let sum = |pick: fn(&Share) -> &AtomicU64| {
+            self.shares.iter().map(|share| pick(share).load(Ordering::Relaxed)).sum::<u64>()
+        };
+        let live_bytes: i64 =
+            self.shares.iter().map(|share| share.live_bytes.load(Ordering::Relaxed)).sum();
+        Figures {
+            // Unmaps first: a mapping seen ended is then also seen begun.
+            unmaps: sum(|share| &share.unmaps),
+            maps: sum(|share| &share.maps),
+            live_mappings: self.live().max(0) as u64,
+            live_bytes: live_bytes.max(0) as u64,
+            quarantined_bytes,
+        }
+    }
+
+    fn on_this_cpu(&self, change: impl FnOnce(&Share)) {
+        self.platform.pin(|cpu| change(self.share(cpu)));
+    }
+}

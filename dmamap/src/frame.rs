@@ -1,0 +1,91 @@
+//! Frames that hardware reads by itself: root tables, device tables, command queues, status words.
+//!
+//! The words in them change by single atomic stores, as a unit may fetch them at any moment; where the
+//! unit does not snoop the CPU's caches, every change is written back to memory.
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::addr::{PhysAddr, PhysRange};
+use crate::pagetable::WalkCoherence;
+use crate::platform::{FrameRequest, OutOfFrames, Platform};
+
+/// Zeroed frames whose words a unit reads or writes while the CPU does.
+///
+/// Dropping leaks them: only [`free`](Self::free) gives them back, when the unit has let go.
+pub(crate) struct HardwareFrames<P: Platform> {
+    platform: P,
+    frames: PhysRange,
+    start: NonNull<u8>,
+    coherence: WalkCoherence,
+}
+
+// SAFETY: every access through the pointer is a single atomic load or store.
+unsafe impl<P: Platform> Send for HardwareFrames<P> {}
+// SAFETY: as above.
+unsafe impl<P: Platform> Sync for HardwareFrames<P> {}
+
+impl<P: Platform> HardwareFrames<P> {
+    /// Lends `count` zeroed frames from the platform, visible to the unit as zeroes.
+    pub(crate) fn allocate(
+        platform: P,
+        count: usize,
+        coherence: WalkCoherence,
+    ) -> Result<Self, OutOfFrames> {
+        let frames = platform.allocate_frames(FrameRequest::new(count))?;
+        let start = platform.frame_pointer(frames.start());
+        // SAFETY: the frames were just lent to us, whole, and nobody else has a pointer to them.
+        unsafe { start.write_bytes(0, frames.len_bytes() as usize) };
+        let this = Self { platform, frames, start, coherence };
+        this.publish(0, frames.len_bytes() as usize);
+        Ok(this)
+    }
+
+    /// Where the unit finds them.
+    pub(crate) fn phys(&self) -> PhysAddr {
+        self.frames.start()
+    }
+
+    /// The 64-bit word number `index`.
+    pub(crate) fn load(&self, index: usize) -> u64 {
+        self.word(index).load(Ordering::Acquire)
+    }
+
+    /// Changes the 64-bit word number `index`; earlier stores are visible to the unit before it.
+    pub(crate) fn store(&self, index: usize, value: u64) {
+        self.word(index).store(value, Ordering::Release);
+        self.publish(index * 8, 8);
+    }
+
+    /// The 32-bit word number `index`, which the unit writes.
+    pub(crate) fn load_u32(&self, index: usize) -> u32 {
+        assert!(index < self.frames.len_bytes() as usize / 4, "word {index} is outside the frames");
+        // SAFETY: in bounds by the assertion, aligned because frames are, and only accessed atomically.
+        let word = unsafe { self.start.cast::<AtomicU32>().add(index).as_ref() };
+        word.load(Ordering::Acquire)
+    }
+
+    fn word(&self, index: usize) -> &AtomicU64 {
+        assert!(index < self.frames.len_bytes() as usize / 8, "word {index} is outside the frames");
+        // SAFETY: in bounds by the assertion, aligned because frames are, and only accessed atomically.
+        unsafe { self.start.cast::<AtomicU64>().add(index).as_ref() }
+    }
+
+    fn publish(&self, offset: usize, len_bytes: usize) {
+        if self.coherence == WalkCoherence::NotSnooped {
+            // SAFETY: every caller passes an offset inside the frames.
+            let start = unsafe { self.start.add(offset) };
+            self.platform.clean_cache(start, len_bytes);
+        }
+    }
+
+    /// Gives the frames back.
+    ///
+    /// # Safety
+    /// No unit reads or writes them any more.
+    pub(crate) unsafe fn free(self) {
+        // SAFETY: the range came from `allocate_frames`; the caller vouches for the hardware, and `self`
+        // was the only CPU access.
+        unsafe { self.platform.free_frames(self.frames) };
+    }
+}

@@ -1,0 +1,375 @@
+//! A domain: the bus addresses a device may use, and what each reaches (Z → Y).
+//!
+//! A domain owns the allocator that chooses Z ([`crate::iova`]), the table that records Z → Y
+//! ([`crate::pagetable`]), and knows which units walk that table. The order of [`Domain::unmap`] is the
+//! whole point: clear the entries, invalidate, *wait*, and only then free emptied tables and let Z be
+//! chosen again.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
+use crate::iommu::unit::{Attachment, Change, DomainId, Translate, Unit, UnitError, Units};
+use crate::iova::{IovaError, IovaRequest, IovaSpace};
+use crate::pagetable::{
+    Format, Gather, MapError as TableError, PageTable, Permission, PhysList, Replay, UnmapError,
+};
+use crate::platform::Platform;
+
+/// Why a domain could not map memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DomainError {
+    /// No bus address is free.
+    #[error(transparent)]
+    Iova(#[from] IovaError),
+    /// The table refused.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// The unit did not make the mapping visible in time; it was undone.
+    #[error(transparent)]
+    Unit(#[from] UnitError),
+    /// The unit did not make the mapping visible in time, nor confirm that it was undone: the device may
+    /// reach the memory.
+    #[error("a mapping failed ({cause}) and was not confirmed undone ({undo}): its memory is kept")]
+    Unconfirmed {
+        /// Why the mapping failed.
+        cause: UnitError,
+        /// Why it could not be undone.
+        undo: RevokeError,
+    },
+    /// The device was detached.
+    #[error("the device was detached: its mappings are revoked")]
+    Revoked,
+}
+
+/// Why a domain could not take a mapping back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RevokeError {
+    /// The unit did not confirm in time that the device lost the memory.
+    #[error(transparent)]
+    Unit(#[from] UnitError),
+    /// An earlier detach of the device was not confirmed.
+    #[error("the device's detach was never confirmed by the IOMMU: it may still reach memory")]
+    DetachUnconfirmed,
+    /// The table does not hold what was to be unmapped.
+    #[error(transparent)]
+    Table(#[from] UnmapError),
+}
+
+/// The table of a domain, whatever its format; one call per list.
+pub(crate) trait Translation<P: Platform>: Send {
+    fn root(&self) -> Translate;
+    fn aperture_last(&self) -> BusAddr;
+    fn map_list(
+        &mut self,
+        bus: BusAddr,
+        memory: &mut dyn PhysList,
+        permission: Permission,
+    ) -> Result<(), TableError>;
+    fn unmap(&mut self, range: BusRange, gather: &mut Gather<P>) -> Result<(), UnmapError>;
+    fn lookup(&self, bus: BusAddr) -> Option<PhysAddr>;
+    fn frames(&self) -> usize;
+    fn reclaim(&mut self, gather: &mut Gather<P>);
+    /// # Safety
+    /// No unit walks the table any more, nor has cached anything of it.
+    unsafe fn free(self: Box<Self>);
+}
+
+impl<P: Platform, F: Format> Translation<P> for PageTable<P, F> {
+    fn root(&self) -> Translate {
+        Translate::Table { root: self.root_phys(), levels: self.levels() as u8 }
+    }
+
+    fn aperture_last(&self) -> BusAddr {
+        PageTable::aperture_last(self)
+    }
+
+    fn map_list(
+        &mut self,
+        bus: BusAddr,
+        memory: &mut dyn PhysList,
+        permission: Permission,
+    ) -> Result<(), TableError> {
+        PageTable::map_list(self, bus, memory, permission)
+    }
+
+    fn unmap(&mut self, range: BusRange, gather: &mut Gather<P>) -> Result<(), UnmapError> {
+        PageTable::unmap(self, range, gather)
+    }
+
+    fn lookup(&self, bus: BusAddr) -> Option<PhysAddr> {
+        PageTable::lookup(self, bus).map(|target| target.phys)
+    }
+
+    fn frames(&self) -> usize {
+        PageTable::frames(self)
+    }
+
+    fn reclaim(&mut self, gather: &mut Gather<P>) {
+        PageTable::reclaim(self, gather);
+    }
+
+    unsafe fn free(self: Box<Self>) {
+        // SAFETY: the caller's promise.
+        unsafe { PageTable::free(*self) };
+    }
+}
+
+/// Whether the table may still be walked, and so whether memory may be given back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// Units walk the table.
+    Live,
+    /// No unit does, and it was confirmed.
+    Revoked,
+    /// A unit was told to stop but did not confirm.
+    Unconfirmed,
+}
+
+struct Inner<P: Platform> {
+    iova: IovaSpace<P>,
+    table: Option<Box<dyn Translation<P>>>,
+    reach: Reach,
+    attachments: Vec<(usize, Attachment)>,
+}
+
+/// Bus addresses and what they reach, for the devices attached.
+pub(crate) struct Domain<P: Platform> {
+    platform: P,
+    id: DomainId,
+    units: Units<P>,
+    /// Bit n: unit n walks the table. Read without the lock when invalidating.
+    walkers: AtomicU64,
+    inner: lock_api::Mutex<P::Lock, Inner<P>>,
+}
+
+/// How many units one domain can span: a bit each in [`Domain::walkers`].
+pub(crate) const MAX_UNITS: usize = 64;
+
+impl<P: Platform> Domain<P> {
+    /// A domain with nothing mapped, on units that `table` is in the format of.
+    pub(crate) fn new(
+        platform: P,
+        id: DomainId,
+        units: Units<P>,
+        table: Box<dyn Translation<P>>,
+    ) -> Result<Self, DomainError> {
+        let last = table.aperture_last();
+        let len = last.as_u64().saturating_add(1);
+        let aperture = BusRange::new(BusAddr::new(0), len).expect("an aperture starts at 0");
+        let iova = match IovaSpace::new(platform, aperture, FRAME_SIZE_LOG2) {
+            Ok(iova) => iova,
+            Err(error) => {
+                // SAFETY: the table was never given to a unit.
+                unsafe { table.free() };
+                return Err(error.into());
+            }
+        };
+        let inner = Inner { iova, table: Some(table), reach: Reach::Live, attachments: Vec::new() };
+        Ok(Self {
+            platform,
+            id,
+            units,
+            walkers: AtomicU64::new(0),
+            inner: lock_api::Mutex::new(inner),
+        })
+    }
+
+    /// Maps memory at the bus addresses equal to its physical ones (direct regions, identity).
+    pub(crate) fn map_direct(
+        &self,
+        memory: PhysRange,
+        permission: Permission,
+    ) -> Result<(), DomainError> {
+        let bus = BusAddr::new(memory.start().as_u64());
+        let mut inner = self.inner.lock();
+        let table = inner.table.as_mut().ok_or(DomainError::Revoked)?;
+        let mut list = Replay::new(core::iter::once(memory));
+        Ok(table.map_list(bus, &mut list, permission)?)
+    }
+
+    /// Keeps `range` from ever being chosen.
+    pub(crate) fn reserve(&self, range: BusRange) -> Result<(), DomainError> {
+        Ok(self.inner.lock().iova.reserve(range)?)
+    }
+
+    /// Chooses bus addresses for `memory` as `request` says and records them.
+    ///
+    /// # Errors
+    /// [`DomainError`]; but for [`DomainError::Unconfirmed`] nothing is mapped then.
+    pub(crate) fn map_list(
+        &self,
+        request: IovaRequest,
+        memory: &mut dyn PhysList,
+        permission: Permission,
+    ) -> Result<BusRange, DomainError> {
+        let range = {
+            let mut inner = self.inner.lock();
+            let Inner { iova, table: Some(table), reach: Reach::Live, .. } = &mut *inner else {
+                return Err(DomainError::Revoked);
+            };
+            let range = iova.allocate(request)?;
+            if let Err(error) = table.map_list(range.start(), memory, permission) {
+                // A table that refuses has written nothing, so no unit can have seen these addresses.
+                iova.free(range).expect("the range was just allocated");
+                return Err(error.into());
+            }
+            range
+        };
+        match self.each_walker(|unit| unit.sync_map(self.id, range)) {
+            Ok(()) => Ok(range),
+            Err(cause) => match self.unmap(range) {
+                Ok(()) => Err(cause.into()),
+                Err(undo) => Err(DomainError::Unconfirmed { cause, undo }),
+            },
+        }
+    }
+
+    /// Makes `range` unreachable, and returns when it is.
+    ///
+    /// # Errors
+    /// [`RevokeError`] when that was not confirmed: the device may still reach the memory, so neither the
+    /// memory nor the addresses nor the emptied tables are used again.
+    pub(crate) fn unmap(&self, range: BusRange) -> Result<(), RevokeError> {
+        let mut gather = Gather::new(self.platform);
+        {
+            let mut inner = self.inner.lock();
+            match inner.reach {
+                Reach::Live => {}
+                Reach::Revoked => return Ok(()),
+                Reach::Unconfirmed => return Err(RevokeError::DetachUnconfirmed),
+            }
+            let table = inner.table.as_mut().expect("a live domain has a table");
+            table.unmap(range, &mut gather)?;
+        }
+        // Not under the lock: the wait is on hardware, and other CPUs map and unmap meanwhile. The
+        // addresses stay taken until it is over.
+        self.sync(gather)?;
+        let mut inner = self.inner.lock();
+        if inner.reach == Reach::Live {
+            inner.iova.free(range).expect("a range is freed once, as it was allocated");
+        }
+        Ok(())
+    }
+
+    /// Invalidates what `gather` holds, waits, and frees the tables in it.
+    fn sync(&self, gather: Gather<P>) -> Result<(), UnitError> {
+        let Some(range) = gather.range() else { return Ok(()) };
+        let change = Change { range, tables: gather.tables() };
+        match self.each_walker(|unit| unit.invalidate(self.id, change)) {
+            Ok(()) => {
+                // SAFETY: the tables were unlinked under the lock, and every unit that walked them has
+                // confirmed that nothing of them is cached and requests in flight have drained.
+                unsafe { gather.release() };
+                Ok(())
+            }
+            Err(error) => {
+                gather.abandon();
+                Err(error)
+            }
+        }
+    }
+
+    fn each_walker(
+        &self,
+        mut call: impl FnMut(&dyn Unit<P>) -> Result<(), UnitError>,
+    ) -> Result<(), UnitError> {
+        let walkers = self.walkers.load(Ordering::Acquire);
+        let mut outcome = Ok(());
+        for (n, unit) in self.units.iter().enumerate() {
+            if walkers & 1 << n != 0 {
+                // Every unit is asked even after one failed: the others must not keep stale entries.
+                outcome = outcome.and(call(&**unit));
+            }
+        }
+        outcome
+    }
+
+    /// What units are told of the table.
+    pub(crate) fn root(&self) -> Option<Translate> {
+        self.inner.lock().table.as_ref().map(|table| table.root())
+    }
+
+    /// Lets `attachment` use the domain through unit number `unit`.
+    pub(crate) fn attach(&self, unit: usize, attachment: Attachment) -> Result<(), DomainError> {
+        let translate = {
+            let mut inner = self.inner.lock();
+            let translate = inner.table.as_ref().ok_or(DomainError::Revoked)?.root();
+            inner.attachments.push((unit, attachment));
+            translate
+        };
+        // Before the unit is told: from its first walk on every unmap must include it.
+        self.walkers.fetch_or(1 << unit, Ordering::AcqRel);
+        Ok(self.units[unit].move_to(attachment, self.id, translate)?)
+    }
+
+    /// Takes the domain from every attachment; afterwards no device reaches anything through it, and
+    /// every mapping in it counts as revoked.
+    ///
+    /// # Errors
+    /// [`UnitError`] when a unit did not confirm: the tables are kept, and later unmaps report it.
+    pub(crate) fn revoke(&self) -> Result<(), UnitError> {
+        let attachments = core::mem::take(&mut self.inner.lock().attachments);
+        let mut outcome = Ok(());
+        for (unit, attachment) in attachments {
+            outcome = outcome.and(self.units[unit].detach(attachment, self.id));
+        }
+        self.end(outcome)
+    }
+
+    /// As [`revoke`](Self::revoke), where the units have been turned off or moved to another domain.
+    pub(crate) fn end(&self, outcome: Result<(), UnitError>) -> Result<(), UnitError> {
+        let mut inner = self.inner.lock();
+        inner.attachments.clear();
+        match outcome {
+            Ok(()) => {
+                inner.reach = Reach::Revoked;
+                self.walkers.store(0, Ordering::Release);
+                if let Some(table) = inner.table.take() {
+                    // SAFETY: every unit has confirmed that it neither walks nor remembers the table.
+                    unsafe { table.free() };
+                }
+                Ok(())
+            }
+            Err(error) => {
+                inner.reach = Reach::Unconfirmed;
+                Err(error)
+            }
+        }
+    }
+
+    /// Z → Y: what a device that uses `bus` reaches (`iommu_iova_to_phys`).
+    pub(crate) fn lookup(&self, bus: BusAddr) -> Option<PhysAddr> {
+        self.inner.lock().table.as_ref()?.lookup(bus)
+    }
+
+    /// Frames the domain's table holds.
+    pub(crate) fn table_frames(&self) -> usize {
+        self.inner.lock().table.as_ref().map_or(0, |table| table.frames())
+    }
+
+    /// Gives back the empty tables that were kept to keep walk caches warm.
+    ///
+    /// # Errors
+    /// [`UnitError`] when the invalidation was not confirmed; the tables are kept then.
+    pub(crate) fn reclaim(&self) -> Result<(), UnitError> {
+        let mut gather = Gather::new(self.platform);
+        if let Some(table) = self.inner.lock().table.as_mut() {
+            table.reclaim(&mut gather);
+        }
+        self.sync(gather)
+    }
+}
+
+impl<P: Platform> Drop for Domain<P> {
+    fn drop(&mut self) {
+        let never_walked = *self.walkers.get_mut() == 0;
+        if let Some(table) = self.inner.get_mut().table.take()
+            && never_walked
+        {
+            // SAFETY: no unit was ever told of the table.
+            unsafe { table.free() };
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What every IOMMU unit can be asked to do, whoever built it.
+//!
+//! The page-table walker is monomorphised per format and called once per list of memory; a unit is called
+//! through this trait only to attach, detach and invalidate, where hardware dominates the cost.
+
+use core::fmt;
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::addr::{BusRange, PhysAddr};
+use crate::iommu::domain::Translation;
+use crate::iommu::fault::FaultLog;
+use crate::pagetable::{LeafSizes, TableChange};
+use crate::platform::{OutOfFrames, Platform};
+
+/// Who a request on the bus says it is from (PCIe base spec 2.2.6.2: requester ID, with its segment).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Requester {
+    /// PCI segment group.
+    pub segment: u16,
+    /// Bus number in bits 15:8, device in 7:3, function in 2:0.
+    pub id: u16,
+}
+
+impl fmt::Display for Requester {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { segment, id } = *self;
+        write!(f, "{segment:04x}:{:02x}:{:02x}.{}", id >> 8, id >> 3 & 0x1f, id & 7)
+    }
+}
+
+/// A process address space identifier: 20 bits (PCIe base spec 6.20).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pasid(
+    /// The identifier.
+    pub u32,
+);
+
+/// One stream of requests a domain is attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// The requester.
+    pub requester: Requester,
+    /// The address space within it, where the requester tags its requests with one.
+    pub pasid: Option<Pasid>,
+}
+
+/// The number a unit tags cached translations of a domain with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DomainId(
+    /// Below every unit's [`UnitFacts::domain_ids`].
+    pub u16,
+);
+
+/// What a unit does with the requests of an attachment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Translate {
+    /// Walks the table whose root lies at `root`.
+    Table {
+        /// Physical address of the root table.
+        root: PhysAddr,
+        /// Number of levels.
+        levels: u8,
+    },
+    /// Lets them through: Z is Y.
+    PassThrough,
+}
+
+/// What changed in a domain's table, so that a unit knows which cached translations to drop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The addresses whose translation changed.
+    pub range: BusRange,
+    /// Whether a table on the way there was unlinked too.
+    pub tables: TableChange,
+}
+
+/// What mapping (not-present to present) asks of a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtMap {
+    /// Nothing: the unit caches no absent translation.
+    Nothing,
+    /// The unit may have cached the absence ([caching mode](hw::vtd)): invalidate and wait.
+    Invalidate,
+    /// Writes to memory must be pushed out of the root complex first.
+    FlushWriteBuffer,
+}
+
+/// Facts of a unit that decide how domains on it are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnitFacts {
+    /// Bit n set: tables of n levels are walked.
+    pub levels: u8,
+    /// Address bits the unit translates at most.
+    pub address_bits: u8,
+    /// Large leaves the unit understands.
+    pub leaf_sizes: LeafSizes,
+    /// Whether requests can be passed through untranslated.
+    pub pass_through: PassThrough,
+    /// Number of domain ids, 0 to this minus 1.
+    pub domain_ids: u32,
+    /// What a map asks of it.
+    pub at_map: AtMap,
+}
+
+/// Whether a unit can let an attachment's requests through without a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PassThrough {
+    /// It can.
+    Supported,
+    /// Identity needs tables.
+    Unsupported,
+}
+
+/// An IOMMU unit did not do what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnitError {
+    /// A wait on the hardware passed its bound.
+    #[error("IOMMU unit at {unit} did not finish {command} within {bound_ms} ms")]
+    TimedOut {
+        /// Physical address of its registers.
+        unit: PhysAddr,
+        /// What it was doing.
+        command: &'static str,
+        /// The bound.
+        bound_ms: u64,
+    },
+    /// The unit refused a command of its queue and stopped.
+    #[error("IOMMU unit at {unit} stopped its command queue at entry {entry}: {reason}")]
+    QueueStopped {
+        /// Physical address of its registers.
+        unit: PhysAddr,
+        /// Index of the entry it stopped at.
+        entry: u32,
+        /// What its error register says.
+        reason: &'static str,
+    },
+    /// No frame for a table of the unit.
+    #[error("IOMMU unit at {unit} needs a table frame: {cause}")]
+    OutOfFrames {
+        /// Physical address of its registers.
+        unit: PhysAddr,
+        /// What was asked of the platform.
+        cause: OutOfFrames,
+    },
+    /// The requester already has a translation there.
+    #[error("IOMMU unit at {unit} already translates for {requester}")]
+    AlreadyAttached {
+        /// Physical address of its registers.
+        unit: PhysAddr,
+        /// The requester.
+        requester: Requester,
+    },
+    /// The unit cannot do what the attachment asks.
+    #[error("IOMMU unit at {unit} has no {feature}")]
+    Unsupported {
+        /// Physical address of its registers.
+        unit: PhysAddr,
+        /// What it lacks.
+        feature: &'static str,
+    },
+}
+
+/// An IOMMU unit, from the domain's side. Every method returns within a bound.
+pub(crate) trait Unit<P: Platform>: Send + Sync {
+    /// Physical address of its registers: its name in messages.
+    fn base(&self) -> PhysAddr;
+
+    /// What it can do.
+    fn facts(&self) -> UnitFacts;
+
+    /// A table of `levels` levels in the unit's format, with nothing mapped.
+    ///
+    /// # Errors
+    /// [`UnitError::OutOfFrames`], or [`UnitError::Unsupported`] if the unit walks no such table.
+    fn create_table(&self, levels: u8) -> Result<Box<dyn Translation<P>>, UnitError>;
+
+    /// Bus addresses that never reach its translation, whatever a table says.
+    fn untranslated(&self) -> Vec<BusRange>;
+
+    /// From now on requests of `attachment` are translated as `translate` says and tagged `domain`; what was
+    /// cached of an earlier translation is gone when this returns.
+    ///
+    /// # Errors
+    /// [`UnitError`]; nothing is attached then, unless the error is [`UnitError::TimedOut`] or
+    /// [`UnitError::QueueStopped`]: then the old translation may still be cached.
+    fn attach(
+        &self,
+        attachment: Attachment,
+        domain: DomainId,
+        translate: Translate,
+    ) -> Result<(), UnitError>;
+
+    /// As [`attach`](Self::attach), also where the requester is attached in a way that one store cannot
+    /// change: then its requests are refused for a moment.
+    fn move_to(
+        &self,
+        attachment: Attachment,
+        domain: DomainId,
+        translate: Translate,
+    ) -> Result<(), UnitError> {
+        match self.attach(attachment, domain, translate) {
+            Err(UnitError::AlreadyAttached { .. }) => {
+                self.detach(attachment, domain)?;
+                self.attach(attachment, domain, translate)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// From now on requests of `attachment` are refused; nothing cached is left when this returns.
+    ///
+    /// # Errors
+    /// [`UnitError`] when the invalidation did not complete: the device may still reach memory.
+    fn detach(&self, attachment: Attachment, domain: DomainId) -> Result<(), UnitError>;
+
+    /// Drops what is cached of `domain` in `change`, and returns when it is gone and requests that used it
+    /// have drained.
+    ///
+    /// # Errors
+    /// [`UnitError`] when that did not happen in time.
+    fn invalidate(&self, domain: DomainId, change: Change) -> Result<(), UnitError>;
+
+    /// Makes a new mapping visible to the unit, as its [`UnitFacts::at_map`] asks.
+    ///
+    /// # Errors
+    /// [`UnitError`] when the unit did not answer in time.
+    fn sync_map(&self, domain: DomainId, range: BusRange) -> Result<(), UnitError>;
+
+    /// Moves recorded faults from the unit's registers into `log`.
+    fn service_faults(&self, log: &FaultLog<P>);
+
+    /// Completed invalidation commands so far.
+    fn invalidations(&self) -> u64;
+
+    /// Turns translation off and gives back what the unit was lent.
+    ///
+    /// # Errors
+    /// [`UnitError`] when the unit did not turn off; then what it may still walk is kept, not freed.
+    fn stop(&self) -> Result<(), UnitError>;
+}
+
+/// The units of a machine, numbered.
+pub(crate) type Units<P> = Arc<[Arc<dyn Unit<P>>]>;

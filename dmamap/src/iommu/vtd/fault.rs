@@ -1,0 +1,74 @@
+//! Primary fault recording (VT-d 7.2): the unit's fault records, read out and cleared in order.
+
+use hw::vtd::fault::{FaultReason as Reason, FaultRecord, Qualification, RequestType};
+use hw::vtd::regs::{self, FaultStatus};
+
+use super::registers::Registers;
+use crate::addr::BusAddr;
+use crate::iommu::fault::{Access, Fault, FaultLog, FaultReason};
+use crate::iommu::unit::Requester;
+use crate::platform::Platform;
+
+/// Turns of the record ring read before the CPU is given back.
+const TURNS: u64 = 4;
+
+/// Whether records were left for later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pending {
+    /// All were read.
+    Nothing,
+    /// A device faults faster than they are read. The unit raises no further interrupt until it has
+    /// been read empty (VT-d 7.3), so the caller must come back.
+    More,
+}
+
+/// Moves pending records into `log`. The caller excludes a second reader.
+pub(super) fn service<P: Platform>(
+    registers: &Registers<P>,
+    segment: u16,
+    log: &FaultLog<P>,
+) -> Pending {
+    let cap = registers.cap();
+    let records = cap.fault_records();
+    for _ in 0..TURNS {
+        let status = FaultStatus::from_bits(registers.read_u32(regs::FSTS_REG));
+        let mut index = u64::from(status.fri()) % records;
+        for _ in 0..records {
+            let at = regs::fault_record(cap, index);
+            let high = registers.read_u64(at + 8);
+            let record = FaultRecord::from_words([registers.read_u64(at), high]);
+            if !record.f() {
+                break;
+            }
+            log.record(describe(registers, segment, record));
+            // F is write-1-to-clear and the rest read-only (11.4.14.1); clearing frees the record.
+            registers.write_u64(at + 8, FaultRecord::new().with_f(true).to_words()[1]);
+            index = (index + 1) % records;
+        }
+        // While PFO is set the unit records nothing more (7.2.1), so it is cleared once records are free.
+        if status.pfo() {
+            log.record_overflow();
+            registers.write_u32(regs::FSTS_REG, FaultStatus::new().with_pfo(true).into_bits());
+        }
+        if !status.ppf() {
+            return Pending::Nothing;
+        }
+    }
+    Pending::More
+}
+
+fn describe<P: Platform>(registers: &Registers<P>, segment: u16, record: FaultRecord) -> Fault {
+    let reason = Reason::from_code(record.fr());
+    // The address of an unqualified fault is undefined (7.1.3): show the one that names nothing.
+    let qualified = reason.is_none_or(|reason| reason.qualification() == Qualification::Qualified);
+    Fault {
+        unit: registers.base(),
+        requester: Requester { segment, id: record.sid() },
+        address: BusAddr::new(if qualified { record.fi() } else { 0 }),
+        access: match record.request_type() {
+            RequestType::Read => Access::Read,
+            RequestType::Write | RequestType::Page | RequestType::AtomicOp => Access::Write,
+        },
+        reason: FaultReason { code: record.fr().into(), text: reason.map_or("unknown reason", Reason::text) },
+    }
+}

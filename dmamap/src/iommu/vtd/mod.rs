@@ -1,0 +1,299 @@
+//! Intel VT-d in legacy mode: the driver of one remapping hardware unit.
+//!
+//! | part | here | manual |
+//! |---|---|---|
+//! | registers, commands that answer through GSTS | `registers` | 11.4 |
+//! | enabling and disabling | `start` | 11.4.4 |
+//! | requester → table | `device_table` | 9.1, 9.3 |
+//! | invalidation | `queue` | 6.5.2 |
+//! | refused requests | `fault` | 7 |
+//!
+//! What the unit walks from there on is [`pagetable::VtdSecondStage`](crate::pagetable::VtdSecondStage).
+
+mod device_table;
+mod fault;
+mod queue;
+mod registers;
+mod start;
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::mem::ManuallyDrop;
+use core::sync::atomic::AtomicBool;
+
+use hw::vtd::invalidation::{ContextCache, Iotlb};
+use hw::vtd::regs::{ContextGranularity, FunctionMask, IotlbGranularity};
+use hw::vtd::root::AddressWidth;
+
+use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2, PhysAddr};
+use crate::iommu::domain::Translation;
+use crate::iommu::fault::FaultLog;
+use crate::iommu::unit::{
+    AtMap, Attachment, Change, DomainId, PassThrough, Translate, Unit, UnitError, UnitFacts,
+};
+use crate::pagetable::{
+    LeafSizes, PageTable, SnoopControl, TableChange, VtdSecondStage, WalkCoherence,
+};
+use crate::platform::{Interrupt, Platform};
+use device_table::{DeviceTable, Written};
+use fault::Pending;
+use queue::{MAX_BATCH, Queue};
+use registers::Registers;
+
+pub use start::VtdStartError;
+pub(crate) use start::UnitPlace;
+
+/// Writes to this range are interrupts, never translated (VT-d 3.14).
+const MESSAGE_WINDOW: (u64, u64) = (0xfee0_0000, 0x10_0000);
+
+/// How long a fault storm is left alone before its records are read again.
+const STORM_PAUSE_NS: u64 = 1_000_000;
+
+/// What the unit reads from memory; given back when it is off.
+struct Running<P: Platform> {
+    tables: DeviceTable<P>,
+    queue: Queue<P>,
+}
+
+/// One VT-d unit, enabled in legacy mode.
+pub struct VtdUnit<P: Platform> {
+    platform: P,
+    segment: u16,
+    registers: Registers<P>,
+    facts: UnitFacts,
+    /// Bits of a physical address on this host (DMAR 8.1).
+    host_address_bits: u32,
+    coherence: WalkCoherence,
+    snoop: SnoopControl,
+    widest: AddressWidth,
+    running: ManuallyDrop<Running<P>>,
+    /// Whether the unit has confirmed that it walks and fetches nothing.
+    off: AtomicBool,
+    fault_reader: lock_api::Mutex<P::Lock, ()>,
+    fault_interrupt: Option<Interrupt>,
+}
+
+impl<P: Platform> VtdUnit<P> {
+    fn page_invalidations(&self, domain: DomainId, change: Change) -> Batch {
+        let cap = self.registers.cap();
+        let base = Iotlb::new()
+            .with_did(domain.0)
+            .with_dr(cap.drd())
+            .with_dw(cap.dwd());
+        let whole = Batch::one(base.with_g(IotlbGranularity::Domain).to_words());
+        if !cap.psi() {
+            return whole;
+        }
+        let mut batch = Batch::new();
+        let mut page = change.range.start().as_u64() >> FRAME_SIZE_LOG2;
+        let end = (change.range.last().as_u64() >> FRAME_SIZE_LOG2) + 1;
+        while page < end {
+            // The largest aligned block that starts here and stays inside: a leaf inside the range is then
+            // inside one block, as 6.5.2.3 asks of invalidations of large pages.
+            let block = page.trailing_zeros().min((end - page).ilog2()).min(cap.mamv().into());
+            let command = base
+                .with_g(IotlbGranularity::Page)
+                .with_am(block as u8)
+                .with_ih(change.tables == TableChange::Kept)
+                .with_addr(page << FRAME_SIZE_LOG2);
+            if !batch.push(command.to_words()) {
+                return whole;
+            }
+            page += 1 << block;
+        }
+        batch
+    }
+
+    fn forget_device(&self, attachment: Attachment, domain: DomainId) -> Result<(), UnitError> {
+        let cap = self.registers.cap();
+        let context = ContextCache::new()
+            .with_g(ContextGranularity::Device)
+            .with_did(domain.0)
+            .with_sid(attachment.requester.id)
+            .with_fm(FunctionMask::None);
+        let iotlb = Iotlb::new()
+            .with_g(IotlbGranularity::Domain)
+            .with_did(domain.0)
+            .with_dr(cap.drd())
+            .with_dw(cap.dwd());
+        // Context first: an IOTLB entry made from a stale context after the IOTLB was emptied would stay
+        // (6.5.3.1).
+        let commands = [context.to_words(), iotlb.to_words()];
+        self.running.queue.submit(&self.registers, &commands, "device invalidation")
+    }
+}
+
+/// A few descriptors, without allocating.
+struct Batch {
+    commands: [[u64; 2]; MAX_BATCH],
+    len: usize,
+}
+
+impl Batch {
+    fn new() -> Self {
+        Self { commands: [[0; 2]; MAX_BATCH], len: 0 }
+    }
+
+    fn one(command: [u64; 2]) -> Self {
+        let mut batch = Self::new();
+        batch.push(command);
+        batch
+    }
+
+    /// False when there is no room left.
+    fn push(&mut self, command: [u64; 2]) -> bool {
+        let Some(slot) = self.commands.get_mut(self.len) else { return false };
+        *slot = command;
+        self.len += 1;
+        true
+    }
+
+    fn as_slice(&self) -> &[[u64; 2]] {
+        &self.commands[..self.len]
+    }
+}
+
+impl<P: Platform> Unit<P> for VtdUnit<P> {
+    fn base(&self) -> PhysAddr {
+        self.registers.base()
+    }
+
+    fn facts(&self) -> UnitFacts {
+        self.facts
+    }
+
+    fn create_table(&self, levels: u8) -> Result<Box<dyn Translation<P>>, UnitError> {
+        let unit = self.base();
+        let format = VtdSecondStage::new(levels.into(), self.host_address_bits)
+            .map_err(|_| UnitError::Unsupported { unit, feature: "tables of that many levels" })?
+            .with_leaf_sizes(self.facts.leaf_sizes)
+            .with_snoop_control(self.snoop)
+            .with_coherence(self.coherence);
+        match PageTable::new(self.platform, format) {
+            Ok(table) => Ok(Box::new(table)),
+            Err(cause) => Err(UnitError::OutOfFrames { unit, cause }),
+        }
+    }
+
+    fn untranslated(&self) -> Vec<BusRange> {
+        let (start, len) = MESSAGE_WINDOW;
+        BusRange::new(BusAddr::new(start), len).into_iter().collect()
+    }
+
+    fn attach(
+        &self,
+        attachment: Attachment,
+        domain: DomainId,
+        translate: Translate,
+    ) -> Result<(), UnitError> {
+        let unit = self.base();
+        if attachment.pasid.is_some() {
+            return Err(UnitError::Unsupported { unit, feature: "PASIDs in legacy mode" });
+        }
+        if translate == Translate::PassThrough && self.facts.pass_through == PassThrough::Unsupported {
+            return Err(UnitError::Unsupported { unit, feature: "pass-through" });
+        }
+        let requester = attachment.requester;
+        let written = self
+            .running
+            .tables
+            .write(requester.id, domain, translate, self.widest)
+            .map_err(|cause| UnitError::OutOfFrames { unit, cause })?;
+        match written {
+            Written::Occupied => Err(UnitError::AlreadyAttached { unit, requester }),
+            Written::Replaced => self.forget_device(attachment, domain),
+            Written::Fresh => match self.facts.at_map {
+                AtMap::Nothing => Ok(()),
+                // Under caching mode an absent entry is cached with domain id 0 (6.1); the device-selective
+                // form must name the id it was cached with.
+                AtMap::Invalidate => self
+                    .forget_device(attachment, DomainId(0))
+                    .and_then(|()| self.forget_device(attachment, domain)),
+                AtMap::FlushWriteBuffer => self.registers.flush_write_buffer(),
+            },
+        }
+    }
+
+    fn detach(&self, attachment: Attachment, domain: DomainId) -> Result<(), UnitError> {
+        self.running.tables.clear(attachment.requester.id);
+        self.forget_device(attachment, domain)
+    }
+
+    fn invalidate(&self, domain: DomainId, change: Change) -> Result<(), UnitError> {
+        let batch = self.page_invalidations(domain, change);
+        self.running.queue.submit(&self.registers, batch.as_slice(), "IOTLB invalidation")
+    }
+
+    fn sync_map(&self, domain: DomainId, range: BusRange) -> Result<(), UnitError> {
+        match self.facts.at_map {
+            AtMap::Nothing => Ok(()),
+            AtMap::Invalidate => {
+                // New tables may have been linked where the unit remembers none.
+                self.invalidate(domain, Change { range, tables: TableChange::Unlinked })
+            }
+            AtMap::FlushWriteBuffer => self.registers.flush_write_buffer(),
+        }
+    }
+
+    fn service_faults(&self, log: &FaultLog<P>) {
+        let _reader = self.fault_reader.lock();
+        let _ = fault::service(&self.registers, self.segment, log);
+    }
+
+    fn invalidations(&self) -> u64 {
+        self.running.queue.completed()
+    }
+
+    fn stop(&self) -> Result<(), UnitError> {
+        self.turn_off()
+    }
+}
+
+impl<P: Platform> VtdUnit<P> {
+    /// Reads faults when the unit says there are some, and again later while they keep coming.
+    fn on_fault(self: &Arc<Self>, log: &Arc<FaultLog<P>>) {
+        let pending = {
+            let _reader = self.fault_reader.lock();
+            fault::service(&self.registers, self.segment, log)
+        };
+        if pending == Pending::More {
+            let (unit, log) = (Arc::downgrade(self), log.clone());
+            let again = Arc::new(move || {
+                if let Some(unit) = unit.upgrade() {
+                    unit.on_fault(&log);
+                }
+            });
+            self.platform.call_at(self.platform.now_ns() + STORM_PAUSE_NS, again);
+        }
+    }
+}
+
+/// What domains on a unit with these capabilities look like.
+fn facts(registers: &Registers<impl Platform>) -> UnitFacts {
+    let (cap, ecap) = (registers.cap(), registers.ecap());
+    let widths = cap.sagaw();
+    let mut leaf_sizes = LeafSizes::FOUR_KIB;
+    if cap.sslps().size_2m() {
+        leaf_sizes = leaf_sizes | LeafSizes::TWO_MIB;
+    }
+    if cap.sslps().size_1g() {
+        leaf_sizes = leaf_sizes | LeafSizes::ONE_GIB;
+    }
+    UnitFacts {
+        levels: u8::from(widths.bits_39()) << 3
+            | u8::from(widths.bits_48()) << 4
+            | u8::from(widths.bits_57()) << 5,
+        address_bits: cap.guest_address_bits() as u8,
+        leaf_sizes,
+        pass_through: if ecap.pt() { PassThrough::Supported } else { PassThrough::Unsupported },
+        domain_ids: 1 << cap.domain_id_bits(),
+        at_map: if cap.cm() {
+            AtMap::Invalidate
+        } else if cap.rwbf() {
+            AtMap::FlushWriteBuffer
+        } else {
+            AtMap::Nothing
+        },
+    }
+}

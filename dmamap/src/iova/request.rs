@@ -1,0 +1,63 @@
+//! What a caller asks of the allocator.
+
+use core::fmt;
+
+use crate::addr::BusAddr;
+
+/// A range a caller would like: how long, how aligned, how high at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IovaRequest {
+    /// Length in bytes, a multiple of the granule.
+    pub len_bytes: u64,
+    /// The first address is `offset` plus a multiple of two to this power. Below the granule it means nothing.
+    pub align_log2: u32,
+    /// See `align_log2`: with the offset of the memory in its large page, Z and Y can share large leaves. A
+    /// multiple of the granule; only its bits below `align_log2` count.
+    pub offset: u64,
+    /// The highest address the last byte may have.
+    pub last: BusAddr,
+}
+
+impl IovaRequest {
+    /// `len_bytes` anywhere.
+    pub const fn new(len_bytes: u64) -> Self {
+        Self {
+            len_bytes,
+            align_log2: 0,
+            offset: 0,
+            last: BusAddr::new(u64::MAX),
+        }
+    }
+
+    /// The same, at `offset` from a multiple of `2^align_log2` bytes.
+    #[must_use]
+    pub const fn aligned(self, align_log2: u32, offset: u64) -> Self {
+        Self {
+            align_log2,
+            offset,
+            ..self
+        }
+    }
+
+    /// The same, with no byte above `last`.
+    #[must_use]
+    pub const fn below(self, last: BusAddr) -> Self {
+        Self { last, ..self }
+    }
+}
+
+impl fmt::Display for IovaRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            len_bytes,
+            align_log2,
+            offset,
+            last,
+        } = self;
+        write!(f, "{len_bytes:#x} bytes")?;
+        if *align_log2 > 0 {
+            write!(f, " at {offset:#x} modulo 2^{align_log2}")?;
+        }
+        write!(f, " up to {last}")
+    }
+}

@@ -1,0 +1,82 @@
+//! Finding a gap that fits.
+
+use super::tree::{Extent, Node, Tree};
+use crate::platform::Platform;
+
+/// A request in granules.
+pub(super) struct Fit {
+    /// Length; at least 1.
+    pub(super) len: u64,
+    /// A power of two.
+    pub(super) align: u64,
+    /// The start is this modulo `align`.
+    pub(super) offset: u64,
+    /// No granule from here on may be part.
+    pub(super) end: u64,
+}
+
+impl Fit {
+    /// The lowest place in the gap `start..end`.
+    fn place(&self, start: u64, end: u64) -> Option<u64> {
+        // Granule numbers stay below 2^52 and alignments below 2^52, so nothing here overflows.
+        let up = self.offset.wrapping_sub(start) & (self.align - 1);
+        let place = start + up;
+        let place_end = place.checked_add(self.len)?;
+        (place_end <= end.min(self.end)).then_some(place)
+    }
+}
+
+impl<P: Platform> Tree<P> {
+    /// The start of a place that fits.
+    pub(super) fn find(&mut self, fit: &Fit) -> Option<u64> {
+        // A gap with room for every misalignment fits for sure, unless it is too high: then so are all later ones.
+        let roomy = fit.len.checked_add(fit.align - 1);
+        let place = roomy.and_then(|len| {
+            let (start, end) = self.lowest_gap(len)?;
+            fit.place(start, end)
+        });
+        place.or_else(|| self.exact(self.root(), fit)).or_else(|| {
+            let (start, end) = self.tail();
+            fit.place(start, end)
+        })
+    }
+
+    /// The lowest gap of at least `len` granules.
+    fn lowest_gap(&mut self, len: u64) -> Option<(u64, u64)> {
+        let mut at = self.root();
+        while let Some(node) = at {
+            let extent = self.visit(node);
+            if extent.widest < len {
+                // Only the root can be too narrow: the loop goes where a gap was promised.
+                break;
+            }
+            at = match extent.left {
+                Some(left) if self.visit(left).widest >= len => Some(left),
+                _ if extent.gap >= len => return Some(extent.gap_before()),
+                _ => extent.right,
+            };
+        }
+        let (start, end) = self.tail();
+        (end - start >= len).then_some((start, end))
+    }
+
+    /// The lowest place before an extent of the subtree. Linear only in the gaps that are long enough, below the
+    /// limit, and misaligned.
+    fn exact(&mut self, subtree: Option<Node>, fit: &Fit) -> Option<u64> {
+        let extent: Extent = self.visit(subtree?);
+        if extent.widest < fit.len {
+            return None;
+        }
+        let (start, end) = extent.gap_before();
+        self.exact(extent.left, fit)
+            .or_else(|| fit.place(start, end))
+            .or_else(|| {
+                // Every gap to the right starts after this extent.
+                if extent.end() < fit.end {
+                    self.exact(extent.right, fit)
+                } else {
+                    None
+                }
+            })
+    }
+}

@@ -1,0 +1,147 @@
+//! A mapping that lives: what every kind of handle is made of.
+
+use core::mem::ManuallyDrop;
+
+use crate::addr::{BusRange, DmaMask, PhysRange};
+use crate::buffer::DmaMemory;
+use crate::device::{Coherence, Device, Held};
+use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
+use crate::map::Permission;
+use crate::pagetable::PhysList;
+use crate::platform::Platform;
+
+/// The physically contiguous pieces of a buffer, in order.
+pub(crate) struct Pieces<'a, B: DmaMemory> {
+    buffer: &'a B,
+    offset: u64,
+}
+
+impl<'a, B: DmaMemory> Pieces<'a, B> {
+    pub(crate) fn of(buffer: &'a B) -> Self {
+        Self { buffer, offset: 0 }
+    }
+}
+
+impl<B: DmaMemory> PhysList for Pieces<'_, B> {
+    fn restart(&mut self) {
+        self.offset = 0;
+    }
+
+    fn next_range(&mut self) -> Option<PhysRange> {
+        let piece = self.buffer.segment(self.offset);
+        self.offset += piece.len_bytes();
+        (!piece.is_empty()).then_some(piece)
+    }
+}
+
+/// How many pieces a mapping call takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// One, physically contiguous.
+    Single,
+    /// Any number.
+    Pieces,
+}
+
+/// Bus addresses that a device may use now, and the hold on the device that goes with them.
+///
+/// Dropping one without [`revoke`](Self::revoke) would leave the addresses usable: its owners never do.
+pub(crate) struct Live<P: Platform> {
+    held: Held<P>,
+    range: BusRange,
+}
+
+impl<P: Platform> Live<P> {
+    /// Maps `buffer`, which stays untouched by anyone else until [`revoke`](Self::revoke).
+    pub(crate) fn establish<B: DmaMemory>(
+        device: &Device<P>,
+        buffer: &B,
+        mask: DmaMask,
+        shape: Shape,
+        permission: Permission,
+    ) -> Result<Self, MapError> {
+        let len_bytes = buffer.len_bytes();
+        let first = buffer.segment(0);
+        let fail = |failure| MapError { device: device.requester(), failure };
+        if shape == Shape::Single && first.len_bytes() != len_bytes {
+            return Err(fail(MapFailure::NotContiguous { first }));
+        }
+        let held = Held::new(device, len_bytes);
+        let core = held.core();
+        match core.coherence {
+            Coherence::Snooped => {}
+            // What the CPU wrote goes to memory; and no dirty line is left to be written over what the
+            // device will write.
+            Coherence::NotSnooped => {
+                core.platform.clean_cache(buffer.pointer(), len_bytes as usize);
+            }
+        }
+        let mapped = core.route.map(mask, first, len_bytes, &mut Pieces::of(buffer), permission);
+        match mapped {
+            Ok(range) => Ok(Self { held, range }),
+            Err(failure) => {
+                let error = fail(failure);
+                if error.leaves_memory_reachable() {
+                    count_quarantined(&held, len_bytes);
+                }
+                held.withdraw();
+                Err(error)
+            }
+        }
+    }
+
+    /// As [`establish`](Self::establish), for a buffer that is given away.
+    pub(crate) fn establish_owned<B: DmaMemory>(
+        device: &Device<P>,
+        buffer: B,
+        mask: DmaMask,
+        shape: Shape,
+        permission: Permission,
+    ) -> Result<(Self, B), Rejected<B>> {
+        // Until the outcome is known the device may reach the memory: should anything panic, it is leaked.
+        let buffer = ManuallyDrop::new(buffer);
+        match Self::establish(device, &*buffer, mask, shape, permission) {
+            Ok(live) => Ok((live, ManuallyDrop::into_inner(buffer))),
+            Err(error) if error.leaves_memory_reachable() => Err(Rejected { error, buffer: None }),
+            Err(error) => {
+                Err(Rejected { error, buffer: Some(ManuallyDrop::into_inner(buffer)) })
+            }
+        }
+    }
+
+    pub(crate) fn held(&self) -> &Held<P> {
+        &self.held
+    }
+
+    pub(crate) fn range(&self) -> BusRange {
+        self.range
+    }
+
+    /// Takes the addresses back; when this returns `Ok` the device reaches nothing through them.
+    pub(crate) fn revoke<B: DmaMemory>(self, buffer: &B) -> Result<(), Quarantined> {
+        let core = self.held.core();
+        let (device, range) = (core.requester, self.range);
+        if let Err(error) = core.route.unmap(range) {
+            count_quarantined(&self.held, buffer.len_bytes());
+            return Err(Quarantined { device, range, error });
+        }
+        if core.coherence == Coherence::NotSnooped {
+            core.platform.invalidate_cache(buffer.pointer(), buffer.len_bytes() as usize);
+        }
+        // What the device wrote before it lost the memory is read after this.
+        core.platform.dma_rmb();
+        Ok(())
+    }
+
+    /// As [`revoke`](Self::revoke); the buffer comes back, or is leaked.
+    pub(crate) fn revoke_owned<B: DmaMemory>(self, buffer: B) -> Result<B, Quarantined> {
+        let buffer = ManuallyDrop::new(buffer);
+        self.revoke(&*buffer)?;
+        Ok(ManuallyDrop::into_inner(buffer))
+    }
+}
+
+fn count_quarantined<P: Platform>(held: &Held<P>, len_bytes: u64) {
+    let counter = &held.core().quarantined_bytes;
+    counter.fetch_add(len_bytes, core::sync::atomic::Ordering::Relaxed);
+}

@@ -1,0 +1,61 @@
+//! The DMA API: Y → Z.
+//!
+//! | call | memory | neighbours |
+//! |---|---|---|
+//! | [`map_single`](crate::device::Device::map_single) | owned, physically contiguous | `single` |
+//! | [`map_sg`](crate::device::Device::map_sg) | owned, in pieces | `sg` |
+//! | [`map_within`](crate::device::Device::map_within) | borrowed for a closure | `scoped` |
+//! | [`alloc_coherent`](crate::device::Device::alloc_coherent) | shared with the device for long | `coherent` |
+//! | [`map_phys`](crate::device::Device::map_phys) and others | anything, unsafe | `raw` |
+//!
+//! Each asks the device's route for bus addresses: none (`Blocked`), those the host bridge gives memory
+//! (`direct`), or ones chosen for the device alone and recorded in I/O page tables (`translated`).
+//!
+//! A mapping owns its memory, so while the device may write it nobody holds a reference to it; `unmap`
+//! returns the memory once the device cannot reach it. Where the IOMMU does not confirm that, it
+//! returns [`Quarantined`] instead, and the memory is never used again.
+//!
+//! ```
+//! use dmamap::device::Device;
+//! use dmamap::buffer::DmaBuffer;
+//! use dmamap::map::ToDevice;
+//! # use board as _;
+//!
+//! fn send<P: dmamap::platform::Platform>(device: &Device<P>) -> Result<(), Box<dyn std::error::Error>> {
+//!     let mut buffer = DmaBuffer::allocate(device.platform(), 4096)?;
+//!     buffer.as_mut_slice()[0] = 1;
+//!     let mapping = device.map_single(buffer, ToDevice).map_err(|rejected| rejected.error)?;
+//!     // … tell the device `mapping.bus_addr()` and wait until it has finished …
+//!     let _buffer = mapping.unmap()?;
+//!     Ok(())
+//! }
+//! ```
+
+mod coherent;
+mod direct;
+mod direction;
+mod error;
+mod live;
+mod raw;
+mod route;
+mod scoped;
+mod segments;
+mod sg;
+mod single;
+mod translated;
+mod view;
+mod window;
+
+pub use crate::pagetable::Permission;
+pub use coherent::{Coherent, CoherentError, Shared};
+pub use direction::{
+    AnyDirection, Bidirectional, DeviceReads, DeviceWrites, Direction, FromDevice, ToDevice,
+};
+pub use error::{MapError, MapFailure, Quarantined, Rejected};
+pub use scoped::ScopedMapping;
+pub use sg::SgMapping;
+pub use single::Mapping;
+pub use view::{CpuView, OutOfBounds};
+
+pub(crate) use direct::Direct;
+pub(crate) use route::Route;

@@ -1,0 +1,205 @@
+//! The layer below the safe one, for a kernel's block layer or a C interface: bus addresses without owners.
+//!
+//! Every call here says what the safe layer would have proved. The direction is chosen at run time.
+
+use crate::addr::{BusRange, FRAME_SIZE_LOG2, PhysAddr, PhysRange, VirtAddr};
+use crate::device::{Device, Held};
+use crate::map::error::{MapError, MapFailure, Quarantined};
+use crate::map::{AnyDirection, Direction};
+use crate::pagetable::{PhysList, Replay};
+use crate::platform::Platform;
+
+impl<P: Platform> Device<P> {
+    /// Maps physical memory for the device (`dma_map_phys`). Behind an IOMMU the device reaches every byte of
+    /// the frames the range touches.
+    ///
+    /// # Errors
+    /// [`MapError`]; the memory is as it was, unless [`MapError::leaves_memory_reachable`].
+    ///
+    /// # Safety
+    /// - `memory` is RAM, and stays allocated until [`unmap_raw`](Self::unmap_raw) returned `Ok`.
+    /// - Until then no reference to any byte of its frames is used that the device's accesses in `direction`
+    ///   would break: none at all where the device writes, none that writes where it reads.
+    /// - The mapping is unmapped before the device is detached, or its memory is kept until
+    ///   [`Device::detach`] returned `Ok`.
+    pub unsafe fn map_phys(
+        &self,
+        memory: PhysRange,
+        direction: AnyDirection,
+    ) -> Result<BusRange, MapError> {
+        let mut list = Replay::new(core::iter::once(memory));
+        self.map_raw(memory, memory.len_bytes(), &mut list, direction)
+    }
+
+    /// Maps `len_bytes` bytes from byte `offset` of a frame on (`dma_map_page`).
+    ///
+    /// # Errors
+    /// As [`map_phys`](Self::map_phys).
+    ///
+    /// # Safety
+    /// As [`map_phys`](Self::map_phys).
+    pub unsafe fn map_page(
+        &self,
+        frame: PhysAddr,
+        offset: u64,
+        len_bytes: u64,
+        direction: AnyDirection,
+    ) -> Result<BusRange, MapError> {
+        let memory = frame
+            .checked_add(offset)
+            .and_then(|start| PhysRange::new(start, len_bytes).ok())
+            .ok_or_else(|| self.fail(MapFailure::TooLong { len_bytes }))?;
+        // SAFETY: the caller's promise is `map_phys`'s.
+        unsafe { self.map_phys(memory, direction) }
+    }
+
+    /// Maps `len_bytes` bytes from the virtual address `virt` on, which must be physically contiguous memory
+    /// of the platform (`dma_map_single`).
+    ///
+    /// # Errors
+    /// As [`map_phys`](Self::map_phys), and [`MapFailure::NotDmaMemory`] for stacks, images and heaps that
+    /// are not the machine's RAM, [`MapFailure::NotContiguous`] for memory in pieces.
+    ///
+    /// # Safety
+    /// As [`map_phys`](Self::map_phys), for the physical memory behind `virt`.
+    pub unsafe fn map_single_raw(
+        &self,
+        virt: VirtAddr,
+        len_bytes: u64,
+        direction: AnyDirection,
+    ) -> Result<BusRange, MapError> {
+        let memory = self.contiguous(virt, len_bytes).map_err(|failure| self.fail(failure))?;
+        // SAFETY: the caller's promise is `map_phys`'s.
+        unsafe { self.map_phys(memory, direction) }
+    }
+
+    /// Maps pieces of memory (`dma_map_sg`): the bus addresses of each go into `segments`, of which as many
+    /// are used as the number returned says. Behind an IOMMU pieces whose inner ends lie on frame
+    /// boundaries become one segment, and the whole is unmapped with [`unmap_raw`](Self::unmap_raw)
+    /// of that segment.
+    ///
+    /// # Errors
+    /// As [`map_phys`](Self::map_phys); [`MapFailure::TooManySegments`] if `segments` is too short. No piece
+    /// stays mapped.
+    ///
+    /// # Safety
+    /// As [`map_phys`](Self::map_phys), for each piece.
+    pub unsafe fn map_sg_raw(
+        &self,
+        pieces: &[PhysRange],
+        segments: &mut [BusRange],
+        direction: AnyDirection,
+    ) -> Result<usize, MapError> {
+        let room = segments.len();
+        let (Some(&first), Some(slot)) = (pieces.first(), segments.first_mut()) else {
+            let failure =
+                if pieces.is_empty() { MapFailure::Empty } else { MapFailure::TooManySegments { room } };
+            return Err(self.fail(failure));
+        };
+        if self.core().route.joins_pieces() && inner_ends_are_aligned(pieces) {
+            let len_bytes = pieces.iter().map(|piece| piece.len_bytes()).sum();
+            let mut list = Replay::new(pieces.iter().copied());
+            *slot = self.map_raw(first, len_bytes, &mut list, direction)?;
+            return Ok(1);
+        }
+        if pieces.len() > room {
+            return Err(self.fail(MapFailure::TooManySegments { room }));
+        }
+        for (n, &piece) in pieces.iter().enumerate() {
+            // SAFETY: the caller's promise covers each piece.
+            match unsafe { self.map_phys(piece, direction) } {
+                Ok(range) => segments[n] = range,
+                Err(error) => {
+                    for &mapped in &segments[..n] {
+                        // SAFETY: mapped above and told to nobody. What is not confirmed is logged: the
+                        // caller learns of the first error.
+                        if let Err(kept) = unsafe { self.unmap_raw(mapped) } {
+                            log::error!("{kept}");
+                        }
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(pieces.len())
+    }
+
+    /// Takes a mapping of this layer back; when this returns `Ok` the device reaches nothing through it
+    /// (`dma_unmap_single`, `dma_unmap_page`, `dma_unmap_phys`).
+    ///
+    /// # Errors
+    /// [`Quarantined`] when the IOMMU did not confirm: the memory must be kept. Also when nothing is mapped
+    /// at `range`.
+    ///
+    /// # Safety
+    /// `range` is one that a call of this layer for this device returned, whole, and not unmapped yet; where
+    /// no IOMMU translates, the device has finished with it.
+    pub unsafe fn unmap_raw(&self, range: BusRange) -> Result<(), Quarantined> {
+        let core = self.core();
+        let outcome = core.route.unmap(range);
+        let share = |cpu| core::ptr::NonNull::from(core.counters.share(cpu));
+        core.platform.pin(|cpu| {
+            // SAFETY: the mapping was counted when it was made, and `self` keeps the counters alive.
+            unsafe { crate::device::Counters::<P>::finish(share(cpu), range.len_bytes()) }
+        });
+        outcome.map_err(|error| Quarantined { device: core.requester, range, error })?;
+        core.platform.dma_rmb();
+        Ok(())
+    }
+
+    fn map_raw(
+        &self,
+        first: PhysRange,
+        len_bytes: u64,
+        list: &mut dyn PhysList,
+        direction: AnyDirection,
+    ) -> Result<BusRange, MapError> {
+        let held = Held::new(self, len_bytes);
+        let core = self.core();
+        let permission = direction.permission();
+        match core.route.map(core.mask(), first, len_bytes, list, permission) {
+            Ok(range) => {
+                // The count is `unmap_raw`'s to take back.
+                core::mem::forget(held);
+                Ok(range)
+            }
+            Err(failure) => {
+                held.withdraw();
+                Err(self.fail(failure))
+            }
+        }
+    }
+
+    fn contiguous(&self, virt: VirtAddr, len_bytes: u64) -> Result<PhysRange, MapFailure> {
+        if len_bytes == 0 {
+            return Err(MapFailure::Empty);
+        }
+        let platform = self.platform();
+        let phys = |virt| platform.virt_to_phys(virt).ok_or(MapFailure::NotDmaMemory { virt });
+        let start = phys(virt)?;
+        let memory = PhysRange::new(start, len_bytes).map_err(|_| MapFailure::TooLong { len_bytes })?;
+        let step = 1 << FRAME_SIZE_LOG2;
+        let mut offset = step - virt.frame_offset();
+        while offset < len_bytes {
+            let virt = virt.checked_add(offset).ok_or(MapFailure::TooLong { len_bytes })?;
+            if Some(phys(virt)?) != start.checked_add(offset) {
+                let first = PhysRange::new(start, offset).unwrap_or(memory);
+                return Err(MapFailure::NotContiguous { first });
+            }
+            offset += step;
+        }
+        Ok(memory)
+    }
+
+    fn fail(&self, failure: MapFailure) -> MapError {
+        MapError { device: self.requester(), failure }
+    }
+}
+
+/// Whether every piece but the first starts, and every piece but the last ends, on a frame boundary.
+fn inner_ends_are_aligned(pieces: &[PhysRange]) -> bool {
+    pieces.windows(2).all(|pair| {
+        let end = pair[0].start().as_u64().wrapping_add(pair[0].len_bytes());
+        PhysAddr::new(end).frame_offset() == 0 && pair[1].start().frame_offset() == 0
+    })
+}

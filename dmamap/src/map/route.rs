@@ -1,0 +1,80 @@
+//! Which way a device's mappings take.
+
+use crate::addr::{BusAddr, BusRange, DmaMask, PhysAddr, PhysRange};
+use crate::iommu::domain::{Domain, RevokeError};
+use crate::map::direct::Direct;
+use crate::map::{MapFailure, Permission, translated};
+use crate::pagetable::PhysList;
+use crate::platform::Platform;
+
+/// The way of one device, chosen when it is attached.
+pub(crate) enum Route<P: Platform> {
+    /// It reaches nothing.
+    Blocked,
+    /// It reaches memory where the bus has it.
+    Direct(Direct<P>),
+    /// It reaches what its domain's tables say.
+    Translated(Domain<P>),
+}
+
+impl<P: Platform> Route<P> {
+    /// Chooses bus addresses for `len_bytes` bytes that lie in the pieces `memory` yields, `first` being the first. With more
+    /// than one piece on the direct route only the first piece's addresses are returned: the others have
+    /// their own.
+    pub(crate) fn map(
+        &self,
+        mask: DmaMask,
+        first: PhysRange,
+        len_bytes: u64,
+        memory: &mut dyn PhysList,
+        permission: Permission,
+    ) -> Result<BusRange, MapFailure> {
+        if len_bytes == 0 {
+            return Err(MapFailure::Empty);
+        }
+        match self {
+            Self::Blocked => Err(MapFailure::Blocked),
+            Self::Direct(direct) => {
+                let reached = direct.reach(first, mask)?;
+                memory.restart();
+                while let Some(piece) = memory.next_range() {
+                    direct.reach(piece, mask)?;
+                }
+                Ok(reached)
+            }
+            Self::Translated(domain) => {
+                translated::map(domain, mask, first, len_bytes, memory, permission)
+            }
+        }
+    }
+
+    /// Makes `range`, as [`map`](Self::map) returned it, unreachable; returns when it is.
+    pub(crate) fn unmap(&self, range: BusRange) -> Result<(), RevokeError> {
+        match self {
+            Self::Blocked | Self::Direct(_) => Ok(()),
+            Self::Translated(domain) => domain.unmap(translated::pages(range)),
+        }
+    }
+
+    /// Z → Y.
+    pub(crate) fn translate(&self, bus: BusAddr) -> Option<PhysAddr> {
+        match self {
+            Self::Blocked => None,
+            Self::Direct(direct) => direct.phys(bus),
+            Self::Translated(domain) => domain.lookup(bus),
+        }
+    }
+
+    /// Whether pieces of memory lie side by side on the bus whatever they do in memory.
+    pub(crate) fn joins_pieces(&self) -> bool {
+        matches!(self, Self::Translated(_))
+    }
+
+    /// The highest physical address worth allocating memory at for a device with `mask`.
+    pub(crate) fn last_within(&self, mask: DmaMask) -> PhysAddr {
+        match self {
+            Self::Direct(direct) => direct.last_within(mask),
+            Self::Blocked | Self::Translated(_) => PhysAddr::new(u64::MAX),
+        }
+    }
+}

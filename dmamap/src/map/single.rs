@@ -1,0 +1,128 @@
+//! `map_single`: one piece of memory, lent to the device until `unmap`.
+
+use core::fmt;
+
+use crate::addr::{BusAddr, BusRange, VirtAddr};
+use crate::buffer::DmaMemory;
+use crate::device::Device;
+use crate::map::direction::Direction;
+use crate::map::error::{Quarantined, Rejected};
+use crate::map::live::{Live, Shape};
+use crate::map::view::CpuView;
+use crate::map::OutOfBounds;
+use crate::platform::Platform;
+
+impl<P: Platform> Device<P> {
+    /// Lends `buffer` to the device until the mapping is unmapped (`dma_map_single`).
+    ///
+    /// The device reaches the buffer's whole frames, in `direction` only where an IOMMU translates.
+    ///
+    /// # Errors
+    /// [`Rejected`] gives the buffer back; see [`MapFailure`](crate::map::MapFailure).
+    pub fn map_single<B: DmaMemory, D: Direction>(
+        &self,
+        buffer: B,
+        direction: D,
+    ) -> Result<Mapping<P, B, D>, Rejected<B>> {
+        let mask = self.mask();
+        let permission = direction.permission();
+        let parts = Live::establish_owned(self, buffer, mask, Shape::Single, permission)?;
+        Ok(Mapping { parts: Some(parts), direction })
+    }
+}
+
+/// Memory the device may use now, at one run of bus addresses. Owns the memory; `unmap` gives it back.
+///
+/// Forgetting a mapping leaks the memory, mapped. Dropping one unmaps it and drops the memory.
+pub struct Mapping<P: Platform, B: DmaMemory, D: Direction> {
+    /// `None` only while `unmap` or `drop` runs.
+    parts: Option<(Live<P>, B)>,
+    direction: D,
+}
+
+impl<P: Platform, B: DmaMemory, D: Direction> Mapping<P, B, D> {
+    fn parts(&self) -> &(Live<P>, B) {
+        self.parts.as_ref().expect("only `unmap` and `drop` take the parts")
+    }
+
+    /// Z: what the device is told.
+    pub fn bus_addr(&self) -> BusAddr {
+        self.range().start()
+    }
+
+    /// All bus addresses of the mapping.
+    pub fn range(&self) -> BusRange {
+        self.parts().0.range()
+    }
+
+    /// Number of bytes.
+    pub fn len_bytes(&self) -> u64 {
+        self.parts().1.len_bytes()
+    }
+
+    /// X: where the memory is for the CPU, for printing; [`sync_for_cpu`](Self::sync_for_cpu) reaches it.
+    pub fn virt(&self) -> VirtAddr {
+        self.parts().1.virt()
+    }
+
+    /// Y: the memory's first physical piece, for printing.
+    pub fn phys(&self) -> crate::addr::PhysRange {
+        self.parts().1.segment(0)
+    }
+
+    /// The direction it was mapped in.
+    pub fn direction(&self) -> D {
+        self.direction
+    }
+
+    /// Whether syncs of this mapping do more than order memory accesses (`dma_need_sync`).
+    pub fn need_sync(&self) -> bool {
+        CpuView::<P, D>::needed(&self.parts().0)
+    }
+
+    /// Lets the CPU read or write the memory while the device is not using it (`dma_sync_single_for_cpu`);
+    /// dropping the view hands it back (`dma_sync_single_for_device`).
+    pub fn sync_for_cpu(&mut self) -> CpuView<'_, P, D> {
+        let (live, buffer) = self.parts.as_mut().expect("only `unmap` and `drop` take the parts");
+        CpuView::whole(live, buffer)
+    }
+
+    /// As [`sync_for_cpu`](Self::sync_for_cpu), for `len_bytes` bytes from `offset` on only.
+    ///
+    /// # Errors
+    /// [`OutOfBounds`] if they leave the mapping.
+    pub fn sync_range_for_cpu(
+        &mut self,
+        offset: u64,
+        len_bytes: u64,
+    ) -> Result<CpuView<'_, P, D>, OutOfBounds> {
+        let (live, buffer) = self.parts.as_mut().expect("only `unmap` and `drop` take the parts");
+        CpuView::part(live, buffer, offset, len_bytes)
+    }
+
+    /// Takes the memory back (`dma_unmap_single`). When this returns the buffer the device cannot reach
+    /// it any more.
+    ///
+    /// # Errors
+    /// [`Quarantined`] when the IOMMU did not confirm that; the memory is then never used again.
+    pub fn unmap(mut self) -> Result<B, Quarantined> {
+        let (live, buffer) = self.parts.take().expect("only `unmap` and `drop` take the parts");
+        live.revoke_owned(buffer)
+    }
+}
+
+impl<P: Platform, B: DmaMemory, D: Direction> Drop for Mapping<P, B, D> {
+    fn drop(&mut self) {
+        if let Some((live, buffer)) = self.parts.take()
+            && let Err(error) = live.revoke_owned(buffer)
+        {
+            log::error!("{error}");
+        }
+    }
+}
+
+impl<P: Platform, B: DmaMemory, D: Direction> fmt::Debug for Mapping<P, B, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mapping({:?} {:?})", self.range(), self.direction)
+    }
+}

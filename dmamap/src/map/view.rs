@@ -1,0 +1,124 @@
+//! The CPU's turn at memory that is mapped: between `sync_for_cpu` and `sync_for_device`.
+
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+
+use crate::buffer::DmaMemory;
+use crate::device::Coherence;
+use crate::map::direction::{DeviceReads, DeviceWrites, Direction};
+use crate::map::live::Live;
+use crate::map::window::{copy_in, copy_out};
+use crate::platform::Platform;
+
+/// Bytes outside what a mapping or coherent memory holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{len_bytes:#x} bytes at offset {offset:#x} leave the {whole_bytes:#x} bytes of memory")]
+pub struct OutOfBounds {
+    /// Offset asked for, in bytes.
+    pub offset: u64,
+    /// Bytes asked for.
+    pub len_bytes: u64,
+    /// Bytes there are.
+    pub whole_bytes: u64,
+}
+
+impl OutOfBounds {
+    pub(crate) fn check(offset: u64, len_bytes: u64, whole_bytes: u64) -> Result<(), Self> {
+        match offset.checked_add(len_bytes) {
+            Some(end) if end <= whole_bytes => Ok(()),
+            _ => Err(Self { offset, len_bytes, whole_bytes }),
+        }
+    }
+}
+
+/// Leave for the CPU to copy data in and out of mapped memory. The memory stays mapped, so nothing here is
+/// a reference to it; dropping the view hands the bytes back to the device.
+///
+/// Only what the device writes can be read, and only what it reads written:
+///
+/// ```compile_fail
+/// # fn example<P: dmamap::platform::Platform>(view: dmamap::map::CpuView<'_, P, dmamap::map::ToDevice>) {
+/// view.read_at(0, &mut [0; 4]); // the device never writes this memory
+/// # }
+/// ```
+pub struct CpuView<'a, P: Platform, D: Direction> {
+    live: &'a Live<P>,
+    start: NonNull<u8>,
+    len_bytes: u64,
+    direction: PhantomData<D>,
+}
+
+impl<'a, P: Platform, D: Direction> CpuView<'a, P, D> {
+    pub(crate) fn needed(live: &Live<P>) -> bool {
+        live.held().core().coherence == Coherence::NotSnooped
+    }
+
+    pub(crate) fn whole<B: DmaMemory>(live: &'a mut Live<P>, buffer: &'a mut B) -> Self {
+        Self::begin(live, buffer.pointer(), buffer.len_bytes())
+    }
+
+    pub(crate) fn part<B: DmaMemory>(
+        live: &'a mut Live<P>,
+        buffer: &'a mut B,
+        offset: u64,
+        len_bytes: u64,
+    ) -> Result<Self, OutOfBounds> {
+        OutOfBounds::check(offset, len_bytes, buffer.len_bytes())?;
+        // SAFETY: the offset is inside the buffer's memory.
+        let start = unsafe { buffer.pointer().add(offset as usize) };
+        Ok(Self::begin(live, start, len_bytes))
+    }
+
+    fn begin(live: &'a Live<P>, start: NonNull<u8>, len_bytes: u64) -> Self {
+        let core = live.held().core();
+        if core.coherence == Coherence::NotSnooped {
+            core.platform.invalidate_cache(start, len_bytes as usize);
+        }
+        core.platform.dma_rmb();
+        Self { live, start, len_bytes, direction: PhantomData }
+    }
+
+    /// Number of bytes in view.
+    pub fn len_bytes(&self) -> u64 {
+        self.len_bytes
+    }
+
+    /// Copies what the device wrote, from byte `offset` of the view on.
+    ///
+    /// # Errors
+    /// [`OutOfBounds`] if that leaves the view; nothing is copied.
+    pub fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), OutOfBounds>
+    where
+        D: DeviceWrites,
+    {
+        OutOfBounds::check(offset, into.len() as u64, self.len_bytes)?;
+        // SAFETY: in bounds; the memory is the mapping's, borrowed by this view, and only accessed by
+        // volatile copies while it is mapped.
+        unsafe { copy_out(self.start.add(offset as usize), into) };
+        Ok(())
+    }
+
+    /// Copies data in for the device, from byte `offset` of the view on.
+    ///
+    /// # Errors
+    /// [`OutOfBounds`] if that leaves the view; nothing is copied.
+    pub fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), OutOfBounds>
+    where
+        D: DeviceReads,
+    {
+        OutOfBounds::check(offset, bytes.len() as u64, self.len_bytes)?;
+        // SAFETY: as in `read_at`; `&mut self` excludes another writer.
+        unsafe { copy_in(bytes, self.start.add(offset as usize)) };
+        Ok(())
+    }
+}
+
+impl<P: Platform, D: Direction> Drop for CpuView<'_, P, D> {
+    fn drop(&mut self) {
+        let core = self.live.held().core();
+        if core.coherence == Coherence::NotSnooped {
+            core.platform.clean_cache(self.start, self.len_bytes as usize);
+        }
+        core.platform.dma_wmb();
+    }
+}

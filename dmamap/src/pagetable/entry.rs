@@ -1,0 +1,59 @@
+//! What an entry says, whatever the format.
+
+use core::fmt;
+
+use crate::addr::PhysAddr;
+
+/// What a device may do with memory. Nothing at all is not a permission: unmap instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// The device reads.
+    Read,
+    /// The device writes.
+    Write,
+    /// Both.
+    ReadWrite,
+}
+
+impl Permission {
+    /// Whether the device may read.
+    pub const fn reads(self) -> bool {
+        matches!(self, Self::Read | Self::ReadWrite)
+    }
+
+    /// Whether the device may write.
+    pub const fn writes(self) -> bool {
+        matches!(self, Self::Write | Self::ReadWrite)
+    }
+}
+
+impl fmt::Display for Permission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "r-",
+            Self::Write => "-w",
+            Self::ReadWrite => "rw",
+        })
+    }
+}
+
+/// One word of a table, understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Nothing is mapped.
+    Empty,
+    /// The walk goes on in a table one level down.
+    Table(
+        /// Where that is.
+        PhysAddr,
+    ),
+    /// The walk ends.
+    Leaf {
+        /// First byte of the page.
+        phys: PhysAddr,
+        /// What the device may do there.
+        permission: Permission,
+    },
+    /// A word the format forbids: this crate never writes one, so something else wrote to the table.
+    Reserved,
+}

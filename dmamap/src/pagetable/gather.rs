@@ -1,0 +1,112 @@
+//! What is left to do after an unmap: the invalidation, and freeing what it frees.
+
+use super::frame_list::FrameList;
+use super::word_frame::WordFrame;
+use crate::addr::{BusAddr, BusRange};
+use crate::platform::Platform;
+
+/// Whether cached inner steps of a walk may be stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableChange {
+    /// Only leaves changed: the way to them is as it was.
+    Kept,
+    /// At least one table is no longer part of the walk.
+    Unlinked,
+}
+
+/// Collects what unmaps of one domain leave behind, to be invalidated at once.
+///
+/// Unlinked tables wait here, in a chain through themselves, as many as there may be. Until every unit that
+/// walks the domain's table has confirmed the invalidation it might still walk them. So there are two ways out:
+/// [`release`](Self::release) after that, [`abandon`](Self::abandon) if it never came. Dropping abandons.
+#[must_use = "what it names must be invalidated, and then released"]
+pub struct Gather<P: Platform> {
+    first: u64,
+    last: u64,
+    smallest_leaf_log2: Option<u32>,
+    tables: FrameList<P>,
+}
+
+impl<P: Platform> Gather<P> {
+    /// Nothing to do.
+    pub fn new(platform: P) -> Self {
+        Self {
+            first: u64::MAX,
+            last: 0,
+            smallest_leaf_log2: None,
+            tables: FrameList::new(platform),
+        }
+    }
+
+    /// The addresses to be invalidated: from the first that changed to the last. `None` if none did.
+    pub fn range(&self) -> Option<BusRange> {
+        let len = self.last.checked_sub(self.first)?.saturating_add(1);
+        BusRange::new(BusAddr::new(self.first), len).ok()
+    }
+
+    /// Whether the invalidation must include cached inner steps of walks.
+    pub fn tables(&self) -> TableChange {
+        if self.tables.len() == 0 {
+            TableChange::Kept
+        } else {
+            TableChange::Unlinked
+        }
+    }
+
+    /// log2 of the smallest page unmapped; `None` if only tables were unlinked.
+    pub fn smallest_leaf_log2(&self) -> Option<u32> {
+        self.smallest_leaf_log2
+    }
+
+    /// Frames that wait for the invalidation.
+    pub fn frames(&self) -> usize {
+        self.tables.len()
+    }
+
+    /// Gives the unlinked tables back.
+    ///
+    /// # Safety
+    /// Every unit that walks the table has confirmed an invalidation of [`range`](Self::range), with
+    /// cached inner steps if [`tables`](Self::tables) says so, that began after the last unmap into this, and
+    /// requests that used the old translation have drained.
+    pub unsafe fn release(mut self) {
+        // SAFETY: the walker unlinked the tables, and the caller says that no unit walks them.
+        unsafe { self.tables.free() };
+    }
+
+    /// Keeps the unlinked tables out of use for ever, as a unit may still walk them; returns how many
+    /// frames that costs.
+    pub fn abandon(mut self) -> usize {
+        self.tables.leak()
+    }
+
+    pub(super) fn add_leaves(&mut self, bus: u64, len_bytes: u64, leaf_size_log2: u32) {
+        self.widen(bus, len_bytes);
+        let smallest = self
+            .smallest_leaf_log2
+            .map_or(leaf_size_log2, |log2| log2.min(leaf_size_log2));
+        self.smallest_leaf_log2 = Some(smallest);
+    }
+
+    /// Takes an unlinked table that covered `len_bytes` from `bus`. Its words are zero.
+    pub(super) fn add_table(&mut self, table: WordFrame<P>, bus: u64, len_bytes: u64) {
+        self.widen(bus, len_bytes);
+        self.tables.push(table);
+    }
+
+    fn widen(&mut self, bus: u64, len_bytes: u64) {
+        self.first = self.first.min(bus);
+        self.last = self.last.max(bus + (len_bytes - 1));
+    }
+}
+
+impl<P: Platform> Drop for Gather<P> {
+    fn drop(&mut self) {
+        let frames = self.tables.leak();
+        if frames > 0 {
+            log::error!(
+                "an unmap was not followed by a confirmed invalidation: {frames} table frames are lost"
+            );
+        }
+    }
+}

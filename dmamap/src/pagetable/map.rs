@@ -1,0 +1,250 @@
+//! Mapping: check everything, allocate everything, then write.
+
+use super::frame_list::FrameList;
+use super::level::{self, ENTRIES, MAX_LEVELS};
+use super::path::{Node, Path};
+use super::phys_list::Runs;
+use super::shadow::Tally;
+use super::{Entry, Format, MapError, PageTable, Permission, PhysList, Replay, WalkCoherence};
+use crate::addr::{BusAddr, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
+use crate::platform::{FrameRequest, Platform};
+
+/// Leaves side by side in one table.
+struct Batch {
+    bus: u64,
+    phys: u64,
+    /// Level of the leaves.
+    level: u32,
+    /// Level of the table where the walk ended: higher where tables are missing.
+    stop_level: u32,
+    count: usize,
+}
+
+impl<P: Platform, F: Format> PageTable<P, F> {
+    /// Lets the device reach `phys` at `bus`, with the largest leaves that size, alignment and unit allow.
+    ///
+    /// # Errors
+    /// As for [`map_list`](Self::map_list).
+    pub fn map(
+        &mut self,
+        bus: BusAddr,
+        phys: PhysRange,
+        permission: Permission,
+    ) -> Result<(), MapError> {
+        self.map_list(bus, &mut Replay::new(core::iter::once(phys)), permission)
+    }
+
+    /// Lets the device reach the ranges of `memory`, wherever they lie, side by side from `bus` on. Neighbours that
+    /// are contiguous are mapped as one.
+    ///
+    /// # Errors
+    /// - [`MapError::Misaligned`], [`MapError::PhysTooWide`], [`MapError::OutsideAperture`] for what can
+    ///   never be mapped.
+    /// - [`MapError::AlreadyMapped`] when an address is in use.
+    /// - [`MapError::OutOfFrames`] when the tables that are missing were not to be had.
+    ///
+    /// Nothing has changed then, and nothing was visible to a unit.
+    ///
+    /// # Panics
+    /// If `memory` has other ranges when it is gone through again.
+    pub fn map_list<L: PhysList + ?Sized>(
+        &mut self,
+        bus: BusAddr,
+        memory: &mut L,
+        permission: Permission,
+    ) -> Result<(), MapError> {
+        let missing = self.survey(bus, memory)?;
+        let request = FrameRequest {
+            last: self.format.last_phys(),
+            ..FrameRequest::new(1)
+        };
+        let mut stock = FrameList::allocate(self.platform, missing, request)?;
+        self.write(bus, memory, permission, &mut stock);
+        // SAFETY: frames left over were never linked. (There are none, if the list is true to itself.)
+        unsafe { stock.free() };
+        Ok(())
+    }
+
+    /// The number of frames missing.
+    fn survey<L: PhysList + ?Sized>(
+        &self,
+        bus: BusAddr,
+        memory: &mut L,
+    ) -> Result<usize, MapError> {
+        let mut missing = 0;
+        // The last table counted of each level: addresses only grow, so it is not met again after another.
+        let mut counted = [None; MAX_LEVELS as usize + 1];
+        self.each_batch(&mut self.path(), bus, memory, |_, batch| {
+            for table_level in batch.level..batch.stop_level {
+                let table = Some(level::table_number(batch.bus, table_level));
+                if counted[table_level as usize] != table {
+                    counted[table_level as usize] = table;
+                    missing += if has_shadow(table_level) { 2 } else { 1 };
+                }
+            }
+        })?;
+        Ok(missing)
+    }
+
+    /// Writes what was surveyed, with the frames found missing.
+    fn write<L: PhysList + ?Sized>(
+        &mut self,
+        bus: BusAddr,
+        memory: &mut L,
+        permission: Permission,
+        stock: &mut FrameList<P>,
+    ) {
+        let mut linked = 0;
+        let written = self.each_batch(&mut self.path(), bus, memory, |path, batch| {
+            while path.deepest() > batch.level {
+                linked += self.link(path, batch.bus, stock);
+            }
+            let table = path.node(batch.level).table;
+            let first = level::index(batch.bus, batch.level);
+            for n in 0..batch.count {
+                let phys = batch.phys + ((n as u64) << level::size_log2(batch.level));
+                let leaf = self
+                    .format
+                    .leaf(batch.level, PhysAddr::new(phys), permission);
+                table.store(first + n, leaf);
+            }
+            self.publish(table, first..first + batch.count);
+            path.add_present(batch.level, batch.count);
+        });
+        self.frames += linked;
+        written.expect("a list of memory yields the same ranges again");
+    }
+
+    /// Links a new table under the deepest of `path`, on the way to `bus`; returns the frames it took.
+    fn link(&self, path: &mut Path<P>, bus: u64, stock: &mut FrameList<P>) -> usize {
+        let level = path.deepest();
+        let (parent, index) = (path.node(level), level::index(bus, level));
+        let mut take = || {
+            stock
+                .pop()
+                .expect("a list of memory yields the same ranges again")
+        };
+        let table = take();
+        let shadow = has_shadow(level - 1).then(take);
+        if self.format.coherence() == WalkCoherence::NotSnooped {
+            table.clean(0..ENTRIES);
+        }
+        // A unit that sees the link sees the zeros behind it.
+        self.platform.dma_wmb();
+        parent.set_tally(index, Tally::new(shadow.map(|shadow| shadow.phys())));
+        parent
+            .table
+            .store(index, self.format.table(level, table.phys()));
+        self.publish(parent.table, index..index + 1);
+        path.add_present(level, 1);
+        path.push(Node { table, shadow });
+        if shadow.is_some() { 2 } else { 1 }
+    }
+
+    /// Goes through `memory` in batches of leaves; an address that is taken ends it.
+    fn each_batch<L: PhysList + ?Sized>(
+        &self,
+        path: &mut Path<P>,
+        bus: BusAddr,
+        memory: &mut L,
+        mut visit: impl FnMut(&mut Path<P>, Batch),
+    ) -> Result<(), MapError> {
+        let mut mapped_bytes = 0u64;
+        for run in Runs::new(memory) {
+            self.accept(bus, mapped_bytes, run)?;
+            let mut done = 0;
+            while done < run.len_bytes() {
+                let at = bus.as_u64() + mapped_bytes + done;
+                let phys = run.start().as_u64() + done;
+                let batch = self.next_batch(path, at, phys, run.len_bytes() - done)?;
+                done += (batch.count as u64) << level::size_log2(batch.level);
+                visit(path, batch);
+            }
+            mapped_bytes += run.len_bytes();
+        }
+        Ok(())
+    }
+
+    /// Refuses memory that can be mapped nowhere, or not `offset` bytes after `bus`.
+    fn accept(&self, bus: BusAddr, offset: u64, run: PhysRange) -> Result<(), MapError> {
+        let last = self.aperture_last();
+        let outside = MapError::OutsideAperture {
+            bus,
+            len_bytes: offset.saturating_add(run.len_bytes()),
+            last,
+        };
+        let at = bus.checked_add(offset).ok_or(outside)?;
+        let parts = at.as_u64() | run.start().as_u64() | run.len_bytes();
+        if parts.trailing_zeros() < FRAME_SIZE_LOG2 {
+            return Err(MapError::Misaligned { bus: at, phys: run });
+        }
+        if run.last() > self.format.last_phys() {
+            return Err(MapError::PhysTooWide {
+                phys: run,
+                last: self.format.last_phys(),
+            });
+        }
+        if self.reaches(at, run.len_bytes()) {
+            Ok(())
+        } else {
+            Err(outside)
+        }
+    }
+
+    fn next_batch(
+        &self,
+        path: &mut Path<P>,
+        bus: u64,
+        phys: u64,
+        len_bytes: u64,
+    ) -> Result<Batch, MapError> {
+        let stop = path.walk(&self.format, bus, 1);
+        let at = BusAddr::new(bus);
+        match stop.entry {
+            Entry::Empty => {}
+            Entry::Leaf { phys, permission } => {
+                let phys = PhysAddr::new(phys.as_u64() + (bus & (level::size(stop.level) - 1)));
+                return Err(MapError::AlreadyMapped {
+                    bus: at,
+                    phys,
+                    permission,
+                });
+            }
+            Entry::Table(_) | Entry::Reserved => {
+                return Err(MapError::Corrupt {
+                    bus: at,
+                    level: stop.level,
+                    word: stop.word,
+                });
+            }
+        }
+        let fits = |level: &u32| {
+            self.format.leaf_sizes().at_level(*level)
+                && (bus | phys).trailing_zeros() >= level::size_log2(*level)
+                && len_bytes >= level::size(*level)
+        };
+        let level = (2..=stop.level).rev().find(fits).unwrap_or(1);
+        let first = level::index(bus, level);
+        let room = (ENTRIES - first).min((len_bytes >> level::size_log2(level)) as usize);
+        let count = if level < stop.level {
+            room
+        } else {
+            let table = path.node(level).table;
+            let empty =
+                |&n: &usize| self.format.decode(level, table.load(first + n)) == Entry::Empty;
+            (0..room).take_while(empty).count()
+        };
+        Ok(Batch {
+            bus,
+            phys,
+            level,
+            stop_level: stop.level,
+            count,
+        })
+    }
+}
+
+/// Whether tables of `level` link others.
+fn has_shadow(level: u32) -> bool {
+    level > 1
+}

@@ -1,0 +1,211 @@
+//! Records Z → Y: the I/O page tables that a unit walks.
+//!
+//! # Glossary
+//! - **Table**: one frame of 512 words of 64 bits, in every format here.
+//! - **Entry**: one word of a table: empty, a link to a table one level down, or a leaf.
+//! - **Level**: 1 for tables whose leaves are 4 KiB pages, one more for each step towards the **root**. An
+//!   entry of level n covers `2^(12 + 9 (n - 1))` bytes.
+//! - **Leaf**: an entry that ends the walk: 4 KiB at level 1, 2 MiB at level 2, 1 GiB at level 3, where the
+//!   unit understands those.
+//! - **Format**: how a vendor writes entries ([`Format`]); the walker is compiled once for each.
+//! - **Shadow**: a frame beside each table above level 1 that no hardware sees. It holds a word per entry: how
+//!   many entries the table under that entry has, and where that table's own shadow is. So the walker knows
+//!   when a table is empty without spare bits in the format and without reading 512 words, and every allocation
+//!   is a single frame.
+//! - **Gather**: what an unmap leaves to be done: invalidate these addresses, wait, then free these
+//!   tables ([`Gather`]).
+//!
+//! # How it works
+//! Mapping first goes through the whole request without touching anything: is every address free, how many
+//! tables are missing? Then it allocates all of them, and only then it writes. So a map that fails was never
+//! visible to a device and has nothing to invalidate; and from its first write on it cannot fail. A new table is
+//! linked when it is initialised, and where the unit does not snoop the CPU's caches, after it was written back.
+//! Entries are single 64-bit stores: the unit walks concurrently.
+//!
+//! Unmapping likewise checks first that it would remove whole leaves and nothing but leaves. Emptied tables stay
+//! linked, up to [`KEPT_TABLES`], so that a driver that maps and unmaps in a loop neither allocates nor
+//! loses walk caches; [`PageTable::reclaim`] unlinks them. Where an empty table still stands, a leaf that would
+//! replace it is mapped as smaller ones: replacing it would need an invalidation at map.
+//!
+//! Callers hold the domain's lock.
+//!
+//! ```no_run
+//! use dmamap::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
+//! use dmamap::pagetable::{Gather, LeafSizes, PageTable, Permission, VtdSecondStage, WalkCoherence};
+//! use dmamap::platform::Platform;
+//!
+//! fn example<P: Platform>(platform: P) -> Result<(), Box<dyn core::error::Error>> {
+//!     let format = VtdSecondStage::new(4, 46)?
+//!         .with_leaf_sizes(LeafSizes::FOUR_KIB | LeafSizes::TWO_MIB)
+//!         .with_coherence(WalkCoherence::NotSnooped);
+//!     let mut table = PageTable::new(platform, format)?;
+//!     let (z, y) = (BusAddr::new(0x20_0000), PhysAddr::new(0x8020_0000));
+//!     table.map(z, PhysRange::new(y, 0x20_1000)?, Permission::ReadWrite)?;
+//!     assert_eq!(table.lookup(z).map(|target| target.leaf_size_log2), Some(21));
+//!
+//!     let mut gather = Gather::new(platform);
+//!     table.unmap(BusRange::new(z, 0x20_1000)?, &mut gather)?;
+//!     // … invalidate `gather.range()` in every unit that walks the table, wait, and then:
+//!     // SAFETY: no unit walks what was unlinked.
+//!     unsafe { gather.release() };
+//!     Ok(())
+//! }
+//! ```
+
+mod empty;
+mod entry;
+mod error;
+mod format;
+mod frame_list;
+mod gather;
+mod level;
+mod map;
+mod path;
+mod phys_list;
+mod shadow;
+mod unmap;
+mod visit;
+mod vtd_second_stage;
+mod word_frame;
+
+pub use empty::KEPT_TABLES;
+pub use entry::{Entry, Permission};
+pub use error::{MapError, UnmapError};
+pub use format::{Format, LeafSizes, WalkCoherence};
+pub use gather::{Gather, TableChange};
+pub use level::{ENTRIES, MAX_LEVELS};
+pub use phys_list::{PhysList, Replay};
+pub use visit::{Leaf, Target};
+pub use vtd_second_stage::{FormatError, SnoopControl, VtdSecondStage};
+
+use crate::addr::{BusAddr, PhysAddr};
+use crate::platform::{FrameRequest, OutOfFrames, Platform};
+use empty::EmptyTables;
+use path::{Node, Path};
+use word_frame::WordFrame;
+
+/// One domain's translation Z → Y, in one format.
+///
+/// Dropping it leaks its frames, because a unit might still walk them: give them back with
+/// [`free`](Self::free).
+pub struct PageTable<P: Platform, F: Format> {
+    platform: P,
+    format: F,
+    root: Node<P>,
+    empty: EmptyTables,
+    frames: usize,
+}
+
+impl<P: Platform, F: Format> PageTable<P, F> {
+    /// A table in which nothing is mapped.
+    ///
+    /// # Errors
+    /// [`OutOfFrames`] if the two frames of the root were not to be had.
+    ///
+    /// # Panics
+    /// If `format` has no level or more than [`MAX_LEVELS`].
+    pub fn new(platform: P, format: F) -> Result<Self, OutOfFrames> {
+        assert!(
+            (1..=MAX_LEVELS).contains(&format.levels()),
+            "a table has 1 to {MAX_LEVELS} levels"
+        );
+        let request = FrameRequest {
+            last: format.last_phys(),
+            ..FrameRequest::new(1)
+        };
+        let table = WordFrame::allocate(platform, request)?;
+        let shadow = match WordFrame::allocate(platform, request) {
+            Ok(shadow) => shadow,
+            Err(error) => {
+                // SAFETY: the frame is not in use yet.
+                unsafe { table.free() };
+                return Err(error);
+            }
+        };
+        if format.coherence() == WalkCoherence::NotSnooped {
+            table.clean(0..ENTRIES);
+        }
+        let root = Node {
+            table,
+            shadow: Some(shadow),
+        };
+        Ok(Self {
+            platform,
+            format,
+            root,
+            empty: EmptyTables::new(),
+            frames: 2,
+        })
+    }
+
+    /// What a unit is told: the physical address of the root table.
+    pub fn root_phys(&self) -> PhysAddr {
+        self.root.table.phys()
+    }
+
+    /// Number of levels.
+    pub fn levels(&self) -> u32 {
+        self.format.levels()
+    }
+
+    /// The format.
+    pub fn format(&self) -> &F {
+        &self.format
+    }
+
+    /// The last bus address that can be mapped: as many as the levels can tell apart, from 0 on.
+    pub fn aperture_last(&self) -> BusAddr {
+        BusAddr::new(level::aperture_last(self.format.levels()))
+    }
+
+    /// Frames held: tables and their shadows. Those in a [`Gather`] are not among them.
+    pub fn frames(&self) -> usize {
+        self.frames
+    }
+
+    /// Whether every byte of a run is below the end of the aperture.
+    fn reaches(&self, bus: BusAddr, len_bytes: u64) -> bool {
+        len_bytes == 0
+            || bus
+                .checked_add(len_bytes - 1)
+                .is_some_and(|last| last <= self.aperture_last())
+    }
+
+    fn path(&self) -> Path<P> {
+        Path::new(self.platform, self.root, self.format.levels())
+    }
+
+    /// Writes modified entries back where the unit does not snoop.
+    fn publish(&self, table: WordFrame<P>, entries: core::ops::Range<usize>) {
+        if self.format.coherence() == WalkCoherence::NotSnooped {
+            table.clean(entries);
+        }
+    }
+
+    /// Gives every frame back.
+    ///
+    /// # Safety
+    /// No unit walks the table any more, nor has anything of it cached, and none of its requests are in flight.
+    pub unsafe fn free(self) {
+        let table = core::mem::ManuallyDrop::new(self);
+        table.each_table(&mut |node| {
+            // SAFETY: no unit uses the tables, and each is met once, after those below it.
+            unsafe {
+                node.table.free();
+                if let Some(shadow) = node.shadow {
+                    shadow.free();
+                }
+            }
+        });
+    }
+}
+
+impl<P: Platform, F: Format> Drop for PageTable<P, F> {
+    fn drop(&mut self) {
+        log::error!(
+            "page table at {} dropped without being freed: {} frames are lost, as a unit may still walk them",
+            self.root_phys(),
+            self.frames
+        );
+    }
+}

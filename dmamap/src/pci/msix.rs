@@ -1,0 +1,238 @@
+//! MSI-X: interrupts as memory writes of the function (7.7.2).
+//!
+//! The table lies in one of the function's BARs, often the one with its registers; there it is carved out of the
+//! driver's window, so that neither owner reaches into the other's part.
+
+use core::fmt;
+
+use hw::pci::capability::id;
+use hw::pci::msix::{
+    ENTRY_ADDRESS, ENTRY_ADDRESS_UPPER, ENTRY_BYTES, ENTRY_DATA, ENTRY_VECTOR_CONTROL, Location,
+    MESSAGE_CONTROL, MessageControl, TABLE, VectorControl,
+};
+
+use super::config::FunctionConfig;
+use super::{ClaimBarError, ConfigError, Function, PciAddress};
+use crate::addr::{BusAddr, BusRange, DmaMask};
+use crate::mmio::{Mmio, MmioError};
+use crate::platform::{Interrupt, Platform};
+use crate::resource::ResourceTree;
+
+/// Why a function cannot raise an interrupt by MSI-X.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MsixError {
+    /// It has no MSI-X capability.
+    #[error("{0} has no MSI-X")]
+    NotCapable(PciAddress),
+    /// The table is not where the capability says: no such BAR, or past its end.
+    #[error("{address}: MSI-X table at offset {offset:#x} of BAR {bar} is not there")]
+    NoTable {
+        /// Which function.
+        address: PciAddress,
+        /// The BAR named by the capability.
+        bar: u8,
+        /// The offset named by the capability.
+        offset: u32,
+    },
+    /// The table's BAR cannot be had. Where it is the driver's own, its window is to be given.
+    #[error("MSI-X table: {0}")]
+    Bar(#[from] ClaimBarError),
+    /// The table's part of the window cannot be had.
+    #[error("MSI-X table: {0}")]
+    Mmio(#[from] MmioError),
+    /// The function does not answer at its BARs.
+    #[error("MSI-X table: {0}")]
+    Config(#[from] ConfigError),
+    /// The table has fewer entries.
+    #[error("MSI-X table of {entries} entries has no entry {entry}")]
+    NoEntry {
+        /// Entry asked for.
+        entry: u16,
+        /// Entries there are.
+        entries: u16,
+    },
+    /// The function cannot write to the interrupt's address.
+    #[error("message address {address} is out of reach of a device with {mask}")]
+    MessageOutOfReach {
+        /// Where the message goes.
+        address: BusAddr,
+        /// What the device reaches.
+        mask: DmaMask,
+    },
+}
+
+/// A function's MSI-X table, claimed. All entries are masked at first, and the function raises no interrupt until
+/// [`enable`](Self::enable); when dropped, MSI-X is switched off.
+pub struct MsixTable<P: Platform> {
+    config: FunctionConfig<P>,
+    /// Offset of the capability.
+    capability: u16,
+    table: Mmio<P>,
+    entries: u16,
+}
+
+impl<P: Platform> Function<P> {
+    /// Takes the MSI-X table for the driver `name`: from `window` where that is the table's BAR, else by claiming
+    /// that BAR. Lets the function answer at its memory BARs.
+    ///
+    /// # Errors
+    /// [`MsixError`] if the function has no (usable) MSI-X or somebody else has the table.
+    pub fn claim_msix(
+        &self,
+        name: &str,
+        tree: &mut ResourceTree,
+        window: Option<&mut Mmio<P>>,
+    ) -> Result<MsixTable<P>, MsixError> {
+        let address = self.address();
+        let capability = self
+            .capability(id::MSIX)
+            .ok_or(MsixError::NotCapable(address))?;
+        let config = self.config().clone();
+        let control = MessageControl::from_bits(config.read(capability + MESSAGE_CONTROL));
+        let location = Location::from_bits(config.read(capability + TABLE));
+        let (bar, offset) = (location.bar(), location.offset());
+        let entries = control.entries();
+        let len_bytes = u64::from(entries) * ENTRY_BYTES;
+        let missing = MsixError::NoTable {
+            address,
+            bar,
+            offset,
+        };
+        let whole = self
+            .bar(bar)
+            .filter(|bar| !bar.kind.is_io())
+            .ok_or(missing.clone())?;
+        let phys = whole.phys.ok_or(ClaimBarError::Unassigned {
+            address,
+            index: bar,
+        })?;
+        let range = phys.slice(u64::from(offset), len_bytes).ok_or(missing)?;
+        self.enable_memory()?;
+        let table = match window {
+            Some(window) if window.phys().covers(range) => window.carve(
+                range.start().as_u64() - window.phys().start().as_u64(),
+                len_bytes,
+            )?,
+            _ => self
+                .claim_bar(bar, name, tree)?
+                .carve(u64::from(offset), len_bytes)?,
+        };
+        let table = MsixTable {
+            config,
+            capability,
+            table,
+            entries,
+        };
+        table.set_control(|control| control.with_enable(false).with_function_mask(true));
+        for entry in 0..entries {
+            table.set_mask(entry, true)?;
+        }
+        Ok(table)
+    }
+}
+
+impl<P: Platform> MsixTable<P> {
+    /// Number of interrupts the function can raise.
+    pub fn entries(&self) -> u16 {
+        self.entries
+    }
+
+    /// Makes `entry` raise `interrupt`, and leaves it masked. `reach` is what the device's address lines reach.
+    ///
+    /// # Errors
+    /// [`MsixError::NoEntry`]; [`MsixError::MessageOutOfReach`] if the device cannot put the message's
+    /// address on the bus.
+    pub fn program(
+        &self,
+        entry: u16,
+        interrupt: &Interrupt,
+        reach: DmaMask,
+    ) -> Result<(), MsixError> {
+        let address = interrupt.address;
+        let message = BusRange::new(address, 4);
+        if !message.is_ok_and(|message| reach.covers(message)) {
+            return Err(MsixError::MessageOutOfReach {
+                address,
+                mask: reach,
+            });
+        }
+        // An entry may only be changed while it is masked (7.7.2.7).
+        self.set_mask(entry, true)?;
+        let [low, high] = [address.as_u64() as u32, (address.as_u64() >> 32) as u32];
+        self.field(entry, ENTRY_ADDRESS)?.write(low);
+        self.field(entry, ENTRY_ADDRESS_UPPER)?.write(high);
+        self.field(entry, ENTRY_DATA)?.write(interrupt.data);
+        Ok(())
+    }
+
+    /// Holds back the interrupts of `entry`; the function remembers them.
+    ///
+    /// # Errors
+    /// [`MsixError::NoEntry`].
+    pub fn mask(&self, entry: u16) -> Result<(), MsixError> {
+        self.set_mask(entry, true)
+    }
+
+    /// Lets the interrupts of `entry` through.
+    ///
+    /// # Errors
+    /// [`MsixError::NoEntry`].
+    pub fn unmask(&self, entry: u16) -> Result<(), MsixError> {
+        self.set_mask(entry, false)
+    }
+
+    /// Switches MSI-X on. Messages are DMA: they also need bus mastering.
+    pub fn enable(&self) {
+        self.set_control(|control| control.with_enable(true).with_function_mask(false));
+    }
+
+    /// Switches MSI-X off.
+    pub fn disable(&self) {
+        self.set_control(|control| control.with_enable(false).with_function_mask(true));
+    }
+
+    fn set_control(&self, change: impl FnOnce(MessageControl) -> MessageControl) {
+        self.config
+            .modify(self.capability + MESSAGE_CONTROL, |bits: u16| {
+                change(MessageControl::from_bits(bits)).into_bits()
+            });
+    }
+
+    fn set_mask(&self, entry: u16, mask: bool) -> Result<(), MsixError> {
+        let control = self.field(entry, ENTRY_VECTOR_CONTROL)?;
+        let before = VectorControl::from_bits(control.read());
+        control.write(before.with_mask(mask).into_bits());
+        // The read makes sure that the write has arrived.
+        control.read();
+        Ok(())
+    }
+
+    fn field(&self, entry: u16, field: u64) -> Result<crate::mmio::Register<P, u32>, MsixError> {
+        if entry >= self.entries {
+            return Err(MsixError::NoEntry {
+                entry,
+                entries: self.entries,
+            });
+        }
+        Ok(self
+            .table
+            .register(u64::from(entry) * ENTRY_BYTES + field)?)
+    }
+}
+
+impl<P: Platform> Drop for MsixTable<P> {
+    fn drop(&mut self) {
+        self.disable();
+    }
+}
+
+impl<P: Platform> fmt::Debug for MsixTable<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "MsixTable({}, {} entries)",
+            self.config.address(),
+            self.entries
+        )
+    }
+}

@@ -1,0 +1,222 @@
+//! What the host environment lends us: the one trait a port implements.
+//!
+//! A kernel implements [`Platform`] for a zero-sized type, the hosted port for a small handle, so that
+//! many machines can live in one process. Everything here is a loan: memory goes back with
+//! [`free_frames`](Platform::free_frames), a register window with [`iounmap`](Platform::iounmap), an
+//! interrupt with [`free_interrupt`](Platform::free_interrupt).
+
+use alloc::sync::Arc;
+use core::ptr::NonNull;
+
+use crate::addr::{BusAddr, FRAME_SIZE_LOG2, PhysAddr, PhysRange, VirtAddr};
+
+/// Physically contiguous frames a caller would like to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameRequest {
+    /// Number of frames.
+    pub count: usize,
+    /// Alignment of the first byte, as a power of two of bytes; at least a frame.
+    pub align_log2: u32,
+    /// The highest physical address the last byte may have.
+    pub last: PhysAddr,
+    /// The memory node preferred, where the platform has several.
+    pub node: Option<u32>,
+}
+
+impl FrameRequest {
+    /// `count` frames anywhere, aligned to a frame.
+    pub const fn new(count: usize) -> Self {
+        Self { count, align_log2: FRAME_SIZE_LOG2, last: PhysAddr::new(u64::MAX), node: None }
+    }
+}
+
+/// No run of free frames satisfies a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no {} contiguous frames aligned to 2^{} bytes at or below {}", .0.count, .0.align_log2, .0.last)]
+pub struct OutOfFrames(
+    /// What was asked for.
+    pub FrameRequest,
+);
+
+/// A virtual mapping could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VirtualMapError {
+    /// No virtual address space, or no bookkeeping for it, is left.
+    #[error("no virtual address space left for {len_bytes:#x} bytes")]
+    OutOfAddressSpace {
+        /// Bytes asked for.
+        len_bytes: u64,
+    },
+    /// Nothing answers at these physical addresses.
+    #[error("nothing answers at physical {0}")]
+    NothingThere(PhysRange),
+}
+
+/// How the CPU treats accesses to an [`ioremap`](Platform::ioremap)ped window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryAttribute {
+    /// Each access goes to the device, in order.
+    Uncached,
+    /// Writes may be merged (frame buffers).
+    WriteCombining,
+}
+
+/// An interrupt the platform lent: where a device writes what to raise it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interrupt {
+    /// The platform's own number for it.
+    pub number: u32,
+    /// The bus address a message is written to.
+    pub address: BusAddr,
+    /// The value written.
+    pub data: u32,
+}
+
+/// All interrupts are lent out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no interrupt left to lend")]
+pub struct OutOfInterrupts;
+
+/// Called in interrupt context each time an interrupt arrives.
+pub type InterruptHandler = Arc<dyn Fn() + Send + Sync>;
+
+/// The CPU a piece of code runs on, while it is [pinned](Platform::pin).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cpu(
+    /// 0 up to, not including, [`Platform::cpu_count`].
+    pub usize,
+);
+
+/// The host environment: memory, address translation, register windows, order, time, interrupts.
+///
+/// # Safety
+/// The safe API of this crate rests on these promises of an implementer:
+/// - [`allocate_frames`](Self::allocate_frames) returns RAM that is within the request, that nobody else
+///   uses until it is freed, and that [`frame_pointer`](Self::frame_pointer) makes readable and writable
+///   from every CPU for as long as it is not freed.
+/// - [`map_scattered`](Self::map_scattered) makes the frames readable and writable side by side.
+/// - [`virt_to_phys`](Self::virt_to_phys) tells the truth, and `None` for anything that is not RAM a device
+///   could be given.
+/// - [`ioremap`](Self::ioremap) returns a window through which register accesses (through `safe-mmio`)
+///   reach exactly those physical addresses.
+/// - The barriers and cache operations order and publish memory as documented.
+/// - [`Lock`](Self::Lock) excludes other CPUs and interrupt handlers of this one.
+/// - [`pin`](Self::pin) keeps the closure on one CPU whose number no other CPU has, not interrupted.
+/// - An [`Interrupt`]'s address and data, written by a device, do nothing but raise that interrupt.
+pub unsafe trait Platform: Copy + Send + Sync + 'static {
+    /// A lock that is safe to take in interrupt context.
+    type Lock: lock_api::RawMutex + Send + Sync + 'static;
+
+    /// Calls `visit` with each range of RAM, in ascending order.
+    fn memory_map(&self, visit: &mut dyn FnMut(PhysRange));
+
+    /// Lends physically contiguous frames; their content is whatever was there.
+    ///
+    /// Must not sleep.
+    ///
+    /// # Errors
+    /// [`OutOfFrames`] if no free run satisfies the request.
+    fn allocate_frames(&self, request: FrameRequest) -> Result<PhysRange, OutOfFrames>;
+
+    /// Takes frames back.
+    ///
+    /// # Safety
+    /// `frames` came from [`allocate_frames`](Self::allocate_frames) as one range, is given back once, and no CPU
+    /// pointer, page table or device refers to it any more.
+    unsafe fn free_frames(&self, frames: PhysRange);
+
+    /// The CPU's pointer to lent frames (the direct map).
+    fn frame_pointer(&self, phys: PhysAddr) -> NonNull<u8>;
+
+    /// Makes `frames` readable and writable side by side at the address returned (`vmap`).
+    ///
+    /// # Errors
+    /// [`VirtualMapError::OutOfAddressSpace`] when the address space or its bookkeeping is used up.
+    ///
+    /// # Safety
+    /// Each frame is lent to the caller and stays so until [`unmap_scattered`](Self::unmap_scattered).
+    unsafe fn map_scattered(&self, frames: &[PhysAddr]) -> Result<NonNull<u8>, VirtualMapError>;
+
+    /// Undoes [`map_scattered`](Self::map_scattered).
+    ///
+    /// # Safety
+    /// `start` and `frames` (a count) are of one earlier mapping, and nothing uses its addresses any more.
+    unsafe fn unmap_scattered(&self, start: NonNull<u8>, frames: usize);
+
+    /// X → Y: the physical address behind a virtual one, for memory a device could be given; page by page,
+    /// as the next virtual page may lie anywhere. `None` for stacks, images, heaps that are not RAM of
+    /// the machine, and addresses that are not mapped.
+    fn virt_to_phys(&self, virt: VirtAddr) -> Option<PhysAddr>;
+
+    /// B → C: a window onto registers.
+    ///
+    /// # Errors
+    /// [`VirtualMapError`] when there is no address space or nothing to map.
+    ///
+    /// # Safety
+    /// The caller owns these physical addresses (a claim in the resource tree), and they are not RAM.
+    unsafe fn ioremap(
+        &self,
+        range: PhysRange,
+        attribute: MemoryAttribute,
+    ) -> Result<NonNull<u8>, VirtualMapError>;
+
+    /// Undoes [`ioremap`](Self::ioremap).
+    ///
+    /// # Safety
+    /// `start` and `len_bytes` are of one earlier window, and nothing uses it any more.
+    unsafe fn iounmap(&self, start: NonNull<u8>, len_bytes: u64);
+
+    /// Earlier writes to memory are visible to a device before later ones (`dma_wmb`).
+    fn dma_wmb(&self);
+
+    /// Earlier reads of memory a device writes are done before later ones (`dma_rmb`).
+    fn dma_rmb(&self);
+
+    /// Earlier accesses, to memory and registers, are done before later ones (`mb`).
+    fn dma_mb(&self);
+
+    /// Writes dirty cache lines of this memory back, so that one who does not snoop sees it. Returns
+    /// after the last line reached memory.
+    fn clean_cache(&self, start: NonNull<u8>, len_bytes: usize);
+
+    /// Drops cached lines of this memory, so that the CPU sees what one who does not snoop wrote.
+    fn invalidate_cache(&self, start: NonNull<u8>, len_bytes: usize);
+
+    /// Runs `f` on the current CPU with interrupts off.
+    fn pin<R>(&self, f: impl FnOnce(Cpu) -> R) -> R;
+
+    /// Number of CPUs [`pin`](Self::pin) may name.
+    fn cpu_count(&self) -> usize;
+
+    /// Called in every loop that waits for hardware: a pause, a yield, or a step of a simulated clock.
+    fn relax(&self);
+
+    /// A monotonic clock, in nanoseconds.
+    fn now_ns(&self) -> u64;
+
+    /// Calls `handler` once, not before `deadline_ns` of [`now_ns`](Self::now_ns)'s clock (deferred flushes).
+    fn call_at(&self, deadline_ns: u64, handler: InterruptHandler);
+
+    /// Lends an interrupt. `handler` runs at each arrival; arrivals are counted in any case.
+    ///
+    /// # Errors
+    /// [`OutOfInterrupts`] when none is left.
+    fn allocate_interrupt(
+        &self,
+        handler: Option<InterruptHandler>,
+    ) -> Result<Interrupt, OutOfInterrupts>;
+
+    /// Takes an interrupt back; its handler does not run after this returns.
+    fn free_interrupt(&self, interrupt: Interrupt);
+
+    /// How often the interrupt has arrived.
+    fn interrupt_count(&self, interrupt: Interrupt) -> u64;
+
+    /// Waits until the interrupt has arrived more than `seen` times, or the clock passes `deadline_ns`;
+    /// returns how often it has arrived. May return early.
+    fn wait_for_interrupt(&self, interrupt: Interrupt, seen: u64, deadline_ns: u64) -> u64;
+
+    /// Stops everything: a promise that safety rests on was broken.
+    fn fatal(&self, message: &str) -> !;
+}

@@ -1,0 +1,188 @@
+//! A machine's DMA state: its IOMMU units, who is attached to which, and what they refused.
+//!
+//! One [`DmaSystem`] per machine. Boot starts the units ([`start_units`](DmaSystem::start_units)); drivers
+//! attach devices ([`attach`](DmaSystem::attach)) and get a [`Device`] to map memory for. From the moment the
+//! units run, a device nobody attached reaches nothing, except the regions firmware reserved for it.
+
+mod attach;
+mod start;
+
+use core::ptr::NonNull;
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::addr::PhysRange;
+use crate::bridge::HostBridge;
+use crate::device::{DeviceCore, free_core};
+use crate::iommu::domain::Domain;
+use crate::iommu::fault::{FaultLog, FaultReport};
+use crate::iommu::unit::{DomainId, Requester, UnitError, Units};
+use crate::iommu::{DomainIds, ScopeMap};
+use crate::platform::Platform;
+
+pub use attach::{AttachError, Protection};
+pub(crate) use attach::Below;
+pub use start::{Settings, StartError};
+
+/// Why the units could not be stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ShutdownError {
+    /// Devices are still attached.
+    #[error("{device} is still attached: detach every device first")]
+    StillAttached {
+        /// One of them.
+        device: Requester,
+    },
+    /// A unit did not turn off.
+    #[error(transparent)]
+    Unit(#[from] UnitError),
+}
+
+/// A device that firmware left some memory to, before and after a driver has it.
+struct FirmwareDevice<P: Platform> {
+    requester: Requester,
+    id: DomainId,
+    domain: Domain<P>,
+}
+
+/// A core on its way from the device that left it to being freed.
+struct CoreSlot<P: Platform>(NonNull<DeviceCore<P>>);
+
+// SAFETY: a core may be used and freed on any thread; the slot only says where it is.
+unsafe impl<P: Platform> Send for CoreSlot<P> {}
+
+struct State<P: Platform> {
+    units: Units<P>,
+    scopes: Option<ScopeMap>,
+    ids: DomainIds,
+    settings: Settings,
+    /// Memory firmware reserved, and for whom.
+    direct: Vec<(Requester, PhysRange)>,
+    firmware: Vec<Arc<FirmwareDevice<P>>>,
+    attached: Vec<Requester>,
+    cores: Vec<CoreSlot<P>>,
+}
+
+/// A machine's DMA state.
+pub struct DmaSystem<P: Platform> {
+    platform: P,
+    bridges: Vec<HostBridge>,
+    faults: Arc<FaultLog<P>>,
+    state: lock_api::Mutex<P::Lock, State<P>>,
+}
+
+impl<P: Platform> DmaSystem<P> {
+    /// The state of a machine with these host bridges, no IOMMU unit running yet.
+    ///
+    /// It lives as long as the program, as a kernel's does: devices and mappings refer to it.
+    pub fn new(platform: P, bridges: Vec<HostBridge>) -> &'static Self {
+        let state = State {
+            units: Arc::new([]),
+            scopes: None,
+            ids: DomainIds::new(0),
+            settings: Settings::default(),
+            direct: Vec::new(),
+            firmware: Vec::new(),
+            attached: Vec::new(),
+            cores: Vec::new(),
+        };
+        Box::leak(Box::new(Self {
+            platform,
+            bridges,
+            faults: Arc::new(FaultLog::new()),
+            state: lock_api::Mutex::new(state),
+        }))
+    }
+
+    /// The platform the machine lends us.
+    pub fn platform(&self) -> P {
+        self.platform
+    }
+
+    /// The host bridges.
+    pub fn bridges(&self) -> &[HostBridge] {
+        &self.bridges
+    }
+
+    /// Number of IOMMU units that translate.
+    pub fn unit_count(&self) -> usize {
+        self.units().len()
+    }
+
+    /// Whether a unit stands between `requester` and memory.
+    pub fn is_translated(&self, requester: Requester) -> bool {
+        let state = self.state.lock();
+        state.scopes.as_ref().is_some_and(|scopes| scopes.unit_of(requester).is_some())
+    }
+
+    /// What the units refused so far. Reads their fault records first.
+    pub fn faults(&self) -> FaultReport {
+        self.service_faults();
+        self.faults.report()
+    }
+
+    /// Reads the units' fault records; also done when they raise their interrupt.
+    pub fn service_faults(&self) {
+        for unit in self.units().iter() {
+            unit.service_faults(&self.faults);
+        }
+    }
+
+    /// Invalidation commands the units completed so far.
+    pub fn invalidations(&self) -> u64 {
+        self.units().iter().map(|unit| unit.invalidations()).sum()
+    }
+
+    /// Turns every unit off and gives back all memory they were lent. From then on devices reach
+    /// memory untranslated, as before [`start_units`](Self::start_units).
+    ///
+    /// # Errors
+    /// [`ShutdownError`]; what a unit may still walk is kept.
+    pub fn shutdown(&self) -> Result<(), ShutdownError> {
+        self.sweep();
+        let (units, firmware) = {
+            let mut state = self.state.lock();
+            if let Some(&device) = state.attached.first() {
+                return Err(ShutdownError::StillAttached { device });
+            }
+            state.scopes = None;
+            let units = core::mem::replace(&mut state.units, Arc::new([]));
+            (units, core::mem::take(&mut state.firmware))
+        };
+        let mut outcome = Ok(());
+        for unit in units.iter() {
+            unit.service_faults(&self.faults);
+            outcome = outcome.and(unit.stop());
+        }
+        for device in firmware {
+            // Its unit is off, so nothing walks its table; or it is not, and the table is kept.
+            let _ = device.domain.end(outcome);
+        }
+        Ok(outcome?)
+    }
+
+    fn units(&self) -> Units<P> {
+        self.state.lock().units.clone()
+    }
+
+    /// Frees the cores of devices whose handle and last mapping are gone.
+    pub(crate) fn sweep(&self) {
+        loop {
+            let unreferenced = {
+                let mut state = self.state.lock();
+                let found = state.cores.iter().position(|slot| {
+                    // SAFETY: a core in the list has not been freed: only the line below the lock does, after
+                    // taking it out.
+                    unsafe { slot.0.as_ref() }.is_unreferenced()
+                });
+                found.map(|n| state.cores.swap_remove(n))
+            };
+            let Some(CoreSlot(core)) = unreferenced else { return };
+            // Outside the lock: freeing a core frees its domain.
+            // SAFETY: it came from a leaked box, is unreferenced for good, and is in the list no more.
+            unsafe { free_core(core) };
+        }
+    }
+}

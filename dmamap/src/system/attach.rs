@@ -1,0 +1,428 @@
+//! Putting a device into a domain, and taking it out.
+
+use core::ptr::NonNull;
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::{CoreSlot, DmaSystem, FirmwareDevice};
+use crate::addr::{BusAddr, BusRange, PhysRange};
+use crate::bridge::WindowKind;
+use crate::device::{DetachError, Device, DeviceCore};
+use crate::iommu::domain::{Domain, DomainError};
+use crate::iommu::unit::{
+    Attachment, DomainId, PassThrough, Requester, Translate,
+};
+use crate::map::{Direct, Permission, Route};
+use crate::pci::Function;
+use crate::platform::Platform;
+
+/// How strongly memory is protected from a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protection {
+    /// The device reaches nothing.
+    Blocked,
+    /// The device reaches all memory, at equal addresses: it must be vouched for.
+    Identity,
+    /// The device reaches what is mapped for it, from when mapping returns until unmapping returns.
+    Strict,
+}
+
+/// Why a device could not be attached; it reaches nothing then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AttachError {
+    /// It has a driver already.
+    #[error("{device} is attached already")]
+    AlreadyAttached {
+        /// The device.
+        device: Requester,
+    },
+    /// Nothing could take memory back from the device, and nobody vouched for it.
+    #[error(
+        "{device}: nothing on its way to memory could revoke a mapping; whoever trusts the device \
+         says so by calling `attach_trusted`"
+    )]
+    NotRevocable {
+        /// The device.
+        device: Requester,
+    },
+    /// No host bridge has the device's bus.
+    #[error("{device} is behind none of the machine's host bridges")]
+    NoHostBridge {
+        /// The device.
+        device: Requester,
+    },
+    /// Every domain id of the units is in use.
+    #[error("{device}: every domain id of the IOMMU units is in use")]
+    OutOfDomains {
+        /// The device.
+        device: Requester,
+    },
+    /// No table format of the unit reaches as far as it must.
+    #[error("{device}: the IOMMU walks no table of {levels} levels")]
+    NoSuchLevels {
+        /// The device.
+        device: Requester,
+        /// What was asked for.
+        levels: u8,
+    },
+    /// The domain could not be built, or the unit refused it.
+    #[error("{device}: {error}")]
+    Domain {
+        /// The device.
+        device: Requester,
+        /// Why.
+        error: DomainError,
+    },
+}
+
+/// What stands below a device's route in hardware, to be undone at detach.
+pub(crate) enum Below {
+    /// No unit was told of the device.
+    Nothing,
+    /// Its unit translates for it, or lets it through.
+    Unit {
+        /// The unit's number.
+        unit: usize,
+        /// The id its translations carry.
+        id: DomainId,
+    },
+}
+
+impl<P: Platform> DmaSystem<P> {
+    /// Attaches a device that need not be trusted, and lets it do DMA: a unit stands before it, and it
+    /// reaches only what is mapped for it.
+    ///
+    /// # Errors
+    /// [`AttachError`]; [`AttachError::NotRevocable`] where no unit translates for the device, or
+    /// `protection` asks for none.
+    pub fn attach(
+        &'static self,
+        function: &Function<P>,
+        protection: Protection,
+    ) -> Result<Device<P>, AttachError> {
+        let device = requester_of(function);
+        let revocable = match protection {
+            Protection::Blocked => true,
+            Protection::Identity => false,
+            Protection::Strict => self.unit_of(device).is_some(),
+        };
+        if !revocable {
+            return Err(AttachError::NotRevocable { device });
+        }
+        self.attach_any(function, protection)
+    }
+
+    /// Attaches a device that the caller trusts. Where no unit translates for it, `protection` can only be
+    /// [`Blocked`](Protection::Blocked) or is taken as [`Identity`](Protection::Identity).
+    ///
+    /// # Errors
+    /// [`AttachError`].
+    ///
+    /// # Safety
+    /// With [`Protection::Identity`], or where no unit translates for the device
+    /// ([`is_translated`](Self::is_translated)), the caller vouches that the device accesses only the bus
+    /// addresses its driver gives it, and that the driver
+    /// - gives it only addresses of mappings that live, of coherent memory, and of message interrupts;
+    /// - unmaps, frees, drops or detaches only after the device has finished with the memory.
+    pub unsafe fn attach_trusted(
+        &'static self,
+        function: &Function<P>,
+        protection: Protection,
+    ) -> Result<Device<P>, AttachError> {
+        self.attach_any(function, protection)
+    }
+
+    fn attach_any(
+        &'static self,
+        function: &Function<P>,
+        protection: Protection,
+    ) -> Result<Device<P>, AttachError> {
+        self.sweep();
+        let device = requester_of(function);
+        {
+            let mut state = self.state.lock();
+            if state.attached.contains(&device) {
+                return Err(AttachError::AlreadyAttached { device });
+            }
+            state.attached.push(device);
+        }
+        let (route, below) = match self.route(function, device, protection) {
+            Ok(route) => route,
+            Err(error) => {
+                self.state.lock().attached.retain(|&known| known != device);
+                return Err(error);
+            }
+        };
+        let masters = !matches!(route, Route::Blocked);
+        let core = DeviceCore::new(self, function.clone(), device, route, below);
+        let core = NonNull::from(Box::leak(Box::new(core)));
+        self.state.lock().cores.push(CoreSlot(core));
+        if masters {
+            // SAFETY: either the device's unit confines it to a domain whose mappings own their memory, or the
+            // caller of `attach_trusted` vouched for it and its driver.
+            unsafe { function.enable_bus_master() };
+        }
+        Ok(Device::new(core))
+    }
+
+    fn route(
+        &'static self,
+        function: &Function<P>,
+        device: Requester,
+        protection: Protection,
+    ) -> Result<(Route<P>, Below), AttachError> {
+        let unit = self.unit_of(device);
+        match (protection, unit) {
+            (Protection::Blocked, _) => Ok((Route::Blocked, Below::Nothing)),
+            (Protection::Identity | Protection::Strict, None) => {
+                let bus = function.address().bus;
+                let bridge = self
+                    .bridges
+                    .iter()
+                    .find(|bridge| {
+                        bridge.segment() == device.segment
+                            && (bridge.first_bus()..=bridge.last_bus()).contains(&bus)
+                    })
+                    .ok_or(AttachError::NoHostBridge { device })?;
+                Ok((Route::Direct(Direct::behind(bridge)), Below::Nothing))
+            }
+            (Protection::Identity, Some(unit)) => {
+                let id = self.id_for(device)?;
+                let direct = match self.pass_through(device, unit, id) {
+                    Ok(true) => Ok(Direct::passed_through(None)),
+                    Ok(false) => self.identity(device, unit, id),
+                    Err(error) => Err(error),
+                };
+                let direct = direct.inspect_err(|_| self.return_id(device, id))?;
+                Ok((Route::Direct(direct), Below::Unit { unit, id }))
+            }
+            (Protection::Strict, Some(unit)) => {
+                let id = self.id_for(device)?;
+                let domain = self
+                    .build_domain(device, unit, id)
+                    .and_then(|domain| self.enter(device, unit, domain))
+                    .inspect_err(|_| self.return_id(device, id))?;
+                Ok((Route::Translated(domain), Below::Unit { unit, id }))
+            }
+        }
+    }
+
+    /// Asks the unit to let the device through; false where it cannot.
+    fn pass_through(
+        &self,
+        device: Requester,
+        unit: usize,
+        id: DomainId,
+    ) -> Result<bool, AttachError> {
+        let units = self.units();
+        if units[unit].facts().pass_through == PassThrough::Unsupported {
+            return Ok(false);
+        }
+        let attachment = Attachment { requester: device, pasid: None };
+        units[unit]
+            .move_to(attachment, id, Translate::PassThrough)
+            .map(|()| true)
+            .map_err(|error| AttachError::Domain { device, error: error.into() })
+    }
+
+    /// A domain in which every byte of RAM is mapped at its own address.
+    fn identity(
+        &'static self,
+        device: Requester,
+        unit: usize,
+        id: DomainId,
+    ) -> Result<Direct<P>, AttachError> {
+        let domain = self.build_domain(device, unit, id)?;
+        let regions = self.direct_regions_of(device);
+        let mut outcome = Ok(());
+        self.platform.memory_map(&mut |ram| {
+            // Memory that firmware reserved for the device is in the domain already.
+            for piece in without(ram, &regions) {
+                let mapped = domain.map_direct(piece, Permission::ReadWrite);
+                outcome = core::mem::replace(&mut outcome, Ok(())).and(mapped);
+            }
+        });
+        outcome.map_err(|error| AttachError::Domain { device, error })?;
+        Ok(Direct::passed_through(Some(self.enter(device, unit, domain)?)))
+    }
+
+    /// Points the device's unit at `domain`.
+    fn enter(
+        &self,
+        device: Requester,
+        unit: usize,
+        domain: Domain<P>,
+    ) -> Result<Domain<P>, AttachError> {
+        let attachment = Attachment { requester: device, pasid: None };
+        match domain.attach(unit, attachment) {
+            Ok(()) => Ok(domain),
+            Err(error) => {
+                // Whether the unit took it is not known: take it away again before the table goes.
+                if let Err(undo) = domain.revoke() {
+                    log::error!("{device}: {undo}");
+                }
+                Err(AttachError::Domain { device, error })
+            }
+        }
+    }
+
+    /// Takes the device's way to memory away. Called once, by the device's handle.
+    pub(crate) fn detach(&self, core: &DeviceCore<P>) -> Result<(), DetachError> {
+        let device = core.requester;
+        let firmware = self.firmware_device(device);
+        if firmware.is_none() {
+            // A device that firmware left at work goes on within its reserved memory.
+            core.function.disable_bus_master();
+        }
+        let Below::Unit { unit, id } = core.below else {
+            self.forget(device);
+            return Ok(());
+        };
+        let attachment = Attachment { requester: device, pasid: None };
+        let units = self.units();
+        let outcome = match units.get(unit) {
+            None => Ok(()),
+            Some(unit) => match firmware.as_ref().and_then(|firmware| firmware.domain.root()) {
+                Some(root) => unit.move_to(attachment, id, root),
+                None => unit.detach(attachment, id),
+            },
+        };
+        let domain = match &core.route {
+            Route::Translated(domain) => Some(domain),
+            Route::Direct(direct) => direct.identity_domain(),
+            Route::Blocked => None,
+        };
+        let outcome = match domain {
+            Some(domain) => domain.end(outcome),
+            None => outcome,
+        };
+        match outcome {
+            Ok(()) => {
+                self.return_id(device, id);
+                self.forget(device);
+                Ok(())
+            }
+            // Neither the id nor the device is used again: both may still be in the unit's caches.
+            Err(error) => Err(DetachError { device, error }),
+        }
+    }
+
+    fn forget(&self, device: Requester) {
+        self.state.lock().attached.retain(|&known| known != device);
+    }
+
+    pub(super) fn unit_of(&self, device: Requester) -> Option<usize> {
+        self.state.lock().scopes.as_ref()?.unit_of(device)
+    }
+
+    fn firmware_device(&self, device: Requester) -> Option<Arc<FirmwareDevice<P>>> {
+        let state = self.state.lock();
+        state.firmware.iter().find(|known| known.requester == device).cloned()
+    }
+
+    pub(super) fn allocate_id(&self, device: Requester) -> Result<DomainId, AttachError> {
+        self.state.lock().ids.allocate().ok_or(AttachError::OutOfDomains { device })
+    }
+
+    /// A device with memory reserved by firmware keeps one id, so that its unit moves it from one table to
+    /// the other in one store and its own requests never fault in between.
+    fn id_for(&self, device: Requester) -> Result<DomainId, AttachError> {
+        match self.firmware_device(device) {
+            Some(firmware) => Ok(firmware.id),
+            None => self.allocate_id(device),
+        }
+    }
+
+    fn return_id(&self, device: Requester, id: DomainId) {
+        if self.firmware_device(device).is_none() {
+            self.state.lock().ids.free(id);
+        }
+    }
+
+    fn direct_regions_of(&self, device: Requester) -> Vec<PhysRange> {
+        let state = self.state.lock();
+        let mut regions: Vec<PhysRange> = state
+            .direct
+            .iter()
+            .filter(|(owner, _)| *owner == device)
+            .map(|(_, memory)| *memory)
+            .collect();
+        regions.sort_by_key(|memory| memory.start());
+        regions.dedup();
+        regions
+    }
+
+    /// A domain for `device` in which only the memory that firmware reserved for it is mapped, and nothing will
+    /// ever be mapped where its unit or the bus does something else with an address.
+    pub(super) fn build_domain(
+        &self,
+        device: Requester,
+        unit: usize,
+        id: DomainId,
+    ) -> Result<Domain<P>, AttachError> {
+        let fail = |error| AttachError::Domain { device, error };
+        let (units, settings) = {
+            let state = self.state.lock();
+            (state.units.clone(), state.settings)
+        };
+        let regions = self.direct_regions_of(device);
+        let facts = units[unit].facts();
+        let levels = match settings.table_levels {
+            Some(levels) => levels,
+            None => self.fewest_levels(facts.levels, &regions),
+        };
+        if levels >= 8 || facts.levels & 1 << levels == 0 {
+            return Err(AttachError::NoSuchLevels { device, levels });
+        }
+        let table = units[unit].create_table(levels).map_err(|error| fail(error.into()))?;
+        let domain = Domain::new(self.platform, id, units.clone(), table).map_err(fail)?;
+        let beyond = BusAddr::new(1u64.checked_shl(facts.address_bits.into()).unwrap_or(0));
+        let windows = self.bridges.iter().filter(|bridge| bridge.segment() == device.segment);
+        let windows = windows.flat_map(|bridge| bridge.windows());
+        let reserved = units[unit]
+            .untranslated()
+            .into_iter()
+            .chain(windows.filter(|w| w.kind != WindowKind::Io).map(|w| w.bus))
+            .chain(BusRange::new(beyond, beyond.as_u64().wrapping_neg()).ok().filter(|r| !r.is_empty()));
+        for range in reserved {
+            domain.reserve(range).map_err(fail)?;
+        }
+        for memory in regions {
+            domain.map_direct(memory, Permission::ReadWrite).map_err(fail)?;
+        }
+        Ok(domain)
+    }
+
+    /// The fewest levels of `supported` that reach all memory at its own address.
+    fn fewest_levels(&self, supported: u8, regions: &[PhysRange]) -> u8 {
+        let mut last = regions.iter().map(|memory| memory.last()).max();
+        self.platform.memory_map(&mut |ram| last = last.max(Some(ram.last())));
+        let bits = 64 - last.map_or(0, |last| last.as_u64().leading_zeros()) ;
+        let reaches = |levels: &u8| 12 + 9 * u32::from(*levels) >= bits;
+        let mut walked = (1..8).filter(|levels| supported & 1 << levels != 0);
+        let widest = walked.clone().last().unwrap_or(0);
+        walked.find(reaches).unwrap_or(widest)
+    }
+}
+
+fn requester_of<P: Platform>(function: &Function<P>) -> Requester {
+    Requester { segment: function.address().segment, id: function.requester() }
+}
+
+/// What is left of `memory` without `holes`, which are sorted.
+fn without(memory: PhysRange, holes: &[PhysRange]) -> Vec<PhysRange> {
+    let mut left = Vec::new();
+    let mut rest = Some(memory);
+    for hole in holes.iter().filter(|hole| hole.overlaps(memory)) {
+        let Some(now) = rest.take() else { break };
+        let before = hole.start().as_u64().saturating_sub(now.start().as_u64());
+        left.extend(now.slice(0, before.min(now.len_bytes())).filter(|piece| !piece.is_empty()));
+        let done = (hole.last().as_u64() - now.start().as_u64() + 1).min(now.len_bytes());
+        rest = now.slice(done, now.len_bytes() - done).filter(|piece| !piece.is_empty());
+    }
+    left.extend(rest);
+    left
+}

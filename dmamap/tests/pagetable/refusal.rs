@@ -1,0 +1,181 @@
+//! What is refused, and that nothing changed then.
+
+use dmamap::addr::{BusAddr, PhysAddr};
+use dmamap::pagetable::{Format, Gather, MapError, Permission, Replay, UnmapError};
+
+use crate::subject::*;
+
+pub(crate) fn what_is_mapped_is_not_mapped_again<F: Format>(format: F) {
+    let (arena, mut table) = table(format);
+    map(&mut table, 16 * PAGE, 0x8000, PAGE).unwrap();
+    let (before, frames) = (leaves(&table), table.frames());
+    let error = MapError::AlreadyMapped {
+        bus: BusAddr::new(16 * PAGE),
+        phys: PhysAddr::new(0x8000),
+        permission: Permission::ReadWrite,
+    };
+    for (z, len_bytes) in [(16 * PAGE, PAGE), (0, 64 * PAGE), (15 * PAGE, 2 * PAGE)] {
+        assert_eq!(map(&mut table, z, 0, len_bytes), Err(error));
+        assert_eq!((leaves(&table), table.frames()), (before.clone(), frames));
+    }
+    unmap(arena, &mut table, 16 * PAGE, PAGE);
+    for level in leaf_levels(&format) {
+        let size = size(level);
+        if level > 1 && aperture_bytes(&table) >= 4 * size {
+            map(&mut table, 2 * size, 2 * size, size).unwrap();
+            // A page inside the leaf, a leaf in its place, and a run that reaches it from below.
+            for (z, len_bytes) in [(2 * size + PAGE, PAGE), (2 * size, size), (size, 2 * size)] {
+                assert!(matches!(
+                    map(&mut table, z, 0, len_bytes),
+                    Err(MapError::AlreadyMapped { .. })
+                ));
+                assert_eq!(leaves(&table).len(), 1);
+            }
+            unmap(arena, &mut table, 2 * size, size);
+            reclaim(arena, &mut table);
+        }
+    }
+    finish(arena, table);
+}
+
+pub(crate) fn what_cannot_be_mapped_is_refused<F: Format>(format: F) {
+    let (arena, mut table) = table(format);
+    let frames = table.frames();
+    let last = table.aperture_last();
+    let top = last.as_u64() - (PAGE - 1);
+    for (z, y, len_bytes) in [
+        (1, 0, PAGE),
+        (0, 0x800, PAGE),
+        (0, 0, 100),
+        (PAGE, PAGE, PAGE + 1),
+    ] {
+        let error = MapError::Misaligned {
+            bus: BusAddr::new(z),
+            phys: phys(y, len_bytes),
+        };
+        assert_eq!(map(&mut table, z, y, len_bytes), Err(error));
+    }
+    let error = MapError::OutsideAperture {
+        bus: BusAddr::new(top),
+        len_bytes: 2 * PAGE,
+        last,
+    };
+    assert_eq!(map(&mut table, top, 0, 2 * PAGE), Err(error));
+    let mut list = Replay::new([phys(0, PAGE), phys(0x5000, PAGE)].into_iter());
+    assert_eq!(
+        table.map_list(BusAddr::new(top), &mut list, Permission::Read),
+        Err(error)
+    );
+    if let Some(beyond) = last.checked_add(1) {
+        assert!(matches!(
+            map(&mut table, beyond.as_u64(), 0, PAGE),
+            Err(MapError::OutsideAperture { .. })
+        ));
+    }
+    let wide = phys(format.last_phys().as_u64() + 1 - PAGE, 2 * PAGE);
+    let error = MapError::PhysTooWide {
+        phys: wide,
+        last: format.last_phys(),
+    };
+    assert_eq!(
+        table.map(BusAddr::new(0), wide, Permission::Read),
+        Err(error)
+    );
+    assert_eq!(map(&mut table, 0, wide.start().as_u64(), PAGE), Ok(()));
+    unmap(arena, &mut table, 0, PAGE);
+    reclaim(arena, &mut table);
+    assert_eq!(map(&mut table, 0, 0, 0), Ok(()), "nothing is mapped easily");
+    assert_eq!(table.frames(), frames);
+    finish(arena, table);
+}
+
+pub(crate) fn an_unmap_with_a_hole_is_refused<F: Format>(format: F) {
+    let (arena, mut table) = table(format);
+    map(&mut table, PAGE, 0, 3 * PAGE).unwrap();
+    map(&mut table, 5 * PAGE, 0, 2 * PAGE).unwrap();
+    let before = leaves(&table);
+    let mut gather = Gather::new(arena);
+    for (z, len_bytes, hole) in [(0, 2, 0), (1, 6, 4), (7, 1, 7), (6, 2, 7), (100, 5, 100)] {
+        let error = UnmapError::NotMapped {
+            bus: BusAddr::new(hole * PAGE),
+        };
+        assert_eq!(
+            table.unmap(bus(z * PAGE, len_bytes * PAGE), &mut gather),
+            Err(error)
+        );
+    }
+    for range in [bus(PAGE, 100), bus(PAGE + 1, PAGE)] {
+        assert_eq!(
+            table.unmap(range, &mut gather),
+            Err(UnmapError::Misaligned { range })
+        );
+    }
+    if let Some(beyond) = table.aperture_last().checked_add(1) {
+        let (range, last) = (bus(beyond.as_u64(), PAGE), table.aperture_last());
+        let error = UnmapError::OutsideAperture { range, last };
+        assert_eq!(table.unmap(range, &mut gather), Err(error));
+    }
+    assert_eq!((gather.range(), gather.frames()), (None, 0));
+    assert_eq!(leaves(&table), before);
+    unmap(arena, &mut table, 2 * PAGE, PAGE);
+    assert_eq!(leaves(&table).len(), 4);
+    finish(arena, table);
+}
+
+pub(crate) fn an_unmap_inside_a_large_leaf_is_refused<F: Format>(format: F) {
+    let (arena, mut table) = table(format);
+    for level in leaf_levels(&format).into_iter().filter(|level| *level > 1) {
+        let size = size(level);
+        if aperture_bytes(&table) < 4 * size {
+            continue;
+        }
+        map(&mut table, size, size, 2 * size).unwrap();
+        let before = leaves(&table);
+        let mut gather = Gather::new(arena);
+        for (z, len_bytes, leaf) in [
+            (size, PAGE, size),
+            (size + PAGE, size - PAGE, size),
+            (size, 2 * size - PAGE, 2 * size),
+            (2 * size + size / 2, size / 2, 2 * size),
+        ] {
+            let error = UnmapError::WouldSplit {
+                leaf: bus(leaf, size),
+            };
+            assert_eq!(table.unmap(bus(z, len_bytes), &mut gather), Err(error));
+        }
+        assert_eq!((gather.range(), leaves(&table)), (None, before));
+        table.unmap(bus(2 * size, size), &mut gather).unwrap();
+        assert_eq!(gather.smallest_leaf_log2(), Some(size.ilog2()));
+        unmap(arena, &mut table, size, size);
+        drop(gather);
+    }
+    finish(arena, table);
+}
+
+pub(crate) fn corrupt_entries_are_reported<F: Format>(format: F) {
+    let (arena, mut table) = table(format);
+    let root = table.root_phys().as_u64();
+    let level = format.levels();
+    let word = 0xa5a5_a5a5_a5a5_a5a5;
+    arena.set_word(root, word);
+    let bus_addr = BusAddr::new(PAGE);
+    let slot = if level == 1 { root + 8 } else { root };
+    arena.set_word(slot, word);
+    let expected = MapError::Corrupt {
+        bus: bus_addr,
+        level,
+        word,
+    };
+    assert_eq!(map(&mut table, PAGE, 0, PAGE), Err(expected));
+    let mut gather = Gather::new(arena);
+    let expected = UnmapError::Corrupt {
+        bus: bus_addr,
+        level,
+        word,
+    };
+    assert_eq!(table.unmap(bus(PAGE, PAGE), &mut gather), Err(expected));
+    assert_eq!(table.lookup(bus_addr), None);
+    arena.set_word(root, 0);
+    arena.set_word(slot, 0);
+    finish(arena, table);
+}

@@ -1,0 +1,9 @@
+//! A platform of nothing but memory, for tests of what needs nothing else; and reproducible randomness.
+// Each test binary uses a part, and none is a library.
+#![allow(dead_code, unreachable_pub, unused_imports)]
+
+mod arena;
+mod random;
+
+pub use arena::{Arena, LINE_BYTES, Memory};
+pub use random::Random;
