@@ -1,0 +1,14 @@
+//! Device drivers written only against `dmamap`.
+//!
+//! - [`nvme`]: NVM Express controllers, disks that fetch commands and data by DMA
+//! - [`edu`]: QEMU's educational device, a DMA engine with 28 address lines
+//!
+//! A driver takes a [`Device`](dmamap::device::Device) that somebody attached, claims its registers, and gives the device
+//! back when it is done: what the device may reach was decided before the driver was asked.
+#![no_std]
+
+extern crate alloc;
+
+pub mod edu;
+pub mod nvme;
+mod wait;

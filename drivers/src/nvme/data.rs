@@ -1,0 +1,98 @@
+//! Memory that a disk command may own while it runs.
+
+use dmamap::addr::BusRange;
+use dmamap::buffer::{DmaBuffer, DmaMemory, ScatteredBuffer};
+use dmamap::device::Device;
+use dmamap::map::{Direction, Mapping, Quarantined, Rejected, SgMapping};
+use dmamap::platform::Platform;
+
+/// Memory for a command's data, and how it is mapped for the device: [`DmaBuffer`]s with `map_single`,
+/// [`ScatteredBuffer`]s with `map_sg`. Other owned memory joins by implementing this with either.
+pub trait DiskMemory<P: Platform>: Sized {
+    /// The memory while the device may use it.
+    type Mapped<D: Direction>: DataMapping<Memory = Self>;
+
+    /// Number of bytes.
+    fn len_bytes(&self) -> u64;
+
+    /// Lets `device` use the memory.
+    ///
+    /// # Errors
+    /// The memory comes back with the error.
+    fn map<D: Direction>(
+        self,
+        device: &Device<P>,
+        direction: D,
+    ) -> Result<Self::Mapped<D>, Rejected<Self>>;
+}
+
+/// Mapped memory: where the device finds it, and the way back.
+pub trait DataMapping: Sized {
+    /// What was mapped.
+    type Memory;
+
+    /// The bus addresses (Z) of the memory, in its order.
+    fn segments(&self) -> impl Iterator<Item = BusRange>;
+
+    /// Takes the memory back from the device.
+    ///
+    /// # Errors
+    /// [`Quarantined`] if the device may still reach it: it is then lost until the device is reset.
+    fn unmap(self) -> Result<Self::Memory, Quarantined>;
+}
+
+impl<P: Platform> DiskMemory<P> for DmaBuffer<P> {
+    type Mapped<D: Direction> = Mapping<P, Self, D>;
+
+    fn len_bytes(&self) -> u64 {
+        DmaMemory::len_bytes(self)
+    }
+
+    fn map<D: Direction>(
+        self,
+        device: &Device<P>,
+        direction: D,
+    ) -> Result<Mapping<P, Self, D>, Rejected<Self>> {
+        device.map_single(self, direction)
+    }
+}
+
+impl<P: Platform, B: DmaMemory, D: Direction> DataMapping for Mapping<P, B, D> {
+    type Memory = B;
+
+    fn segments(&self) -> impl Iterator<Item = BusRange> {
+        core::iter::once(self.range())
+    }
+
+    fn unmap(self) -> Result<B, Quarantined> {
+        Mapping::unmap(self)
+    }
+}
+
+impl<P: Platform> DiskMemory<P> for ScatteredBuffer<P> {
+    type Mapped<D: Direction> = SgMapping<P, Self, D>;
+
+    fn len_bytes(&self) -> u64 {
+        DmaMemory::len_bytes(self)
+    }
+
+    fn map<D: Direction>(
+        self,
+        device: &Device<P>,
+        direction: D,
+    ) -> Result<SgMapping<P, Self, D>, Rejected<Self>> {
+        device.map_sg(self, direction)
+    }
+}
+
+impl<P: Platform, B: DmaMemory, D: Direction> DataMapping for SgMapping<P, B, D> {
+    type Memory = B;
+
+    fn segments(&self) -> impl Iterator<Item = BusRange> {
+        SgMapping::segments(self)
+    }
+
+    fn unmap(self) -> Result<B, Quarantined> {
+        SgMapping::unmap(self)
+    }
+}
