@@ -1,0 +1,160 @@
+//! From a machine's description to a [`Computer`]: the part of a kernel's boot that DMA needs.
+//!
+//! 1. the resource tree: RAM, the host bridge's windows, configuration space, IOMMU registers
+//! 2. firmware's tables: where configuration space lies, which units translate for whom
+//! 3. the buses: functions found, BARs assigned
+//! 4. the units: devices blocked until they are attached, what firmware keeps mapped as it was
+
+use alloc::vec::Vec;
+
+use dmamap::addr::{AddrError, PhysAddr, PhysRange};
+use dmamap::bridge::HostBridge;
+use dmamap::pci::{self, DevicePath, EnumerateError};
+use dmamap::platform::Platform;
+use dmamap::resource::{ResourceError, ResourceTree};
+use dmamap::system::{DmaSystem, Settings, StartError};
+use firmware::{Dmar, Mcfg, PhysicalMemory, Tables};
+
+use crate::computer::Computer;
+
+/// What an environment knows of its machine before anything was looked at.
+#[derive(Clone, Debug)]
+pub struct MachineDescription {
+    /// Where firmware's root pointer (RSDP) lies.
+    pub rsdp: PhysAddr,
+    /// The PCI host bridge and its windows, which firmware describes in a language (AML) not read here.
+    pub host_bridge: HostBridge,
+}
+
+/// Whether the machine's IOMMU units are used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IommuUse {
+    /// All units that firmware's tables name are started.
+    #[default]
+    AsFirmwareSays,
+    /// None is: devices reach memory directly, and attaching one is `unsafe`.
+    Ignored,
+}
+
+/// Choices at boot.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BootOptions {
+    /// Whether IOMMU units are used.
+    pub iommu: IommuUse,
+    /// How they are used.
+    pub units: Settings,
+}
+
+/// Why a machine could not be booted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BootError {
+    /// Firmware's tables are damaged.
+    #[error("firmware tables: {0}")]
+    Firmware(#[from] firmware::Error),
+    /// Firmware does not say where configuration space lies.
+    #[error("no MCFG table names configuration space of segment {segment:04x} bus {first_bus:02x}")]
+    NoConfigurationSpace {
+        /// The host bridge's segment.
+        segment: u16,
+        /// Its first bus.
+        first_bus: u8,
+    },
+    /// A table names addresses that cannot be.
+    #[error("firmware tables: {0}")]
+    Address(#[from] AddrError),
+    /// Things overlap that cannot.
+    #[error(transparent)]
+    Resource(#[from] ResourceError),
+    /// The buses cannot be enumerated.
+    #[error(transparent)]
+    Enumerate(#[from] EnumerateError),
+    /// IOMMU units cannot be started.
+    #[error("IOMMU: {0}")]
+    Start(#[from] StartError),
+}
+
+/// Boots a machine as far as DMA needs it.
+///
+/// Configuration space is read through `platform`, firmware's tables through `memory`. The computer's
+/// [`DmaSystem`] lives as long as the process.
+///
+/// # Errors
+/// [`BootError`]; bus mastering is then off wherever enumeration came.
+///
+/// # Safety
+/// - `description` is true: the host bridge exists, and behind its windows lie registers, not memory.
+/// - The tables are those of this machine's firmware: configuration space and IOMMU registers are where they
+///   say, and not memory.
+/// - Nobody else drives this machine's devices or IOMMU units, now or later.
+pub unsafe fn boot<P: Platform>(
+    platform: P,
+    description: &MachineDescription,
+    memory: &dyn PhysicalMemory,
+    options: BootOptions,
+) -> Result<Computer<P>, BootError> {
+    let bridge = &description.host_bridge;
+    let tables = Tables::find(description.rsdp.as_u64(), memory)?;
+    let ecam = configuration_space(bridge, tables.mcfg()?)?;
+    let dmar = match options.iommu {
+        IommuUse::AsFirmwareSays => tables.dmar()?,
+        IommuUse::Ignored => None,
+    };
+
+    let mut resources = ResourceTree::new();
+    insert_ram(platform, &mut resources)?;
+    // SAFETY: the caller vouches for the bridge's windows.
+    unsafe { bridge.insert_windows(&mut resources)? };
+    // SAFETY: the caller vouches for firmware's tables, and so for configuration space.
+    unsafe { resources.insert_registers("PCI MMCONFIG", ecam)? };
+
+    let paths = dmar.as_ref().map_or_else(Vec::new, kept_devices);
+    let topology = pci::enumerate(platform, bridge, ecam, &mut resources, &paths)?;
+    for problem in topology.problems() {
+        log::warn!("{problem}");
+    }
+
+    let system = DmaSystem::new(platform, alloc::vec![bridge.clone()]);
+    if let Some(dmar) = &dmar {
+        // SAFETY: the caller vouches for firmware's tables, and so for the units' registers.
+        unsafe { system.start_units(dmar, &topology, &mut resources, options.units)? };
+    }
+    Ok(Computer { platform, system, topology, resources })
+}
+
+/// Where configuration space of the bridge's buses lies.
+fn configuration_space(bridge: &HostBridge, mcfg: Option<Mcfg>) -> Result<PhysRange, BootError> {
+    let (segment, first_bus) = (bridge.segment(), bridge.first_bus());
+    let allocations = mcfg.iter().flat_map(|mcfg| mcfg.allocations());
+    let ours = allocations
+        .filter(|each| each.segment == segment)
+        .find(|each| (each.first_bus..=each.last_bus).contains(&first_bus))
+        .ok_or(BootError::NoConfigurationSpace { segment, first_bus })?;
+    let start = ours.bus0_phys + u64::from(first_bus) * hw::pci::ECAM_BUS_BYTES;
+    let last_bus = ours.last_bus.min(bridge.last_bus()).max(first_bus);
+    let buses = u64::from(last_bus - first_bus) + 1;
+    Ok(PhysRange::new(PhysAddr::new(start), buses * hw::pci::ECAM_BUS_BYTES)?)
+}
+
+fn insert_ram<P: Platform>(platform: P, resources: &mut ResourceTree) -> Result<(), ResourceError> {
+    let mut outcome = Ok(());
+    platform.memory_map(&mut |range| {
+        if outcome.is_ok() {
+            outcome = resources.insert("System RAM", range);
+        }
+    });
+    outcome
+}
+
+/// The devices firmware keeps at work, which enumeration must not stop.
+fn kept_devices(dmar: &Dmar) -> Vec<DevicePath<'_>> {
+    let regions = dmar.reserved_regions().iter();
+    regions
+        .flat_map(|region| region.scopes.iter().map(move |scope| (region.segment, scope)))
+        .map(|(segment, scope)| DevicePath {
+            segment,
+            start_bus: scope.start_bus,
+            path: &scope.path,
+        })
+        .collect()
+}

@@ -1,0 +1,60 @@
+//! A computer after boot: what every environment hands a journey.
+
+use dmamap::pci::{Function, Topology};
+use dmamap::platform::Platform;
+use dmamap::resource::ResourceTree;
+use dmamap::system::DmaSystem;
+use hw::edu;
+use hw::pci::config::class;
+
+/// A machine that was booted: resources known, devices found, IOMMU units at work.
+pub struct Computer<P: Platform> {
+    pub(crate) platform: P,
+    pub(crate) system: &'static DmaSystem<P>,
+    pub(crate) topology: Topology<P>,
+    pub(crate) resources: ResourceTree,
+}
+
+impl<P: Platform> Computer<P> {
+    /// The platform it runs on.
+    pub fn platform(&self) -> P {
+        self.platform
+    }
+
+    /// The mapping layer: attaches devices, reports faults.
+    pub fn system(&self) -> &'static DmaSystem<P> {
+        self.system
+    }
+
+    /// The devices.
+    pub fn topology(&self) -> &Topology<P> {
+        &self.topology
+    }
+
+    /// Who holds which physical addresses.
+    pub fn resources(&self) -> &ResourceTree {
+        &self.resources
+    }
+
+    /// As [`resources`](Self::resources), to claim some.
+    pub fn resources_mut(&mut self) -> &mut ResourceTree {
+        &mut self.resources
+    }
+
+    /// The NVMe controllers, in the order of their addresses.
+    pub fn disks(&self) -> impl Iterator<Item = &Function<P>> {
+        self.topology.functions().filter(|function| function.class() == class::NVME)
+    }
+
+    /// The educational devices, in the order of their addresses.
+    pub fn edus(&self) -> impl Iterator<Item = &Function<P>> {
+        self.topology.functions().filter(|function| {
+            (function.vendor(), function.device()) == (edu::VENDOR_ID, edu::DEVICE_ID)
+        })
+    }
+
+    /// Whether IOMMU units translate for the devices.
+    pub fn has_iommu(&self) -> bool {
+        self.system.unit_count() > 0
+    }
+}

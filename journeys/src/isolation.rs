@@ -1,0 +1,230 @@
+//! What the isolation journeys share: a device that tries, and the proof that it was refused.
+
+use core::time::Duration;
+
+use dmamap::addr::BusAddr;
+use dmamap::buffer::{BufferError, DmaBuffer};
+use dmamap::device::DetachError;
+use dmamap::iommu::fault::{Access, Fault};
+use dmamap::iommu::unit::Requester;
+use dmamap::map::{FromDevice, MapError, Quarantined, Rejected, ToDevice};
+use dmamap::platform::Platform;
+use dmamap::system::{AttachError, DmaSystem, Protection};
+use drivers::edu::{Edu, EduError, EduStartError};
+
+use crate::computer::Computer;
+use crate::needs::{Needs, Unmet};
+
+/// How long a refused request may take to show in the IOMMU's fault records.
+const FAULT_REPORT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Bytes an attempt moves.
+pub(crate) const ATTEMPT_BYTES: usize = 256;
+
+/// Why isolation was not shown.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IsolationError {
+    /// The computer lacks something.
+    #[error(transparent)]
+    Unmet(#[from] Unmet),
+    /// A device could not be attached.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// The educational device could not be taken.
+    #[error(transparent)]
+    EduStart(#[from] EduStartError),
+    /// The educational device failed.
+    #[error(transparent)]
+    Edu(#[from] EduError),
+    /// There is no memory.
+    #[error(transparent)]
+    Buffer(#[from] BufferError),
+    /// A buffer could not be mapped.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// A buffer could not be taken back.
+    #[error(transparent)]
+    Quarantined(#[from] Quarantined),
+    /// The device could not be detached.
+    #[error(transparent)]
+    Detach(#[from] DetachError),
+    /// A device did not reach what was mapped for it.
+    #[error("{device} did not reach bus {bus} while it was mapped")]
+    NotReached {
+        /// The device.
+        device: Requester,
+        /// Where it was told to go.
+        bus: BusAddr,
+    },
+    /// A device reached what it must not reach: the protection failed.
+    #[error("{device} reached bus {bus}, which it must not: {access}")]
+    Breached {
+        /// The device.
+        device: Requester,
+        /// Where it was told to go.
+        bus: BusAddr,
+        /// What it did.
+        access: Access,
+    },
+    /// An attempt failed, as it should, but nobody was told.
+    #[error("{device} was refused at bus {bus}, but no fault was reported")]
+    NotReported {
+        /// The device.
+        device: Requester,
+        /// Where it was told to go.
+        bus: BusAddr,
+    },
+    /// The attempt was reported as something else.
+    #[error("{device} was refused at bus {bus}, but the report says: {fault}")]
+    Misreported {
+        /// The device.
+        device: Requester,
+        /// Where it was told to go.
+        bus: BusAddr,
+        /// What was reported.
+        fault: Fault,
+    },
+    /// A bus address is beyond the device's mask.
+    #[error("{device} was given bus {bus}, beyond its address lines")]
+    BeyondMask {
+        /// The device.
+        device: Requester,
+        /// What it was given.
+        bus: BusAddr,
+    },
+}
+
+/// An attempt that was refused, and how it was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Where the device tried to go.
+    pub bus: BusAddr,
+    /// The first fault of that device. Only a device's first is kept: it is of this attempt unless the device
+    /// was refused before.
+    pub fault: Fault,
+    /// Faults of all devices that were reported with this attempt.
+    pub faults: u64,
+}
+
+/// The educational device behind an IOMMU: whatever it is told to do, it reaches only what is mapped for it.
+pub(crate) struct ConfinedEdu<P: Platform> {
+    system: &'static DmaSystem<P>,
+    edu: Edu<P>,
+}
+
+impl<P: Platform> ConfinedEdu<P> {
+    /// Attaches the computer's first educational device so that it need not be trusted.
+    pub(crate) fn attach(computer: &mut Computer<P>) -> Result<Self, IsolationError> {
+        let system = computer.system;
+        let function = computer.edus().next().cloned().ok_or(Unmet { lacking: Needs::EDU })?;
+        let device = system.attach(&function, Protection::Strict)?;
+        let edu = Edu::start(device, &function, &mut computer.resources);
+        Ok(Self { system, edu: edu.map_err(|failed| failed.error)? })
+    }
+
+    pub(crate) fn requester(&self) -> Requester {
+        self.edu.device().requester()
+    }
+
+    pub(crate) fn edu(&mut self) -> &mut Edu<P> {
+        &mut self.edu
+    }
+
+    /// Fills the device's buffer with `pattern`, by way of memory mapped for it.
+    pub(crate) fn load(&mut self, pattern: u8) -> Result<(), IsolationError> {
+        let device = self.edu.device();
+        let buffer = buffer_of(device.platform(), pattern)?;
+        let mapping = device.map_single(buffer, ToDevice).map_err(not_mapped)?;
+        self.edu.fetch(&mapping, 0, ATTEMPT_BYTES as u64)?;
+        mapping.unmap()?;
+        Ok(())
+    }
+
+    /// Whether the device's buffer is full of `pattern`, by way of memory mapped for it.
+    pub(crate) fn holds(&mut self, pattern: u8) -> Result<Held, IsolationError> {
+        let device = self.edu.device();
+        let buffer = buffer_of(device.platform(), !pattern)?;
+        let mapping = device.map_single(buffer, FromDevice).map_err(not_mapped)?;
+        self.edu.store(&mapping, 0, ATTEMPT_BYTES as u64)?;
+        Ok(Held::of(&mapping.unmap()?, pattern))
+    }
+
+    /// Has the device write at `bus`, where it must be refused; the caller then looks at the memory.
+    pub(crate) fn attempt_write(&mut self, bus: BusAddr) -> Result<Refused, IsolationError> {
+        let faults_before = self.system.faults();
+        // SAFETY: the device was attached by the safe `attach`, so it is confined.
+        unsafe { self.edu.store_at(bus, ATTEMPT_BYTES as u64)? };
+        let device = self.requester();
+        let platform = self.edu.device().platform();
+        let timeout_ns = FAULT_REPORT_TIMEOUT.as_nanos() as u64;
+        let deadline_ns = platform.now_ns().saturating_add(timeout_ns);
+        let faults = loop {
+            let now_ns = platform.now_ns();
+            let faults = self.system.faults();
+            if faults.total > faults_before.total {
+                break faults;
+            }
+            if now_ns >= deadline_ns {
+                return Err(IsolationError::NotReported { device, bus });
+            }
+            platform.relax();
+        };
+        let is_ours = |fault: &&Fault| fault.requester == device;
+        let fault = faults.first_per_requester.iter().find(is_ours);
+        let fault = *fault.ok_or(IsolationError::NotReported { device, bus })?;
+        let is_first = !faults_before.first_per_requester.iter().any(|fault| is_ours(&fault));
+        let page = bus.align_down(dmamap::addr::FRAME_SIZE_LOG2);
+        if is_first && (fault.address, fault.access) != (page, Access::Write) {
+            return Err(IsolationError::Misreported { device, bus, fault });
+        }
+        Ok(Refused { bus, fault, faults: faults.total - faults_before.total })
+    }
+
+    /// That the device wrote where it must not.
+    pub(crate) fn breached(&self, bus: BusAddr) -> IsolationError {
+        IsolationError::Breached { device: self.requester(), bus, access: Access::Write }
+    }
+
+    /// That the device did not reach what was mapped for it.
+    pub(crate) fn not_reached(&self, bus: BusAddr) -> IsolationError {
+        IsolationError::NotReached { device: self.requester(), bus }
+    }
+
+    /// Gives the device back.
+    pub(crate) fn detach(self) -> Result<(), IsolationError> {
+        Ok(self.edu.stop().detach()?)
+    }
+}
+
+/// What a buffer holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// The pattern asked for, everywhere.
+    Pattern,
+    /// Anything else.
+    SomethingElse,
+}
+
+impl Held {
+    pub(crate) fn of<P: Platform>(buffer: &DmaBuffer<P>, pattern: u8) -> Self {
+        match buffer.as_slice().iter().all(|&byte| byte == pattern) {
+            true => Self::Pattern,
+            false => Self::SomethingElse,
+        }
+    }
+}
+
+/// A buffer full of `pattern`.
+pub(crate) fn buffer_of<P: Platform>(
+    platform: P,
+    pattern: u8,
+) -> Result<DmaBuffer<P>, BufferError> {
+    let mut buffer = DmaBuffer::allocate(platform, ATTEMPT_BYTES as u64)?;
+    buffer.as_mut_slice().fill(pattern);
+    Ok(buffer)
+}
+
+pub(crate) fn not_mapped<B>(rejected: Rejected<B>) -> IsolationError {
+    rejected.error.into()
+}

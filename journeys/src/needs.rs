@@ -1,0 +1,97 @@
+//! What a journey needs of a computer.
+
+use core::fmt;
+
+use dmamap::addr::PhysAddr;
+use dmamap::platform::Platform;
+
+use crate::computer::Computer;
+
+/// A set of things a journey needs.
+///
+/// ```
+/// # use board as _;
+/// use journeys::Needs;
+///
+/// let needs = Needs::EDU.and(Needs::IOMMU);
+/// assert!(needs.contains(Needs::EDU));
+/// assert!(!needs.contains(Needs::DISK));
+/// assert_eq!(needs.to_string(), "an educational device, an IOMMU");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs(u32);
+
+impl Needs {
+    /// Nothing.
+    pub const NOTHING: Self = Self(0);
+    /// An NVMe controller.
+    pub const DISK: Self = Self(1 << 0);
+    /// QEMU's educational device.
+    pub const EDU: Self = Self(1 << 1);
+    /// An IOMMU in front of every device.
+    pub const IOMMU: Self = Self(1 << 2);
+    /// Memory above 4 GiB.
+    pub const HIGH_MEMORY: Self = Self(1 << 3);
+
+    const NAMES: [(Self, &'static str); 4] = [
+        (Self::DISK, "an NVMe disk"),
+        (Self::EDU, "an educational device"),
+        (Self::IOMMU, "an IOMMU"),
+        (Self::HIGH_MEMORY, "memory above 4 GiB"),
+    ];
+
+    /// Both these needs and `others`.
+    pub const fn and(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    /// Whether all of `others` are among these needs.
+    pub const fn contains(self, others: Self) -> bool {
+        self.0 & others.0 == others.0
+    }
+
+    /// What of these needs `computer` has not.
+    ///
+    /// # Errors
+    /// [`Unmet`] unless it has all.
+    pub fn check<P: Platform>(self, computer: &Computer<P>) -> Result<(), Unmet> {
+        let lacking = Self(self.0 & !Self::of(computer).0);
+        if lacking == Self::NOTHING { Ok(()) } else { Err(Unmet { lacking }) }
+    }
+
+    /// All needs that `computer` meets.
+    pub fn of<P: Platform>(computer: &Computer<P>) -> Self {
+        let mut met = Self::NOTHING;
+        let mut add = |need: Self, is_met: bool| {
+            if is_met {
+                met = met.and(need);
+            }
+        };
+        add(Self::DISK, computer.disks().next().is_some());
+        add(Self::EDU, computer.edus().next().is_some());
+        add(Self::IOMMU, computer.has_iommu());
+        let mut last = PhysAddr::new(0);
+        computer.platform().memory_map(&mut |range| last = last.max(range.last()));
+        add(Self::HIGH_MEMORY, last.as_u64() >= 1 << 32);
+        met
+    }
+}
+
+impl fmt::Display for Needs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut names = Self::NAMES.iter().filter(|(need, _)| self.contains(*need));
+        let Some((_, first)) = names.next() else {
+            return f.write_str("nothing");
+        };
+        f.write_str(first)?;
+        names.try_for_each(|(_, name)| write!(f, ", {name}"))
+    }
+}
+
+/// A journey cannot be made on this computer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this computer lacks {lacking}")]
+pub struct Unmet {
+    /// What it lacks.
+    pub lacking: Needs,
+}

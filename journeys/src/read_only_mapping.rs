@@ -1,0 +1,44 @@
+//! A device cannot write what it was lent to read.
+
+use dmamap::map::ToDevice;
+use dmamap::platform::Platform;
+
+use crate::computer::Computer;
+use crate::isolation::{ATTEMPT_BYTES, ConfinedEdu, Held, buffer_of, not_mapped};
+use crate::{IsolationError, Needs, Refused};
+
+/// What this journey needs.
+pub const NEEDS: Needs = Needs::EDU.and(Needs::IOMMU);
+
+/// What the device is lent to read.
+const LENT: u8 = 0x3c;
+/// What it is made to write over it.
+const SENT: u8 = 0xa5;
+
+/// Maps a buffer [`ToDevice`], sees that the device can read it, and lets it try to write it.
+///
+/// # Errors
+/// [`IsolationError`], [`Breached`](IsolationError::Breached) if the write arrived.
+pub fn read_only_mapping<P: Platform>(
+    computer: &mut Computer<P>,
+) -> Result<Refused, IsolationError> {
+    NEEDS.check(computer)?;
+    let platform = computer.platform();
+    let mut confined = ConfinedEdu::attach(computer)?;
+
+    let buffer = buffer_of(platform, LENT)?;
+    let mapping = confined.edu().device().map_single(buffer, ToDevice).map_err(not_mapped)?;
+    let bus = mapping.bus_addr();
+    confined.edu().fetch(&mapping, 0, ATTEMPT_BYTES as u64)?;
+    if confined.holds(LENT)? != Held::Pattern {
+        return Err(confined.not_reached(bus));
+    }
+
+    confined.load(SENT)?;
+    let refused = confined.attempt_write(bus)?;
+    if Held::of(&mapping.unmap()?, LENT) != Held::Pattern {
+        return Err(confined.breached(bus));
+    }
+    confined.detach()?;
+    Ok(refused)
+}
