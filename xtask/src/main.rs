@@ -1,0 +1,52 @@
+//! `cargo xtask test`: the whole gate. `cargo xtask soak`: the same for hours.
+//!
+//! - [`gate`] runs steps and counts them; [`steps`] says what they are
+//! - [`nostd`] shows that the crates a kernel links stand without the standard library
+//! - [`soak`] runs long campaigns of the program over its settings and seeds
+//! - [`cargo`] finds the workspace and runs Cargo in it
+
+mod cargo;
+mod gate;
+mod nostd;
+mod soak;
+mod steps;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, checks and tests dmamap.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The gate: format, lints, documentation, no_std, all tests. With CI=true a skipped step is a failure.
+    Test {
+        /// Run only the steps whose name contains one of these.
+        #[arg(value_name = "STEP")]
+        only: Vec<String>,
+        /// Print the names of the steps and do nothing.
+        #[arg(long)]
+        list: bool,
+    },
+    /// Long campaigns: the tests marked `ignored`, then the program over depths, queues, tempers and seeds.
+    Soak(soak::Campaign),
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Test { list: true, .. } => {
+            for step in steps::all() {
+                println!("{:12} {}", step.name, step.purpose);
+            }
+            ExitCode::SUCCESS
+        }
+        Command::Test { only, list: false } => gate::run(steps::all(), &only),
+        Command::Soak(campaign) => gate::run(campaign.steps(), &[]),
+    }
+}

@@ -1,0 +1,195 @@
+//! Long campaigns: the tests that take too long for the gate, then the program over all its settings.
+
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::cargo::{capture, cargo, run, shown};
+use crate::gate::{Outcome, Step};
+
+const DEPTHS: [u32; 5] = [1, 2, 16, 64, 256];
+const QUEUES: [u32; 3] = [1, 2, 4];
+const TEMPERS: [&str; 3] = ["keep", "forget", "random"];
+const MOODS: [&[&str]; 2] = [&[], &["--rogue"]];
+
+/// What to run and for how long.
+#[derive(clap::Args)]
+pub(crate) struct Campaign {
+    /// Seeds per combination of settings.
+    #[arg(long, default_value_t = 4, env = "DMAMAP_SOAK_SEEDS")]
+    seeds: u64,
+    /// The first seed: where to start again after a failure.
+    #[arg(long, default_value_t = 1, env = "DMAMAP_SOAK_FIRST_SEED")]
+    first_seed: u64,
+    /// Length of the file that is read, in bytes.
+    #[arg(long, default_value_t = (64 << 20) + 1, env = "DMAMAP_SOAK_BYTES")]
+    bytes: u64,
+    /// Seconds after which one run counts as hanging.
+    #[arg(long, default_value_t = 120, env = "DMAMAP_SOAK_TIMEOUT")]
+    timeout: u64,
+}
+
+impl Campaign {
+    pub(crate) fn steps(self) -> Vec<Step> {
+        vec![
+            Step {
+                name: "ignored",
+                purpose: "the tests too long for the gate",
+                run: Box::new(|| {
+                    run(&mut cargo(&[
+                        "test",
+                        "--workspace",
+                        "--release",
+                        "--",
+                        "--ignored",
+                    ]))
+                }),
+            },
+            Step {
+                name: "settings",
+                purpose: "the program over depths, queues, tempers and seeds, calm and rogue",
+                run: Box::new(move || match self.all_settings() {
+                    Ok(runs) => Outcome::Passed(format!("{runs} runs")),
+                    Err(why) => Outcome::Failed(why),
+                }),
+            },
+        ]
+    }
+
+    /// Runs every combination and counts them; the first that goes wrong ends the campaign.
+    fn all_settings(&self) -> Result<u64, String> {
+        let program = build_program()?;
+        let file = self
+            .file()
+            .map_err(|error| format!("no file to read: {error}"))?;
+        let mut runs = 0;
+        for seed in self.first_seed..self.first_seed.saturating_add(self.seeds) {
+            for (depth, queues) in DEPTHS
+                .iter()
+                .flat_map(|depth| QUEUES.map(|queues| (depth, queues)))
+            {
+                for (temper, mood) in TEMPERS
+                    .iter()
+                    .flat_map(|temper| MOODS.map(|mood| (temper, mood)))
+                {
+                    let mut command = Command::new(&program);
+                    command.arg("run").arg(file.path()).arg("--json").args(mood);
+                    command.args(["--temper", temper]);
+                    for (flag, value) in [
+                        ("--queue-depth", u64::from(*depth)),
+                        ("--queues", u64::from(queues)),
+                        ("--seed", seed),
+                    ] {
+                        command.arg(flag).arg(value.to_string());
+                    }
+                    self.one_run(&mut command)
+                        .map_err(|why| format!("{why}\n    {}", shown(&command)))?;
+                    runs += 1;
+                }
+            }
+            println!("{runs} runs up to seed {seed}");
+        }
+        Ok(runs)
+    }
+
+    /// Runs the program once: it must end in time, and verify, and leak nothing.
+    fn one_run(&self, command: &mut Command) -> Result<(), String> {
+        // To files: a pipe that nobody empties would stop a talkative program.
+        let files = tempfile::tempfile().and_then(|out| Ok((out, tempfile::tempfile()?)));
+        let (mut out, mut err) = files.map_err(|error| error.to_string())?;
+        let status = self
+            .wait(command, &out, &err)
+            .map_err(|error| error.to_string())?;
+        let Some(status) = status else {
+            return Err(format!("it did not end within {} s", self.timeout));
+        };
+        let (said, complained) = (text_of(&mut out), text_of(&mut err));
+        if !status.success() {
+            return Err(format!("it ended with {status}:\n{complained}{said}"));
+        }
+        let report: Value = serde_json::from_str(&said)
+            .map_err(|error| format!("its output is not JSON ({error}):\n{said}"))?;
+        let clean = report["verified"] == true
+            && report["frames_leaked"] == 0
+            && report["live_mappings"] == 0;
+        if clean {
+            Ok(())
+        } else {
+            Err(format!("its report is not clean:\n{said}"))
+        }
+    }
+
+    /// The program's exit status, or `None` if it had to be killed.
+    fn wait(
+        &self,
+        command: &mut Command,
+        out: &File,
+        err: &File,
+    ) -> io::Result<Option<ExitStatus>> {
+        let mut child = command
+            .stdout(out.try_clone()?)
+            .stderr(err.try_clone()?)
+            .spawn()?;
+        let deadline = Instant::now() + Duration::from_secs(self.timeout);
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(Some(status));
+            }
+            if Instant::now() > deadline {
+                child.kill()?;
+                child.wait()?;
+                return Ok(None);
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// A file of random bytes, gone when dropped.
+    fn file(&self) -> io::Result<tempfile::NamedTempFile> {
+        let mut file = tempfile::NamedTempFile::new()?;
+        io::copy(&mut File::open("/dev/urandom")?.take(self.bytes), &mut file)?;
+        Ok(file)
+    }
+}
+
+/// Builds the program for release and says where it is.
+fn build_program() -> Result<PathBuf, String> {
+    let output = capture(&mut cargo(&[
+        "build",
+        "--release",
+        "--package",
+        "cli",
+        "--message-format",
+        "json",
+    ]))?;
+    if !output.status.success() {
+        return Err(format!(
+            "the program does not build:\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        ));
+    }
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let mut executables = messages.lines().filter_map(|line| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        let named = message["target"]["name"] == "dmamap" && message["target"]["kind"][0] == "bin";
+        named
+            .then(|| message["executable"].as_str().map(PathBuf::from))
+            .flatten()
+    });
+    executables
+        .next_back()
+        .ok_or_else(|| "Cargo named no program called dmamap".into())
+}
+
+fn text_of(file: &mut File) -> String {
+    let mut bytes = Vec::new();
+    match file.rewind().and_then(|()| file.read_to_end(&mut bytes)) {
+        Ok(_) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) => format!("(output lost: {error})"),
+    }
+}

@@ -1,0 +1,71 @@
+//! The steps of the gate, cheapest first.
+
+use crate::cargo::{cargo, has_component, run};
+use crate::gate::{Outcome, Step};
+use crate::nostd;
+
+/// All steps, in the order they run.
+pub(crate) fn all() -> Vec<Step> {
+    vec![
+        step("format", "the source is formatted as rustfmt does", || {
+            with_component("fmt", "rustfmt", || {
+                run(&mut cargo(&["fmt", "--all", "--", "--check"]))
+            })
+        }),
+        step(
+            "lints",
+            "the compiler and clippy have nothing to say",
+            || {
+                let arguments = [
+                    "clippy",
+                    "--workspace",
+                    "--all-targets",
+                    "--",
+                    "-D",
+                    "warnings",
+                ];
+                with_component("clippy", "clippy", || run(&mut cargo(&arguments)))
+            },
+        ),
+        step(
+            "docs",
+            "the manual builds, and every link in it leads somewhere",
+            || run(cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings")),
+        ),
+        step(
+            "no_std",
+            "what a kernel links stands without the standard library",
+            nostd::check,
+        ),
+        step(
+            "tests",
+            "unit, integration and documentation tests, and what the documents name exists",
+            || run(&mut cargo(&["test", "--workspace"])),
+        ),
+        step(
+            "end-to-end",
+            "the program as users build it, on real files",
+            || run(&mut cargo(&["test", "--release", "--package", "cli"])),
+        ),
+    ]
+}
+
+fn step(
+    name: &'static str,
+    purpose: &'static str,
+    run: impl FnOnce() -> Outcome + 'static,
+) -> Step {
+    Step {
+        name,
+        purpose,
+        run: Box::new(run),
+    }
+}
+
+/// A check that needs a toolchain component is skipped, with the way to get it, where that is missing.
+fn with_component(subcommand: &str, component: &str, check: impl FnOnce() -> Outcome) -> Outcome {
+    match has_component(subcommand, component) {
+        Ok(()) => check(),
+        Err(how_to_get_it) => Outcome::Skipped(how_to_get_it),
+    }
+}

@@ -1,0 +1,136 @@
+//! What the documents name exists: paths of ARCHITECTURE.md, and paths and tests of docs/parity.md.
+//!
+//! Named is what stands in `backquotes` or is the target of a link. It is taken for a path from the root of
+//! the repository if it has a slash or a source file's ending, and for a test if it is a path to a file, `::`,
+//! and the name of a function: `hosted/tests/platform.rs::ioremap_refuses_ram`.
+
+use std::fs;
+use std::path::Path;
+
+/// Endings by which a word without a slash is a path all the same.
+const ENDINGS: [&str; 4] = [".rs", ".md", ".toml", ".lock"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn read(document: &str) -> String {
+    fs::read_to_string(root().join(document)).unwrap_or_else(|error| panic!("{document}: {error}"))
+}
+
+/// What a document names, in order.
+fn names(text: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    let mut in_fence = false;
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            in_fence = !in_fence;
+        } else if !in_fence {
+            names.extend(line.split('`').skip(1).step_by(2));
+            let targets = line
+                .split("](")
+                .skip(1)
+                .filter_map(|rest| rest.split(')').next());
+            names.extend(targets.map(|target| target.split('#').next().unwrap_or_default()));
+        }
+    }
+    names
+}
+
+/// The path and, behind `::`, the function a name stands for; `None` for what is not a path in the repository.
+fn path_of(name: &str) -> Option<(&str, Option<&str>)> {
+    let (path, function) = name
+        .split_once(".rs::")
+        .map_or((name, None), |(path, function)| {
+            (&name[..path.len() + ".rs".len()], Some(function))
+        });
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    let outside = path.starts_with(['/', '-']) || path.starts_with("../");
+    let looks_like_one = path.contains('/') || ENDINGS.iter().any(|ending| path.ends_with(ending));
+    (!path.is_empty() && path.chars().all(plain) && !outside && looks_like_one)
+        .then_some((path, function))
+}
+
+/// What is wrong with a name, if anything is.
+fn mistake(name: &str) -> Option<String> {
+    let (path, function) = path_of(name)?;
+    let found = root().join(path);
+    if !found.exists() {
+        return Some(format!("`{path}` does not exist"));
+    }
+    let function = function?;
+    let source = fs::read_to_string(found).unwrap_or_default();
+    let test = function.rsplit("::").next().unwrap_or_default();
+    let there = source.contains(&format!("fn {test}("));
+    (!there).then(|| format!("`{path}` has no test `{test}`"))
+}
+
+fn check(document: &str) {
+    let text = read(document);
+    let named = names(&text);
+    assert!(
+        named.iter().any(|name| path_of(name).is_some()),
+        "{document} names no path"
+    );
+    let mistakes: Vec<_> = named.into_iter().filter_map(mistake).collect();
+    assert!(
+        mistakes.is_empty(),
+        "{document}:\n  {}",
+        mistakes.join("\n  ")
+    );
+}
+
+#[test]
+fn every_path_architecture_names_exists() {
+    check("ARCHITECTURE.md");
+}
+
+#[test]
+fn every_path_readme_names_exists() {
+    check("README.md");
+}
+
+#[test]
+fn every_path_and_test_parity_names_exists() {
+    check("docs/parity.md");
+    let tests = read("docs/parity.md").matches(".rs::").count();
+    assert!(
+        tests > 0,
+        "docs/parity.md names no test, as `path/file.rs::function`"
+    );
+}
+
+#[test]
+fn names_are_told_from_other_words() {
+    let text = "see `xtask/src/main.rs`, [here](docs/parity.md#a), `map_single`, `a::b`\n```\n`no/where`\n```\n";
+    let named = ["xtask/src/main.rs", "map_single", "a::b", "docs/parity.md"];
+    assert_eq!(names(text), named);
+    for (name, expected) in [
+        ("xtask/src/main.rs", Some(("xtask/src/main.rs", None))),
+        (
+            "a/b.rs::inner::works",
+            Some(("a/b.rs", Some("inner::works"))),
+        ),
+        ("pagetable/", Some(("pagetable/", None))),
+        ("Cargo.toml", Some(("Cargo.toml", None))),
+        ("map_single", None),
+        ("addr::BusAddr", None),
+        ("/proc/iomem", None),
+        ("--queue-depth", None),
+        ("https://docs.rs", None),
+        ("cargo xtask test", None),
+    ] {
+        assert_eq!(path_of(name), expected, "{name}");
+    }
+}
+
+#[test]
+fn mistakes_are_found() {
+    assert_eq!(mistake("xtask/src/main.rs"), None);
+    assert_eq!(
+        mistake("xtask/tests/documents.rs::mistakes_are_found"),
+        None
+    );
+    assert!(mistake("xtask/src/nothing.rs").is_some());
+    assert!(mistake("xtask/tests/documents.rs::no_such_test").is_some());
+}
