@@ -45,6 +45,13 @@ fn holes_are_not_memory() {
 }
 
 #[test]
+fn regions_that_touch_are_one() {
+    let ram = Ram::new(&[0..PAGE, PAGE..2 * PAGE]).unwrap();
+    assert_eq!(ram.regions(), [0..2 * PAGE]);
+    assert!(ram.write(PAGE - 4, &[0; 8]).is_ok());
+}
+
+#[test]
 fn a_kernel_and_hardware_see_the_same_bytes() {
     let ram = Ram::new(&[0..16 * PAGE]).unwrap();
     let direct = ram.map_kernel().unwrap();

@@ -1,2 +1,55 @@
-//! cli
-fn main() {}
+//! The program `dmamap`: a computer boots in the process, finds its devices, and an NVMe driver reads a whole
+//! disk (the user's file) by DMA, every mapping living only while it is used.
+//!
+//! | step | file |
+//! |---|---|
+//! | what was asked | `args` |
+//! | the files given, and what cannot be used | `input` |
+//! | a computer built, booted and taken down | `computer` |
+//! | the main job | `run`, `copy` |
+//! | what it shows on the way | `listing`, `picture`, `progress` |
+//! | what it says at the end | `report` |
+//!
+//! Exit status: 0 when the data was verified and nothing leaked, 1 when something failed, 2 when the input cannot
+//! be used.
+
+mod args;
+mod computer;
+mod copy;
+mod error;
+mod hash;
+mod input;
+mod listing;
+mod output;
+mod picture;
+mod progress;
+mod report;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command, RunArgs};
+use error::Error;
+use output::Output;
+
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::new().filter("DMAMAP_LOG")).init();
+    match execute(Args::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("dmamap: {error}");
+            error.exit_code()
+        }
+    }
+}
+
+fn execute(args: Args) -> Result<ExitCode, Error> {
+    let mut output = Output::stdout();
+    match args.command.unwrap_or_else(|| Command::Run(Box::new(RunArgs::without_file()))) {
+        Command::Run(args) => run::run(&args, &mut output),
+        Command::Iomem(args) => listing::iomem_command(&args, &mut output),
+        Command::Pci(args) => listing::pci_command(&args, &mut output),
+    }
+}

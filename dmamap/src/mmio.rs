@@ -13,15 +13,36 @@
 //! Accessors take `&self`. A register is not memory: every access is one whole bus transaction, and
 //! accesses of several CPUs reach the device one after the other, in an order nobody chose. A driver for which that
 //! order matters, or where a read has side effects, keeps such registers behind its own lock or in one owner's hands.
+//!
+//! ```
+//! use dmamap::addr::{PhysAddr, PhysRange};
+//! use dmamap::mmio::Mmio;
+//! use dmamap::platform::MemoryAttribute;
+//! use dmamap::resource::ResourceTree;
+//! # let machine = machine::Machine::boot(machine::MachineConfig::default())?;
+//! # let platform = hosted::Hosted::boot(machine.clone())?;
+//!
+//! let unit = PhysRange::new(PhysAddr::new(0xfed9_0000), 0x1000)?;
+//! let mut tree = ResourceTree::new();
+//! // SAFETY: the registers of this machine's first IOMMU unit are there.
+//! unsafe { tree.insert_registers("dmar0", unit)? };
+//! let claim = tree.request("vtd", unit)?;
+//! let registers = Mmio::ioremap(platform, claim, MemoryAttribute::Uncached)?;
+//! let version = registers.register::<u32>(hw::vtd::regs::VER_REG)?;
+//! assert_ne!(version.read(), u32::MAX);
+//! assert!(registers.register::<u32>(0x0ffe).is_err());
+//! # machine.shutdown();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod register;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ptr::NonNull;
 
-use safe_mmio::UniqueMmioPointer;
-use safe_mmio::fields::ReadWrite;
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+pub use register::{Register, RegisterValue};
 
 use crate::addr::{PhysRange, VirtAddr, VirtRange};
 use crate::platform::{MemoryAttribute, Platform, VirtualMapError};
@@ -175,10 +196,10 @@ impl<P: Platform> Mmio<P> {
             .cast::<T>();
         let misaligned = !phys.is_multiple_of(T::LEN_BYTES) || !pointer.is_aligned();
         match NonNull::new(pointer) {
-            Some(pointer) if !misaligned => Ok(Register {
-                mapping: Arc::clone(&self.mapping),
-                pointer,
-            }),
+            Some(pointer) if !misaligned => {
+                // SAFETY: the register is aligned, as just checked, and its bytes are within the mapping (`locate`).
+                Ok(unsafe { Register::new(Arc::clone(&self.mapping), pointer) })
+            }
             _ => Err(MmioError::Misaligned {
                 offset,
                 len_bytes: T::LEN_BYTES,
@@ -255,128 +276,5 @@ impl<P: Platform> Mmio<P> {
 impl<P: Platform> fmt::Debug for Mmio<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Mmio({:?} at {:?})", self.phys(), self.virt())
-    }
-}
-
-mod sealed {
-    pub trait Sealed {}
-}
-
-/// What one access can carry: `u8`, `u16`, `u32` or `u64`.
-pub trait RegisterValue:
-    sealed::Sealed + Copy + FromBytes + IntoBytes + Immutable + Send + Sync + 'static
-{
-    /// Bytes of it, which a register's address is a multiple of.
-    const LEN_BYTES: u64 = size_of::<Self>() as u64;
-
-    /// All bits set: what a read gives where nothing answers.
-    const ONES: Self;
-}
-
-macro_rules! register_value {
-    ($($value:ty),*) => {$(
-        impl sealed::Sealed for $value {}
-        impl RegisterValue for $value {
-            const ONES: Self = <$value>::MAX;
-        }
-    )*};
-}
-register_value!(u8, u16, u32, u64);
-
-/// One register. Clones are the same register.
-///
-/// Holding one proves that it is mapped: it keeps the window's mapping, and so its claim, alive.
-pub struct Register<P: Platform, T: RegisterValue> {
-    mapping: Arc<Mapping<P>>,
-    pointer: NonNull<T>,
-}
-
-// SAFETY: an access is one whole access to device memory, which the platform answers from any CPU.
-unsafe impl<P: Platform, T: RegisterValue> Send for Register<P, T> {}
-// SAFETY: as above; shared accesses are whole ones and meet no Rust object.
-unsafe impl<P: Platform, T: RegisterValue> Sync for Register<P, T> {}
-
-impl<P: Platform, T: RegisterValue> Register<P, T> {
-    /// Reads the register; what follows, accesses to memory too, is done after it.
-    pub fn read(&self) -> T {
-        let value = self.read_relaxed();
-        self.mapping.platform.dma_rmb();
-        value
-    }
-
-    /// Writes the register after everything written to memory before is visible to the device.
-    pub fn write(&self, value: T) {
-        self.mapping.platform.dma_wmb();
-        self.write_relaxed(value);
-    }
-
-    /// Reads the register, in no order with accesses to memory.
-    pub fn read_relaxed(&self) -> T {
-        self.access().read()
-    }
-
-    /// Writes the register, in no order with accesses to memory.
-    pub fn write_relaxed(&self, value: T) {
-        self.access().write(value);
-    }
-
-    /// The pointer for one access.
-    fn access(&self) -> UniqueMmioPointer<'_, ReadWrite<T>> {
-        // SAFETY: the register is aligned and within a live mapping (checked in `Mmio::register`, kept alive by
-        // `self`), which is device memory that may be read and written from any thread. The claim keeps
-        // every other owner away; our own other handles make single whole accesses as this one does, so
-        // there is nothing that an alias could see half done.
-        unsafe { UniqueMmioPointer::new(self.pointer.cast()) }
-    }
-}
-
-impl<P: Platform> Register<P, u64> {
-    /// Reads the register as two 32-bit halves, low half first, for hardware that has no 64-bit accesses.
-    /// Ordered as [`read`](Self::read); the halves are of two moments.
-    pub fn read_lo_hi(&self) -> u64 {
-        let [mut low, mut high] = self.halves();
-        let value = u64::from(low.read()) | u64::from(high.read()) << 32;
-        self.mapping.platform.dma_rmb();
-        value
-    }
-
-    /// Writes the register as two 32-bit halves, low half first. Ordered as [`write`](Self::write).
-    pub fn write_lo_hi(&self, value: u64) {
-        self.mapping.platform.dma_wmb();
-        let [mut low, mut high] = self.halves();
-        low.write(value as u32);
-        high.write((value >> 32) as u32);
-    }
-
-    fn halves(&self) -> [UniqueMmioPointer<'_, ReadWrite<u32>>; 2] {
-        let low = self.pointer.cast::<ReadWrite<u32>>();
-        // SAFETY: the register is 8 bytes long and aligned to them, so both halves are aligned and within it; for
-        // the rest as in `access`.
-        unsafe {
-            [
-                UniqueMmioPointer::new(low),
-                UniqueMmioPointer::new(low.add(1)),
-            ]
-        }
-    }
-}
-
-impl<P: Platform, T: RegisterValue> Clone for Register<P, T> {
-    fn clone(&self) -> Self {
-        Self {
-            mapping: Arc::clone(&self.mapping),
-            pointer: self.pointer,
-        }
-    }
-}
-
-impl<P: Platform, T: RegisterValue> fmt::Debug for Register<P, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bits = 8 * T::LEN_BYTES;
-        write!(
-            f,
-            "Register({bits} bits at {:?})",
-            VirtAddr::from_ptr(self.pointer.as_ptr())
-        )
     }
 }

@@ -30,46 +30,17 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod error;
+
 use alloc::string::{String, ToString};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{Ordering, fence};
 
-use crate::addr::PhysRange;
+pub use error::ResourceError;
 
-/// Why a range could not be entered into the tree or claimed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ResourceError {
-    /// Someone else is there.
-    #[error("{wanted} ({range}) is in conflict with {holder} ({held})")]
-    Conflict {
-        /// Who asked.
-        wanted: String,
-        /// For what.
-        range: PhysRange,
-        /// Who is there.
-        holder: String,
-        /// Where.
-        held: PhysRange,
-    },
-    /// Nobody vouched for these addresses as registers, so they cannot be claimed.
-    #[error("{wanted} ({range}) is not within registers that the kernel's boot code declared")]
-    NotRegisters {
-        /// Who asked.
-        wanted: String,
-        /// For what.
-        range: PhysRange,
-    },
-    /// The range holds no byte.
-    #[error("{wanted} asks for an empty range at {range}")]
-    Empty {
-        /// Who asked.
-        wanted: String,
-        /// For what.
-        range: PhysRange,
-    },
-}
+use crate::addr::PhysRange;
 
 /// A driver's exclusive hold on registers.
 ///
@@ -176,7 +147,7 @@ impl ResourceTree {
     ///
     /// # Safety
     /// Device registers answer at every address of `range`, or nothing does; it holds no memory. No
-    /// other tree offers these addresses. Accesses to them, of whatever value, do not break memory
+    /// other tree offers these addresses, and claims of this one are mapped on this machine's platform. Accesses to them, of whatever value, do not break memory
     /// safety by themselves: what a device then does to memory is for its IOMMU domain to confine, or for
     /// whoever turned its bus mastering on to vouch for.
     pub unsafe fn insert_registers(

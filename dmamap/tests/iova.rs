@@ -432,6 +432,42 @@ fn worst_visits(live: u64) -> u64 {
     worst
 }
 
+/// The longest way from the root to a leaf, with these pages reserved in this order.
+fn height(order: impl Iterator<Item = u64> + Clone) -> u64 {
+    let mut space = IovaSpace::new(Arena::new(4096), pages(0, 1 << 40), 12).unwrap();
+    order
+        .clone()
+        .for_each(|page| space.reserve(pages(page, 1)).unwrap());
+    let way = |page| {
+        let before = space.statistics().nodes_visited;
+        // Reserved already: this goes down to a leaf twice, to look and to act.
+        space.reserve(pages(page, 1)).unwrap();
+        (space.statistics().nodes_visited - before) / 2
+    };
+    order.map(way).max().unwrap_or(0)
+}
+
+#[test]
+fn the_tree_stays_as_flat_as_an_avl_tree_whatever_the_order() {
+    const COUNT: u64 = 20_000;
+    let random = Random::from_environment(6);
+    let shuffled: Vec<u64> = (0..COUNT).map(|_| 1 + random.below(10 * COUNT)).collect();
+    // 1.4405 log2(n + 2), of a tree of n nodes.
+    let limit = (1.4405 * ((COUNT + 2) as f64).log2()) as u64;
+    assert!(height(1..=COUNT) <= limit);
+    assert!(height((1..=COUNT).rev()) <= limit);
+    assert!(height((1..=COUNT).map(|n| if n % 2 == 0 { n } else { 3 * COUNT - n })) <= limit);
+    assert!(
+        height((1..=COUNT).map(|n| if n % 2 == 0 {
+            2 * COUNT - n
+        } else {
+            2 * COUNT + n
+        })) <= limit
+    );
+    assert!(height((1..=COUNT).map(|n| n % 141 * 200 + n / 141)) <= limit);
+    assert!(height(shuffled.into_iter()) <= limit);
+}
+
 #[test]
 fn cost_grows_with_the_logarithm_of_what_is_allocated() {
     let sizes = [100u64, 1_000, 10_000, 50_000];

@@ -26,7 +26,9 @@ fn each_access_has_the_registers_width() {
     let board = FakePci::new();
     let kernel = Hosted::boot(board.clone()).unwrap();
     let mmio = map(kernel, &mut tree());
-    mmio.register::<u64>(8).unwrap().write(0x1122_3344_5566_7788);
+    mmio.register::<u64>(8)
+        .unwrap()
+        .write(0x1122_3344_5566_7788);
     assert_eq!(mmio.register::<u8>(9).unwrap().read(), 0x77);
     assert_eq!(mmio.register::<u16>(10).unwrap().read_relaxed(), 0x5566);
     mmio.register::<u32>(12).unwrap().write_relaxed(0xaabb_ccdd);
@@ -68,12 +70,20 @@ fn registers_outside_or_astride_are_refused() {
     for offset in [29, 32, u64::MAX - 1] {
         assert_eq!(
             mmio.register::<u32>(offset).unwrap_err(),
-            MmioError::OutOfWindow { offset, len_bytes: 4, window }
+            MmioError::OutOfWindow {
+                offset,
+                len_bytes: 4,
+                window
+            }
         );
     }
     assert_eq!(
         mmio.register::<u32>(2).unwrap_err(),
-        MmioError::Misaligned { offset: 2, len_bytes: 4, window }
+        MmioError::Misaligned {
+            offset: 2,
+            len_bytes: 4,
+            window
+        }
     );
     assert!(mmio.register::<u32>(28).is_ok());
 }
@@ -84,7 +94,10 @@ fn parts_reach_only_what_is_theirs() {
     let kernel = Hosted::boot(board.clone()).unwrap();
     let mut mmio = map(kernel, &mut tree());
     let mut upper = mmio.split_off(16).unwrap();
-    assert_eq!((mmio.phys(), upper.phys()), (phys(PLAIN, 16), phys(PLAIN + 16, 16)));
+    assert_eq!(
+        (mmio.phys(), upper.phys()),
+        (phys(PLAIN, 16), phys(PLAIN + 16, 16))
+    );
     assert!(mmio.register::<u32>(16).is_err());
     upper.register::<u32>(0).unwrap().write(7);
     assert_eq!(board.take_accesses(), [(16, Width::Dword, Some(7))]);
@@ -93,7 +106,10 @@ fn parts_reach_only_what_is_theirs() {
     assert_eq!(hole.phys(), phys(PLAIN + 20, 8));
     assert_eq!(
         upper.register::<u32>(8).unwrap_err(),
-        MmioError::Carved { offset: 8, window: phys(PLAIN + 16, 16) }
+        MmioError::Carved {
+            offset: 8,
+            window: phys(PLAIN + 16, 16)
+        }
     );
     assert!(upper.register::<u64>(0).is_err());
     assert!(upper.register::<u32>(0).is_ok() && upper.register::<u32>(12).is_ok());

@@ -81,6 +81,22 @@ fn reclaim_gives_back_every_frame_without_an_object() {
 }
 
 #[test]
+fn a_full_directory_takes_a_frame_again_after_one_went() {
+    // One object fills a frame, and 504 frames a directory.
+    let mut slab = Slab::new(Arena::new(600));
+    let handles: Vec<_> = (0..504u64)
+        .map(|n| slab.insert([n; 500]).unwrap())
+        .collect();
+    assert_eq!(slab.frames(), 504 + 2);
+    slab.remove(handles[100]);
+    slab.reclaim();
+    slab.insert([0; 500]).unwrap();
+    assert_eq!(slab.frames(), 504 + 2);
+    slab.insert([0; 500]).unwrap();
+    assert_eq!(slab.frames(), 505 + 3);
+}
+
+#[test]
 fn a_reservation_makes_insertions_succeed() {
     let arena = Arena::new(64);
     let mut slab = Slab::new(arena);

@@ -18,13 +18,12 @@ pub enum Error {
         source: Unreadable,
     },
     /// A table is damaged.
-    #[error("at physical address {phys:#x}: {source}")]
+    #[error("at physical address {phys:#x}: {error}")]
     Damaged {
         /// Physical address of the table.
         phys: u64,
         /// What is wrong, and where in the table.
-        #[source]
-        source: TableError,
+        error: TableError,
     },
     /// No memory for a copy of a table.
     #[error("no memory for the {len_bytes} bytes of the {signature} table")]

@@ -119,7 +119,7 @@ impl Rsdp {
                     source,
                 })
         };
-        let damaged = |source| Error::Damaged { phys, source };
+        let damaged = |error| Error::Damaged { phys, error };
         let mut bytes = [0; Self::BYTES_MAX];
         let mut len = Self::BYTES_V1;
         read(&mut bytes[..len])?;

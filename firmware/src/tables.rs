@@ -174,9 +174,9 @@ impl Entry {
         bytes: &[u8],
         parse: impl FnOnce(&[u8]) -> Result<T, TableError>,
     ) -> Result<T, Error> {
-        parse(bytes).map_err(|source| Error::Damaged {
+        parse(bytes).map_err(|error| Error::Damaged {
             phys: self.phys,
-            source,
+            error,
         })
     }
 }

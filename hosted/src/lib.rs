@@ -8,6 +8,7 @@
 //!    map_scattered                     vmalloc      X → Y per page    board::ram::Reservation
 //!    ioremap                           ioremap      B → C             board::mmio::RegisterWindow
 //!    clean_cache, invalidate_cache     cache        X → Y, by lines   Hardware::maintain_cache
+//!    host_bridges                      host_bridges A ↔ B, Y ↔ Z      Hardware::host_bridges
 //!    allocate_interrupt, call_at       interrupts   interrupt thread  board::hardware::InterruptSink
 //!    pin, relax, now_ns                cpu, relax, clock              the host
 //! ```
@@ -42,6 +43,7 @@ mod cache;
 mod clock;
 mod cpu;
 mod frames;
+mod host_bridges;
 mod interrupts;
 mod ioremap;
 mod memory;
@@ -56,12 +58,14 @@ mod tracer;
 use std::fmt;
 use std::sync::Arc;
 
-use board::hardware::{Hardware, HostBridgeDescription};
+use board::hardware::Hardware;
 use dmamap::addr::PhysAddr;
+use dmamap::bridge::HostBridge;
 use firmware::{PhysicalMemory, Unreadable};
 
 pub use fault_injector::{FaultInjector, Resource};
 pub use frames::{FrameCounts, FreeError, POISON};
+pub use host_bridges::HostBridgeError;
 pub use kernel::{BootError, ShutdownReport};
 pub use tracer::{PlatformCall, Tracer};
 
@@ -108,9 +112,16 @@ impl Hosted {
     }
 
     /// The PCI host bridges firmware describes; none after shutdown.
-    pub fn host_bridges(&self) -> Vec<HostBridgeDescription> {
-        self.hardware()
-            .map_or_else(Vec::new, |hardware| hardware.host_bridges())
+    ///
+    /// # Errors
+    /// [`HostBridgeError`] for the first one that cannot be as it is described.
+    pub fn host_bridges(&self) -> Result<Vec<HostBridge>, HostBridgeError> {
+        let described = self.hardware().map(|hardware| hardware.host_bridges());
+        described
+            .iter()
+            .flatten()
+            .map(host_bridges::checked)
+            .collect()
     }
 
     /// Who has which part of the memory.

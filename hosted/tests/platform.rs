@@ -6,12 +6,15 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::thread;
 
-use board::hardware::{CacheOperation, Hardware, Width};
-use dmamap::addr::{PhysAddr, PhysRange, VirtAddr};
+use board::hardware::{
+    CacheOperation, Hardware, HostBridgeDescription, InboundDescription, Width, WindowDescription,
+    WindowKind,
+};
+use dmamap::addr::{BusAddr, BusRange, PhysAddr, PhysRange, VirtAddr};
 use dmamap::platform::{FrameRequest, MemoryAttribute, OutOfFrames, Platform, VirtualMapError};
 use fake_board::{Event, FakeBoard, RAM, REGISTERS, RESERVED};
 use firmware::{PhysicalMemory, Unreadable};
-use hosted::{FaultInjector, Hosted, POISON, PlatformCall, Resource, Tracer};
+use hosted::{FaultInjector, HostBridgeError, Hosted, POISON, PlatformCall, Resource, Tracer};
 use safe_mmio::UniqueMmioPointer;
 use safe_mmio::fields::ReadPureWrite;
 
@@ -147,10 +150,8 @@ fn scattered_frames_lie_side_by_side() {
         unsafe { byte.write(index as u8 + 1) };
         assert_eq!(kernel.virt_to_phys(virt(byte)), frame.checked_add(4095));
         // SAFETY: inside the frame.
-        assert_eq!(
-            unsafe { at(kernel.frame_pointer(*frame), 4095).read() },
-            index as u8 + 1
-        );
+        let behind = unsafe { at(kernel.frame_pointer(*frame), 4095).read() };
+        assert_eq!(behind, index as u8 + 1);
     }
     // SAFETY: nothing uses the mapping any more.
     unsafe { kernel.unmap_scattered(start, picked.len()) };
@@ -245,6 +246,62 @@ fn firmware_tables_can_be_read_and_holes_cannot() {
     for phys in [RAM[0].end - 4, RAM[0].end, u64::MAX] {
         assert_eq!(kernel.read(phys, &mut signature), Err(Unreadable { phys }));
     }
+}
+
+#[test]
+fn host_bridges_are_the_boards_and_checked() {
+    let (board, kernel) = boot();
+    let window = WindowDescription {
+        kind: WindowKind::Memory,
+        phys: 0xc000_0000,
+        bus: 0x8000_0000,
+        len_bytes: 0x1000_0000,
+    };
+    let inbound = InboundDescription {
+        bus: 1 << 40,
+        phys: 0,
+        len_bytes: 8 << 30,
+    };
+    let described = HostBridgeDescription {
+        segment: 0,
+        first_bus: 0,
+        last_bus: 9,
+        windows: vec![window],
+        inbound: vec![inbound],
+    };
+    *board.bridges.lock().unwrap() = vec![described.clone()];
+    let bridges = kernel.host_bridges().unwrap();
+    assert_eq!(bridges.len(), 1);
+    assert_eq!(bridges[0].last_bus(), 9);
+    assert_eq!(
+        bridges[0].bus_to_phys(BusAddr::new(0x8000_0010)),
+        Some(PhysAddr::new(0xc000_0010))
+    );
+    let memory = PhysRange::new(PhysAddr::new(0x1000), 16).unwrap();
+    let bus = BusRange::new(BusAddr::new((1 << 40) + 0x1000), 16).unwrap();
+    assert_eq!(bridges[0].memory_to_bus(memory), Some(bus));
+
+    let twice = HostBridgeDescription {
+        windows: vec![window, window],
+        ..described.clone()
+    };
+    let endless = HostBridgeDescription {
+        windows: vec![WindowDescription {
+            len_bytes: u64::MAX,
+            ..window
+        }],
+        ..described
+    };
+    *board.bridges.lock().unwrap() = vec![twice];
+    assert!(matches!(
+        kernel.host_bridges(),
+        Err(HostBridgeError::Bridge(_))
+    ));
+    *board.bridges.lock().unwrap() = vec![endless];
+    assert!(matches!(
+        kernel.host_bridges(),
+        Err(HostBridgeError::Address(_))
+    ));
 }
 
 #[test]

@@ -66,17 +66,22 @@ impl<P: Platform> DiskMemory<P> for TransferBuffer<P> {
     ) -> Result<MappedTransfer<P, D>, Rejected<Self>> {
         match self {
             Self::Contiguous(buffer) => {
-                buffer.map(device, direction).map(MappedTransfer::Single).map_err(|rejected| {
-                    Rejected { error: rejected.error, buffer: Self::Contiguous(rejected.buffer) }
-                })
+                let mapped = buffer.map(device, direction);
+                mapped.map(MappedTransfer::Single).map_err(|back| rejected(back, Self::Contiguous))
             }
             Self::Scattered(buffer) => {
-                buffer.map(device, direction).map(MappedTransfer::Scattered).map_err(|rejected| {
-                    Rejected { error: rejected.error, buffer: Self::Scattered(rejected.buffer) }
-                })
+                let mapped = buffer.map(device, direction);
+                mapped.map(MappedTransfer::Scattered).map_err(|back| rejected(back, Self::Scattered))
             }
         }
     }
+}
+
+fn rejected<B, P: Platform>(
+    rejected: Rejected<B>,
+    kind: impl FnOnce(B) -> TransferBuffer<P>,
+) -> Rejected<TransferBuffer<P>> {
+    Rejected { error: rejected.error, buffer: rejected.buffer.map(kind) }
 }
 
 impl<P: Platform, D: Direction> DataMapping for MappedTransfer<P, D> {

@@ -15,8 +15,9 @@
 //! vendors' formats, in RAM. What a correct kernel never causes is a [finding](findings::Finding).
 //!
 //! In reading order:
-//! - [`MachineConfig`] and [`Machine`]: the computer; `topology.rs`: how it is wired; `memory_map.rs`: where
-//!   things are; `acpi/`: what firmware tells of both;
+//! - [`MachineConfig`] and [`Machine`]: the computer; `hardware.rs`: as the CPU reaches it; `assembly.rs` and
+//!   `topology.rs`: its parts and how they are wired; `memory_map.rs`: where things are; `acpi/`: what firmware
+//!   tells of all that;
 //! - [`temper`]: what hardware is free to do, and the dice that decide; [`findings`] and [`audit`]: what the
 //!   models tell;
 //! - [`bus`] and [`interrupts`]: devices' requests and messages;
@@ -24,7 +25,10 @@
 //! - [`pci`]: configuration space, bridges, routing of registers, MSI-X, and what a function's model is;
 //! - [`device`]: the devices.
 
+mod assembly;
 mod config;
+mod error;
+mod hardware;
 mod machine;
 mod memory_map;
 mod topology;
@@ -47,5 +51,6 @@ pub mod device;
 
 pub use config::{Iommu, MAX_DISKS, MachineConfig};
 pub use device::heartbeat::Pulse;
-pub use machine::{Machine, MachineError, RequesterReport};
+pub use error::MachineError;
+pub use machine::{Machine, RequesterReport};
 pub use memory_map::{MAX_RAM_BYTES, MIN_RAM_BYTES};

@@ -4,6 +4,9 @@
 //! one too, so that linking it anywhere below is an error of the compiler. That this error would come is shown
 //! each time, by a build that asks for it.
 
+use std::path::Path;
+use std::process::Command;
+
 use crate::cargo::{capture, cargo, run};
 use crate::gate::Outcome;
 
@@ -20,65 +23,58 @@ const BUILD: [&str; 5] = ["build", "--package", "nostd-check", "--profile", "nos
 const TWO_PANIC_HANDLERS: &str = "found duplicate lang item `panic_impl`";
 
 pub(crate) fn check() -> Outcome {
-    for outcome in [builds(&[]), bites()] {
-        if !matches!(outcome, Outcome::Passed(_)) {
-            return outcome;
-        }
-    }
     let installed = installed_targets();
-    for target in &installed {
-        let outcome = builds(&["--target", target]);
-        if !matches!(outcome, Outcome::Passed(_)) {
-            return outcome;
-        }
-    }
-    Outcome::Passed(match installed.is_empty() {
-        true => format!(
+    let checked = builds(&[]).and_then(|()| bites());
+    let checked = installed.iter().fold(checked, |checked, target| {
+        checked.and_then(|()| builds(&["--target", target]))
+    });
+    match checked {
+        Err(why) => Outcome::Failed(why),
+        Ok(()) if installed.is_empty() => Outcome::Passed(format!(
             "for the host; no bare-metal target is installed ({})",
             BARE_METAL.join(", ")
-        ),
-        false => format!("for the host, {}", installed.join(", ")),
-    })
+        )),
+        Ok(()) => Outcome::Passed(format!("for the host, {}", installed.join(", "))),
+    }
 }
 
-fn builds(more: &[&str]) -> Outcome {
-    run(cargo(&BUILD).args(more))
+fn builds(more: &[&str]) -> Result<(), String> {
+    match run(cargo(&BUILD).args(more)) {
+        Outcome::Failed(why) | Outcome::Skipped(why) => Err(why),
+        Outcome::Passed(_) => Ok(()),
+    }
 }
 
 /// The same program with the standard library below it must not build.
-fn bites() -> Outcome {
-    let output = match capture(cargo(&BUILD).args(["--features", "std"])) {
-        Ok(output) => output,
-        Err(error) => return Outcome::Failed(error),
-    };
+fn bites() -> Result<(), String> {
+    let output = capture(cargo(&BUILD).args(["--features", "std"]))?;
     let said = String::from_utf8_lossy(&output.stderr);
     if output.status.success() {
-        return Outcome::Failed("a program that links std passes: the check shows nothing".into());
+        return Err("a program that links std passes: the check shows nothing".into());
     }
     if !said.contains(TWO_PANIC_HANDLERS) {
         print!("{said}");
-        return Outcome::Failed("a program that links std fails for another reason".into());
+        return Err("a program that links std fails for another reason".into());
     }
     println!("with std linked below it the program does not build, as it must not");
-    Outcome::Passed(String::new())
+    Ok(())
 }
 
 /// Those of [`BARE_METAL`] whose core library is in the toolchain.
 fn installed_targets() -> Vec<&'static str> {
-    let printed = |target: &&str| {
-        let mut rustc =
-            std::process::Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-        let output = rustc
-            .args(["--print", "target-libdir", "--target", target])
-            .output()
-            .ok()?;
-        let directory = String::from_utf8(output.stdout).ok()?;
-        std::path::Path::new(directory.trim())
-            .is_dir()
-            .then_some(())
-    };
     BARE_METAL
         .into_iter()
-        .filter(|target| printed(target).is_some())
+        .filter(|target| is_installed(target))
         .collect()
+}
+
+fn is_installed(target: &str) -> bool {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let printed = Command::new(rustc)
+        .args(["--print", "target-libdir", "--target", target])
+        .output();
+    let directory = printed
+        .ok()
+        .and_then(|output| String::from_utf8(output.stdout).ok());
+    directory.is_some_and(|directory| Path::new(directory.trim()).is_dir())
 }

@@ -110,12 +110,17 @@ impl Ram {
     /// the host refuses.
     pub fn new(regions: &[Range<u64>]) -> Result<Arc<Self>, RamError> {
         let mut end = 0;
+        let mut joined: Vec<Range<u64>> = Vec::new();
         for region in regions {
             let pages = (region.start | region.end).is_multiple_of(PAGE_BYTES);
             if region.is_empty() || region.start < end || !pages {
                 return Err(RamError::Regions(region.clone()));
             }
             end = region.end;
+            match joined.last_mut() {
+                Some(last) if last.end == region.start => last.end = end,
+                _ => joined.push(region.clone()),
+            }
         }
         if end == 0 {
             return Err(RamError::Regions(0..0));
@@ -131,12 +136,12 @@ impl Ram {
         let view = RamMapping::new(file.as_fd(), end)?;
         Ok(Arc::new(Self {
             file,
-            regions: regions.to_vec(),
+            regions: joined,
             view,
         }))
     }
 
-    /// The physical ranges that are memory, ascending.
+    /// The physical ranges that are memory, ascending; there is a hole between any two.
     pub fn regions(&self) -> &[Range<u64>] {
         &self.regions
     }

@@ -164,26 +164,29 @@ fn probe<P: Platform>(config: &FunctionConfig<P>, index: usize) -> (u32, u32) {
 
 /// Kind and length from the type bits and the mask, if they make sense.
 fn measure(low: u32, mask: u64) -> Option<(BarKind, u64)> {
-    let (kind, writable) = match low & IO_SPACE {
+    let (kind, writable, missing) = match low & IO_SPACE {
         0 => {
             let kind = BarKind::from_memory(MemoryBar::from_bits(low))?;
             let writable = mask & !u64::from(!MEMORY_ADDRESS_MASK);
-            let missing = if kind.is_64_bit() {
-                0
-            } else {
-                0xffff_ffff << 32
-            };
-            (kind, writable | missing)
+            (
+                kind,
+                writable,
+                if kind.is_64_bit() {
+                    0
+                } else {
+                    0xffff_ffff << 32
+                },
+            )
         }
         _ => {
             let writable = mask & u64::from(IO_ADDRESS_MASK);
             // The upper half may be hardwired to 0: ports have 16-bit addresses on many buses.
-            let missing = if writable >> 16 == 0 { 0xffff_0000 } else { 0 };
-            (BarKind::Io, writable | missing | 0xffff_ffff << 32)
+            let upper = if writable >> 16 == 0 { 0xffff_0000 } else { 0 };
+            (BarKind::Io, writable, upper | 0xffff_ffff << 32)
         }
     };
-    let len_bytes = writable.wrapping_neg();
-    len_bytes.is_power_of_two().then_some((kind, len_bytes))
+    let len_bytes = writable.checked_add(missing)?.wrapping_neg();
+    (writable != 0 && len_bytes.is_power_of_two()).then_some((kind, len_bytes))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use hw::pci::config::{BARS_TYPE0, ClassRevision};
 
 use super::capability::Capabilities;
 use super::config::FunctionConfig;
-use super::scan::Found;
+use super::found::Found;
 use super::{Bar, ConfigError, PciAddress, PortType};
 use crate::mmio::{Mmio, MmioError, RegisterValue};
 use crate::platform::{MemoryAttribute, Platform};

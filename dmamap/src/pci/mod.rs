@@ -3,28 +3,64 @@
 //! [`enumerate`] walks the buses behind one host bridge over ECAM and gives a [`Topology`] of
 //! [`Function`]s. On the way
 //!
-//! 1. every bridge gets its bus numbers, depth first ([`scan`]);
+//! 1. every bridge gets its bus numbers, depth first (`scan.rs`);
 //! 2. bus mastering is switched off everywhere, but for functions firmware keeps running;
-//! 3. every BAR is sized with decoding off ([`bar`]), laid out by size and alignment ([`assign`]), written and
-//!    read back ([`program`]): A goes into the BAR, B into the resource tree.
+//! 3. every BAR is sized with decoding off (`bar.rs`), laid out by size and alignment (`assign.rs`), written and
+//!    read back (`program.rs`): A goes into the BAR, B into the resource tree.
 //!
 //! Devices are not trusted: lists that loop, all ones, BARs of impossible size and bridges that keep nothing
 //! are [`Problem`]s of the topology, and enumeration goes on without the thing concerned.
 //!
 //! A driver takes a [`Function`], claims a BAR ([`Function::claim_bar`]) and its interrupts
 //! ([`Function::claim_msix`]). The claim is what keeps a second driver away.
+//!
+//! ```
+//! use dmamap::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
+//! use dmamap::bridge::{HostBridge, Window, WindowKind};
+//! use dmamap::pci;
+//! use dmamap::resource::ResourceTree;
+//! # let machine = machine::Machine::boot(machine::MachineConfig::default())?;
+//! # let platform = hosted::Hosted::boot(machine.clone())?;
+//!
+//! // What firmware says of this machine.
+//! let ecam = PhysRange::new(PhysAddr::new(0xe000_0000), 256 << 20)?;
+//! let window = Window {
+//!     kind: WindowKind::Memory,
+//!     bus: BusRange::new(BusAddr::new(0x8000_0000), 0x1000_0000)?,
+//!     phys: PhysRange::new(PhysAddr::new(0xc000_0000), 0x1000_0000)?,
+//! };
+//! let bridge = HostBridge::new(0, 0, 255, vec![window], vec![])?;
+//! let mut tree = ResourceTree::new();
+//! // SAFETY: configuration space is there, and registers behind the window.
+//! unsafe { tree.insert_registers("PCI MMCONFIG", ecam)? };
+//! // SAFETY: as above.
+//! unsafe { bridge.insert_windows(&mut tree)? };
+//!
+//! let topology = pci::enumerate(platform, &bridge, ecam, &mut tree, &[])?;
+//! for function in topology.functions() {
+//!     for bar in function.bars().iter().flatten() {
+//!         println!("{function}: BAR {} at A = {}, B = {:?}", bar.index, bar.bus, bar.phys);
+//!     }
+//! }
+//! let port = topology.find_path(0, 0, &[(1, 0)])?;
+//! assert!(port.is_bridge());
+//! # machine.shutdown();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod address;
 mod assign;
 mod bar;
 mod capability;
 mod config;
+mod found;
 mod function;
 mod msix;
 mod problem;
 mod program;
 mod scan;
 mod topology;
+mod window;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;

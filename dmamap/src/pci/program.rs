@@ -5,17 +5,13 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use hw::pci::bar::{IO_ADDRESS_MASK, MEMORY_ADDRESS_MASK};
-use hw::pci::bridge::{
-    IO_BASE, IO_BASE_UPPER, IO_LIMIT_UPPER, IoWindow, MEMORY_BASE, MemoryWindow, PREFETCHABLE_BASE,
-    PREFETCHABLE_BASE_UPPER, PREFETCHABLE_LIMIT_UPPER, PrefetchableWindow,
-};
 use hw::pci::config::{BARS_TYPE0, BARS_TYPE1, bar};
 
-use super::assign::{BridgeAbility, KINDS, PerKind, Plan, Prefetchable, Want, plan};
+use super::assign::{KINDS, PerKind, Plan, Want, plan};
 use super::bar::SizedBars;
 use super::config::FunctionConfig;
-use super::scan::Found;
-use super::{Bar, Problem};
+use super::found::Found;
+use super::{Bar, Problem, window};
 use crate::addr::{BusAddr, BusRange, PhysRange};
 use crate::bridge::{HostBridge, WindowKind};
 use crate::platform::Platform;
@@ -67,7 +63,7 @@ pub(crate) fn assign<P: Platform>(
     let number = |at: Option<usize>| at.and_then(|at| bridges.iter().position(|&b| b == at));
     let abilities: Vec<_> = bridges
         .iter()
-        .map(|&at| ability(&found[at].config, number(found[at].parent)))
+        .map(|&at| window::ability(&found[at].config, number(found[at].parent)))
         .collect();
     let owners: Vec<(usize, Bar)> = (0..found.len())
         .flat_map(|at| {
@@ -93,7 +89,12 @@ pub(crate) fn assign<P: Platform>(
     for (at, function) in found.iter_mut().enumerate() {
         let above = number(function.parent);
         let refused_above = above.map_or(PerKind::default(), |above| refused[above]);
-        let mut writer = Writer { bridge, function, tree, problems };
+        let mut writer = Writer {
+            bridge,
+            function,
+            tree,
+            problems,
+        };
         for ((owner, bar), planned) in owners.iter().zip(&plan.bars) {
             if *owner == at {
                 writer.bar(*bar, *planned, refused_above);
@@ -102,33 +103,6 @@ pub(crate) fn assign<P: Platform>(
         if let Some(number) = number(Some(at)) {
             refused[number] = writer.windows(&plan, number, refused_above);
         }
-    }
-}
-
-/// What a bridge can forward: windows that keep a value written to them exist. They are closed afterwards.
-fn ability<P: Platform>(config: &FunctionConfig<P>, above: Option<usize>) -> BridgeAbility {
-    config.write(IO_BASE, IoWindow::CLOSED.into_bits());
-    let io = IoWindow::from_bits(config.read(IO_BASE));
-    config.write(IO_BASE_UPPER, 0u32);
-    config.write(MEMORY_BASE, MemoryWindow::CLOSED.into_bits());
-    config.write(PREFETCHABLE_BASE, PrefetchableWindow::CLOSED.into_bits());
-    let prefetchable = PrefetchableWindow::from_bits(config.read(PREFETCHABLE_BASE));
-    config.write(PREFETCHABLE_BASE_UPPER, 0u32);
-    config.write(PREFETCHABLE_LIMIT_UPPER, 0u32);
-    let io_last = match io.base_width() {
-        IoWindow::WIDTH_32 => 0xffff_ffff,
-        _ => 0xffff,
-    };
-    let wide =
-        prefetchable.base() != 0 && prefetchable.base_width() == PrefetchableWindow::WIDTH_64;
-    BridgeAbility {
-        above,
-        io_last: (io.base() != 0).then_some(io_last),
-        prefetchable: if wide {
-            Prefetchable::Bits64
-        } else {
-            Prefetchable::Unusable
-        },
     }
 }
 
@@ -205,7 +179,7 @@ impl<P: Platform> Writer<'_, P> {
                 _ => self.function.memory_blocked().is_none(),
             };
             let last = base + (len_bytes - 1);
-            let opened = decodable && write_window(&config, kind, Some((base, last)));
+            let opened = decodable && window::write(&config, kind, Some((base, last)));
             if !opened {
                 self.problems.push(Problem::WindowRefused { address, kind });
             }
@@ -218,7 +192,7 @@ impl<P: Platform> Writer<'_, P> {
                     .enter(&name.unwrap_or_default(), kind, base, len_bytes)
                     .is_some();
             if !entered {
-                write_window(&config, kind, None);
+                window::write(&config, kind, None);
                 *refused.get_mut(kind) = true;
             }
         }
@@ -271,63 +245,4 @@ fn write_bar<P: Platform>(config: &FunctionConfig<P>, of: &Bar, base: u64) -> u6
     }
     config.write(bar(index + 1), (base >> 32) as u32);
     u64::from(config.read::<u32>(bar(index + 1))) << 32 | low
-}
-
-/// Writes a bridge's window, first and last address, or closes it; whether the bridge keeps it.
-fn write_window<P: Platform>(
-    config: &FunctionConfig<P>,
-    kind: WindowKind,
-    range: Option<(u64, u64)>,
-) -> bool {
-    let (first, last) = range.unwrap_or_default();
-    let high = |value: u64| (value >> 32) as u32;
-    match kind {
-        WindowKind::Io => {
-            let window = match range {
-                Some(_) => IoWindow::new()
-                    .with_base(first as u16)
-                    .with_last(last as u16),
-                None => IoWindow::CLOSED,
-            };
-            config.write(IO_BASE, window.into_bits());
-            config.write(IO_BASE_UPPER, (first >> 16) as u16);
-            config.write(IO_LIMIT_UPPER, (last >> 16) as u16);
-            let kept = IoWindow::from_bits(config.read(IO_BASE));
-            let upper: [u16; 2] = [config.read(IO_BASE_UPPER), config.read(IO_LIMIT_UPPER)];
-            let wide = kept.base_width() == IoWindow::WIDTH_32;
-            kept.base() == window.base()
-                && kept.last() == window.last()
-                && (!wide || upper == [(first >> 16) as u16, (last >> 16) as u16])
-        }
-        WindowKind::Memory => {
-            let window = match range {
-                Some(_) => MemoryWindow::new()
-                    .with_base(first as u32)
-                    .with_last(last as u32),
-                None => MemoryWindow::CLOSED,
-            };
-            config.write(MEMORY_BASE, window.into_bits());
-            let kept = MemoryWindow::from_bits(config.read(MEMORY_BASE));
-            kept.base() == window.base() && kept.last() == window.last()
-        }
-        WindowKind::PrefetchableMemory => {
-            let window = match range {
-                Some(_) => PrefetchableWindow::new()
-                    .with_base(first as u32)
-                    .with_last(last as u32),
-                None => PrefetchableWindow::CLOSED,
-            };
-            config.write(PREFETCHABLE_BASE, window.into_bits());
-            config.write(PREFETCHABLE_BASE_UPPER, high(first));
-            config.write(PREFETCHABLE_LIMIT_UPPER, high(last));
-            let kept = PrefetchableWindow::from_bits(config.read(PREFETCHABLE_BASE));
-            let upper: [u32; 2] = [
-                config.read(PREFETCHABLE_BASE_UPPER),
-                config.read(PREFETCHABLE_LIMIT_UPPER),
-            ];
-            kept.base() == window.base()
-                && kept.last() == window.last()
-                && upper == [high(first), high(last)]
-        }
-    }
 }

@@ -13,70 +13,16 @@ use hw::pci::{DEVICES_PER_BUS, FUNCTIONS_PER_DEVICE};
 use super::bar::SizedBars;
 use super::capability::{Capabilities, PortType};
 use super::config::{ConfigSpace, FunctionConfig};
-use super::{Bar, BridgeBuses, DevicePath, PciAddress, Problem};
+use super::found::{Found, Header};
+use super::{BridgeBuses, DevicePath, PciAddress, Problem};
 use crate::platform::Platform;
 
-/// How long a function may ask to be tried again: what PCI Express gives it after a reset (6.6.1).
+/// How long functions may ask to be tried again: what PCI Express gives each after a reset (6.6.1). All were
+/// reset at one time, so that it suffices for all of them together.
 const READY_WITHIN_NS: u64 = 1_000_000_000;
 
 /// Vendor id of a function that is not ready yet (2.3.2).
 const VENDOR_NOT_READY: u16 = 0x0001;
-
-/// A function on its way to becoming a [`Function`](super::Function).
-pub(crate) struct Found<P: Platform> {
-    pub(crate) config: FunctionConfig<P>,
-    pub(crate) vendor: u16,
-    pub(crate) device: u16,
-    pub(crate) class: ClassRevision,
-    pub(crate) header: Header,
-    /// Index of the bridge above.
-    pub(crate) parent: Option<usize>,
-    pub(crate) capabilities: Capabilities,
-    pub(crate) bars: SizedBars,
-}
-
-/// What a function's header makes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Header {
-    /// Type 0.
-    Device,
-    /// Type 1; with the buses behind it, if it got any.
-    Bridge(Option<BridgeBuses>),
-}
-
-impl<P: Platform> Found<P> {
-    pub(crate) fn address(&self) -> PciAddress {
-        self.config.address()
-    }
-
-    pub(crate) fn buses(&self) -> Option<BridgeBuses> {
-        match self.header {
-            Header::Bridge(buses) => buses,
-            Header::Device => None,
-        }
-    }
-
-    /// A memory BAR that has no address, so that decoding must stay off.
-    pub(crate) fn memory_blocked(&self) -> Option<u8> {
-        self.blocked(|bar| !bar.kind.is_io())
-            .or(self.bars.bad_memory)
-    }
-
-    /// An IO BAR that has no address, so that decoding must stay off.
-    pub(crate) fn io_blocked(&self) -> Option<u8> {
-        self.blocked(|bar| bar.kind.is_io()).or(self.bars.bad_io)
-    }
-
-    fn blocked(&self, in_space: impl Fn(&Bar) -> bool) -> Option<u8> {
-        let mut bars = self.bars.bars.iter().flatten();
-        bars.find(|bar| bar.phys.is_none() && in_space(bar))
-            .map(|bar| bar.index)
-    }
-
-    pub(crate) fn is_bridge(&self) -> bool {
-        matches!(self.header, Header::Bridge(_))
-    }
-}
 
 /// Finds every function of `first_bus` and of the buses behind it. A bridge comes before what is behind it.
 pub(crate) fn scan<P: Platform>(
@@ -91,6 +37,7 @@ pub(crate) fn scan<P: Platform>(
         space,
         last_bus,
         highest_bus: first_bus,
+        patience_ns: READY_WITHIN_NS,
         found: Vec::new(),
         problems,
     };
@@ -104,6 +51,8 @@ struct Scan<'a, P: Platform> {
     last_bus: u8,
     /// The highest bus number given out.
     highest_bus: u8,
+    /// What is left of [`READY_WITHIN_NS`] once a function used it up.
+    patience_ns: u64,
     found: Vec<Found<P>>,
     problems: &'a mut Vec<Problem>,
 }
@@ -191,11 +140,10 @@ impl<P: Platform> Scan<'_, P> {
                 vendor => return Some(vendor),
             }
             let waited_ns = self.platform.now_ns().saturating_sub(start_ns);
-            if waited_ns > READY_WITHIN_NS {
-                self.problems.push(Problem::NotReady {
-                    address: config.address(),
-                    waited_ns,
-                });
+            if waited_ns >= self.patience_ns {
+                self.patience_ns = 0;
+                let address = config.address();
+                self.problems.push(Problem::NotReady { address, waited_ns });
                 return None;
             }
             self.platform.relax();

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::scan::Found;
+use super::found::Found;
 use super::{DevicePath, Function, PathError, PciAddress, Problem};
 use crate::platform::Platform;
 

@@ -108,18 +108,28 @@ pub(crate) fn unlinked_tables_are_empty_until_released<F: Format>(format: F) {
     let (arena, mut table) = table(format);
     let step = 2 * MIB;
     let count = aperture_bytes(&table).min(64 * MIB) / step;
+    // At the top, so that no table's first word is used.
+    let base = table.aperture_last().as_u64() - (count * step - 1) + PAGE;
     for n in 0..count {
-        map(&mut table, n * step, 0, PAGE).unwrap();
+        map(&mut table, base + n * step, 0, PAGE).unwrap();
     }
-    let mut tables = Vec::new();
+    let mut tables: Vec<_> = Vec::new();
     let root = table.root_phys().as_u64();
     let word = |at| arena.word(at);
     hardware_tables(&format, root, format.levels(), &word, &mut |level, at| {
-        tables.push((level, at))
+        tables.push((level, at));
+        for word in (0..512).map(|index| arena.word(at + index * 8)) {
+            assert!(
+                word == 0 || format.decode(level, word) != Entry::Empty,
+                "a table of new frames"
+            );
+        }
     });
     let mut gather = Gather::new(arena);
     for n in 0..count {
-        table.unmap(bus(n * step, PAGE), &mut gather).unwrap();
+        table
+            .unmap(bus(base + n * step, PAGE), &mut gather)
+            .unwrap();
     }
     table.reclaim(&mut gather);
     assert_eq!(gather.frames(), tables.len() - 1);

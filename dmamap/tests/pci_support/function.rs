@@ -85,11 +85,8 @@ impl FakeFunction {
     /// A 64-bit memory BAR, prefetchable or not by its type bits 0xc or 0x4.
     pub fn with_memory64(self, index: usize, type_bits: u32, len_bytes: u64) -> Self {
         let writable = len_bytes.wrapping_neg();
-        self.with_bar(index, type_bits, writable as u32 & !0xf).with_bar(
-            index + 1,
-            0,
-            (writable >> 32) as u32,
-        )
+        self.with_bar(index, type_bits, writable as u32 & !0xf)
+            .with_bar(index + 1, 0, (writable >> 32) as u32)
     }
 
     /// An IO BAR.
@@ -126,7 +123,8 @@ impl FakeFunction {
         let mut bytes = vec![0x11, 0, size[0], size[1]];
         bytes.extend(place);
         bytes.extend((0x800 | bar).to_le_bytes());
-        self.with_capability(0xa0, &bytes).with_writable(0xa2, 2, 0xc000)
+        self.with_capability(0xa0, &bytes)
+            .with_writable(0xa2, 2, 0xc000)
     }
 
     pub fn vanishing_after(mut self, reads: usize) -> Self {
@@ -165,7 +163,10 @@ impl FakeFunction {
             return 0x0001;
         }
         let value = &self.config[register..register + bytes];
-        value.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
+        value
+            .iter()
+            .rev()
+            .fold(0, |value, &byte| value << 8 | u64::from(byte))
     }
 
     /// Whether a BAR was written that is being decoded.
@@ -178,13 +179,20 @@ impl FakeFunction {
             let kept = &mut self.config[register + index];
             *kept = *kept & !writable | byte & writable;
         }
-        let bars = if self.config[0x0e] & 0x7f == 0 { 0x10..0x28 } else { 0x10..0x18 };
+        let bars = if self.config[0x0e] & 0x7f == 0 {
+            0x10..0x28
+        } else {
+            0x10..0x18
+        };
         bars.contains(&register) && self.config[COMMAND] & 0x3 != 0
     }
 
     fn word(&self, offset: usize) -> u64 {
         let bytes = &self.config[offset..offset + 4];
-        bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
+        bytes
+            .iter()
+            .rev()
+            .fold(0, |value, &byte| value << 8 | u64::from(byte))
     }
 
     /// The memory BAR that answers at `bus`, and the offset in it.

@@ -45,11 +45,20 @@ pub struct Id(usize);
 impl FakePci {
     pub fn new() -> Arc<Self> {
         let ram = Ram::new(&[0..4 << 20]).unwrap();
-        Arc::new(Self { ram, state: Mutex::default() })
+        Arc::new(Self {
+            ram,
+            state: Mutex::default(),
+        })
     }
 
     /// Puts a function behind `parent`, or on the root bus.
-    pub fn add(&self, parent: Option<Id>, device: u8, number: u8, mut function: FakeFunction) -> Id {
+    pub fn add(
+        &self,
+        parent: Option<Id>,
+        device: u8,
+        number: u8,
+        mut function: FakeFunction,
+    ) -> Id {
         function.place = (parent.map(|id| id.0), device, number);
         let functions = &mut self.state.lock().unwrap().functions;
         functions.push(function);
@@ -60,7 +69,10 @@ impl FakePci {
     pub fn config(&self, id: Id, offset: usize, len: usize) -> u64 {
         let state = self.state.lock().unwrap();
         let bytes = &state.functions[id.0].config[offset..offset + len];
-        bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
+        bytes
+            .iter()
+            .rev()
+            .fold(0, |value, &byte| value << 8 | u64::from(byte))
     }
 
     /// How many BARs were written while their function decoded them.
@@ -86,7 +98,11 @@ impl FakePci {
         // SAFETY: as above.
         unsafe { bridge.insert_windows(&mut tree).unwrap() };
         let topology = enumerate(kernel, &bridge, ecam, &mut tree, kept).unwrap();
-        Found { kernel, topology, tree }
+        Found {
+            kernel,
+            topology,
+            tree,
+        }
     }
 
     /// Enumerates with configuration space at `ecam`, declared as registers or not.
@@ -114,16 +130,31 @@ pub struct Found {
 
 impl Found {
     pub fn problems(&self) -> Vec<String> {
-        self.topology.problems().iter().map(ToString::to_string).collect()
+        self.topology
+            .problems()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     pub fn addresses(&self) -> Vec<String> {
-        self.topology.functions().map(|function| function.address().to_string()).collect()
+        self.topology
+            .functions()
+            .map(|function| function.address().to_string())
+            .collect()
     }
 
     pub fn function(&self, bus: u8, device: u8, function: u8) -> dmamap::pci::Function<Hosted> {
-        let address = dmamap::pci::PciAddress { segment: 0, bus, device, function };
-        self.topology.function(address).unwrap_or_else(|| panic!("no {address}")).clone()
+        let address = dmamap::pci::PciAddress {
+            segment: 0,
+            bus,
+            device,
+            function,
+        };
+        self.topology
+            .function(address)
+            .unwrap_or_else(|| panic!("no {address}"))
+            .clone()
     }
 }
 
@@ -144,7 +175,12 @@ pub fn host_bridge(last_bus: u8) -> HostBridge {
     };
     let windows = vec![
         window(WindowKind::Memory, 0xc000_0000, 0x8000_0000, 0x1000_0000),
-        window(WindowKind::PrefetchableMemory, 0x60_0000_0000, 0x40_0000_0000, 1 << 32),
+        window(
+            WindowKind::PrefetchableMemory,
+            0x60_0000_0000,
+            0x40_0000_0000,
+            1 << 32,
+        ),
         window(WindowKind::Io, 0xd800_0000, 0, 0x1_0000),
     ];
     HostBridge::new(0, 0, last_bus, windows, vec![]).unwrap()
@@ -182,7 +218,9 @@ impl State {
 
 /// Which function and register an ECAM address is.
 fn ecam(phys: u64) -> Option<(u8, u8, u8, usize)> {
-    let offset = phys.checked_sub(ECAM).filter(|offset| *offset < ECAM_BYTES)?;
+    let offset = phys
+        .checked_sub(ECAM)
+        .filter(|offset| *offset < ECAM_BYTES)?;
     Some((
         (offset >> 20) as u8,
         (offset >> 15 & 0x1f) as u8,
@@ -223,7 +261,10 @@ impl Hardware for FakePci {
             let at = (phys - PLAIN) as usize;
             state.accesses.push((phys - PLAIN, width, None));
             let bytes = &state.plain[at..at + bytes];
-            return bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte));
+            return bytes
+                .iter()
+                .rev()
+                .fold(0, |value, &byte| value << 8 | u64::from(byte));
         }
         let bus = host_bridge(255).phys_to_bus(PhysAddr::new(phys));
         match bus.and_then(|bus| state.decode(bus.as_u64())) {
@@ -239,8 +280,9 @@ impl Hardware for FakePci {
         let mut state = self.state.lock().unwrap();
         let bytes = width.bytes() as usize;
         if let Some((bus, device, number, register)) = ecam(phys) {
-            let decoding =
-                state.route(bus, device, number).is_some_and(|f| f.write(register, bytes, value));
+            let decoding = state
+                .route(bus, device, number)
+                .is_some_and(|f| f.write(register, bytes, value));
             state.writes_while_decoding += usize::from(decoding);
         } else if (PLAIN..PLAIN + 32).contains(&phys) {
             let at = (phys - PLAIN) as usize;

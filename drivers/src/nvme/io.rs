@@ -5,7 +5,7 @@ use dmamap::map::{FromDevice, Rejected, ToDevice};
 use dmamap::platform::Platform;
 
 use super::Nvme;
-use super::command::{Blocks, Command, Operation};
+use super::command::{Blocks, Command};
 use super::data::DiskMemory;
 use super::error::{CommandError, ControllerError, Failed};
 use super::io_queue::{Data, InFlight};

@@ -174,7 +174,7 @@ fn damaged_list_is_refused_where_it_lies() {
     let check = |xsdt: &[u8], offset, damage| {
         let mut image = image();
         put(&mut image, 0x100, xsdt);
-        let source = TableError {
+        let error = TableError {
             signature: Signature::XSDT,
             offset,
             damage,
@@ -183,7 +183,7 @@ fn damaged_list_is_refused_where_it_lies() {
             found(&image),
             Err(Error::Damaged {
                 phys: 0xe_0100,
-                source
+                error
             })
         );
     };
@@ -210,14 +210,14 @@ fn damaged_list_is_refused_where_it_lies() {
     );
     let mut unsealed = table(b"XSDT", &[]);
     unsealed[9] ^= 1;
-    let Err(Error::Damaged { source, .. }) = ({
+    let Err(Error::Damaged { error, .. }) = ({
         let mut image = image();
         put(&mut image, 0x100, &unsealed);
         found(&image)
     }) else {
         panic!("a wrong checksum was accepted");
     };
-    assert_eq!(source.offset, 9);
+    assert_eq!(error.offset, 9);
 }
 
 #[test]
@@ -278,12 +278,12 @@ fn a_damaged_table_does_not_hide_the_others() {
     let tables = Tables::find(BASE, &memory).unwrap();
     let Err(Error::Damaged {
         phys: 0xe_0200,
-        source,
+        error,
     }) = tables.mcfg()
     else {
         panic!("a damaged MCFG was accepted");
     };
-    assert_eq!((source.signature, source.offset), (Signature::MCFG, 9));
+    assert_eq!((error.signature, error.offset), (Signature::MCFG, 9));
     assert!(tables.load(Signature::MCFG).is_err());
     assert!(tables.dmar().unwrap().is_some());
     assert_eq!(tables.load(Signature(*b"HPET")), Ok(None));
@@ -299,17 +299,17 @@ fn an_error_says_table_byte_and_damage() {
         stated: 0,
         least: 4,
     };
-    let source = TableError {
+    let error = TableError {
         signature: Signature::DMAR,
         offset: 0x32,
         damage,
     };
-    let error = Error::Damaged {
+    let damaged = Error::Damaged {
         phys: 0x7fe0_0000,
-        source,
+        error,
     };
     assert_eq!(
-        error.to_string(),
+        damaged.to_string(),
         "at physical address 0x7fe00000: DMAR table, byte 0x32: \
          a length of 0 is stated, below the least possible of 4"
     );

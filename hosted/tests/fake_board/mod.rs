@@ -31,6 +31,7 @@ pub(crate) enum Event {
 pub(crate) struct FakeBoard {
     ram: Arc<Ram>,
     pub(crate) events: Mutex<Vec<Event>>,
+    pub(crate) bridges: Mutex<Vec<HostBridgeDescription>>,
     sink: Mutex<Option<Arc<dyn InterruptSink>>>,
 }
 
@@ -40,6 +41,7 @@ impl FakeBoard {
         Arc::new(Self {
             ram,
             events: Mutex::default(),
+            bridges: Mutex::default(),
             sink: Mutex::default(),
         })
     }
@@ -73,7 +75,7 @@ impl Hardware for FakeBoard {
     }
 
     fn host_bridges(&self) -> Vec<HostBridgeDescription> {
-        Vec::new()
+        self.bridges.lock().unwrap().clone()
     }
 
     fn reserved_ram(&self) -> Vec<Range<u64>> {

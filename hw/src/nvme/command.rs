@@ -10,8 +10,6 @@
 
 use bitfield_struct::{bitenum, bitfield};
 
-pub use super::submission::Dword0;
-
 /// Opcodes of the admin queue (Base figure "Opcodes for Admin Commands").
 pub mod admin_opcode {
     /// Delete I/O submission queue.
@@ -62,6 +60,24 @@ pub mod cns {
     pub const CONTROLLER: u8 = 0x01;
     /// Ids of the active namespaces above NSID, 1024 of 32 bits, 0 after the last.
     pub const ACTIVE_NAMESPACES: u8 = 0x02;
+}
+
+/// Command dword 0: what to do and how its completion is told (Base figure "Command Dword 0").
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct Dword0 {
+    /// Opcode: one of [`admin_opcode`] in the admin queue, one of [`io_opcode`] elsewhere.
+    pub opc: u8,
+    /// Fused operation; 0 for a normal one.
+    #[bits(2)]
+    pub fuse: u8,
+    #[bits(4)]
+    __: u8,
+    /// PRP or SGL for data transfer; 0 for PRPs.
+    #[bits(2)]
+    pub psdt: u8,
+    /// Command id: unique among the outstanding commands of its submission queue.
+    pub cid: u16,
 }
 
 /// Dword 10 of identify (Base 5.17).

@@ -1,6 +1,5 @@
 //! Entries of submission queues (Base 3.3.3.1).
 
-use bitfield_struct::bitfield;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Bytes of one entry.
@@ -58,22 +57,3 @@ pub struct SubmissionEntry {
 }
 
 const _: () = assert!(size_of::<SubmissionEntry>() == ENTRY_BYTES as usize);
-
-/// Command dword 0: what to do and how its completion is told (Base figure "Command Dword 0").
-#[bitfield(u32)]
-#[derive(PartialEq, Eq)]
-pub struct Dword0 {
-    /// Opcode: one of [`admin_opcode`](super::command::admin_opcode) in the admin queue, one of
-    /// [`io_opcode`](super::command::io_opcode) elsewhere.
-    pub opc: u8,
-    /// Fused operation; 0 for a normal one.
-    #[bits(2)]
-    pub fuse: u8,
-    #[bits(4)]
-    __: u8,
-    /// PRP or SGL for data transfer; 0 for PRPs.
-    #[bits(2)]
-    pub psdt: u8,
-    /// Command id: unique among the outstanding commands of its submission queue.
-    pub cid: u16,
-}

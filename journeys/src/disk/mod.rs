@@ -15,7 +15,6 @@ pub use verify_disk::{VerifyDiskError, verify_disk};
 pub use write_disk::{WriteDiskError, write_disk};
 
 use dmamap::buffer::BufferError;
-use dmamap::platform::Platform;
 use drivers::nvme::{CommandError, Nvme};
 
 use crate::transfer_buffer::TransferBuffer;

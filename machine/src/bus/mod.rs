@@ -12,6 +12,21 @@
 //! 7. memory; where there is none the request is unclaimed.
 //!
 //! Each function belongs to one unit, or to none: that is how the machine is wired, whatever its tables say.
+//!
+//! ```
+//! # use std::sync::Arc;
+//! use board::ram::Ram;
+//! use machine::bus::{Bus, DmaError, DmaPort, Requester};
+//! use machine::interrupts::Interrupts;
+//!
+//! let ram = Ram::new(&[0..0x10000])?;
+//! let bus = Bus::new(ram, Vec::new(), Vec::new(), Arc::new(Interrupts::new()));
+//! // Function 3.0 drives 28 address lines, has no IOMMU, and nobody made it a bus master yet.
+//! let requester = Requester::new(3, 0, 28, Vec::new());
+//! let port = DmaPort::new(Arc::new(bus), None, Arc::new(requester));
+//! assert_eq!(port.write(0x1000, b"data"), Err(DmaError::BusMasterOff));
+//! # Ok::<(), board::ram::RamError>(())
+//! ```
 
 mod port;
 mod requester;

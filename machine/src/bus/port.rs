@@ -155,7 +155,6 @@ impl DmaPort {
                 pieces.push(piece);
             }
         }
-        // Runs that touch may lie in two regions of memory that touch; no region ends inside a piece.
         let moved = with(&self.bus.ram, &memory)?;
         self.requester.count(access, moved);
         Ok(moved)

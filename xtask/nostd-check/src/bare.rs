@@ -32,15 +32,27 @@ fn panic(_: &PanicInfo<'_>) -> ! {
     }
 }
 
-/// Where the host's C runtime enters.
-// SAFETY: nothing else in this program is called `main`.
-#[unsafe(no_mangle)]
-extern "C" fn main() -> i32 {
-    0
+/// What a host's C runtime needs on top: an entry, and a name that the host's core library mentions, as it was
+/// built to unwind. A bare machine's was not.
+#[cfg(not(target_os = "none"))]
+mod host {
+    // Nothing of it but its start-up code.
+    #[link(name = "c")]
+    unsafe extern "C" {}
+
+    // SAFETY: nothing else in this program is called `main`.
+    #[unsafe(no_mangle)]
+    extern "C" fn main() -> i32 {
+        0
+    }
+
+    // SAFETY: nothing else in this program is called so, and nothing calls it: panics do not unwind.
+    #[unsafe(no_mangle)]
+    extern "C" fn rust_eh_personality() {}
 }
 
 /// Where a bare machine enters.
-// SAFETY: nothing else in this program is called `_start`; with a C runtime, which has one, this is left out.
+// SAFETY: nothing else in this program is called `_start`.
 #[cfg(target_os = "none")]
 #[unsafe(no_mangle)]
 extern "C" fn _start() -> ! {

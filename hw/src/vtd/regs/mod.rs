@@ -1,8 +1,8 @@
 //! The register file of one remapping hardware unit (chapter 11).
 //!
 //! Constants are byte offsets from the unit's register base, which DMAR's DRHD structure gives; names end
-//! in `_REG` as in the manual. Two groups of registers lie where the unit says: fault records at
-//! [`Ecap`]'s sibling [`Cap::fro`] and the IOTLB registers at [`Ecap::iro`], both in units of 16 bytes.
+//! in `_REG` as in the manual. Two groups of registers lie where the unit says, in units of 16 bytes: fault
+//! records at [`Cap::fro`], the IOTLB registers at [`Ecap::iro`].
 //!
 //! ```
 //! use hw::vtd::regs::{self, Cap, Ecap};

@@ -13,6 +13,7 @@ use zerocopy::IntoBytes;
 
 use super::engine::{End, Engine};
 use super::identify;
+use super::queue::{CompletionQueue, SubmissionQueue};
 use super::shared::WriteCache;
 
 /// The only namespace.
@@ -37,7 +38,7 @@ impl Engine {
             admin_opcode::DELETE_SUBMISSION_QUEUE => self.delete_submission_queue(entry),
             admin_opcode::SET_FEATURES => self.set_features(entry),
             admin_opcode::GET_FEATURES => self.get_features(entry),
-            // Commands are executed one by one: there is never one left to abort, which bit 0 tells.
+            // Bit 0 tells that nothing was aborted, which is always allowed.
             admin_opcode::ABORT => Ok(1),
             admin_opcode::ASYNC_EVENT_REQUEST => {
                 if self.shared.state.lock().events.request(dword0.cid()) {
@@ -66,8 +67,7 @@ impl Engine {
             _ => return Err(Status::InvalidField.into()),
         };
         self.locate(entry, data.len() as u64)?;
-        self.grow_buffer(data.len() as u64);
-        self.buffer[..data.len()].copy_from_slice(&data);
+        self.buffer(data.len() as u64).copy_from_slice(&data);
         self.scatter()?;
         Ok(0)
     }
@@ -106,9 +106,8 @@ impl Engine {
             return Err(Status::InvalidInterruptVector.into());
         }
         let vector = dword11.ien().then_some(dword11.iv());
-        state
-            .queues
-            .create_completion(id, entry.prp1, entries, vector);
+        let queue = CompletionQueue::new(entry.prp1, entries, vector);
+        state.queues.create_completion(id, queue);
         Ok(0)
     }
 
@@ -126,9 +125,8 @@ impl Engine {
         if dword11.cqid() == 0 || state.queues.completion(dword11.cqid()).is_none() {
             return Err(Status::CompletionQueueInvalid.into());
         }
-        state
-            .queues
-            .create_submission(id, entry.prp1, entries, dword11.cqid());
+        let queue = SubmissionQueue::new(entry.prp1, entries, dword11.cqid());
+        state.queues.create_submission(id, queue);
         Ok(0)
     }
 
@@ -150,6 +148,10 @@ impl Engine {
         let mut state = self.shared.state.lock();
         if id == 0 || state.queues.submission(id).is_none() {
             return Err(Status::InvalidQueueId.into());
+        }
+        // Commands not executed end with their queue; nothing is posted for them.
+        for _ in 0..self.window.forget(id) {
+            state.queues.release(id);
         }
         state.queues.delete_submission(id);
         Ok(0)

@@ -13,6 +13,17 @@ pub enum Medium {
     ReadWrite,
 }
 
+/// In which order a controller executes and completes the I/O commands it has fetched: the specification
+/// leaves it free.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CompletionOrder {
+    /// As submitted, queue by queue.
+    #[default]
+    Submission,
+    /// Several commands are fetched ahead and dice from this seed choose among them.
+    Shuffled(u64),
+}
+
 /// An NVMe disk over a file.
 #[derive(Debug)]
 pub struct NvmeConfig {
@@ -35,6 +46,8 @@ pub struct NvmeConfig {
     pub doorbell_stride_log2: u8,
     /// Largest transfer of one command, as a power of two of 4 KiB pages (1 to 12).
     pub max_transfer_pages_log2: u8,
+    /// In which order I/O commands complete.
+    pub order: CompletionOrder,
     /// Deliberate faults.
     pub misbehaviour: Misbehaviour,
     /// With a seed, the disk also tries to reach memory outside its mappings while it works.
@@ -54,6 +67,7 @@ impl NvmeConfig {
             queue_entries: 1024,
             doorbell_stride_log2: 0,
             max_transfer_pages_log2: 8,
+            order: CompletionOrder::Submission,
             misbehaviour: Misbehaviour::default(),
             rogue: None,
         }

@@ -1,6 +1,6 @@
 //! I/O commands: read, write, flush.
 
-use hw::nvme::command::{Dword0, ReadWriteDword12, io_opcode};
+use hw::nvme::command::{ReadWriteDword12, io_opcode};
 use hw::nvme::{Status, SubmissionEntry};
 
 use super::admin::NAMESPACE_ID;
@@ -9,6 +9,7 @@ use super::engine::{End, Engine};
 use super::queue::Phase;
 use super::shared::WriteCache;
 use super::statistics::count;
+use super::window::Command;
 use crate::bus::Access;
 
 /// Which blocks a command names.
@@ -19,16 +20,36 @@ struct Blocks {
 }
 
 impl Engine {
-    /// Executes the I/O command that is the `number`th the controller fetched.
-    pub(super) fn io(
-        &mut self,
-        number: u64,
-        dword0: Dword0,
-        entry: &SubmissionEntry,
-    ) -> Result<u32, End> {
-        if self.disk.misbehaviour.fatal_at == Some(number) {
+    /// Executes a command and posts its completion, or what this disk posts instead of it.
+    pub(super) fn io_command(&mut self, command: &Command) {
+        let result = self.io(command);
+        let faults = self.disk.misbehaviour.clone();
+        if !faults.delay.is_zero() {
+            self.shared.pause(faults.delay);
+        }
+        let (queue, id) = (command.queue, command.dword0().cid());
+        let this = Some(command.number);
+        if faults.never_complete == this {
+            return self.finish(command, Err(End::Never));
+        }
+        if faults.wrong_phase_at == this {
+            self.finish(command, Err(End::Never));
+            return self.post(queue, id, Ok(0), Phase::inverted);
+        }
+        self.finish(command, result);
+        if faults.complete_twice_at == this {
+            self.complete(queue, id, Ok(0));
+        }
+        if faults.unknown_command_at == this {
+            self.complete(queue, !id, Ok(0));
+        }
+    }
+
+    fn io(&mut self, command: &Command) -> Result<u32, End> {
+        if self.disk.misbehaviour.fatal_at == Some(command.number) {
             return Err(End::Fatal);
         }
+        let (dword0, entry) = (command.dword0(), &command.entry);
         if dword0.fuse() != 0 || dword0.psdt() != 0 {
             return Err(Status::InvalidField.into());
         }
@@ -41,34 +62,6 @@ impl Engine {
             _ => return Err(Status::InvalidOpcode.into()),
         }
         Ok(0)
-    }
-
-    /// Posts the completion, or what this disk posts instead of it.
-    pub(super) fn finish_io(
-        &mut self,
-        number: u64,
-        queue: u16,
-        command_id: u16,
-        result: Result<u32, End>,
-    ) {
-        let faults = self.disk.misbehaviour.clone();
-        if !faults.delay.is_zero() {
-            self.shared.pause(faults.delay);
-        }
-        let this = Some(number);
-        if faults.never_complete == this {
-            return;
-        }
-        if faults.wrong_phase_at == this {
-            return self.post(queue, command_id, Ok(0), Phase::inverted);
-        }
-        self.finish(queue, command_id, result);
-        if faults.complete_twice_at == this {
-            self.complete(queue, command_id, Ok(0));
-        }
-        if faults.unknown_command_at == this {
-            self.complete(queue, !command_id, Ok(0));
-        }
     }
 
     /// The blocks a read or write names, if they exist.
@@ -95,7 +88,7 @@ impl Engine {
         if self.is_broken(blocks) {
             return Err(Status::UnrecoveredReadError.into());
         }
-        self.grow_buffer(len_bytes);
+        self.buffer(len_bytes);
         let data = &mut self.buffer[..len_bytes as usize];
         self.disk
             .backing
@@ -117,7 +110,7 @@ impl Engine {
         let len_bytes = blocks.count * BLOCK_BYTES;
         self.locate(entry, len_bytes)?;
         self.strike(Access::Read);
-        self.grow_buffer(len_bytes);
+        self.buffer(len_bytes);
         self.gather()?;
         if self.is_broken(blocks) {
             return Err(Status::WriteFault.into());
@@ -145,10 +138,8 @@ impl Engine {
 
     /// A rogue disk's chance while the command's data pages are mapped for `allowed`.
     fn strike(&mut self, allowed: Access) {
-        if let Some(rogue) = &mut self.disk.rogue
-            && let Some(first) = self.runs.first()
-        {
-            rogue.strike(self.port.dma(), allowed, first.bus, &self.shared.counters);
+        if let Some(rogue) = &mut self.disk.rogue {
+            rogue.strike(self.port.dma(), allowed, &self.runs, &self.shared.counters);
         }
     }
 }

@@ -30,6 +30,7 @@
 
 mod admin;
 mod backing;
+mod complete;
 mod config;
 mod engine;
 mod events;
@@ -37,12 +38,15 @@ mod identify;
 mod io;
 mod prp;
 mod queue;
+mod queue_set;
 mod registers;
 mod rogue;
 mod shared;
 mod statistics;
 #[cfg(test)]
 mod tests;
+mod transfer;
+mod window;
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -53,7 +57,7 @@ use hw::pci::config::class;
 use parking_lot::Mutex;
 
 pub use backing::BLOCK_BYTES;
-pub use config::{Medium, Misbehaviour, NeverReady, NvmeConfig, NvmeConfigError};
+pub use config::{CompletionOrder, Medium, Misbehaviour, NeverReady, NvmeConfig, NvmeConfigError};
 pub use rogue::{Breach, RogueReport, RogueTarget};
 pub use statistics::NvmeStatistics;
 
@@ -64,7 +68,7 @@ use crate::pci::function::{
 };
 use backing::Backing;
 use engine::{Disk, Engine};
-use queue::Doorbell;
+use queue_set::Doorbell;
 use registers::Registers;
 use rogue::Rogue;
 use shared::Shared;
@@ -106,6 +110,7 @@ impl NvmeController {
             max_transfer_pages_log2: config.max_transfer_pages_log2,
             io_queues: config.io_queues,
             serial: config.name.clone(),
+            order: config.order,
             misbehaviour: config.misbehaviour,
             rogue: config
                 .rogue

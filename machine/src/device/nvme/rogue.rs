@@ -3,7 +3,7 @@
 //! While it works it aims at three kinds of places ([`RogueTarget`]) and keeps count. An attempt that is carried
 //! out is a breach: the protection the operating system promised did not hold.
 
-use crate::bus::{Access, DmaPort};
+use crate::bus::{Access, BusRun, DmaPort};
 use crate::interrupts::MESSAGE_WINDOW;
 use crate::temper::Dice;
 
@@ -90,34 +90,31 @@ impl Rogue {
         self.highest_told = self.highest_told.max(last);
     }
 
-    /// Tries its luck while a command is in flight for which the driver allowed `allowed` at `data_bus`.
+    /// Tries its luck while a command is in flight whose data lies at `runs`, where the driver allowed
+    /// `allowed`.
     pub(crate) fn strike(
         &mut self,
         port: &DmaPort,
         allowed: Access,
-        data_bus: u64,
+        runs: &[BusRun],
         counters: &Counters,
     ) {
-        let first = match allowed {
-            Access::Read => !std::mem::replace(&mut self.tried_read_command, true),
-            Access::Write => !std::mem::replace(&mut self.tried_write_command, true),
+        let (wrong, tried) = match allowed {
+            Access::Read => (Access::Write, &mut self.tried_write_command),
+            Access::Write => (Access::Read, &mut self.tried_read_command),
         };
+        let first = !std::mem::replace(tried, true);
         self.commands += 1;
-        let wrong = match allowed {
-            Access::Read => Access::Write,
-            Access::Write => Access::Read,
-        };
         if first {
             for access in [Access::Read, Access::Write] {
                 self.attempt(port, RogueTarget::PageZero, access, 0, counters);
                 self.attempt_never_given(port, access, counters);
             }
-            self.attempt(port, RogueTarget::WrongDirection, wrong, data_bus, counters);
+            self.attempt_wrong_direction(port, wrong, runs, counters);
         } else if self.commands.is_multiple_of(COMMANDS_PER_ATTEMPT) {
-            let access = if self.dice.one_in(2) {
-                Access::Read
-            } else {
-                Access::Write
+            let access = match self.dice.one_in(2) {
+                true => Access::Read,
+                false => Access::Write,
             };
             match self.dice.below(3) {
                 0 => {
@@ -125,12 +122,25 @@ impl Rogue {
                     self.attempt(port, RogueTarget::PageZero, access, bus, counters);
                 }
                 1 => self.attempt_never_given(port, access, counters),
-                _ => self.attempt(port, RogueTarget::WrongDirection, wrong, data_bus, counters),
+                _ => self.attempt_wrong_direction(port, wrong, runs, counters),
             }
         }
     }
 
-    fn attempt_never_given(&mut self, port: &DmaPort, access: Access, counters: &Counters) {
+    fn attempt_wrong_direction(
+        &self,
+        port: &DmaPort,
+        wrong: Access,
+        runs: &[BusRun],
+        counters: &Counters,
+    ) {
+        if let Some(run) = runs.get(self.dice.below(runs.len() as u64) as usize) {
+            let bus = run.bus.wrapping_add(self.dice.below(run.len_bytes));
+            self.attempt(port, RogueTarget::WrongDirection, wrong, bus, counters);
+        }
+    }
+
+    fn attempt_never_given(&self, port: &DmaPort, access: Access, counters: &Counters) {
         match self.never_given() {
             Some(bus) => self.attempt(port, RogueTarget::NeverGiven, access, bus, counters),
             None => self.attempt(port, RogueTarget::PageZero, access, 0, counters),
@@ -139,7 +149,7 @@ impl Rogue {
 
     /// An address at least [`CLEARANCE_BYTES`] above all that was told, each magnitude equally likely so
     /// that memory is hit as well as emptiness; `None` if the address lines end before.
-    fn never_given(&mut self) -> Option<u64> {
+    fn never_given(&self) -> Option<u64> {
         let lowest = self.highest_told.checked_add(CLEARANCE_BYTES)?;
         let room = self.highest_bus.checked_sub(lowest)?;
         let reach = u64::MAX >> (63 - self.dice.below(u64::from(room.max(1).ilog2()) + 1) as u32);

@@ -2,16 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use hw::nvme::completion;
 use hw::nvme::regs::ShutdownNotification;
-use hw::nvme::submission;
 use parking_lot::{Condvar, Mutex};
 
 use super::config::NeverReady;
 use super::events::{AsyncEvents, EventReport};
-use super::queue::{Doorbell, DoorbellError, Fetch, Queues, Slot};
+use super::queue::{CompletionQueue, SubmissionQueue};
+use super::queue_set::{Doorbell, DoorbellError, Fetch, QueueSet, Slot};
 use super::registers::{Duty, EnableError, Registers};
 use super::statistics::Counters;
+use super::window::Backlog;
 use crate::findings::{FindingKind, Findings};
 
 /// The controller's state, its bell and its counters.
@@ -26,7 +26,7 @@ pub(crate) struct Shared {
 /// What register accesses and the engine both change.
 pub(crate) struct State {
     pub(crate) registers: Registers,
-    pub(crate) queues: Queues,
+    pub(crate) queues: QueueSet,
     pub(crate) events: AsyncEvents,
     pub(crate) features: Features,
     stop: bool,
@@ -54,12 +54,16 @@ pub(crate) enum WriteCache {
 pub(crate) enum Task {
     /// End the thread.
     Stop,
+    /// Forget every command, then [`Shared::reset_done`].
+    Reset,
     /// Prepare for power-off, then [`Shared::shutdown_done`].
     Shutdown(ShutdownNotification),
     /// Complete an asynchronous event request.
     Report(EventReport),
-    /// Fetch and execute a command.
-    Command(Fetch),
+    /// Fetch a command.
+    Fetch(Fetch),
+    /// Execute a command that was fetched.
+    Execute,
 }
 
 impl Shared {
@@ -71,7 +75,7 @@ impl Shared {
     ) -> Self {
         let state = State {
             registers,
-            queues: Queues::new(io_queues),
+            queues: QueueSet::new(io_queues),
             events: AsyncEvents::default(),
             features: Features::default(),
             stop: false,
@@ -126,18 +130,15 @@ impl Shared {
         self.wake.notify_one();
     }
 
-    /// Waits for something to do; does resets and enables on the way.
-    pub(crate) fn next_task(&self, never_ready: NeverReady) -> Task {
+    /// Waits for something to do; becomes ready on the way, when the driver asks for it.
+    pub(crate) fn next_task(&self, never_ready: NeverReady, backlog: Backlog) -> Task {
         let mut state = self.state.lock();
         loop {
             if state.stop {
                 return Task::Stop;
             }
             match state.registers.duty() {
-                Duty::Reset => {
-                    state.reset();
-                    continue;
-                }
+                Duty::Reset => return Task::Reset,
                 Duty::Enable if never_ready == NeverReady::No => {
                     if let Err(error) = state.enable() {
                         self.report(FindingKind::IllegalRegisterUse, error);
@@ -146,19 +147,28 @@ impl Shared {
                 }
                 Duty::Shutdown(kind) => return Task::Shutdown(kind),
                 Duty::Commands => {
-                    if state.queues.has_room(0)
-                        && let Some(report) = state.events.take()
-                    {
-                        return Task::Report(report);
-                    }
-                    if let Some(fetch) = state.queues.next_command(submission::ENTRY_BYTES) {
-                        return Task::Command(fetch);
+                    if let Some(task) = state.next_command(backlog) {
+                        return task;
                     }
                 }
                 Duty::Idle | Duty::Enable => {}
             }
             self.wake.wait(&mut state);
         }
+    }
+
+    /// All queues and what the driver set are gone; tells so.
+    pub(crate) fn reset_done(&self) {
+        let mut state = self.state.lock();
+        state.queues.clear();
+        state.events.clear();
+        state.features = Features::default();
+        state.registers.reset_done();
+    }
+
+    /// What was reserved for a command of submission queue `queue` is free.
+    pub(crate) fn release(&self, queue: u16) {
+        self.state.lock().queues.release(queue);
     }
 
     /// Where the next completion of `queue`'s commands goes; `None` if it is not to be posted any more, or
@@ -168,16 +178,18 @@ impl Shared {
         if state.registers.reset_asked() {
             return None;
         }
-        state.queues.next_slot(queue, completion::ENTRY_BYTES)
+        state.queues.next_slot(queue)
     }
 
     /// Waits for `duration`, or until nobody wants what is being waited for.
     pub(crate) fn pause(&self, duration: Duration) {
-        let deadline = Instant::now() + duration;
+        let deadline = Instant::now().checked_add(duration);
         let mut state = self.state.lock();
         while !state.stop && !state.registers.reset_asked() {
-            if self.wake.wait_until(&mut state, deadline).timed_out() {
-                return;
+            match deadline {
+                Some(deadline) if self.wake.wait_until(&mut state, deadline).timed_out() => return,
+                Some(_) => {}
+                None => self.wake.wait(&mut state),
             }
         }
     }
@@ -194,20 +206,28 @@ impl Shared {
 }
 
 impl State {
-    fn reset(&mut self) {
-        self.queues.clear();
-        self.events.clear();
-        self.features = Features::default();
-        self.registers.reset_done();
+    fn next_command(&mut self, backlog: Backlog) -> Option<Task> {
+        if self.queues.has_room(0)
+            && let Some(report) = self.events.take()
+        {
+            return Some(Task::Report(report));
+        }
+        if backlog != Backlog::Full
+            && let Some(fetch) = self.queues.next_command()
+        {
+            return Some(Task::Fetch(fetch));
+        }
+        (backlog != Backlog::Empty).then_some(Task::Execute)
     }
 
     fn enable(&mut self) -> Result<(), EnableError> {
         let admin = self.registers.enable()?;
-        // The admin completion queue always uses vector 0 with interrupts enabled (PCIe transport, 3.5.1).
-        self.queues
-            .create_completion(0, admin.completion_base, admin.completion_entries, Some(0));
-        self.queues
-            .create_submission(0, admin.submission_base, admin.submission_entries, 0);
+        // The admin completion queue always interrupts, on vector 0 (PCIe transport, 3.5.1).
+        let completion =
+            CompletionQueue::new(admin.completion_base, admin.completion_entries, Some(0));
+        let submission = SubmissionQueue::new(admin.submission_base, admin.submission_entries, 0);
+        self.queues.create_completion(0, completion);
+        self.queues.create_submission(0, submission);
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use hw::vtd::fault::FaultReason;
 use hw::vtd::second_stage::size_log2;
 
-use super::walk::{Context, ContextFault, Grant, TableAt};
+use super::entries::{Context, ContextFault, Grant, TableAt};
 use crate::temper::{Dice, Temper};
 
 /// Levels of the largest leaf, 1 GiB.
@@ -21,7 +21,10 @@ const TABLE_LEVELS: usize = 5;
 /// A remembered translation of one page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CachedPage {
-    Page { phys: u64, grant: Grant },
+    Page {
+        phys: u64,
+        grant: Grant,
+    },
     /// Only with caching mode: there was none.
     NotPresent,
     /// Only with caching mode: an entry was malformed.
@@ -42,7 +45,11 @@ pub(super) enum ContextSelection {
     Global,
     Domain(u16),
     /// Bits of `ignored` are not compared.
-    Device { did: u16, sid: u16, ignored: u16 },
+    Device {
+        did: u16,
+        sid: u16,
+        ignored: u16,
+    },
 }
 
 /// Which translations an invalidation names.
@@ -50,7 +57,12 @@ pub(super) enum ContextSelection {
 pub(super) enum TranslationSelection {
     Global,
     Domain(u16),
-    Pages { did: u16, first: u64, last: u64, tables: Tables },
+    Pages {
+        did: u16,
+        first: u64,
+        last: u64,
+        tables: Tables,
+    },
 }
 
 /// What a page-selective invalidation does to paging-structure caches (`IH`).
@@ -108,7 +120,9 @@ impl Caches {
     pub(super) fn page(&self, did: u16, bus: u64) -> Option<(CachedPage, u32)> {
         let domain = self.domains.get(&did)?;
         let found = (1..).zip(&domain.pages).find_map(|(level, pages)| {
-            pages.get(&(bus >> size_log2(level))).map(|page| (*page, level))
+            pages
+                .get(&(bus >> size_log2(level)))
+                .map(|page| (*page, level))
         })?;
         (!self.forgets()).then_some(found)
     }
@@ -116,9 +130,9 @@ impl Caches {
     /// The lowest remembered table on the way to `bus`.
     pub(super) fn table(&self, did: u16, bus: u64) -> Option<CachedTable> {
         let domain = self.domains.get(&did)?;
-        let found = (1..).zip(&domain.tables).find_map(|(level, tables)| {
-            tables.get(&(bus >> size_log2(level))).copied()
-        })?;
+        let found = (1..)
+            .zip(&domain.tables)
+            .find_map(|(level, tables)| tables.get(&(bus >> size_log2(level))).copied())?;
         (!self.forgets()).then_some(found)
     }
 
@@ -154,7 +168,10 @@ impl Caches {
             && level > 1
         {
             let offset = bus & ((1 << size_log2(level)) - 1) & !0xfff;
-            let piece = CachedPage::Page { phys: phys + offset, grant };
+            let piece = CachedPage::Page {
+                phys: phys + offset,
+                grant,
+            };
             domain.pages[0].insert(bus >> size_log2(1), piece);
         }
     }
@@ -186,8 +203,15 @@ impl Caches {
             TranslationSelection::Domain(did) => {
                 self.domains.remove(&did);
             }
-            TranslationSelection::Pages { did, first, last, tables } => {
-                let Some(domain) = self.domains.get_mut(&did) else { return };
+            TranslationSelection::Pages {
+                did,
+                first,
+                last,
+                tables,
+            } => {
+                let Some(domain) = self.domains.get_mut(&did) else {
+                    return;
+                };
                 for (level, pages) in (1..).zip(&mut domain.pages) {
                     remove_range(pages, first >> size_log2(level), last >> size_log2(level));
                 }

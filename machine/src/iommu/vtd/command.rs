@@ -71,7 +71,9 @@ impl Commands {
         let bits = value.into_bits();
         reporter.check_reserved("GCMD", bits.into(), RESERVED);
         if bits & ABSENT.into_bits() != 0 {
-            reporter.illegal(format!("GCMD {bits:#010x}: the unit does not have this function"));
+            reporter.illegal(format!(
+                "GCMD {bits:#010x}: the unit does not have this function"
+            ));
         }
         let mut commands = Vec::new();
         if value.te() != self.requested.te() {
@@ -94,7 +96,9 @@ impl Commands {
         }
         let [command] = commands[..] else {
             if !commands.is_empty() {
-                reporter.illegal(format!("GCMD {bits:#010x} is more than one command: {commands:?}"));
+                reporter.illegal(format!(
+                    "GCMD {bits:#010x} is more than one command: {commands:?}"
+                ));
             }
             return;
         };
@@ -104,12 +108,19 @@ impl Commands {
             Command::Translation(_) => self.requested.set_te(value.te()),
             Command::Queue(_) => self.requested.set_qie(value.qie()),
         }
-        self.pending.push_back(Pending { command, progress: Progress::Waiting, was_polled: false });
+        self.pending.push_back(Pending {
+            command,
+            progress: Progress::Waiting,
+            was_polled: false,
+        });
     }
 
     /// The next command to carry out, which counts as started from now on.
     pub(super) fn start_next(&mut self) -> Option<Command> {
-        let next = self.pending.iter_mut().find(|pending| pending.progress != Progress::Done)?;
+        let next = self
+            .pending
+            .iter_mut()
+            .find(|pending| pending.progress != Progress::Done)?;
         if next.progress == Progress::Started {
             return None;
         }
@@ -119,8 +130,10 @@ impl Commands {
 
     /// The command that was started is done.
     pub(super) fn finish(&mut self) {
-        if let Some(started) =
-            self.pending.iter_mut().find(|pending| pending.progress == Progress::Started)
+        if let Some(started) = self
+            .pending
+            .iter_mut()
+            .find(|pending| pending.progress == Progress::Started)
         {
             started.progress = Progress::Done;
         }

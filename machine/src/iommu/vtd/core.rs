@@ -8,13 +8,13 @@ use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::cache::Caches;
 use super::engine::Engine;
+use super::entries::Rules;
 use super::memory::TableMemory;
 use super::registers::Registers;
 use super::reporter::Reporter;
 use super::statistics::Counters;
-use super::walk::Rules;
-use crate::iommu::in_flight::{Gate, Guard};
 use crate::bus::Access;
+use crate::iommu::in_flight::{Gate, Guard};
 
 /// One unit. Locks are taken in the order engine, caches or registers; the last two never together.
 #[derive(Debug)]
@@ -46,7 +46,10 @@ const NO_ROOT_TABLE: u64 = u64::MAX;
 
 impl Default for Live {
     fn default() -> Self {
-        Self { translating: AtomicBool::new(false), root_table: AtomicU64::new(NO_ROOT_TABLE) }
+        Self {
+            translating: AtomicBool::new(false),
+            root_table: AtomicU64::new(NO_ROOT_TABLE),
+        }
     }
 }
 
@@ -65,7 +68,8 @@ impl Live {
     }
 
     pub(super) fn set_root_table(&self, table: Option<u64>) {
-        self.root_table.store(table.unwrap_or(NO_ROOT_TABLE), Ordering::SeqCst);
+        self.root_table
+            .store(table.unwrap_or(NO_ROOT_TABLE), Ordering::SeqCst);
     }
 }
 

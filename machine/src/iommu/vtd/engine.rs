@@ -7,16 +7,12 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hw::vtd::invalidation::Wait;
-use hw::vtd::regs::{ContextGranularity, IotlbGranularity, QueueErrorInfo, QueueErrorRecord};
+use hw::vtd::regs::QueueErrorInfo;
 
-use super::cache::{ContextSelection, TranslationSelection};
-use super::command::{Command, Switch};
+use super::command::Command;
 use super::core::Core;
-use super::invalidation::{TranslationRequest, contexts_by_register, translations_by_register};
-use super::queue::{self, Descriptor, NextDescriptor, QueueFault};
-use super::registers::{Registers, Work};
-use crate::findings::FindingKind;
+use super::queue::NextDescriptor;
+use super::registers::Work;
 use crate::iommu::in_flight::Drain;
 use crate::temper::{Dice, Temper};
 
@@ -31,9 +27,9 @@ const PAUSE_ONE_IN: u64 = 4;
 #[derive(Debug)]
 pub(super) struct Engine {
     draining: Option<Draining>,
-    /// What was not yet invalidated since the root table was set (6.6 of the programming considerations).
-    stale_contexts: bool,
-    stale_translations: bool,
+    /// What was not yet invalidated since the root table was set.
+    pub(super) stale_contexts: bool,
+    pub(super) stale_translations: bool,
     temper: Temper,
     dice: Dice,
 }
@@ -47,7 +43,7 @@ struct Draining {
 
 /// Something that ends with a sign to software.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Job {
+pub(super) enum Job {
     Command(Command),
     ContextRegister,
     IotlbRegister,
@@ -84,7 +80,9 @@ impl Core {
         if !self.wake.busy.load(Ordering::SeqCst) {
             return;
         }
-        let Some(mut engine) = self.engine.try_lock() else { return };
+        let Some(mut engine) = self.engine.try_lock() else {
+            return;
+        };
         loop {
             if let Some(draining) = engine.draining.take() {
                 if !self.is_drained(&draining) {
@@ -93,7 +91,9 @@ impl Core {
                 }
                 self.finish(draining.then);
             }
-            let Some(job) = self.next_job(&engine) else { return };
+            let Some(job) = self.next_job(&engine) else {
+                return;
+            };
             self.start(&mut engine, job);
         }
     }
@@ -131,8 +131,12 @@ impl Core {
 
     fn is_drained(&self, draining: &Draining) -> bool {
         let in_flight = &self.in_flight;
-        draining.reads.is_none_or(|drain| in_flight.reads.is_drained(drain))
-            && draining.writes.is_none_or(|drain| in_flight.writes.is_drained(drain))
+        draining
+            .reads
+            .is_none_or(|drain| in_flight.reads.is_drained(drain))
+            && draining
+                .writes
+                .is_none_or(|drain| in_flight.writes.is_drained(drain))
     }
 
     fn next_job(&self, engine: &Engine) -> Option<Job> {
@@ -165,18 +169,8 @@ impl Core {
         }
     }
 
-    fn start(&self, engine: &mut Engine, job: Job) {
-        match job {
-            Job::Command(command) => self.start_command(engine, command),
-            Job::ContextRegister => self.start_context_register(engine),
-            Job::IotlbRegister => self.start_iotlb_register(engine),
-            Job::Descriptor(phys) => self.start_descriptor(engine, phys),
-            Job::QueueError(info) => self.stop_queue(info, "its tail lies outside"),
-        }
-    }
-
     /// The sign to software that a job, and the drain it asked for, is done.
-    fn finish(&self, job: Job) {
+    pub(super) fn finish(&self, job: Job) {
         let mut registers = self.registers.lock();
         match job {
             Job::Command(_) => registers.commands.finish(),
@@ -187,185 +181,12 @@ impl Core {
         }
     }
 
-    fn drain_then(&self, engine: &mut Engine, reads: bool, writes: bool, then: Job) {
+    pub(super) fn drain_then(&self, engine: &mut Engine, reads: bool, writes: bool, then: Job) {
         engine.draining = Some(Draining {
             reads: reads.then(|| self.in_flight.reads.begin_drain()),
             writes: writes.then(|| self.in_flight.writes.begin_drain()),
             then,
         });
-    }
-
-    fn start_command(&self, engine: &mut Engine, command: Command) {
-        let job = Job::Command(command);
-        match command {
-            Command::SetRootTable => {
-                let register = self.registers.lock().root_table;
-                let table = self.rules.root_table(register);
-                if table.is_none() {
-                    let bits = register.into_bits();
-                    self.reporter.report(
-                        FindingKind::ReservedBits,
-                        format!("RTADDR {bits:#x}: not the address of a legacy-mode root table"),
-                    );
-                }
-                self.live.set_root_table(table);
-                engine.stale_contexts = true;
-                engine.stale_translations = true;
-            }
-            Command::Translation(Switch::On) => {
-                if self.live.root_table().is_none() {
-                    self.reporter.illegal("translation enabled without a root table");
-                }
-                if engine.stale_contexts || engine.stale_translations {
-                    self.reporter.illegal(
-                        "translation enabled before context cache and then IOTLB were invalidated \
-                         globally after the root table was set",
-                    );
-                }
-                self.live.set_translating(true);
-                return self.drain_then(engine, true, true, job);
-            }
-            Command::Translation(Switch::Off) => {
-                self.live.set_translating(false);
-                return self.drain_then(engine, true, true, job);
-            }
-            Command::Queue(Switch::On) => {
-                let queue = &mut self.registers.lock().queue;
-                if queue.tail != 0 {
-                    self.reporter.illegal(format!("queue enabled with its tail at {:#x}", queue.tail));
-                }
-                queue.switch_on();
-            }
-            Command::Queue(Switch::Off) => {
-                let queue = &mut self.registers.lock().queue;
-                if queue.head != queue.tail {
-                    self.reporter.illegal("queue disabled before it was empty");
-                }
-                queue.switch_off();
-            }
-            Command::FlushWriteBuffer => self.tables.flush_write_buffers(),
-        }
-        self.finish(job);
-    }
-
-    fn start_context_register(&self, engine: &mut Engine) {
-        let (cap, register) = {
-            let registers = self.registers.lock();
-            (registers.cap, registers.context_command)
-        };
-        let granularity = match contexts_by_register(cap, register) {
-            Ok(selection) => {
-                self.invalidate_contexts(engine, selection);
-                register.cirg()
-            }
-            Err(refused) => {
-                self.reporter.illegal(format!("CCMD: {refused}"));
-                ContextGranularity::Reserved
-            }
-        };
-        self.registers.lock().context_command.set_caig(granularity);
-        self.finish(Job::ContextRegister);
-    }
-
-    fn start_iotlb_register(&self, engine: &mut Engine) {
-        let (cap, register, pages) = {
-            let registers = self.registers.lock();
-            (registers.cap, registers.iotlb_invalidate, registers.invalidate_address)
-        };
-        match translations_by_register(cap, register, pages) {
-            Ok(request) => {
-                self.registers.lock().iotlb_invalidate.set_iaig(register.iirg());
-                self.invalidate_translations(engine, request, Job::IotlbRegister);
-            }
-            Err(refused) => {
-                self.reporter.illegal(format!("IOTLB: {refused}"));
-                self.registers.lock().iotlb_invalidate.set_iaig(IotlbGranularity::Reserved);
-                self.finish(Job::IotlbRegister);
-            }
-        }
-    }
-
-    fn start_descriptor(&self, engine: &mut Engine, phys: u64) {
-        let job = Job::Descriptor(phys);
-        let (cap, fault) = {
-            let mut registers = self.registers.lock();
-            (registers.cap, registers.queue.fault.take())
-        };
-        if fault == Some(QueueFault::Lost) {
-            return self.finish(job);
-        }
-        let words = match (self.ram.load_u64(phys), self.ram.load_u64(phys + 8)) {
-            (Ok(low), Ok(high)) if fault.is_none() => [low, high],
-            _ => return self.stop_queue(QueueErrorInfo::DescriptorFetch, "a descriptor was not fetched"),
-        };
-        match queue::decode(cap, words) {
-            Ok(Descriptor::Contexts(selection)) => {
-                self.invalidate_contexts(engine, selection);
-                self.finish(job);
-            }
-            Ok(Descriptor::Translations(request)) => {
-                self.invalidate_translations(engine, request, job);
-            }
-            Ok(Descriptor::Wait(wait)) => self.complete_wait(wait),
-            Err(invalid) => {
-                let [low, high] = words;
-                self.reporter.report(
-                    FindingKind::ProtocolViolation,
-                    format!("descriptor {low:#018x} {high:#018x} at phys {phys:#x}: {invalid}"),
-                );
-                self.stop_queue(invalid.info(), "a descriptor is invalid");
-            }
-        }
-    }
-
-    /// Everything before a wait descriptor is done, as descriptors are done one by one: fences cost nothing.
-    fn complete_wait(&self, wait: Wait) {
-        self.counters.waits.add_one();
-        if wait.sw() && self.ram.store_u32(wait.status_address(), wait.status_data()).is_err() {
-            self.reporter.report(
-                FindingKind::ProtocolViolation,
-                format!("status of a wait written to phys {:#x}, which is no RAM", wait.status_address()),
-            );
-        }
-        let registers = &mut *self.registers.lock();
-        // The head moves before the interrupt, so that its handler finds the wait done.
-        registers.queue.advance();
-        if wait.interrupt() && !registers.completion.iwc() {
-            registers.completion.set_iwc(true);
-            registers.completion_event.raise();
-        }
-    }
-
-    fn stop_queue(&self, info: QueueErrorInfo, why: &str) {
-        log::debug!("{}: invalidation queue stopped: {why}", self.reporter.name());
-        let registers: &mut Registers = &mut self.registers.lock();
-        registers.queue.error = QueueErrorRecord::new().with_iqei(info);
-        registers.faults.set_queue_error();
-    }
-
-    fn invalidate_contexts(&self, engine: &mut Engine, selection: ContextSelection) {
-        self.counters.context_invalidations.add_one();
-        // Invalidations flush the write buffers first (6.8).
-        self.tables.flush_write_buffers();
-        self.caches.write().invalidate_contexts(selection);
-        if selection == ContextSelection::Global {
-            engine.stale_contexts = false;
-        }
-    }
-
-    fn invalidate_translations(&self, engine: &mut Engine, request: TranslationRequest, job: Job) {
-        match request.selection {
-            TranslationSelection::Global => {
-                self.counters.global_invalidations.add_one();
-                // Contexts still cached would bring old translations back.
-                engine.stale_translations = engine.stale_contexts;
-            }
-            TranslationSelection::Domain(_) => self.counters.domain_invalidations.add_one(),
-            TranslationSelection::Pages { .. } => self.counters.page_invalidations.add_one(),
-        }
-        self.tables.flush_write_buffers();
-        self.caches.write().invalidate_translations(request.selection);
-        self.drain_then(engine, request.drain_reads, request.drain_writes, job);
     }
 
     /// Software wrote registers.

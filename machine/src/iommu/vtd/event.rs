@@ -90,7 +90,10 @@ impl Event {
         self.control.set_ip(false);
         let bus = u64::from(self.upper_address) << 32 | u64::from(self.address.ma());
         // Without a receiver the machine is going down.
-        let _ = self.outbox.send(Outgoing::Message(Message { bus, data: self.data }));
+        let _ = self.outbox.send(Outgoing::Message(Message {
+            bus,
+            data: self.data,
+        }));
     }
 }
 
@@ -108,7 +111,10 @@ mod tests {
         assert!(event.control().ip());
         assert!(inbox.try_recv().is_err());
         event.write_control(EventControl::new());
-        let message = Message { bus: 0xfee0_1000, data: 0x31 };
+        let message = Message {
+            bus: 0xfee0_1000,
+            data: 0x31,
+        };
         assert_eq!(inbox.try_recv(), Ok(Outgoing::Message(message)));
         assert!(inbox.try_recv().is_err());
         assert!(!event.control().ip());

@@ -80,7 +80,8 @@ impl FaultLog {
 
     /// `FSTS_REG`.
     pub(super) fn status(&self) -> FaultStatus {
-        self.status.with_ppf(self.records.iter().any(|record| record.f()))
+        self.status
+            .with_ppf(self.records.iter().any(|record| record.f()))
     }
 
     /// Software wrote `FSTS_REG`: ones clear.
@@ -92,7 +93,9 @@ impl FaultLog {
 
     /// Both words of a fault recording register.
     pub(super) fn record(&self, index: usize) -> [u64; 2] {
-        self.records.get(index).map_or([0; 2], |record| record.to_words())
+        self.records
+            .get(index)
+            .map_or([0; 2], |record| record.to_words())
     }
 
     /// Software wrote 1 to the F bit of a record.

@@ -6,8 +6,8 @@
 use std::ops::Range;
 
 use super::core::Core;
+use super::entries::Route;
 use super::reach::{self, Onward, Reached};
-use super::walk::Route;
 use crate::findings::FindingKind;
 
 /// Things visited in the tables for one free, at most: the whole of a large address space is not read again for
@@ -26,7 +26,10 @@ impl Core {
         if let Some(queue) = self.registers.lock().queue.frames()
             && overlap(&freed, queue.start, queue.end - queue.start)
         {
-            self.reachable(&freed, format!("the invalidation queue at phys {:#x}", queue.start));
+            self.reachable(
+                &freed,
+                format!("the invalidation queue at phys {:#x}", queue.start),
+            );
         }
         if !self.live.is_translating() {
             return;
@@ -72,23 +75,37 @@ impl Core {
     }
 
     fn check_tables(&self, freed: &Range<u64>) {
-        let Some(root_table) = self.live.root_table() else { return };
+        let Some(root_table) = self.live.root_table() else {
+            return;
+        };
         let mut visits = 0;
         let mut found = Vec::new();
         reach::visit(self.rules, &self.tables, root_table, &mut |reached| {
             match reached {
                 Reached::Table { phys } if overlap(freed, phys, FRAME_BYTES) => {
-                    found.push(format!("a table at phys {phys:#x} that the root table leads to"));
+                    found.push(format!(
+                        "a table at phys {phys:#x} that the root table leads to"
+                    ));
                 }
-                Reached::Leaf { requester, bus, phys, len_bytes, .. }
-                    if bus != phys && overlap(freed, phys, len_bytes) =>
-                {
-                    found.push(format!("requester {requester:#06x} reaches it at bus {bus:#x}"));
+                Reached::Leaf {
+                    requester,
+                    bus,
+                    phys,
+                    len_bytes,
+                    ..
+                } if bus != phys && overlap(freed, phys, len_bytes) => {
+                    found.push(format!(
+                        "requester {requester:#06x} reaches it at bus {bus:#x}"
+                    ));
                 }
                 _ => {}
             }
             visits += 1;
-            if visits < VISITS { Onward::Continue } else { Onward::Stop }
+            if visits < VISITS {
+                Onward::Continue
+            } else {
+                Onward::Stop
+            }
         });
         for through in found {
             self.reachable(freed, through);

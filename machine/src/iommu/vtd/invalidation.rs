@@ -54,7 +54,11 @@ fn contexts(
                 FunctionMask::Bits21 => 0b110,
                 FunctionMask::Bits210 => 0b111,
             };
-            ContextSelection::Device { did: check_domain(cap, did)?, sid, ignored }
+            ContextSelection::Device {
+                did: check_domain(cap, did)?,
+                sid,
+                ignored,
+            }
         }
     })
 }
@@ -77,11 +81,22 @@ fn translations(
                 return Err(Refused::AddressMask(pages.am(), cap.mamv()));
             }
             // The low bits of the page number that the mask covers are not looked at.
-            let rest = 1_u64.checked_shl(12 + u32::from(pages.am())).map_or(!0, |bytes| bytes - 1);
+            let rest = 1_u64
+                .checked_shl(12 + u32::from(pages.am()))
+                .map_or(!0, |bytes| bytes - 1);
             let first = pages.addr() & !rest;
-            let tables = if pages.ih() { Tables::Keep } else { Tables::Invalidate };
+            let tables = if pages.ih() {
+                Tables::Keep
+            } else {
+                Tables::Invalidate
+            };
             let did = check_domain(cap, did)?;
-            TranslationSelection::Pages { did, first, last: first | rest, tables }
+            TranslationSelection::Pages {
+                did,
+                first,
+                last: first | rest,
+                tables,
+            }
         }
     })
 }
@@ -90,14 +105,26 @@ pub(super) fn contexts_by_descriptor(
     cap: Cap,
     descriptor: ContextCache,
 ) -> Result<ContextSelection, Refused> {
-    contexts(cap, descriptor.g(), descriptor.did(), descriptor.sid(), descriptor.fm())
+    contexts(
+        cap,
+        descriptor.g(),
+        descriptor.did(),
+        descriptor.sid(),
+        descriptor.fm(),
+    )
 }
 
 pub(super) fn contexts_by_register(
     cap: Cap,
     register: ContextCommand,
 ) -> Result<ContextSelection, Refused> {
-    contexts(cap, register.cirg(), register.did(), register.sid(), register.fm())
+    contexts(
+        cap,
+        register.cirg(),
+        register.did(),
+        register.sid(),
+        register.fm(),
+    )
 }
 
 pub(super) fn translations_by_descriptor(

@@ -35,7 +35,9 @@ impl TableMemory {
 
     /// One page-table entry.
     pub(super) fn entry(&self, phys: u64) -> Result<u64, OutsideRam> {
-        let Some(unflushed) = &self.unflushed else { return self.view.load_u64(phys) };
+        let Some(unflushed) = &self.unflushed else {
+            return self.view.load_u64(phys);
+        };
         let table = phys / TABLE_BYTES * TABLE_BYTES;
         let mut tables = unflushed.lock();
         let words = match tables.get(&table) {

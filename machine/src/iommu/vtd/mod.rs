@@ -9,8 +9,9 @@
 //! |--------------------------|----------------------------------|--------------------------|
 //! | `translate` one request  | `registers` the register file    | `fault` fault records    |
 //! | `walk` the tables        | `command` GCMD and GSTS          | `event` its interrupts   |
-//! | `cache` what it remembers| `queue`, `invalidation`          | `freed`, `report` audits |
-//! | `memory` how walks read  | `engine` does what was asked     | `statistics` numbers     |
+//! | `entries` what they say  | `queue`, `invalidation`          | `freed`, `report` audits |
+//! | `cache` what it remembers| `engine` finds time for          | `statistics` numbers     |
+//! | `memory` how walks read  | `work` what was asked            |                          |
 //!
 //! Locks: see `core`. A device's thread holds a guard while it copies, and never waits for the unit.
 
@@ -19,6 +20,7 @@ mod command;
 mod config;
 mod core;
 mod engine;
+mod entries;
 mod event;
 mod fault;
 mod freed;
@@ -32,6 +34,7 @@ mod reporter;
 mod statistics;
 mod translate;
 mod walk;
+mod work;
 
 #[cfg(test)]
 mod tests;
@@ -52,13 +55,14 @@ pub use statistics::Statistics;
 use self::cache::Caches;
 use self::core::{Core, InFlightRequests, Live, Wake};
 use self::engine::Engine;
+use self::entries::Rules;
 use self::event::Outgoing;
 use self::fault::FaultLog;
 use self::memory::TableMemory;
 use self::registers::{Lanes, Registers};
 use self::reporter::Reporter;
 use self::statistics::Counters;
-use self::walk::Rules;
+
 use super::UnitEnvironment;
 use super::translator::{InFlight, TranslationFault, Translator};
 use crate::audit::Audit;
@@ -84,7 +88,15 @@ impl VtdUnit {
         config: VtdConfig,
         environment: UnitEnvironment,
     ) -> Result<Arc<Self>, VtdConfigError> {
-        let UnitEnvironment { name, walks, ram, interrupts, findings, temper, seed } = environment;
+        let UnitEnvironment {
+            name,
+            walks,
+            ram,
+            interrupts,
+            findings,
+            temper,
+            seed,
+        } = environment;
         let (cap, ecap) = config.capabilities(walks.snooping())?;
         let reporter = Reporter::new(&name, &findings);
         let (fault_event, completion_event, inbox) = event::pair();
@@ -104,14 +116,24 @@ impl VtdUnit {
             wake: Wake::default(),
         });
         let register_base = config.register_base;
-        let unit = Arc::new(Self { core, register_base, threads: Mutex::default() });
+        let unit = Arc::new(Self {
+            core,
+            register_base,
+            threads: Mutex::default(),
+        });
         let worker = Arc::clone(&unit.core);
         unit.spawn(format!("{name} engine"), move || worker.run())?;
-        unit.spawn(format!("{name} messages"), move || deliver(&inbox, &interrupts))?;
+        unit.spawn(format!("{name} messages"), move || {
+            deliver(&inbox, &interrupts)
+        })?;
         Ok(unit)
     }
 
-    fn spawn(&self, name: String, run: impl FnOnce() + Send + 'static) -> Result<(), VtdConfigError> {
+    fn spawn(
+        &self,
+        name: String,
+        run: impl FnOnce() + Send + 'static,
+    ) -> Result<(), VtdConfigError> {
         let thread = thread::Builder::new()
             .name(name)
             .spawn(run)
@@ -159,15 +181,17 @@ impl VtdUnit {
             (Width::Qword, 0) => Lanes::Both,
             _ => {
                 let phys = self.register_base + offset;
-                self.core.reporter.illegal(format!("{width:?} access at phys {phys:#x}"));
+                self.core
+                    .reporter
+                    .illegal(format!("{width:?} access at phys {phys:#x}"));
                 return None;
             }
         };
         if lanes == Lanes::Both && Registers::is_pair(slot) {
             let phys = self.register_base + offset;
-            self.core
-                .reporter
-                .illegal(format!("one access to the two 32-bit registers at phys {phys:#x}"));
+            self.core.reporter.illegal(format!(
+                "one access to the two 32-bit registers at phys {phys:#x}"
+            ));
         }
         Some((slot, lanes))
     }
@@ -186,7 +210,9 @@ impl Translator for VtdUnit {
 
 impl super::Unit for VtdUnit {
     fn read_register(&self, offset: u64, width: Width) -> u64 {
-        let Some((slot, lanes)) = self.lanes(offset, width) else { return width.ones() };
+        let Some((slot, lanes)) = self.lanes(offset, width) else {
+            return width.ones();
+        };
         if !matches!(slot, regs::VER_REG | regs::CAP_REG | regs::ECAP_REG) {
             // Whoever polls lets time pass.
             self.core.step();
@@ -200,7 +226,9 @@ impl super::Unit for VtdUnit {
     }
 
     fn write_register(&self, offset: u64, width: Width, value: u64) {
-        let Some((slot, lanes)) = self.lanes(offset, width) else { return };
+        let Some((slot, lanes)) = self.lanes(offset, width) else {
+            return;
+        };
         let value = match lanes {
             Lanes::Low => value & Width::Dword.ones(),
             Lanes::High => value << 32,

@@ -86,7 +86,10 @@ impl Queue {
         if self.tail >= self.address.len_bytes() {
             return NextDescriptor::Error(QueueErrorInfo::InvalidTail);
         }
-        if self.not_before.is_some_and(|moment| Instant::now() < moment) {
+        if self
+            .not_before
+            .is_some_and(|moment| Instant::now() < moment)
+        {
             return NextDescriptor::Later;
         }
         NextDescriptor::Fetch(self.address.iqa() + self.head)
@@ -115,7 +118,8 @@ impl Queue {
     /// Physical range of the queue, while it is used.
     pub(super) fn frames(&self) -> Option<std::ops::Range<u64>> {
         let start = self.address.iqa();
-        self.enabled.then(|| start..start + self.address.len_bytes())
+        self.enabled
+            .then(|| start..start + self.address.len_bytes())
     }
 }
 
@@ -126,17 +130,24 @@ pub(super) fn decode(cap: Cap, words: [u64; 2]) -> Result<Descriptor, Invalid> {
         Some(Kind::ContextCache) if reserved(ContextCache::RESERVED) => Err(Invalid::Reserved),
         Some(Kind::ContextCache) => {
             let descriptor = ContextCache::from_words(words);
-            Ok(Descriptor::Contexts(contexts_by_descriptor(cap, descriptor)?))
+            Ok(Descriptor::Contexts(contexts_by_descriptor(
+                cap, descriptor,
+            )?))
         }
         Some(Kind::Iotlb) if reserved(Iotlb::RESERVED) => Err(Invalid::Reserved),
-        Some(Kind::Iotlb) => {
-            Ok(Descriptor::Translations(translations_by_descriptor(cap, Iotlb::from_words(words))?))
-        }
+        Some(Kind::Iotlb) => Ok(Descriptor::Translations(translations_by_descriptor(
+            cap,
+            Iotlb::from_words(words),
+        )?)),
         Some(Kind::Wait) if reserved(Wait::RESERVED) => Err(Invalid::Reserved),
         Some(Kind::Wait) => {
             let wait = Wait::from_words(words);
             // Page-request drain needs page requests (ECAP.PDS).
-            if wait.pd() { Err(Invalid::Reserved) } else { Ok(Descriptor::Wait(wait)) }
+            if wait.pd() {
+                Err(Invalid::Reserved)
+            } else {
+                Ok(Descriptor::Wait(wait))
+            }
         }
         // The unit has neither device-TLBs nor interrupt remapping.
         Some(Kind::DeviceTlb | Kind::InterruptEntryCache) | None => {

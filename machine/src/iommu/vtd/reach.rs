@@ -3,8 +3,8 @@
 use hw::vtd::root::{self, RootEntry};
 use hw::vtd::second_stage::{self, size_log2};
 
+use super::entries::{Context, Decoded, Grant, Route, Rules, TableAt};
 use super::memory::TableMemory;
-use super::walk::{Context, Decoded, Grant, Route, Rules, TableAt};
 
 /// Something the tables lead to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +12,13 @@ pub(super) enum Reached {
     /// A table, of any kind, of one frame.
     Table { phys: u64 },
     /// A page that `requester` reaches.
-    Leaf { requester: u16, bus: u64, phys: u64, len_bytes: u64, grant: Grant },
+    Leaf {
+        requester: u16,
+        bus: u64,
+        phys: u64,
+        len_bytes: u64,
+        grant: Grant,
+    },
     /// Everything, by pass-through.
     All { requester: u16 },
 }
@@ -38,7 +44,9 @@ pub(super) fn visit(
         return Onward::Stop;
     }
     for bus in 0..root::ENTRIES as u64 {
-        let Ok(words) = memory.wide_entry(root_table + bus * root::ENTRY_BYTES) else { break };
+        let Ok(words) = memory.wide_entry(root_table + bus * root::ENTRY_BYTES) else {
+            break;
+        };
         let entry = RootEntry::from_words(words);
         if !entry.p() || rules.root_reserved(words) {
             continue;
@@ -48,8 +56,12 @@ pub(super) fn visit(
         }
         for function in 0..root::ENTRIES as u64 {
             let at = entry.ctp() + function * root::ENTRY_BYTES;
-            let Ok(words) = memory.wide_entry(at) else { break };
-            let Ok(context) = rules.decode_context(words) else { continue };
+            let Ok(words) = memory.wide_entry(at) else {
+                break;
+            };
+            let Ok(context) = rules.decode_context(words) else {
+                continue;
+            };
             let requester = (bus << 8 | function) as u16;
             if visit_context(rules, memory, requester, context, &mut seen, visit) == Onward::Stop {
                 return Onward::Stop;
@@ -72,7 +84,11 @@ fn visit_context(
         Route::Table { table, .. } if seen.contains(&table) => Onward::Continue,
         Route::Table { table, levels } => {
             seen.push(table);
-            let top = TableAt { phys: table, level: levels, grant: Grant::ALL };
+            let top = TableAt {
+                phys: table,
+                level: levels,
+                grant: Grant::ALL,
+            };
             visit_table(rules, memory, requester, top, 0, visit)
         }
     }
@@ -91,7 +107,9 @@ fn visit_table(
     }
     let level = table.level;
     for index in 0..second_stage::ENTRIES as u64 {
-        let Ok(word) = memory.entry(table.phys + index * second_stage::ENTRY_BYTES) else { break };
+        let Ok(word) = memory.entry(table.phys + index * second_stage::ENTRY_BYTES) else {
+            break;
+        };
         let bus = first_bus + (index << size_log2(level));
         let onward = match rules.decode(word, level) {
             Decoded::NotPresent | Decoded::Reserved => continue,
@@ -104,7 +122,11 @@ fn visit_table(
             }),
             Decoded::Table(entry) => {
                 let grant = table.grant.through(entry);
-                let next = TableAt { phys: entry.addr(), level: level - 1, grant };
+                let next = TableAt {
+                    phys: entry.addr(),
+                    level: level - 1,
+                    grant,
+                };
                 visit_table(rules, memory, requester, next, bus, visit)
             }
         };

@@ -170,7 +170,9 @@ impl Registers {
             return Work::None;
         }
         if slot == regs::iotlb(self.ecap) {
-            return self.write_iotlb(IotlbInvalidate::from_bits(merged(self.iotlb_invalidate.into_bits())));
+            return self.write_iotlb(IotlbInvalidate::from_bits(merged(
+                self.iotlb_invalidate.into_bits(),
+            )));
         }
         match slot {
             regs::GCMD_REG if lanes.low() => {
@@ -214,7 +216,8 @@ impl Registers {
 
     fn write_queue_address(&mut self, value: u64) {
         if self.queue.enabled {
-            self.reporter.illegal(format!("IQA {value:#x} written while the queue is enabled"));
+            self.reporter
+                .illegal(format!("IQA {value:#x} written while the queue is enabled"));
             return;
         }
         // Descriptors of 256 bits belong to scalable mode.
@@ -224,7 +227,8 @@ impl Registers {
 
     fn write_context_command(&mut self, command: ContextCommand) -> Work {
         if self.context_command.icc() {
-            self.reporter.illegal("CCMD written before the invalidation before was done");
+            self.reporter
+                .illegal("CCMD written before the invalidation before was done");
             return Work::None;
         }
         self.context_command = command.with_caig(self.context_command.caig());
@@ -232,7 +236,8 @@ impl Registers {
             return Work::None;
         }
         if self.queue.enabled {
-            self.reporter.illegal("CCMD invalidation while the invalidation queue is enabled");
+            self.reporter
+                .illegal("CCMD invalidation while the invalidation queue is enabled");
             self.context_command.set_icc(false);
             self.context_command.set_caig(ContextGranularity::Reserved);
         }
@@ -241,7 +246,8 @@ impl Registers {
 
     fn write_iotlb(&mut self, command: IotlbInvalidate) -> Work {
         if self.iotlb_invalidate.ivt() {
-            self.reporter.illegal("IOTLB written before the invalidation before was done");
+            self.reporter
+                .illegal("IOTLB written before the invalidation before was done");
             return Work::None;
         }
         self.iotlb_invalidate = command.with_iaig(self.iotlb_invalidate.iaig());
@@ -249,7 +255,8 @@ impl Registers {
             return Work::None;
         }
         if self.queue.enabled {
-            self.reporter.illegal("IOTLB invalidation while the invalidation queue is enabled");
+            self.reporter
+                .illegal("IOTLB invalidation while the invalidation queue is enabled");
             self.iotlb_invalidate.set_ivt(false);
             self.iotlb_invalidate.set_iaig(IotlbGranularity::Reserved);
         }

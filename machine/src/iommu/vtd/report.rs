@@ -12,20 +12,34 @@ const LISTED: u64 = 1 << 24;
 
 impl Core {
     pub(super) fn audit(&self, audit: &mut Audit) {
-        let Some(root_table) = self.live.root_table().filter(|_| self.live.is_translating()) else {
+        let Some(root_table) = self
+            .live
+            .root_table()
+            .filter(|_| self.live.is_translating())
+        else {
             return;
         };
         let listed = AtomicU64::new(0);
         reach::visit(self.rules, &self.tables, root_table, &mut |reached| {
             match reached {
                 Reached::Table { phys } => audit.table_frames.push(phys),
-                Reached::Leaf { requester, bus, phys, len_bytes, grant } => audit.add_leaf(Leaf {
+                Reached::Leaf {
+                    requester,
+                    bus,
+                    phys,
+                    len_bytes,
+                    grant,
+                } => audit.add_leaf(Leaf {
                     unit: self.reporter.name().to_owned(),
                     requester,
                     bus,
                     phys,
                     len_bytes,
-                    access: if grant.write { Access::Write } else { Access::Read },
+                    access: if grant.write {
+                        Access::Write
+                    } else {
+                        Access::Read
+                    },
                 }),
                 Reached::All { requester } => audit.add_leaf(Leaf {
                     unit: self.reporter.name().to_owned(),
@@ -36,7 +50,11 @@ impl Core {
                     access: Access::Write,
                 }),
             }
-            if listed.fetch_add(1, Ordering::Relaxed) < LISTED { Onward::Continue } else { Onward::Stop }
+            if listed.fetch_add(1, Ordering::Relaxed) < LISTED {
+                Onward::Continue
+            } else {
+                Onward::Stop
+            }
         });
     }
 }

@@ -11,7 +11,10 @@ pub(super) struct Reporter {
 
 impl Reporter {
     pub(super) fn new(name: &str, findings: &Findings) -> Self {
-        Self { name: name.to_owned(), findings: findings.clone() }
+        Self {
+            name: name.to_owned(),
+            findings: findings.clone(),
+        }
     }
 
     pub(super) fn name(&self) -> &str {

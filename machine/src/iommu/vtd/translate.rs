@@ -4,8 +4,9 @@ use hw::vtd::fault::{FaultReason, FaultRecord, Qualification, RequestType};
 
 use super::cache::{CachedPage, CachedTable, Caches};
 use super::core::Core;
+use super::entries::{Context, ContextFault, Grant, Route, TableAt};
 use super::fault::Logged;
-use super::walk::{Context, ContextFault, Grant, Route, TableAt, WalkEnd};
+use super::walk::WalkEnd;
 use crate::bus::Access;
 use crate::cache::POISON;
 use crate::findings::FindingKind;
@@ -60,7 +61,11 @@ impl Core {
             return Ok(InFlight::untranslated(bus, Some(guard)));
         }
         self.counters.translations.add_one();
-        let request = Request { requester, bus, access };
+        let request = Request {
+            requester,
+            bus,
+            access,
+        };
         let result = match self.look_up(request) {
             Some(result) => result,
             None => self.walk(request),
@@ -70,7 +75,11 @@ impl Core {
             Err(blocked) => {
                 drop(guard);
                 self.record(request, blocked);
-                Err(TranslationFault { requester, bus, reason: blocked.reason.code() })
+                Err(TranslationFault {
+                    requester,
+                    bus,
+                    reason: blocked.reason.code(),
+                })
             }
         }
     }
@@ -79,7 +88,9 @@ impl Core {
     fn look_up(&self, request: Request) -> Option<Result<u64, Blocked>> {
         let caches = self.caches.read();
         let context = caches.context(request.requester)?.ok()?;
-        let Route::Table { levels, .. } = context.route else { return None };
+        let Route::Table { levels, .. } = context.route else {
+            return None;
+        };
         if request.bus >> self.rules.width_of(levels) != 0 {
             return None;
         }
@@ -95,7 +106,10 @@ impl Core {
         page: CachedPage,
         level: u32,
     ) -> Result<u64, Blocked> {
-        let blocked = |reason| Blocked { reason, silent: context.silent };
+        let blocked = |reason| Blocked {
+            reason,
+            silent: context.silent,
+        };
         match page {
             CachedPage::Page { phys, grant } => {
                 request.check(grant).map_err(blocked)?;
@@ -111,7 +125,10 @@ impl Core {
     fn walk(&self, request: Request) -> Result<u64, Blocked> {
         let mut caches = self.caches.write();
         let context = self.context(&mut caches, request.requester)?;
-        let blocked = |reason| Blocked { reason, silent: context.silent };
+        let blocked = |reason| Blocked {
+            reason,
+            silent: context.silent,
+        };
         let Route::Table { table, levels } = context.route else {
             return Ok(request.bus);
         };
@@ -128,12 +145,18 @@ impl Core {
             Some(CachedTable::Table(table)) => table,
             Some(CachedTable::NotPresent) => return Err(blocked(request.not_permitted())),
             Some(CachedTable::Malformed(reason)) => return Err(blocked(reason)),
-            None => TableAt { phys: table, level: levels, grant: Grant::ALL },
+            None => TableAt {
+                phys: table,
+                level: levels,
+                grant: Grant::ALL,
+            },
         };
         self.counters.walks.add_one();
-        let end = self.rules.second_stage(&self.tables, levels, start, request.bus, |table| {
-            caches.insert_table(did, request.bus, table.level + 1, CachedTable::Table(table));
-        });
+        let end = self
+            .rules
+            .second_stage(&self.tables, levels, start, request.bus, |table| {
+                caches.insert_table(did, request.bus, table.level + 1, CachedTable::Table(table));
+            });
         match end {
             WalkEnd::Leaf { phys, level, grant } => {
                 let page = CachedPage::Page { phys, grant };
@@ -144,7 +167,11 @@ impl Core {
                 self.remember_absence(&mut caches, did, request.bus, level, None);
                 Err(blocked(request.not_permitted()))
             }
-            WalkEnd::Malformed { level, reason, entry } => {
+            WalkEnd::Malformed {
+                level,
+                reason,
+                entry,
+            } => {
                 self.remember_absence(&mut caches, did, request.bus, level, Some(reason));
                 drop(caches);
                 self.report_malformed(request, reason, [entry, 0]);
@@ -175,11 +202,16 @@ impl Core {
     }
 
     fn context(&self, caches: &mut Caches, requester: u16) -> Result<Context, Blocked> {
-        let blocked = |fault: ContextFault| Blocked { reason: fault.reason, silent: fault.silent };
+        let blocked = |fault: ContextFault| Blocked {
+            reason: fault.reason,
+            silent: fault.silent,
+        };
         if let Some(cached) = caches.context(requester) {
             return cached.map_err(blocked);
         }
-        let found = self.rules.context(&self.tables, self.live.root_table(), requester);
+        let found = self
+            .rules
+            .context(&self.tables, self.live.root_table(), requester);
         if found.is_ok() || self.rules.caches_absence() {
             let conflict = caches.insert_context(requester, found);
             if let (Some(other), Ok(context)) = (conflict, found) {
@@ -197,12 +229,18 @@ impl Core {
             Ok(context) if context.did == 0 && self.rules.caches_absence() => {
                 self.reporter.report(
                     FindingKind::ProtocolViolation,
-                    format!("requester {requester:#06x} has domain id 0, reserved with caching mode"),
+                    format!(
+                        "requester {requester:#06x} has domain id 0, reserved with caching mode"
+                    ),
                 );
             }
             Ok(_) => {}
             Err(fault) => {
-                let request = Request { requester, bus: 0, access: Access::Read };
+                let request = Request {
+                    requester,
+                    bus: 0,
+                    access: Access::Read,
+                };
                 self.report_malformed(request, fault.reason, fault.entry);
             }
         }
@@ -212,8 +250,14 @@ impl Core {
     /// Tables that no correct driver writes are findings, beside the fault of the device.
     fn report_malformed(&self, request: Request, reason: FaultReason, [low, high]: [u64; 2]) {
         let kind = match reason {
-            FaultReason::RootReserved | FaultReason::ContextReserved | FaultReason::PageTableReserved => {
-                if low == POISON { FindingKind::PoisonRead } else { FindingKind::ReservedBits }
+            FaultReason::RootReserved
+            | FaultReason::ContextReserved
+            | FaultReason::PageTableReserved => {
+                if low == POISON {
+                    FindingKind::PoisonRead
+                } else {
+                    FindingKind::ReservedBits
+                }
             }
             FaultReason::ContextInvalid
             | FaultReason::PageTableUnreachable

@@ -1,71 +1,11 @@
 //! The walk: root entry, context entry, then the second-stage table from its top level down (3.4, 3.7).
 
 use hw::vtd::fault::FaultReason;
-use hw::vtd::regs::{Cap, Ecap, RootTableAddress};
-use hw::vtd::root::{self, ContextEntry, RootEntry, TranslationType};
-use hw::vtd::second_stage::{self, Entry, Kind};
+use hw::vtd::root::{self, RootEntry};
+use hw::vtd::second_stage;
 
-use super::config::VtdConfig;
+use super::entries::{Context, ContextFault, Decoded, Grant, Rules, TableAt};
 use super::memory::TableMemory;
-
-/// What the entries of a unit's tables may say.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rules {
-    cap: Cap,
-    ecap: Ecap,
-    host_address_bits: u32,
-}
-
-/// A well-formed context entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Context {
-    pub(super) did: u16,
-    /// `FPD`: faults of this requester are not recorded.
-    pub(super) silent: bool,
-    pub(super) route: Route,
-}
-
-/// Where a context entry sends untranslated requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Route {
-    /// Through the table at `table`, whose top is `levels`.
-    Table { table: u64, levels: u32 },
-    /// As they are.
-    PassThrough,
-}
-
-/// What a walk came to know of a blocked request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ContextFault {
-    pub(super) reason: FaultReason,
-    /// `FPD` of the context entry, where there was one to read.
-    pub(super) silent: bool,
-    /// The words that are at fault.
-    pub(super) entry: [u64; 2],
-}
-
-/// Permissions granted by all entries walked so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Grant {
-    pub(super) read: bool,
-    pub(super) write: bool,
-}
-
-impl Grant {
-    pub(super) const ALL: Self = Self { read: true, write: true };
-
-    pub(super) fn through(self, entry: Entry) -> Self {
-        Self { read: self.read && entry.r(), write: self.write && entry.w() }
-    }
-}
-
-/// A table of `level` and what the entries above it grant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TableAt {
-    pub(super) phys: u64,
-    pub(super) level: u32,
-    pub(super) grant: Grant,
-}
 
 /// Where a walk of a second-stage table ended, and at which level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,55 +15,14 @@ pub(super) enum WalkEnd {
     /// An entry that grants nothing.
     NotPresent { level: u32 },
     /// An entry that could not be read or used.
-    Malformed { level: u32, reason: FaultReason, entry: u64 },
+    Malformed {
+        level: u32,
+        reason: FaultReason,
+        entry: u64,
+    },
 }
 
 impl Rules {
-    pub(super) fn new(config: &VtdConfig, cap: Cap, ecap: Ecap) -> Self {
-        Self { cap, ecap, host_address_bits: config.host_address_bits }
-    }
-
-    /// Address bits of entries from the host address width on, up to `top`.
-    fn beyond_host_address(self, top: u64) -> u64 {
-        top & !((1 << self.host_address_bits) - 1)
-    }
-
-    /// Number of address bits that a table of `levels` levels translates on this unit.
-    pub(super) fn width_of(self, levels: u32) -> u32 {
-        (12 + 9 * levels).min(self.cap.guest_address_bits())
-    }
-
-    fn walks(self, levels: u32) -> bool {
-        let widths = self.cap.sagaw();
-        match levels {
-            3 => widths.bits_39(),
-            4 => widths.bits_48(),
-            5 => widths.bits_57(),
-            _ => false,
-        }
-    }
-
-    /// Whether what is not there may be cached (caching mode).
-    pub(super) fn caches_absence(self) -> bool {
-        self.cap.cm()
-    }
-
-    /// Whether an entry of `level` may be a leaf.
-    pub(super) fn may_be_leaf(self, level: u32) -> bool {
-        match level {
-            1 => true,
-            2 => self.cap.sslps().size_2m(),
-            3 => self.cap.sslps().size_1g(),
-            _ => false,
-        }
-    }
-
-    /// The table pointer that the root table address register holds, if it is one of legacy mode.
-    pub(super) fn root_table(self, register: RootTableAddress) -> Option<u64> {
-        let table = register.rta();
-        (register.into_bits() & 0xfff == 0 && self.beyond_host_address(table) == 0).then_some(table)
-    }
-
     /// Reads the context entry of `requester`.
     pub(super) fn context(
         self,
@@ -131,12 +30,22 @@ impl Rules {
         root_table: Option<u64>,
         requester: u16,
     ) -> Result<Context, ContextFault> {
-        let unread = |reason| ContextFault { reason, silent: false, entry: [0; 2] };
+        let unread = |reason| ContextFault {
+            reason,
+            silent: false,
+            entry: [0; 2],
+        };
         let root_table = root_table.ok_or(unread(FaultReason::RootTableUnreachable))?;
         let at = root_table + root::root_index(requester) as u64 * root::ENTRY_BYTES;
-        let words = memory.wide_entry(at).map_err(|_| unread(FaultReason::RootTableUnreachable))?;
+        let words = memory
+            .wide_entry(at)
+            .map_err(|_| unread(FaultReason::RootTableUnreachable))?;
         let entry = RootEntry::from_words(words);
-        let fault = |reason| ContextFault { reason, silent: false, entry: words };
+        let fault = |reason| ContextFault {
+            reason,
+            silent: false,
+            entry: words,
+        };
         if !entry.p() {
             return Err(fault(FaultReason::RootNotPresent));
         }
@@ -144,46 +53,10 @@ impl Rules {
             return Err(fault(FaultReason::RootReserved));
         }
         let at = entry.ctp() + root::context_index(requester) as u64 * root::ENTRY_BYTES;
-        let words = memory.wide_entry(at).map_err(|_| fault(FaultReason::ContextTableUnreachable))?;
+        let words = memory
+            .wide_entry(at)
+            .map_err(|_| fault(FaultReason::ContextTableUnreachable))?;
         self.decode_context(words)
-    }
-
-    pub(super) fn root_reserved(self, words: [u64; 2]) -> bool {
-        words[0] & (RootEntry::RESERVED[0] | self.beyond_host_address(!0)) != 0
-            || words[1] & RootEntry::RESERVED[1] != 0
-    }
-
-    /// What the words of a context entry say (9.3).
-    pub(super) fn decode_context(self, words: [u64; 2]) -> Result<Context, ContextFault> {
-        let entry = ContextEntry::from_words(words);
-        let fault = |reason| ContextFault { reason, silent: entry.fpd(), entry: words };
-        if !entry.p() {
-            return Err(fault(FaultReason::ContextNotPresent));
-        }
-        let reserved_did = u32::from(entry.did()) >> self.cap.domain_id_bits() != 0;
-        if words[0] & (ContextEntry::RESERVED[0] | self.beyond_host_address(!0)) != 0
-            || words[1] & ContextEntry::RESERVED[1] != 0
-            || reserved_did
-        {
-            return Err(fault(FaultReason::ContextReserved));
-        }
-        let levels = entry.aw().levels().filter(|levels| self.walks(*levels));
-        let route = match (entry.tt(), levels) {
-            (TranslationType::Untranslated, Some(levels)) => {
-                Route::Table { table: entry.ssptptr(), levels }
-            }
-            // The width says how wide an address may be, and must be the widest of the unit (9.3).
-            (TranslationType::PassThrough, Some(levels))
-                if self.ecap.pt() && (levels + 1..=5).all(|wider| !self.walks(wider)) =>
-            {
-                Route::PassThrough
-            }
-            (TranslationType::DeviceTlb, Some(levels)) if self.ecap.dt() => {
-                Route::Table { table: entry.ssptptr(), levels }
-            }
-            _ => return Err(fault(FaultReason::ContextInvalid)),
-        };
-        Ok(Context { did: entry.did(), silent: entry.fpd(), route })
     }
 
     /// Walks from `start`, a table of a context whose top is `levels`, to the leaf of `bus`. `passed` is told each
@@ -199,7 +72,8 @@ impl Rules {
         let mut table = start;
         loop {
             let level = table.level;
-            let at = table.phys + second_stage::index(bus, level) as u64 * second_stage::ENTRY_BYTES;
+            let at =
+                table.phys + second_stage::index(bus, level) as u64 * second_stage::ENTRY_BYTES;
             let Ok(word) = memory.entry(at) else {
                 // The context entry is at fault for the top table, the entry above for the others (LCT.4, LSL.1).
                 let reason = if level == levels {
@@ -207,16 +81,28 @@ impl Rules {
                 } else {
                     FaultReason::PageTableUnreachable
                 };
-                return WalkEnd::Malformed { level, reason, entry: table.phys };
+                return WalkEnd::Malformed {
+                    level,
+                    reason,
+                    entry: table.phys,
+                };
             };
             match self.decode(word, level) {
                 Decoded::NotPresent => return WalkEnd::NotPresent { level },
                 Decoded::Reserved => {
                     let reason = FaultReason::PageTableReserved;
-                    return WalkEnd::Malformed { level, reason, entry: word };
+                    return WalkEnd::Malformed {
+                        level,
+                        reason,
+                        entry: word,
+                    };
                 }
                 Decoded::Leaf(entry) => {
-                    return WalkEnd::Leaf { phys: entry.addr(), level, grant: table.grant.through(entry) };
+                    return WalkEnd::Leaf {
+                        phys: entry.addr(),
+                        level,
+                        grant: table.grant.through(entry),
+                    };
                 }
                 Decoded::Table(entry) => {
                     table = TableAt {
@@ -229,40 +115,4 @@ impl Rules {
             }
         }
     }
-
-    /// What an entry of `level` says (9.8).
-    pub(super) fn decode(self, word: u64, level: u32) -> Decoded {
-        let entry = Entry::from_bits(word);
-        if !entry.is_present() {
-            return Decoded::NotPresent;
-        }
-        let leaf = level == 1 || (entry.ps() && self.may_be_leaf(level));
-        let mut reserved = self.beyond_host_address(second_stage::ADDRESS_MASK);
-        if leaf {
-            reserved |= second_stage::reserved(level, Kind::Leaf);
-            if !self.ecap.sc() {
-                reserved |= second_stage::SNP;
-            }
-            if !self.ecap.dt() {
-                reserved |= second_stage::TM;
-            }
-        } else {
-            // A page size that the unit does not know is reserved (CAP.SSLPS).
-            reserved |= second_stage::reserved(level, Kind::Table) | Entry::new().with_ps(true).into_bits();
-        }
-        match (word & reserved != 0, leaf) {
-            (true, _) => Decoded::Reserved,
-            (false, true) => Decoded::Leaf(entry),
-            (false, false) => Decoded::Table(entry),
-        }
-    }
-}
-
-/// A second-stage entry, understood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Decoded {
-    NotPresent,
-    Reserved,
-    Leaf(Entry),
-    Table(Entry),
 }

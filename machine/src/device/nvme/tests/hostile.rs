@@ -1,6 +1,8 @@
 //! Faults on purpose, and the rogue disk.
 
-use super::super::{Misbehaviour, NeverReady, RogueTarget};
+use std::collections::HashSet;
+
+use super::super::{CompletionOrder, Misbehaviour, NeverReady, RogueTarget};
 use super::*;
 
 fn misbehaving(misbehaviour: Misbehaviour) -> (Bench, Pair) {
@@ -101,6 +103,77 @@ fn a_completion_with_the_wrong_phase_looks_old() {
         .read(pair.completion, entry.as_mut_bytes())
         .unwrap();
     assert_eq!((entry.result().cid(), entry.result().p()), (0x100, false));
+}
+
+#[test]
+fn commands_may_complete_in_any_order() {
+    let config = NvmeConfig {
+        order: CompletionOrder::Shuffled(3),
+        ..read_only(64 * 512)
+    };
+    let mut bench = Bench::new(config);
+    let mut pair = bench.create_pair(1, 32);
+    let mut order = Vec::new();
+    for round in 0..20u64 {
+        let page = |index: u64| DATA + PAGE * index;
+        let mut sent: Vec<u16> = (0..30)
+            .map(|index| blocks((round + index) % 64, 1, page(index), 0))
+            .map(|entry| bench.put(&mut pair, io_opcode::READ, entry))
+            .collect();
+        bench.ring_tail(&pair);
+        let mut came: Vec<u16> = Vec::new();
+        for _ in 0..30 {
+            let done = bench.reap(&mut pair);
+            assert_eq!(status(&done), Status::Success);
+            came.push(done.result().cid());
+        }
+        order.push(came.is_sorted());
+        came.sort_unstable();
+        sent.sort_unstable();
+        assert_eq!(came, sent, "each completes once");
+        for index in 0..30 {
+            let block = ((round + index) % 64) as usize * 512;
+            let mut data = vec![0; 512];
+            bench.ram.read(page(index), &mut data).unwrap();
+            assert_eq!(data, content(64 * 512)[block..block + 512]);
+        }
+    }
+    assert!(order.contains(&false), "some round was out of order");
+    assert_eq!(bench.findings.total(), 0);
+}
+
+#[test]
+fn commands_fetched_ahead_end_with_their_queue() {
+    let config = NvmeConfig {
+        order: CompletionOrder::Shuffled(3),
+        misbehaviour: Misbehaviour {
+            delay: Duration::from_millis(5),
+            ..Default::default()
+        },
+        ..read_only(512)
+    };
+    let mut bench = Bench::new(config);
+    for _ in 0..3 {
+        let mut pair = bench.create_pair(1, 32);
+        for _ in 0..30 {
+            bench.put(&mut pair, io_opcode::READ, blocks(0, 1, DATA, 0));
+        }
+        bench.ring_tail(&pair);
+        eventually(|| bench.poll(&mut pair));
+        let id = SubmissionEntry {
+            cdw10: 1,
+            ..Default::default()
+        };
+        for opcode in [
+            admin_opcode::DELETE_SUBMISSION_QUEUE,
+            admin_opcode::DELETE_COMPLETION_QUEUE,
+        ] {
+            assert_eq!(status(&bench.admin(opcode, id)), Status::Success);
+        }
+        bench.ram.fill(DATA, 512, 0xee).unwrap();
+        std::thread::sleep(Duration::from_millis(12));
+        assert_eq!(bench.data(0, 512), [0xee; 512]);
+    }
 }
 
 #[test]

@@ -275,7 +275,11 @@ fn throughput() {
         let (mut sent, mut done) = (0, 0);
         while done < commands {
             while sent < commands && sent - done < 32 {
-                bench.put(&mut pair, io_opcode::READ, blocks(sent * 2048, 2048, prp1, prp2));
+                bench.put(
+                    &mut pair,
+                    io_opcode::READ,
+                    blocks(sent * 2048, 2048, prp1, prp2),
+                );
                 sent += 1;
                 bench.ring_tail(&pair);
             }

@@ -101,7 +101,14 @@ impl Bench {
         };
         let unit = VtdUnit::new(config, environment).expect("unit");
         let next_frame = AtomicU64::new(FIRST_FREE);
-        Self { unit, ram, view, findings, sink, next_frame }
+        Self {
+            unit,
+            ram,
+            view,
+            findings,
+            sink,
+            next_frame,
+        }
     }
 
     /// A unit with translation and queue on, and one empty domain of `levels` for [`DEVICE`]; its top table.
@@ -172,7 +179,11 @@ impl Bench {
     pub(super) fn wait_until(&self, mut done: impl FnMut() -> bool) {
         let limit = Instant::now() + Duration::from_secs(10);
         while !done() {
-            assert!(Instant::now() < limit, "timed out: {:?}", self.findings.list());
+            assert!(
+                Instant::now() < limit,
+                "timed out: {:?}",
+                self.findings.list()
+            );
             self.unit.idle();
             std::thread::yield_now();
         }
@@ -248,7 +259,11 @@ impl Bench {
 
     /// How many findings of `kind` there are.
     pub(super) fn found(&self, kind: FindingKind) -> usize {
-        self.findings.list().iter().filter(|finding| finding.kind == kind).count()
+        self.findings
+            .list()
+            .iter()
+            .filter(|finding| finding.kind == kind)
+            .count()
     }
 
     #[track_caller]
@@ -279,7 +294,10 @@ pub(super) fn iotlb_pages(did: u16, bus: u64, mask: u64, hint: u64) -> [u64; 2] 
 }
 
 pub(super) fn context_device(did: u16, sid: u16, function_mask: u64) -> [u64; 2] {
-    [0x31 | u64::from(did) << 16 | u64::from(sid) << 32 | function_mask << 48, 0]
+    [
+        0x31 | u64::from(did) << 16 | u64::from(sid) << 32 | function_mask << 48,
+        0,
+    ]
 }
 
 /// Writes `data` to [`STATUS`].

@@ -103,8 +103,10 @@ fn absence_is_not_remembered_without_caching_mode() {
 
 #[test]
 fn absence_is_remembered_with_caching_mode() {
-    let config =
-        VtdConfig { caching_mode: CachingMode::NotPresentToo, ..VtdConfig::default() };
+    let config = VtdConfig {
+        caching_mode: CachingMode::NotPresentToo,
+        ..VtdConfig::default()
+    };
     let bench = Bench::new(config);
     bench.enable();
     assert_eq!(bench.read(0x1000), Err(1));
@@ -133,8 +135,10 @@ fn absence_is_remembered_with_caching_mode() {
 
 #[test]
 fn domain_zero_is_reserved_with_caching_mode() {
-    let config =
-        VtdConfig { caching_mode: CachingMode::NotPresentToo, ..VtdConfig::default() };
+    let config = VtdConfig {
+        caching_mode: CachingMode::NotPresentToo,
+        ..VtdConfig::default()
+    };
     let bench = Bench::new(config);
     bench.attach(DEVICE, 0, bench.frame(), 4);
     bench.enable();
@@ -147,7 +151,10 @@ fn one_domain_id_for_two_tables_is_a_finding() {
     let (bench, _) = with_temper(Temper::Keep);
     bench.attach(DEVICE + 1, DOMAIN, bench.frame(), 4);
     assert_eq!(bench.read(0x1000), Err(6));
-    assert_eq!(bench.reach(DEVICE + 1, 0x1000, crate::bus::Access::Read), Err(6));
+    assert_eq!(
+        bench.reach(DEVICE + 1, 0x1000, crate::bus::Access::Read),
+        Err(6)
+    );
     assert_eq!(bench.found(FindingKind::ProtocolViolation), 1);
 }
 
@@ -157,17 +164,28 @@ fn large_page_is_also_remembered_in_pieces() {
     let leaf = bench.map(top, 4, 0x20_0000, 2, 0x40_0000 | PS | RW);
     assert_eq!(bench.read(0x20_5000), Ok(0x40_5000));
     bench.store(leaf, 0);
-    assert_eq!(bench.read(0x3f_f000), Ok(0x5f_f000), "the whole page is remembered");
+    assert_eq!(
+        bench.read(0x3f_f000),
+        Ok(0x5f_f000),
+        "the whole page is remembered"
+    );
     bench.submit_and_wait(&[iotlb_pages(DOMAIN, 0x20_0000, 0, 0)]);
     assert_eq!(bench.read(0x3f_f000), Err(6), "the whole page is gone");
-    assert_eq!(bench.read(0x20_5000), Ok(0x40_5000), "a piece that was not covered is not");
+    assert_eq!(
+        bench.read(0x20_5000),
+        Ok(0x40_5000),
+        "a piece that was not covered is not"
+    );
     bench.submit_and_wait(&[iotlb_pages(DOMAIN, 0x20_0000, 9, 0)]);
     assert_eq!(bench.read(0x20_5000), Err(6));
 }
 
 #[test]
 fn store_waits_in_the_write_buffer_until_it_is_flushed() {
-    let config = VtdConfig { write_buffer: WriteBuffer::NeedsFlush, ..VtdConfig::default() };
+    let config = VtdConfig {
+        write_buffer: WriteBuffer::NeedsFlush,
+        ..VtdConfig::default()
+    };
     let bench = Bench::with(config, Temper::Forget, Snooping::On);
     let top = bench.start(4);
     bench.map(top, 4, 0x1000, 1, 0x5000 | RW);

@@ -7,6 +7,8 @@ mod concurrency;
 mod faults;
 mod freed;
 mod invalidation;
+mod malformed;
 mod queue;
 mod registers;
+mod speed;
 mod walks;

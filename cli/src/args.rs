@@ -1,0 +1,195 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// Read a file as a disk, by DMA, on a computer that boots in this process.
+///
+/// Without a subcommand, `dmamap run` on the program's own executable.
+#[derive(Debug, Parser)]
+#[command(name = "dmamap", version, about, long_about = None, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Read FILE whole, as a disk, by DMA through an IOMMU, and verify every byte
+    Run(Box<RunArgs>),
+    /// Print who holds which physical addresses, as /proc/iomem does
+    Iomem(MachineArgs),
+    /// Print the devices, and each BAR's bus (A), physical (B) and virtual (C) address
+    Pci(MachineArgs),
+}
+
+/// What the disk's requests meet on the way to memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IommuChoice {
+    /// Intel VT-d units
+    #[default]
+    Vtd,
+    /// No IOMMU: the disk is trusted with all memory
+    None,
+}
+
+/// How long the disk reaches a buffer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Policy {
+    /// From when it is mapped until it is unmapped, not a moment longer
+    #[default]
+    Strict,
+    /// Always: bus addresses are physical ones, and the disk is trusted
+    Identity,
+}
+
+/// What the modelled IOMMU's caches remember.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TemperChoice {
+    /// Everything that was not invalidated
+    #[default]
+    Keep,
+    /// Nothing
+    Forget,
+    /// Sometimes one, sometimes the other, by the seed
+    Random,
+}
+
+/// Whether the IOMMU's own walks see the CPU's caches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Walks {
+    /// They do
+    #[default]
+    Snoop,
+    /// They read memory only: table entries must be written back
+    NoSnoop,
+}
+
+/// How the driver learns that a command ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CompletionChoice {
+    /// By a message interrupt of the disk
+    #[default]
+    Interrupt,
+    /// By looking
+    Polling,
+}
+
+/// The computer.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct MachineArgs {
+    /// What stands between the devices and memory
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) iommu: IommuChoice,
+
+    /// Memory of the computer: bytes, or with a suffix K, M, G (powers of 1024). Untouched memory
+    /// costs nothing
+    #[arg(long, value_name = "SIZE", default_value = "8G", value_parser = parse_size)]
+    pub(crate) ram: u64,
+
+    /// What the IOMMU's caches remember
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) temper: TemperChoice,
+
+    /// Seed of every choice the hardware makes
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+
+    /// Whether the IOMMU's walks see the CPU's caches
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) walks: Walks,
+
+    /// Levels of the I/O page tables [default: the fewest that reach all memory]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(3..=5))]
+    pub(crate) table_levels: Option<u8>,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct RunArgs {
+    /// The file to read [default: this program's own executable]
+    pub(crate) file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+
+    /// How long the disk reaches a buffer
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) policy: Policy,
+
+    /// Commands outstanding on each queue
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) queue_depth: u16,
+
+    /// Queue pairs
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=8))]
+    pub(crate) queues: u16,
+
+    /// How the driver learns that a command ended
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) completion: CompletionChoice,
+
+    /// Address lines the disk has: it really drops the higher bits
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(12..=64))]
+    pub(crate) address_bits: u32,
+
+    /// Afterwards write the data to a second disk backed by COPY, flush, read it back and verify it
+    #[arg(long, value_name = "COPY")]
+    pub(crate) write: Option<PathBuf>,
+
+    /// The disk also reads and writes outside its mappings while it works: every attempt must fail
+    #[arg(long)]
+    pub(crate) rogue: bool,
+
+    /// Print one JSON object and nothing else
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// The disk flips a bit of this byte on its way (for tests of the verification)
+    #[arg(long, value_name = "N", hide = true)]
+    pub(crate) flip_bit_of_byte: Option<u64>,
+}
+
+impl RunArgs {
+    /// What `dmamap` alone means.
+    pub(crate) fn without_file() -> Self {
+        match Args::parse_from(["dmamap", "run"]).command {
+            Some(Command::Run(args)) => *args,
+            _ => unreachable!("`run` was parsed"),
+        }
+    }
+}
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    let (digits, shift) = match text.as_bytes().last().map(u8::to_ascii_uppercase) {
+        Some(b'K') => (&text[..text.len() - 1], 10),
+        Some(b'M') => (&text[..text.len() - 1], 20),
+        Some(b'G') => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    let number: u64 =
+        digits.parse().map_err(|_| "a size is a number, with K, M or G after it or not".to_string())?;
+    number.checked_mul(1 << shift).ok_or_else(|| "a size below 2^64 bytes".to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_binary_and_checked() {
+        assert_eq!(parse_size("512"), Ok(512));
+        assert_eq!(parse_size("4k"), Ok(4096));
+        assert_eq!(parse_size("8G"), Ok(8 << 30));
+        for bad in ["", "G", "8T", "-1", "1.5G", "18446744073709551615G", "8 G"] {
+            assert!(parse_size(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+        assert_eq!(RunArgs::without_file().queue_depth, 32);
+    }
+}

@@ -1,0 +1,93 @@
+//! The files the user gives: opened, measured, and refused where they cannot be a disk.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Seek, SeekFrom};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+
+/// The file that becomes the disk.
+pub(crate) struct Input {
+    pub(crate) path: PathBuf,
+    pub(crate) file: File,
+    /// Its length when it was opened: the disk's length, whatever becomes of the file.
+    pub(crate) len_bytes: u64,
+    identity: Identity,
+}
+
+/// Which file it is, whatever name it goes by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Input {
+    /// Opens the file to be read; without one, the program's own executable.
+    pub(crate) fn open(path: Option<&Path>) -> Result<Self, Error> {
+        let path = match path {
+            Some(path) => path.to_owned(),
+            None => std::env::current_exe().map_err(|error| {
+                Error::unusable(format!("cannot find this program's own executable: {error}; name a FILE"))
+            })?,
+        };
+        let unusable = |reason: &dyn std::fmt::Display| {
+            Error::unusable(format!("{}: {reason}", path.display()))
+        };
+        // Before opening: opening a pipe would wait for its other end.
+        let metadata = std::fs::metadata(&path).map_err(|error| unusable(&error))?;
+        let kind = metadata.file_type();
+        if kind.is_dir() {
+            return Err(unusable(&"is a directory; a disk is made of a file"));
+        }
+        if !kind.is_file() && !kind.is_block_device() {
+            return Err(unusable(&"is neither a regular file nor a block device"));
+        }
+        let mut file = File::open(&path).map_err(|error| unusable(&error))?;
+        let len_bytes = file.seek(SeekFrom::End(0)).map_err(|error| unusable(&error))?;
+        if len_bytes == 0 {
+            return Err(unusable(&"is empty; a disk has at least one byte"));
+        }
+        let identity = Identity { device: metadata.dev(), inode: metadata.ino() };
+        Ok(Self { path, file, len_bytes, identity })
+    }
+
+    /// A second handle of the same file.
+    pub(crate) fn reopen(&self) -> Result<File, Error> {
+        self.file
+            .try_clone()
+            .map_err(|error| Error::unusable(format!("{}: {error}", self.path.display())))
+    }
+
+    /// Opens, or creates, the file that becomes the second disk. What it held is overwritten.
+    pub(crate) fn open_copy(&self, path: &Path) -> Result<File, Error> {
+        let unusable = |reason: &dyn std::fmt::Display| {
+            Error::unusable(format!("{}: {reason}", path.display()))
+        };
+        match std::fs::metadata(path) {
+            Ok(metadata) => {
+                if metadata.is_dir() {
+                    return Err(unusable(&"is a directory; the copy needs a file"));
+                }
+                let kind = metadata.file_type();
+                if !kind.is_file() && !kind.is_block_device() && !kind.is_char_device() {
+                    return Err(unusable(&"is no file that could hold a copy"));
+                }
+                let identity = Identity { device: metadata.dev(), inode: metadata.ino() };
+                if identity == self.identity {
+                    return Err(unusable(&"is the file that is read; the copy must be another one"));
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(unusable(&error)),
+        }
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(|error| unusable(&error))
+    }
+}

@@ -1,0 +1,178 @@
+//! What the program says at the end, for people and as JSON, and whether all was well.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use dmamap::iommu::fault::FaultReport;
+use machine::device::nvme::RogueReport;
+use serde_json::{Value, json};
+
+use crate::computer::Remains;
+use crate::hash::Sha;
+use crate::output::Output;
+
+/// What the second disk's part of the job came to.
+pub(crate) struct CopyReport {
+    /// SHA-256 of what was read back from it by DMA.
+    pub(crate) sha256: Sha,
+}
+
+/// Sums over the devices, taken when the last mapping was gone.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Totals {
+    pub(crate) maps: u64,
+    pub(crate) unmaps: u64,
+    pub(crate) live_mappings: u64,
+    pub(crate) quarantined_bytes: u64,
+}
+
+/// Everything the job came to.
+pub(crate) struct Report {
+    pub(crate) bytes: u64,
+    pub(crate) sha256: Sha,
+    pub(crate) file_sha256: Sha,
+    pub(crate) copy: Option<CopyReport>,
+    pub(crate) elapsed: Duration,
+    pub(crate) totals: Totals,
+    pub(crate) invalidations: u64,
+    pub(crate) faults: FaultReport,
+    pub(crate) rogue: Option<RogueReport>,
+    pub(crate) remains: Remains,
+    /// What the models saw that a correct kernel never causes.
+    pub(crate) findings: Vec<String>,
+    pub(crate) completion: String,
+}
+
+impl Report {
+    /// Whether what arrived is what the file holds.
+    fn verified(&self) -> bool {
+        let copied = self.copy.as_ref().is_none_or(|copy| copy.sha256 == self.file_sha256);
+        self.sha256 == self.file_sha256 && copied
+    }
+
+    /// Everything that was not as it must be, in words.
+    fn complaints(&self) -> Vec<String> {
+        let mut complaints = Vec::new();
+        let mut complain = |wrong: bool, words: String| {
+            if wrong {
+                complaints.push(words);
+            }
+        };
+        complain(
+            self.sha256 != self.file_sha256,
+            "what arrived by DMA is not what the file holds (did the file change while it was read?)".into(),
+        );
+        complain(
+            self.copy.as_ref().is_some_and(|copy| copy.sha256 != self.file_sha256),
+            "what was read back from the copy is not what the file holds".into(),
+        );
+        complain(
+            self.totals.live_mappings != 0,
+            format!("{} mappings still live", self.totals.live_mappings),
+        );
+        complain(
+            self.totals.quarantined_bytes != 0,
+            format!("{} bytes in quarantine", self.totals.quarantined_bytes),
+        );
+        let leaves = self.remains.audit.leaves.len();
+        complain(leaves != 0, format!("devices still reach {leaves} pages of memory by the IOMMU's tables"));
+        let frames = self.remains.frames_leaked;
+        complain(frames != 0, format!("{frames} frames not given back"));
+        let others = self.remains.others_leaked;
+        complain(others != 0, format!("{others} register windows, virtual mappings or interrupts not given back"));
+        match &self.rogue {
+            Some(rogue) => complain(
+                rogue.breaches_total != 0,
+                format!("the rogue disk reached memory {} times: {:?}", rogue.breaches_total, rogue.breaches),
+            ),
+            None => {
+                complain(self.faults.total != 0, format!("{} requests were refused", self.faults.total));
+            }
+        }
+        complaints.extend(self.findings.iter().map(|finding| format!("the hardware noticed: {finding}")));
+        complaints
+    }
+
+    /// The program's exit status.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        if self.complaints().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+
+    /// For people.
+    pub(crate) fn print(&self, output: &mut Output) {
+        let seconds = self.elapsed.as_secs_f64();
+        let rate = self.bytes as f64 / seconds.max(1e-9) / 1e6;
+        let totals = self.totals;
+        output.line(format_args!("bytes           {} in {seconds:.3} s ({rate:.0} MB/s), ends of commands by {}", self.bytes, self.completion));
+        output.line(format_args!("SHA-256 by DMA  {}", self.sha256));
+        output.line(format_args!("SHA-256 of file {}", self.file_sha256));
+        if let Some(copy) = &self.copy {
+            output.line(format_args!("SHA-256 of copy {} (written, flushed, read back by DMA)", copy.sha256));
+        }
+        output.line(format_args!(
+            "mappings        {} maps, {} unmaps, {} live; {} invalidations",
+            totals.maps, totals.unmaps, totals.live_mappings, self.invalidations
+        ));
+        if let Some(rogue) = &self.rogue {
+            output.line(format_args!(
+                "rogue disk      {} attempts outside its mappings, {} reached memory",
+                rogue.attempts, rogue.breaches_total
+            ));
+        }
+        let more = match self.faults.overflows {
+            0 => String::new(),
+            times => format!(", and the units ran out of records {times} times"),
+        };
+        output.line(format_args!("faults          {}{more}", self.faults.total));
+        for fault in &self.faults.first_per_requester {
+            output.line(format_args!("                first of its requester: {fault}"));
+        }
+        output.line(format_args!(
+            "left behind     {} frames, {} pages in the IOMMU's tables",
+            self.remains.frames_leaked,
+            self.remains.audit.leaves.len()
+        ));
+        let complaints = self.complaints();
+        for complaint in &complaints {
+            output.line(format_args!("wrong           {complaint}"));
+        }
+        let verdict = if complaints.is_empty() { "verified: the two agree, and nothing is left behind" } else { "FAILED" };
+        output.line(verdict);
+    }
+
+    /// For programs: one object.
+    pub(crate) fn json(&self) -> Value {
+        let fault = |fault: &dmamap::iommu::fault::Fault| {
+            json!({
+                "requester": fault.requester.to_string(),
+                "address": format!("{:#x}", fault.address),
+                "access": fault.access.to_string(),
+                "reason": fault.reason.text,
+                "code": fault.reason.code,
+            })
+        };
+        json!({
+            "bytes": self.bytes,
+            "sha256": self.sha256.to_string(),
+            "file_sha256": self.file_sha256.to_string(),
+            "copy_sha256": self.copy.as_ref().map(|copy| copy.sha256.to_string()),
+            "verified": self.verified(),
+            "seconds": self.elapsed.as_secs_f64(),
+            "completion": self.completion,
+            "maps": self.totals.maps,
+            "unmaps": self.totals.unmaps,
+            "live_mappings": self.totals.live_mappings,
+            "quarantined_bytes": self.totals.quarantined_bytes,
+            "invalidations": self.invalidations,
+            "faults": self.faults.first_per_requester.iter().map(fault).collect::<Vec<_>>(),
+            "faults_total": self.faults.total,
+            "fault_overflows": self.faults.overflows,
+            "rogue_attempts": self.rogue.as_ref().map_or(0, |rogue| rogue.attempts),
+            "rogue_breaches": self.rogue.as_ref().map_or(0, |rogue| rogue.breaches_total),
+            "frames_leaked": self.remains.frames_leaked + self.remains.audit.leaves.len() as u64,
+            "leaves_found": self.remains.audit.leaves.len(),
+            "findings": self.findings,
+            "wrong": self.complaints(),
+        })
+    }
+}

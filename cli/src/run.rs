@@ -1,0 +1,192 @@
+//! The main job: a whole disk by DMA, verified, nothing left behind.
+
+use std::convert::Infallible;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use dmamap::device::{Device, MaskError};
+use dmamap::pci::Function;
+use dmamap::system::Protection;
+use drivers::nvme::{Completion, Settings, StartError};
+use hosted::Hosted;
+use journeys::disk::{Disk, DiskError, DiskOptions, ReadDiskError, read_disk};
+use machine::device::nvme::{Medium, NvmeConfig};
+use sha2::{Digest, Sha256};
+
+use crate::args::{CompletionChoice, IommuChoice, Policy, RunArgs};
+use crate::computer::Booted;
+use crate::copy::copy;
+use crate::error::Error;
+use crate::hash::{FileHash, Sha};
+use crate::input::Input;
+use crate::listing;
+use crate::output::Output;
+use crate::picture::Picture;
+use crate::progress::Progress;
+use crate::report::{CopyReport, Report, Totals};
+
+/// `dmamap run`.
+pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<ExitCode, Error> {
+    if args.rogue && (args.machine.iommu == IommuChoice::None || args.policy != Policy::Strict) {
+        return Err(Error::unusable(
+            "--rogue needs an IOMMU that is strict (--iommu vtd --policy strict): nothing else would stop the disk",
+        ));
+    }
+    let input = Input::open(args.file.as_deref())?;
+    let copy_file = args.write.as_deref().map(|path| input.open_copy(path)).transpose()?;
+    let mut quiet = Output::silent();
+    let shown = if args.json { &mut quiet } else { &mut *output };
+
+    let mut disks = vec![NvmeConfig {
+        address_lines: args.address_bits,
+        rogue: args.rogue.then_some(args.machine.seed),
+        ..NvmeConfig::new(input.reopen()?, input.len_bytes, Medium::ReadOnly)
+    }];
+    disks[0].misbehaviour.flip_bit_of_byte = args.flip_bit_of_byte;
+    if let Some(file) = copy_file {
+        disks.push(NvmeConfig::new(file, input.len_bytes, Medium::ReadWrite));
+    }
+    let mut booted = Booted::boot(&args.machine, disks)?;
+    let started = Instant::now();
+    let outcome = work(args, &input, &mut booted, shown);
+    let system = booted.system();
+    let (faults, invalidations) = (system.faults(), system.invalidations());
+    let machine = booted.machine.clone();
+    // Also after an error: the computer is taken down in order, whatever happened.
+    let remains = booted.shut_down();
+    let done = outcome?;
+    let report = Report {
+        bytes: input.len_bytes,
+        sha256: done.sha256,
+        file_sha256: done.file_sha256,
+        copy: done.copy,
+        elapsed: started.elapsed(),
+        totals: done.totals,
+        invalidations,
+        faults,
+        rogue: args.rogue.then(|| machine.disks()[0].rogue_report()),
+        remains: remains?,
+        findings: machine.findings().iter().map(ToString::to_string).collect(),
+        completion: done.completion,
+    };
+    if args.json {
+        output.line(report.json());
+    } else {
+        report.print(output);
+    }
+    Ok(report.exit_code())
+}
+
+/// What the work on the disks came to.
+struct Done {
+    sha256: Sha,
+    file_sha256: Sha,
+    copy: Option<CopyReport>,
+    totals: Totals,
+    completion: String,
+}
+
+fn work(
+    args: &RunArgs,
+    input: &Input,
+    booted: &mut Booted,
+    output: &mut Output,
+) -> Result<Done, Error> {
+    let functions: Vec<Function<Hosted>> = booted.computer.disks().cloned().collect();
+    let Some(first) = functions.first() else {
+        return Err(Error::failed("the computer found no disk"));
+    };
+    output.line(format_args!("{}: {} bytes, as the disk {}", input.path.display(), input.len_bytes, first.address()));
+    output.line("\ndevices: bus (A), CPU physical (B) and CPU virtual (C) address of each BAR");
+    listing::pci(booted, output);
+
+    let mut disk = start(args, booted, first)?;
+    output.line("\nphysical addresses and who holds them");
+    listing::iomem(booted, output);
+    output.line(format_args!("\n{}\n", Picture::take(&disk, first)?));
+
+    // On an error below, dropping the disk stops it, takes its memory back and detaches it.
+    let (sha256, file_sha256) = read(input, &mut disk)?;
+    let completion = disk.completion_mode().to_string();
+    let mut totals = Totals::default();
+    let copied = match functions.get(1) {
+        None => None,
+        Some(second) => {
+            let mut target = start(args, booted, second)?;
+            let copied = copy(&mut disk, &mut target, input.len_bytes)?;
+            finish(target, &mut totals)?;
+            Some(copied)
+        }
+    };
+    finish(disk, &mut totals)?;
+    Ok(Done { sha256, file_sha256, copy: copied, totals, completion })
+}
+
+/// Attaches a disk and brings it up.
+fn start(
+    args: &RunArgs,
+    booted: &mut Booted,
+    function: &Function<Hosted>,
+) -> Result<Disk<Hosted>, Error> {
+    let protection = match args.policy {
+        Policy::Strict => Protection::Strict,
+        Policy::Identity => Protection::Identity,
+    };
+    let device: Device<Hosted> = booted.attach(function, protection).map_err(Error::failed)?;
+    let settings = Settings {
+        queues: args.queues.into(),
+        queue_depth: args.queue_depth.into(),
+        completion: match args.completion {
+            CompletionChoice::Interrupt => Completion::Interrupt,
+            CompletionChoice::Polling => Completion::Polling,
+        },
+        ..Settings::default()
+    };
+    let started = Disk::start(device, function, booted.computer.resources_mut(), settings);
+    started.map_err(|failed| match &failed.error {
+        // The disk and the computer do not fit each other: nothing was read.
+        StartError::Mask(MaskError::CannotReachMemory { .. } | MaskError::NoRoom { .. }) => {
+            Error::unusable(format!("--address-bits {}: {}", args.address_bits, failed.error))
+        }
+        error => Error::failed(format!("disk {}: {error}", function.address())),
+    })
+}
+
+/// Reads the whole disk, hashing what arrives, and beside it the file.
+fn read(input: &Input, disk: &mut Disk<Hosted>) -> Result<(Sha, Sha), Error> {
+    let file_hash = FileHash::start(input.reopen()?, input.len_bytes);
+    let options = DiskOptions { len_bytes: Some(input.len_bytes), ..DiskOptions::default() };
+    let progress = Progress::new("reading", input.len_bytes);
+    let mut hasher = Sha256::new();
+    read_disk(disk, &options, |piece| {
+        hasher.update(piece);
+        progress.advance(piece.len());
+        Ok::<(), Infallible>(())
+    })
+    .map_err(|error| match error {
+        ReadDiskError::Disk(error @ DiskError::Buffers { .. }) => {
+            Error::failed(format!("{error}: give the computer more memory with --ram"))
+        }
+        error => Error::failed(format!(
+            "reading the disk: {error} (is {} still {} bytes long and readable?)",
+            input.path.display(),
+            input.len_bytes
+        )),
+    })?;
+    drop(progress);
+    let file = file_hash
+        .finish()
+        .map_err(|error| Error::failed(format!("{}: {error}", input.path.display())))?;
+    Ok((Sha::finish(hasher), file))
+}
+
+/// Shuts a disk down, adds its figures up, and detaches it.
+fn finish(disk: Disk<Hosted>, totals: &mut Totals) -> Result<(), Error> {
+    let device = disk.shutdown().map_err(|failed| Error::failed(failed.error))?;
+    let figures = device.figures();
+    totals.maps += figures.maps;
+    totals.unmaps += figures.unmaps;
+    totals.live_mappings += figures.live_mappings;
+    totals.quarantined_bytes += figures.quarantined_bytes;
+    device.detach().map_err(Error::failed)
+}

@@ -1,0 +1,152 @@
+//! Controllers that fail or lie: every wait ends, every buffer comes back, nothing comes back twice.
+
+#[path = "../../journeys/tests/support/mod.rs"]
+mod support;
+
+use std::time::{Duration, Instant};
+
+use dmamap::buffer::DmaBuffer;
+use drivers::nvme::{
+    Blocks, CommandError, Completion, ControllerError, Failed, Nvme, Operation, Readiness,
+    Settings, StartError,
+};
+use hosted::Hosted;
+use machine::MachineConfig;
+use machine::device::nvme::{Misbehaviour, NeverReady};
+use support::{Rig, test_disk};
+
+type Disk = Nvme<Hosted, DmaBuffer<Hosted>>;
+
+const COMPLETIONS: [Completion; 2] = [Completion::Interrupt, Completion::Polling];
+
+/// Submits eight reads to a disk that misbehaves, completes them, and returns what became of each.
+fn eight_reads(
+    misbehaviour: Misbehaviour,
+    completion: Completion,
+) -> (Vec<Result<DmaBuffer<Hosted>, Failed<DmaBuffer<Hosted>>>>, Disk, Rig) {
+    let mut config = test_disk(1 << 20);
+    config.misbehaviour = misbehaviour;
+    let mut rig = Rig::boot(MachineConfig::default().with_disk(config));
+    let command_timeout = Duration::from_millis(300);
+    let settings = Settings { queues: 2, completion, command_timeout, ..Settings::default() };
+    let mut disk: Disk = rig.start_disk(0, settings);
+    let tickets: Vec<_> = (0..8)
+        .map(|n| {
+            let memory = DmaBuffer::allocate(rig.hosted, 4096).expect("there is memory");
+            let blocks = Blocks { first: n * 8, count: 8 };
+            disk.submit_read(n as usize % 2, blocks, memory).expect("there is room")
+        })
+        .collect();
+    let outcomes = tickets.into_iter().map(|ticket| disk.complete(ticket)).collect();
+    (outcomes, disk, rig)
+}
+
+/// The controller was lost for `reason`, no buffer was, and nothing hangs or works from now on.
+fn lost(
+    outcomes: Vec<Result<DmaBuffer<Hosted>, Failed<DmaBuffer<Hosted>>>>,
+    mut disk: Disk,
+    rig: Rig,
+) -> ControllerError {
+    let reason = disk.lost().expect("the controller is stopped");
+    for failed in outcomes.into_iter().filter_map(Result::err) {
+        assert!(failed.buffer.is_some(), "{}", failed.error);
+        assert!(matches!(failed.error, CommandError::Controller(why) if why == reason));
+    }
+    let memory = DmaBuffer::allocate(rig.hosted, 4096).expect("there is memory");
+    let blocks = Blocks { first: 0, count: 8 };
+    let refused = disk.submit_read(0, blocks, memory).expect_err("the controller is stopped");
+    assert!(refused.buffer.is_some());
+    assert!(matches!(refused.error, CommandError::Controller(why) if why == reason));
+    assert!(disk.flush().is_err());
+    let failed = disk.shutdown().expect_err("it was stopped before");
+    failed.device.detach().expect("the device detaches");
+    rig.finish();
+    reason
+}
+
+#[test]
+fn a_command_that_is_never_completed_times_out_and_its_buffer_comes_back() {
+    for completion in COMPLETIONS {
+        let started = Instant::now();
+        let misbehaviour = Misbehaviour { never_complete: Some(3), ..Misbehaviour::default() };
+        let (outcomes, disk, rig) = eight_reads(misbehaviour, completion);
+        assert!(started.elapsed() < Duration::from_secs(20));
+        assert!(outcomes.iter().any(Result::is_ok));
+        match lost(outcomes, disk, rig) {
+            ControllerError::TimedOut { operation: Operation::Read, waited_ms, .. } => {
+                assert!(waited_ms >= 300);
+            }
+            other => panic!("{other}"),
+        }
+    }
+}
+
+#[test]
+fn the_fatal_status_ends_all_commands() {
+    for completion in COMPLETIONS {
+        let misbehaviour = Misbehaviour { fatal_at: Some(2), ..Misbehaviour::default() };
+        let (outcomes, disk, rig) = eight_reads(misbehaviour, completion);
+        let reason = lost(outcomes, disk, rig);
+        assert!(matches!(reason, ControllerError::Fatal { .. }), "{reason}");
+    }
+}
+
+#[test]
+fn a_completion_of_no_command_stops_the_controller() {
+    for completion in COMPLETIONS {
+        let misbehaviour = Misbehaviour { unknown_command_at: Some(2), ..Misbehaviour::default() };
+        let (outcomes, disk, rig) = eight_reads(misbehaviour, completion);
+        let reason = lost(outcomes, disk, rig);
+        assert!(matches!(reason, ControllerError::UnexpectedCompletion { .. }), "{reason}");
+    }
+}
+
+#[test]
+fn a_command_completed_twice_gives_one_buffer() {
+    for completion in COMPLETIONS {
+        let misbehaviour = Misbehaviour { complete_twice_at: Some(2), ..Misbehaviour::default() };
+        let (outcomes, disk, rig) = eight_reads(misbehaviour, completion);
+        let reason = lost(outcomes, disk, rig);
+        assert!(matches!(reason, ControllerError::UnexpectedCompletion { .. }), "{reason}");
+    }
+}
+
+#[test]
+fn a_completion_in_the_wrong_phase_is_not_seen_and_the_command_times_out() {
+    for completion in COMPLETIONS {
+        let misbehaviour = Misbehaviour { wrong_phase_at: Some(2), ..Misbehaviour::default() };
+        let (outcomes, disk, rig) = eight_reads(misbehaviour, completion);
+        let reason = lost(outcomes, disk, rig);
+        assert!(matches!(reason, ControllerError::TimedOut { .. }), "{reason}");
+    }
+}
+
+#[test]
+fn a_controller_that_never_gets_ready_is_given_up() {
+    let mut config = test_disk(4096);
+    config.misbehaviour.never_ready = NeverReady::Yes;
+    let mut rig = Rig::boot(MachineConfig::default().with_disk(config));
+    let device = rig.attach_disk(0);
+    let failed = rig.start_on::<DmaBuffer<_>>(device, 0, Settings::default());
+    let failed = failed.err().expect("it never gets ready");
+    match failed.error {
+        StartError::Controller(ControllerError::NotReady { expected, .. }) => {
+            assert_eq!(expected, Readiness::Ready);
+        }
+        other => panic!("{other}"),
+    }
+    failed.device.detach().expect("the device detaches");
+    rig.finish();
+}
+
+#[test]
+fn a_slow_disk_is_waited_for() {
+    for completion in COMPLETIONS {
+        let delay = Duration::from_millis(20);
+        let misbehaviour = Misbehaviour { delay, ..Misbehaviour::default() };
+        let (outcomes, disk, rig) = eight_reads(misbehaviour, completion);
+        assert!(outcomes.iter().all(Result::is_ok));
+        disk.shutdown().expect("the disk shuts down").detach().expect("the disk detaches");
+        rig.finish();
+    }
+}

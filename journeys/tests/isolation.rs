@@ -1,0 +1,93 @@
+//! The journeys that show what a device cannot do.
+
+mod support;
+
+use hw::vtd::fault::FaultReason;
+use journeys::mask_limits::mask_limits;
+use journeys::read_only_mapping::read_only_mapping;
+use journeys::two_domains::two_domains;
+use journeys::unmap_blocks_device::unmap_blocks_device;
+use journeys::{IsolationError, Needs};
+use machine::cache::Snooping;
+use machine::iommu::vtd::VtdConfig;
+use machine::temper::Temper;
+use machine::{Iommu, MachineConfig};
+use support::{Expected, Rig, test_disk};
+
+/// Runs `journey` on computers of every temper, with walks that snoop and walks that do not.
+fn on_every_computer(journey: impl Fn(&mut Rig)) {
+    for temper in [Temper::Keep, Temper::Forget, Temper::Random(1), Temper::Random(2)] {
+        for walks in [Snooping::On, Snooping::Off] {
+            let iommu = Iommu::Vtd { unit: VtdConfig::default(), walks };
+            let config = MachineConfig::default().with_iommu(iommu).with_temper(temper);
+            let mut rig = Rig::boot(config.with_disk(test_disk(4096)));
+            journey(&mut rig);
+            rig.finish_after_faults(Expected::Faults);
+        }
+    }
+}
+
+#[test]
+fn unmap_takes_memory_away_from_the_device() {
+    on_every_computer(|rig| {
+        let refused = unmap_blocks_device(&mut rig.computer).expect("the device is blocked");
+        assert_eq!(refused.fault.reason.code, u16::from(FaultReason::Write as u8));
+        assert_eq!(refused.fault.requester.to_string(), "0000:00:03.0");
+    });
+}
+
+#[test]
+fn a_mapping_to_the_device_cannot_be_written_by_it() {
+    on_every_computer(|rig| {
+        read_only_mapping(&mut rig.computer).expect("the write is refused");
+    });
+}
+
+#[test]
+fn devices_do_not_reach_each_others_memory() {
+    on_every_computer(|rig| {
+        two_domains(&mut rig.computer).expect("the neighbour's memory is out of reach");
+    });
+}
+
+#[test]
+fn few_address_lines_reach_memory_above_4_gib() {
+    let mut rig = Rig::boot(MachineConfig::default());
+    let limits = mask_limits(&mut rig.computer).expect("high memory is reached");
+    assert_eq!(limits.mask.bits(), 28);
+    assert!(limits.phys.as_u64() >= 1 << 32);
+    rig.finish();
+}
+
+#[test]
+fn journeys_can_follow_each_other_on_one_computer() {
+    let mut rig = Rig::boot(MachineConfig::default().with_disk(test_disk(4096)));
+    for _ in 0..3 {
+        unmap_blocks_device(&mut rig.computer).expect("the device is blocked");
+        read_only_mapping(&mut rig.computer).expect("the write is refused");
+        two_domains(&mut rig.computer).expect("the neighbour's memory is out of reach");
+        mask_limits(&mut rig.computer).expect("high memory is reached");
+    }
+    rig.finish_after_faults(Expected::Faults);
+}
+
+#[test]
+fn a_journey_says_what_the_computer_lacks() {
+    let mut rig = Rig::boot(MachineConfig::default().with_iommu(Iommu::None).with_ram(1 << 30));
+    let lacking = match mask_limits(&mut rig.computer) {
+        Err(IsolationError::Unmet(unmet)) => unmet.lacking,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(lacking, Needs::IOMMU.and(Needs::HIGH_MEMORY));
+    rig.finish();
+}
+
+#[test]
+fn the_device_firmware_left_running_goes_on() {
+    let rig = Rig::boot(MachineConfig::default());
+    let before = rig.machine.heartbeat();
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    let after = rig.machine.heartbeat();
+    assert!(after.beats > before.beats, "{before:?} {after:?}");
+    rig.finish();
+}

@@ -1,0 +1,53 @@
+//! Why a computer cannot be built.
+
+use board::ram::RamError;
+
+use crate::config::MAX_DISKS;
+use crate::device::nvme::NvmeConfigError;
+use crate::iommu::vtd::VtdConfigError;
+use crate::memory_map::{MAX_RAM_BYTES, MIN_RAM_BYTES};
+
+/// Why a computer cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// Less memory than firmware and a kernel need.
+    #[error("{len_bytes} bytes of RAM are too few: this computer needs at least {} MiB", MIN_RAM_BYTES >> 20)]
+    RamTooSmall {
+        /// What was asked for.
+        len_bytes: u64,
+    },
+    /// More memory than lies below the window for registers.
+    #[error("{len_bytes} bytes of RAM are too many: this computer takes at most {} GiB", MAX_RAM_BYTES >> 30)]
+    RamTooLarge {
+        /// What was asked for.
+        len_bytes: u64,
+    },
+    /// The host lends no memory.
+    #[error(transparent)]
+    Ram(#[from] RamError),
+    /// More disks than ports.
+    #[error("{0} disks are too many: this computer has ports for {MAX_DISKS}")]
+    TooManyDisks(
+        /// How many were asked for.
+        usize,
+    ),
+    /// A disk's file cannot be used.
+    #[error("disk {index}: {source}")]
+    Disk {
+        /// Which disk, from 0.
+        index: usize,
+        /// Why.
+        source: NvmeConfigError,
+    },
+    /// A unit cannot be as its configuration says.
+    #[error(transparent)]
+    Iommu(#[from] VtdConfigError),
+    /// Memory shifted by the offset would not be memory for every device, or an IOMMU is there as well.
+    #[error("devices cannot see memory {offset:#x} bytes higher: {reason}")]
+    InboundOffset {
+        /// The offset.
+        offset: u64,
+        /// What is in the way.
+        reason: &'static str,
+    },
+}

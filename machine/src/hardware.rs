@@ -1,0 +1,154 @@
+//! The computer as the CPU reaches it: registers, interrupts, cache maintenance.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use board::hardware::{
+    CacheOperation, Hardware, HostBridgeDescription, InterruptSink, Width, WindowKind,
+};
+use board::ram::Ram;
+
+use crate::Machine;
+use crate::assembly::UnitSlot;
+use crate::interrupts::MESSAGE_WINDOW;
+use crate::iommu::Unit;
+use crate::memory_map::{ECAM, UNIT_BYTES, WINDOWS};
+use crate::pci::Space;
+use crate::pci::endpoint::Hit;
+use crate::pci::segment::ConfigAddress;
+
+impl Hardware for Machine {
+    fn name(&self) -> &str {
+        "machine"
+    }
+
+    fn ram(&self) -> &Arc<Ram> {
+        &self.ram
+    }
+
+    fn rsdp(&self) -> Option<u64> {
+        Some(self.map.tables.start)
+    }
+
+    fn host_bridges(&self) -> Vec<HostBridgeDescription> {
+        vec![HostBridgeDescription {
+            segment: 0,
+            first_bus: 0,
+            last_bus: 255,
+            windows: WINDOWS.to_vec(),
+            inbound: self.inbound.clone(),
+        }]
+    }
+
+    fn reserved_ram(&self) -> Vec<Range<u64>> {
+        vec![self.map.direct_region.clone(), self.map.tables.clone()]
+    }
+
+    fn read(&self, phys: u64, width: Width) -> u64 {
+        if ECAM.contains(&phys) {
+            self.root.read_config(0, config_address(phys), width)
+        } else if let Some((slot, offset)) = self.unit_at(phys) {
+            slot.unit.read_register(offset, width)
+        } else if let Some(Hit {
+            endpoint,
+            bar,
+            offset,
+        }) = self.find_bar(phys, width)
+        {
+            endpoint.read(bar, offset, width)
+        } else {
+            log::debug!(
+                "nobody answers a read of {} bytes at physical {phys:#x}",
+                width.bytes()
+            );
+            width.ones()
+        }
+    }
+
+    fn write(&self, phys: u64, width: Width, value: u64) {
+        if ECAM.contains(&phys) {
+            self.root
+                .write_config(0, config_address(phys), width, value);
+        } else if let Some((slot, offset)) = self.unit_at(phys) {
+            slot.unit.write_register(offset, width, value);
+        } else if let Some(Hit {
+            endpoint,
+            bar,
+            offset,
+        }) = self.find_bar(phys, width)
+        {
+            endpoint.write(bar, offset, width, value);
+        } else {
+            log::debug!(
+                "nobody takes a write of {} bytes at physical {phys:#x}",
+                width.bytes()
+            );
+        }
+    }
+
+    fn message_window(&self) -> Range<u64> {
+        MESSAGE_WINDOW
+    }
+
+    fn connect_interrupts(&self, sink: Arc<dyn InterruptSink>) {
+        self.interrupts.connect(sink);
+    }
+
+    fn maintain_cache(&self, operation: CacheOperation, phys: u64, len_bytes: u64) {
+        match operation {
+            CacheOperation::Clean => {
+                for slot in &self.units {
+                    slot.walks.clean(phys, len_bytes);
+                }
+            }
+            // Devices snoop, so the CPU's lines are never older than memory.
+            CacheOperation::Invalidate => {}
+        }
+    }
+
+    fn frames_freed(&self, phys: u64, len_bytes: u64) {
+        for slot in &self.units {
+            // The unit looks first, at tables as they were.
+            slot.unit.frames_freed(phys, len_bytes);
+            slot.walks.frames_freed(phys, len_bytes);
+        }
+    }
+
+    fn idle(&self) {
+        for slot in &self.units {
+            slot.unit.idle();
+        }
+    }
+}
+
+impl Machine {
+    fn unit_at(&self, phys: u64) -> Option<(&UnitSlot, u64)> {
+        self.units.iter().find_map(|slot| {
+            let offset = phys.checked_sub(slot.registers)?;
+            (offset < UNIT_BYTES).then_some((slot, offset))
+        })
+    }
+
+    /// B → A → BAR.
+    fn find_bar(&self, phys: u64, width: Width) -> Option<Hit> {
+        let window = WINDOWS
+            .iter()
+            .find(|window| phys >= window.phys && phys - window.phys < window.len_bytes)?;
+        let bus = window.bus + (phys - window.phys);
+        let space = match window.kind {
+            WindowKind::Io => Space::Io,
+            WindowKind::Memory | WindowKind::PrefetchableMemory => Space::Memory,
+        };
+        self.root.find_bar(space, bus, width.bytes())
+    }
+}
+
+/// Function and register behind an address in ECAM (PCI Express base specification, 7.2.2).
+fn config_address(phys: u64) -> ConfigAddress {
+    let offset = phys - ECAM.start;
+    ConfigAddress {
+        bus: (offset >> 20) as u8,
+        device_function: (offset >> 12) as u8,
+        register: (offset & 0xfff) as u16,
+    }
+}

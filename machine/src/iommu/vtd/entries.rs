@@ -1,0 +1,209 @@
+//! What root, context and second-stage entries say on this unit, and which of their bits are reserved (chapter 9).
+
+use hw::vtd::fault::FaultReason;
+use hw::vtd::regs::{Cap, Ecap, RootTableAddress};
+use hw::vtd::root::{ContextEntry, RootEntry, TranslationType};
+use hw::vtd::second_stage::{self, Entry, Kind};
+
+use super::config::VtdConfig;
+
+/// What the entries of a unit's tables may say.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    cap: Cap,
+    ecap: Ecap,
+    host_address_bits: u32,
+}
+
+/// A well-formed context entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Context {
+    pub(super) did: u16,
+    /// `FPD`: faults of this requester are not recorded.
+    pub(super) silent: bool,
+    pub(super) route: Route,
+}
+
+/// Where a context entry sends untranslated requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    /// Through the table at `table`, whose top is `levels`.
+    Table { table: u64, levels: u32 },
+    /// As they are.
+    PassThrough,
+}
+
+/// What a walk came to know of a blocked request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ContextFault {
+    pub(super) reason: FaultReason,
+    /// `FPD` of the context entry, where there was one to read.
+    pub(super) silent: bool,
+    /// The words that are at fault.
+    pub(super) entry: [u64; 2],
+}
+
+/// Permissions granted by all entries walked so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Grant {
+    pub(super) read: bool,
+    pub(super) write: bool,
+}
+
+impl Grant {
+    pub(super) const ALL: Self = Self {
+        read: true,
+        write: true,
+    };
+
+    pub(super) fn through(self, entry: Entry) -> Self {
+        Self {
+            read: self.read && entry.r(),
+            write: self.write && entry.w(),
+        }
+    }
+}
+
+/// A table of `level` and what the entries above it grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TableAt {
+    pub(super) phys: u64,
+    pub(super) level: u32,
+    pub(super) grant: Grant,
+}
+
+impl Rules {
+    pub(super) fn new(config: &VtdConfig, cap: Cap, ecap: Ecap) -> Self {
+        Self {
+            cap,
+            ecap,
+            host_address_bits: config.host_address_bits,
+        }
+    }
+
+    /// Address bits of entries from the host address width on, up to `top`.
+    fn beyond_host_address(self, top: u64) -> u64 {
+        top & !((1 << self.host_address_bits) - 1)
+    }
+
+    /// Number of address bits that a table of `levels` levels translates on this unit.
+    pub(super) fn width_of(self, levels: u32) -> u32 {
+        (12 + 9 * levels).min(self.cap.guest_address_bits())
+    }
+
+    fn walks(self, levels: u32) -> bool {
+        let widths = self.cap.sagaw();
+        match levels {
+            3 => widths.bits_39(),
+            4 => widths.bits_48(),
+            5 => widths.bits_57(),
+            _ => false,
+        }
+    }
+
+    /// Whether what is not there may be cached (caching mode).
+    pub(super) fn caches_absence(self) -> bool {
+        self.cap.cm()
+    }
+
+    /// Whether an entry of `level` may be a leaf.
+    pub(super) fn may_be_leaf(self, level: u32) -> bool {
+        match level {
+            1 => true,
+            2 => self.cap.sslps().size_2m(),
+            3 => self.cap.sslps().size_1g(),
+            _ => false,
+        }
+    }
+
+    /// The table pointer that the root table address register holds, if it is one of legacy mode.
+    pub(super) fn root_table(self, register: RootTableAddress) -> Option<u64> {
+        let table = register.rta();
+        (register.into_bits() & 0xfff == 0 && self.beyond_host_address(table) == 0).then_some(table)
+    }
+
+    pub(super) fn root_reserved(self, words: [u64; 2]) -> bool {
+        words[0] & (RootEntry::RESERVED[0] | self.beyond_host_address(!0)) != 0
+            || words[1] & RootEntry::RESERVED[1] != 0
+    }
+
+    /// What the words of a context entry say (9.3).
+    pub(super) fn decode_context(self, words: [u64; 2]) -> Result<Context, ContextFault> {
+        let entry = ContextEntry::from_words(words);
+        let fault = |reason| ContextFault {
+            reason,
+            silent: entry.fpd(),
+            entry: words,
+        };
+        if !entry.p() {
+            return Err(fault(FaultReason::ContextNotPresent));
+        }
+        let reserved_did = u32::from(entry.did()) >> self.cap.domain_id_bits() != 0;
+        if words[0] & (ContextEntry::RESERVED[0] | self.beyond_host_address(!0)) != 0
+            || words[1] & ContextEntry::RESERVED[1] != 0
+            || reserved_did
+        {
+            return Err(fault(FaultReason::ContextReserved));
+        }
+        let levels = entry.aw().levels().filter(|levels| self.walks(*levels));
+        let route = match (entry.tt(), levels) {
+            (TranslationType::Untranslated, Some(levels)) => Route::Table {
+                table: entry.ssptptr(),
+                levels,
+            },
+            // The width says how wide an address may be, and must be the widest of the unit (9.3).
+            (TranslationType::PassThrough, Some(levels))
+                if self.ecap.pt() && (levels + 1..=5).all(|wider| !self.walks(wider)) =>
+            {
+                Route::PassThrough
+            }
+            (TranslationType::DeviceTlb, Some(levels)) if self.ecap.dt() => Route::Table {
+                table: entry.ssptptr(),
+                levels,
+            },
+            _ => return Err(fault(FaultReason::ContextInvalid)),
+        };
+        Ok(Context {
+            did: entry.did(),
+            silent: entry.fpd(),
+            route,
+        })
+    }
+
+    /// What an entry of `level` says (9.8).
+    pub(super) fn decode(self, word: u64, level: u32) -> Decoded {
+        let entry = Entry::from_bits(word);
+        if !entry.is_present() {
+            return Decoded::NotPresent;
+        }
+        let leaf = level == 1 || (entry.ps() && self.may_be_leaf(level));
+        let mut reserved = self.beyond_host_address(second_stage::ADDRESS_MASK);
+        if leaf {
+            reserved |= second_stage::reserved(level, Kind::Leaf);
+            if !self.ecap.sc() {
+                reserved |= second_stage::SNP;
+            }
+            if !self.ecap.dt() {
+                reserved |= second_stage::TM;
+            }
+        } else {
+            // A page size that the unit does not know is reserved (CAP.SSLPS).
+            reserved |=
+                second_stage::reserved(level, Kind::Table) | Entry::new().with_ps(true).into_bits();
+        }
+        match (word & reserved != 0, leaf) {
+            (true, _) => Decoded::Reserved,
+            (false, true) => Decoded::Leaf(entry),
+            (false, false) => Decoded::Table(entry),
+        }
+    }
+}
+
+/// A second-stage entry, understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decoded {
+    NotPresent,
+    Reserved,
+    Leaf(Entry),
+    Table(Entry),
+}
