@@ -152,8 +152,13 @@ fn registers_answer_through_both_bridges_in_every_space() {
 
 #[test]
 fn a_disk_is_reached_and_its_interrupt_table_shares_the_bar() {
-    let mut computer = Computer::boot(MachineConfig::default().with_disk(disk()));
+    let disk = NvmeConfig {
+        address_lines: 39,
+        ..disk()
+    };
+    let mut computer = Computer::boot(MachineConfig::default().with_disk(disk));
     let function = computer.function(1, 0);
+    assert_eq!(function.address_lines(), Some(39));
     assert_eq!(
         (function.class(), function.requester()),
         (0x01_08_02, 0x0100)

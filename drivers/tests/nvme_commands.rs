@@ -61,9 +61,11 @@ fn contiguous_and_scattered_memory_are_read_alike() {
 
     let mut disk: Nvme<_, ScatteredBuffer<_>> =
         rig.start_on(device, 0, Settings::default()).expect("the disk comes up again");
+    drop(read);
     let memory = ScatteredBuffer::allocate(rig.hosted, len_bytes).expect("there is memory");
     let read = disk.read(blocks(0, 1400), memory).expect("it is read");
     assert!(read.as_slice() == expected(0, len_bytes as usize));
+    drop(read);
     end(disk, rig);
 }
 
@@ -110,11 +112,13 @@ fn what_the_disk_cannot_do_is_refused_with_the_buffer() {
     assert!(matches!(refused.error, CommandError::TransferTooLong { .. }));
     let refused = disk.submit_write(0, blocks(0, 9), buffer(&rig, 4096)).expect_err("too short");
     assert!(matches!(refused.error, CommandError::BufferTooShort { .. }));
+    drop(refused);
 
     let first = disk.submit_read(0, blocks(0, 1), buffer(&rig, 512)).expect("there is room");
     let refused = disk.submit_read(0, blocks(1, 1), buffer(&rig, 512)).expect_err("one is out");
     assert!(matches!(refused.error, CommandError::QueueFull { queue: 0, depth: 1 }));
     assert!(refused.buffer.is_some());
+    drop(refused);
     disk.complete(first).expect("it is read");
     end(disk, rig);
 }
@@ -137,6 +141,7 @@ fn a_broken_block_fails_its_command_alone_and_names_the_status() {
         other => panic!("{other}"),
     }
     assert!(failed.buffer.is_some());
+    drop(failed.buffer);
     disk.complete(first).expect("it is read");
     assert_eq!(disk.lost(), None);
     end(disk, rig);
@@ -157,6 +162,7 @@ fn writes_last_after_a_flush() {
     assert!(read.as_slice()[..512] == expected(15 * 512, 512));
     assert!(read.as_slice()[512..8704].iter().all(|&byte| byte == 0xee));
     assert!(read.as_slice()[8704..] == expected(32 * 512, 512));
+    drop(read);
     end(disk, rig);
 }
 
@@ -168,6 +174,7 @@ fn polling_reads_the_same_and_raises_no_interrupt() {
     assert_eq!(disk.completion_mode(), &CompletionMode::Polling(PollingReason::Chosen));
     let read = disk.read(blocks(0, 128), buffer(&rig, 64 << 10)).expect("it is read");
     assert!(read.as_slice() == expected(0, 64 << 10));
+    drop(read);
     assert_eq!(rig.machine.disks()[0].statistics().interrupts, 0);
     end(disk, rig);
 }
@@ -196,6 +203,7 @@ fn a_message_address_out_of_reach_leads_to_polling_and_is_told() {
     ));
     let read = disk.read(blocks(0, 128), buffer(&rig, 64 << 10)).expect("it is read");
     assert!(read.as_slice() == expected(0, 64 << 10));
+    drop(read);
     end(disk, rig);
 }
 

@@ -57,6 +57,7 @@ fn lost(
     let refused = disk.submit_read(0, blocks, memory).expect_err("the controller is stopped");
     assert!(refused.buffer.is_some());
     assert!(matches!(refused.error, CommandError::Controller(why) if why == reason));
+    drop(refused);
     assert!(disk.flush().is_err());
     let failed = disk.shutdown().expect_err("it was stopped before");
     failed.device.detach().expect("the device detaches");
@@ -146,6 +147,7 @@ fn a_slow_disk_is_waited_for() {
         let misbehaviour = Misbehaviour { delay, ..Misbehaviour::default() };
         let (outcomes, disk, rig) = eight_reads(misbehaviour, completion);
         assert!(outcomes.iter().all(Result::is_ok));
+        drop(outcomes);
         disk.shutdown().expect("the disk shuts down").detach().expect("the disk detaches");
         rig.finish();
     }

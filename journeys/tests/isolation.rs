@@ -31,7 +31,7 @@ fn on_every_computer(journey: impl Fn(&mut Rig)) {
 fn unmap_takes_memory_away_from_the_device() {
     on_every_computer(|rig| {
         let refused = unmap_blocks_device(&mut rig.computer).expect("the device is blocked");
-        assert_eq!(refused.fault.reason.code, u16::from(FaultReason::Write as u8));
+        assert_eq!(refused.fault.reason.code, u16::from(FaultReason::WriteNotPermitted.code()));
         assert_eq!(refused.fault.requester.to_string(), "0000:00:03.0");
     });
 }

@@ -7,7 +7,7 @@ use crate::map::{MapFailure, Permission};
 use crate::pagetable::PhysList;
 use crate::platform::Platform;
 
-/// log2 of the leaves worth aligning for.
+/// log2 of the leaves worth aligning for, largest first.
 const LARGE_LEAVES_LOG2: [u32; 2] = [30, 21];
 
 /// Maps `memory`, pieces whose inner ends lie on frame boundaries, at consecutive bus addresses within
@@ -25,16 +25,11 @@ pub(crate) fn map<P: Platform>(
         .checked_add(len_bytes)
         .and_then(|bytes| bytes.checked_next_multiple_of(FRAME_BYTES))
         .ok_or(MapFailure::TooLong { len_bytes })?;
-    // Z congruent to Y lets the table use one large leaf where memory allows it.
-    let align_log2 = LARGE_LEAVES_LOG2
-        .into_iter()
-        .find(|&log2| first.len_bytes() >> log2 != 0)
-        .unwrap_or(FRAME_SIZE_LOG2);
-    let offset = first.start().align_down(FRAME_SIZE_LOG2).as_u64() & ((1 << align_log2) - 1);
+    let (align_log2, offset) = placement(first, whole);
     let request = IovaRequest { len_bytes: whole, align_log2, offset, last: mask.last() };
     let mut frames = WholeFrames(memory);
     let range = match domain.map_list(request, &mut frames, permission) {
-        // Large alignment is a wish: a small mask may only have room without it.
+        // Alignment is a wish: a small mask may only have room without it.
         Err(DomainError::Iova(_)) if align_log2 != FRAME_SIZE_LOG2 => {
             let plain = IovaRequest { align_log2: FRAME_SIZE_LOG2, offset: 0, ..request };
             domain.map_list(plain, &mut frames, permission)
@@ -42,6 +37,21 @@ pub(crate) fn map<P: Platform>(
         outcome => outcome,
     }?;
     Ok(range.slice(head, len_bytes).expect("the request had room for the head and the bytes"))
+}
+
+/// Where Z should lie: congruent to Y where memory allows a large leaf, so that the table can use one;
+/// else aligned to its own size, so that one invalidation command covers it.
+fn placement(first: PhysRange, whole_bytes: u64) -> (u32, u64) {
+    match LARGE_LEAVES_LOG2.into_iter().find(|&log2| first.len_bytes() >> log2 != 0) {
+        Some(log2) => {
+            let frame = first.start().align_down(FRAME_SIZE_LOG2);
+            (log2, frame.as_u64() & ((1 << log2) - 1))
+        }
+        None => {
+            let covering_log2 = whole_bytes.next_power_of_two().ilog2();
+            (covering_log2.min(LARGE_LEAVES_LOG2[1]), 0)
+        }
+    }
 }
 
 /// Pieces of memory, widened to the frames they lie in.

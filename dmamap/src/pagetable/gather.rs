@@ -10,7 +10,8 @@ use crate::platform::Platform;
 pub enum TableChange {
     /// Only leaves changed: the way to them is as it was.
     Kept,
-    /// At least one table is no longer part of the walk.
+    /// At least one table is no longer part of the walk. Nothing may be mapped until the invalidation is
+    /// confirmed: a unit might look for the new mapping in the old table.
     Unlinked,
 }
 

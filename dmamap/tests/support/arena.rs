@@ -162,7 +162,7 @@ impl Arena {
 
 // SAFETY: frames are lent once and lie in memory that is never freed; what tests do not need panics.
 unsafe impl Platform for Arena {
-    type Lock = RawLock;
+    type Lock = super::SpinLock;
 
     fn memory_map(&self, visit: &mut dyn FnMut(PhysRange)) {
         let len = self.inner().lent.len() * FRAME;
@@ -302,28 +302,5 @@ unsafe impl Platform for Arena {
 
     fn fatal(&self, message: &str) -> ! {
         panic!("{message}")
-    }
-}
-
-/// A lock that spins.
-pub struct RawLock(std::sync::atomic::AtomicBool);
-
-// SAFETY: only one caller of `swap` sees false until `unlock` stores it again.
-unsafe impl lock_api::RawMutex for RawLock {
-    const INIT: Self = Self(std::sync::atomic::AtomicBool::new(false));
-    type GuardMarker = lock_api::GuardSend;
-
-    fn lock(&self) {
-        while !self.try_lock() {
-            std::thread::yield_now();
-        }
-    }
-
-    fn try_lock(&self) -> bool {
-        !self.0.swap(true, std::sync::atomic::Ordering::Acquire)
-    }
-
-    unsafe fn unlock(&self) {
-        self.0.store(false, std::sync::atomic::Ordering::Release);
     }
 }

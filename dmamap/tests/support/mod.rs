@@ -3,7 +3,9 @@
 #![allow(dead_code, unreachable_pub, unused_imports)]
 
 mod arena;
+mod lock;
 mod random;
 
 pub use arena::{Arena, LINE_BYTES, Memory};
+pub use lock::SpinLock;
 pub use random::Random;

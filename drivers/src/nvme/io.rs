@@ -185,7 +185,10 @@ impl<P: Platform, B: DiskMemory<P>> Nvme<P, B> {
         if ticket.controller != self.device.requester() || ticket.queue >= self.queue_count() {
             return Err(foreign());
         }
-        if let Err(reason) = self.wait(ticket.queue, ticket.slot) {
+        // A controller that was stopped ended all its commands, and nothing it wrote is looked at any more.
+        if self.lost.is_none()
+            && let Err(reason) = self.wait(ticket.queue, ticket.slot)
+        {
             log::error!("{}: the controller is stopped: {reason}", self.device.requester());
             self.lost = Some(reason);
             self.engine.stop(reason);

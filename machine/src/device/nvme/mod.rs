@@ -2,17 +2,21 @@
 //!
 //! ```text
 //!   CPU ── BAR 0 ──► registers.rs ─┐
-//!              └───► queue.rs ─────┤ shared.rs
+//!              └───► queue_set.rs ─┤ shared.rs
 //!                                  ▼
-//!                            engine.rs (its thread) ── admin.rs, io.rs ── backing.rs ── file
-//!                                  └── prp.rs, FunctionPort ──► memory, MSI-X
+//!                 engine.rs (its thread) ── admin.rs, io.rs ── backing.rs ── file
+//!                   │ transfer.rs, prp.rs, complete.rs
+//!                   └── FunctionPort ──► memory, MSI-X
 //! ```
 //!
-//! What there is: admin commands identify, create and delete queue, set and get features (number of queues,
-//! volatile write cache), abort (which never finds anything left to abort) and asynchronous event request; I/O commands read,
-//! write and flush; PRPs, chained lists included; memory pages of 4 to 64 KiB; round-robin arbitration; one
-//! namespace of 512-byte blocks; MSI-X. What there is not: get log page, SGLs, metadata, interrupt pins,
-//! queues that are not contiguous, several namespaces.
+//! What there is:
+//! - admin commands: identify, create and delete queue, set and get features (number of queues, volatile
+//!   write cache), abort (which never finds anything left to abort), asynchronous event request;
+//! - I/O commands: read, write, flush;
+//! - PRPs with chained lists, memory pages of 4 to 64 KiB, round-robin arbitration, MSI-X;
+//! - one namespace of 512-byte blocks.
+//!
+//! What there is not: get log page, SGLs, metadata, interrupt pins, queues that are not contiguous.
 //!
 //! [`Misbehaviour`] makes it fail on purpose; [`NvmeConfig::rogue`] makes it also reach for memory it was
 //! not given.
@@ -36,6 +40,7 @@ mod engine;
 mod events;
 mod identify;
 mod io;
+mod misuse;
 mod prp;
 mod queue;
 mod queue_set;

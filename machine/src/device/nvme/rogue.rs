@@ -1,7 +1,7 @@
 //! A disk that also tries to reach what it was never given.
 //!
-//! While it works it aims at three kinds of places ([`RogueTarget`]) and keeps count. An attempt that is carried
-//! out is a breach: the protection the operating system promised did not hold.
+//! While it works it aims at three kinds of places ([`RogueTarget`]) and keeps count. An attempt that is
+//! carried out is a breach: the protection the operating system promised did not hold.
 
 use crate::bus::{Access, BusRun, DmaPort};
 use crate::interrupts::MESSAGE_WINDOW;
@@ -188,4 +188,32 @@ impl Rogue {
 /// Attempts never cross a page: a data page's protection is what they test, not its neighbour's.
 fn align_down(bus: u64) -> u64 {
     bus & !(ATTEMPT_BYTES as u64 - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_never_given_are_clear_of_all_that_was() {
+        for lines in [32, 39, 48, 64] {
+            let mut rogue = Rogue::new(5, lines);
+            rogue.told(0x1_2345, 0x1000);
+            for _ in 0..10_000 {
+                let bus = rogue.never_given().expect("3 GiB are left at least");
+                assert!(bus >= 0x1_2fff + CLEARANCE_BYTES - ATTEMPT_BYTES as u64);
+                assert!(bus <= rogue.highest_bus - (ATTEMPT_BYTES as u64 - 1));
+                assert!(!MESSAGE_WINDOW.contains(&bus));
+            }
+        }
+    }
+
+    #[test]
+    fn without_room_above_there_is_no_such_address() {
+        let mut rogue = Rogue::new(5, 28);
+        assert_eq!(rogue.never_given(), None);
+        rogue = Rogue::new(5, 64);
+        rogue.told(u64::MAX - 4096, 4096);
+        assert_eq!(rogue.never_given(), None);
+    }
 }

@@ -7,9 +7,10 @@ use parking_lot::{Condvar, Mutex};
 
 use super::config::NeverReady;
 use super::events::{AsyncEvents, EventReport};
+use super::misuse::EnableError;
 use super::queue::{CompletionQueue, SubmissionQueue};
 use super::queue_set::{Doorbell, DoorbellError, Fetch, QueueSet, Slot};
-use super::registers::{Duty, EnableError, Registers};
+use super::registers::{Duty, Registers};
 use super::statistics::Counters;
 use super::window::Backlog;
 use crate::findings::{FindingKind, Findings};

@@ -14,6 +14,40 @@
 //! | `memory` how walks read  | `work` what was asked            |                          |
 //!
 //! Locks: see `core`. A device's thread holds a guard while it copies, and never waits for the unit.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use board::{hardware::Width, ram::Ram};
+//! use hw::vtd::regs::{self, Cap};
+//! use machine::bus::Access;
+//! use machine::cache::{MemoryView, Snooping};
+//! use machine::findings::Findings;
+//! use machine::interrupts::Interrupts;
+//! use machine::iommu::translator::{Destination, Translator};
+//! use machine::iommu::vtd::{VtdConfig, VtdUnit};
+//! use machine::iommu::{Unit, UnitEnvironment};
+//! use machine::temper::Temper;
+//!
+//! let ram = Ram::new(&[0..0x10_0000])?;
+//! let environment = UnitEnvironment {
+//!     name: "dmar0".to_owned(),
+//!     walks: Arc::new(MemoryView::new(ram.clone(), Snooping::On, 1)),
+//!     ram,
+//!     interrupts: Arc::new(Interrupts::new()),
+//!     findings: Findings::new(),
+//!     temper: Temper::Keep,
+//!     seed: 1,
+//! };
+//! let unit = VtdUnit::new(VtdConfig::default(), environment)?;
+//! let cap = Cap::from_bits(unit.read_register(regs::CAP_REG, Width::Qword));
+//! assert_eq!(cap.guest_address_bits(), 48);
+//! // Translation is off after reset.
+//! let request = unit.translate(0x0018, 0x5000, Access::Read)?;
+//! assert_eq!(request.destination(), Destination::Untranslated(0x5000));
+//! # drop(request);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod cache;
 mod command;

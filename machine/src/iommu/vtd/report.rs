@@ -8,7 +8,7 @@ use crate::audit::{Audit, Leaf};
 use crate::bus::Access;
 
 /// Leaves and tables listed at most: tables that lead to themselves would list without end.
-const LISTED: u64 = 1 << 24;
+const LISTED: u64 = 1 << 20;
 
 impl Core {
     pub(super) fn audit(&self, audit: &mut Audit) {

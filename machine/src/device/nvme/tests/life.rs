@@ -2,6 +2,7 @@
 
 use hw::nvme::regs::{ShutdownNotification, ShutdownStatus};
 
+use super::super::CompletionOrder;
 use super::*;
 
 #[test]
@@ -22,7 +23,7 @@ fn a_reset_forgets_queues_and_the_controller_comes_back() {
 #[test]
 fn nothing_moves_after_ready_fell() {
     let mut bench = Bench::new(NvmeConfig {
-        max_transfer_pages_log2: 12,
+        order: CompletionOrder::Shuffled(1),
         ..read_only(4 << 20)
     });
     for _ in 0..20 {

@@ -10,5 +10,4 @@ mod invalidation;
 mod malformed;
 mod queue;
 mod registers;
-mod speed;
 mod walks;
