@@ -252,15 +252,16 @@ impl<P: Platform> Device<P> {
         self.core().route.translate(bus)
     }
 
-    /// Frames of I/O page table the device's domain holds; 0 where it has none.
-    pub fn table_frames(&self) -> usize {
+    /// Frames the device's domain holds, for its tables and for choosing addresses; 0 where it has none.
+    pub fn domain_frames(&self) -> usize {
         match &self.core().route {
-            Route::Translated(domain) => domain.table_frames(),
+            Route::Translated(domain) => domain.frames(),
             _ => 0,
         }
     }
 
-    /// Gives empty page tables back that are kept to serve the next mapping faster.
+    /// Gives back frames of the domain that hold nothing and are kept to serve the next mapping faster. After
+    /// the last unmap the domain then holds as many as when it was made.
     ///
     /// # Errors
     /// [`UnitError`] when the unit did not confirm that it let go of them; they are kept then.

@@ -9,6 +9,11 @@ pub(crate) fn as_ns(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// A duration for messages.
+pub(crate) fn as_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Calls `poll` until it returns a value, or until `timeout` has passed: then `None`.
 ///
 /// The condition is looked at once more after the clock passed the deadline, so that a caller that was

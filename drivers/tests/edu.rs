@@ -12,8 +12,17 @@ use machine::MachineConfig;
 use support::{Rig, bytes_at};
 
 fn start(rig: &mut Rig) -> Edu<Hosted> {
-    let function = rig.computer.edus().next().expect("the machine has one").clone();
-    let device = rig.computer.system().attach(&function, Protection::Strict).expect("it attaches");
+    let function = rig
+        .computer
+        .edus()
+        .next()
+        .expect("the machine has one")
+        .clone();
+    let device = rig
+        .computer
+        .system()
+        .attach(&function, Protection::Strict)
+        .expect("it attaches");
     Edu::start(device, &function, rig.computer.resources_mut()).expect("it starts")
 }
 
@@ -47,7 +56,8 @@ fn it_copies_memory_by_dma_through_its_28_address_lines() {
     let from = edu.device().map_single(from, ToDevice).expect("it maps");
     let to = edu.device().map_single(to, FromDevice).expect("it maps");
     assert!(edu.device().mask().covers(from.range()));
-    edu.fetch(&from, 5000, MAX_TRANSFER_BYTES).expect("it is fetched");
+    edu.fetch(&from, 5000, MAX_TRANSFER_BYTES)
+        .expect("it is fetched");
     edu.store(&to, 0, MAX_TRANSFER_BYTES).expect("it is stored");
     let mut expected = vec![0; 4096];
     bytes_at(5000, &mut expected);
@@ -61,10 +71,22 @@ fn transfers_beyond_the_mapping_or_the_device_are_refused() {
     let mut rig = Rig::boot(MachineConfig::default());
     let mut edu = start(&mut rig);
     let memory = DmaBuffer::allocate(rig.hosted, 8192).expect("there is memory");
-    let mapping = edu.device().map_single(memory, Bidirectional).expect("it maps");
-    assert!(matches!(edu.fetch(&mapping, 8000, 193), Err(EduError::OutOfMapping { .. })));
-    assert!(matches!(edu.store(&mapping, u64::MAX, 2), Err(EduError::OutOfMapping { .. })));
-    assert_eq!(edu.store(&mapping, 0, 4097), Err(EduError::TooLong { len_bytes: 4097 }));
+    let mapping = edu
+        .device()
+        .map_single(memory, Bidirectional)
+        .expect("it maps");
+    assert!(matches!(
+        edu.fetch(&mapping, 8000, 193),
+        Err(EduError::OutOfMapping { .. })
+    ));
+    assert!(matches!(
+        edu.store(&mapping, u64::MAX, 2),
+        Err(EduError::OutOfMapping { .. })
+    ));
+    assert_eq!(
+        edu.store(&mapping, 0, 4097),
+        Err(EduError::TooLong { len_bytes: 4097 })
+    );
     assert_eq!(edu.store(&mapping, 0, 0), Ok(()));
     mapping.unmap().expect("it unmaps");
     end(edu, rig);

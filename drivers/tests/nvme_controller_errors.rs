@@ -23,21 +23,37 @@ const COMPLETIONS: [Completion; 2] = [Completion::Interrupt, Completion::Polling
 fn eight_reads(
     misbehaviour: Misbehaviour,
     completion: Completion,
-) -> (Vec<Result<DmaBuffer<Hosted>, Failed<DmaBuffer<Hosted>>>>, Disk, Rig) {
+) -> (
+    Vec<Result<DmaBuffer<Hosted>, Failed<DmaBuffer<Hosted>>>>,
+    Disk,
+    Rig,
+) {
     let mut config = test_disk(1 << 20);
     config.misbehaviour = misbehaviour;
     let mut rig = Rig::boot(MachineConfig::default().with_disk(config));
     let command_timeout = Duration::from_millis(300);
-    let settings = Settings { queues: 2, completion, command_timeout, ..Settings::default() };
+    let settings = Settings {
+        queues: 2,
+        completion,
+        command_timeout,
+        ..Settings::default()
+    };
     let mut disk: Disk = rig.start_disk(0, settings);
     let tickets: Vec<_> = (0..8)
         .map(|n| {
             let memory = DmaBuffer::allocate(rig.hosted, 4096).expect("there is memory");
-            let blocks = Blocks { first: n * 8, count: 8 };
-            disk.submit_read(n as usize % 2, blocks, memory).expect("there is room")
+            let blocks = Blocks {
+                first: n * 8,
+                count: 8,
+            };
+            disk.submit_read(n as usize % 2, blocks, memory)
+                .expect("there is room")
         })
         .collect();
-    let outcomes = tickets.into_iter().map(|ticket| disk.complete(ticket)).collect();
+    let outcomes = tickets
+        .into_iter()
+        .map(|ticket| disk.complete(ticket))
+        .collect();
     (outcomes, disk, rig)
 }
 
@@ -54,7 +70,9 @@ fn lost(
     }
     let memory = DmaBuffer::allocate(rig.hosted, 4096).expect("there is memory");
     let blocks = Blocks { first: 0, count: 8 };
-    let refused = disk.submit_read(0, blocks, memory).expect_err("the controller is stopped");
+    let refused = disk
+        .submit_read(0, blocks, memory)
+        .expect_err("the controller is stopped");
     assert!(refused.buffer.is_some());
     assert!(matches!(refused.error, CommandError::Controller(why) if why == reason));
     drop(refused);
@@ -69,12 +87,19 @@ fn lost(
 fn a_command_that_is_never_completed_times_out_and_its_buffer_comes_back() {
     for completion in COMPLETIONS {
         let started = Instant::now();
-        let misbehaviour = Misbehaviour { never_complete: Some(3), ..Misbehaviour::default() };
+        let misbehaviour = Misbehaviour {
+            never_complete: Some(3),
+            ..Misbehaviour::default()
+        };
         let (outcomes, disk, rig) = eight_reads(misbehaviour, completion);
         assert!(started.elapsed() < Duration::from_secs(20));
         assert!(outcomes.iter().any(Result::is_ok));
         match lost(outcomes, disk, rig) {
-            ControllerError::TimedOut { operation: Operation::Read, waited_ms, .. } => {
+            ControllerError::TimedOut {
+                operation: Operation::Read,
+                waited_ms,
+                ..
+            } => {
                 assert!(waited_ms >= 300);
             }
             other => panic!("{other}"),
@@ -85,7 +110,10 @@ fn a_command_that_is_never_completed_times_out_and_its_buffer_comes_back() {
 #[test]
 fn the_fatal_status_ends_all_commands() {
     for completion in COMPLETIONS {
-        let misbehaviour = Misbehaviour { fatal_at: Some(2), ..Misbehaviour::default() };
+        let misbehaviour = Misbehaviour {
+            fatal_at: Some(2),
+            ..Misbehaviour::default()
+        };
         let (outcomes, disk, rig) = eight_reads(misbehaviour, completion);
         let reason = lost(outcomes, disk, rig);
         assert!(matches!(reason, ControllerError::Fatal { .. }), "{reason}");
@@ -95,30 +123,48 @@ fn the_fatal_status_ends_all_commands() {
 #[test]
 fn a_completion_of_no_command_stops_the_controller() {
     for completion in COMPLETIONS {
-        let misbehaviour = Misbehaviour { unknown_command_at: Some(2), ..Misbehaviour::default() };
+        let misbehaviour = Misbehaviour {
+            unknown_command_at: Some(2),
+            ..Misbehaviour::default()
+        };
         let (outcomes, disk, rig) = eight_reads(misbehaviour, completion);
         let reason = lost(outcomes, disk, rig);
-        assert!(matches!(reason, ControllerError::UnexpectedCompletion { .. }), "{reason}");
+        assert!(
+            matches!(reason, ControllerError::UnexpectedCompletion { .. }),
+            "{reason}"
+        );
     }
 }
 
 #[test]
 fn a_command_completed_twice_gives_one_buffer() {
     for completion in COMPLETIONS {
-        let misbehaviour = Misbehaviour { complete_twice_at: Some(2), ..Misbehaviour::default() };
+        let misbehaviour = Misbehaviour {
+            complete_twice_at: Some(2),
+            ..Misbehaviour::default()
+        };
         let (outcomes, disk, rig) = eight_reads(misbehaviour, completion);
         let reason = lost(outcomes, disk, rig);
-        assert!(matches!(reason, ControllerError::UnexpectedCompletion { .. }), "{reason}");
+        assert!(
+            matches!(reason, ControllerError::UnexpectedCompletion { .. }),
+            "{reason}"
+        );
     }
 }
 
 #[test]
 fn a_completion_in_the_wrong_phase_is_not_seen_and_the_command_times_out() {
     for completion in COMPLETIONS {
-        let misbehaviour = Misbehaviour { wrong_phase_at: Some(2), ..Misbehaviour::default() };
+        let misbehaviour = Misbehaviour {
+            wrong_phase_at: Some(2),
+            ..Misbehaviour::default()
+        };
         let (outcomes, disk, rig) = eight_reads(misbehaviour, completion);
         let reason = lost(outcomes, disk, rig);
-        assert!(matches!(reason, ControllerError::TimedOut { .. }), "{reason}");
+        assert!(
+            matches!(reason, ControllerError::TimedOut { .. }),
+            "{reason}"
+        );
     }
 }
 
@@ -128,7 +174,12 @@ fn a_controller_that_never_gets_ready_is_given_up() {
     config.misbehaviour.never_ready = NeverReady::Yes;
     let mut rig = Rig::boot(MachineConfig::default().with_disk(config));
     let device = rig.attach_disk(0);
-    let failed = rig.start_on::<DmaBuffer<_>>(device, 0, Settings::default());
+    let ready_timeout = Duration::from_millis(200);
+    let settings = Settings {
+        ready_timeout,
+        ..Settings::default()
+    };
+    let failed = rig.start_on::<DmaBuffer<_>>(device, 0, settings);
     let failed = failed.err().expect("it never gets ready");
     match failed.error {
         StartError::Controller(ControllerError::NotReady { expected, .. }) => {
@@ -144,11 +195,17 @@ fn a_controller_that_never_gets_ready_is_given_up() {
 fn a_slow_disk_is_waited_for() {
     for completion in COMPLETIONS {
         let delay = Duration::from_millis(20);
-        let misbehaviour = Misbehaviour { delay, ..Misbehaviour::default() };
+        let misbehaviour = Misbehaviour {
+            delay,
+            ..Misbehaviour::default()
+        };
         let (outcomes, disk, rig) = eight_reads(misbehaviour, completion);
         assert!(outcomes.iter().all(Result::is_ok));
         drop(outcomes);
-        disk.shutdown().expect("the disk shuts down").detach().expect("the disk detaches");
+        disk.shutdown()
+            .expect("the disk shuts down")
+            .detach()
+            .expect("the disk detaches");
         rig.finish();
     }
 }

@@ -119,7 +119,12 @@ pub unsafe fn boot<P: Platform>(
         // SAFETY: the caller vouches for firmware's tables, and so for the units' registers.
         unsafe { system.start_units(dmar, &topology, &mut resources, options.units)? };
     }
-    Ok(Computer { platform, system, topology, resources })
+    Ok(Computer {
+        platform,
+        system,
+        topology,
+        resources,
+    })
 }
 
 /// Where configuration space of the bridge's buses lies.
@@ -133,7 +138,10 @@ fn configuration_space(bridge: &HostBridge, mcfg: Option<Mcfg>) -> Result<PhysRa
     let start = ours.bus0_phys + u64::from(first_bus) * hw::pci::ECAM_BUS_BYTES;
     let last_bus = ours.last_bus.min(bridge.last_bus()).max(first_bus);
     let buses = u64::from(last_bus - first_bus) + 1;
-    Ok(PhysRange::new(PhysAddr::new(start), buses * hw::pci::ECAM_BUS_BYTES)?)
+    Ok(PhysRange::new(
+        PhysAddr::new(start),
+        buses * hw::pci::ECAM_BUS_BYTES,
+    )?)
 }
 
 fn insert_ram<P: Platform>(platform: P, resources: &mut ResourceTree) -> Result<(), ResourceError> {
@@ -150,7 +158,12 @@ fn insert_ram<P: Platform>(platform: P, resources: &mut ResourceTree) -> Result<
 fn kept_devices(dmar: &Dmar) -> Vec<DevicePath<'_>> {
     let regions = dmar.reserved_regions().iter();
     regions
-        .flat_map(|region| region.scopes.iter().map(move |scope| (region.segment, scope)))
+        .flat_map(|region| {
+            region
+                .scopes
+                .iter()
+                .map(move |scope| (region.segment, scope))
+        })
         .map(|(segment, scope)| DevicePath {
             segment,
             start_bus: scope.start_bus,

@@ -43,7 +43,9 @@ impl<P: Platform> Computer<P> {
 
     /// The NVMe controllers, in the order of their addresses.
     pub fn disks(&self) -> impl Iterator<Item = &Function<P>> {
-        self.topology.functions().filter(|function| function.class() == class::NVME)
+        self.topology
+            .functions()
+            .filter(|function| function.class() == class::NVME)
     }
 
     /// The educational devices, in the order of their addresses.

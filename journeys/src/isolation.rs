@@ -117,10 +117,15 @@ impl<P: Platform> ConfinedEdu<P> {
     /// Attaches the computer's first educational device so that it need not be trusted.
     pub(crate) fn attach(computer: &mut Computer<P>) -> Result<Self, IsolationError> {
         let system = computer.system;
-        let function = computer.edus().next().cloned().ok_or(Unmet { lacking: Needs::EDU })?;
+        let function = computer.edus().next().cloned().ok_or(Unmet {
+            lacking: Needs::EDU,
+        })?;
         let device = system.attach(&function, Protection::Strict)?;
         let edu = Edu::start(device, &function, &mut computer.resources);
-        Ok(Self { system, edu: edu.map_err(|failed| failed.error)? })
+        Ok(Self {
+            system,
+            edu: edu.map_err(|failed| failed.error)?,
+        })
     }
 
     pub(crate) fn requester(&self) -> Requester {
@@ -173,22 +178,36 @@ impl<P: Platform> ConfinedEdu<P> {
         let is_ours = |fault: &&Fault| fault.requester == device;
         let fault = faults.first_per_requester.iter().find(is_ours);
         let fault = *fault.ok_or(IsolationError::NotReported { device, bus })?;
-        let is_first = !faults_before.first_per_requester.iter().any(|fault| is_ours(&fault));
+        let is_first = !faults_before
+            .first_per_requester
+            .iter()
+            .any(|fault| is_ours(&fault));
         let page = bus.align_down(dmamap::addr::FRAME_SIZE_LOG2);
         if is_first && (fault.address, fault.access) != (page, Access::Write) {
             return Err(IsolationError::Misreported { device, bus, fault });
         }
-        Ok(Refused { bus, fault, faults: faults.total - faults_before.total })
+        Ok(Refused {
+            bus,
+            fault,
+            faults: faults.total - faults_before.total,
+        })
     }
 
     /// That the device wrote where it must not.
     pub(crate) fn breached(&self, bus: BusAddr) -> IsolationError {
-        IsolationError::Breached { device: self.requester(), bus, access: Access::Write }
+        IsolationError::Breached {
+            device: self.requester(),
+            bus,
+            access: Access::Write,
+        }
     }
 
     /// That the device did not reach what was mapped for it.
     pub(crate) fn not_reached(&self, bus: BusAddr) -> IsolationError {
-        IsolationError::NotReached { device: self.requester(), bus }
+        IsolationError::NotReached {
+            device: self.requester(),
+            bus,
+        }
     }
 
     /// Gives the device back.

@@ -47,10 +47,15 @@ pub fn mask_limits<P: Platform>(computer: &mut Computer<P>) -> Result<MaskLimits
 
     let device = confined.edu().device();
     let mask = device.mask();
-    let mapping = device.map_single(buffer, Bidirectional).map_err(not_mapped)?;
+    let mapping = device
+        .map_single(buffer, Bidirectional)
+        .map_err(not_mapped)?;
     let bus = mapping.bus_addr();
     if !mask.covers(mapping.range()) {
-        return Err(IsolationError::BeyondMask { device: confined.requester(), bus });
+        return Err(IsolationError::BeyondMask {
+            device: confined.requester(),
+            bus,
+        });
     }
     confined.edu().fetch(&mapping, 0, ATTEMPT_BYTES as u64)?;
     if confined.holds(SENT)? != Held::Pattern {
@@ -75,5 +80,8 @@ fn high_buffer<P: Platform>(platform: P) -> Result<(DmaBuffer<P>, PhysAddr), Iso
             _ => low.push(buffer),
         }
     }
-    Err(Unmet { lacking: Needs::HIGH_MEMORY }.into())
+    Err(Unmet {
+        lacking: Needs::HIGH_MEMORY,
+    }
+    .into())
 }

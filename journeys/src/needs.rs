@@ -56,7 +56,11 @@ impl Needs {
     /// [`Unmet`] unless it has all.
     pub fn check<P: Platform>(self, computer: &Computer<P>) -> Result<(), Unmet> {
         let lacking = Self(self.0 & !Self::of(computer).0);
-        if lacking == Self::NOTHING { Ok(()) } else { Err(Unmet { lacking }) }
+        if lacking == Self::NOTHING {
+            Ok(())
+        } else {
+            Err(Unmet { lacking })
+        }
     }
 
     /// All needs that `computer` meets.
@@ -71,7 +75,9 @@ impl Needs {
         add(Self::EDU, computer.edus().next().is_some());
         add(Self::IOMMU, computer.has_iommu());
         let mut last = PhysAddr::new(0);
-        computer.platform().memory_map(&mut |range| last = last.max(range.last()));
+        computer
+            .platform()
+            .memory_map(&mut |range| last = last.max(range.last()));
         add(Self::HIGH_MEMORY, last.as_u64() >= 1 << 32);
         met
     }

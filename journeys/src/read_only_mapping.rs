@@ -27,7 +27,11 @@ pub fn read_only_mapping<P: Platform>(
     let mut confined = ConfinedEdu::attach(computer)?;
 
     let buffer = buffer_of(platform, LENT)?;
-    let mapping = confined.edu().device().map_single(buffer, ToDevice).map_err(not_mapped)?;
+    let mapping = confined
+        .edu()
+        .device()
+        .map_single(buffer, ToDevice)
+        .map_err(not_mapped)?;
     let bus = mapping.bus_addr();
     confined.edu().fetch(&mapping, 0, ATTEMPT_BYTES as u64)?;
     if confined.holds(LENT)? != Held::Pattern {

@@ -1,11 +1,11 @@
 //! Memory of both kinds a kernel has, behind one type, so that one disk serves both.
 
+use dmamap::addr::BusRange;
 use dmamap::buffer::{BufferError, DmaBuffer, ScatteredBuffer};
 use dmamap::device::Device;
 use dmamap::map::{Direction, Quarantined, Rejected};
 use dmamap::platform::Platform;
 use drivers::nvme::{DataMapping, DiskMemory};
-use dmamap::addr::BusRange;
 
 /// A buffer for disk data: physically contiguous (`kmalloc`) or scattered (`vmalloc`).
 pub enum TransferBuffer<P: Platform> {
@@ -67,11 +67,15 @@ impl<P: Platform> DiskMemory<P> for TransferBuffer<P> {
         match self {
             Self::Contiguous(buffer) => {
                 let mapped = buffer.map(device, direction);
-                mapped.map(MappedTransfer::Single).map_err(|back| rejected(back, Self::Contiguous))
+                mapped
+                    .map(MappedTransfer::Single)
+                    .map_err(|back| rejected(back, Self::Contiguous))
             }
             Self::Scattered(buffer) => {
                 let mapped = buffer.map(device, direction);
-                mapped.map(MappedTransfer::Scattered).map_err(|back| rejected(back, Self::Scattered))
+                mapped
+                    .map(MappedTransfer::Scattered)
+                    .map_err(|back| rejected(back, Self::Scattered))
             }
         }
     }
@@ -81,7 +85,10 @@ fn rejected<B, P: Platform>(
     rejected: Rejected<B>,
     kind: impl FnOnce(B) -> TransferBuffer<P>,
 ) -> Rejected<TransferBuffer<P>> {
-    Rejected { error: rejected.error, buffer: rejected.buffer.map(kind) }
+    Rejected {
+        error: rejected.error,
+        buffer: rejected.buffer.map(kind),
+    }
 }
 
 impl<P: Platform, D: Direction> DataMapping for MappedTransfer<P, D> {
@@ -92,7 +99,10 @@ impl<P: Platform, D: Direction> DataMapping for MappedTransfer<P, D> {
             Self::Single(mapping) => (Some(mapping.segments()), None),
             Self::Scattered(mapping) => (None, Some(mapping.segments())),
         };
-        single.into_iter().flatten().chain(scattered.into_iter().flatten())
+        single
+            .into_iter()
+            .flatten()
+            .chain(scattered.into_iter().flatten())
     }
 
     fn unmap(self) -> Result<TransferBuffer<P>, Quarantined> {

@@ -34,23 +34,29 @@ pub struct TwoDomains {
 ///
 /// # Errors
 /// [`IsolationError`], [`Breached`](IsolationError::Breached) if anything arrived in the disk's memory.
-pub fn two_domains<P: Platform>(
-    computer: &mut Computer<P>,
-) -> Result<TwoDomains, IsolationError> {
+pub fn two_domains<P: Platform>(computer: &mut Computer<P>) -> Result<TwoDomains, IsolationError> {
     NEEDS.check(computer)?;
     let platform = computer.platform();
-    let disk = computer.disks().next().cloned().ok_or(Unmet { lacking: Needs::DISK })?;
+    let disk = computer.disks().next().cloned().ok_or(Unmet {
+        lacking: Needs::DISK,
+    })?;
     let neighbour = computer.system().attach(&disk, Protection::Strict)?;
     let mut confined = ConfinedEdu::attach(computer)?;
     confined.load(SENT)?;
 
     let lent = buffer_of(platform, KEPT)?;
-    let lent = neighbour.map_single(lent, Bidirectional).map_err(not_mapped)?;
+    let lent = neighbour
+        .map_single(lent, Bidirectional)
+        .map_err(not_mapped)?;
     let neighbours_bus = lent.bus_addr();
     let refused = confined.attempt_write(neighbours_bus)?;
 
     let own = buffer_of(platform, KEPT)?;
-    let own = confined.edu().device().map_single(own, FromDevice).map_err(not_mapped)?;
+    let own = confined
+        .edu()
+        .device()
+        .map_single(own, FromDevice)
+        .map_err(not_mapped)?;
     let own_bus = own.bus_addr();
     confined.edu().store(&own, 0, ATTEMPT_BYTES as u64)?;
     if Held::of(&own.unmap()?, SENT) != Held::Pattern {
@@ -61,5 +67,9 @@ pub fn two_domains<P: Platform>(
     }
     confined.detach()?;
     neighbour.detach()?;
-    Ok(TwoDomains { refused, neighbours_bus, own_bus })
+    Ok(TwoDomains {
+        refused,
+        neighbours_bus,
+        own_bus,
+    })
 }

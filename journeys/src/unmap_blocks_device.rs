@@ -28,7 +28,11 @@ pub fn unmap_blocks_device<P: Platform>(
     confined.load(SENT)?;
 
     let buffer = buffer_of(platform, KEPT)?;
-    let mapping = confined.edu().device().map_single(buffer, FromDevice).map_err(not_mapped)?;
+    let mapping = confined
+        .edu()
+        .device()
+        .map_single(buffer, FromDevice)
+        .map_err(not_mapped)?;
     let bus = mapping.bus_addr();
     confined.edu().store(&mapping, 0, ATTEMPT_BYTES as u64)?;
     let mut buffer = mapping.unmap()?;

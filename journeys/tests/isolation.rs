@@ -16,10 +16,20 @@ use support::{Expected, Rig, test_disk};
 
 /// Runs `journey` on computers of every temper, with walks that snoop and walks that do not.
 fn on_every_computer(journey: impl Fn(&mut Rig)) {
-    for temper in [Temper::Keep, Temper::Forget, Temper::Random(1), Temper::Random(2)] {
+    for temper in [
+        Temper::Keep,
+        Temper::Forget,
+        Temper::Random(1),
+        Temper::Random(2),
+    ] {
         for walks in [Snooping::On, Snooping::Off] {
-            let iommu = Iommu::Vtd { unit: VtdConfig::default(), walks };
-            let config = MachineConfig::default().with_iommu(iommu).with_temper(temper);
+            let iommu = Iommu::Vtd {
+                unit: VtdConfig::default(),
+                walks,
+            };
+            let config = MachineConfig::default()
+                .with_iommu(iommu)
+                .with_temper(temper);
             let mut rig = Rig::boot(config.with_disk(test_disk(4096)));
             journey(&mut rig);
             rig.finish_after_faults(Expected::Faults);
@@ -31,7 +41,10 @@ fn on_every_computer(journey: impl Fn(&mut Rig)) {
 fn unmap_takes_memory_away_from_the_device() {
     on_every_computer(|rig| {
         let refused = unmap_blocks_device(&mut rig.computer).expect("the device is blocked");
-        assert_eq!(refused.fault.reason.code, u16::from(FaultReason::WriteNotPermitted.code()));
+        assert_eq!(
+            refused.fault.reason.code,
+            u16::from(FaultReason::WriteNotPermitted.code())
+        );
         assert_eq!(refused.fault.requester.to_string(), "0000:00:03.0");
     });
 }
@@ -73,7 +86,11 @@ fn journeys_can_follow_each_other_on_one_computer() {
 
 #[test]
 fn a_journey_says_what_the_computer_lacks() {
-    let mut rig = Rig::boot(MachineConfig::default().with_iommu(Iommu::None).with_ram(1 << 30));
+    let mut rig = Rig::boot(
+        MachineConfig::default()
+            .with_iommu(Iommu::None)
+            .with_ram(1 << 30),
+    );
     let lacking = match mask_limits(&mut rig.computer) {
         Err(IsolationError::Unmet(unmet)) => unmet.lacking,
         other => panic!("{other:?}"),

@@ -25,23 +25,36 @@ fn test_bytes() -> impl FnMut(&mut [u8]) -> Result<(), Infallible> {
 }
 
 fn whole(len_bytes: u64) -> DiskOptions {
-    DiskOptions { len_bytes: Some(len_bytes), ..DiskOptions::default() }
+    DiskOptions {
+        len_bytes: Some(len_bytes),
+        ..DiskOptions::default()
+    }
 }
 
 #[test]
 fn what_is_written_is_on_the_disk_and_reads_back() {
-    for (depth, queues, len_bytes) in
-        [(1, 1, 513), (2, 1, 1), (32, 4, (7 << 20) + 77), (256, 2, 5 << 20)]
-    {
+    for (depth, queues, len_bytes) in [
+        (1, 1, 513),
+        (2, 1, 1),
+        (32, 4, (7 << 20) + 77),
+        (256, 2, 5 << 20),
+    ] {
         let config = blank_disk(len_bytes);
         let mut file = config.file.try_clone().expect("a file can be shared");
         let mut rig = Rig::boot(MachineConfig::default().with_disk(config));
-        let settings = Settings { queue_depth: depth, queues, ..Settings::default() };
+        let settings = Settings {
+            queue_depth: depth,
+            queues,
+            ..Settings::default()
+        };
         let mut disk = rig.start_disk(0, settings);
         let report = write_disk(&mut disk, &whole(len_bytes), test_bytes()).expect("it is written");
         assert_eq!(report.len_bytes, len_bytes);
         verify_disk(&mut disk, &whole(len_bytes), test_bytes()).expect("it reads back");
-        disk.shutdown().expect("the disk shuts down").detach().expect("the disk detaches");
+        disk.shutdown()
+            .expect("the disk shuts down")
+            .detach()
+            .expect("the disk detaches");
         rig.finish();
 
         let mut found = Vec::new();
@@ -58,12 +71,21 @@ fn two_disks_work_side_by_side() {
     let config = MachineConfig::default().with_disk(test_disk(len_bytes));
     let mut rig = Rig::boot(config.with_disk(blank_disk(len_bytes)));
     let mut from = rig.start_disk(0, Settings::default());
-    let mut to = rig.start_disk(1, Settings { queues: 2, ..Settings::default() });
+    let mut to = rig.start_disk(
+        1,
+        Settings {
+            queues: 2,
+            ..Settings::default()
+        },
+    );
     support::read_and_check(&mut from, len_bytes);
     write_disk(&mut to, &whole(len_bytes), test_bytes()).expect("it is written");
     verify_disk(&mut to, &whole(len_bytes), test_bytes()).expect("it reads back");
     for disk in [from, to] {
-        disk.shutdown().expect("the disk shuts down").detach().expect("the disk detaches");
+        disk.shutdown()
+            .expect("the disk shuts down")
+            .detach()
+            .expect("the disk detaches");
     }
     rig.finish();
 }
@@ -82,8 +104,17 @@ fn a_difference_is_told_with_its_place() {
         at += into.len() as u64;
         Ok::<(), Infallible>(())
     });
-    assert!(matches!(verdict, Err(VerifyDiskError::Differs { at_byte: 700_001, .. })));
-    disk.shutdown().expect("the disk shuts down").detach().expect("the disk detaches");
+    assert!(matches!(
+        verdict,
+        Err(VerifyDiskError::Differs {
+            at_byte: 700_001,
+            ..
+        })
+    ));
+    disk.shutdown()
+        .expect("the disk shuts down")
+        .detach()
+        .expect("the disk detaches");
     rig.finish();
 }
 
@@ -95,7 +126,10 @@ fn a_flipped_bit_is_found() {
     let mut disk = rig.start_disk(0, Settings::default());
     let verdict = verify_disk(&mut disk, &whole(1 << 20), test_bytes());
     assert!(matches!(verdict, Err(VerifyDiskError::Differs { .. })));
-    disk.shutdown().expect("the disk shuts down").detach().expect("the disk detaches");
+    disk.shutdown()
+        .expect("the disk shuts down")
+        .detach()
+        .expect("the disk detaches");
     rig.finish();
 }
 
@@ -103,7 +137,13 @@ fn a_flipped_bit_is_found() {
 fn a_disk_that_cannot_be_written_says_so_and_all_memory_comes_back() {
     let config = NvmeConfig::new(support::test_file(4 << 20), 4 << 20, Medium::ReadOnly);
     let mut rig = Rig::boot(MachineConfig::default().with_disk(config));
-    let mut disk = rig.start_disk(0, Settings { queues: 2, ..Settings::default() });
+    let mut disk = rig.start_disk(
+        0,
+        Settings {
+            queues: 2,
+            ..Settings::default()
+        },
+    );
     let verdict = write_disk(&mut disk, &whole(4 << 20), test_bytes());
     assert!(matches!(
         verdict,
@@ -114,6 +154,9 @@ fn a_disk_that_cannot_be_written_says_so_and_all_memory_comes_back() {
     ));
     assert_eq!(disk.outstanding(), 0);
     support::read_and_check(&mut disk, 4 << 20);
-    disk.shutdown().expect("the disk shuts down").detach().expect("the disk detaches");
+    disk.shutdown()
+        .expect("the disk shuts down")
+        .detach()
+        .expect("the disk detaches");
     rig.finish();
 }

@@ -13,7 +13,8 @@ use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
 use crate::iommu::unit::{Attachment, Change, DomainId, Translate, Unit, UnitError, Units};
 use crate::iova::{IovaError, IovaRequest, IovaSpace};
 use crate::pagetable::{
-    Format, Gather, MapError as TableError, PageTable, Permission, PhysList, Replay, UnmapError,
+    Format, Gather, MapError as TableError, PageTable, Permission, PhysList, Replay, TableChange,
+    UnmapError,
 };
 use crate::platform::Platform;
 
@@ -128,6 +129,8 @@ enum Reach {
 }
 
 struct Inner<P: Platform> {
+    /// Unmaps that unlinked a table and have not been confirmed: units may still walk through it.
+    unlinking: usize,
     iova: IovaSpace<P>,
     table: Option<Box<dyn Translation<P>>>,
     reach: Reach,
@@ -166,7 +169,13 @@ impl<P: Platform> Domain<P> {
                 return Err(error.into());
             }
         };
-        let inner = Inner { iova, table: Some(table), reach: Reach::Live, attachments: Vec::new() };
+        let inner = Inner {
+            unlinking: 0,
+            iova,
+            table: Some(table),
+            reach: Reach::Live,
+            attachments: Vec::new(),
+        };
         Ok(Self {
             platform,
             id,
@@ -204,9 +213,10 @@ impl<P: Platform> Domain<P> {
         memory: &mut dyn PhysList,
         permission: Permission,
     ) -> Result<BusRange, DomainError> {
-        let range = {
+        let (range, unlinking) = {
             let mut inner = self.inner.lock();
-            let Inner { iova, table: Some(table), reach: Reach::Live, .. } = &mut *inner else {
+            let Inner { unlinking, iova, table: Some(table), reach: Reach::Live, .. } = &mut *inner
+            else {
                 return Err(DomainError::Revoked);
             };
             let range = iova.allocate(request)?;
@@ -215,9 +225,16 @@ impl<P: Platform> Domain<P> {
                 iova.free(range).expect("the range was just allocated");
                 return Err(error.into());
             }
-            range
+            (range, *unlinking > 0)
         };
-        match self.each_walker(|unit| unit.sync_map(self.id, range)) {
+        // A unit that still remembers a table somebody is unlinking would walk into it, and not find what was
+        // just mapped through its successor: then this mapping invalidates for itself.
+        let change = Change { range, tables: TableChange::Unlinked };
+        let synced = self.each_walker(|unit| {
+            unit.sync_map(self.id, range)?;
+            if unlinking { unit.invalidate(self.id, change) } else { Ok(()) }
+        });
+        match synced {
             Ok(()) => Ok(range),
             Err(cause) => match self.unmap(range) {
                 Ok(()) => Err(cause.into()),
@@ -242,6 +259,7 @@ impl<P: Platform> Domain<P> {
             }
             let table = inner.table.as_mut().expect("a live domain has a table");
             table.unmap(range, &mut gather)?;
+            inner.note_unlinking(&gather);
         }
         // Not under the lock: the wait is on hardware, and other CPUs map and unmap meanwhile. The
         // addresses stay taken until it is over.
@@ -262,6 +280,9 @@ impl<P: Platform> Domain<P> {
                 // SAFETY: the tables were unlinked under the lock, and every unit that walked them has
                 // confirmed that nothing of them is cached and requests in flight have drained.
                 unsafe { gather.release() };
+                if change.tables == TableChange::Unlinked {
+                    self.inner.lock().unlinking -= 1;
+                }
                 Ok(())
             }
             Err(error) => {
@@ -344,21 +365,36 @@ impl<P: Platform> Domain<P> {
         self.inner.lock().table.as_ref()?.lookup(bus)
     }
 
-    /// Frames the domain's table holds.
-    pub(crate) fn table_frames(&self) -> usize {
-        self.inner.lock().table.as_ref().map_or(0, |table| table.frames())
+    /// Frames the domain holds: its table's and its allocator's.
+    pub(crate) fn frames(&self) -> usize {
+        let inner = self.inner.lock();
+        inner.table.as_ref().map_or(0, |table| table.frames()) + inner.iova.frames()
     }
 
-    /// Gives back the empty tables that were kept to keep walk caches warm.
+    /// Gives back frames that hold nothing: empty tables that were kept to keep walk caches warm.
     ///
     /// # Errors
     /// [`UnitError`] when the invalidation was not confirmed; the tables are kept then.
     pub(crate) fn reclaim(&self) -> Result<(), UnitError> {
         let mut gather = Gather::new(self.platform);
-        if let Some(table) = self.inner.lock().table.as_mut() {
-            table.reclaim(&mut gather);
+        {
+            let mut inner = self.inner.lock();
+            inner.iova.reclaim();
+            if let Some(table) = inner.table.as_mut() {
+                table.reclaim(&mut gather);
+            }
+            inner.note_unlinking(&gather);
         }
         self.sync(gather)
+    }
+}
+
+impl<P: Platform> Inner<P> {
+    /// From now until [`Domain::sync`] of `gather` has succeeded, maps must invalidate too.
+    fn note_unlinking(&mut self, gather: &Gather<P>) {
+        if gather.tables() == TableChange::Unlinked {
+            self.unlinking += 1;
+        }
     }
 }
 

@@ -27,10 +27,10 @@
 //! loses walk caches; [`PageTable::reclaim`] unlinks them. Where an empty table still stands, a leaf that would
 //! replace it is mapped as smaller ones: replacing it would need an invalidation at map.
 //!
-//! Callers hold the domain's lock. After an unmap they may let go of it while they wait for the invalidation,
-//! unless a table was unlinked ([`TableChange::Unlinked`]): then they keep it until the wait is over. Otherwise
-//! another mapping could link a new table in the old one's place, and a unit that still remembers the old
-//! one would look there, in vain, and report a fault.
+//! Callers hold the domain's lock, and let go of it while they wait for an invalidation. Where a table was
+//! unlinked ([`TableChange::Unlinked`]), whoever maps before that wait is over must invalidate too before a device
+//! is told of the mapping: a new table may stand in the old one's place, and a unit that still remembers the
+//! old one would look there, in vain, and report a fault.
 //!
 //! ```no_run
 //! use dmamap::addr::{BusAddr, BusRange, PhysAddr, PhysRange};

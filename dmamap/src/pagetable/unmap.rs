@@ -21,8 +21,8 @@ impl Batch {
 
 impl<P: Platform, F: Format> PageTable<P, F> {
     /// Clears every entry of `range`, which is mapped from end to end. A device may go on using them until what
-    /// `gather` names was invalidated. Where [`Gather::tables`] says that tables were unlinked, the caller keeps
-    /// the lock until then; so it does after [`reclaim`](Self::reclaim).
+    /// `gather` names was invalidated. Where [`Gather::tables`] says that tables were unlinked, whoever maps before
+    /// that is done must invalidate too; likewise after [`reclaim`](Self::reclaim).
     ///
     /// # Errors
     /// - [`UnmapError::NotMapped`] when an address is not mapped.

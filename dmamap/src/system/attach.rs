@@ -403,7 +403,7 @@ impl<P: Platform> DmaSystem<P> {
         let bits = 64 - last.map_or(0, |last| last.as_u64().leading_zeros()) ;
         let reaches = |levels: &u8| 12 + 9 * u32::from(*levels) >= bits;
         let mut walked = (1..8).filter(|levels| supported & 1 << levels != 0);
-        let widest = walked.clone().last().unwrap_or(0);
+        let widest = walked.clone().next_back().unwrap_or(0);
         walked.find(reaches).unwrap_or(widest)
     }
 }

@@ -156,7 +156,8 @@ impl<P: Platform> DmaSystem<P> {
         with_direct.dedup();
         {
             let mut state = self.state.lock();
-            state.units = units.iter().map(|unit| -> Arc<dyn Unit<P>> { unit.clone() }).collect();
+            let each = |unit: &Arc<VtdUnit<P>>| -> Arc<dyn Unit<P>> { Arc::<VtdUnit<P>>::clone(unit) };
+            state.units = units.iter().map(each).collect();
             state.scopes = Some(ScopeMap::new(dmar.units(), topology));
             state.ids = DomainIds::new(ids);
             state.settings = settings;

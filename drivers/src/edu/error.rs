@@ -98,7 +98,9 @@ pub struct EduStartFailed<P: Platform> {
 
 impl<P: Platform> fmt::Debug for EduStartFailed<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EduStartFailed").field("error", &self.error).finish_non_exhaustive()
+        f.debug_struct("EduStartFailed")
+            .field("error", &self.error)
+            .finish_non_exhaustive()
     }
 }
 

@@ -87,7 +87,11 @@ impl<P: Platform> Edu<P> {
         tree: &mut ResourceTree,
     ) -> Result<Self, EduStartFailed<P>> {
         match bring_up(&device, function, tree) {
-            Ok((registers, identification)) => Ok(Self { registers, identification, device }),
+            Ok((registers, identification)) => Ok(Self {
+                registers,
+                identification,
+                device,
+            }),
             Err(error) => Err(EduStartFailed { error, device }),
         }
     }
@@ -115,7 +119,10 @@ impl<P: Platform> Edu<P> {
         self.registers.liveness.write(value);
         match self.registers.liveness.read() {
             answer if answer == !value => Ok(()),
-            answer => Err(EduError::NotAlive { wrote: value, read: answer }),
+            answer => Err(EduError::NotAlive {
+                wrote: value,
+                read: answer,
+            }),
         }
     }
 
@@ -173,7 +180,8 @@ impl<P: Platform> Edu<P> {
     /// The device is confined by an IOMMU (attached by the safe
     /// [`attach`](dmamap::system::DmaSystem::attach)), or what answers at `bus` may be read by it.
     pub unsafe fn fetch_at(&mut self, bus: BusAddr, len_bytes: u64) -> Result<(), EduError> {
-        self.registers.transfer(bus.as_u64(), BUFFER, len_bytes, DmaCommand::new())
+        self.registers
+            .transfer(bus.as_u64(), BUFFER, len_bytes, DmaCommand::new())
     }
 
     /// Has the device write its buffer to any bus address, mapped for it or not.
@@ -186,12 +194,15 @@ impl<P: Platform> Edu<P> {
     /// [`attach`](dmamap::system::DmaSystem::attach)), or what answers at `bus` may be written by it.
     pub unsafe fn store_at(&mut self, bus: BusAddr, len_bytes: u64) -> Result<(), EduError> {
         let to_memory = DmaCommand::new().with_to_memory(true);
-        self.registers.transfer(BUFFER, bus.as_u64(), len_bytes, to_memory)
+        self.registers
+            .transfer(BUFFER, bus.as_u64(), len_bytes, to_memory)
     }
 
     /// Ends the device's work and gives it back, to be detached. The claim on the registers is released.
     pub fn stop(self) -> Device<P> {
-        let Self { registers, device, .. } = self;
+        let Self {
+            registers, device, ..
+        } = self;
         drop(registers);
         device
     }
@@ -204,7 +215,10 @@ fn bring_up<P: Platform>(
 ) -> Result<(Registers<P>, Identification), EduStartError> {
     let (requester, address) = (device.requester(), function.address());
     if (requester.segment, requester.id) != (address.segment, address.requester()) {
-        return Err(EduStartError::WrongFunction { device: requester, function: address });
+        return Err(EduStartError::WrongFunction {
+            device: requester,
+            function: address,
+        });
     }
     let bits = function.address_lines().unwrap_or(DMA_ADDRESS_BITS);
     let mask = DmaMask::from_bits(bits).map_err(|_| EduStartError::AddressLines { bits })?;
@@ -226,7 +240,9 @@ fn bring_up<P: Platform>(
     };
     let identification = Identification::from_bits(identification);
     if identification.magic() != Identification::MAGIC {
-        return Err(EduStartError::NotEdu { identification: identification.into_bits() });
+        return Err(EduStartError::NotEdu {
+            identification: identification.into_bits(),
+        });
     }
     registers.wait_for_engine()?;
     Ok((registers, identification))
@@ -238,8 +254,15 @@ fn within<P: Platform, B: DmaMemory, D: Direction>(
     len_bytes: u64,
 ) -> Result<BusAddr, EduError> {
     let range = mapping.range();
-    let out = EduError::OutOfMapping { offset, len_bytes, mapping: range };
-    range.slice(offset, len_bytes).map(|part| part.start()).ok_or(out)
+    let out = EduError::OutOfMapping {
+        offset,
+        len_bytes,
+        mapping: range,
+    };
+    range
+        .slice(offset, len_bytes)
+        .map(|part| part.start())
+        .ok_or(out)
 }
 
 impl<P: Platform> Registers<P> {
@@ -277,4 +300,3 @@ impl<P: Platform> Registers<P> {
         })
     }
 }
-

@@ -10,7 +10,7 @@ use hw::nvme::identify::{DATA_BYTES, IdentifyController, IdentifyNamespace};
 use super::command::Command;
 use super::error::{CommandError, ControllerError};
 use super::queue::QueuePair;
-use crate::wait::wait_until;
+use crate::wait::{as_ms, wait_until};
 
 /// Entries of each admin ring; one command at a time needs two.
 pub(super) const ADMIN_ENTRIES: u32 = 16;
@@ -35,7 +35,13 @@ impl<P: Platform> AdminQueue<P> {
         timeout: Duration,
     ) -> Result<Self, CoherentError> {
         let data = device.alloc_coherent(DATA_BYTES)?;
-        Ok(Self { platform: device.platform(), pair, next_id: 0, timeout, data })
+        Ok(Self {
+            platform: device.platform(),
+            pair,
+            next_id: 0,
+            timeout,
+            data,
+        })
     }
 
     /// The rings, to tell the controller of.
@@ -65,10 +71,16 @@ impl<P: Platform> AdminQueue<P> {
         self.next_id = (id + 1) % 0xffff;
         self.pair.submit(command.with_id(id));
         let (queue, operation) = (self.pair.id(), command.operation);
-        let completed =
-            wait_until(&self.platform, self.timeout, || self.pair.next_completion().transpose());
-        let waited_ms = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
-        let timed_out = ControllerError::TimedOut { queue, id, operation, waited_ms };
+        let completed = wait_until(&self.platform, self.timeout, || {
+            self.pair.next_completion().transpose()
+        });
+        let waited_ms = as_ms(self.timeout);
+        let timed_out = ControllerError::TimedOut {
+            queue,
+            id,
+            operation,
+            waited_ms,
+        };
         let completion = completed.unwrap_or(Err(timed_out))?;
         self.pair.release_completions();
         if completion.id != id {
@@ -76,7 +88,10 @@ impl<P: Platform> AdminQueue<P> {
             return Err(ControllerError::UnexpectedCompletion { queue, id }.into());
         }
         if !completion.status.is_success() {
-            return Err(CommandError::Status { operation, status: completion.status });
+            return Err(CommandError::Status {
+                operation,
+                status: completion.status,
+            });
         }
         Ok(completion.value)
     }

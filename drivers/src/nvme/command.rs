@@ -80,7 +80,13 @@ pub(super) struct Command {
 impl Command {
     fn new(operation: Operation, opcode: u8) -> Self {
         let cdw0 = Dword0::new().with_opc(opcode).into_bits();
-        Self { operation, entry: SubmissionEntry { cdw0, ..SubmissionEntry::default() } }
+        Self {
+            operation,
+            entry: SubmissionEntry {
+                cdw0,
+                ..SubmissionEntry::default()
+            },
+        }
     }
 
     /// The entry for the queue.
@@ -110,9 +116,13 @@ impl Command {
     pub(super) fn set_number_of_queues(count: u16) -> Self {
         let encoded = count.saturating_sub(1);
         let mut command = Self::new(Operation::SetNumberOfQueues, admin_opcode::SET_FEATURES);
-        command.entry.cdw10 =
-            FeaturesDword10::new().with_fid(feature::NUMBER_OF_QUEUES).into_bits();
-        command.entry.cdw11 = NumberOfQueues::new().with_nsq(encoded).with_ncq(encoded).into_bits();
+        command.entry.cdw10 = FeaturesDword10::new()
+            .with_fid(feature::NUMBER_OF_QUEUES)
+            .into_bits();
+        command.entry.cdw11 = NumberOfQueues::new()
+            .with_nsq(encoded)
+            .with_ncq(encoded)
+            .into_bits();
         command
     }
 
@@ -122,8 +132,10 @@ impl Command {
             .with_pc(true)
             .with_ien(vector.is_some())
             .with_iv(vector.unwrap_or(0));
-        let mut command =
-            Self::new(Operation::CreateCompletionQueue, admin_opcode::CREATE_COMPLETION_QUEUE);
+        let mut command = Self::new(
+            Operation::CreateCompletionQueue,
+            admin_opcode::CREATE_COMPLETION_QUEUE,
+        );
         command.entry.prp1 = queue.at.as_u64();
         command.entry.cdw10 = queue.dword10();
         command.entry.cdw11 = dword11.into_bits();
@@ -132,9 +144,13 @@ impl Command {
 
     /// Creates the submission queue that reports to the completion queue of the same id.
     pub(super) fn create_submission_queue(queue: QueueMemory) -> Self {
-        let dword11 = CreateSubmissionQueueDword11::new().with_pc(true).with_cqid(queue.id);
-        let mut command =
-            Self::new(Operation::CreateSubmissionQueue, admin_opcode::CREATE_SUBMISSION_QUEUE);
+        let dword11 = CreateSubmissionQueueDword11::new()
+            .with_pc(true)
+            .with_cqid(queue.id);
+        let mut command = Self::new(
+            Operation::CreateSubmissionQueue,
+            admin_opcode::CREATE_SUBMISSION_QUEUE,
+        );
         command.entry.prp1 = queue.at.as_u64();
         command.entry.cdw10 = queue.dword10();
         command.entry.cdw11 = dword11.into_bits();
@@ -143,16 +159,20 @@ impl Command {
 
     /// Deletes a completion queue.
     pub(super) fn delete_completion_queue(id: u16) -> Self {
-        let mut command =
-            Self::new(Operation::DeleteCompletionQueue, admin_opcode::DELETE_COMPLETION_QUEUE);
+        let mut command = Self::new(
+            Operation::DeleteCompletionQueue,
+            admin_opcode::DELETE_COMPLETION_QUEUE,
+        );
         command.entry.cdw10 = QueueDword10::new().with_qid(id).into_bits();
         command
     }
 
     /// Deletes a submission queue.
     pub(super) fn delete_submission_queue(id: u16) -> Self {
-        let mut command =
-            Self::new(Operation::DeleteSubmissionQueue, admin_opcode::DELETE_SUBMISSION_QUEUE);
+        let mut command = Self::new(
+            Operation::DeleteSubmissionQueue,
+            admin_opcode::DELETE_SUBMISSION_QUEUE,
+        );
         command.entry.cdw10 = QueueDword10::new().with_qid(id).into_bits();
         command
     }
@@ -205,7 +225,10 @@ pub(super) struct QueueMemory {
 impl QueueMemory {
     fn dword10(self) -> u32 {
         let encoded = self.entries.saturating_sub(1) as u16;
-        QueueDword10::new().with_qid(self.id).with_qsize(encoded).into_bits()
+        QueueDword10::new()
+            .with_qid(self.id)
+            .with_qsize(encoded)
+            .into_bits()
     }
 }
 
@@ -217,9 +240,19 @@ mod tests {
 
     #[test]
     fn a_read_carries_its_blocks_and_pages() {
-        let blocks = Blocks { first: 0x1_2345_6789, count: 65536 };
-        let entry =
-            Command::read(7, blocks, Prps { first: 0x1000, second: 0x2000 }).with_id(0x0305);
+        let blocks = Blocks {
+            first: 0x1_2345_6789,
+            count: 65536,
+        };
+        let entry = Command::read(
+            7,
+            blocks,
+            Prps {
+                first: 0x1000,
+                second: 0x2000,
+            },
+        )
+        .with_id(0x0305);
         assert_eq!(entry.cdw0, 0x0305_0002);
         assert_eq!(entry.nsid, 7);
         assert_eq!((entry.prp1, entry.prp2), (0x1000, 0x2000));
@@ -229,7 +262,11 @@ mod tests {
 
     #[test]
     fn queues_are_created_contiguous_and_in_pairs() {
-        let queue = QueueMemory { id: 3, at: BusAddr::new(0x8000), entries: 257 };
+        let queue = QueueMemory {
+            id: 3,
+            at: BusAddr::new(0x8000),
+            entries: 257,
+        };
         let entry = Command::create_completion_queue(queue, Some(3)).with_id(1);
         assert_eq!((entry.cdw0, entry.prp1), (0x0001_0005, 0x8000));
         assert_eq!((entry.cdw10, entry.cdw11), (0x0100_0003, 0x0003_0003));
@@ -248,7 +285,10 @@ mod tests {
         let entry = Command::identify_namespace(1, at).with_id(0);
         assert_eq!((entry.cdw0, entry.cdw10, entry.nsid), (0x06, 0, 1));
         let entry = Command::set_number_of_queues(4).with_id(0);
-        assert_eq!((entry.cdw0, entry.cdw10, entry.cdw11), (0x09, 0x07, 0x0003_0003));
+        assert_eq!(
+            (entry.cdw0, entry.cdw10, entry.cdw11),
+            (0x09, 0x07, 0x0003_0003)
+        );
         assert_eq!(Command::delete_submission_queue(2).with_id(0).cdw0, 0x00);
         assert_eq!(Command::delete_completion_queue(2).with_id(0).cdw0, 0x04);
         assert_eq!(Command::flush(1).with_id(9).cdw0, 0x0009_0000);

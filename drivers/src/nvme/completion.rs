@@ -28,14 +28,25 @@ impl Completion {
     ) -> Result<Self, ControllerError> {
         let origin = entry.queue();
         if origin.sqid() != queue {
-            return Err(ControllerError::ForeignCompletion { queue, claimed: origin.sqid() });
+            return Err(ControllerError::ForeignCompletion {
+                queue,
+                claimed: origin.sqid(),
+            });
         }
         if u32::from(origin.sqhd()) >= entries {
             let head = origin.sqhd();
-            return Err(ControllerError::QueueHeadOutOfRange { queue, head, entries });
+            return Err(ControllerError::QueueHeadOutOfRange {
+                queue,
+                head,
+                entries,
+            });
         }
         let result = entry.result();
-        Ok(Self { id: result.cid(), status: result.sf(), value: entry.dw0 })
+        Ok(Self {
+            id: result.cid(),
+            status: result.sf(),
+            value: entry.dw0,
+        })
     }
 }
 
@@ -46,7 +57,12 @@ mod tests {
     #[test]
     fn every_entry_is_a_completion_or_an_error() {
         for dw2 in (0..=u32::MAX).step_by(0x1357) {
-            let entry = CompletionEntry { dw0: 1, dw1: 2, dw2, dw3: !dw2 };
+            let entry = CompletionEntry {
+                dw0: 1,
+                dw1: 2,
+                dw2,
+                dw3: !dw2,
+            };
             let sound = dw2 >> 16 == 1 && dw2 & 0xffff < 9;
             assert_eq!(Completion::check(entry, 1, 9).is_ok(), sound);
         }
@@ -55,7 +71,12 @@ mod tests {
     #[test]
     fn the_fields_are_where_the_specification_has_them() {
         // Base 2.0, figure "Common Completion Queue Entry Layout": id 0x1234, phase 1, status type 2 code 0x81.
-        let entry = CompletionEntry { dw0: 77, dw1: 0, dw2: 0x0001_0005, dw3: 0x0503_1234 };
+        let entry = CompletionEntry {
+            dw0: 77,
+            dw1: 0,
+            dw2: 0x0001_0005,
+            dw3: 0x0503_1234,
+        };
         let completion = Completion::check(entry, 1, 9).unwrap();
         assert_eq!((completion.id, completion.value), (0x1234, 77));
         assert_eq!((completion.status.sct(), completion.status.sc()), (2, 0x81));
@@ -63,15 +84,32 @@ mod tests {
 
     #[test]
     fn another_queue_or_head_is_the_controllers_error() {
-        let entry = CompletionEntry { dw0: 0, dw1: 0, dw2: 0x0002_0000, dw3: 0 };
+        let entry = CompletionEntry {
+            dw0: 0,
+            dw1: 0,
+            dw2: 0x0002_0000,
+            dw3: 0,
+        };
         assert_eq!(
             Completion::check(entry, 1, 9),
-            Err(ControllerError::ForeignCompletion { queue: 1, claimed: 2 })
+            Err(ControllerError::ForeignCompletion {
+                queue: 1,
+                claimed: 2
+            })
         );
-        let entry = CompletionEntry { dw0: 0, dw1: 0, dw2: 0x0001_0009, dw3: 0 };
+        let entry = CompletionEntry {
+            dw0: 0,
+            dw1: 0,
+            dw2: 0x0001_0009,
+            dw3: 0,
+        };
         assert_eq!(
             Completion::check(entry, 1, 9),
-            Err(ControllerError::QueueHeadOutOfRange { queue: 1, head: 9, entries: 9 })
+            Err(ControllerError::QueueHeadOutOfRange {
+                queue: 1,
+                head: 9,
+                entries: 9
+            })
         );
     }
 }

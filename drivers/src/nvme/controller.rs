@@ -15,7 +15,7 @@ use super::command::QueueMemory;
 use super::error::{ControllerError, Readiness, StartError};
 use super::prp::PAGE_SIZE_LOG2;
 use super::queue::Doorbells;
-use crate::wait::wait_until;
+use crate::wait::{as_ms, wait_until};
 
 /// A controller behind its registers. Dropping it cuts it off from memory: it is disabled, or
 /// loses its bus mastering.
@@ -26,6 +26,7 @@ pub(super) struct Controller<P: Platform> {
     capabilities: Capabilities,
     configuration: Register<P, u32>,
     status: Register<P, u32>,
+    ready_timeout: Duration,
 }
 
 impl<P: Platform> Controller<P> {
@@ -34,6 +35,7 @@ impl<P: Platform> Controller<P> {
         platform: P,
         function: Function<P>,
         registers: Mmio<P>,
+        most_ready_timeout: Duration,
     ) -> Result<Self, StartError> {
         let capabilities = registers.register::<u64>(regs::CAP)?.read();
         if capabilities == u64::MAX {
@@ -48,9 +50,12 @@ impl<P: Platform> Controller<P> {
         if css & Capabilities::CSS_NVM == 0 {
             return Err(StartError::CommandSet { css });
         }
+        // CAP.TO may be 0 where the controller is quick.
+        let asked_for = Duration::from_millis(u64::from(capabilities.timeout_ms()).max(500));
         Ok(Self {
             platform,
             function,
+            ready_timeout: asked_for.min(most_ready_timeout),
             capabilities,
             configuration: registers.register(regs::CC)?,
             status: registers.register(regs::CSTS)?,
@@ -65,7 +70,9 @@ impl<P: Platform> Controller<P> {
 
     /// The version of the specification it says it follows.
     pub(super) fn read_version(&self) -> Result<Version, MmioError> {
-        Ok(Version::from_bits(self.registers.register::<u32>(regs::VS)?.read()))
+        Ok(Version::from_bits(
+            self.registers.register::<u32>(regs::VS)?.read(),
+        ))
     }
 
     /// The registers that are not a queue's.
@@ -83,7 +90,10 @@ impl<P: Platform> Controller<P> {
         let tail_at = regs::submission_doorbell(self.capabilities, queue);
         let head_at = regs::completion_doorbell(self.capabilities, queue);
         let part = self.registers.carve(tail_at, head_at + 4 - tail_at)?;
-        Ok(Doorbells { tail: part.register(0)?, head: part.register(head_at - tail_at)? })
+        Ok(Doorbells {
+            tail: part.register(0)?,
+            head: part.register(head_at - tail_at)?,
+        })
     }
 
     /// Starts the controller, with its admin queues at these places.
@@ -95,9 +105,15 @@ impl<P: Platform> Controller<P> {
         let attributes = AdminQueueAttributes::new()
             .with_asqs(submissions.entries.saturating_sub(1) as u16)
             .with_acqs(completions.entries.saturating_sub(1) as u16);
-        self.registers.register::<u32>(regs::AQA)?.write(attributes.into_bits());
-        self.registers.register::<u64>(regs::ASQ)?.write(submissions.at.as_u64());
-        self.registers.register::<u64>(regs::ACQ)?.write(completions.at.as_u64());
+        self.registers
+            .register::<u32>(regs::AQA)?
+            .write(attributes.into_bits());
+        self.registers
+            .register::<u64>(regs::ASQ)?
+            .write(submissions.at.as_u64());
+        self.registers
+            .register::<u64>(regs::ACQ)?
+            .write(completions.at.as_u64());
         let configuration = Configuration::new()
             .with_en(true)
             .with_iosqes(submission::ENTRY_SIZE_LOG2)
@@ -119,7 +135,9 @@ impl<P: Platform> Controller<P> {
             // tells whether clearing helped.
             let _ = self.wait_for(Readiness::Ready);
         }
-        let stopped = configuration.with_en(false).with_shn(ShutdownNotification::None);
+        let stopped = configuration
+            .with_en(false)
+            .with_shn(ShutdownNotification::None);
         self.configuration.write(stopped.into_bits());
         self.wait_for(Readiness::Disabled)
     }
@@ -129,7 +147,10 @@ impl<P: Platform> Controller<P> {
     pub(super) fn cut_off(&self) -> Result<(), ControllerError> {
         let disabled = self.disable();
         if let Err(error) = &disabled {
-            log::warn!("{}: {error}; its bus mastering is switched off", self.function.address());
+            log::warn!(
+                "{}: {error}; its bus mastering is switched off",
+                self.function.address()
+            );
             self.function.disable_bus_master();
         }
         disabled
@@ -145,7 +166,7 @@ impl<P: Platform> Controller<P> {
             Ok(_) => None,
             Err(error) => Some(Err(error)),
         });
-        let waited_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let waited_ms = as_ms(timeout);
         done.unwrap_or(Err(ControllerError::ShutdownTimedOut { waited_ms }))
     }
 
@@ -154,7 +175,9 @@ impl<P: Platform> Controller<P> {
         let status = self.read_status()?;
         // A controller that dropped out of readiness by itself was reset behind our back.
         if status.cfs() || !status.rdy() {
-            return Err(ControllerError::Fatal { csts: status.into_bits() });
+            return Err(ControllerError::Fatal {
+                csts: status.into_bits(),
+            });
         }
         Ok(())
     }
@@ -167,21 +190,24 @@ impl<P: Platform> Controller<P> {
     }
 
     fn wait_for(&self, expected: Readiness) -> Result<(), ControllerError> {
-        // CAP.TO may be 0 where the controller is quick.
-        let waited_ms = u64::from(self.capabilities.timeout_ms()).max(500);
-        let reached =
-            wait_until(&self.platform, Duration::from_millis(waited_ms), || {
-                match (self.read_status(), expected) {
-                    (Err(error), _) => Some(Err(error)),
-                    (Ok(status), Readiness::Ready) if status.cfs() => {
-                        Some(Err(ControllerError::Fatal { csts: status.into_bits() }))
-                    }
-                    (Ok(status), Readiness::Ready) if status.rdy() => Some(Ok(())),
-                    (Ok(status), Readiness::Disabled) if !status.rdy() => Some(Ok(())),
-                    (Ok(_), _) => None,
+        let reached = wait_until(&self.platform, self.ready_timeout, || {
+            match (self.read_status(), expected) {
+                (Err(error), _) => Some(Err(error)),
+                (Ok(status), Readiness::Ready) if status.cfs() => {
+                    Some(Err(ControllerError::Fatal {
+                        csts: status.into_bits(),
+                    }))
                 }
-            });
-        reached.unwrap_or(Err(ControllerError::NotReady { expected, waited_ms }))
+                (Ok(status), Readiness::Ready) if status.rdy() => Some(Ok(())),
+                (Ok(status), Readiness::Disabled) if !status.rdy() => Some(Ok(())),
+                (Ok(_), _) => None,
+            }
+        });
+        let waited_ms = as_ms(self.ready_timeout);
+        reached.unwrap_or(Err(ControllerError::NotReady {
+            expected,
+            waited_ms,
+        }))
     }
 }
 

@@ -26,7 +26,7 @@ pub enum ControllerError {
         /// The status register.
         csts: u32,
     },
-    /// `CSTS.RDY` did not follow `CC.EN` within `CAP.TO`.
+    /// `CSTS.RDY` did not follow `CC.EN` in time.
     #[error("the controller did not become {expected} within {waited_ms} ms")]
     NotReady {
         /// What was waited for.
@@ -41,7 +41,9 @@ pub enum ControllerError {
         waited_ms: u64,
     },
     /// A command was not completed in time.
-    #[error("{operation} (command {id:#06x} of queue {queue}) was not completed within {waited_ms} ms")]
+    #[error(
+        "{operation} (command {id:#06x} of queue {queue}) was not completed within {waited_ms} ms"
+    )]
     TimedOut {
         /// Queue id; 0 is the admin queue.
         queue: u16,
@@ -179,11 +181,17 @@ pub struct Failed<B> {
 
 impl<B> Failed<B> {
     pub(super) fn with_buffer(error: impl Into<CommandError>, buffer: B) -> Self {
-        Self { error: error.into(), buffer: Some(buffer) }
+        Self {
+            error: error.into(),
+            buffer: Some(buffer),
+        }
     }
 
     pub(super) fn without_buffer(error: impl Into<CommandError>) -> Self {
-        Self { error: error.into(), buffer: None }
+        Self {
+            error: error.into(),
+            buffer: None,
+        }
     }
 }
 
@@ -262,7 +270,9 @@ pub enum StartError {
         namespaces: u32,
     },
     /// The namespace's format is one the driver does not know.
-    #[error("namespace {namespace} has blocks of 2^{block_size_log2} bytes with {metadata_bytes} bytes of metadata: 2^9 to 2^16 bytes without are supported")]
+    #[error(
+        "namespace {namespace} has blocks of 2^{block_size_log2} bytes with {metadata_bytes} bytes of metadata: 2^9 to 2^16 bytes without are supported"
+    )]
     Format {
         /// The namespace.
         namespace: u32,
@@ -312,7 +322,9 @@ macro_rules! error_with_device {
     ($failed:ident) => {
         impl<P: Platform> fmt::Debug for $failed<P> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.debug_struct(stringify!($failed)).field("error", &self.error).finish()
+                f.debug_struct(stringify!($failed))
+                    .field("error", &self.error)
+                    .finish()
             }
         }
 

@@ -66,7 +66,11 @@ impl Namespace {
         let block_size_log2 = u32::from(format.lbads());
         // More bytes than 64 bits count cannot be read: the end of such a namespace is left unused.
         let blocks = data.nsze.min(u64::MAX >> block_size_log2);
-        Ok(Self { id, blocks, block_size_log2 })
+        Ok(Self {
+            id,
+            blocks,
+            block_size_log2,
+        })
     }
 
     /// Its number.

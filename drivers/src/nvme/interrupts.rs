@@ -75,12 +75,18 @@ impl<P: Platform> Interrupts<P> {
         }
         let platform = device.platform();
         // What was lent goes back when this is dropped, on success and on failure.
-        let mut interrupts = Self { platform, table, lent: Vec::new() };
+        let mut interrupts = Self {
+            platform,
+            table,
+            lent: Vec::new(),
+        };
         for queue in 1..=queues {
             let interrupt = platform.allocate_interrupt(None)?;
             interrupts.lent.push(interrupt);
             let vector = Self::vector_of_queue(queue);
-            interrupts.table.program(vector, &interrupt, device.mask())?;
+            interrupts
+                .table
+                .program(vector, &interrupt, device.mask())?;
             interrupts.table.unmask(vector)?;
         }
         interrupts.table.enable();

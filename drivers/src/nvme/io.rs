@@ -111,7 +111,9 @@ impl<P: Platform, B: DiskMemory<P>> Nvme<P, B> {
         self.check_queue(0)?;
         let namespace = self.namespace.id();
         let flush = |_| Command::flush(namespace);
-        let ticket = self.submit(0, Data::None, 0, flush).map_err(|failed| failed.error)?;
+        let ticket = self
+            .submit(0, Data::None, 0, flush)
+            .map_err(|failed| failed.error)?;
         self.finish(ticket).map(drop).map_err(|failed| failed.error)
     }
 
@@ -124,16 +126,25 @@ impl<P: Platform, B: DiskMemory<P>> Nvme<P, B> {
             .checked_add(u64::from(blocks.count))
             .is_some_and(|end| end <= namespace_blocks);
         if blocks.count == 0 || !within {
-            return Err(CommandError::OutOfRange { blocks, namespace_blocks });
+            return Err(CommandError::OutOfRange {
+                blocks,
+                namespace_blocks,
+            });
         }
         let len_bytes = u64::from(blocks.count) * self.namespace.block_bytes();
         let max_transfer_bytes = self.max_transfer_bytes;
         if len_bytes > max_transfer_bytes {
-            return Err(CommandError::TransferTooLong { len_bytes, max_transfer_bytes });
+            return Err(CommandError::TransferTooLong {
+                len_bytes,
+                max_transfer_bytes,
+            });
         }
         let buffer_bytes = buffer.len_bytes();
         if len_bytes > buffer_bytes {
-            return Err(CommandError::BufferTooShort { buffer_bytes, len_bytes });
+            return Err(CommandError::BufferTooShort {
+                buffer_bytes,
+                len_bytes,
+            });
         }
         Ok(len_bytes)
     }
@@ -148,7 +159,10 @@ impl<P: Platform, B: DiskMemory<P>> Nvme<P, B> {
         let found = found.ok_or(CommandError::NoSuchQueue { queue, queues })?;
         match found.has_free_slot() {
             true => Ok(()),
-            false => Err(CommandError::QueueFull { queue, depth: found.depth() }),
+            false => Err(CommandError::QueueFull {
+                queue,
+                depth: found.depth(),
+            }),
         }
     }
 
@@ -169,11 +183,22 @@ impl<P: Platform, B: DiskMemory<P>> Nvme<P, B> {
             Ok(prps) => command(prps),
             Err(error) => return Err(take_back(data, error.into())),
         };
-        let in_flight = InFlight { operation: command.operation, data, submitted_ns };
+        let in_flight = InFlight {
+            operation: command.operation,
+            data,
+            submitted_ns,
+        };
         match target.submit(&command, in_flight) {
-            Ok(slot) => Ok(Ticket { controller: self.device.requester(), queue, slot }),
+            Ok(slot) => Ok(Ticket {
+                controller: self.device.requester(),
+                queue,
+                slot,
+            }),
             Err(in_flight) => {
-                let full = CommandError::QueueFull { queue, depth: target.depth() };
+                let full = CommandError::QueueFull {
+                    queue,
+                    depth: target.depth(),
+                };
                 Err(take_back(in_flight.data, full))
             }
         }
@@ -189,7 +214,10 @@ impl<P: Platform, B: DiskMemory<P>> Nvme<P, B> {
         if self.lost.is_none()
             && let Err(reason) = self.wait(ticket.queue, ticket.slot)
         {
-            log::error!("{}: the controller is stopped: {reason}", self.device.requester());
+            log::error!(
+                "{}: the controller is stopped: {reason}",
+                self.device.requester()
+            );
             self.lost = Some(reason);
             self.engine.stop(reason);
         }
@@ -212,7 +240,9 @@ impl<P: Platform, B: DiskMemory<P>> Nvme<P, B> {
         loop {
             let queue = &mut self.engine.queues[queue];
             // Counted before the queue is looked at: an interrupt after the look ends the wait below at once.
-            let seen = queue.interrupt().map(|interrupt| platform.interrupt_count(interrupt));
+            let seen = queue
+                .interrupt()
+                .map(|interrupt| platform.interrupt_count(interrupt));
             // Read before the queue is looked at, too: time that passes after the look is not the device's.
             let now_ns = platform.now_ns();
             queue.reap()?;
@@ -248,5 +278,8 @@ fn take_back<P: Platform, B: DiskMemory<P>>(data: Data<P, B>, error: CommandErro
 }
 
 fn rejected<B>(rejected: Rejected<B>) -> Failed<B> {
-    Failed { error: rejected.error.into(), buffer: rejected.buffer }
+    Failed {
+        error: rejected.error.into(),
+        buffer: rejected.buffer,
+    }
 }

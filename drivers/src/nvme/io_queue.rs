@@ -63,7 +63,12 @@ impl<P: Platform, B: DiskMemory<P>> IoQueue<P, B> {
         let lists = (0..slots.count())
             .map(|_| PrpLists::allocate(device, max_transfer_bytes))
             .collect::<Result<_, _>>()?;
-        Ok(Self { pair, slots, lists, interrupt })
+        Ok(Self {
+            pair,
+            slots,
+            lists,
+            interrupt,
+        })
     }
 
     pub(super) fn pair(&self) -> &QueuePair<P> {
@@ -90,12 +95,11 @@ impl<P: Platform, B: DiskMemory<P>> IoQueue<P, B> {
     }
 
     /// Describes `len_bytes` bytes of `data` in the lists of the slot that the next command gets.
-    pub(super) fn describe(
-        &mut self,
-        data: &Data<P, B>,
-        len_bytes: u64,
-    ) -> Result<Prps, PrpError> {
-        let lists = self.slots.next_free().and_then(|slot| self.lists.get_mut(slot));
+    pub(super) fn describe(&mut self, data: &Data<P, B>, len_bytes: u64) -> Result<Prps, PrpError> {
+        let lists = self
+            .slots
+            .next_free()
+            .and_then(|slot| self.lists.get_mut(slot));
         let Some(lists) = lists else {
             return Err(PrpError::TooLong { list_pages: 0 });
         };
@@ -125,7 +129,10 @@ impl<P: Platform, B: DiskMemory<P>> IoQueue<P, B> {
         let mut taken = 0usize;
         while let Some(completion) = self.pair.next_completion()? {
             taken += 1;
-            let operation = self.slots.outstanding_by_id(completion.id).map(|c| c.operation);
+            let operation = self
+                .slots
+                .outstanding_by_id(completion.id)
+                .map(|c| c.operation);
             let unexpected = ControllerError::UnexpectedCompletion {
                 queue: self.pair.id(),
                 id: completion.id,
@@ -135,7 +142,9 @@ impl<P: Platform, B: DiskMemory<P>> IoQueue<P, B> {
                 status if status.is_success() => Ok(()),
                 status => Err(CommandError::Status { operation, status }),
             };
-            self.slots.finish(completion.id, result).map_err(|_| unexpected)?;
+            self.slots
+                .finish(completion.id, result)
+                .map_err(|_| unexpected)?;
         }
         if taken > 0 {
             self.pair.release_completions();

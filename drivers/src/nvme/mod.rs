@@ -114,7 +114,11 @@ impl<P: Platform, B: DiskMemory<P>> Nvme<P, B> {
 
     /// Commands the controller owns on all queues, as far as completions have been looked at.
     pub fn outstanding(&self) -> usize {
-        self.engine.queues.iter().map(|queue| queue.outstanding()).sum()
+        self.engine
+            .queues
+            .iter()
+            .map(|queue| queue.outstanding())
+            .sum()
     }
 
     /// How ends of commands are learned, and why it is by polling if it is.

@@ -29,7 +29,9 @@ pub enum PrpError {
         at: BusAddr,
     },
     /// A piece other than the first does not start at a page, or one other than the last does not end at one.
-    #[error("the data has a gap at {at}: only its first piece may start, and its last end, inside a page")]
+    #[error(
+        "the data has a gap at {at}: only its first piece may start, and its last end, inside a page"
+    )]
     Gap {
         /// Where the page is entered or left in its middle.
         at: BusAddr,
@@ -57,7 +59,10 @@ pub(crate) struct Prps {
 
 impl Prps {
     /// Of a command that moves no data.
-    pub(crate) const NONE: Self = Self { first: 0, second: 0 };
+    pub(crate) const NONE: Self = Self {
+        first: 0,
+        second: 0,
+    };
 }
 
 /// The list pages of one command slot.
@@ -104,7 +109,9 @@ impl<P: Platform> Lists for Vec<Coherent<P, u64>> {
     }
 
     fn write(&mut self, list: usize, entry: usize, page: u64) {
-        self[list].write(entry, page).expect("entries are below LIST_ENTRIES");
+        self[list]
+            .write(entry, page)
+            .expect("entries are below LIST_ENTRIES");
     }
 }
 
@@ -116,7 +123,11 @@ fn list_pages_for(max_transfer_bytes: u64) -> usize {
     match entries {
         0 | 1 => 0,
         // Every list page but the last gives its last entry to the link.
-        _ => 1 + entries.saturating_sub(LIST_ENTRIES).div_ceil(LIST_ENTRIES - 1),
+        _ => {
+            1 + entries
+                .saturating_sub(LIST_ENTRIES)
+                .div_ceil(LIST_ENTRIES - 1)
+        }
     }
 }
 
@@ -126,7 +137,9 @@ fn describe(
     len_bytes: u64,
 ) -> Result<Prps, PrpError> {
     let mut pages = Pages::new(segments, len_bytes);
-    let too_short = PrpError::TooShort { missing_bytes: len_bytes };
+    let too_short = PrpError::TooShort {
+        missing_bytes: len_bytes,
+    };
     let first = pages.next().ok_or(too_short)??;
     if !first.is_aligned(2) {
         return Err(PrpError::Misaligned { at: first });
@@ -136,9 +149,14 @@ fn describe(
         return Ok(Prps { first, second: 0 });
     };
     let Some(third) = pages.next().transpose()? else {
-        return Ok(Prps { first, second: second.as_u64() });
+        return Ok(Prps {
+            first,
+            second: second.as_u64(),
+        });
     };
-    let too_long = PrpError::TooLong { list_pages: lists.count() };
+    let too_long = PrpError::TooLong {
+        list_pages: lists.count(),
+    };
     if lists.count() == 0 {
         return Err(too_long);
     }
@@ -156,7 +174,10 @@ fn describe(
         lists.write(list, entry, page.as_u64());
         entry += 1;
     }
-    Ok(Prps { first, second: lists.bus_addr(0).as_u64() })
+    Ok(Prps {
+        first,
+        second: lists.bus_addr(0).as_u64(),
+    })
 }
 
 /// Cuts segments into pages: the first from where it starts, every other from the page's start.
@@ -169,7 +190,12 @@ struct Pages<I> {
 
 impl<I: Iterator<Item = BusRange>> Pages<I> {
     fn new(segments: I, len_bytes: u64) -> Self {
-        Self { segments, rest: None, missing_bytes: len_bytes, first: true }
+        Self {
+            segments,
+            rest: None,
+            missing_bytes: len_bytes,
+            first: true,
+        }
     }
 
     fn page(&mut self) -> Result<BusAddr, PrpError> {
@@ -179,7 +205,9 @@ impl<I: Iterator<Item = BusRange>> Pages<I> {
                 .segments
                 .by_ref()
                 .find(|segment| !segment.is_empty())
-                .ok_or(PrpError::TooShort { missing_bytes: self.missing_bytes })?,
+                .ok_or(PrpError::TooShort {
+                    missing_bytes: self.missing_bytes,
+                })?,
         };
         let start = piece.start();
         let in_page = start.as_u64() & (PAGE_BYTES - 1);
@@ -192,8 +220,9 @@ impl<I: Iterator<Item = BusRange>> Pages<I> {
         if self.missing_bytes > 0 && in_page + taken != PAGE_BYTES {
             return Err(PrpError::Gap { at: piece.last() });
         }
-        self.rest =
-            piece.slice(taken, piece.len_bytes() - taken).filter(|rest| !rest.is_empty());
+        self.rest = piece
+            .slice(taken, piece.len_bytes() - taken)
+            .filter(|rest| !rest.is_empty());
         Ok(start)
     }
 }
@@ -202,7 +231,11 @@ impl<I: Iterator<Item = BusRange>> Iterator for Pages<I> {
     type Item = Result<BusAddr, PrpError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.missing_bytes == 0 { None } else { Some(self.page()) }
+        if self.missing_bytes == 0 {
+            None
+        } else {
+            Some(self.page())
+        }
     }
 }
 

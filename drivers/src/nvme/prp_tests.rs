@@ -52,8 +52,9 @@ fn follow(memory: &Memory, prps: Prps, len_bytes: u64) -> Vec<(u64, u64)> {
 
 fn check(segments: &[(u64, u64)], len_bytes: u64) {
     let mut memory = Memory(vec![[u64::MAX; LIST_ENTRIES]; list_pages_for(len_bytes)]);
-    let ranges =
-        segments.iter().map(|&(at, len)| BusRange::new(BusAddr::new(at), len).unwrap());
+    let ranges = segments
+        .iter()
+        .map(|&(at, len)| BusRange::new(BusAddr::new(at), len).unwrap());
     let prps = describe(&mut memory, ranges, len_bytes).unwrap();
     let found: Vec<u64> = follow(&memory, prps, len_bytes)
         .into_iter()
@@ -69,8 +70,9 @@ fn check(segments: &[(u64, u64)], len_bytes: u64) {
 
 fn refuse(segments: &[(u64, u64)], len_bytes: u64) -> PrpError {
     let mut memory = Memory(vec![[0; LIST_ENTRIES]; 1]);
-    let ranges =
-        segments.iter().map(|&(at, len)| BusRange::new(BusAddr::new(at), len).unwrap());
+    let ranges = segments
+        .iter()
+        .map(|&(at, len)| BusRange::new(BusAddr::new(at), len).unwrap());
     describe(&mut memory, ranges, len_bytes).unwrap_err()
 }
 
@@ -87,7 +89,10 @@ fn one_and_two_pages_need_no_list() {
 fn longer_data_is_described_by_a_list() {
     check(&[(0x10_0000, 0x3000)], 0x3000);
     check(&[(0x10_0e00, 0x3000)], 0x3000);
-    check(&[(0x10_0000, 0x1000), (0x20_0000, 0x1000), (0x5000, 0x4000)], 0x5200);
+    check(
+        &[(0x10_0000, 0x1000), (0x20_0000, 0x1000), (0x5000, 0x4000)],
+        0x5200,
+    );
 }
 
 #[test]
@@ -106,7 +111,10 @@ fn only_the_bytes_asked_for_are_described() {
 
 #[test]
 fn empty_segments_are_skipped() {
-    check(&[(0x1000, 0), (0x2000, 0x1000), (0x5000, 0), (0x8000, 0x1000)], 0x2000);
+    check(
+        &[(0x1000, 0), (0x2000, 0x1000), (0x5000, 0), (0x8000, 0x1000)],
+        0x2000,
+    );
 }
 
 #[test]
@@ -119,16 +127,26 @@ fn a_piece_that_ends_or_starts_inside_a_page_is_refused() {
         refuse(&[(0x1000, 0x1000), (0x3800, 0x1000)], 0x1800),
         PrpError::Gap { .. }
     ));
-    assert!(matches!(refuse(&[(0x1001, 0x100)], 0x80), PrpError::Misaligned { .. }));
+    assert!(matches!(
+        refuse(&[(0x1001, 0x100)], 0x80),
+        PrpError::Misaligned { .. }
+    ));
 }
 
 #[test]
 fn a_mapping_shorter_than_the_data_is_refused() {
     assert_eq!(
         refuse(&[(0x1000, 0x1000)], 0x1800),
-        PrpError::TooShort { missing_bytes: 0x800 }
+        PrpError::TooShort {
+            missing_bytes: 0x800
+        }
     );
-    assert_eq!(refuse(&[], 0x200), PrpError::TooShort { missing_bytes: 0x200 });
+    assert_eq!(
+        refuse(&[], 0x200),
+        PrpError::TooShort {
+            missing_bytes: 0x200
+        }
+    );
 }
 
 #[test]

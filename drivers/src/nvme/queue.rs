@@ -66,18 +66,28 @@ impl<P: Platform> QueuePair<P> {
     /// Where commands lie.
     pub(super) fn submission_memory(&self) -> QueueMemory {
         let entries = self.tail.entries();
-        QueueMemory { id: self.id, at: self.submissions.bus_addr(), entries }
+        QueueMemory {
+            id: self.id,
+            at: self.submissions.bus_addr(),
+            entries,
+        }
     }
 
     /// Where completions lie.
     pub(super) fn completion_memory(&self) -> QueueMemory {
         let entries = self.head.entries();
-        QueueMemory { id: self.id, at: self.completions.bus_addr(), entries }
+        QueueMemory {
+            id: self.id,
+            at: self.completions.bus_addr(),
+            entries,
+        }
     }
 
     /// Gives the controller a command.
     pub(super) fn submit(&mut self, entry: SubmissionEntry) {
-        self.submissions.write(self.tail.index() as usize, entry).expect(IN_RING);
+        self.submissions
+            .write(self.tail.index() as usize, entry)
+            .expect(IN_RING);
         self.tail.advance();
         // The entry, and the PRP list it names, must be in memory before the doorbell sends the controller
         // to fetch them.
@@ -97,7 +107,10 @@ impl<P: Platform> QueuePair<P> {
         }
         // The rest of the entry, and the data the command moved, are read after the phase was seen.
         self.platform.dma_rmb();
-        let entry = CompletionEntry { dw3, ..self.completions.read(index).expect(IN_RING) };
+        let entry = CompletionEntry {
+            dw3,
+            ..self.completions.read(index).expect(IN_RING)
+        };
         let completion = Completion::check(entry, self.id, self.tail.entries())?;
         self.head.advance();
         Ok(Some(completion))

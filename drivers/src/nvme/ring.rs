@@ -34,7 +34,11 @@ pub(super) struct Ring {
 impl Ring {
     /// The start of a queue of `entries` (at least 1) in its first lap.
     pub(super) fn new(entries: u32) -> Self {
-        Self { entries, index: 0, phase: Phase::One }
+        Self {
+            entries,
+            index: 0,
+            phase: Phase::One,
+        }
     }
 
     /// Number of entries.
@@ -74,8 +78,15 @@ mod tests {
             seen.push((ring.index(), ring.phase() == Phase::of(true)));
             ring.advance();
         }
-        let expected =
-            [(0, true), (1, true), (2, true), (0, false), (1, false), (2, false), (0, true)];
+        let expected = [
+            (0, true),
+            (1, true),
+            (2, true),
+            (0, false),
+            (1, false),
+            (2, false),
+            (0, true),
+        ];
         assert_eq!(seen, expected);
     }
 }

@@ -41,6 +41,9 @@ pub struct Settings {
     pub max_transfer_bytes: u64,
     /// How long a command may take before the controller is taken for dead.
     pub command_timeout: Duration,
+    /// How long the controller may take to start or stop: as long as it asks for (`CAP.TO`), but no longer than
+    /// this.
+    pub ready_timeout: Duration,
     /// How long the controller may take to shut down.
     pub shutdown_timeout: Duration,
 }
@@ -54,6 +57,7 @@ impl Default for Settings {
             namespace: 1,
             max_transfer_bytes: 1 << 20,
             command_timeout: Duration::from_secs(30),
+            ready_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(10),
         }
     }

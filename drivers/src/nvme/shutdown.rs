@@ -33,7 +33,10 @@ impl<P: Platform, B: DiskMemory<P>> Nvme<P, B> {
             return Err(reason.into());
         }
         let deleted = self.delete_queues();
-        let announced = self.engine.controller.notify_shutdown(self.settings.shutdown_timeout);
+        let announced = self
+            .engine
+            .controller
+            .notify_shutdown(self.settings.shutdown_timeout);
         let stopped = self.engine.controller.cut_off();
         deleted?;
         announced?;

@@ -82,7 +82,11 @@ impl<C, R> Slots<C, R> {
         let count = count.min(MAX_SLOTS);
         Self {
             slots: (0..count)
-                .map(|_| Slot { generation: 0, sequence: 0, state: State::Free })
+                .map(|_| Slot {
+                    generation: 0,
+                    sequence: 0,
+                    state: State::Free,
+                })
                 .collect(),
             free: (0..count).rev().map(|slot| slot as u8).collect(),
             outstanding: 0,
@@ -114,12 +118,19 @@ impl<C, R> Slots<C, R> {
             return Err(command);
         };
         let slot = &mut self.slots[index];
-        slot.generation = if slot.generation >= LAST_GENERATION { 0 } else { slot.generation + 1 };
+        slot.generation = if slot.generation >= LAST_GENERATION {
+            0
+        } else {
+            slot.generation + 1
+        };
         self.sequence += 1;
         slot.sequence = self.sequence;
         slot.state = State::Outstanding(command);
         self.outstanding += 1;
-        Ok(SlotTicket { id: CommandId::new(index, slot.generation), sequence: slot.sequence })
+        Ok(SlotTicket {
+            id: CommandId::new(index, slot.generation),
+            sequence: slot.sequence,
+        })
     }
 
     /// The controller says that `id` ended with `result`.
@@ -173,7 +184,10 @@ impl<C, R> Slots<C, R> {
     /// Frees the slot of a finished command and returns what it held and how it ended.
     pub(crate) fn take(&mut self, ticket: SlotTicket) -> Option<(C, R)> {
         let index = ticket.id.slot();
-        let slot = self.slots.get_mut(index).filter(|slot| slot.sequence == ticket.sequence)?;
+        let slot = self
+            .slots
+            .get_mut(index)
+            .filter(|slot| slot.sequence == ticket.sequence)?;
         match core::mem::replace(&mut slot.state, State::Free) {
             State::Finished(command, result) => {
                 self.free.push(index as u8);
@@ -187,7 +201,9 @@ impl<C, R> Slots<C, R> {
     }
 
     fn slot(&self, ticket: SlotTicket) -> Option<&Slot<C, R>> {
-        self.slots.get(ticket.id.slot()).filter(|slot| slot.sequence == ticket.sequence)
+        self.slots
+            .get(ticket.id.slot())
+            .filter(|slot| slot.sequence == ticket.sequence)
     }
 }
 

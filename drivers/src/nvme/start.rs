@@ -9,6 +9,7 @@ use dmamap::platform::Platform;
 use dmamap::resource::ResourceTree;
 use hw::nvme::command::NumberOfQueues;
 
+use super::Nvme;
 use super::admin::{ADMIN_ENTRIES, AdminQueue};
 use super::command::Command;
 use super::controller::Controller;
@@ -21,7 +22,6 @@ use super::io_queue::IoQueue;
 use super::prp::PAGE_BYTES;
 use super::queue::QueuePair;
 use super::settings::{Completion, MAX_QUEUE_DEPTH, MAX_QUEUES, Settings};
-use super::Nvme;
 
 /// The name under which the driver holds the controller's registers in the resource tree.
 pub(super) const DRIVER_NAME: &str = "nvme";
@@ -76,16 +76,28 @@ fn bring_up<P: Platform, B: DiskMemory<P>>(
     let platform = device.platform();
     let registers = function.claim_bar(0, DRIVER_NAME, tree)?;
     function.enable_memory()?;
-    let mut controller = Controller::new(platform, function.clone(), registers)?;
+    let mut controller = Controller::new(
+        platform,
+        function.clone(),
+        registers,
+        settings.ready_timeout,
+    )?;
     // Firmware may have left it running.
     controller.disable()?;
     let doorbells = controller.split_doorbells(0)?;
     let pair = QueuePair::allocate(device, 0, ADMIN_ENTRIES, doorbells)?;
     let admin = AdminQueue::new(device, pair, settings.command_timeout)?;
     // From here on whatever fails drops the engine: the controller stops before its memory goes.
-    let mut engine = Engine { controller, admin, queues: Vec::new(), interrupts: None };
+    let mut engine = Engine {
+        controller,
+        admin,
+        queues: Vec::new(),
+        interrupts: None,
+    };
     let rings = engine.admin.pair();
-    engine.controller.enable(rings.submission_memory(), rings.completion_memory())?;
+    engine
+        .controller
+        .enable(rings.submission_memory(), rings.completion_memory())?;
 
     let info = identify_controller(&mut engine)?;
     let namespace = identify_namespace(&mut engine, &info, settings.namespace)?;
@@ -94,9 +106,21 @@ fn bring_up<P: Platform, B: DiskMemory<P>>(
     let queues = agree_on_queues(&mut engine, settings.queues)?;
     let completion_mode = connect_interrupts(&mut engine, device, function, tree, settings, queues);
     for id in 1..=queues {
-        create_queue(&mut engine, device, id, settings.queue_depth, max_transfer_bytes)?;
+        create_queue(
+            &mut engine,
+            device,
+            id,
+            settings.queue_depth,
+            max_transfer_bytes,
+        )?;
     }
-    Ok(Started { engine, completion_mode, info, namespace, max_transfer_bytes })
+    Ok(Started {
+        engine,
+        completion_mode,
+        info,
+        namespace,
+        max_transfer_bytes,
+    })
 }
 
 /// Checks that the registers to be driven are those of the device that was attached.
@@ -125,7 +149,11 @@ fn identify_controller<P: Platform, B: DiskMemory<P>>(
 ) -> Result<ControllerInfo, StartError> {
     let data = engine.admin.identify_controller()?;
     let page_size_log2 = 12 + u32::from(engine.controller.capabilities().mpsmin());
-    Ok(ControllerInfo::new(&data, engine.controller.read_version()?, page_size_log2))
+    Ok(ControllerInfo::new(
+        &data,
+        engine.controller.read_version()?,
+        page_size_log2,
+    ))
 }
 
 fn identify_namespace<P: Platform, B: DiskMemory<P>>(
@@ -135,7 +163,10 @@ fn identify_namespace<P: Platform, B: DiskMemory<P>>(
 ) -> Result<Namespace, StartError> {
     let namespaces = info.namespaces;
     if namespace == 0 || namespace > namespaces {
-        return Err(StartError::NoSuchNamespace { namespace, namespaces });
+        return Err(StartError::NoSuchNamespace {
+            namespace,
+            namespaces,
+        });
     }
     let data = engine.admin.identify_namespace(namespace)?;
     Namespace::new(namespace, &data)
@@ -159,10 +190,16 @@ fn agree_on_queues<P: Platform, B: DiskMemory<P>>(
     wanted: usize,
 ) -> Result<u16, StartError> {
     let wanted = wanted.clamp(1, MAX_QUEUES) as u16;
-    let granted = engine.admin.execute(Command::set_number_of_queues(wanted))?;
+    let granted = engine
+        .admin
+        .execute(Command::set_number_of_queues(wanted))?;
     let granted = NumberOfQueues::from_bits(granted);
     // Both are encoded as one less.
-    Ok(granted.nsq().min(granted.ncq()).saturating_add(1).min(wanted))
+    Ok(granted
+        .nsq()
+        .min(granted.ncq())
+        .saturating_add(1)
+        .min(wanted))
 }
 
 fn connect_interrupts<P: Platform, B: DiskMemory<P>>(
@@ -202,11 +239,20 @@ fn create_queue<P: Platform, B: DiskMemory<P>>(
     let doorbells = engine.controller.split_doorbells(id)?;
     let pair = QueuePair::allocate(device, id, entries, doorbells)?;
     let (submissions, completions) = (pair.submission_memory(), pair.completion_memory());
-    let interrupt = engine.interrupts.as_ref().and_then(|interrupts| interrupts.of_queue(id));
+    let interrupt = engine
+        .interrupts
+        .as_ref()
+        .and_then(|interrupts| interrupts.of_queue(id));
     // Part of the engine before the controller learns of it, so that it outlives the controller's use of it.
-    engine.queues.push(IoQueue::new(device, pair, max_transfer_bytes, interrupt)?);
+    engine
+        .queues
+        .push(IoQueue::new(device, pair, max_transfer_bytes, interrupt)?);
     let vector = interrupt.map(|_| Interrupts::<P>::vector_of_queue(id));
-    engine.admin.execute(Command::create_completion_queue(completions, vector))?;
-    engine.admin.execute(Command::create_submission_queue(submissions))?;
+    engine
+        .admin
+        .execute(Command::create_completion_queue(completions, vector))?;
+    engine
+        .admin
+        .execute(Command::create_submission_queue(submissions))?;
     Ok(())
 }

@@ -3,9 +3,7 @@
 use dmamap::platform::Platform;
 use drivers::nvme::Blocks;
 
-use super::{
-    Disk, DiskError, DiskOptions, IN_FLIGHT_BYTES, MAX_CHUNK_BYTES, MIN_CHUNK_BYTES,
-};
+use super::{Disk, DiskError, DiskOptions, IN_FLIGHT_BYTES, MAX_CHUNK_BYTES, MIN_CHUNK_BYTES};
 
 /// One command's share of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +46,9 @@ impl Geometry {
 
     /// Bytes of a full command: a whole number of blocks, at least one.
     fn chunk_bytes(&self, wanted: Option<u64>) -> u64 {
-        let most = MAX_CHUNK_BYTES.min(self.max_transfer_bytes).max(self.block_bytes);
+        let most = MAX_CHUNK_BYTES
+            .min(self.max_transfer_bytes)
+            .max(self.block_bytes);
         let least = MIN_CHUNK_BYTES.max(self.block_bytes).min(most);
         let fair = IN_FLIGHT_BYTES / self.commands_in_flight().max(1) as u64;
         let bytes = wanted.unwrap_or(fair).clamp(least, most);
@@ -70,10 +70,19 @@ impl Chunks {
         let disk_bytes = geometry.disk_blocks.saturating_mul(geometry.block_bytes);
         let end_byte = options.len_bytes.unwrap_or(disk_bytes);
         if end_byte > disk_bytes {
-            return Err(DiskError::DiskTooSmall { wanted_bytes: end_byte, disk_bytes });
+            return Err(DiskError::DiskTooSmall {
+                wanted_bytes: end_byte,
+                disk_bytes,
+            });
         }
         let chunk_bytes = geometry.chunk_bytes(options.chunk_bytes);
-        Ok(Self { geometry, chunk_bytes, at_byte: 0, end_byte, index: 0 })
+        Ok(Self {
+            geometry,
+            chunk_bytes,
+            at_byte: 0,
+            end_byte,
+            index: 0,
+        })
     }
 
     pub(super) fn chunk_bytes(&self) -> u64 {
@@ -130,7 +139,12 @@ mod tests {
     };
 
     fn chunk_bytes(depth: usize, queues: usize) -> u64 {
-        Geometry { depth, queues, ..GEOMETRY }.chunk_bytes(None)
+        Geometry {
+            depth,
+            queues,
+            ..GEOMETRY
+        }
+        .chunk_bytes(None)
     }
 
     #[test]
@@ -144,19 +158,31 @@ mod tests {
 
     #[test]
     fn a_chunk_is_whole_blocks_within_what_the_controller_takes() {
-        let small = Geometry { max_transfer_bytes: 8192, ..GEOMETRY };
+        let small = Geometry {
+            max_transfer_bytes: 8192,
+            ..GEOMETRY
+        };
         assert_eq!(small.chunk_bytes(None), 8192);
         assert_eq!(GEOMETRY.chunk_bytes(Some(5000)), 4608);
         assert_eq!(GEOMETRY.chunk_bytes(Some(1)), MIN_CHUNK_BYTES);
-        let large_blocks = Geometry { block_bytes: 65536, ..GEOMETRY };
+        let large_blocks = Geometry {
+            block_bytes: 65536,
+            ..GEOMETRY
+        };
         assert_eq!(large_blocks.chunk_bytes(Some(1)), 65536);
     }
 
     #[test]
     fn chunks_cover_the_disk_once_and_take_turns_on_the_queues() {
-        let geometry = Geometry { queues: 3, disk_blocks: 1000, ..GEOMETRY };
-        let options =
-            DiskOptions { len_bytes: Some(1000 * 512 - 100), chunk_bytes: Some(8192) };
+        let geometry = Geometry {
+            queues: 3,
+            disk_blocks: 1000,
+            ..GEOMETRY
+        };
+        let options = DiskOptions {
+            len_bytes: Some(1000 * 512 - 100),
+            chunk_bytes: Some(8192),
+        };
         let chunks = Chunks::new(geometry, &options).unwrap();
         assert_eq!(chunks.remaining(), 63);
         let chunks: Vec<_> = chunks.collect();
@@ -169,12 +195,18 @@ mod tests {
             next += u64::from(chunk.blocks.count);
         }
         assert_eq!(next, 1000);
-        assert_eq!(chunks.iter().map(|chunk| chunk.len_bytes).sum::<usize>(), 511_900);
+        assert_eq!(
+            chunks.iter().map(|chunk| chunk.len_bytes).sum::<usize>(),
+            511_900
+        );
     }
 
     #[test]
     fn more_than_the_disk_has_is_refused() {
-        let options = DiskOptions { len_bytes: Some((512 << 20) + 1), chunk_bytes: None };
+        let options = DiskOptions {
+            len_bytes: Some((512 << 20) + 1),
+            chunk_bytes: None,
+        };
         assert!(matches!(
             Chunks::new(GEOMETRY, &options),
             Err(DiskError::DiskTooSmall { .. })
@@ -183,7 +215,10 @@ mod tests {
 
     #[test]
     fn no_bytes_make_no_chunk() {
-        let options = DiskOptions { len_bytes: Some(0), chunk_bytes: None };
+        let options = DiskOptions {
+            len_bytes: Some(0),
+            chunk_bytes: None,
+        };
         assert_eq!(Chunks::new(GEOMETRY, &options).unwrap().count(), 0);
     }
 }

@@ -89,7 +89,12 @@ impl<'a, P: Platform> Pipeline<'a, P> {
         buffer: TransferBuffer<P>,
         chunk: Chunk,
     ) -> Result<(), DiskError> {
-        let Chunk { queue, blocks, at_byte, .. } = chunk;
+        let Chunk {
+            queue,
+            blocks,
+            at_byte,
+            ..
+        } = chunk;
         let submitted = match self.way {
             Way::Read => self.disk.submit_read(queue, blocks, buffer),
             Way::Write => self.disk.submit_write(queue, blocks, buffer),
@@ -107,7 +112,10 @@ impl<'a, P: Platform> Pipeline<'a, P> {
         let Some((ticket, chunk)) = self.in_flight.pop_front() else {
             return Ok(None);
         };
-        let buffer = self.disk.complete(ticket).map_err(|failed| at(chunk.at_byte, failed))?;
+        let buffer = self
+            .disk
+            .complete(ticket)
+            .map_err(|failed| at(chunk.at_byte, failed))?;
         Ok(Some((buffer, chunk)))
     }
 
@@ -128,7 +136,12 @@ impl<'a, P: Platform> Pipeline<'a, P> {
             chunk_bytes: self.chunks.chunk_bytes(),
             commands: self.commands,
             buffers: self.buffers,
-            elapsed_ns: self.disk.device().platform().now_ns().saturating_sub(self.started_ns),
+            elapsed_ns: self
+                .disk
+                .device()
+                .platform()
+                .now_ns()
+                .saturating_sub(self.started_ns),
         }
     }
 }
@@ -143,5 +156,8 @@ impl<P: Platform> Drop for Pipeline<'_, P> {
 }
 
 fn at<B>(at_byte: u64, failed: Failed<B>) -> DiskError {
-    DiskError::Command { at_byte, error: failed.error }
+    DiskError::Command {
+        at_byte,
+        error: failed.error,
+    }
 }

@@ -41,7 +41,9 @@ pub fn read_disk<P: Platform, E>(
 /// Submits until the queues are full or the disk's end is reached.
 fn fill<P: Platform>(pipeline: &mut Pipeline<'_, P>) -> Result<(), DiskError> {
     while pipeline.has_room() {
-        let Some((buffer, chunk)) = pipeline.take_next() else { break };
+        let Some((buffer, chunk)) = pipeline.take_next() else {
+            break;
+        };
         pipeline.submit(buffer, chunk)?;
     }
     Ok(())

@@ -57,7 +57,11 @@ fn compare<E>(start: u64, found: &[u8], expected: &[u8]) -> Result<(), VerifyDis
     if found == expected {
         return Ok(());
     }
-    let differing = found.iter().zip(expected).enumerate().find(|(_, (a, b))| a != b);
+    let differing = found
+        .iter()
+        .zip(expected)
+        .enumerate()
+        .find(|(_, (a, b))| a != b);
     match differing {
         Some((offset, (&found, &expected))) => Err(VerifyDiskError::Differs {
             at_byte: start + offset as u64,

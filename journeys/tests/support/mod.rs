@@ -32,32 +32,48 @@ impl Rig {
 
     /// Boots without using the IOMMU, if there is one.
     pub fn boot_without_iommu(config: MachineConfig) -> Self {
-        let options = BootOptions { iommu: IommuUse::Ignored, ..BootOptions::default() };
+        let options = BootOptions {
+            iommu: IommuUse::Ignored,
+            ..BootOptions::default()
+        };
         Self::boot_with(config, options).expect("the machine boots")
     }
 
     pub fn boot_with(config: MachineConfig, options: BootOptions) -> Result<Self, BootError> {
         let machine = Machine::boot(config).expect("the machine is sound");
         let hosted = Hosted::boot(machine.clone()).expect("the kernel boots");
-        let mut bridges = hosted.host_bridges().expect("the machine's bridge is sound");
+        let mut bridges = hosted
+            .host_bridges()
+            .expect("the machine's bridge is sound");
         let description = MachineDescription {
             rsdp: hosted.rsdp().expect("the machine has ACPI"),
             host_bridge: bridges.remove(0),
         };
         // SAFETY: the description is the machine's own, which exists for this rig alone.
         let computer = unsafe { boot(hosted, &description, &hosted, options)? };
-        Ok(Self { machine, hosted, computer })
+        Ok(Self {
+            machine,
+            hosted,
+            computer,
+        })
     }
 
     /// The function of disk `index`.
     pub fn disk_function(&self, index: usize) -> Function<Hosted> {
-        self.computer.disks().nth(index).expect("the machine has that disk").clone()
+        self.computer
+            .disks()
+            .nth(index)
+            .expect("the machine has that disk")
+            .clone()
     }
 
     /// Attaches disk `index` behind the IOMMU.
     pub fn attach_disk(&self, index: usize) -> Device<Hosted> {
         let function = self.disk_function(index);
-        self.computer.system().attach(&function, Protection::Strict).expect("the disk attaches")
+        self.computer
+            .system()
+            .attach(&function, Protection::Strict)
+            .expect("the disk attaches")
     }
 
     /// Attaches disk `index` as one that is trusted.
@@ -65,8 +81,12 @@ impl Rig {
         let function = self.disk_function(index);
         // SAFETY: the tests that trust a disk give it only addresses of live mappings, and the model stays
         // within them.
-        unsafe { self.computer.system().attach_trusted(&function, Protection::Identity) }
-            .expect("the disk attaches")
+        unsafe {
+            self.computer
+                .system()
+                .attach_trusted(&function, Protection::Identity)
+        }
+        .expect("the disk attaches")
     }
 
     /// Brings up disk `index` on `device`.
@@ -87,7 +107,8 @@ impl Rig {
         settings: Settings,
     ) -> Nvme<Hosted, B> {
         let device = self.attach_disk(index);
-        self.start_on(device, index, settings).expect("the disk comes up")
+        self.start_on(device, index, settings)
+            .expect("the disk comes up")
     }
 
     /// Shuts everything down and checks that nothing was lost and no model complains.
@@ -97,14 +118,22 @@ impl Rig {
 
     /// As [`finish`](Self::finish), where devices were to be refused.
     pub fn finish_after_faults(self, expected: Expected) {
-        let Self { machine, hosted, computer } = self;
+        let Self {
+            machine,
+            hosted,
+            computer,
+        } = self;
         if expected == Expected::NoFaults {
             assert_eq!(computer.system().faults().total, 0);
         }
         let findings: Vec<String> = machine.findings().iter().map(ToString::to_string).collect();
         assert!(findings.is_empty(), "the models found: {findings:#?}");
         computer.system().shutdown().expect("the units stop");
-        assert_eq!(machine.audit().reachable_bytes(), 0, "a device still reaches memory");
+        assert_eq!(
+            machine.audit().reachable_bytes(),
+            0,
+            "a device still reaches memory"
+        );
         drop(computer);
         machine.shutdown();
         let report = hosted.shutdown();
@@ -143,7 +172,8 @@ pub fn test_file(len_bytes: u64) -> File {
         file.write_all(&block[..len]).expect("the file is written");
         at += len as u64;
     }
-    file.seek(SeekFrom::Start(0)).expect("a file can be rewound");
+    file.seek(SeekFrom::Start(0))
+        .expect("a file can be rewound");
     file
 }
 
@@ -160,13 +190,20 @@ pub fn blank_disk(len_bytes: u64) -> NvmeConfig {
 
 /// Reads the first `len_bytes` bytes of a disk of test bytes and checks them.
 pub fn read_and_check(disk: &mut Disk<Hosted>, len_bytes: u64) {
-    let options = DiskOptions { len_bytes: Some(len_bytes), ..DiskOptions::default() };
+    let options = DiskOptions {
+        len_bytes: Some(len_bytes),
+        ..DiskOptions::default()
+    };
     let mut at = 0;
     let mut wanted = Vec::new();
     let report = read_disk(disk, &options, |bytes| {
         wanted.resize(bytes.len(), 0);
         bytes_at(at, &mut wanted);
-        assert!(bytes == wanted, "the disk differs within {} bytes from {at}", bytes.len());
+        assert!(
+            bytes == wanted,
+            "the disk differs within {} bytes from {at}",
+            bytes.len()
+        );
         at += bytes.len() as u64;
         Ok::<(), Infallible>(())
     })

@@ -1,0 +1,222 @@
+//! A computer of models, booted for one test, and the checks at its end.
+// Each test binary uses a part, and none is a library.
+#![allow(dead_code, unreachable_pub)]
+
+use std::sync::Arc;
+
+use dmamap::addr::{BusAddr, BusRange, PhysAddr};
+use dmamap::buffer::DmaBuffer;
+use dmamap::device::Device;
+use dmamap::iommu::fault::{Access, Fault};
+use dmamap::iommu::unit::Requester;
+use dmamap::pci::Function;
+use dmamap::platform::Platform;
+use dmamap::system::{DmaSystem, Protection, Settings};
+use drivers::edu::Edu;
+use hosted::{Hosted, ShutdownReport};
+use journeys::Computer;
+use journeys::boot::{BootError, BootOptions, IommuUse, MachineDescription, boot};
+use machine::cache::Snooping;
+use machine::iommu::vtd::{VtdConfig, VtdUnit};
+use machine::{Iommu, Machine, MachineConfig};
+
+/// Bytes of an IOMMU page and of a frame.
+pub const PAGE: u64 = 4096;
+
+/// The educational device, which the first unit translates for.
+pub const EDU: Requester = Requester { segment: 0, id: 3 << 3 };
+
+/// The device firmware left at work, which the second unit translates for.
+pub const HEARTBEAT: Requester = Requester { segment: 0, id: 5 << 3 };
+
+/// Where the registers of the units are.
+pub const UNITS: [PhysAddr; 2] = [PhysAddr::new(0xfed9_0000), PhysAddr::new(0xfed9_1000)];
+
+/// A booted machine.
+pub struct Rig<P: Platform = Hosted> {
+    pub machine: Arc<Machine>,
+    pub kernel: Hosted,
+    pub computer: Computer<P>,
+}
+
+/// A machine without disks, small enough to boot fast, its memory on both sides of 4 GiB.
+pub fn small() -> MachineConfig {
+    MachineConfig::default().with_ram((2 << 30) + (64 << 20))
+}
+
+/// Two units like `unit`, whose walks snoop.
+pub fn vtd(unit: VtdConfig) -> Iommu {
+    Iommu::Vtd { unit, walks: Snooping::On }
+}
+
+/// Options that wait for hardware no longer than `wait_bound_ms`.
+pub fn impatient(wait_bound_ms: u64) -> BootOptions {
+    let units = Settings { wait_bound_ms, ..Settings::default() };
+    BootOptions { units, ..BootOptions::default() }
+}
+
+impl Rig {
+    pub fn boot(config: MachineConfig) -> Self {
+        Self::boot_with(config, BootOptions::default())
+    }
+
+    /// Boots without using the IOMMU, if there is one.
+    pub fn boot_without_iommu(config: MachineConfig) -> Self {
+        let options = BootOptions { iommu: IommuUse::Ignored, ..BootOptions::default() };
+        Self::boot_with(config, options)
+    }
+
+    pub fn boot_with(config: MachineConfig, options: BootOptions) -> Self {
+        let machine = Machine::boot(config).expect("the machine is sound");
+        let kernel = Hosted::boot(machine.clone()).expect("the kernel boots");
+        Self::boot_on(machine, kernel, kernel, options).expect("the machine boots")
+    }
+}
+
+impl<P: Platform> Rig<P> {
+    /// Boots `kernel`'s machine through `platform`, which may be the kernel in a wrapper.
+    pub fn boot_on(
+        machine: Arc<Machine>,
+        kernel: Hosted,
+        platform: P,
+        options: BootOptions,
+    ) -> Result<Self, BootError> {
+        let mut bridges = kernel.host_bridges().expect("the machine's bridge is sound");
+        let description = MachineDescription {
+            rsdp: kernel.rsdp().expect("the machine has ACPI"),
+            host_bridge: bridges.remove(0),
+        };
+        // SAFETY: the description is the machine's own, which exists for this test alone.
+        let computer = unsafe { boot(platform, &description, &kernel, options)? };
+        Ok(Self { machine, kernel, computer })
+    }
+
+    pub fn system(&self) -> &'static DmaSystem<P> {
+        self.computer.system()
+    }
+
+    /// The model of unit `index`.
+    pub fn unit(&self, index: usize) -> &Arc<VtdUnit> {
+        self.machine.vtd_units().nth(index).expect("the machine has that unit")
+    }
+
+    /// The function with this requester id.
+    pub fn function(&self, requester: Requester) -> Function<P> {
+        let mut functions = self.computer.topology().functions();
+        functions.find(|one| one.requester() == requester.id).expect("it is there").clone()
+    }
+
+    /// Attaches a device so that it reaches only what is mapped.
+    pub fn attach(&self, requester: Requester) -> Device<P> {
+        let function = self.function(requester);
+        self.system().attach(&function, Protection::Strict).expect("the device attaches")
+    }
+
+    /// Attaches a device that is trusted.
+    pub fn attach_trusted(&self, requester: Requester, protection: Protection) -> Device<P> {
+        let function = self.function(requester);
+        // SAFETY: the models do what their drivers say, and these tests' drivers unmap when a transfer is over.
+        unsafe { self.system().attach_trusted(&function, protection) }
+            .expect("the device attaches")
+    }
+
+    /// The educational device at work, confined by its unit.
+    pub fn edu(&mut self) -> Edu<P> {
+        let device = self.attach(EDU);
+        self.edu_on(device)
+    }
+
+    /// The educational device at work, as it was attached.
+    pub fn edu_on(&mut self, device: Device<P>) -> Edu<P> {
+        let function = self.function(EDU);
+        Edu::start(device, &function, self.computer.resources_mut()).expect("the device works")
+    }
+
+    /// Frames lent by the kernel now.
+    pub fn frames_in_use(&self) -> u64 {
+        self.kernel.frames().in_use
+    }
+
+    /// Asserts that no model complains.
+    pub fn assert_no_findings(&self) {
+        let findings: Vec<String> =
+            self.machine.findings().iter().map(ToString::to_string).collect();
+        assert!(findings.is_empty(), "the models found: {findings:#?}");
+    }
+
+    /// Shuts everything down; checks that nothing was lost, no device refused, and no model complains.
+    pub fn finish(self) {
+        assert_eq!(self.system().faults().first_per_requester, []);
+        assert_eq!(self.system().faults().total, 0);
+        self.finish_after_faults();
+    }
+
+    /// As [`finish`](Self::finish), where devices were to be refused.
+    pub fn finish_after_faults(self) {
+        let report = self.finish_with_losses();
+        assert!(report.is_clean(), "not given back: {report:?}");
+    }
+
+    /// As [`finish_after_faults`](Self::finish_after_faults), where memory was to be lost; returns what was.
+    pub fn finish_with_losses(self) -> ShutdownReport {
+        self.assert_no_findings();
+        let Self { machine, kernel, computer } = self;
+        computer.system().shutdown().expect("the units stop");
+        assert_eq!(machine.audit().leaves, [], "a device still reaches memory");
+        drop(computer);
+        machine.shutdown();
+        kernel.shutdown()
+    }
+
+    /// Ends a machine whose units cannot be shut down any more.
+    pub fn abandon(self) {
+        self.machine.shutdown();
+        self.kernel.shutdown();
+    }
+}
+
+/// A buffer of `len_bytes` bytes that are all `pattern`.
+pub fn buffer_of<P: Platform>(platform: P, len_bytes: u64, pattern: u8) -> DmaBuffer<P> {
+    let mut buffer = DmaBuffer::allocate(platform, len_bytes).expect("there is memory");
+    buffer.as_mut_slice().fill(pattern);
+    buffer
+}
+
+/// Lets the device write its own buffer's first `len_bytes` bytes to a bus address, mapped or not.
+pub fn try_write<P: Platform>(edu: &mut Edu<P>, bus: BusAddr, len_bytes: u64) {
+    // SAFETY: these tests attach the device so that its unit confines it, or give it what is mapped.
+    unsafe { edu.store_at(bus, len_bytes) }.expect("the device answers");
+}
+
+/// Lets the device read from a bus address, mapped or not.
+pub fn try_read<P: Platform>(edu: &mut Edu<P>, bus: BusAddr, len_bytes: u64) {
+    // SAFETY: as in `try_write`.
+    unsafe { edu.fetch_at(bus, len_bytes) }.expect("the device answers");
+}
+
+/// The first fault of `requester`, if it was refused.
+pub fn first_fault<P: Platform>(system: &DmaSystem<P>, requester: Requester) -> Option<Fault> {
+    let faults = system.faults().first_per_requester;
+    faults.into_iter().find(|fault| fault.requester == requester)
+}
+
+/// Asserts that the device was refused, and how the first time.
+pub fn assert_first_fault<P: Platform>(
+    system: &DmaSystem<P>,
+    requester: Requester,
+    bus: BusAddr,
+    access: Access,
+    reason: hw::vtd::fault::FaultReason,
+) {
+    let fault = first_fault(system, requester).expect("the device was refused");
+    let page = bus.align_down(12);
+    assert_eq!((fault.address, fault.access), (page, access), "{fault}");
+    assert_eq!(fault.reason.code, u16::from(reason.code()), "{fault}");
+}
+
+/// Whether two runs of bus addresses share a page.
+pub fn share_a_page(one: BusRange, other: BusRange) -> bool {
+    let first = |range: BusRange| range.start().as_u64() / PAGE;
+    let last = |range: BusRange| range.last().as_u64() / PAGE;
+    first(one) <= last(other) && first(other) <= last(one)
+}

@@ -1,0 +1,102 @@
+//! Each allocation a disk's life makes fails in turn: every failure is an error, and everything taken is given back.
+
+#[path = "../../journeys/tests/support/mod.rs"]
+mod support;
+
+use dmamap::buffer::DmaBuffer;
+use dmamap::system::Protection;
+use drivers::nvme::{Blocks, CompletionMode, Nvme, Settings};
+use hosted::{FaultInjector, Hosted};
+use journeys::Computer;
+use journeys::boot::{BootOptions, MachineDescription, boot};
+use machine::{Machine, MachineConfig};
+use support::{bytes_at, test_disk};
+
+type Platform = FaultInjector<Hosted>;
+
+/// Brings the disk up, reads four blocks, shuts it down; whether it came to the end.
+fn life_of_a_disk(computer: &mut Computer<Platform>) -> Result<CompletionMode, String> {
+    let platform = computer.platform();
+    let function = computer
+        .disks()
+        .next()
+        .expect("the machine has a disk")
+        .clone();
+    let device = computer
+        .system()
+        .attach(&function, Protection::Strict)
+        .map_err(|error| error.to_string())?;
+    let settings = Settings {
+        queues: 2,
+        queue_depth: 2,
+        ..Settings::default()
+    };
+    let tree = computer.resources_mut();
+    let mut disk: Nvme<Platform, DmaBuffer<Platform>> =
+        Nvme::start(device, &function, tree, settings).map_err(|failed| failed.to_string())?;
+    let mode = disk.completion_mode().clone();
+    let buffer = DmaBuffer::allocate(platform, 2048).map_err(|error| error.to_string())?;
+    let buffer = disk
+        .read(Blocks { first: 1, count: 4 }, buffer)
+        .map_err(|failed| failed.error.to_string())?;
+    let mut expected = [0; 2048];
+    bytes_at(512, &mut expected);
+    assert!(buffer.as_slice() == expected);
+    let device = disk.shutdown().map_err(|failed| failed.to_string())?;
+    device.detach().map_err(|error| error.to_string())?;
+    Ok(mode)
+}
+
+#[test]
+fn a_disk_survives_every_failed_allocation_and_leaks_nothing() {
+    let machine =
+        Machine::boot(MachineConfig::default().with_disk(test_disk(64 << 10))).expect("it boots");
+    let hosted = Hosted::boot(machine.clone()).expect("the kernel boots");
+    let injector = FaultInjector::new(hosted);
+    let mut bridges = hosted
+        .host_bridges()
+        .expect("the machine's bridge is sound");
+    let description = MachineDescription {
+        rsdp: hosted.rsdp().expect("the machine has ACPI"),
+        host_bridge: bridges.remove(0),
+    };
+    // SAFETY: the description is the machine's own, which exists for this test alone.
+    let computer = unsafe { boot(injector, &description, &hosted, BootOptions::default()) };
+    let mut computer = computer.expect("the machine boots");
+    life_of_a_disk(&mut computer).expect("nothing fails yet");
+
+    let before = hosted.report();
+    let (mut errors, mut polled) = (0, 0);
+    let failed = injector.fail_each_in_turn(|nth| {
+        match life_of_a_disk(&mut computer) {
+            Ok(CompletionMode::Interrupt) => {}
+            // Without an interrupt the driver polls: nothing else may be lacking and the job still be done.
+            Ok(_) => polled += 1,
+            Err(_) => errors += 1,
+        }
+        let after = hosted.report();
+        assert_eq!(
+            after.frames.in_use, before.frames.in_use,
+            "allocation {nth}"
+        );
+        assert_eq!(
+            after.scattered_mappings, before.scattered_mappings,
+            "allocation {nth}"
+        );
+        assert_eq!(
+            after.register_windows, before.register_windows,
+            "allocation {nth}"
+        );
+        assert_eq!(after.interrupts, before.interrupts, "allocation {nth}");
+    });
+    assert!(failed > 20, "{failed}");
+    assert_eq!(errors + polled, failed);
+    assert!(polled >= 2, "{polled}");
+
+    let findings: Vec<String> = machine.findings().iter().map(ToString::to_string).collect();
+    assert!(findings.is_empty(), "the models found: {findings:#?}");
+    computer.system().shutdown().expect("the units stop");
+    drop(computer);
+    machine.shutdown();
+    assert!(hosted.shutdown().is_clean());
+}
