@@ -167,9 +167,12 @@ fn parse_size(text: &str) -> Result<u64, String> {
         Some(b'G') => (&text[..text.len() - 1], 30),
         _ => (text, 0),
     };
-    let number: u64 =
-        digits.parse().map_err(|_| "a size is a number, with K, M or G after it or not".to_string())?;
-    number.checked_mul(1 << shift).ok_or_else(|| "a size below 2^64 bytes".to_string())
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| "a size is a number, with K, M or G after it or not".to_string())?;
+    number
+        .checked_mul(1 << shift)
+        .ok_or_else(|| "a size below 2^64 bytes".to_string())
 }
 
 #[cfg(test)]

@@ -63,12 +63,20 @@ impl Booted {
                 IommuChoice::Vtd => IommuUse::AsFirmwareSays,
                 IommuChoice::None => IommuUse::Ignored,
             },
-            units: Settings { table_levels: args.table_levels, ..Settings::default() },
+            units: Settings {
+                table_levels: args.table_levels,
+                ..Settings::default()
+            },
         };
         // SAFETY: the description and the tables are those of a machine of models, made for this kernel alone.
         let computer = unsafe { journeys::boot::boot(kernel, &description, &kernel, options) }
             .map_err(Error::failed)?;
-        Ok(Self { machine, kernel, computer, iommu: args.iommu })
+        Ok(Self {
+            machine,
+            kernel,
+            computer,
+            iommu: args.iommu,
+        })
     }
 
     pub(crate) fn system(&self) -> &'static DmaSystem<Hosted> {
@@ -93,7 +101,12 @@ impl Booted {
     /// Takes the computer down, every device being detached: what the hardware could still reach, and what
     /// the kernel misses.
     pub(crate) fn shut_down(self) -> Result<Remains, Error> {
-        let Self { machine, kernel, computer, .. } = self;
+        let Self {
+            machine,
+            kernel,
+            computer,
+            ..
+        } = self;
         let audit = machine.audit();
         let system = computer.system();
         drop(computer);
@@ -129,7 +142,9 @@ fn iommu(args: &MachineArgs) -> Iommu {
 
 /// What the board tells of itself.
 fn describe(kernel: Hosted) -> Result<MachineDescription, Error> {
-    let rsdp = kernel.rsdp().ok_or_else(|| Error::failed("the board has no ACPI tables"))?;
+    let rsdp = kernel
+        .rsdp()
+        .ok_or_else(|| Error::failed("the board has no ACPI tables"))?;
     let bridges = kernel.host_bridges().map_err(Error::failed)?;
     let host_bridge = bridges
         .into_iter()

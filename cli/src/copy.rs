@@ -22,7 +22,10 @@ pub(crate) fn copy(
     to: &mut Disk<Hosted>,
     len_bytes: u64,
 ) -> Result<CopyReport, Error> {
-    let options = DiskOptions { len_bytes: Some(len_bytes), ..DiskOptions::default() };
+    let options = DiskOptions {
+        len_bytes: Some(len_bytes),
+        ..DiskOptions::default()
+    };
     let mut source = Source::new(from)?;
     let progress = Progress::new("writing", len_bytes);
     write_disk(to, &options, |piece: &mut [u8]| {
@@ -41,7 +44,9 @@ pub(crate) fn copy(
         Ok::<(), Infallible>(())
     })
     .map_err(|error| Error::failed(format!("reading the copy back: {error}")))?;
-    Ok(CopyReport { sha256: Sha::finish(hasher) })
+    Ok(CopyReport {
+        sha256: Sha::finish(hasher),
+    })
 }
 
 /// The first disk as a stream of bytes.
@@ -59,7 +64,12 @@ impl<'a> Source<'a> {
         let len = PIECE_BYTES.min(disk.max_transfer_bytes());
         let platform = disk.device().platform();
         let buffer = TransferBuffer::allocate(platform, 0, len).map_err(Error::failed)?;
-        Ok(Self { disk, buffer: Some(buffer), next_block: 0, unread: 0..0 })
+        Ok(Self {
+            disk,
+            buffer: Some(buffer),
+            next_block: 0,
+            unread: 0..0,
+        })
     }
 
     /// Fills `piece` with the disk's next bytes.
@@ -79,12 +89,20 @@ impl<'a> Source<'a> {
     }
 
     fn read_on(&mut self) -> Result<(), CommandError> {
-        let Some(buffer) = self.buffer.take() else { return Ok(()) };
+        let Some(buffer) = self.buffer.take() else {
+            return Ok(());
+        };
         let block_bytes = self.disk.namespace().block_bytes();
         let left = self.disk.namespace().blocks() - self.next_block;
         let count = (buffer.as_slice().len() as u64 / block_bytes).min(left);
-        let blocks = Blocks { first: self.next_block, count: count as u32 };
-        let buffer = self.disk.read(blocks, buffer).map_err(|failed| failed.error)?;
+        let blocks = Blocks {
+            first: self.next_block,
+            count: count as u32,
+        };
+        let buffer = self
+            .disk
+            .read(blocks, buffer)
+            .map_err(|failed| failed.error)?;
         self.buffer = Some(buffer);
         self.next_block += count;
         self.unread = 0..(count * block_bytes) as usize;

@@ -36,17 +36,30 @@ pub(crate) struct FileHash {
 
 impl FileHash {
     /// Starts hashing the first `len_bytes` bytes of `file`.
-    pub(crate) fn start(file: File, len_bytes: u64) -> Self {
+    ///
+    /// # Errors
+    /// The host has no thread for it.
+    pub(crate) fn start(file: File, len_bytes: u64) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
-        let thread = thread::spawn(move || hash(&file, len_bytes, &stopped));
-        Self { thread: Some(thread), stop }
+        let thread = thread::Builder::new()
+            .name("file-hash".into())
+            .spawn(move || hash(&file, len_bytes, &stopped))?;
+        Ok(Self {
+            thread: Some(thread),
+            stop,
+        })
     }
 
     /// Waits for the digest.
     pub(crate) fn finish(mut self) -> io::Result<Sha> {
-        let thread = self.thread.take().expect("only `finish` and `drop` take the thread");
-        thread.join().unwrap_or_else(|_| Err(io::Error::other("the hashing thread panicked")))
+        let thread = self
+            .thread
+            .take()
+            .expect("only `finish` and `drop` take the thread");
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the hashing thread panicked")))
     }
 }
 

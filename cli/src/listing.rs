@@ -2,41 +2,54 @@
 
 use std::process::ExitCode;
 
+use dmamap::mmio::Mmio;
 use dmamap::pci::{Bar, Function};
 use hosted::Hosted;
+use machine::device::nvme::{Medium, NvmeConfig};
 
 use crate::args::MachineArgs;
 use crate::computer::Booted;
 use crate::error::Error;
+use crate::input::Input;
 use crate::output::Output;
 
 /// `dmamap iomem`.
 pub(crate) fn iomem_command(args: &MachineArgs, output: &mut Output) -> Result<ExitCode, Error> {
-    let booted = Booted::boot(args, Vec::new())?;
-    iomem(&booted, output);
-    booted.shut_down()?;
-    Ok(ExitCode::SUCCESS)
+    list(args, |booted| iomem(booted, output))
 }
 
 /// `dmamap pci`.
 pub(crate) fn pci_command(args: &MachineArgs, output: &mut Output) -> Result<ExitCode, Error> {
-    let mut booted = Booted::boot(args, Vec::new())?;
-    pci(&mut booted, output);
+    list(args, |booted| pci(booted, output))
+}
+
+/// Shows something of the computer that `dmamap` alone would read its disk on.
+fn list(args: &MachineArgs, show: impl FnOnce(&mut Booted)) -> Result<ExitCode, Error> {
+    let input = Input::open(None)?;
+    let disk = NvmeConfig::new(input.file, input.len_bytes, Medium::ReadOnly);
+    let mut booted = Booted::boot(args, vec![disk])?;
+    show(&mut booted);
     booted.shut_down()?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Who holds which physical addresses.
 pub(crate) fn iomem(booted: &Booted, output: &mut Output) {
-    output.line(format_args!("{}", booted.computer.resources().to_string().trim_end()));
+    let tree = booted.computer.resources().to_string();
+    output.line(tree.trim_end());
 }
 
 /// Every device, and each BAR's A, B and C.
 pub(crate) fn pci(booted: &mut Booted, output: &mut Output) {
-    let functions: Vec<Function<Hosted>> = booted.computer.topology().functions().cloned().collect();
+    let functions: Vec<Function<Hosted>> =
+        booted.computer.topology().functions().cloned().collect();
+    let mut borrowed = Vec::new();
     for function in &functions {
         let behind = match function.buses() {
-            Some(buses) => format!("  bridge to buses {:02x}-{:02x}", buses.secondary, buses.subordinate),
+            Some(buses) => format!(
+                "  bridge to buses {:02x}-{:02x}",
+                buses.secondary, buses.subordinate
+            ),
             None => String::new(),
         };
         output.line(format_args!(
@@ -48,7 +61,8 @@ pub(crate) fn pci(booted: &mut Booted, output: &mut Output) {
             class_name(function.class()),
         ));
         for bar in function.bars().iter().flatten() {
-            output.line(format_args!("    {}", bar_line(booted, function, bar)));
+            let line = bar_line(booted, function, bar, &mut borrowed);
+            output.line(format_args!("    {line}"));
         }
     }
     for problem in booted.computer.topology().problems() {
@@ -56,21 +70,32 @@ pub(crate) fn pci(booted: &mut Booted, output: &mut Output) {
     }
 }
 
-fn bar_line(booted: &mut Booted, function: &Function<Hosted>, bar: &Bar) -> String {
+/// One BAR. C exists only while somebody has the registers mapped: where no driver has, they are mapped here,
+/// and go to `borrowed` so that no other BAR gets the same C.
+fn bar_line(
+    booted: &mut Booted,
+    function: &Function<Hosted>,
+    bar: &Bar,
+    borrowed: &mut Vec<Mmio<Hosted>>,
+) -> String {
+    let Bar { index, kind, .. } = bar;
     let len = bar.bus.len_bytes();
     let Some(phys) = bar.phys else {
-        return format!("BAR{} {:?} {len:#x} bytes: not assigned", bar.index, bar.kind);
+        return format!("BAR{index} {kind:?} {len:#x} bytes: not assigned");
     };
-    // C exists only while somebody has the registers mapped: map them for as long as it takes to look.
-    let mapped = function.claim_bar(bar.index, "dmamap", booted.computer.resources_mut());
-    let virt = match &mapped {
-        Ok(mmio) => format!("{:#x}", mmio.virt().start()),
-        Err(error) => error.to_string(),
+    let virt = match booted.kernel.ioremapped(phys.start()) {
+        Some(virt) => format!("{virt:#x}"),
+        None => match function.claim_bar(*index, "dmamap", booted.computer.resources_mut()) {
+            Ok(registers) => {
+                let virt = registers.virt().start();
+                borrowed.push(registers);
+                format!("{virt:#x}")
+            }
+            Err(error) => error.to_string(),
+        },
     };
     format!(
-        "BAR{} {:?} {len:#x} bytes: A {:#x}  B {:#x}  C {virt}",
-        bar.index,
-        bar.kind,
+        "BAR{index} {kind:?} {len:#x} bytes: A {:#x}  B {:#x}  C {virt}",
         bar.bus.start(),
         phys.start(),
     )

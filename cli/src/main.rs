@@ -25,7 +25,9 @@ mod picture;
 mod progress;
 mod report;
 mod run;
+mod signals;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -36,10 +38,12 @@ use output::Output;
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::new().filter("DMAMAP_LOG")).init();
+    signals::file_size_limit_is_an_error();
     match execute(Args::parse()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("dmamap: {error}");
+            // Where nobody listens, the exit status says it alone.
+            let _ = writeln!(io::stderr(), "dmamap: {error}");
             error.exit_code()
         }
     }
@@ -47,9 +51,14 @@ fn main() -> ExitCode {
 
 fn execute(args: Args) -> Result<ExitCode, Error> {
     let mut output = Output::stdout();
-    match args.command.unwrap_or_else(|| Command::Run(Box::new(RunArgs::without_file()))) {
+    let command = args
+        .command
+        .unwrap_or_else(|| Command::Run(Box::new(RunArgs::without_file())));
+    let code = match command {
         Command::Run(args) => run::run(&args, &mut output),
         Command::Iomem(args) => listing::iomem_command(&args, &mut output),
         Command::Pci(args) => listing::pci_command(&args, &mut output),
-    }
+    }?;
+    output.finish()?;
+    Ok(code)
 }

@@ -46,7 +46,10 @@ pub(crate) struct Report {
 impl Report {
     /// Whether what arrived is what the file holds.
     fn verified(&self) -> bool {
-        let copied = self.copy.as_ref().is_none_or(|copy| copy.sha256 == self.file_sha256);
+        let copied = self
+            .copy
+            .as_ref()
+            .is_none_or(|copy| copy.sha256 == self.file_sha256);
         self.sha256 == self.file_sha256 && copied
     }
 
@@ -63,7 +66,9 @@ impl Report {
             "what arrived by DMA is not what the file holds (did the file change while it was read?)".into(),
         );
         complain(
-            self.copy.as_ref().is_some_and(|copy| copy.sha256 != self.file_sha256),
+            self.copy
+                .as_ref()
+                .is_some_and(|copy| copy.sha256 != self.file_sha256),
             "what was read back from the copy is not what the file holds".into(),
         );
         complain(
@@ -75,27 +80,47 @@ impl Report {
             format!("{} bytes in quarantine", self.totals.quarantined_bytes),
         );
         let leaves = self.remains.audit.leaves.len();
-        complain(leaves != 0, format!("devices still reach {leaves} pages of memory by the IOMMU's tables"));
+        complain(
+            leaves != 0,
+            format!("devices still reach {leaves} pages of memory by the IOMMU's tables"),
+        );
         let frames = self.remains.frames_leaked;
         complain(frames != 0, format!("{frames} frames not given back"));
         let others = self.remains.others_leaked;
-        complain(others != 0, format!("{others} register windows, virtual mappings or interrupts not given back"));
+        complain(
+            others != 0,
+            format!("{others} register windows, virtual mappings or interrupts not given back"),
+        );
         match &self.rogue {
             Some(rogue) => complain(
                 rogue.breaches_total != 0,
-                format!("the rogue disk reached memory {} times: {:?}", rogue.breaches_total, rogue.breaches),
+                format!(
+                    "the rogue disk reached memory {} times: {:?}",
+                    rogue.breaches_total, rogue.breaches
+                ),
             ),
             None => {
-                complain(self.faults.total != 0, format!("{} requests were refused", self.faults.total));
+                complain(
+                    self.faults.total != 0,
+                    format!("{} requests were refused", self.faults.total),
+                );
             }
         }
-        complaints.extend(self.findings.iter().map(|finding| format!("the hardware noticed: {finding}")));
+        complaints.extend(
+            self.findings
+                .iter()
+                .map(|finding| format!("the hardware noticed: {finding}")),
+        );
         complaints
     }
 
     /// The program's exit status.
     pub(crate) fn exit_code(&self) -> ExitCode {
-        if self.complaints().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        if self.complaints().is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
     }
 
     /// For people.
@@ -103,11 +128,17 @@ impl Report {
         let seconds = self.elapsed.as_secs_f64();
         let rate = self.bytes as f64 / seconds.max(1e-9) / 1e6;
         let totals = self.totals;
-        output.line(format_args!("bytes           {} in {seconds:.3} s ({rate:.0} MB/s), ends of commands by {}", self.bytes, self.completion));
+        output.line(format_args!(
+            "bytes           {} in {seconds:.3} s ({rate:.0} MB/s), ends of commands by {}",
+            self.bytes, self.completion
+        ));
         output.line(format_args!("SHA-256 by DMA  {}", self.sha256));
         output.line(format_args!("SHA-256 of file {}", self.file_sha256));
         if let Some(copy) = &self.copy {
-            output.line(format_args!("SHA-256 of copy {} (written, flushed, read back by DMA)", copy.sha256));
+            output.line(format_args!(
+                "SHA-256 of copy {} (written, flushed, read back by DMA)",
+                copy.sha256
+            ));
         }
         output.line(format_args!(
             "mappings        {} maps, {} unmaps, {} live; {} invalidations",
@@ -125,7 +156,9 @@ impl Report {
         };
         output.line(format_args!("faults          {}{more}", self.faults.total));
         for fault in &self.faults.first_per_requester {
-            output.line(format_args!("                first of its requester: {fault}"));
+            output.line(format_args!(
+                "                first of its requester: {fault}"
+            ));
         }
         output.line(format_args!(
             "left behind     {} frames, {} pages in the IOMMU's tables",
@@ -136,7 +169,11 @@ impl Report {
         for complaint in &complaints {
             output.line(format_args!("wrong           {complaint}"));
         }
-        let verdict = if complaints.is_empty() { "verified: the two agree, and nothing is left behind" } else { "FAILED" };
+        let verdict = if complaints.is_empty() {
+            "verified: the two agree, and nothing is left behind"
+        } else {
+            "FAILED"
+        };
         output.line(verdict);
     }
 

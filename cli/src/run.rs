@@ -33,7 +33,11 @@ pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<ExitCode, Error
         ));
     }
     let input = Input::open(args.file.as_deref())?;
-    let copy_file = args.write.as_deref().map(|path| input.open_copy(path)).transpose()?;
+    let copy_file = args
+        .write
+        .as_deref()
+        .map(|path| input.open_copy(path))
+        .transpose()?;
     let mut quiet = Output::silent();
     let shown = if args.json { &mut quiet } else { &mut *output };
 
@@ -96,7 +100,12 @@ fn work(
     let Some(first) = functions.first() else {
         return Err(Error::failed("the computer found no disk"));
     };
-    output.line(format_args!("{}: {} bytes, as the disk {}", input.path.display(), input.len_bytes, first.address()));
+    output.line(format_args!(
+        "{}: {} bytes, as the disk {}",
+        input.path.display(),
+        input.len_bytes,
+        first.address()
+    ));
     output.line("\ndevices: bus (A), CPU physical (B) and CPU virtual (C) address of each BAR");
     listing::pci(booted, output);
 
@@ -119,7 +128,13 @@ fn work(
         }
     };
     finish(disk, &mut totals)?;
-    Ok(Done { sha256, file_sha256, copy: copied, totals, completion })
+    Ok(Done {
+        sha256,
+        file_sha256,
+        copy: copied,
+        totals,
+        completion,
+    })
 }
 
 /// Attaches a disk and brings it up.
@@ -146,7 +161,10 @@ fn start(
     started.map_err(|failed| match &failed.error {
         // The disk and the computer do not fit each other: nothing was read.
         StartError::Mask(MaskError::CannotReachMemory { .. } | MaskError::NoRoom { .. }) => {
-            Error::unusable(format!("--address-bits {}: {}", args.address_bits, failed.error))
+            Error::unusable(format!(
+                "--address-bits {}: {}",
+                args.address_bits, failed.error
+            ))
         }
         error => Error::failed(format!("disk {}: {error}", function.address())),
     })
@@ -155,7 +173,10 @@ fn start(
 /// Reads the whole disk, hashing what arrives, and beside it the file.
 fn read(input: &Input, disk: &mut Disk<Hosted>) -> Result<(Sha, Sha), Error> {
     let file_hash = FileHash::start(input.reopen()?, input.len_bytes);
-    let options = DiskOptions { len_bytes: Some(input.len_bytes), ..DiskOptions::default() };
+    let options = DiskOptions {
+        len_bytes: Some(input.len_bytes),
+        ..DiskOptions::default()
+    };
     let progress = Progress::new("reading", input.len_bytes);
     let mut hasher = Sha256::new();
     read_disk(disk, &options, |piece| {
@@ -182,7 +203,9 @@ fn read(input: &Input, disk: &mut Disk<Hosted>) -> Result<(Sha, Sha), Error> {
 
 /// Shuts a disk down, adds its figures up, and detaches it.
 fn finish(disk: Disk<Hosted>, totals: &mut Totals) -> Result<(), Error> {
-    let device = disk.shutdown().map_err(|failed| Error::failed(failed.error))?;
+    let device = disk
+        .shutdown()
+        .map_err(|failed| Error::failed(failed.error))?;
     let figures = device.figures();
     totals.maps += figures.maps;
     totals.unmaps += figures.unmaps;

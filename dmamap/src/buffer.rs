@@ -79,7 +79,11 @@ pub(crate) fn frames_for(len_bytes: u64) -> Result<usize, BufferError> {
     }
     usize::try_from(len_bytes.div_ceil(FRAME_BYTES))
         .ok()
-        .filter(|frames| frames.checked_mul(FRAME_BYTES as usize).is_some_and(|n| n <= isize::MAX as usize))
+        .filter(|frames| {
+            frames
+                .checked_mul(FRAME_BYTES as usize)
+                .is_some_and(|n| n <= isize::MAX as usize)
+        })
         .ok_or(BufferError::TooLong { len_bytes })
 }
 
@@ -102,7 +106,12 @@ impl<P: Platform> DmaBuffer<P> {
     /// # Errors
     /// [`BufferError`] when the length is 0 or no contiguous frames are left.
     pub fn allocate(platform: P, len_bytes: u64) -> Result<Self, BufferError> {
-        Self::allocate_within(platform, len_bytes, PhysAddr::new(u64::MAX), FRAME_SIZE_LOG2)
+        Self::allocate_within(
+            platform,
+            len_bytes,
+            PhysAddr::new(u64::MAX),
+            FRAME_SIZE_LOG2,
+        )
     }
 
     /// Allocates zeroed bytes none of which lies above `last`, the first a multiple of
@@ -118,11 +127,21 @@ impl<P: Platform> DmaBuffer<P> {
     ) -> Result<Self, BufferError> {
         let count = frames_for(len_bytes)?;
         let align_log2 = align_log2.max(FRAME_SIZE_LOG2);
-        let frames = platform.allocate_frames(FrameRequest { count, align_log2, last, node: None })?;
+        let frames = platform.allocate_frames(FrameRequest {
+            count,
+            align_log2,
+            last,
+            node: None,
+        })?;
         let start = platform.frame_pointer(frames.start());
         // SAFETY: the frames were just lent to us; the pointer reaches all of them for writing.
         unsafe { start.write_bytes(0, count * FRAME_BYTES as usize) };
-        Ok(Self { platform, frames, start, len_bytes: len_bytes as usize })
+        Ok(Self {
+            platform,
+            frames,
+            start,
+            len_bytes: len_bytes as usize,
+        })
     }
 
     /// The bytes.
@@ -161,7 +180,9 @@ unsafe impl<P: Platform> DmaMemory for DmaBuffer<P> {
 
     fn segment(&self, offset: u64) -> PhysRange {
         let offset = offset.min(self.len_bytes as u64);
-        self.frames.slice(offset, self.len_bytes as u64 - offset).expect("the frames hold the buffer")
+        self.frames
+            .slice(offset, self.len_bytes as u64 - offset)
+            .expect("the frames hold the buffer")
     }
 }
 
@@ -175,7 +196,11 @@ impl<P: Platform> Drop for DmaBuffer<P> {
 
 impl<P: Platform> fmt::Debug for DmaBuffer<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DmaBuffer({} bytes at {:?})", self.len_bytes, self.frames)
+        write!(
+            f,
+            "DmaBuffer({} bytes at {:?})",
+            self.len_bytes, self.frames
+        )
     }
 }
 
@@ -200,16 +225,25 @@ impl<P: Platform> ScatteredBuffer<P> {
     /// [`BufferError`] when the length is 0, or frames or virtual address space are used up.
     pub fn allocate(platform: P, len_bytes: u64) -> Result<Self, BufferError> {
         let count = frames_for(len_bytes)?;
-        let mut lent = LentFrames { platform, frames: Vec::with_capacity(count) };
+        let mut lent = LentFrames {
+            platform,
+            frames: Vec::with_capacity(count),
+        };
         for _ in 0..count {
-            lent.frames.push(platform.allocate_frames(FrameRequest::new(1))?.start());
+            lent.frames
+                .push(platform.allocate_frames(FrameRequest::new(1))?.start());
         }
         // SAFETY: each frame was just lent to us and goes back only after `unmap_scattered`.
         let start = unsafe { platform.map_scattered(&lent.frames)? };
         // SAFETY: `map_scattered` made all `count` frames writable from `start` on.
         unsafe { start.write_bytes(0, count * FRAME_BYTES as usize) };
         let frames = core::mem::take(&mut lent.frames);
-        Ok(Self { platform, start, frames, len_bytes: len_bytes as usize })
+        Ok(Self {
+            platform,
+            start,
+            frames,
+            len_bytes: len_bytes as usize,
+        })
     }
 
     /// The bytes.
@@ -270,13 +304,21 @@ impl<P: Platform> Drop for ScatteredBuffer<P> {
     fn drop(&mut self) {
         // SAFETY: `start` and the count are of the mapping made in `allocate`; nothing borrows it any more.
         unsafe { self.platform.unmap_scattered(self.start, self.frames.len()) };
-        drop(LentFrames { platform: self.platform, frames: core::mem::take(&mut self.frames) });
+        drop(LentFrames {
+            platform: self.platform,
+            frames: core::mem::take(&mut self.frames),
+        });
     }
 }
 
 impl<P: Platform> fmt::Debug for ScatteredBuffer<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ScatteredBuffer({} bytes in {} frames)", self.len_bytes, self.frames.len())
+        write!(
+            f,
+            "ScatteredBuffer({} bytes in {} frames)",
+            self.len_bytes,
+            self.frames.len()
+        )
     }
 }
 
@@ -289,7 +331,8 @@ struct LentFrames<P: Platform> {
 impl<P: Platform> Drop for LentFrames<P> {
     fn drop(&mut self) {
         for &frame in &self.frames {
-            let range = PhysRange::new(frame, FRAME_BYTES).expect("a frame lies inside the address space");
+            let range =
+                PhysRange::new(frame, FRAME_BYTES).expect("a frame lies inside the address space");
             // SAFETY: each was lent as one frame, and no virtual mapping of it is left.
             unsafe { self.platform.free_frames(range) };
         }

@@ -14,14 +14,14 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use alloc::boxed::Box;
 
 use crate::addr::{BusAddr, BusRange, DmaMask, FRAME_BYTES, PhysAddr, PhysRange};
-use crate::iommu::unit::{Requester, UnitError};
+use crate::iommu::{Requester, UnitError};
 use crate::map::Route;
 use crate::pci::Function;
 use crate::platform::Platform;
 use crate::system::{Below, DmaSystem};
 
-pub use counters::Figures;
 pub(crate) use counters::Counters;
+pub use counters::Figures;
 pub(crate) use held::Held;
 
 /// Whether a device's accesses to memory see and update the CPU's caches.
@@ -183,7 +183,9 @@ impl<P: Platform> Device<P> {
     /// [`MaskError`] when the device could not be served with that mask; the mask stays as it was.
     pub fn set_mask(&self, mask: DmaMask) -> Result<(), MaskError> {
         self.check_mask(mask)?;
-        self.core().mask.store(mask.last().as_u64(), Ordering::Relaxed);
+        self.core()
+            .mask
+            .store(mask.last().as_u64(), Ordering::Relaxed);
         Ok(())
     }
 
@@ -193,7 +195,9 @@ impl<P: Platform> Device<P> {
     /// As [`set_mask`](Self::set_mask).
     pub fn set_coherent_mask(&self, mask: DmaMask) -> Result<(), MaskError> {
         self.check_mask(mask)?;
-        self.core().coherent_mask.store(mask.last().as_u64(), Ordering::Relaxed);
+        self.core()
+            .coherent_mask
+            .store(mask.last().as_u64(), Ordering::Relaxed);
         Ok(())
     }
 
@@ -238,13 +242,16 @@ impl<P: Platform> Device<P> {
     /// Sets the longest piece the device takes; rounded down to whole frames, at least one.
     pub fn set_max_segment_bytes(&self, bytes: u64) {
         let whole = (bytes / FRAME_BYTES).max(1) * FRAME_BYTES;
-        self.core().max_segment_bytes.store(whole, Ordering::Relaxed);
+        self.core()
+            .max_segment_bytes
+            .store(whole, Ordering::Relaxed);
     }
 
     /// What the device's mappings add up to.
     pub fn figures(&self) -> Figures {
         let core = self.core();
-        core.counters.figures(core.quarantined_bytes.load(Ordering::Relaxed))
+        core.counters
+            .figures(core.quarantined_bytes.load(Ordering::Relaxed))
     }
 
     /// Z → Y: the memory the device reaches at `bus`, if any (`iommu_iova_to_phys`).
@@ -295,11 +302,16 @@ impl<P: Platform> Device<P> {
     fn check_mask(&self, mask: DmaMask) -> Result<(), MaskError> {
         let device = self.requester();
         match self.highest_direct() {
-            Some((memory, bus)) if mask.last() < bus => {
-                Err(MaskError::CannotReachMemory { device, mask, memory, bus })
-            }
+            Some((memory, bus)) if mask.last() < bus => Err(MaskError::CannotReachMemory {
+                device,
+                mask,
+                memory,
+                bus,
+            }),
             // Page 0 is never a bus address, so the second page must be within reach.
-            None if mask.last().as_u64() < 2 * FRAME_BYTES - 1 => Err(MaskError::NoRoom { device, mask }),
+            None if mask.last().as_u64() < 2 * FRAME_BYTES - 1 => {
+                Err(MaskError::NoRoom { device, mask })
+            }
             _ => Ok(()),
         }
     }
@@ -307,7 +319,9 @@ impl<P: Platform> Device<P> {
     /// The last byte of memory and its bus address, where the device reaches memory without translation.
     fn highest_direct(&self) -> Option<(PhysAddr, BusAddr)> {
         let core = self.core();
-        let Route::Direct(direct) = &core.route else { return None };
+        let Route::Direct(direct) = &core.route else {
+            return None;
+        };
         let mut highest = None;
         core.platform.memory_map(&mut |range: PhysRange| {
             let bus = direct.bus_range(range).map(BusRange::last);

@@ -36,7 +36,12 @@ impl<P: Platform> HardwareFrames<P> {
         let start = platform.frame_pointer(frames.start());
         // SAFETY: the frames were just lent to us, whole, and nobody else has a pointer to them.
         unsafe { start.write_bytes(0, frames.len_bytes() as usize) };
-        let this = Self { platform, frames, start, coherence };
+        let this = Self {
+            platform,
+            frames,
+            start,
+            coherence,
+        };
         this.publish(0, frames.len_bytes() as usize);
         Ok(this)
     }
@@ -59,14 +64,20 @@ impl<P: Platform> HardwareFrames<P> {
 
     /// The 32-bit word number `index`, which the unit writes.
     pub(crate) fn load_u32(&self, index: usize) -> u32 {
-        assert!(index < self.frames.len_bytes() as usize / 4, "word {index} is outside the frames");
+        assert!(
+            index < self.frames.len_bytes() as usize / 4,
+            "word {index} is outside the frames"
+        );
         // SAFETY: in bounds by the assertion, aligned because frames are, and only accessed atomically.
         let word = unsafe { self.start.cast::<AtomicU32>().add(index).as_ref() };
         word.load(Ordering::Acquire)
     }
 
     fn word(&self, index: usize) -> &AtomicU64 {
-        assert!(index < self.frames.len_bytes() as usize / 8, "word {index} is outside the frames");
+        assert!(
+            index < self.frames.len_bytes() as usize / 8,
+            "word {index} is outside the frames"
+        );
         // SAFETY: in bounds by the assertion, aligned because frames are, and only accessed atomically.
         unsafe { self.start.cast::<AtomicU64>().add(index).as_ref() }
     }

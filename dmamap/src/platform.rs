@@ -26,7 +26,12 @@ pub struct FrameRequest {
 impl FrameRequest {
     /// `count` frames anywhere, aligned to a frame.
     pub const fn new(count: usize) -> Self {
-        Self { count, align_log2: FRAME_SIZE_LOG2, last: PhysAddr::new(u64::MAX), node: None }
+        Self {
+            count,
+            align_log2: FRAME_SIZE_LOG2,
+            last: PhysAddr::new(u64::MAX),
+            node: None,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A machine's DMA state: its IOMMU units, who is attached to which, and what they refused.
 //!
 //! One [`DmaSystem`] per machine. Boot starts the units ([`start_units`](DmaSystem::start_units)); drivers
-//! attach devices ([`attach`](DmaSystem::attach)) and get a [`Device`] to map memory for. From the moment the
+//! attach devices ([`attach`](DmaSystem::attach)) and get a [`Device`](crate::device::Device) to map memory for. From the moment the
 //! units run, a device nobody attached reaches nothing, except the regions firmware reserved for it.
 
 mod attach;
@@ -16,14 +16,12 @@ use alloc::vec::Vec;
 use crate::addr::PhysRange;
 use crate::bridge::HostBridge;
 use crate::device::{DeviceCore, free_core};
-use crate::iommu::domain::Domain;
 use crate::iommu::fault::{FaultLog, FaultReport};
-use crate::iommu::unit::{DomainId, Requester, UnitError, Units};
-use crate::iommu::{DomainIds, ScopeMap};
+use crate::iommu::{Domain, DomainId, DomainIds, Requester, ScopeMap, UnitError, Units};
 use crate::platform::Platform;
 
-pub use attach::{AttachError, Protection};
 pub(crate) use attach::Below;
+pub use attach::{AttachError, Protection};
 pub use start::{Settings, StartError};
 
 /// Why the units could not be stopped.
@@ -114,7 +112,10 @@ impl<P: Platform> DmaSystem<P> {
     /// Whether a unit stands between `requester` and memory.
     pub fn is_translated(&self, requester: Requester) -> bool {
         let state = self.state.lock();
-        state.scopes.as_ref().is_some_and(|scopes| scopes.unit_of(requester).is_some())
+        state
+            .scopes
+            .as_ref()
+            .is_some_and(|scopes| scopes.unit_of(requester).is_some())
     }
 
     /// What the units refused so far. Reads their fault records first.
@@ -179,7 +180,9 @@ impl<P: Platform> DmaSystem<P> {
                 });
                 found.map(|n| state.cores.swap_remove(n))
             };
-            let Some(CoreSlot(core)) = unreferenced else { return };
+            let Some(CoreSlot(core)) = unreferenced else {
+                return;
+            };
             // Outside the lock: freeing a core frees its domain.
             // SAFETY: it came from a leaked box, is unreferenced for good, and is in the list no more.
             unsafe { free_core(core) };

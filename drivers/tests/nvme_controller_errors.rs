@@ -15,19 +15,13 @@ use machine::MachineConfig;
 use machine::device::nvme::{Misbehaviour, NeverReady};
 use support::{Rig, test_disk};
 
+type Outcome = Result<DmaBuffer<Hosted>, Failed<DmaBuffer<Hosted>>>;
 type Disk = Nvme<Hosted, DmaBuffer<Hosted>>;
 
 const COMPLETIONS: [Completion; 2] = [Completion::Interrupt, Completion::Polling];
 
 /// Submits eight reads to a disk that misbehaves, completes them, and returns what became of each.
-fn eight_reads(
-    misbehaviour: Misbehaviour,
-    completion: Completion,
-) -> (
-    Vec<Result<DmaBuffer<Hosted>, Failed<DmaBuffer<Hosted>>>>,
-    Disk,
-    Rig,
-) {
+fn eight_reads(misbehaviour: Misbehaviour, completion: Completion) -> (Vec<Outcome>, Disk, Rig) {
     let mut config = test_disk(1 << 20);
     config.misbehaviour = misbehaviour;
     let mut rig = Rig::boot(MachineConfig::default().with_disk(config));
@@ -58,11 +52,7 @@ fn eight_reads(
 }
 
 /// The controller was lost for `reason`, no buffer was, and nothing hangs or works from now on.
-fn lost(
-    outcomes: Vec<Result<DmaBuffer<Hosted>, Failed<DmaBuffer<Hosted>>>>,
-    mut disk: Disk,
-    rig: Rig,
-) -> ControllerError {
+fn lost(outcomes: Vec<Outcome>, mut disk: Disk, rig: Rig) -> ControllerError {
     let reason = disk.lost().expect("the controller is stopped");
     for failed in outcomes.into_iter().filter_map(Result::err) {
         assert!(failed.buffer.is_some(), "{}", failed.error);

@@ -6,14 +6,20 @@ use std::sync::Arc;
 
 use board::hardware::Hardware;
 use board::mmio::{RegisterWindow, WindowError};
-use dmamap::addr::PhysRange;
+use dmamap::addr::{PhysAddr, PhysRange, VirtAddr};
 use dmamap::platform::VirtualMapError;
 use parking_lot::Mutex;
 
 /// The windows that are open, by the address their first register is at.
 #[derive(Default)]
 pub(crate) struct Windows {
-    open: Mutex<BTreeMap<usize, RegisterWindow>>,
+    open: Mutex<BTreeMap<usize, Open>>,
+}
+
+/// A window, and what lies behind it.
+struct Open {
+    window: RegisterWindow,
+    phys: PhysRange,
 }
 
 impl Windows {
@@ -34,7 +40,11 @@ impl Windows {
                 }
             })?;
         let pointer = window.pointer();
-        self.open.lock().insert(pointer.addr().get(), window);
+        let open = Open {
+            window,
+            phys: range,
+        };
+        self.open.lock().insert(pointer.addr().get(), open);
         Ok(pointer)
     }
 
@@ -44,7 +54,7 @@ impl Windows {
         let address = start.addr().get();
         if open
             .get(&address)
-            .is_none_or(|window| window.len_bytes() != len_bytes)
+            .is_none_or(|open| open.window.len_bytes() != len_bytes)
         {
             return false;
         }
@@ -53,6 +63,14 @@ impl Windows {
         // The last window may be the last owner of its hardware: not under the lock.
         drop(window);
         true
+    }
+
+    /// Where the register at `phys` is mapped: the lowest address, if at several.
+    pub(crate) fn find(&self, phys: PhysAddr) -> Option<VirtAddr> {
+        let open = self.open.lock();
+        let (start, found) = open.iter().find(|(_, open)| open.phys.contains(phys))?;
+        let offset = phys.as_u64() - found.phys.start().as_u64();
+        Some(VirtAddr::new(*start as u64 + offset))
     }
 
     /// Number of open windows.

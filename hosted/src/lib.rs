@@ -59,7 +59,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use board::hardware::Hardware;
-use dmamap::addr::PhysAddr;
+use dmamap::addr::{PhysAddr, VirtAddr};
 use dmamap::bridge::HostBridge;
 use firmware::{PhysicalMemory, Unreadable};
 
@@ -127,6 +127,11 @@ impl Hosted {
     /// Who has which part of the memory.
     pub fn frames(&self) -> FrameCounts {
         self.0.frames.counts()
+    }
+
+    /// Where the register at `phys` is mapped now, as `/proc/vmallocinfo` would tell; `None` if nowhere.
+    pub fn ioremapped(&self, phys: PhysAddr) -> Option<VirtAddr> {
+        self.0.windows.find(phys)
     }
 
     /// What is lent now, and what went wrong so far.

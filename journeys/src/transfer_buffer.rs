@@ -91,7 +91,8 @@ fn rejected<B, P: Platform>(
     }
 }
 
-impl<P: Platform, D: Direction> DataMapping for MappedTransfer<P, D> {
+// SAFETY: the segments are those of the one mapping inside.
+unsafe impl<P: Platform, D: Direction> DataMapping for MappedTransfer<P, D> {
     type Memory = TransferBuffer<P>;
 
     fn segments(&self) -> impl Iterator<Item = BusRange> {

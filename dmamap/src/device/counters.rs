@@ -40,7 +40,9 @@ pub(crate) struct Counters<P: Platform> {
 
 impl<P: Platform> Counters<P> {
     pub(crate) fn new(platform: P) -> Self {
-        let shares = (0..platform.cpu_count().max(1)).map(|_| Share::default()).collect();
+        let shares = (0..platform.cpu_count().max(1))
+            .map(|_| Share::default())
+            .collect();
         Self { platform, shares }
     }
 
@@ -68,7 +70,9 @@ impl<P: Platform> Counters<P> {
         // SAFETY: the mapping is still counted, so the share lives.
         unsafe {
             (*share).unmaps.fetch_add(1, Ordering::Relaxed);
-            (*share).live_bytes.fetch_sub(bytes as i64, Ordering::Relaxed);
+            (*share)
+                .live_bytes
+                .fetch_sub(bytes as i64, Ordering::Relaxed);
         }
         // SAFETY: as above; Release, so that whoever sees the sum reach 0 sees all that this mapping did.
         unsafe { (*share).live.fetch_sub(1, Ordering::Release) };
@@ -86,15 +90,24 @@ impl<P: Platform> Counters<P> {
     /// Mappings that live. Exact once no new one can begin; then 0 stays 0, and a sum read while
     /// others end is never less than what is left.
     pub(crate) fn live(&self) -> i64 {
-        self.shares.iter().map(|share| share.live.load(Ordering::Acquire)).sum()
+        self.shares
+            .iter()
+            .map(|share| share.live.load(Ordering::Acquire))
+            .sum()
     }
 
     pub(crate) fn figures(&self, quarantined_bytes: u64) -> Figures {
         let sum = |pick: fn(&Share) -> &AtomicU64| {
-            self.shares.iter().map(|share| pick(share).load(Ordering::Relaxed)).sum::<u64>()
+            self.shares
+                .iter()
+                .map(|share| pick(share).load(Ordering::Relaxed))
+                .sum::<u64>()
         };
-        let live_bytes: i64 =
-            self.shares.iter().map(|share| share.live_bytes.load(Ordering::Relaxed)).sum();
+        let live_bytes: i64 = self
+            .shares
+            .iter()
+            .map(|share| share.live_bytes.load(Ordering::Relaxed))
+            .sum();
         Figures {
             // Unmaps first: a mapping seen ended is then also seen begun.
             unmaps: sum(|share| &share.unmaps),

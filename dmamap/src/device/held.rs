@@ -22,7 +22,10 @@ impl<P: Platform> Held<P> {
     pub(crate) fn new(device: &Device<P>, bytes: u64) -> Self {
         let core = device.core();
         core.counters.begin(bytes);
-        Self { core: NonNull::from(core), bytes }
+        Self {
+            core: NonNull::from(core),
+            bytes,
+        }
     }
 
     pub(crate) fn core(&self) -> &DeviceCore<P> {

@@ -1,7 +1,7 @@
 //! A domain: the bus addresses a device may use, and what each reaches (Z → Y).
 //!
 //! A domain owns the allocator that chooses Z ([`crate::iova`]), the table that records Z → Y
-//! ([`crate::pagetable`]), and knows which units walk that table. The order of [`Domain::unmap`] is the
+//! ([`crate::pagetable`]), and knows which units walk that table. The order of `Domain::unmap` is the
 //! whole point: clear the entries, invalidate, *wait*, and only then free emptied tables and let Z be
 //! chosen again.
 
@@ -10,11 +10,12 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
-use crate::iommu::unit::{Attachment, Change, DomainId, Translate, Unit, UnitError, Units};
+use crate::iommu::requester::Attachment;
+use crate::iommu::translation::{Translate, Translation};
+use crate::iommu::unit::{Change, DomainId, Unit, UnitError, Units};
 use crate::iova::{IovaError, IovaRequest, IovaSpace};
 use crate::pagetable::{
-    Format, Gather, MapError as TableError, PageTable, Permission, PhysList, Replay, TableChange,
-    UnmapError,
+    Gather, MapError as TableError, Permission, PhysList, Replay, TableChange, UnmapError,
 };
 use crate::platform::Platform;
 
@@ -56,65 +57,6 @@ pub enum RevokeError {
     /// The table does not hold what was to be unmapped.
     #[error(transparent)]
     Table(#[from] UnmapError),
-}
-
-/// The table of a domain, whatever its format; one call per list.
-pub(crate) trait Translation<P: Platform>: Send {
-    fn root(&self) -> Translate;
-    fn aperture_last(&self) -> BusAddr;
-    fn map_list(
-        &mut self,
-        bus: BusAddr,
-        memory: &mut dyn PhysList,
-        permission: Permission,
-    ) -> Result<(), TableError>;
-    fn unmap(&mut self, range: BusRange, gather: &mut Gather<P>) -> Result<(), UnmapError>;
-    fn lookup(&self, bus: BusAddr) -> Option<PhysAddr>;
-    fn frames(&self) -> usize;
-    fn reclaim(&mut self, gather: &mut Gather<P>);
-    /// # Safety
-    /// No unit walks the table any more, nor has cached anything of it.
-    unsafe fn free(self: Box<Self>);
-}
-
-impl<P: Platform, F: Format> Translation<P> for PageTable<P, F> {
-    fn root(&self) -> Translate {
-        Translate::Table { root: self.root_phys(), levels: self.levels() as u8 }
-    }
-
-    fn aperture_last(&self) -> BusAddr {
-        PageTable::aperture_last(self)
-    }
-
-    fn map_list(
-        &mut self,
-        bus: BusAddr,
-        memory: &mut dyn PhysList,
-        permission: Permission,
-    ) -> Result<(), TableError> {
-        PageTable::map_list(self, bus, memory, permission)
-    }
-
-    fn unmap(&mut self, range: BusRange, gather: &mut Gather<P>) -> Result<(), UnmapError> {
-        PageTable::unmap(self, range, gather)
-    }
-
-    fn lookup(&self, bus: BusAddr) -> Option<PhysAddr> {
-        PageTable::lookup(self, bus).map(|target| target.phys)
-    }
-
-    fn frames(&self) -> usize {
-        PageTable::frames(self)
-    }
-
-    fn reclaim(&mut self, gather: &mut Gather<P>) {
-        PageTable::reclaim(self, gather);
-    }
-
-    unsafe fn free(self: Box<Self>) {
-        // SAFETY: the caller's promise.
-        unsafe { PageTable::free(*self) };
-    }
 }
 
 /// Whether the table may still be walked, and so whether memory may be given back.
@@ -215,7 +157,13 @@ impl<P: Platform> Domain<P> {
     ) -> Result<BusRange, DomainError> {
         let (range, unlinking) = {
             let mut inner = self.inner.lock();
-            let Inner { unlinking, iova, table: Some(table), reach: Reach::Live, .. } = &mut *inner
+            let Inner {
+                unlinking,
+                iova,
+                table: Some(table),
+                reach: Reach::Live,
+                ..
+            } = &mut *inner
             else {
                 return Err(DomainError::Revoked);
             };
@@ -229,10 +177,17 @@ impl<P: Platform> Domain<P> {
         };
         // A unit that still remembers a table somebody is unlinking would walk into it, and not find what was
         // just mapped through its successor: then this mapping invalidates for itself.
-        let change = Change { range, tables: TableChange::Unlinked };
+        let change = Change {
+            range,
+            tables: TableChange::Unlinked,
+        };
         let synced = self.each_walker(|unit| {
             unit.sync_map(self.id, range)?;
-            if unlinking { unit.invalidate(self.id, change) } else { Ok(()) }
+            if unlinking {
+                unit.invalidate(self.id, change)
+            } else {
+                Ok(())
+            }
         });
         match synced {
             Ok(()) => Ok(range),
@@ -266,15 +221,23 @@ impl<P: Platform> Domain<P> {
         self.sync(gather)?;
         let mut inner = self.inner.lock();
         if inner.reach == Reach::Live {
-            inner.iova.free(range).expect("a range is freed once, as it was allocated");
+            inner
+                .iova
+                .free(range)
+                .expect("a range is freed once, as it was allocated");
         }
         Ok(())
     }
 
     /// Invalidates what `gather` holds, waits, and frees the tables in it.
     fn sync(&self, gather: Gather<P>) -> Result<(), UnitError> {
-        let Some(range) = gather.range() else { return Ok(()) };
-        let change = Change { range, tables: gather.tables() };
+        let Some(range) = gather.range() else {
+            return Ok(());
+        };
+        let change = Change {
+            range,
+            tables: gather.tables(),
+        };
         match self.each_walker(|unit| unit.invalidate(self.id, change)) {
             Ok(()) => {
                 // SAFETY: the tables were unlinked under the lock, and every unit that walked them has

@@ -30,7 +30,11 @@ impl DomainIds {
 
     /// The lowest id nobody has.
     pub(crate) fn allocate(&mut self) -> Option<DomainId> {
-        let (n, word) = self.taken.iter_mut().enumerate().find(|(_, word)| **word != u64::MAX)?;
+        let (n, word) = self
+            .taken
+            .iter_mut()
+            .enumerate()
+            .find(|(_, word)| **word != u64::MAX)?;
         let bit = word.trailing_ones();
         *word |= 1 << bit;
         Some(DomainId((n as u32 * 64 + bit) as u16))
@@ -49,7 +53,9 @@ mod tests {
     #[test]
     fn id_zero_and_ids_beyond_the_unit_are_never_given() {
         let mut ids = DomainIds::new(16);
-        let given: Vec<_> = core::iter::from_fn(|| ids.allocate()).map(|id| id.0).collect();
+        let given: Vec<_> = core::iter::from_fn(|| ids.allocate())
+            .map(|id| id.0)
+            .collect();
         assert_eq!(given, (1..16).collect::<Vec<_>>());
         ids.free(DomainId(7));
         assert_eq!(ids.allocate(), Some(DomainId(7)));

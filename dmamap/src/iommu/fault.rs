@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::addr::{BusAddr, PhysAddr};
-use crate::iommu::unit::Requester;
+use crate::iommu::requester::Requester;
 use crate::platform::Platform;
 
 /// Requesters whose first fault is kept.
@@ -64,7 +64,13 @@ pub struct Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { requester, address, access, reason, .. } = self;
+        let Self {
+            requester,
+            address,
+            access,
+            reason,
+            ..
+        } = self;
         write!(f, "{requester} {access} at bus {address}: {reason}")
     }
 }
@@ -93,8 +99,14 @@ pub struct FaultLog<P: Platform> {
 
 impl<P: Platform> FaultLog<P> {
     pub(crate) fn new() -> Self {
-        let log = Log { first: [None; FIRST_FAULTS], total: 0, overflows: 0 };
-        Self { log: lock_api::Mutex::new(log) }
+        let log = Log {
+            first: [None; FIRST_FAULTS],
+            total: 0,
+            overflows: 0,
+        };
+        Self {
+            log: lock_api::Mutex::new(log),
+        }
     }
 
     /// Records a fault; true where it is the requester's first.
@@ -102,9 +114,10 @@ impl<P: Platform> FaultLog<P> {
         let first = {
             let mut log = self.log.lock();
             log.total += 1;
-            let slot = log.first.iter_mut().find(|slot| {
-                slot.is_none_or(|known| known.requester == fault.requester)
-            });
+            let slot = log
+                .first
+                .iter_mut()
+                .find(|slot| slot.is_none_or(|known| known.requester == fault.requester));
             match slot {
                 Some(slot @ None) => {
                     *slot = Some(fault);

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use firmware::dmar::{self, DeviceScope, ScopeKind};
 
-use crate::iommu::unit::Requester;
+use crate::iommu::requester::Requester;
 use crate::pci::Topology;
 use crate::platform::Platform;
 
@@ -18,11 +18,15 @@ pub(crate) struct ScopeMap {
 impl ScopeMap {
     /// Resolves the scopes of `units` on the machine as it was enumerated.
     pub(crate) fn new<P: Platform>(units: &[dmar::Unit], topology: &Topology<P>) -> Self {
-        let mut map = Self { named: Vec::new(), others: Vec::new() };
+        let mut map = Self {
+            named: Vec::new(),
+            others: Vec::new(),
+        };
         for (n, unit) in units.iter().enumerate() {
             for scope in &unit.scopes {
                 let named = functions_of(unit.segment, scope, topology);
-                map.named.extend(named.into_iter().map(|requester| (requester, n)));
+                map.named
+                    .extend(named.into_iter().map(|requester| (requester, n)));
             }
             if unit.include_all {
                 map.others.push((unit.segment, n));
@@ -34,7 +38,10 @@ impl ScopeMap {
     /// The number of the unit that translates for `requester`; `None` if none does.
     pub(crate) fn unit_of(&self, requester: Requester) -> Option<usize> {
         let named = self.named.iter().find(|(known, _)| *known == requester);
-        let others = self.others.iter().find(|(segment, _)| *segment == requester.segment);
+        let others = self
+            .others
+            .iter()
+            .find(|(segment, _)| *segment == requester.segment);
         named.map(|(_, n)| *n).or(others.map(|(_, n)| *n))
     }
 }
@@ -56,11 +63,15 @@ pub(crate) fn functions_of<P: Platform>(
                 let id = hw::pci::requester_id(scope.start_bus, *device, *function);
                 [requester(id)].into()
             }
-            _ => resolve(segment, scope, topology).map(|one| requester(one.requester())).into_iter().collect(),
+            _ => resolve(segment, scope, topology)
+                .map(|one| requester(one.requester()))
+                .into_iter()
+                .collect(),
         },
-        ScopeKind::Endpoint => {
-            resolve(segment, scope, topology).map(|one| requester(one.requester())).into_iter().collect()
-        }
+        ScopeKind::Endpoint => resolve(segment, scope, topology)
+            .map(|one| requester(one.requester()))
+            .into_iter()
+            .collect(),
         ScopeKind::SubHierarchy => match resolve(segment, scope, topology) {
             Some(bridge) => core::iter::once(bridge)
                 .chain(topology.below(bridge))

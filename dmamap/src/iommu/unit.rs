@@ -3,83 +3,36 @@
 //! The page-table walker is monomorphised per format and called once per list of memory; a unit is called
 //! through this trait only to attach, detach and invalidate, where hardware dominates the cost.
 
-use core::fmt;
-
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::addr::{BusRange, PhysAddr};
-use crate::iommu::domain::Translation;
 use crate::iommu::fault::FaultLog;
+use crate::iommu::requester::{Attachment, Requester};
+use crate::iommu::translation::{Translate, Translation};
 use crate::pagetable::{LeafSizes, TableChange};
 use crate::platform::{OutOfFrames, Platform};
 
-/// Who a request on the bus says it is from (PCIe base spec 2.2.6.2: requester ID, with its segment).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Requester {
-    /// PCI segment group.
-    pub segment: u16,
-    /// Bus number in bits 15:8, device in 7:3, function in 2:0.
-    pub id: u16,
-}
-
-impl fmt::Display for Requester {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { segment, id } = *self;
-        write!(f, "{segment:04x}:{:02x}:{:02x}.{}", id >> 8, id >> 3 & 0x1f, id & 7)
-    }
-}
-
-/// A process address space identifier: 20 bits (PCIe base spec 6.20).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Pasid(
-    /// The identifier.
-    pub u32,
-);
-
-/// One stream of requests a domain is attached to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attachment {
-    /// The requester.
-    pub requester: Requester,
-    /// The address space within it, where the requester tags its requests with one.
-    pub pasid: Option<Pasid>,
-}
-
 /// The number a unit tags cached translations of a domain with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DomainId(
+pub(crate) struct DomainId(
     /// Below every unit's [`UnitFacts::domain_ids`].
-    pub u16,
+    pub(crate) u16,
 );
-
-/// What a unit does with the requests of an attachment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Translate {
-    /// Walks the table whose root lies at `root`.
-    Table {
-        /// Physical address of the root table.
-        root: PhysAddr,
-        /// Number of levels.
-        levels: u8,
-    },
-    /// Lets them through: Z is Y.
-    PassThrough,
-}
 
 /// What changed in a domain's table, so that a unit knows which cached translations to drop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Change {
+pub(crate) struct Change {
     /// The addresses whose translation changed.
-    pub range: BusRange,
+    pub(crate) range: BusRange,
     /// Whether a table on the way there was unlinked too.
-    pub tables: TableChange,
+    pub(crate) tables: TableChange,
 }
 
 /// What mapping (not-present to present) asks of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AtMap {
+pub(crate) enum AtMap {
     /// Nothing: the unit caches no absent translation.
     Nothing,
     /// The unit may have cached the absence ([caching mode](hw::vtd)): invalidate and wait.
@@ -90,24 +43,24 @@ pub enum AtMap {
 
 /// Facts of a unit that decide how domains on it are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnitFacts {
+pub(crate) struct UnitFacts {
     /// Bit n set: tables of n levels are walked.
-    pub levels: u8,
+    pub(crate) levels: u8,
     /// Address bits the unit translates at most.
-    pub address_bits: u8,
+    pub(crate) address_bits: u8,
     /// Large leaves the unit understands.
-    pub leaf_sizes: LeafSizes,
+    pub(crate) leaf_sizes: LeafSizes,
     /// Whether requests can be passed through untranslated.
-    pub pass_through: PassThrough,
+    pub(crate) pass_through: PassThrough,
     /// Number of domain ids, 0 to this minus 1.
-    pub domain_ids: u32,
+    pub(crate) domain_ids: u32,
     /// What a map asks of it.
-    pub at_map: AtMap,
+    pub(crate) at_map: AtMap,
 }
 
 /// Whether a unit can let an attachment's requests through without a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PassThrough {
+pub(crate) enum PassThrough {
     /// It can.
     Supported,
     /// Identity needs tables.

@@ -54,8 +54,12 @@ impl<P: Platform> Device<P> {
         }
         let bytes = (len_bytes as u64)
             .checked_mul(count as u64)
-            .ok_or(BufferError::TooLong { len_bytes: u64::MAX })?;
-        let order = bytes.checked_next_multiple_of(FRAME_BYTES).and_then(u64::checked_next_power_of_two);
+            .ok_or(BufferError::TooLong {
+                len_bytes: u64::MAX,
+            })?;
+        let order = bytes
+            .checked_next_multiple_of(FRAME_BYTES)
+            .and_then(u64::checked_next_power_of_two);
         let align_log2 = order.map_or(FRAME_SIZE_LOG2, u64::ilog2);
         let mask = self.coherent_mask();
         let last = self.core().route.last_within(mask);
@@ -63,7 +67,11 @@ impl<P: Platform> Device<P> {
         let access = Permission::ReadWrite;
         let (live, buffer) = Live::establish_owned(self, buffer, mask, Shape::Single, access)
             .map_err(|rejected| rejected.error)?;
-        Ok(Coherent { parts: Some((live, buffer)), count, element: PhantomData })
+        Ok(Coherent {
+            parts: Some((live, buffer)),
+            count,
+            element: PhantomData,
+        })
     }
 }
 
@@ -78,7 +86,9 @@ pub struct Coherent<P: Platform, T: Shared> {
 
 impl<P: Platform, T: Shared> Coherent<P, T> {
     fn parts(&self) -> &(Live<P>, DmaBuffer<P>) {
-        self.parts.as_ref().expect("only `free` and `drop` take the parts")
+        self.parts
+            .as_ref()
+            .expect("only `free` and `drop` take the parts")
     }
 
     /// Z: where the device finds the first element.
@@ -156,8 +166,22 @@ impl<P: Platform, T: Shared> Coherent<P, T> {
         let whole_bytes = (self.count * size_of::<T>()) as u64;
         let len_bytes = size_of::<U>() as u64;
         OutOfBounds::check(offset, len_bytes, whole_bytes)?;
-        let field = self.parts().1.pointer().as_ptr().wrapping_add(offset as usize).cast::<U>();
-        if field.is_aligned() { Ok(field) } else { Err(OutOfBounds { offset, len_bytes, whole_bytes }) }
+        let field = self
+            .parts()
+            .1
+            .pointer()
+            .as_ptr()
+            .wrapping_add(offset as usize)
+            .cast::<U>();
+        if field.is_aligned() {
+            Ok(field)
+        } else {
+            Err(OutOfBounds {
+                offset,
+                len_bytes,
+                whole_bytes,
+            })
+        }
     }
 
     /// Gives the memory back (`dma_free_coherent`). Dropping it does the same.

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use crate::addr::{BusAddr, BusRange, DmaMask, PhysAddr, PhysRange};
 use crate::bridge::{HostBridge, Inbound};
-use crate::iommu::domain::Domain;
+use crate::iommu::Domain;
 use crate::map::MapFailure;
 use crate::platform::Platform;
 
@@ -23,12 +23,18 @@ pub(crate) struct Direct<P: Platform> {
 impl<P: Platform> Direct<P> {
     /// Behind `bridge`, no IOMMU on the way.
     pub(crate) fn behind(bridge: &HostBridge) -> Self {
-        Self { bridge: Some(bridge.clone()), identity: None }
+        Self {
+            bridge: Some(bridge.clone()),
+            identity: None,
+        }
     }
 
     /// Behind an IOMMU that lets the device through, by itself or by the tables of `identity`.
     pub(crate) fn passed_through(identity: Option<Domain<P>>) -> Self {
-        Self { bridge: None, identity }
+        Self {
+            bridge: None,
+            identity,
+        }
     }
 
     /// The domain behind an identity made of tables.
@@ -40,31 +46,37 @@ impl<P: Platform> Direct<P> {
     pub(crate) fn bus_range(&self, memory: PhysRange) -> Option<BusRange> {
         match &self.bridge {
             Some(bridge) => bridge.memory_to_bus(memory),
-            None => {
-                BusRange::new(BusAddr::new(memory.start().as_u64()), memory.len_bytes()).ok()
-            }
+            None => BusRange::new(BusAddr::new(memory.start().as_u64()), memory.len_bytes()).ok(),
         }
     }
 
     /// Z → Y.
     pub(crate) fn phys(&self, bus: BusAddr) -> Option<PhysAddr> {
         match &self.bridge {
-            Some(bridge) => {
-                bridge.bus_to_memory(BusRange::new(bus, 1).ok()?).map(PhysRange::start)
-            }
+            Some(bridge) => bridge
+                .bus_to_memory(BusRange::new(bus, 1).ok()?)
+                .map(PhysRange::start),
             None => Some(PhysAddr::new(bus.as_u64())),
         }
     }
 
     /// Y → Z within the device's mask.
     pub(crate) fn reach(&self, memory: PhysRange, mask: DmaMask) -> Result<BusRange, MapFailure> {
-        let range = self.bus_range(memory).ok_or(MapFailure::NotOnBus { memory })?;
-        if mask.covers(range) { Ok(range) } else { Err(MapFailure::BeyondMask { range, mask }) }
+        let range = self
+            .bus_range(memory)
+            .ok_or(MapFailure::NotOnBus { memory })?;
+        if mask.covers(range) {
+            Ok(range)
+        } else {
+            Err(MapFailure::BeyondMask { range, mask })
+        }
     }
 
     /// The highest physical address whose bus address is within `mask`, for allocations that must be.
     pub(crate) fn last_within(&self, mask: DmaMask) -> PhysAddr {
-        let Some(bridge) = &self.bridge else { return PhysAddr::new(mask.last().as_u64()) };
+        let Some(bridge) = &self.bridge else {
+            return PhysAddr::new(mask.last().as_u64());
+        };
         let inbound: Vec<Inbound> = bridge.inbound().to_vec();
         if inbound.is_empty() {
             return PhysAddr::new(mask.last().as_u64());

@@ -4,8 +4,7 @@
 use core::fmt;
 
 use crate::addr::{BusRange, DmaMask, PhysRange, VirtAddr};
-use crate::iommu::domain::{DomainError, RevokeError};
-use crate::iommu::unit::Requester;
+use crate::iommu::{DomainError, Requester, RevokeError};
 
 /// A mapping that could not be made, and for which device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,7 +23,9 @@ pub enum MapFailure {
     #[error("the device is attached as blocked: it may not reach memory")]
     Blocked,
     /// The memory's bus addresses are beyond the device's mask, and nothing translates for it.
-    #[error("bus {range} is beyond the device's mask of {mask}: allocate within it, or use an IOMMU")]
+    #[error(
+        "bus {range} is beyond the device's mask of {mask}: allocate within it, or use an IOMMU"
+    )]
     BeyondMask {
         /// The bus addresses the memory has.
         range: BusRange,
@@ -72,7 +73,10 @@ pub enum MapFailure {
 impl MapError {
     /// Whether the device may reach the memory although the mapping failed, so that it must be kept.
     pub fn leaves_memory_reachable(&self) -> bool {
-        matches!(self.failure, MapFailure::Domain(DomainError::Unconfirmed { .. }))
+        matches!(
+            self.failure,
+            MapFailure::Domain(DomainError::Unconfirmed { .. })
+        )
     }
 }
 
@@ -86,7 +90,9 @@ pub struct Rejected<B> {
 
 impl<B> fmt::Debug for Rejected<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rejected").field("error", &self.error).finish_non_exhaustive()
+        f.debug_struct("Rejected")
+            .field("error", &self.error)
+            .finish_non_exhaustive()
     }
 }
 

@@ -5,8 +5,8 @@ use core::mem::ManuallyDrop;
 use crate::addr::{BusRange, DmaMask, PhysRange};
 use crate::buffer::DmaMemory;
 use crate::device::{Coherence, Device, Held};
-use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
 use crate::map::Permission;
+use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
 use crate::pagetable::PhysList;
 use crate::platform::Platform;
 
@@ -62,7 +62,10 @@ impl<P: Platform> Live<P> {
     ) -> Result<Self, MapError> {
         let len_bytes = buffer.len_bytes();
         let first = buffer.segment(0);
-        let fail = |failure| MapError { device: device.requester(), failure };
+        let fail = |failure| MapError {
+            device: device.requester(),
+            failure,
+        };
         if shape == Shape::Single && first.len_bytes() != len_bytes {
             return Err(fail(MapFailure::NotContiguous { first }));
         }
@@ -73,10 +76,13 @@ impl<P: Platform> Live<P> {
             // What the CPU wrote goes to memory; and no dirty line is left to be written over what the
             // device will write.
             Coherence::NotSnooped => {
-                core.platform.clean_cache(buffer.pointer(), len_bytes as usize);
+                core.platform
+                    .clean_cache(buffer.pointer(), len_bytes as usize);
             }
         }
-        let mapped = core.route.map(mask, first, len_bytes, &mut Pieces::of(buffer), permission);
+        let mapped = core
+            .route
+            .map(mask, first, len_bytes, &mut Pieces::of(buffer), permission);
         match mapped {
             Ok(range) => Ok(Self { held, range }),
             Err(failure) => {
@@ -102,10 +108,14 @@ impl<P: Platform> Live<P> {
         let buffer = ManuallyDrop::new(buffer);
         match Self::establish(device, &*buffer, mask, shape, permission) {
             Ok(live) => Ok((live, ManuallyDrop::into_inner(buffer))),
-            Err(error) if error.leaves_memory_reachable() => Err(Rejected { error, buffer: None }),
-            Err(error) => {
-                Err(Rejected { error, buffer: Some(ManuallyDrop::into_inner(buffer)) })
-            }
+            Err(error) if error.leaves_memory_reachable() => Err(Rejected {
+                error,
+                buffer: None,
+            }),
+            Err(error) => Err(Rejected {
+                error,
+                buffer: Some(ManuallyDrop::into_inner(buffer)),
+            }),
         }
     }
 
@@ -123,10 +133,15 @@ impl<P: Platform> Live<P> {
         let (device, range) = (core.requester, self.range);
         if let Err(error) = core.route.unmap(range) {
             count_quarantined(&self.held, buffer.len_bytes());
-            return Err(Quarantined { device, range, error });
+            return Err(Quarantined {
+                device,
+                range,
+                error,
+            });
         }
         if core.coherence == Coherence::NotSnooped {
-            core.platform.invalidate_cache(buffer.pointer(), buffer.len_bytes() as usize);
+            core.platform
+                .invalidate_cache(buffer.pointer(), buffer.len_bytes() as usize);
         }
         // What the device wrote before it lost the memory is read after this.
         core.platform.dma_rmb();

@@ -68,7 +68,9 @@ impl<P: Platform> Device<P> {
         len_bytes: u64,
         direction: AnyDirection,
     ) -> Result<BusRange, MapError> {
-        let memory = self.contiguous(virt, len_bytes).map_err(|failure| self.fail(failure))?;
+        let memory = self
+            .contiguous(virt, len_bytes)
+            .map_err(|failure| self.fail(failure))?;
         // SAFETY: the caller's promise is `map_phys`'s.
         unsafe { self.map_phys(memory, direction) }
     }
@@ -92,8 +94,11 @@ impl<P: Platform> Device<P> {
     ) -> Result<usize, MapError> {
         let room = segments.len();
         let (Some(&first), Some(slot)) = (pieces.first(), segments.first_mut()) else {
-            let failure =
-                if pieces.is_empty() { MapFailure::Empty } else { MapFailure::TooManySegments { room } };
+            let failure = if pieces.is_empty() {
+                MapFailure::Empty
+            } else {
+                MapFailure::TooManySegments { room }
+            };
             return Err(self.fail(failure));
         };
         if self.core().route.joins_pieces() && inner_ends_are_aligned(pieces) {
@@ -142,7 +147,11 @@ impl<P: Platform> Device<P> {
             // SAFETY: the mapping was counted when it was made, and `self` keeps the counters alive.
             unsafe { crate::device::Counters::<P>::finish(share(cpu), range.len_bytes()) }
         });
-        outcome.map_err(|error| Quarantined { device: core.requester, range, error })?;
+        outcome.map_err(|error| Quarantined {
+            device: core.requester,
+            range,
+            error,
+        })?;
         core.platform.dma_rmb();
         Ok(())
     }
@@ -157,7 +166,10 @@ impl<P: Platform> Device<P> {
         let held = Held::new(self, len_bytes);
         let core = self.core();
         let permission = direction.permission();
-        match core.route.map(core.mask(), first, len_bytes, list, permission) {
+        match core
+            .route
+            .map(core.mask(), first, len_bytes, list, permission)
+        {
             Ok(range) => {
                 // The count is `unmap_raw`'s to take back.
                 core::mem::forget(held);
@@ -175,13 +187,20 @@ impl<P: Platform> Device<P> {
             return Err(MapFailure::Empty);
         }
         let platform = self.platform();
-        let phys = |virt| platform.virt_to_phys(virt).ok_or(MapFailure::NotDmaMemory { virt });
+        let phys = |virt| {
+            platform
+                .virt_to_phys(virt)
+                .ok_or(MapFailure::NotDmaMemory { virt })
+        };
         let start = phys(virt)?;
-        let memory = PhysRange::new(start, len_bytes).map_err(|_| MapFailure::TooLong { len_bytes })?;
+        let memory =
+            PhysRange::new(start, len_bytes).map_err(|_| MapFailure::TooLong { len_bytes })?;
         let step = 1 << FRAME_SIZE_LOG2;
         let mut offset = step - virt.frame_offset();
         while offset < len_bytes {
-            let virt = virt.checked_add(offset).ok_or(MapFailure::TooLong { len_bytes })?;
+            let virt = virt
+                .checked_add(offset)
+                .ok_or(MapFailure::TooLong { len_bytes })?;
             if Some(phys(virt)?) != start.checked_add(offset) {
                 let first = PhysRange::new(start, offset).unwrap_or(memory);
                 return Err(MapFailure::NotContiguous { first });
@@ -192,7 +211,10 @@ impl<P: Platform> Device<P> {
     }
 
     fn fail(&self, failure: MapFailure) -> MapError {
-        MapError { device: self.requester(), failure }
+        MapError {
+            device: self.requester(),
+            failure,
+        }
     }
 }
 

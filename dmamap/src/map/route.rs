@@ -1,7 +1,7 @@
 //! Which way a device's mappings take.
 
 use crate::addr::{BusAddr, BusRange, DmaMask, PhysAddr, PhysRange};
-use crate::iommu::domain::{Domain, RevokeError};
+use crate::iommu::{Domain, RevokeError};
 use crate::map::direct::Direct;
 use crate::map::{MapFailure, Permission, translated};
 use crate::pagetable::PhysList;

@@ -42,7 +42,11 @@ impl<P: Platform> Device<P> {
             }
             Err(error) => return Err(error),
         };
-        let mut mapping = ScopedMapping { live: Some(live), buffer, direction };
+        let mut mapping = ScopedMapping {
+            live: Some(live),
+            buffer,
+            direction,
+        };
         Ok(f(&mut mapping))
     }
 }
@@ -86,7 +90,10 @@ impl<P: Platform, B: DmaMemory, D: Direction> ScopedMapping<'_, P, B, D> {
 
     /// As [`Mapping::sync_for_cpu`](crate::map::Mapping::sync_for_cpu).
     pub fn sync_for_cpu(&mut self) -> CpuView<'_, P, D> {
-        CpuView::whole(self.live.as_mut().expect("only `drop` takes it"), self.buffer)
+        CpuView::whole(
+            self.live.as_mut().expect("only `drop` takes it"),
+            self.buffer,
+        )
     }
 
     /// As [`Mapping::sync_range_for_cpu`](crate::map::Mapping::sync_range_for_cpu).

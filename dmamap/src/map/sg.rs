@@ -32,7 +32,10 @@ impl<P: Platform> Device<P> {
         let mask = self.mask();
         let permission = direction.permission();
         let parts = Live::establish_owned(self, buffer, mask, Shape::Pieces, permission)?;
-        Ok(SgMapping { parts: Some(parts), direction })
+        Ok(SgMapping {
+            parts: Some(parts),
+            direction,
+        })
     }
 }
 
@@ -47,7 +50,9 @@ pub struct SgMapping<P: Platform, B: DmaMemory, D: Direction> {
 
 impl<P: Platform, B: DmaMemory, D: Direction> SgMapping<P, B, D> {
     fn parts(&self) -> &(Live<P>, B) {
-        self.parts.as_ref().expect("only `unmap` and `drop` take the parts")
+        self.parts
+            .as_ref()
+            .expect("only `unmap` and `drop` take the parts")
     }
 
     /// Z: the pieces the device is told, in order; none longer than the device's
@@ -58,11 +63,17 @@ impl<P: Platform, B: DmaMemory, D: Direction> SgMapping<P, B, D> {
         let run_at = move |offset| match &core.route {
             Route::Direct(direct) => {
                 let piece = buffer.segment(offset);
-                if piece.is_empty() { None } else { direct.bus_range(piece) }
+                if piece.is_empty() {
+                    None
+                } else {
+                    direct.bus_range(piece)
+                }
             }
             Route::Blocked | Route::Translated(_) => {
                 let left = live.range().len_bytes().checked_sub(offset)?;
-                live.range().slice(offset, left).filter(|run| !run.is_empty())
+                live.range()
+                    .slice(offset, left)
+                    .filter(|run| !run.is_empty())
             }
         };
         segments(run_at, core.max_segment_bytes())
@@ -91,7 +102,10 @@ impl<P: Platform, B: DmaMemory, D: Direction> SgMapping<P, B, D> {
     /// Lets the CPU read or write the memory while the device is not using it (`dma_sync_sg_for_cpu`);
     /// dropping the view hands it back (`dma_sync_sg_for_device`).
     pub fn sync_for_cpu(&mut self) -> CpuView<'_, P, D> {
-        let (live, buffer) = self.parts.as_mut().expect("only `unmap` and `drop` take the parts");
+        let (live, buffer) = self
+            .parts
+            .as_mut()
+            .expect("only `unmap` and `drop` take the parts");
         CpuView::whole(live, buffer)
     }
 
@@ -104,7 +118,10 @@ impl<P: Platform, B: DmaMemory, D: Direction> SgMapping<P, B, D> {
         offset: u64,
         len_bytes: u64,
     ) -> Result<CpuView<'_, P, D>, OutOfBounds> {
-        let (live, buffer) = self.parts.as_mut().expect("only `unmap` and `drop` take the parts");
+        let (live, buffer) = self
+            .parts
+            .as_mut()
+            .expect("only `unmap` and `drop` take the parts");
         CpuView::part(live, buffer, offset, len_bytes)
     }
 
@@ -113,7 +130,10 @@ impl<P: Platform, B: DmaMemory, D: Direction> SgMapping<P, B, D> {
     /// # Errors
     /// As [`Mapping::unmap`](crate::map::Mapping::unmap).
     pub fn unmap(mut self) -> Result<B, Quarantined> {
-        let (live, buffer) = self.parts.take().expect("only `unmap` and `drop` take the parts");
+        let (live, buffer) = self
+            .parts
+            .take()
+            .expect("only `unmap` and `drop` take the parts");
         live.revoke_owned(buffer)
     }
 }
@@ -130,6 +150,11 @@ impl<P: Platform, B: DmaMemory, D: Direction> Drop for SgMapping<P, B, D> {
 
 impl<P: Platform, B: DmaMemory, D: Direction> fmt::Debug for SgMapping<P, B, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SgMapping({:?} {:?})", self.parts().0.range(), self.direction)
+        write!(
+            f,
+            "SgMapping({:?} {:?})",
+            self.parts().0.range(),
+            self.direction
+        )
     }
 }

@@ -5,11 +5,12 @@ use core::fmt;
 use crate::addr::{BusAddr, BusRange, VirtAddr};
 use crate::buffer::DmaMemory;
 use crate::device::Device;
+use crate::iommu::Requester;
+use crate::map::OutOfBounds;
 use crate::map::direction::Direction;
 use crate::map::error::{Quarantined, Rejected};
 use crate::map::live::{Live, Shape};
 use crate::map::view::CpuView;
-use crate::map::OutOfBounds;
 use crate::platform::Platform;
 
 impl<P: Platform> Device<P> {
@@ -27,7 +28,10 @@ impl<P: Platform> Device<P> {
         let mask = self.mask();
         let permission = direction.permission();
         let parts = Live::establish_owned(self, buffer, mask, Shape::Single, permission)?;
-        Ok(Mapping { parts: Some(parts), direction })
+        Ok(Mapping {
+            parts: Some(parts),
+            direction,
+        })
     }
 }
 
@@ -42,7 +46,14 @@ pub struct Mapping<P: Platform, B: DmaMemory, D: Direction> {
 
 impl<P: Platform, B: DmaMemory, D: Direction> Mapping<P, B, D> {
     fn parts(&self) -> &(Live<P>, B) {
-        self.parts.as_ref().expect("only `unmap` and `drop` take the parts")
+        self.parts
+            .as_ref()
+            .expect("only `unmap` and `drop` take the parts")
+    }
+
+    /// The device it is mapped for.
+    pub fn device(&self) -> Requester {
+        self.parts().0.held().core().requester
     }
 
     /// Z: what the device is told.
@@ -83,7 +94,10 @@ impl<P: Platform, B: DmaMemory, D: Direction> Mapping<P, B, D> {
     /// Lets the CPU read or write the memory while the device is not using it (`dma_sync_single_for_cpu`);
     /// dropping the view hands it back (`dma_sync_single_for_device`).
     pub fn sync_for_cpu(&mut self) -> CpuView<'_, P, D> {
-        let (live, buffer) = self.parts.as_mut().expect("only `unmap` and `drop` take the parts");
+        let (live, buffer) = self
+            .parts
+            .as_mut()
+            .expect("only `unmap` and `drop` take the parts");
         CpuView::whole(live, buffer)
     }
 
@@ -96,7 +110,10 @@ impl<P: Platform, B: DmaMemory, D: Direction> Mapping<P, B, D> {
         offset: u64,
         len_bytes: u64,
     ) -> Result<CpuView<'_, P, D>, OutOfBounds> {
-        let (live, buffer) = self.parts.as_mut().expect("only `unmap` and `drop` take the parts");
+        let (live, buffer) = self
+            .parts
+            .as_mut()
+            .expect("only `unmap` and `drop` take the parts");
         CpuView::part(live, buffer, offset, len_bytes)
     }
 
@@ -106,7 +123,10 @@ impl<P: Platform, B: DmaMemory, D: Direction> Mapping<P, B, D> {
     /// # Errors
     /// [`Quarantined`] when the IOMMU did not confirm that; the memory is then never used again.
     pub fn unmap(mut self) -> Result<B, Quarantined> {
-        let (live, buffer) = self.parts.take().expect("only `unmap` and `drop` take the parts");
+        let (live, buffer) = self
+            .parts
+            .take()
+            .expect("only `unmap` and `drop` take the parts");
         live.revoke_owned(buffer)
     }
 }

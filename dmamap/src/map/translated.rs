@@ -1,7 +1,7 @@
 //! The translated route: Z is chosen for this device alone and recorded in its domain's tables.
 
 use crate::addr::{BusRange, DmaMask, FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
-use crate::iommu::domain::{Domain, DomainError};
+use crate::iommu::{Domain, DomainError};
 use crate::iova::IovaRequest;
 use crate::map::{MapFailure, Permission};
 use crate::pagetable::PhysList;
@@ -26,23 +26,37 @@ pub(crate) fn map<P: Platform>(
         .and_then(|bytes| bytes.checked_next_multiple_of(FRAME_BYTES))
         .ok_or(MapFailure::TooLong { len_bytes })?;
     let (align_log2, offset) = placement(first, whole);
-    let request = IovaRequest { len_bytes: whole, align_log2, offset, last: mask.last() };
+    let request = IovaRequest {
+        len_bytes: whole,
+        align_log2,
+        offset,
+        last: mask.last(),
+    };
     let mut frames = WholeFrames(memory);
     let range = match domain.map_list(request, &mut frames, permission) {
         // Alignment is a wish: a small mask may only have room without it.
         Err(DomainError::Iova(_)) if align_log2 != FRAME_SIZE_LOG2 => {
-            let plain = IovaRequest { align_log2: FRAME_SIZE_LOG2, offset: 0, ..request };
+            let plain = IovaRequest {
+                align_log2: FRAME_SIZE_LOG2,
+                offset: 0,
+                ..request
+            };
             domain.map_list(plain, &mut frames, permission)
         }
         outcome => outcome,
     }?;
-    Ok(range.slice(head, len_bytes).expect("the request had room for the head and the bytes"))
+    Ok(range
+        .slice(head, len_bytes)
+        .expect("the request had room for the head and the bytes"))
 }
 
 /// Where Z should lie: congruent to Y where memory allows a large leaf, so that the table can use one;
 /// else aligned to its own size, so that one invalidation command covers it.
 fn placement(first: PhysRange, whole_bytes: u64) -> (u32, u64) {
-    match LARGE_LEAVES_LOG2.into_iter().find(|&log2| first.len_bytes() >> log2 != 0) {
+    match LARGE_LEAVES_LOG2
+        .into_iter()
+        .find(|&log2| first.len_bytes() >> log2 != 0)
+    {
         Some(log2) => {
             let frame = first.start().align_down(FRAME_SIZE_LOG2);
             (log2, frame.as_u64() & ((1 << log2) - 1))

@@ -26,7 +26,11 @@ impl OutOfBounds {
     pub(crate) fn check(offset: u64, len_bytes: u64, whole_bytes: u64) -> Result<(), Self> {
         match offset.checked_add(len_bytes) {
             Some(end) if end <= whole_bytes => Ok(()),
-            _ => Err(Self { offset, len_bytes, whole_bytes }),
+            _ => Err(Self {
+                offset,
+                len_bytes,
+                whole_bytes,
+            }),
         }
     }
 }
@@ -75,7 +79,12 @@ impl<'a, P: Platform, D: Direction> CpuView<'a, P, D> {
             core.platform.invalidate_cache(start, len_bytes as usize);
         }
         core.platform.dma_rmb();
-        Self { live, start, len_bytes, direction: PhantomData }
+        Self {
+            live,
+            start,
+            len_bytes,
+            direction: PhantomData,
+        }
     }
 
     /// Number of bytes in view.
@@ -117,7 +126,8 @@ impl<P: Platform, D: Direction> Drop for CpuView<'_, P, D> {
     fn drop(&mut self) {
         let core = self.live.held().core();
         if core.coherence == Coherence::NotSnooped {
-            core.platform.clean_cache(self.start, self.len_bytes as usize);
+            core.platform
+                .clean_cache(self.start, self.len_bytes as usize);
         }
         core.platform.dma_wmb();
     }

@@ -10,10 +10,7 @@ use super::{CoreSlot, DmaSystem, FirmwareDevice};
 use crate::addr::{BusAddr, BusRange, PhysRange};
 use crate::bridge::WindowKind;
 use crate::device::{DetachError, Device, DeviceCore};
-use crate::iommu::domain::{Domain, DomainError};
-use crate::iommu::unit::{
-    Attachment, DomainId, PassThrough, Requester, Translate,
-};
+use crate::iommu::{Attachment, Domain, DomainError, DomainId, PassThrough, Requester, Translate};
 use crate::map::{Direct, Permission, Route};
 use crate::pci::Function;
 use crate::platform::Platform;
@@ -221,11 +218,17 @@ impl<P: Platform> DmaSystem<P> {
         if units[unit].facts().pass_through == PassThrough::Unsupported {
             return Ok(false);
         }
-        let attachment = Attachment { requester: device, pasid: None };
+        let attachment = Attachment {
+            requester: device,
+            pasid: None,
+        };
         units[unit]
             .move_to(attachment, id, Translate::PassThrough)
             .map(|()| true)
-            .map_err(|error| AttachError::Domain { device, error: error.into() })
+            .map_err(|error| AttachError::Domain {
+                device,
+                error: error.into(),
+            })
     }
 
     /// A domain in which every byte of RAM is mapped at its own address.
@@ -246,7 +249,9 @@ impl<P: Platform> DmaSystem<P> {
             }
         });
         outcome.map_err(|error| AttachError::Domain { device, error })?;
-        Ok(Direct::passed_through(Some(self.enter(device, unit, domain)?)))
+        Ok(Direct::passed_through(Some(
+            self.enter(device, unit, domain)?,
+        )))
     }
 
     /// Points the device's unit at `domain`.
@@ -256,7 +261,10 @@ impl<P: Platform> DmaSystem<P> {
         unit: usize,
         domain: Domain<P>,
     ) -> Result<Domain<P>, AttachError> {
-        let attachment = Attachment { requester: device, pasid: None };
+        let attachment = Attachment {
+            requester: device,
+            pasid: None,
+        };
         match domain.attach(unit, attachment) {
             Ok(()) => Ok(domain),
             Err(error) => {
@@ -281,11 +289,17 @@ impl<P: Platform> DmaSystem<P> {
             self.forget(device);
             return Ok(());
         };
-        let attachment = Attachment { requester: device, pasid: None };
+        let attachment = Attachment {
+            requester: device,
+            pasid: None,
+        };
         let units = self.units();
         let outcome = match units.get(unit) {
             None => Ok(()),
-            Some(unit) => match firmware.as_ref().and_then(|firmware| firmware.domain.root()) {
+            Some(unit) => match firmware
+                .as_ref()
+                .and_then(|firmware| firmware.domain.root())
+            {
                 Some(root) => unit.move_to(attachment, id, root),
                 None => unit.detach(attachment, id),
             },
@@ -320,11 +334,19 @@ impl<P: Platform> DmaSystem<P> {
 
     fn firmware_device(&self, device: Requester) -> Option<Arc<FirmwareDevice<P>>> {
         let state = self.state.lock();
-        state.firmware.iter().find(|known| known.requester == device).cloned()
+        state
+            .firmware
+            .iter()
+            .find(|known| known.requester == device)
+            .cloned()
     }
 
     pub(super) fn allocate_id(&self, device: Requester) -> Result<DomainId, AttachError> {
-        self.state.lock().ids.allocate().ok_or(AttachError::OutOfDomains { device })
+        self.state
+            .lock()
+            .ids
+            .allocate()
+            .ok_or(AttachError::OutOfDomains { device })
     }
 
     /// A device with memory reserved by firmware keeps one id, so that its unit moves it from one table to
@@ -377,21 +399,32 @@ impl<P: Platform> DmaSystem<P> {
         if levels >= 8 || facts.levels & 1 << levels == 0 {
             return Err(AttachError::NoSuchLevels { device, levels });
         }
-        let table = units[unit].create_table(levels).map_err(|error| fail(error.into()))?;
+        let table = units[unit]
+            .create_table(levels)
+            .map_err(|error| fail(error.into()))?;
         let domain = Domain::new(self.platform, id, units.clone(), table).map_err(fail)?;
         let beyond = BusAddr::new(1u64.checked_shl(facts.address_bits.into()).unwrap_or(0));
-        let windows = self.bridges.iter().filter(|bridge| bridge.segment() == device.segment);
+        let windows = self
+            .bridges
+            .iter()
+            .filter(|bridge| bridge.segment() == device.segment);
         let windows = windows.flat_map(|bridge| bridge.windows());
         let reserved = units[unit]
             .untranslated()
             .into_iter()
             .chain(windows.filter(|w| w.kind != WindowKind::Io).map(|w| w.bus))
-            .chain(BusRange::new(beyond, beyond.as_u64().wrapping_neg()).ok().filter(|r| !r.is_empty()));
+            .chain(
+                BusRange::new(beyond, beyond.as_u64().wrapping_neg())
+                    .ok()
+                    .filter(|r| !r.is_empty()),
+            );
         for range in reserved {
             domain.reserve(range).map_err(fail)?;
         }
         for memory in regions {
-            domain.map_direct(memory, Permission::ReadWrite).map_err(fail)?;
+            domain
+                .map_direct(memory, Permission::ReadWrite)
+                .map_err(fail)?;
         }
         Ok(domain)
     }
@@ -399,8 +432,9 @@ impl<P: Platform> DmaSystem<P> {
     /// The fewest levels of `supported` that reach all memory at its own address.
     fn fewest_levels(&self, supported: u8, regions: &[PhysRange]) -> u8 {
         let mut last = regions.iter().map(|memory| memory.last()).max();
-        self.platform.memory_map(&mut |ram| last = last.max(Some(ram.last())));
-        let bits = 64 - last.map_or(0, |last| last.as_u64().leading_zeros()) ;
+        self.platform
+            .memory_map(&mut |ram| last = last.max(Some(ram.last())));
+        let bits = 64 - last.map_or(0, |last| last.as_u64().leading_zeros());
         let reaches = |levels: &u8| 12 + 9 * u32::from(*levels) >= bits;
         let mut walked = (1..8).filter(|levels| supported & 1 << levels != 0);
         let widest = walked.clone().next_back().unwrap_or(0);
@@ -409,7 +443,10 @@ impl<P: Platform> DmaSystem<P> {
 }
 
 fn requester_of<P: Platform>(function: &Function<P>) -> Requester {
-    Requester { segment: function.address().segment, id: function.requester() }
+    Requester {
+        segment: function.address().segment,
+        id: function.requester(),
+    }
 }
 
 /// What is left of `memory` without `holes`, which are sorted.
@@ -419,9 +456,14 @@ fn without(memory: PhysRange, holes: &[PhysRange]) -> Vec<PhysRange> {
     for hole in holes.iter().filter(|hole| hole.overlaps(memory)) {
         let Some(now) = rest.take() else { break };
         let before = hole.start().as_u64().saturating_sub(now.start().as_u64());
-        left.extend(now.slice(0, before.min(now.len_bytes())).filter(|piece| !piece.is_empty()));
+        left.extend(
+            now.slice(0, before.min(now.len_bytes()))
+                .filter(|piece| !piece.is_empty()),
+        );
         let done = (hole.last().as_u64() - now.start().as_u64() + 1).min(now.len_bytes());
-        rest = now.slice(done, now.len_bytes() - done).filter(|piece| !piece.is_empty());
+        rest = now
+            .slice(done, now.len_bytes() - done)
+            .filter(|piece| !piece.is_empty());
     }
     left.extend(rest);
     left

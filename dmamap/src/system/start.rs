@@ -8,10 +8,10 @@ use firmware::dmar::Dmar;
 
 use super::{DmaSystem, FirmwareDevice};
 use crate::addr::{AddrError, PhysAddr, PhysRange};
-use crate::iommu::domain::{Domain, MAX_UNITS};
-use crate::iommu::unit::{Attachment, Requester, Unit, UnitError};
-use crate::iommu::vtd::{UnitPlace, VtdStartError, VtdUnit};
-use crate::iommu::{DomainIds, ScopeMap, functions_of};
+use crate::iommu::{
+    Attachment, Domain, DomainIds, MAX_UNITS, Requester, ScopeMap, Unit, UnitError, UnitPlace,
+    VtdStartError, VtdUnit, functions_of,
+};
 use crate::mmio::{Mmio, MmioError};
 use crate::pci::Topology;
 use crate::platform::{MemoryAttribute, Platform};
@@ -30,7 +30,10 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { wait_bound_ms: 10_000, table_levels: None }
+        Self {
+            wait_bound_ms: 10_000,
+            table_levels: None,
+        }
     }
 }
 
@@ -150,13 +153,18 @@ impl<P: Platform> DmaSystem<P> {
         units: &[Arc<VtdUnit<P>>],
     ) -> Result<(), StartError> {
         let direct = direct_regions(dmar, topology)?;
-        let ids = units.iter().map(|unit| unit.facts().domain_ids).min().unwrap_or(0);
+        let ids = units
+            .iter()
+            .map(|unit| unit.facts().domain_ids)
+            .min()
+            .unwrap_or(0);
         let mut with_direct: Vec<Requester> = direct.iter().map(|(device, _)| *device).collect();
         with_direct.sort();
         with_direct.dedup();
         {
             let mut state = self.state.lock();
-            let each = |unit: &Arc<VtdUnit<P>>| -> Arc<dyn Unit<P>> { Arc::<VtdUnit<P>>::clone(unit) };
+            let each =
+                |unit: &Arc<VtdUnit<P>>| -> Arc<dyn Unit<P>> { Arc::<VtdUnit<P>>::clone(unit) };
             state.units = units.iter().map(each).collect();
             state.scopes = Some(ScopeMap::new(dmar.units(), topology));
             state.ids = DomainIds::new(ids);
@@ -175,13 +183,25 @@ impl<P: Platform> DmaSystem<P> {
 
     /// Gives a device the memory firmware reserved for it, and nothing else.
     fn attach_firmware(&'static self, requester: Requester) -> Result<(), AttachError> {
-        let Some(unit) = self.unit_of(requester) else { return Ok(()) };
+        let Some(unit) = self.unit_of(requester) else {
+            return Ok(());
+        };
         let id = self.allocate_id(requester)?;
         let domain: Domain<P> = self.build_domain(requester, unit, id)?;
-        let attachment = Attachment { requester, pasid: None };
-        let device = FirmwareDevice { requester, id, domain };
+        let attachment = Attachment {
+            requester,
+            pasid: None,
+        };
+        let device = FirmwareDevice {
+            requester,
+            id,
+            domain,
+        };
         let attached = device.domain.attach(unit, attachment);
-        attached.map_err(|error| AttachError::Domain { device: requester, error })?;
+        attached.map_err(|error| AttachError::Domain {
+            device: requester,
+            error,
+        })?;
         self.state.lock().firmware.push(Arc::new(device));
         Ok(())
     }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use dmamap::addr::{BusAddr, BusRange, PhysAddr};
 use dmamap::buffer::DmaBuffer;
 use dmamap::device::Device;
+use dmamap::iommu::Requester;
 use dmamap::iommu::fault::{Access, Fault};
-use dmamap::iommu::unit::Requester;
 use dmamap::pci::Function;
 use dmamap::platform::Platform;
 use dmamap::system::{DmaSystem, Protection, Settings};
@@ -24,10 +24,16 @@ use machine::{Iommu, Machine, MachineConfig};
 pub const PAGE: u64 = 4096;
 
 /// The educational device, which the first unit translates for.
-pub const EDU: Requester = Requester { segment: 0, id: 3 << 3 };
+pub const EDU: Requester = Requester {
+    segment: 0,
+    id: 3 << 3,
+};
 
 /// The device firmware left at work, which the second unit translates for.
-pub const HEARTBEAT: Requester = Requester { segment: 0, id: 5 << 3 };
+pub const HEARTBEAT: Requester = Requester {
+    segment: 0,
+    id: 5 << 3,
+};
 
 /// Where the registers of the units are.
 pub const UNITS: [PhysAddr; 2] = [PhysAddr::new(0xfed9_0000), PhysAddr::new(0xfed9_1000)];
@@ -46,13 +52,22 @@ pub fn small() -> MachineConfig {
 
 /// Two units like `unit`, whose walks snoop.
 pub fn vtd(unit: VtdConfig) -> Iommu {
-    Iommu::Vtd { unit, walks: Snooping::On }
+    Iommu::Vtd {
+        unit,
+        walks: Snooping::On,
+    }
 }
 
 /// Options that wait for hardware no longer than `wait_bound_ms`.
 pub fn impatient(wait_bound_ms: u64) -> BootOptions {
-    let units = Settings { wait_bound_ms, ..Settings::default() };
-    BootOptions { units, ..BootOptions::default() }
+    let units = Settings {
+        wait_bound_ms,
+        ..Settings::default()
+    };
+    BootOptions {
+        units,
+        ..BootOptions::default()
+    }
 }
 
 impl Rig {
@@ -62,7 +77,10 @@ impl Rig {
 
     /// Boots without using the IOMMU, if there is one.
     pub fn boot_without_iommu(config: MachineConfig) -> Self {
-        let options = BootOptions { iommu: IommuUse::Ignored, ..BootOptions::default() };
+        let options = BootOptions {
+            iommu: IommuUse::Ignored,
+            ..BootOptions::default()
+        };
         Self::boot_with(config, options)
     }
 
@@ -81,14 +99,20 @@ impl<P: Platform> Rig<P> {
         platform: P,
         options: BootOptions,
     ) -> Result<Self, BootError> {
-        let mut bridges = kernel.host_bridges().expect("the machine's bridge is sound");
+        let mut bridges = kernel
+            .host_bridges()
+            .expect("the machine's bridge is sound");
         let description = MachineDescription {
             rsdp: kernel.rsdp().expect("the machine has ACPI"),
             host_bridge: bridges.remove(0),
         };
         // SAFETY: the description is the machine's own, which exists for this test alone.
         let computer = unsafe { boot(platform, &description, &kernel, options)? };
-        Ok(Self { machine, kernel, computer })
+        Ok(Self {
+            machine,
+            kernel,
+            computer,
+        })
     }
 
     pub fn system(&self) -> &'static DmaSystem<P> {
@@ -97,27 +121,34 @@ impl<P: Platform> Rig<P> {
 
     /// The model of unit `index`.
     pub fn unit(&self, index: usize) -> &Arc<VtdUnit> {
-        self.machine.vtd_units().nth(index).expect("the machine has that unit")
+        self.machine
+            .vtd_units()
+            .nth(index)
+            .expect("the machine has that unit")
     }
 
     /// The function with this requester id.
     pub fn function(&self, requester: Requester) -> Function<P> {
         let mut functions = self.computer.topology().functions();
-        functions.find(|one| one.requester() == requester.id).expect("it is there").clone()
+        functions
+            .find(|one| one.requester() == requester.id)
+            .expect("it is there")
+            .clone()
     }
 
     /// Attaches a device so that it reaches only what is mapped.
     pub fn attach(&self, requester: Requester) -> Device<P> {
         let function = self.function(requester);
-        self.system().attach(&function, Protection::Strict).expect("the device attaches")
+        self.system()
+            .attach(&function, Protection::Strict)
+            .expect("the device attaches")
     }
 
     /// Attaches a device that is trusted.
     pub fn attach_trusted(&self, requester: Requester, protection: Protection) -> Device<P> {
         let function = self.function(requester);
         // SAFETY: the models do what their drivers say, and these tests' drivers unmap when a transfer is over.
-        unsafe { self.system().attach_trusted(&function, protection) }
-            .expect("the device attaches")
+        unsafe { self.system().attach_trusted(&function, protection) }.expect("the device attaches")
     }
 
     /// The educational device at work, confined by its unit.
@@ -139,8 +170,12 @@ impl<P: Platform> Rig<P> {
 
     /// Asserts that no model complains.
     pub fn assert_no_findings(&self) {
-        let findings: Vec<String> =
-            self.machine.findings().iter().map(ToString::to_string).collect();
+        let findings: Vec<String> = self
+            .machine
+            .findings()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert!(findings.is_empty(), "the models found: {findings:#?}");
     }
 
@@ -160,7 +195,11 @@ impl<P: Platform> Rig<P> {
     /// As [`finish_after_faults`](Self::finish_after_faults), where memory was to be lost; returns what was.
     pub fn finish_with_losses(self) -> ShutdownReport {
         self.assert_no_findings();
-        let Self { machine, kernel, computer } = self;
+        let Self {
+            machine,
+            kernel,
+            computer,
+        } = self;
         computer.system().shutdown().expect("the units stop");
         assert_eq!(machine.audit().leaves, [], "a device still reaches memory");
         drop(computer);
@@ -197,7 +236,9 @@ pub fn try_read<P: Platform>(edu: &mut Edu<P>, bus: BusAddr, len_bytes: u64) {
 /// The first fault of `requester`, if it was refused.
 pub fn first_fault<P: Platform>(system: &DmaSystem<P>, requester: Requester) -> Option<Fault> {
     let faults = system.faults().first_per_requester;
-    faults.into_iter().find(|fault| fault.requester == requester)
+    faults
+        .into_iter()
+        .find(|fault| fault.requester == requester)
 }
 
 /// Asserts that the device was refused, and how the first time.

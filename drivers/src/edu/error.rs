@@ -4,7 +4,7 @@ use core::fmt;
 
 use dmamap::addr::BusRange;
 use dmamap::device::{Device, MaskError};
-use dmamap::iommu::unit::Requester;
+use dmamap::iommu::Requester;
 use dmamap::mmio::MmioError;
 use dmamap::pci::{ClaimBarError, ConfigError, PciAddress};
 use dmamap::platform::Platform;
@@ -34,6 +34,14 @@ pub enum EduError {
     TooLong {
         /// What was asked for.
         len_bytes: u64,
+    },
+    /// The mapping lets another device reach memory, not this one.
+    #[error("the mapping was made for {owner}, not for {device}")]
+    ForeignMapping {
+        /// The educational device.
+        device: Requester,
+        /// Whom the mapping was made for.
+        owner: Requester,
     },
     /// The bytes are not within the mapping.
     #[error("{len_bytes} bytes at offset {offset} are not within the mapping {mapping}")]

@@ -143,7 +143,8 @@ impl<P: Platform> Edu<P> {
     /// Copies `len_bytes` bytes from byte `offset` of mapped memory to the start of the device's buffer.
     ///
     /// # Errors
-    /// [`EduError::OutOfMapping`], [`EduError::TooLong`], [`EduError::TransferTimedOut`]. Whether the bytes were
+    /// [`EduError::ForeignMapping`], [`EduError::OutOfMapping`], [`EduError::TooLong`],
+    /// [`EduError::TransferTimedOut`]. Whether the bytes were
     /// really read the device does not tell: a refused read is in the system's fault report.
     pub fn fetch<B: DmaMemory, D: DeviceReads>(
         &mut self,
@@ -151,8 +152,8 @@ impl<P: Platform> Edu<P> {
         offset: u64,
         len_bytes: u64,
     ) -> Result<(), EduError> {
-        let bus = within(mapping, offset, len_bytes)?;
-        // SAFETY: the device reads bytes of a live mapping that lets it read.
+        let bus = self.within(mapping, offset, len_bytes)?;
+        // SAFETY: the device reads bytes of a live mapping that was made for it and lets it read.
         unsafe { self.fetch_at(bus, len_bytes) }
     }
 
@@ -166,8 +167,8 @@ impl<P: Platform> Edu<P> {
         offset: u64,
         len_bytes: u64,
     ) -> Result<(), EduError> {
-        let bus = within(mapping, offset, len_bytes)?;
-        // SAFETY: the device writes bytes of a live mapping that lets it write.
+        let bus = self.within(mapping, offset, len_bytes)?;
+        // SAFETY: the device writes bytes of a live mapping that was made for it and lets it write.
         unsafe { self.store_at(bus, len_bytes) }
     }
 
@@ -196,6 +197,22 @@ impl<P: Platform> Edu<P> {
         let to_memory = DmaCommand::new().with_to_memory(true);
         self.registers
             .transfer(BUFFER, bus.as_u64(), len_bytes, to_memory)
+    }
+
+    /// The bus address of bytes that a mapping lends this device.
+    fn within<B: DmaMemory, D: Direction>(
+        &self,
+        mapping: &Mapping<P, B, D>,
+        offset: u64,
+        len_bytes: u64,
+    ) -> Result<BusAddr, EduError> {
+        let (device, owner) = (self.device.requester(), mapping.device());
+        if device != owner {
+            return Err(EduError::ForeignMapping { device, owner });
+        }
+        let mapping = mapping.range();
+        let part = mapping.slice(offset, len_bytes);
+        part.map(|part| part.start()).ok_or(EduError::OutOfMapping { offset, len_bytes, mapping })
     }
 
     /// Ends the device's work and gives it back, to be detached. The claim on the registers is released.
@@ -246,23 +263,6 @@ fn bring_up<P: Platform>(
     }
     registers.wait_for_engine()?;
     Ok((registers, identification))
-}
-
-fn within<P: Platform, B: DmaMemory, D: Direction>(
-    mapping: &Mapping<P, B, D>,
-    offset: u64,
-    len_bytes: u64,
-) -> Result<BusAddr, EduError> {
-    let range = mapping.range();
-    let out = EduError::OutOfMapping {
-        offset,
-        len_bytes,
-        mapping: range,
-    };
-    range
-        .slice(offset, len_bytes)
-        .map(|part| part.start())
-        .ok_or(out)
 }
 
 impl<P: Platform> Registers<P> {

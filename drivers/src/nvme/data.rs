@@ -27,7 +27,12 @@ pub trait DiskMemory<P: Platform>: Sized {
 }
 
 /// Mapped memory: where the device finds it, and the way back.
-pub trait DataMapping: Sized {
+///
+/// # Safety
+/// An implementer promises that [`segments`](Self::segments) are bus addresses of memory that was mapped by the
+/// [`map`](DiskMemory::map) that made this value, for the device and in the direction given there, and that the
+/// device may use them until [`unmap`](Self::unmap): a controller that is trusted is told to use them.
+pub unsafe trait DataMapping: Sized {
     /// What was mapped.
     type Memory;
 
@@ -57,7 +62,8 @@ impl<P: Platform> DiskMemory<P> for DmaBuffer<P> {
     }
 }
 
-impl<P: Platform, B: DmaMemory, D: Direction> DataMapping for Mapping<P, B, D> {
+// SAFETY: the segment is the mapping's own.
+unsafe impl<P: Platform, B: DmaMemory, D: Direction> DataMapping for Mapping<P, B, D> {
     type Memory = B;
 
     fn segments(&self) -> impl Iterator<Item = BusRange> {
@@ -85,7 +91,8 @@ impl<P: Platform> DiskMemory<P> for ScatteredBuffer<P> {
     }
 }
 
-impl<P: Platform, B: DmaMemory, D: Direction> DataMapping for SgMapping<P, B, D> {
+// SAFETY: the segments are the mapping's own.
+unsafe impl<P: Platform, B: DmaMemory, D: Direction> DataMapping for SgMapping<P, B, D> {
     type Memory = B;
 
     fn segments(&self) -> impl Iterator<Item = BusRange> {

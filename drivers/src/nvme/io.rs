@@ -1,6 +1,6 @@
 //! Commands from submission to the return of their memory.
 
-use dmamap::iommu::unit::Requester;
+use dmamap::iommu::Requester;
 use dmamap::map::{FromDevice, Rejected, ToDevice};
 use dmamap::platform::Platform;
 

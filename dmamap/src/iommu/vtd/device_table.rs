@@ -4,12 +4,11 @@
 //! changes only by one 64-bit store: its upper half (domain id, width) stays while the lower half
 //! (table, type, present) is replaced or cleared.
 
-use hw::vtd::root::{
-    self, AddressWidth, ContextEntry, ENTRIES, RootEntry, TranslationType,
-};
+use hw::vtd::root::{self, AddressWidth, ContextEntry, ENTRIES, RootEntry, TranslationType};
 
 use crate::frame::HardwareFrames;
-use crate::iommu::unit::{DomainId, Translate};
+use crate::iommu::translation::Translate;
+use crate::iommu::unit::DomainId;
 use crate::pagetable::WalkCoherence;
 use crate::platform::{OutOfFrames, Platform};
 
@@ -73,7 +72,9 @@ impl<P: Platform> DeviceTable<P> {
             Some(context) => context,
             absent => {
                 let context = HardwareFrames::allocate(self.platform, 1, self.coherence)?;
-                let entry = RootEntry::new().with_p(true).with_ctp(context.phys().as_u64());
+                let entry = RootEntry::new()
+                    .with_p(true)
+                    .with_ctp(context.phys().as_u64());
                 self.root.store(bus * 2, entry.to_words()[0]);
                 absent.insert(context)
             }
@@ -87,7 +88,11 @@ impl<P: Platform> DeviceTable<P> {
             context.store(index + 1, high);
         }
         context.store(index, low);
-        Ok(if present { Written::Replaced } else { Written::Fresh })
+        Ok(if present {
+            Written::Replaced
+        } else {
+            Written::Fresh
+        })
     }
 
     /// Makes requests of `requester` fault.

@@ -6,7 +6,7 @@ use hw::vtd::regs::{self, FaultStatus};
 use super::registers::Registers;
 use crate::addr::BusAddr;
 use crate::iommu::fault::{Access, Fault, FaultLog, FaultReason};
-use crate::iommu::unit::Requester;
+use crate::iommu::requester::Requester;
 use crate::platform::Platform;
 
 /// Turns of the record ring read before the CPU is given back.
@@ -48,7 +48,10 @@ pub(super) fn service<P: Platform>(
         // While PFO is set the unit records nothing more (7.2.1), so it is cleared once records are free.
         if status.pfo() {
             log.record_overflow();
-            registers.write_u32(regs::FSTS_REG, FaultStatus::new().with_pfo(true).into_bits());
+            registers.write_u32(
+                regs::FSTS_REG,
+                FaultStatus::new().with_pfo(true).into_bits(),
+            );
         }
         if !status.ppf() {
             return Pending::Nothing;
@@ -63,12 +66,18 @@ fn describe<P: Platform>(registers: &Registers<P>, segment: u16, record: FaultRe
     let qualified = reason.is_none_or(|reason| reason.qualification() == Qualification::Qualified);
     Fault {
         unit: registers.base(),
-        requester: Requester { segment, id: record.sid() },
+        requester: Requester {
+            segment,
+            id: record.sid(),
+        },
         address: BusAddr::new(if qualified { record.fi() } else { 0 }),
         access: match record.request_type() {
             RequestType::Read => Access::Read,
             RequestType::Write | RequestType::Page | RequestType::AtomicOp => Access::Write,
         },
-        reason: FaultReason { code: record.fr().into(), text: reason.map_or("unknown reason", Reason::text) },
+        reason: FaultReason {
+            code: record.fr().into(),
+            text: reason.map_or("unknown reason", Reason::text),
+        },
     }
 }

@@ -27,11 +27,10 @@ use hw::vtd::regs::{ContextGranularity, FunctionMask, IotlbGranularity};
 use hw::vtd::root::AddressWidth;
 
 use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2, PhysAddr};
-use crate::iommu::domain::Translation;
 use crate::iommu::fault::FaultLog;
-use crate::iommu::unit::{
-    AtMap, Attachment, Change, DomainId, PassThrough, Translate, Unit, UnitError, UnitFacts,
-};
+use crate::iommu::requester::Attachment;
+use crate::iommu::translation::{Translate, Translation};
+use crate::iommu::unit::{AtMap, Change, DomainId, PassThrough, Unit, UnitError, UnitFacts};
 use crate::pagetable::{
     LeafSizes, PageTable, SnoopControl, TableChange, VtdSecondStage, WalkCoherence,
 };
@@ -41,8 +40,8 @@ use fault::Pending;
 use queue::{MAX_BATCH, Queue};
 use registers::Registers;
 
-pub use start::VtdStartError;
 pub(crate) use start::UnitPlace;
+pub use start::VtdStartError;
 
 /// Writes to this range are interrupts, never translated (VT-d 3.14).
 const MESSAGE_WINDOW: (u64, u64) = (0xfee0_0000, 0x10_0000);
@@ -57,7 +56,7 @@ struct Running<P: Platform> {
 }
 
 /// One VT-d unit, enabled in legacy mode.
-pub struct VtdUnit<P: Platform> {
+pub(crate) struct VtdUnit<P: Platform> {
     platform: P,
     segment: u16,
     registers: Registers<P>,
@@ -91,7 +90,10 @@ impl<P: Platform> VtdUnit<P> {
         while page < end {
             // The largest aligned block that starts here and stays inside: a leaf inside the range is then
             // inside one block, as 6.5.2.3 asks of invalidations of large pages.
-            let block = page.trailing_zeros().min((end - page).ilog2()).min(cap.mamv().into());
+            let block = page
+                .trailing_zeros()
+                .min((end - page).ilog2())
+                .min(cap.mamv().into());
             let command = base
                 .with_g(IotlbGranularity::Page)
                 .with_am(block as u8)
@@ -120,7 +122,9 @@ impl<P: Platform> VtdUnit<P> {
         // Context first: an IOTLB entry made from a stale context after the IOTLB was emptied would stay
         // (6.5.3.1).
         let commands = [context.to_words(), iotlb.to_words()];
-        self.running.queue.submit(&self.registers, &commands, "device invalidation")
+        self.running
+            .queue
+            .submit(&self.registers, &commands, "device invalidation")
     }
 }
 
@@ -132,7 +136,10 @@ struct Batch {
 
 impl Batch {
     fn new() -> Self {
-        Self { commands: [[0; 2]; MAX_BATCH], len: 0 }
+        Self {
+            commands: [[0; 2]; MAX_BATCH],
+            len: 0,
+        }
     }
 
     fn one(command: [u64; 2]) -> Self {
@@ -143,7 +150,9 @@ impl Batch {
 
     /// False when there is no room left.
     fn push(&mut self, command: [u64; 2]) -> bool {
-        let Some(slot) = self.commands.get_mut(self.len) else { return false };
+        let Some(slot) = self.commands.get_mut(self.len) else {
+            return false;
+        };
         *slot = command;
         self.len += 1;
         true
@@ -166,7 +175,10 @@ impl<P: Platform> Unit<P> for VtdUnit<P> {
     fn create_table(&self, levels: u8) -> Result<Box<dyn Translation<P>>, UnitError> {
         let unit = self.base();
         let format = VtdSecondStage::new(levels.into(), self.host_address_bits)
-            .map_err(|_| UnitError::Unsupported { unit, feature: "tables of that many levels" })?
+            .map_err(|_| UnitError::Unsupported {
+                unit,
+                feature: "tables of that many levels",
+            })?
             .with_leaf_sizes(self.facts.leaf_sizes)
             .with_snoop_control(self.snoop)
             .with_coherence(self.coherence);
@@ -178,7 +190,9 @@ impl<P: Platform> Unit<P> for VtdUnit<P> {
 
     fn untranslated(&self) -> Vec<BusRange> {
         let (start, len) = MESSAGE_WINDOW;
-        BusRange::new(BusAddr::new(start), len).into_iter().collect()
+        BusRange::new(BusAddr::new(start), len)
+            .into_iter()
+            .collect()
     }
 
     fn attach(
@@ -189,10 +203,18 @@ impl<P: Platform> Unit<P> for VtdUnit<P> {
     ) -> Result<(), UnitError> {
         let unit = self.base();
         if attachment.pasid.is_some() {
-            return Err(UnitError::Unsupported { unit, feature: "PASIDs in legacy mode" });
+            return Err(UnitError::Unsupported {
+                unit,
+                feature: "PASIDs in legacy mode",
+            });
         }
-        if translate == Translate::PassThrough && self.facts.pass_through == PassThrough::Unsupported {
-            return Err(UnitError::Unsupported { unit, feature: "pass-through" });
+        if translate == Translate::PassThrough
+            && self.facts.pass_through == PassThrough::Unsupported
+        {
+            return Err(UnitError::Unsupported {
+                unit,
+                feature: "pass-through",
+            });
         }
         let requester = attachment.requester;
         let written = self
@@ -222,7 +244,9 @@ impl<P: Platform> Unit<P> for VtdUnit<P> {
 
     fn invalidate(&self, domain: DomainId, change: Change) -> Result<(), UnitError> {
         let batch = self.page_invalidations(domain, change);
-        self.running.queue.submit(&self.registers, batch.as_slice(), "IOTLB invalidation")
+        self.running
+            .queue
+            .submit(&self.registers, batch.as_slice(), "IOTLB invalidation")
     }
 
     fn sync_map(&self, domain: DomainId, range: BusRange) -> Result<(), UnitError> {
@@ -230,7 +254,13 @@ impl<P: Platform> Unit<P> for VtdUnit<P> {
             AtMap::Nothing => Ok(()),
             AtMap::Invalidate => {
                 // New tables may have been linked where the unit remembers none.
-                self.invalidate(domain, Change { range, tables: TableChange::Unlinked })
+                self.invalidate(
+                    domain,
+                    Change {
+                        range,
+                        tables: TableChange::Unlinked,
+                    },
+                )
             }
             AtMap::FlushWriteBuffer => self.registers.flush_write_buffer(),
         }
@@ -264,7 +294,8 @@ impl<P: Platform> VtdUnit<P> {
                     unit.on_fault(&log);
                 }
             });
-            self.platform.call_at(self.platform.now_ns() + STORM_PAUSE_NS, again);
+            self.platform
+                .call_at(self.platform.now_ns() + STORM_PAUSE_NS, again);
         }
     }
 }
@@ -286,7 +317,11 @@ fn facts(registers: &Registers<impl Platform>) -> UnitFacts {
             | u8::from(widths.bits_57()) << 5,
         address_bits: cap.guest_address_bits() as u8,
         leaf_sizes,
-        pass_through: if ecap.pt() { PassThrough::Supported } else { PassThrough::Unsupported },
+        pass_through: if ecap.pt() {
+            PassThrough::Supported
+        } else {
+            PassThrough::Unsupported
+        },
         domain_ids: 1 << cap.domain_id_bits(),
         at_map: if cap.cm() {
             AtMap::Invalidate

@@ -7,7 +7,9 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use hw::vtd::invalidation::{DESCRIPTOR_BYTES, Wait};
-use hw::vtd::regs::{self, FaultStatus, QueueAddress, QueueErrorInfo, QueueErrorRecord, QueuePointer};
+use hw::vtd::regs::{
+    self, FaultStatus, QueueAddress, QueueErrorInfo, QueueErrorRecord, QueuePointer,
+};
 
 use super::registers::Registers;
 use crate::addr::FRAME_BYTES;
@@ -58,7 +60,11 @@ impl<P: Platform> Queue<P> {
                 return Err(error);
             }
         };
-        let ring = Ring { tail: 0, free: ENTRIES - 1, sequence: 0 };
+        let ring = Ring {
+            tail: 0,
+            free: ENTRIES - 1,
+            sequence: 0,
+        };
         Ok(Self {
             entries,
             status,
@@ -88,7 +94,8 @@ impl<P: Platform> Queue<P> {
         let deadline_ns = registers.deadline_ns();
         let sequence = self.enqueue(registers, commands, what, deadline_ns)?;
         self.wait(registers, sequence, what, deadline_ns)?;
-        self.completed.fetch_add(commands.len() as u64, Ordering::Relaxed);
+        self.completed
+            .fetch_add(commands.len() as u64, Ordering::Relaxed);
         Ok(())
     }
 

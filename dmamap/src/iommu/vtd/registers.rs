@@ -30,7 +30,14 @@ impl<P: Platform> Registers<P> {
         mmio.register::<u64>(regs::IRTA_REG)?;
         mmio.register::<u64>(regs::fault_record(cap, cap.fault_records() - 1) + 8)?;
         let command = lock_api::Mutex::new(());
-        Ok(Self { platform, mmio, cap, ecap, bound_ms, command })
+        Ok(Self {
+            platform,
+            mmio,
+            cap,
+            ecap,
+            bound_ms,
+            command,
+        })
     }
 
     pub(super) fn base(&self) -> PhysAddr {
@@ -62,16 +69,24 @@ impl<P: Platform> Registers<P> {
     }
 
     fn register<T: RegisterValue>(&self, offset: u64) -> crate::mmio::Register<P, T> {
-        self.mmio.register(offset).expect("`new` checked the furthest registers")
+        self.mmio
+            .register(offset)
+            .expect("`new` checked the furthest registers")
     }
 
     /// When a wait that begins now has lasted too long.
     pub(super) fn deadline_ns(&self) -> u64 {
-        self.platform.now_ns().saturating_add(self.bound_ms.saturating_mul(1_000_000))
+        self.platform
+            .now_ns()
+            .saturating_add(self.bound_ms.saturating_mul(1_000_000))
     }
 
     pub(super) fn timed_out(&self, command: &'static str) -> UnitError {
-        UnitError::TimedOut { unit: self.base(), command, bound_ms: self.bound_ms }
+        UnitError::TimedOut {
+            unit: self.base(),
+            command,
+            bound_ms: self.bound_ms,
+        }
     }
 
     /// Writes GCMD as the current state changed by `change`, and waits until GSTS is as `done` says
@@ -106,6 +121,10 @@ impl<P: Platform> Registers<P> {
         if !self.cap.rwbf() {
             return Ok(());
         }
-        self.command("write-buffer flush", |now| now.with_wbf(true), |status| !status.wbfs())
+        self.command(
+            "write-buffer flush",
+            |now| now.with_wbf(true),
+            |status| !status.wbfs(),
+        )
     }
 }

@@ -81,7 +81,10 @@ impl<P: Platform> VtdUnit<P> {
             return Err(VtdStartError::NotThere { unit });
         }
         if !registers.ecap().qi() {
-            return Err(VtdStartError::Missing { unit, feature: "queued invalidation (ECAP.QI)" });
+            return Err(VtdStartError::Missing {
+                unit,
+                feature: "queued invalidation (ECAP.QI)",
+            });
         }
         let facts = facts(&registers);
         let Some(widest) = (3..=5u32)
@@ -89,13 +92,24 @@ impl<P: Platform> VtdUnit<P> {
             .find(|levels| facts.levels & 1 << levels != 0)
             .and_then(AddressWidth::from_levels)
         else {
-            return Err(VtdStartError::Missing { unit, feature: "page tables of 3 to 5 levels" });
+            return Err(VtdStartError::Missing {
+                unit,
+                feature: "page tables of 3 to 5 levels",
+            });
         };
         silence(&registers)?;
 
         let ecap = registers.ecap();
-        let coherence = if ecap.c() { WalkCoherence::Snooped } else { WalkCoherence::NotSnooped };
-        let snoop = if ecap.sc() { SnoopControl::Force } else { SnoopControl::AsRequested };
+        let coherence = if ecap.c() {
+            WalkCoherence::Snooped
+        } else {
+            WalkCoherence::NotSnooped
+        };
+        let snoop = if ecap.sc() {
+            SnoopControl::Force
+        } else {
+            SnoopControl::AsRequested
+        };
         let tables = DeviceTable::new(platform, coherence)?;
         let queue = match Queue::new(platform) {
             Ok(queue) => queue,
@@ -167,7 +181,9 @@ impl<P: Platform> VtdUnit<P> {
             .with_dr(cap.drd())
             .with_dw(cap.dwd());
         let commands = [contexts.to_words(), translations.to_words()];
-        self.running.queue.submit(registers, &commands, "global invalidation")?;
+        self.running
+            .queue
+            .submit(registers, &commands, "global invalidation")?;
         Ok(())
     }
 
@@ -177,12 +193,19 @@ impl<P: Platform> VtdUnit<P> {
         let low = EventAddress::new().with_ma(address as u32);
         registers.write_u32(regs::FEADDR_REG, low.into_bits());
         registers.write_u32(regs::FEUADDR_REG, (address >> 32) as u32);
-        registers.write_u32(regs::FECTL_REG, EventControl::new().with_im(false).into_bits());
+        registers.write_u32(
+            regs::FECTL_REG,
+            EventControl::new().with_im(false).into_bits(),
+        );
     }
 
     /// Turns translation on: from now on requests without a context entry are refused.
     pub(crate) fn turn_on(&self) -> Result<(), UnitError> {
-        self.registers.command("translation enable", |now| now.with_te(true), GlobalStatus::tes)
+        self.registers.command(
+            "translation enable",
+            |now| now.with_te(true),
+            GlobalStatus::tes,
+        )
     }
 
     /// Turns translation, the queue and the fault event off.
@@ -196,17 +219,28 @@ impl<P: Platform> VtdUnit<P> {
 /// Turns off whatever is on, whoever left it on: translation, interrupt remapping, the queue, protected
 /// memory regions, pending faults.
 fn silence<P: Platform>(registers: &Registers<P>) -> Result<(), UnitError> {
-    registers.write_u32(regs::FECTL_REG, EventControl::new().with_im(true).into_bits());
+    registers.write_u32(
+        regs::FECTL_REG,
+        EventControl::new().with_im(true).into_bits(),
+    );
     let status = GlobalStatus::from_bits(registers.read_u32(regs::GSTS_REG));
     if status.tes() {
-        registers.command("translation disable", |now| now.with_te(false), |now| !now.tes())?;
+        registers.command(
+            "translation disable",
+            |now| now.with_te(false),
+            |now| !now.tes(),
+        )?;
     }
     if status.ires() {
         let off = |now: regs::GlobalCommand| now.with_ire(false);
         registers.command("interrupt-remapping disable", off, |now| !now.ires())?;
     }
     if status.qies() {
-        registers.command("queue disable", |now| now.with_qie(false), |now| !now.qies())?;
+        registers.command(
+            "queue disable",
+            |now| now.with_qie(false),
+            |now| !now.qies(),
+        )?;
     }
     if registers.cap().plmr() || registers.cap().phmr() {
         disable_protected_memory(registers)?;
@@ -217,7 +251,11 @@ fn silence<P: Platform>(registers: &Registers<P>) -> Result<(), UnitError> {
         let cleared = hw::vtd::fault::FaultRecord::new().with_f(true).to_words()[1];
         registers.write_u64(regs::fault_record(cap, index) + 8, cleared);
     }
-    let errors = FaultStatus::new().with_pfo(true).with_iqe(true).with_ice(true).with_ite(true);
+    let errors = FaultStatus::new()
+        .with_pfo(true)
+        .with_iqe(true)
+        .with_ice(true)
+        .with_ite(true);
     registers.write_u32(regs::FSTS_REG, errors.into_bits());
     Ok(())
 }
@@ -240,7 +278,10 @@ impl<P: Platform> Drop for VtdUnit<P> {
         }
         if !self.off.load(Ordering::Acquire) {
             // It may still walk its tables: they are lost, not reused.
-            log::error!("{}: VT-d unit dropped while on: its tables are kept", self.registers.base());
+            log::error!(
+                "{}: VT-d unit dropped while on: its tables are kept",
+                self.registers.base()
+            );
             return;
         }
         // SAFETY: taken once, here; nothing uses the unit after `drop`.

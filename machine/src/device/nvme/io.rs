@@ -146,7 +146,8 @@ impl Engine {
 
 /// The status that tells an error of the file.
 fn backing_failed(error: BackingError) -> End {
-    log::error!("{error}");
+    // The command fails with a status that says less; there may be a queue full of them.
+    log::warn!("{error}");
     let status = match error {
         BackingError::Shrank { .. } | BackingError::Read { .. } => Status::UnrecoveredReadError,
         BackingError::Write { .. } | BackingError::Flush(_) => Status::WriteFault,

@@ -1,0 +1,83 @@
+//! A domain's record of Z → Y, whatever its form: between the domain that changes it and the unit that obeys it.
+
+use alloc::boxed::Box;
+
+use crate::addr::{BusAddr, BusRange, PhysAddr};
+use crate::pagetable::{Format, Gather, MapError, PageTable, Permission, PhysList, UnmapError};
+use crate::platform::Platform;
+
+/// What a unit does with the requests of an attachment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Translate {
+    /// Walks the table whose root lies at `root`.
+    Table {
+        /// Physical address of the root table.
+        root: PhysAddr,
+        /// Number of levels.
+        levels: u8,
+    },
+    /// Lets them through: Z is Y.
+    PassThrough,
+}
+
+/// The table of a domain, whatever its format; one call per list.
+pub(crate) trait Translation<P: Platform>: Send {
+    fn root(&self) -> Translate;
+    fn aperture_last(&self) -> BusAddr;
+    fn map_list(
+        &mut self,
+        bus: BusAddr,
+        memory: &mut dyn PhysList,
+        permission: Permission,
+    ) -> Result<(), MapError>;
+    fn unmap(&mut self, range: BusRange, gather: &mut Gather<P>) -> Result<(), UnmapError>;
+    fn lookup(&self, bus: BusAddr) -> Option<PhysAddr>;
+    fn frames(&self) -> usize;
+    fn reclaim(&mut self, gather: &mut Gather<P>);
+    /// # Safety
+    /// No unit walks the table any more, nor has cached anything of it.
+    unsafe fn free(self: Box<Self>);
+}
+
+impl<P: Platform, F: Format> Translation<P> for PageTable<P, F> {
+    fn root(&self) -> Translate {
+        Translate::Table {
+            root: self.root_phys(),
+            levels: self.levels() as u8,
+        }
+    }
+
+    fn aperture_last(&self) -> BusAddr {
+        PageTable::aperture_last(self)
+    }
+
+    fn map_list(
+        &mut self,
+        bus: BusAddr,
+        memory: &mut dyn PhysList,
+        permission: Permission,
+    ) -> Result<(), MapError> {
+        PageTable::map_list(self, bus, memory, permission)
+    }
+
+    fn unmap(&mut self, range: BusRange, gather: &mut Gather<P>) -> Result<(), UnmapError> {
+        PageTable::unmap(self, range, gather)
+    }
+
+    fn lookup(&self, bus: BusAddr) -> Option<PhysAddr> {
+        PageTable::lookup(self, bus).map(|target| target.phys)
+    }
+
+    fn frames(&self) -> usize {
+        PageTable::frames(self)
+    }
+
+    fn reclaim(&mut self, gather: &mut Gather<P>) {
+        PageTable::reclaim(self, gather);
+    }
+
+    unsafe fn free(self: Box<Self>) {
+        // SAFETY: the caller's promise.
+        unsafe { PageTable::free(*self) };
+    }
+}
