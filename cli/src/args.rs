@@ -4,11 +4,24 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+const EXAMPLES: &str = "\
+Examples:
+  dmamap                                    read this program's own executable
+  dmamap run FILE                           read FILE
+  dmamap run FILE --write COPY              read it, write it to another disk, read that back
+  dmamap run FILE --rogue                   let the disk also try what it may not
+  dmamap run FILE --iommu none --json       without an IOMMU; the report as JSON
+  dmamap run --help                         every setting
+
+Exit status: 0 if the data was verified and nothing leaked, 1 if something failed, 2 if what was given
+cannot be used. DMAMAP_LOG=warn (info, debug) shows what goes on inside.";
+
 /// Read a file as a disk, by DMA, on a computer that boots in this process.
 ///
 /// Without a subcommand, `dmamap run` on the program's own executable.
 #[derive(Debug, Parser)]
-#[command(name = "dmamap", version, about, long_about = None, max_term_width = 100)]
+#[command(name = "dmamap", version, long_about = None, max_term_width = 100)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,

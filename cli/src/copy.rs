@@ -1,30 +1,43 @@
 //! The second half of the job: the data goes from the first disk to the second, by DMA on both sides.
 
 use std::convert::Infallible;
+use std::path::Path;
 
 use drivers::nvme::{Blocks, CommandError};
 use hosted::Hosted;
 use journeys::TransferBuffer;
-use journeys::disk::{Disk, DiskOptions, read_disk, write_disk};
+use journeys::disk::{
+    Disk, DiskError, DiskOptions, ReadDiskError, WriteDiskError, read_disk, write_disk,
+};
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
 use crate::hash::Sha;
+use crate::input::Input;
 use crate::progress::Progress;
 use crate::report::CopyReport;
 
 /// Bytes the source is asked for at a time.
 const PIECE_BYTES: u64 = 256 << 10;
 
-/// Writes the first `len_bytes` bytes of `from` to `to`, flushes, and reads them back.
+/// Writes what `input` holds from the disk `from` to the disk `to`, which is the file at `path`; flushes, and
+/// reads it back.
 pub(crate) fn copy(
+    input: &Input,
     from: &mut Disk<Hosted>,
+    path: &Path,
     to: &mut Disk<Hosted>,
-    len_bytes: u64,
 ) -> Result<CopyReport, Error> {
+    let len_bytes = input.len_bytes;
     let options = DiskOptions {
         len_bytes: Some(len_bytes),
         ..DiskOptions::default()
+    };
+    let failed = |doing: &str, error: DiskError| {
+        Error::failed(format!(
+            "{}: {doing} the copy: {error} (DMAMAP_LOG=warn shows more)",
+            path.display()
+        ))
     };
     let mut source = Source::new(from)?;
     let progress = Progress::new("writing", len_bytes);
@@ -33,7 +46,10 @@ pub(crate) fn copy(
         progress.advance(piece.len());
         Ok::<(), CommandError>(())
     })
-    .map_err(|error| Error::failed(format!("writing the copy: {error}")))?;
+    .map_err(|error| match error {
+        WriteDiskError::Disk(error) => failed("writing", error),
+        WriteDiskError::Source(error) => input.failed(&error),
+    })?;
     drop(progress);
 
     let progress = Progress::new("checking", len_bytes);
@@ -43,7 +59,10 @@ pub(crate) fn copy(
         progress.advance(piece.len());
         Ok::<(), Infallible>(())
     })
-    .map_err(|error| Error::failed(format!("reading the copy back: {error}")))?;
+    .map_err(|error| match error {
+        ReadDiskError::Disk(error) => failed("reading back", error),
+        ReadDiskError::Sink(never) => match never {},
+    })?;
     Ok(CopyReport {
         sha256: Sha::finish(hasher),
     })

@@ -90,9 +90,7 @@ impl Input {
                 "{path}: has shrunk from {} to {left} bytes while it was read ({reason})",
                 self.len_bytes
             )),
-            _ => Error::failed(format!(
-                "{path}: {reason} (with DMAMAP_LOG=warn the disk says why)"
-            )),
+            _ => Error::failed(format!("{path}: {reason} (DMAMAP_LOG=warn shows more)")),
         }
     }
 

@@ -106,26 +106,25 @@ fn work(
         input.len_bytes,
         first.address()
     ));
-    output.line("\ndevices: bus (A), CPU physical (B) and CPU virtual (C) address of each BAR");
-    listing::pci(booted, output);
-
     let mut disk = start(args, booted, first)?;
     output.line("\nphysical addresses and who holds them");
     listing::iomem(booted, output);
+    output.line("\ndevices: bus (A), CPU physical (B) and CPU virtual (C) address of each BAR");
+    listing::pci(booted, output);
     output.line(format_args!("\n{}\n", Picture::take(&disk, first)?));
 
     // On an error below, dropping the disk stops it, takes its memory back and detaches it.
     let (sha256, file_sha256) = read(input, &mut disk)?;
     let completion = disk.completion_mode().to_string();
     let mut totals = Totals::default();
-    let copied = match functions.get(1) {
-        None => None,
-        Some(second) => {
+    let copied = match (&args.write, functions.get(1)) {
+        (Some(path), Some(second)) => {
             let mut target = start(args, booted, second)?;
-            let copied = copy(&mut disk, &mut target, input.len_bytes)?;
+            let copied = copy(input, &mut disk, path, &mut target)?;
             finish(target, &mut totals)?;
             Some(copied)
         }
+        _ => None,
     };
     finish(disk, &mut totals)?;
     Ok(Done {
@@ -172,7 +171,8 @@ fn start(
 
 /// Reads the whole disk, hashing what arrives, and beside it the file.
 fn read(input: &Input, disk: &mut Disk<Hosted>) -> Result<(Sha, Sha), Error> {
-    let file_hash = FileHash::start(input.reopen()?, input.len_bytes);
+    let file_hash =
+        FileHash::start(input.reopen()?, input.len_bytes).map_err(|error| input.failed(&error))?;
     let options = DiskOptions {
         len_bytes: Some(input.len_bytes),
         ..DiskOptions::default()
@@ -188,16 +188,10 @@ fn read(input: &Input, disk: &mut Disk<Hosted>) -> Result<(Sha, Sha), Error> {
         ReadDiskError::Disk(error @ DiskError::Buffers { .. }) => {
             Error::failed(format!("{error}: give the computer more memory with --ram"))
         }
-        error => Error::failed(format!(
-            "reading the disk: {error} (is {} still {} bytes long and readable?)",
-            input.path.display(),
-            input.len_bytes
-        )),
+        error => input.failed(&error),
     })?;
     drop(progress);
-    let file = file_hash
-        .finish()
-        .map_err(|error| Error::failed(format!("{}: {error}", input.path.display())))?;
+    let file = file_hash.finish().map_err(|error| input.failed(&error))?;
     Ok((Sha::finish(hasher), file))
 }
 

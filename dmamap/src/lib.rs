@@ -57,7 +57,8 @@
 //! assert_eq!(&buffer.as_slice()[..5], b"hello");
 //! # drop(buffer);
 //! # device.detach()?;
-//! # system.shutdown()?;
+//! # // SAFETY: every device was detached, and models obey their bus-master bit.
+//! # unsafe { system.shutdown()? };
 //! # machine.shutdown();
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

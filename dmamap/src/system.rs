@@ -141,7 +141,11 @@ impl<P: Platform> DmaSystem<P> {
     ///
     /// # Errors
     /// [`ShutdownError`]; what a unit may still walk is kept.
-    pub fn shutdown(&self) -> Result<(), ShutdownError> {
+    ///
+    /// # Safety
+    /// With translation off nothing confines a device. The caller vouches that none starts requests of its own any
+    /// more: they are switched off, or trusted, or powered down with the machine.
+    pub unsafe fn shutdown(&self) -> Result<(), ShutdownError> {
         self.sweep();
         let (units, firmware) = {
             let mut state = self.state.lock();

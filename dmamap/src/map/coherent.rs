@@ -3,6 +3,7 @@
 //! Queues and descriptor rings live in it. Order still matters: write the body, then
 //! [`dma_wmb`](crate::platform::Platform::dma_wmb), then the flag that makes it valid.
 
+use core::cell::Cell;
 use core::fmt;
 use core::marker::PhantomData;
 
@@ -76,12 +77,13 @@ impl<P: Platform> Device<P> {
 }
 
 /// Elements that the CPU and one device share. The CPU reads and writes whole elements or fields by
-/// volatile copies; there is never a reference to them.
+/// volatile copies; there is never a reference to them. It may move to another thread, not be shared between threads.
 pub struct Coherent<P: Platform, T: Shared> {
     /// `None` only while `free` or `drop` runs.
     parts: Option<(Live<P>, DmaBuffer<P>)>,
     count: usize,
-    element: PhantomData<T>,
+    /// Two CPUs that access one element at the same moment would race, so it is not `Sync`.
+    element: PhantomData<Cell<T>>,
 }
 
 impl<P: Platform, T: Shared> Coherent<P, T> {
@@ -150,8 +152,7 @@ impl<P: Platform, T: Shared> Coherent<P, T> {
         Ok(unsafe { field.read_volatile() })
     }
 
-    /// Changes the field of type `U` at byte `offset` of the memory. Of two CPUs that write one field at
-    /// the same moment either may win.
+    /// Changes the field of type `U` at byte `offset` of the memory.
     ///
     /// # Errors
     /// [`OutOfBounds`] if it leaves the memory or is not aligned for `U`.

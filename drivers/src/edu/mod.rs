@@ -212,7 +212,11 @@ impl<P: Platform> Edu<P> {
         }
         let mapping = mapping.range();
         let part = mapping.slice(offset, len_bytes);
-        part.map(|part| part.start()).ok_or(EduError::OutOfMapping { offset, len_bytes, mapping })
+        part.map(|part| part.start()).ok_or(EduError::OutOfMapping {
+            offset,
+            len_bytes,
+            mapping,
+        })
     }
 
     /// Ends the device's work and gives it back, to be detached. The claim on the registers is released.

@@ -3,7 +3,8 @@
 //! | step | file |
 //! |---|---|
 //! | claim the registers, learn the mask, enable, identify, create queues | `start` |
-//! | give a command with its memory to a queue; take the memory back when it ended | `io` |
+//! | give a command with its memory to a queue | `submit` |
+//! | wait for its end, take the memory back | `complete` |
 //! | one queue pair: rings, phases, doorbells | `queue`, `ring`, `completion` |
 //! | which commands are outstanding, and what they hold | `slots`, `io_queue` |
 //! | where a command's data lies | `prp`, `data` |
@@ -33,7 +34,9 @@
 //! ```
 
 mod admin;
+mod blocking;
 mod command;
+mod complete;
 mod completion;
 mod controller;
 mod data;
@@ -41,7 +44,6 @@ mod engine;
 mod error;
 mod identify;
 mod interrupts;
-mod io;
 mod io_queue;
 mod prp;
 mod queue;
@@ -50,6 +52,7 @@ mod settings;
 mod shutdown;
 mod slots;
 mod start;
+mod submit;
 
 pub use command::{Blocks, Operation};
 pub use data::{DataMapping, DiskMemory};
@@ -59,9 +62,10 @@ pub use error::{
 };
 pub use identify::{ControllerInfo, Namespace};
 pub use interrupts::{CompletionMode, PollingReason};
-pub use io::Ticket;
+
 pub use prp::PrpError;
 pub use settings::{Completion, MAX_QUEUE_DEPTH, MAX_QUEUES, Settings};
+pub use submit::Ticket;
 
 use dmamap::device::Device;
 use dmamap::mmio::Mmio;

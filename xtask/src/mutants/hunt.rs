@@ -1,0 +1,82 @@
+//! One mutation from the source to a verdict.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::cargo::build;
+use super::mutation::{Expectation, Mutation, Test};
+use super::report::Verdict;
+use super::tree::Tree;
+use super::trial::{self, Ending};
+use super::edit;
+
+/// A copy of the source, and what is built of it.
+pub(super) struct Hunt {
+    tree: Tree,
+    artefacts: PathBuf,
+    bound: Duration,
+}
+
+impl Hunt {
+    /// Copies the source; no test may take longer than `bound`.
+    pub(super) fn prepare(bound: Duration) -> Result<Self, String> {
+        let root = crate::cargo::root();
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or("target".into(), PathBuf::from);
+        let directory = root.join(target).join("mutants");
+        let tree = Tree::copy(root, directory.join("tree"))?;
+        Ok(Self { tree, artefacts: directory.join("target"), bound })
+    }
+
+    /// Checks that the mutation's text is where it was.
+    pub(super) fn check(&self, mutation: &Mutation) -> Result<(), String> {
+        let source = self.tree.read(mutation.file)?;
+        edit::apply(mutation, &source).map(drop)
+    }
+
+    /// Runs every test that a mutation names on the source as it is: all must pass.
+    pub(super) fn baseline(&self, mutations: &[&Mutation]) -> Result<(), String> {
+        let named = mutations.iter().flat_map(|mutation| match mutation.expect {
+            Expectation::Caught(by) => by,
+            Expectation::Exempt(_) => &[],
+        });
+        let mut programs: Vec<Vec<&Test>> = Vec::new();
+        for test in named {
+            match programs.iter_mut().find(|tests| tests[0].shares_program(test)) {
+                Some(tests) if tests.contains(&test) => {}
+                Some(tests) => tests.push(test),
+                None => programs.push(vec![test]),
+            }
+        }
+        for tests in programs {
+            let program = build(self.tree.root(), &self.artefacts, tests[0])?;
+            let names: Vec<&str> = tests.iter().map(|test| test.name).collect();
+            let bound = self.bound * names.len() as u32;
+            match trial::run(&program, &names, bound)? {
+                Ending::Passed => {}
+                Ending::Failed(why) => return Err(format!("{} fails unmutated: {why}", tests[0])),
+                Ending::Hung => return Err(format!("{} hangs unmutated", tests[0])),
+            }
+        }
+        Ok(())
+    }
+
+    /// Breaks the source, and runs the tests until one fails.
+    pub(super) fn attempt(&self, mutation: &Mutation, by: &'static [Test]) -> Result<Verdict, String> {
+        let source = self.tree.read(mutation.file)?;
+        let broken = edit::apply(mutation, &source)?;
+        let _changed = self.tree.change(mutation.file, &broken)?;
+        let mut hung = false;
+        for test in by {
+            let program = match build(self.tree.root(), &self.artefacts, test) {
+                Ok(program) => program,
+                Err(errors) => return Ok(Verdict::DoesNotBuild(errors)),
+            };
+            match trial::run(&program, &[test.name], self.bound)? {
+                Ending::Passed => {}
+                Ending::Failed(complaint) => return Ok(Verdict::Caught(test, complaint)),
+                Ending::Hung => hung = true,
+            }
+        }
+        Ok(if hung { Verdict::Hung } else { Verdict::Survived })
+    }
+}

@@ -1,0 +1,93 @@
+//! What a mutation is.
+
+use std::fmt;
+
+/// One way to break the source, and who must notice.
+#[derive(Debug)]
+pub(super) struct Mutation {
+    /// Names it: what is broken, in a few words.
+    pub(super) name: &'static str,
+    /// Whether it is among the core ones.
+    pub(super) selection: Selection,
+    /// The file, from the workspace's root.
+    pub(super) file: &'static str,
+    /// What is taken out. Occurs exactly once in the file; layout does not matter.
+    pub(super) find: &'static str,
+    /// What is put in its place; it must compile.
+    pub(super) replace: &'static str,
+    /// Why code with the mutation is wrong.
+    pub(super) why: &'static str,
+    /// What must come of it.
+    pub(super) expect: Expectation,
+}
+
+/// Whether a mutation is tried in the short selection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Selection {
+    /// It breaks what all protection rests on.
+    Core,
+    /// Only the whole list tries it.
+    Whole,
+}
+
+/// What must come of a mutation.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Expectation {
+    /// One of these tests fails; the likeliest is named first.
+    Caught(&'static [Test]),
+    /// Nothing can notice on the machines these tests run on, for this reason.
+    Exempt(&'static str),
+}
+
+/// A test, or several whose names begin alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Test {
+    /// The package it belongs to, which is also its directory.
+    pub(super) package: &'static str,
+    /// Which of the package's test programs it is in.
+    pub(super) target: Target,
+    /// Its whole name in that program.
+    pub(super) name: &'static str,
+}
+
+/// A test program of a package.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// The tests in the library's own source.
+    Library,
+    /// A program in the package's directory `tests`.
+    Program(&'static str),
+}
+
+impl Test {
+    /// A test in the package's directory `tests`.
+    pub(super) const fn program(
+        package: &'static str,
+        program: &'static str,
+        name: &'static str,
+    ) -> Self {
+        let target = Target::Program(program);
+        Self { package, target, name }
+    }
+
+    /// A test in the library's own source, with its modules.
+    pub(super) const fn library(package: &'static str, name: &'static str) -> Self {
+        let target = Target::Library;
+        Self { package, target, name }
+    }
+
+    /// Whether both are in one program.
+    pub(super) fn shares_program(&self, other: &Self) -> bool {
+        (self.package, self.target) == (other.package, other.target)
+    }
+}
+
+impl fmt::Display for Test {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { package, target, name } = self;
+        match target {
+            Target::Library => write!(f, "{package} {name}"),
+            Target::Program(program) => write!(f, "{package}/{program} {name}"),
+        }
+    }
+}

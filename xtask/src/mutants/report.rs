@@ -1,0 +1,89 @@
+//! What came of the mutations.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::mutation::{Expectation, Mutation, Selection, Test};
+
+/// What came of one mutation.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// This test failed, and said this.
+    Caught(&'static Test, String),
+    /// Every named test passed: nothing guards the rule it breaks.
+    Survived,
+    /// No test failed, and one had to be killed: whoever runs it learns nothing.
+    Hung,
+    /// It does not compile, so that nothing was shown.
+    DoesNotBuild(String),
+    /// It was not tried, for this reason.
+    Exempt(&'static str),
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Caught(test, complaint) => write!(f, "caught by {test}: {complaint}"),
+            Self::Survived => f.write_str("SURVIVED: no named test noticed"),
+            Self::Hung => f.write_str("HUNG: no named test failed, and one had to be killed"),
+            Self::DoesNotBuild(errors) => write!(f, "DOES NOT BUILD:\n{errors}"),
+            Self::Exempt(reason) => write!(f, "not tried: {reason}"),
+        }
+    }
+}
+
+/// One line of the table.
+struct Line {
+    name: &'static str,
+    verdict: Verdict,
+    took: Duration,
+}
+
+/// What came of all of them.
+#[derive(Default)]
+pub(super) struct Report {
+    lines: Vec<Line>,
+}
+
+impl Report {
+    pub(super) fn add(&mut self, mutation: &Mutation, verdict: Verdict, took: Duration) {
+        self.lines.push(Line { name: mutation.name, verdict, took });
+    }
+
+    /// Whether no mutation survived, hung or failed to build.
+    pub(super) fn all_caught(&self) -> bool {
+        let fine = |line: &Line| matches!(line.verdict, Verdict::Caught(..) | Verdict::Exempt(_));
+        self.lines.iter().all(fine)
+    }
+}
+
+impl fmt::Display for Report {
+    /// A line per mutation, and the counts alone on the last line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\n==== summary")?;
+        let width = self.lines.iter().map(|line| line.name.len()).max().unwrap_or(0);
+        let [mut caught, mut exempt, mut others] = [0; 3];
+        for Line { name, verdict, took } in &self.lines {
+            let (count, short) = match verdict {
+                Verdict::Caught(test, _) => (&mut caught, test.to_string()),
+                Verdict::Survived => (&mut others, "SURVIVED".into()),
+                Verdict::Hung => (&mut others, "HUNG".into()),
+                Verdict::DoesNotBuild(_) => (&mut others, "DOES NOT BUILD".into()),
+                Verdict::Exempt(_) => (&mut exempt, "not tried".into()),
+            };
+            *count += 1;
+            writeln!(f, "{name:width$} {:6.1} s  {short}", took.as_secs_f32())?;
+        }
+        writeln!(f, "\n{caught} caught, {others} not caught, {exempt} not tried")
+    }
+}
+
+/// Prints what a mutation is.
+pub(super) fn describe(mutation: &Mutation) {
+    let core = if mutation.selection == Selection::Core { " (core)" } else { "" };
+    println!("{}{core}\n    {}\n    {}", mutation.name, mutation.file, mutation.why);
+    match mutation.expect {
+        Expectation::Caught(by) => by.iter().for_each(|test| println!("    caught by {test}")),
+        Expectation::Exempt(reason) => println!("    not tried: {reason}"),
+    }
+}

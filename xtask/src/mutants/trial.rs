@@ -1,0 +1,106 @@
+//! Running tests within a bound.
+
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::process::{Command, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::cargo::Program;
+
+/// How a run of tests ended.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// All of them passed.
+    Passed,
+    /// One failed, or took the whole program down; with what was said of it.
+    Failed(String),
+    /// It had to be killed.
+    Hung,
+}
+
+/// Runs the tests called `names`, all of which must be there.
+pub(super) fn run(program: &Program, names: &[&str], bound: Duration) -> Result<Ending, String> {
+    let mut command = Command::new(&program.executable);
+    // One at a time: a test that is to notice must not be disturbed by another.
+    command.args(["--exact", "--test-threads", "1"]).args(names);
+    command.current_dir(&program.directory).env("RUST_BACKTRACE", "0");
+    let (status, said) =
+        bounded(&mut command, bound).map_err(|error| format!("a test cannot be run: {error}"))?;
+    let Some(status) = status else { return Ok(Ending::Hung) };
+    let plural = if names.len() == 1 { "" } else { "s" };
+    if !said.contains(&format!("running {} test{plural}\n", names.len())) {
+        let names = names.join(", ");
+        return Err(format!("not all of these tests are there any more: {names}"));
+    }
+    match status.success() {
+        true => Ok(Ending::Passed),
+        false => Ok(Ending::Failed(complaint(&said, status))),
+    }
+}
+
+/// Exit status, or `None` if it had to be killed, and all output.
+fn bounded(command: &mut Command, bound: Duration) -> io::Result<(Option<ExitStatus>, String)> {
+    // To a file: a pipe that nobody empties would stop a talkative program.
+    let mut output = tempfile::tempfile()?;
+    command.stdout(output.try_clone()?).stderr(output.try_clone()?);
+    let mut child = command.spawn()?;
+    let deadline = Instant::now() + bound;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break Some(status);
+        }
+        if Instant::now() > deadline {
+            child.kill()?;
+            child.wait()?;
+            break None;
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    Ok((status, text_of(&mut output)?))
+}
+
+fn text_of(output: &mut File) -> io::Result<String> {
+    output.rewind()?;
+    let mut bytes = Vec::new();
+    output.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The line after that of the first panic: what was not as it should be.
+fn complaint(said: &str, status: ExitStatus) -> String {
+    let mut lines = said.lines().skip_while(|line| !line.contains("panicked at"));
+    match lines.nth(1) {
+        Some(line) => line.chars().take(160).collect(),
+        None => status.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs tests of this very program.
+    fn own(name: &str, bound: Duration) -> Result<Ending, String> {
+        let executable = std::env::current_exe().unwrap();
+        let directory = std::env::current_dir().unwrap();
+        run(&Program { executable, directory }, &[name], bound)
+    }
+
+    #[test]
+    fn a_test_that_passes_is_told_from_one_that_is_not_there() {
+        let there = "mutants::edit::tests::layout_does_not_matter";
+        let bound = Duration::from_secs(60);
+        assert!(matches!(own(there, bound), Ok(Ending::Passed)));
+        assert!(own("mutants::edit::tests::no_such_test", bound).is_err());
+        assert!(matches!(own(there, Duration::ZERO), Ok(Ending::Hung | Ending::Passed)));
+    }
+
+    #[test]
+    fn the_complaint_is_what_the_panic_said() {
+        use std::os::unix::process::ExitStatusExt;
+        let said = "thread 'main' panicked at a.rs:1:2:\nassertion failed: x\n  left: 1\n";
+        assert_eq!(complaint(said, ExitStatus::from_raw(0x100)), "assertion failed: x");
+        assert_eq!(complaint("", ExitStatus::from_raw(6)), "signal: 6 (SIGABRT)");
+    }
+}
