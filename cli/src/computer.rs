@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use dmamap::device::Device;
 use dmamap::pci::Function;
-use dmamap::system::{AttachError, DmaSystem, Protection, Settings};
-use hosted::Hosted;
+use dmamap::system::{DmaSystem, Protection, Settings};
+use hosted::{Hosted, ShutdownReport};
 use journeys::Computer;
 use journeys::boot::{BootOptions, IommuUse, MachineDescription};
 use machine::audit::Audit;
@@ -30,10 +30,8 @@ pub(crate) struct Booted {
 pub(crate) struct Remains {
     /// Memory devices could still reach, by the tables the hardware's registers lead to.
     pub(crate) audit: Audit,
-    /// Frames the kernel never got back.
-    pub(crate) frames_leaked: u64,
-    /// Register windows, virtual mappings and interrupts it never got back.
-    pub(crate) others_leaked: usize,
+    /// What the kernel never got back, and what went wrong in it.
+    pub(crate) kernel: ShutdownReport,
 }
 
 impl Booted {
@@ -56,7 +54,7 @@ impl Booted {
             }
             error => Error::unusable(error),
         })?;
-        let kernel = Hosted::boot(machine.clone()).map_err(Error::failed)?;
+        let kernel = Hosted::boot(machine.clone()).map_err(Error::unusable)?;
         let description = describe(kernel)?;
         let options = BootOptions {
             iommu: match args.iommu {
@@ -88,14 +86,15 @@ impl Booted {
         &self,
         function: &Function<Hosted>,
         protection: Protection,
-    ) -> Result<Device<Hosted>, AttachError> {
+    ) -> Result<Device<Hosted>, Error> {
         let system = self.system();
-        match (self.iommu, protection) {
+        let attached = match (self.iommu, protection) {
             (IommuChoice::Vtd, Protection::Strict) => system.attach(function, protection),
             // SAFETY: the device is a model that accesses what its driver tells it to (`--rogue` is
             // refused here), and the driver unmaps only what the device has finished with.
             _ => unsafe { system.attach_trusted(function, protection) },
-        }
+        };
+        attached.map_err(Error::failed)
     }
 
     /// Takes the computer down, every device being detached: what the hardware could still reach, and what
@@ -114,13 +113,9 @@ impl Booted {
         // firmware left at work keeps to its own memory.
         let stopped = unsafe { system.shutdown() };
         machine.shutdown();
-        let report = kernel.shutdown();
+        let kernel = kernel.shutdown();
         stopped.map_err(Error::failed)?;
-        Ok(Remains {
-            audit,
-            frames_leaked: report.frames.in_use,
-            others_leaked: report.scattered_mappings + report.register_windows + report.interrupts,
-        })
+        Ok(Remains { audit, kernel })
     }
 }
 

@@ -24,6 +24,14 @@ impl Error {
         Self::Failed(reason.to_string())
     }
 
+    /// The same, and what can be done about it.
+    pub(crate) fn with_hint(self, hint: &str) -> Self {
+        match self {
+            Self::Unusable(reason) => Self::Unusable(format!("{reason} ({hint})")),
+            Self::Failed(reason) => Self::Failed(format!("{reason} ({hint})")),
+        }
+    }
+
     /// The program's exit status.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {

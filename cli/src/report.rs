@@ -84,12 +84,18 @@ impl Report {
             leaves != 0,
             format!("devices still reach {leaves} pages of memory by the IOMMU's tables"),
         );
-        let frames = self.remains.frames_leaked;
-        complain(frames != 0, format!("{frames} frames not given back"));
-        let others = self.remains.others_leaked;
+        let kernel = &self.remains.kernel;
         complain(
-            others != 0,
-            format!("{others} register windows, virtual mappings or interrupts not given back"),
+            kernel.frames.in_use != 0,
+            format!("{} frames not given back", kernel.frames.in_use),
+        );
+        complain(
+            kernel.frames.disturbed != 0,
+            format!("{} free frames were written to", kernel.frames.disturbed),
+        );
+        complain(
+            !kernel.is_clean(),
+            format!("the kernel was not left clean: {kernel:?}"),
         );
         match &self.rogue {
             Some(rogue) => complain(
@@ -162,7 +168,7 @@ impl Report {
         }
         output.line(format_args!(
             "left behind     {} frames, {} pages in the IOMMU's tables",
-            self.remains.frames_leaked,
+            self.remains.kernel.frames.in_use,
             self.remains.audit.leaves.len()
         ));
         let complaints = self.complaints();
@@ -206,7 +212,7 @@ impl Report {
             "fault_overflows": self.faults.overflows,
             "rogue_attempts": self.rogue.as_ref().map_or(0, |rogue| rogue.attempts),
             "rogue_breaches": self.rogue.as_ref().map_or(0, |rogue| rogue.breaches_total),
-            "frames_leaked": self.remains.frames_leaked + self.remains.audit.leaves.len() as u64,
+            "frames_leaked": self.remains.kernel.frames.in_use + self.remains.audit.leaves.len() as u64,
             "leaves_found": self.remains.audit.leaves.len(),
             "findings": self.findings,
             "wrong": self.complaints(),

@@ -9,7 +9,7 @@ use dmamap::pci::Function;
 use dmamap::system::Protection;
 use drivers::nvme::{Completion, Settings, StartError};
 use hosted::Hosted;
-use journeys::disk::{Disk, DiskError, DiskOptions, ReadDiskError, read_disk};
+use journeys::disk::{Disk, DiskOptions, read_disk};
 use machine::device::nvme::{Medium, NvmeConfig};
 use sha2::{Digest, Sha256};
 
@@ -53,12 +53,16 @@ pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<ExitCode, Error
     let mut booted = Booted::boot(&args.machine, disks)?;
     let started = Instant::now();
     let outcome = work(args, &input, &mut booted, shown);
+    let ran_out_of_memory = booted.kernel.frames().refused > 0;
     let system = booted.system();
     let (faults, invalidations) = (system.faults(), system.invalidations());
     let machine = booted.machine.clone();
     // Also after an error: the computer is taken down in order, whatever happened.
     let remains = booted.shut_down();
-    let done = outcome?;
+    let done = outcome.map_err(|error| match ran_out_of_memory {
+        true => error.with_hint("the computer ran out of memory: --ram gives it more"),
+        false => error,
+    })?;
     let report = Report {
         bytes: input.len_bytes,
         sha256: done.sha256,
@@ -146,7 +150,7 @@ fn start(
         Policy::Strict => Protection::Strict,
         Policy::Identity => Protection::Identity,
     };
-    let device: Device<Hosted> = booted.attach(function, protection).map_err(Error::failed)?;
+    let device = booted.attach(function, protection)?;
     let settings = Settings {
         queues: args.queues.into(),
         queue_depth: args.queue_depth.into(),
@@ -184,12 +188,7 @@ fn read(input: &Input, disk: &mut Disk<Hosted>) -> Result<(Sha, Sha), Error> {
         progress.advance(piece.len());
         Ok::<(), Infallible>(())
     })
-    .map_err(|error| match error {
-        ReadDiskError::Disk(error @ DiskError::Buffers { .. }) => {
-            Error::failed(format!("{error}: give the computer more memory with --ram"))
-        }
-        error => input.failed(&error),
-    })?;
+    .map_err(|error| input.failed(&error))?;
     drop(progress);
     let file = file_hash.finish().map_err(|error| input.failed(&error))?;
     Ok((Sha::finish(hasher), file))

@@ -225,10 +225,16 @@ impl<P: Platform> ScatteredBuffer<P> {
     /// [`BufferError`] when the length is 0, or frames or virtual address space are used up.
     pub fn allocate(platform: P, len_bytes: u64) -> Result<Self, BufferError> {
         let count = frames_for(len_bytes)?;
-        let mut lent = LentFrames {
-            platform,
-            frames: Vec::with_capacity(count),
-        };
+        let too_long = BufferError::TooLong { len_bytes };
+        let mut memory_bytes = 0;
+        platform.memory_map(&mut |ram| memory_bytes += ram.len_bytes());
+        if len_bytes > memory_bytes {
+            // Known without taking the last frame from everybody first.
+            return Err(too_long);
+        }
+        let mut frames = Vec::new();
+        frames.try_reserve_exact(count).map_err(|_| too_long)?;
+        let mut lent = LentFrames { platform, frames };
         for _ in 0..count {
             lent.frames
                 .push(platform.allocate_frames(FrameRequest::new(1))?.start());

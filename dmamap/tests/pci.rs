@@ -673,6 +673,25 @@ fn entry_words(
 }
 
 #[test]
+fn an_entry_that_is_programmed_anew_is_masked_first() {
+    let board = FakePci::new();
+    let disk = FakeFunction::device()
+        .with_memory64(0, 0x4, 0x4000)
+        .with_msix(4, 0, 0x2000);
+    board.add(None, 1, 0, disk);
+    let mut found = board.enumerate();
+    let function = found.function(0, 1, 0);
+    let table = function.claim_msix("nvme", &mut found.tree, None).unwrap();
+    let interrupt = found.kernel.allocate_interrupt(None).unwrap();
+    table.program(0, &interrupt, DmaMask::ALL).unwrap();
+    table.unmask(0).unwrap();
+    table.program(0, &interrupt, DmaMask::ALL).unwrap();
+    assert_eq!(entry_words(&found, &function, 0x2000)[3], 1);
+    drop(table);
+    found.kernel.free_interrupt(interrupt);
+}
+
+#[test]
 fn an_msix_table_in_a_bar_of_its_own_is_claimed() {
     let board = FakePci::new();
     let device = FakeFunction::device()

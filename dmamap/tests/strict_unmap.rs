@@ -43,6 +43,7 @@ fn while_held<R: Send>(
     unit.hold_queue();
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
+        let held = Held(unit);
         let waiting = scope.spawn(|| {
             let result = wait();
             done.store(true, Ordering::SeqCst);
@@ -52,9 +53,18 @@ fn while_held<R: Send>(
         assert!(!done.load(Ordering::SeqCst), "it did not wait for the unit");
         meanwhile();
         assert!(!done.load(Ordering::SeqCst), "it did not wait for the unit");
-        unit.release_queue();
+        drop(held);
         waiting.join().expect("it ends well")
     })
+}
+
+/// A queue that is released also when the test fails.
+struct Held<'a>(&'a VtdUnit);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.release_queue();
+    }
 }
 
 /// Who did not finish in time.
@@ -179,10 +189,13 @@ fn tables_are_not_freed_before_the_unit_let_go_of_them() {
         );
         assert_eq!(rig.frames_in_use(), lent - (tables - kept) as u64);
 
+        // Eight tables at the bottom and one above them. What no hardware ever saw may go at once: the records
+        // kept beside the upper one, and of bus addresses.
         let lent = rig.frames_in_use();
-        let nothing_back = || assert_eq!(kernel.frames().in_use, lent, "given back too early");
-        while_held(rig.unit(0), || device.reclaim().unwrap(), nothing_back);
-        assert_eq!(device.domain_frames(), born_with);
+        let tables_kept = || assert!(kernel.frames().in_use + 2 >= lent, "given back too early");
+        while_held(rig.unit(0), || device.reclaim().unwrap(), tables_kept);
+        assert!(rig.frames_in_use() + 9 <= lent);
+        assert!(device.domain_frames() <= born_with);
         drop(large);
         drop(device);
         rig.finish();
@@ -191,40 +204,40 @@ fn tables_are_not_freed_before_the_unit_let_go_of_them() {
 
 #[test]
 fn what_is_mapped_while_tables_are_unlinked_is_reachable_at_once() {
-    // A unit that keeps everything remembers the way to a table that becomes empty. Whatever is mapped there
-    // before it has forgotten must not be looked for in the old table.
+    // A unit that keeps everything remembers the way to a table that became empty. What is mapped there before
+    // it has forgotten must not be looked for in the old table.
     let mut rig = Rig::boot(small());
     let mut edu = rig.edu();
-    let faults = |rig: &Rig| rig.system().faults().total;
-    for round in 0..20 {
-        let warm = edu
+    let warm = edu
+        .device()
+        .map_single(buffer(edu.device(), 1), ToDevice)
+        .unwrap();
+    let bus = warm.bus_addr();
+    edu.fetch(&warm, 0, 8).unwrap();
+    drop(warm);
+    // So many tables that the one for `bus` is unlinked when these become empty.
+    let large = ScatteredBuffer::allocate(rig.kernel, 12 * (2 << 20)).unwrap();
+    let large = edu.device().map_sg(large, FromDevice).unwrap();
+    let unit = rig.unit(0);
+    unit.hold_queue();
+    thread::scope(|scope| {
+        scope.spawn(move || drop(large.unmap().unwrap()));
+        scope.spawn(|| {
+            thread::sleep(2 * A_WHILE);
+            unit.release_queue();
+        });
+        thread::sleep(A_WHILE);
+        let mapping = edu
             .device()
             .map_single(buffer(edu.device(), 1), ToDevice)
             .unwrap();
-        edu.fetch(&warm, 0, 8).unwrap();
-        drop(warm);
-        let unit = rig.unit(0).clone();
-        unit.hold_queue();
-        thread::scope(|scope| {
-            let device = edu.device();
-            scope.spawn(|| device.reclaim().unwrap());
-            let mapping = scope.spawn(|| {
-                thread::sleep(Duration::from_millis(5));
-                device.map_single(buffer(device, 1), ToDevice).unwrap()
-            });
-            thread::sleep(Duration::from_millis(10));
-            let released = scope.spawn(|| {
-                thread::sleep(Duration::from_millis(5));
-                unit.release_queue();
-            });
-            let mapping = mapping.join().unwrap();
-            // As a driver would: the device is told at once.
-            let bus = mapping.bus_addr();
-            released.join().unwrap();
-            drop((mapping, bus));
-        });
-        assert_eq!(faults(&rig), 0, "round {round}");
-    }
+        assert_eq!(
+            mapping.bus_addr(),
+            bus,
+            "this test needs the old table's address"
+        );
+        edu.fetch(&mapping, 0, 8).unwrap();
+    });
     drop(edu);
     rig.finish();
 }
@@ -326,22 +339,15 @@ fn tables_whose_invalidation_was_never_confirmed_are_kept() {
     rig.unit(0).hold_queue();
     assert_timed_out(device.reclaim().unwrap_err());
     rig.unit(0).release_queue();
-    assert_eq!(
-        rig.frames_in_use(),
-        lent - shadows_of_the_way(&rig),
-        "tables were given back"
-    );
+    // What no hardware ever saw may go.
+    assert!(rig.frames_in_use() + 2 >= lent, "tables were given back");
     device.detach().unwrap();
     let report = rig.finish_with_losses();
-    assert!(report.frames.in_use > 0, "tables were given back");
+    assert_eq!(
+        report.frames.in_use, 2,
+        "the tables above and at the bottom: {report:?}"
+    );
     assert_eq!(report.frames.disturbed, 0);
-}
-
-/// Frames beside the unlinked tables that no hardware ever saw: one for each table above the lowest.
-fn shadows_of_the_way(rig: &Rig) -> u64 {
-    // Three levels reach this machine's memory: one table in the middle, one at the bottom.
-    assert!(rig.kernel.frames().total * PAGE < 512 << 30);
-    1
 }
 
 #[test]

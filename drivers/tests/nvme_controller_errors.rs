@@ -182,6 +182,53 @@ fn a_controller_that_never_gets_ready_is_given_up() {
 }
 
 #[test]
+fn a_controller_that_failed_can_be_started_again() {
+    let misbehaviour = Misbehaviour {
+        fatal_at: Some(2),
+        ..Misbehaviour::default()
+    };
+    let (outcomes, disk, mut rig) = eight_reads(misbehaviour, Completion::Interrupt);
+    drop(outcomes);
+    let failed = disk.shutdown().expect_err("it was stopped before");
+    let mut disk: Disk = rig
+        .start_on(failed.device, 0, Settings::default())
+        .expect("the disk comes up again");
+    let memory = DmaBuffer::allocate(rig.hosted, 4096).expect("there is memory");
+    let blocks = Blocks { first: 0, count: 8 };
+    drop(disk.read(blocks, memory).expect("it is read"));
+    disk.shutdown()
+        .expect("the disk shuts down")
+        .detach()
+        .expect("the disk detaches");
+    rig.finish();
+}
+
+#[test]
+fn an_overdue_command_that_was_completed_meanwhile_is_no_time_out() {
+    let mut rig = Rig::boot(MachineConfig::default().with_disk(test_disk(4096)));
+    let command_timeout = Duration::from_millis(300);
+    let settings = Settings {
+        command_timeout,
+        ..Settings::default()
+    };
+    let device = rig.attach_disk(0);
+    let mut disk: Disk = rig
+        .start_on(device, 0, settings)
+        .expect("the disk comes up");
+    let memory = DmaBuffer::allocate(rig.hosted, 4096).expect("there is memory");
+    let ticket = disk
+        .submit_read(0, Blocks { first: 0, count: 8 }, memory)
+        .expect("there is room");
+    std::thread::sleep(Duration::from_millis(400));
+    drop(disk.complete(ticket).expect("it was done in time"));
+    disk.shutdown()
+        .expect("the disk shuts down")
+        .detach()
+        .expect("the disk detaches");
+    rig.finish();
+}
+
+#[test]
 fn a_slow_disk_is_waited_for() {
     for completion in COMPLETIONS {
         let delay = Duration::from_millis(20);

@@ -16,7 +16,7 @@ const YIELDS: u32 = 400;
 const NAP: Duration = Duration::from_micros(50);
 
 /// Calls further apart than this belong to different waits.
-const PAUSE_NS: u64 = 1_000_000;
+const PAUSE_NS: u64 = 5_000;
 
 thread_local! {
     /// Calls of the wait this thread is in, and when the last of those was.

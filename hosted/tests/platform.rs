@@ -193,6 +193,10 @@ fn ioremap_reaches_the_registers_and_nothing_after_iounmap() {
     let register = unsafe { UniqueMmioPointer::new(register) };
     assert_eq!(register.read(), REGISTERS as u32 + 0x18);
     assert_eq!(kernel.report().register_windows, 1);
+    let found = |offset| kernel.ioremapped(PhysAddr::new(REGISTERS + offset));
+    let fourth = VirtAddr::from_ptr(at(start, 4).as_ptr());
+    assert_eq!(found(0x14), Some(fourth));
+    assert_eq!((found(0xf), found(0x30)), (None, None));
     // SAFETY: as above, and no other pointer is used meanwhile.
     unsafe { UniqueMmioPointer::new(at(start, 4).cast::<ReadPureWrite<u16>>()) }.write(7);
     assert_eq!(
@@ -202,6 +206,7 @@ fn ioremap_reaches_the_registers_and_nothing_after_iounmap() {
     // SAFETY: the window is not used any more.
     unsafe { kernel.iounmap(start, 0x20) };
     assert_eq!(kernel.report().register_windows, 0);
+    assert_eq!(found(0x14), None);
 }
 
 #[test]

@@ -4,7 +4,26 @@
 //! 2. firmware's tables: where configuration space lies, which units translate for whom
 //! 3. the buses: functions found, BARs assigned
 //! 4. the units: devices blocked until they are attached, what firmware keeps mapped as it was
+//!
+//! ```
+//! use hosted::Hosted;
+//! use journeys::boot::{BootOptions, MachineDescription, boot};
+//! use machine::{Machine, MachineConfig};
+//!
+//! let machine = Machine::boot(MachineConfig::default())?;
+//! let kernel = Hosted::boot(machine.clone())?;
+//! let description = MachineDescription {
+//!     rsdp: kernel.rsdp().ok_or("no ACPI")?,
+//!     host_bridge: kernel.host_bridges()?.remove(0),
+//! };
+//! // SAFETY: the description is the machine's own, and nobody else drives it.
+//! let computer = unsafe { boot(kernel, &description, &kernel, BootOptions::default())? };
+//! assert!(computer.has_iommu());
+//! assert_eq!(computer.edus().count(), 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use dmamap::addr::{AddrError, PhysAddr, PhysRange};
@@ -71,7 +90,14 @@ pub enum BootError {
     Enumerate(#[from] EnumerateError),
     /// IOMMU units cannot be started.
     #[error("IOMMU: {0}")]
-    Start(#[from] StartError),
+    Start(Box<StartError>),
+}
+
+// Boxed, as it is larger than all others.
+impl From<StartError> for BootError {
+    fn from(error: StartError) -> Self {
+        Self::Start(Box::new(error))
+    }
 }
 
 /// Boots a machine as far as DMA needs it.

@@ -1,5 +1,6 @@
 //! What the isolation journeys share: a device that tries, and the proof that it was refused.
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
 use dmamap::addr::BusAddr;
@@ -30,10 +31,10 @@ pub enum IsolationError {
     Unmet(#[from] Unmet),
     /// A device could not be attached.
     #[error(transparent)]
-    Attach(#[from] AttachError),
+    Attach(Box<AttachError>),
     /// The educational device could not be taken.
     #[error(transparent)]
-    EduStart(#[from] EduStartError),
+    EduStart(Box<EduStartError>),
     /// The educational device failed.
     #[error(transparent)]
     Edu(#[from] EduError),
@@ -93,6 +94,19 @@ pub enum IsolationError {
         /// What it was given.
         bus: BusAddr,
     },
+}
+
+// Boxed, as they are larger than all others.
+impl From<AttachError> for IsolationError {
+    fn from(error: AttachError) -> Self {
+        Self::Attach(Box::new(error))
+    }
+}
+
+impl From<EduStartError> for IsolationError {
+    fn from(error: EduStartError) -> Self {
+        Self::EduStart(Box::new(error))
+    }
 }
 
 /// An attempt that was refused, and how it was told.

@@ -1,4 +1,26 @@
 //! A device reaches memory while it is mapped, and not a moment longer.
+//!
+//! ```
+//! # use std::error::Error;
+//! # use hosted::Hosted;
+//! # use journeys::boot::{BootOptions, MachineDescription, boot};
+//! # use machine::{Machine, MachineConfig};
+//! # fn main() -> Result<(), Box<dyn Error>> {
+//! # let machine = Machine::boot(MachineConfig::default())?;
+//! # let kernel = Hosted::boot(machine.clone())?;
+//! # let description = MachineDescription {
+//! #     rsdp: kernel.rsdp().ok_or("no ACPI")?,
+//! #     host_bridge: kernel.host_bridges()?.remove(0),
+//! # };
+//! # // SAFETY: the description is the machine's own.
+//! # let mut computer = unsafe { boot(kernel, &description, &kernel, BootOptions::default())? };
+//! use journeys::unmap_blocks_device::unmap_blocks_device;
+//!
+//! let refused = unmap_blocks_device(&mut computer)?;
+//! assert_eq!(refused.fault.requester.to_string(), "0000:00:03.0");
+//! # Ok(())
+//! # }
+//! ```
 
 use dmamap::map::FromDevice;
 use dmamap::platform::Platform;

@@ -146,6 +146,20 @@ fn a_disk_with_few_address_lines_is_read_behind_the_iommu() {
 }
 
 #[test]
+fn a_disk_with_fewer_bus_addresses_than_buffers_is_read_all_the_same() {
+    let mut config = test_disk(6 << 20);
+    config.address_lines = 21;
+    let mut rig = Rig::boot(MachineConfig::default().with_disk(config));
+    let mut disk = rig.start_disk(0, settings(32, 1));
+    read_and_check(&mut disk, 6 << 20);
+    disk.shutdown()
+        .expect("the disk shuts down")
+        .detach()
+        .expect("the disk detaches");
+    rig.finish();
+}
+
+#[test]
 fn a_trusted_disk_is_read_without_an_iommu() {
     let config = MachineConfig::default().with_iommu(Iommu::None);
     let config = config.with_disk(test_disk((6 << 20) + 3));

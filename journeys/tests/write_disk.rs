@@ -66,6 +66,21 @@ fn what_is_written_is_on_the_disk_and_reads_back() {
 }
 
 #[test]
+fn a_disk_with_fewer_bus_addresses_than_buffers_is_written_all_the_same() {
+    let mut config = blank_disk(6 << 20);
+    config.address_lines = 21;
+    let mut rig = Rig::boot(MachineConfig::default().with_disk(config));
+    let mut disk = rig.start_disk(0, Settings::default());
+    write_disk(&mut disk, &whole(6 << 20), test_bytes()).expect("it is written");
+    verify_disk(&mut disk, &whole(6 << 20), test_bytes()).expect("it reads back");
+    disk.shutdown()
+        .expect("the disk shuts down")
+        .detach()
+        .expect("the disk detaches");
+    rig.finish();
+}
+
+#[test]
 fn two_disks_work_side_by_side() {
     let len_bytes = (4 << 20) + 5;
     let config = MachineConfig::default().with_disk(test_disk(len_bytes));

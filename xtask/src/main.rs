@@ -2,11 +2,13 @@
 //!
 //! - [`gate`] runs steps and counts them; [`steps`] says what they are
 //! - [`nostd`] shows that the crates a kernel links stand without the standard library
+//! - [`mutants`] breaks the source, and shows that the tests notice
 //! - [`soak`] runs long campaigns of the program over its settings and seeds
 //! - [`cargo`] finds the workspace and runs Cargo in it
 
 mod cargo;
 mod gate;
+mod mutants;
 mod nostd;
 mod soak;
 mod steps;
@@ -36,6 +38,8 @@ enum Command {
     },
     /// Long campaigns: the tests marked `ignored`, then the program over depths, queues, tempers and seeds.
     Soak(soak::Campaign),
+    /// Breaks the source on purpose, in a copy, one rule of DMA at a time: a test named for it must fail.
+    Mutants(mutants::Mutants),
 }
 
 fn main() -> ExitCode {
@@ -48,5 +52,6 @@ fn main() -> ExitCode {
         }
         Command::Test { only, list: false } => gate::run(steps::all(), &only),
         Command::Soak(campaign) => gate::run(campaign.steps(), &[]),
+        Command::Mutants(mutants) => mutants.run(),
     }
 }

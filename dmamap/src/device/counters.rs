@@ -55,18 +55,20 @@ impl<P: Platform> Counters<P> {
         });
     }
 
-    /// The counters that code on `cpu` changes.
-    pub(crate) fn share(&self, cpu: Cpu) -> &Share {
-        &self.shares[cpu.0 % self.shares.len()]
+    /// The shares, for [`finish`](Self::finish).
+    pub(crate) fn shares(&self) -> NonNull<[Share]> {
+        NonNull::from(&*self.shares)
     }
 
-    /// A mapping of `bytes` ends. Its last step may let another thread free the counters, so it works on
-    /// a pointer: a reference would promise that they outlive the call.
+    /// A mapping of `bytes` ends, on `cpu`. Its last step may let another thread free the counters, so it works
+    /// on a pointer: a reference would promise that they outlive the call.
     ///
     /// # Safety
-    /// `share` is one of a device that counts this mapping as live.
-    pub(crate) unsafe fn finish(share: NonNull<Share>, bytes: u64) {
-        let share = share.as_ptr();
+    /// `shares` are those of a device that counts this mapping as live.
+    pub(crate) unsafe fn finish(shares: NonNull<[Share]>, cpu: Cpu, bytes: u64) {
+        let share = shares.cast::<Share>().as_ptr();
+        // SAFETY: the index is below the number of shares, of which there is at least one.
+        let share = unsafe { share.add(cpu.0 % shares.len()) };
         // SAFETY: the mapping is still counted, so the share lives.
         unsafe {
             (*share).unmaps.fetch_add(1, Ordering::Relaxed);
@@ -119,6 +121,7 @@ impl<P: Platform> Counters<P> {
     }
 
     fn on_this_cpu(&self, change: impl FnOnce(&Share)) {
-        self.platform.pin(|cpu| change(self.share(cpu)));
+        self.platform
+            .pin(|cpu| change(&self.shares[cpu.0 % self.shares.len()]));
     }
 }

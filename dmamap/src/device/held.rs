@@ -43,13 +43,13 @@ impl<P: Platform> Held<P> {
 
 impl<P: Platform> Drop for Held<P> {
     fn drop(&mut self) {
-        let core = self.core();
-        let (platform, bytes) = (core.platform, self.bytes);
-        platform.pin(|cpu| {
-            let share = NonNull::from(core.counters.share(cpu));
-            // SAFETY: until its last step `finish` still counts, so the core and this share in it live; that
-            // step is its last access, and `platform` is our own copy.
-            unsafe { Counters::<P>::finish(share, bytes) };
-        });
+        let bytes = self.bytes;
+        let (platform, shares) = {
+            let core = self.core();
+            (core.platform, core.counters.shares())
+        };
+        // No reference into the core is left here: the count is the last thing that kept it.
+        // SAFETY: this mapping still counts; what `finish` does last is its last access.
+        platform.pin(|cpu| unsafe { Counters::<P>::finish(shares, cpu, bytes) });
     }
 }

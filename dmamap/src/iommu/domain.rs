@@ -6,7 +6,6 @@
 //! chosen again.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
@@ -76,7 +75,6 @@ struct Inner<P: Platform> {
     iova: IovaSpace<P>,
     table: Option<Box<dyn Translation<P>>>,
     reach: Reach,
-    attachments: Vec<(usize, Attachment)>,
 }
 
 /// Bus addresses and what they reach, for the devices attached.
@@ -116,7 +114,6 @@ impl<P: Platform> Domain<P> {
             iova,
             table: Some(table),
             reach: Reach::Live,
-            attachments: Vec::new(),
         };
         Ok(Self {
             platform,
@@ -127,14 +124,17 @@ impl<P: Platform> Domain<P> {
         })
     }
 
-    /// Maps memory at the bus addresses equal to its physical ones (direct regions, identity).
+    /// Maps memory at the bus addresses equal to its physical ones (direct regions, identity), and keeps these
+    /// from ever being chosen.
     pub(crate) fn map_direct(
         &self,
         memory: PhysRange,
         permission: Permission,
     ) -> Result<(), DomainError> {
         let bus = BusAddr::new(memory.start().as_u64());
+        let range = BusRange::new(bus, memory.len_bytes()).expect("as long as memory that exists");
         let mut inner = self.inner.lock();
+        inner.iova.reserve(range)?;
         let table = inner.table.as_mut().ok_or(DomainError::Revoked)?;
         let mut list = Replay::new(core::iter::once(memory));
         Ok(table.map_list(bus, &mut list, permission)?)
@@ -277,35 +277,19 @@ impl<P: Platform> Domain<P> {
 
     /// Lets `attachment` use the domain through unit number `unit`.
     pub(crate) fn attach(&self, unit: usize, attachment: Attachment) -> Result<(), DomainError> {
-        let translate = {
-            let mut inner = self.inner.lock();
-            let translate = inner.table.as_ref().ok_or(DomainError::Revoked)?.root();
-            inner.attachments.push((unit, attachment));
-            translate
-        };
+        let translate = self.root().ok_or(DomainError::Revoked)?;
         // Before the unit is told: from its first walk on every unmap must include it.
         self.walkers.fetch_or(1 << unit, Ordering::AcqRel);
         Ok(self.units[unit].move_to(attachment, self.id, translate)?)
     }
 
-    /// Takes the domain from every attachment; afterwards no device reaches anything through it, and
-    /// every mapping in it counts as revoked.
+    /// Ends the domain, `outcome` telling whether every unit confirmed that no device is in it any more. Then no
+    /// device reaches anything through it, and every mapping in it counts as revoked.
     ///
     /// # Errors
-    /// [`UnitError`] when a unit did not confirm: the tables are kept, and later unmaps report it.
-    pub(crate) fn revoke(&self) -> Result<(), UnitError> {
-        let attachments = core::mem::take(&mut self.inner.lock().attachments);
-        let mut outcome = Ok(());
-        for (unit, attachment) in attachments {
-            outcome = outcome.and(self.units[unit].detach(attachment, self.id));
-        }
-        self.end(outcome)
-    }
-
-    /// As [`revoke`](Self::revoke), where the units have been turned off or moved to another domain.
+    /// `outcome`'s: the tables are kept, and later unmaps report it.
     pub(crate) fn end(&self, outcome: Result<(), UnitError>) -> Result<(), UnitError> {
         let mut inner = self.inner.lock();
-        inner.attachments.clear();
         match outcome {
             Ok(()) => {
                 inner.reach = Reach::Revoked;

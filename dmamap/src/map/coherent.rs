@@ -66,7 +66,7 @@ impl<P: Platform> Device<P> {
         let last = self.core().route.last_within(mask);
         let buffer = DmaBuffer::allocate_within(self.platform(), bytes, last, align_log2)?;
         let access = Permission::ReadWrite;
-        let (live, buffer) = Live::establish_owned(self, buffer, mask, Shape::Single, access)
+        let (live, buffer) = Live::establish_owned(self, buffer, mask, Shape::AlignedBlock, access)
             .map_err(|rejected| rejected.error)?;
         Ok(Coherent {
             parts: Some((live, buffer)),

@@ -7,6 +7,7 @@ use crate::buffer::DmaMemory;
 use crate::device::{Coherence, Device, Held};
 use crate::map::Permission;
 use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
+use crate::map::route::Alignment;
 use crate::pagetable::PhysList;
 use crate::platform::Platform;
 
@@ -39,8 +40,19 @@ impl<B: DmaMemory> PhysList for Pieces<'_, B> {
 pub(crate) enum Shape {
     /// One, physically contiguous.
     Single,
+    /// One, at bus addresses aligned to the power of two of bytes that holds it.
+    AlignedBlock,
     /// Any number.
     Pieces,
+}
+
+impl Shape {
+    fn alignment(self) -> Alignment {
+        match self {
+            Self::AlignedBlock => Alignment::ToOrder,
+            Self::Single | Self::Pieces => Alignment::Convenient,
+        }
+    }
 }
 
 /// Bus addresses that a device may use now, and the hold on the device that goes with them.
@@ -66,7 +78,7 @@ impl<P: Platform> Live<P> {
             device: device.requester(),
             failure,
         };
-        if shape == Shape::Single && first.len_bytes() != len_bytes {
+        if shape != Shape::Pieces && first.len_bytes() != len_bytes {
             return Err(fail(MapFailure::NotContiguous { first }));
         }
         let held = Held::new(device, len_bytes);
@@ -80,9 +92,14 @@ impl<P: Platform> Live<P> {
                     .clean_cache(buffer.pointer(), len_bytes as usize);
             }
         }
-        let mapped = core
-            .route
-            .map(mask, first, len_bytes, &mut Pieces::of(buffer), permission);
+        let mapped = core.route.map(
+            mask,
+            first,
+            len_bytes,
+            &mut Pieces::of(buffer),
+            permission,
+            shape.alignment(),
+        );
         match mapped {
             Ok(range) => Ok(Self { held, range }),
             Err(failure) => {

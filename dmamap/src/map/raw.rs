@@ -3,8 +3,9 @@
 //! Every call here says what the safe layer would have proved. The direction is chosen at run time.
 
 use crate::addr::{BusRange, FRAME_SIZE_LOG2, PhysAddr, PhysRange, VirtAddr};
-use crate::device::{Device, Held};
+use crate::device::{Counters, Device, Held};
 use crate::map::error::{MapError, MapFailure, Quarantined};
+use crate::map::route::Alignment;
 use crate::map::{AnyDirection, Direction};
 use crate::pagetable::{PhysList, Replay};
 use crate::platform::Platform;
@@ -142,11 +143,10 @@ impl<P: Platform> Device<P> {
     pub unsafe fn unmap_raw(&self, range: BusRange) -> Result<(), Quarantined> {
         let core = self.core();
         let outcome = core.route.unmap(range);
-        let share = |cpu| core::ptr::NonNull::from(core.counters.share(cpu));
-        core.platform.pin(|cpu| {
-            // SAFETY: the mapping was counted when it was made, and `self` keeps the counters alive.
-            unsafe { crate::device::Counters::<P>::finish(share(cpu), range.len_bytes()) }
-        });
+        let (shares, bytes) = (core.counters.shares(), range.len_bytes());
+        // SAFETY: the mapping was counted when it was made, and `self` keeps the counters alive.
+        core.platform
+            .pin(|cpu| unsafe { Counters::<P>::finish(shares, cpu, bytes) });
         outcome.map_err(|error| Quarantined {
             device: core.requester,
             range,
@@ -166,10 +166,14 @@ impl<P: Platform> Device<P> {
         let held = Held::new(self, len_bytes);
         let core = self.core();
         let permission = direction.permission();
-        match core
-            .route
-            .map(core.mask(), first, len_bytes, list, permission)
-        {
+        match core.route.map(
+            core.mask(),
+            first,
+            len_bytes,
+            list,
+            permission,
+            Alignment::Convenient,
+        ) {
             Ok(range) => {
                 // The count is `unmap_raw`'s to take back.
                 core::mem::forget(held);

@@ -17,6 +17,15 @@ pub(crate) enum Route<P: Platform> {
     Translated(Domain<P>),
 }
 
+/// Where bus addresses should lie.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Alignment {
+    /// Wherever they serve best: where a large leaf or one invalidation command covers them.
+    Convenient,
+    /// At a multiple of the power of two of bytes that holds them all, as the memory is.
+    ToOrder,
+}
+
 impl<P: Platform> Route<P> {
     /// Chooses bus addresses for `len_bytes` bytes that lie in the pieces `memory` yields, `first` being the first. With more
     /// than one piece on the direct route only the first piece's addresses are returned: the others have
@@ -28,6 +37,7 @@ impl<P: Platform> Route<P> {
         len_bytes: u64,
         memory: &mut dyn PhysList,
         permission: Permission,
+        alignment: Alignment,
     ) -> Result<BusRange, MapFailure> {
         if len_bytes == 0 {
             return Err(MapFailure::Empty);
@@ -43,7 +53,8 @@ impl<P: Platform> Route<P> {
                 Ok(reached)
             }
             Self::Translated(domain) => {
-                translated::map(domain, mask, first, len_bytes, memory, permission)
+                let placement = translated::place(mask, first, len_bytes, alignment)?;
+                translated::map(domain, placement, memory, permission)
             }
         }
     }

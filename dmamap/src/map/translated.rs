@@ -3,6 +3,7 @@
 use crate::addr::{BusRange, DmaMask, FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
 use crate::iommu::{Domain, DomainError};
 use crate::iova::IovaRequest;
+use crate::map::route::Alignment;
 use crate::map::{MapFailure, Permission};
 use crate::pagetable::PhysList;
 use crate::platform::Platform;
@@ -10,62 +11,81 @@ use crate::platform::Platform;
 /// log2 of the leaves worth aligning for, largest first.
 const LARGE_LEAVES_LOG2: [u32; 2] = [30, 21];
 
-/// Maps `memory`, pieces whose inner ends lie on frame boundaries, at consecutive bus addresses within
-/// `mask`. Whole frames become reachable; the range returned starts at the first byte and is `len_bytes` long.
-pub(crate) fn map<P: Platform>(
-    domain: &Domain<P>,
+/// Where a mapping's bus addresses shall lie.
+pub(crate) struct Placement {
+    /// Whole frames from the one with the first byte on.
+    frames: IovaRequest,
+    /// Whether addresses without the request's alignment will do.
+    alignment: Alignment,
+    /// Bytes of the first frame before the mapping's first.
+    head: u64,
+    len_bytes: u64,
+}
+
+/// Where `len_bytes` bytes of which the first piece is `first` shall lie: congruent to Y where memory allows a
+/// large leaf, so that the table can use one; else aligned to their own size, so that one invalidation command
+/// covers them.
+pub(crate) fn place(
     mask: DmaMask,
     first: PhysRange,
     len_bytes: u64,
-    memory: &mut dyn PhysList,
-    permission: Permission,
-) -> Result<BusRange, MapFailure> {
+    alignment: Alignment,
+) -> Result<Placement, MapFailure> {
     let head = first.start().frame_offset();
     let whole = head
         .checked_add(len_bytes)
         .and_then(|bytes| bytes.checked_next_multiple_of(FRAME_BYTES))
         .ok_or(MapFailure::TooLong { len_bytes })?;
-    let (align_log2, offset) = placement(first, whole);
-    let request = IovaRequest {
-        len_bytes: whole,
-        align_log2,
-        offset,
-        last: mask.last(),
+    let order_log2 = u64::BITS - (whole - 1).leading_zeros();
+    let large_log2 = LARGE_LEAVES_LOG2
+        .into_iter()
+        .find(|&log2| first.len_bytes() >> log2 != 0);
+    let (align_log2, offset) = match (alignment, large_log2) {
+        (Alignment::ToOrder, _) => (order_log2, 0),
+        (Alignment::Convenient, None) => (order_log2.min(LARGE_LEAVES_LOG2[1]), 0),
+        (Alignment::Convenient, Some(log2)) => {
+            let frame = first.start().align_down(FRAME_SIZE_LOG2);
+            (log2, frame.as_u64() & ((1 << log2) - 1))
+        }
     };
+    let last = mask.last();
+    Ok(Placement {
+        frames: IovaRequest {
+            len_bytes: whole,
+            align_log2,
+            offset,
+            last,
+        },
+        alignment,
+        head,
+        len_bytes,
+    })
+}
+
+/// Maps `memory`, pieces whose inner ends lie on frame boundaries, at consecutive bus addresses. Whole frames
+/// become reachable; the range returned starts at the first byte.
+pub(crate) fn map<P: Platform>(
+    domain: &Domain<P>,
+    place: Placement,
+    memory: &mut dyn PhysList,
+    permission: Permission,
+) -> Result<BusRange, MapFailure> {
     let mut frames = WholeFrames(memory);
-    let range = match domain.map_list(request, &mut frames, permission) {
-        // Alignment is a wish: a small mask may only have room without it.
-        Err(DomainError::Iova(_)) if align_log2 != FRAME_SIZE_LOG2 => {
+    let range = match domain.map_list(place.frames, &mut frames, permission) {
+        // A small mask may only have room without the alignment.
+        Err(DomainError::Iova(_)) if place.alignment == Alignment::Convenient => {
             let plain = IovaRequest {
                 align_log2: FRAME_SIZE_LOG2,
                 offset: 0,
-                ..request
+                ..place.frames
             };
             domain.map_list(plain, &mut frames, permission)
         }
         outcome => outcome,
     }?;
     Ok(range
-        .slice(head, len_bytes)
+        .slice(place.head, place.len_bytes)
         .expect("the request had room for the head and the bytes"))
-}
-
-/// Where Z should lie: congruent to Y where memory allows a large leaf, so that the table can use one;
-/// else aligned to its own size, so that one invalidation command covers it.
-fn placement(first: PhysRange, whole_bytes: u64) -> (u32, u64) {
-    match LARGE_LEAVES_LOG2
-        .into_iter()
-        .find(|&log2| first.len_bytes() >> log2 != 0)
-    {
-        Some(log2) => {
-            let frame = first.start().align_down(FRAME_SIZE_LOG2);
-            (log2, frame.as_u64() & ((1 << log2) - 1))
-        }
-        None => {
-            let covering_log2 = whole_bytes.next_power_of_two().ilog2();
-            (covering_log2.min(LARGE_LEAVES_LOG2[1]), 0)
-        }
-    }
 }
 
 /// Pieces of memory, widened to the frames they lie in.

@@ -10,7 +10,9 @@ use super::{CoreSlot, DmaSystem, FirmwareDevice};
 use crate::addr::{BusAddr, BusRange, PhysRange};
 use crate::bridge::WindowKind;
 use crate::device::{DetachError, Device, DeviceCore};
-use crate::iommu::{Attachment, Domain, DomainError, DomainId, PassThrough, Requester, Translate};
+use crate::iommu::{
+    Attachment, Domain, DomainError, DomainId, PassThrough, Requester, Translate, UnitError,
+};
 use crate::map::{Direct, Permission, Route};
 use crate::pci::Function;
 use crate::platform::Platform;
@@ -27,8 +29,8 @@ pub enum Protection {
     Strict,
 }
 
-/// Why a device could not be attached; it reaches nothing then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a device could not be attached; it reaches what it did before then, unless the error says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AttachError {
     /// It has a driver already.
     #[error("{device} is attached already")]
@@ -73,6 +75,26 @@ pub enum AttachError {
         /// Why.
         error: DomainError,
     },
+    /// The unit did not confirm that it translates for the device, nor that it forgot the device again: neither
+    /// the device nor its domain id is used again, and what tables it may walk are kept.
+    #[error("{device}: {error}; and it was not confirmed that its unit forgot it: {undo}")]
+    Unconfirmed {
+        /// The device.
+        device: Requester,
+        /// Why it was not attached.
+        error: Box<DomainError>,
+        /// What the unit did when it was to forget it.
+        undo: UnitError,
+    },
+}
+
+/// Whether somebody vouched for a device.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// Nobody did: something must be able to take memory back from it.
+    Withheld,
+    /// The caller of [`DmaSystem::attach_trusted`] did.
+    Given,
 }
 
 /// What stands below a device's route in hardware, to be undone at detach.
@@ -100,16 +122,7 @@ impl<P: Platform> DmaSystem<P> {
         function: &Function<P>,
         protection: Protection,
     ) -> Result<Device<P>, AttachError> {
-        let device = requester_of(function);
-        let revocable = match protection {
-            Protection::Blocked => true,
-            Protection::Identity => false,
-            Protection::Strict => self.unit_of(device).is_some(),
-        };
-        if !revocable {
-            return Err(AttachError::NotRevocable { device });
-        }
-        self.attach_any(function, protection)
+        self.attach_any(function, protection, Trust::Withheld)
     }
 
     /// Attaches a device that the caller trusts. Where no unit translates for it, `protection` can only be
@@ -129,13 +142,14 @@ impl<P: Platform> DmaSystem<P> {
         function: &Function<P>,
         protection: Protection,
     ) -> Result<Device<P>, AttachError> {
-        self.attach_any(function, protection)
+        self.attach_any(function, protection, Trust::Given)
     }
 
     fn attach_any(
         &'static self,
         function: &Function<P>,
         protection: Protection,
+        trust: Trust,
     ) -> Result<Device<P>, AttachError> {
         self.sweep();
         let device = requester_of(function);
@@ -146,10 +160,13 @@ impl<P: Platform> DmaSystem<P> {
             }
             state.attached.push(device);
         }
-        let (route, below) = match self.route(function, device, protection) {
+        // From here on the units are not stopped: what stands before the device stays there.
+        let (route, below) = match self.route(function, device, protection, trust) {
             Ok(route) => route,
             Err(error) => {
-                self.state.lock().attached.retain(|&known| known != device);
+                if error.is_settled() {
+                    self.forget(device);
+                }
                 return Err(error);
             }
         };
@@ -170,8 +187,17 @@ impl<P: Platform> DmaSystem<P> {
         function: &Function<P>,
         device: Requester,
         protection: Protection,
+        trust: Trust,
     ) -> Result<(Route<P>, Below), AttachError> {
         let unit = self.unit_of(device);
+        let revocable = match protection {
+            Protection::Blocked => true,
+            Protection::Identity => false,
+            Protection::Strict => unit.is_some(),
+        };
+        if trust == Trust::Withheld && !revocable {
+            return Err(AttachError::NotRevocable { device });
+        }
         match (protection, unit) {
             (Protection::Blocked, _) => Ok((Route::Blocked, Below::Nothing)),
             (Protection::Identity | Protection::Strict, None) => {
@@ -193,21 +219,23 @@ impl<P: Platform> DmaSystem<P> {
                     Ok(false) => self.identity(device, unit, id),
                     Err(error) => Err(error),
                 };
-                let direct = direct.inspect_err(|_| self.return_id(device, id))?;
+                let direct = direct.inspect_err(|error| self.return_id_after(error, device, id))?;
                 Ok((Route::Direct(direct), Below::Unit { unit, id }))
             }
             (Protection::Strict, Some(unit)) => {
                 let id = self.id_for(device)?;
                 let domain = self
                     .build_domain(device, unit, id)
-                    .and_then(|domain| self.enter(device, unit, domain))
-                    .inspect_err(|_| self.return_id(device, id))?;
+                    .and_then(|domain| self.enter(device, unit, id, domain))
+                    .inspect_err(|error| self.return_id_after(error, device, id))?;
                 Ok((Route::Translated(domain), Below::Unit { unit, id }))
             }
         }
     }
 
-    /// Asks the unit to let the device through; false where it cannot.
+    /// Asks the unit to let the device through; false where it cannot. A device with memory reserved by firmware
+    /// is not let through: that asks for another address width than its table has, so its requests would be
+    /// refused for a moment (VT-d 9.3, AW).
     fn pass_through(
         &self,
         device: Requester,
@@ -215,20 +243,21 @@ impl<P: Platform> DmaSystem<P> {
         id: DomainId,
     ) -> Result<bool, AttachError> {
         let units = self.units();
-        if units[unit].facts().pass_through == PassThrough::Unsupported {
+        let supported = units[unit].facts().pass_through == PassThrough::Supported;
+        if !supported || self.firmware_device(device).is_some() {
             return Ok(false);
         }
         let attachment = Attachment {
             requester: device,
             pasid: None,
         };
-        units[unit]
-            .move_to(attachment, id, Translate::PassThrough)
-            .map(|()| true)
-            .map_err(|error| AttachError::Domain {
-                device,
-                error: error.into(),
-            })
+        match units[unit].move_to(attachment, id, Translate::PassThrough) {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                let left = self.leave(device, unit, id);
+                Err(not_attached(device, error.into(), left))
+            }
+        }
     }
 
     /// A domain in which every byte of RAM is mapped at its own address.
@@ -250,7 +279,7 @@ impl<P: Platform> DmaSystem<P> {
         });
         outcome.map_err(|error| AttachError::Domain { device, error })?;
         Ok(Direct::passed_through(Some(
-            self.enter(device, unit, domain)?,
+            self.enter(device, unit, id, domain)?,
         )))
     }
 
@@ -259,6 +288,7 @@ impl<P: Platform> DmaSystem<P> {
         &self,
         device: Requester,
         unit: usize,
+        id: DomainId,
         domain: Domain<P>,
     ) -> Result<Domain<P>, AttachError> {
         let attachment = Attachment {
@@ -269,19 +299,33 @@ impl<P: Platform> DmaSystem<P> {
             Ok(()) => Ok(domain),
             Err(error) => {
                 // Whether the unit took it is not known: take it away again before the table goes.
-                if let Err(undo) = domain.revoke() {
-                    log::error!("{device}: {undo}");
-                }
-                Err(AttachError::Domain { device, error })
+                let left = domain.end(self.leave(device, unit, id));
+                Err(not_attached(device, error, left))
             }
+        }
+    }
+
+    /// Takes the device from whatever its unit does for it, back to the memory that firmware reserved for it.
+    fn leave(&self, device: Requester, unit: usize, id: DomainId) -> Result<(), UnitError> {
+        let attachment = Attachment {
+            requester: device,
+            pasid: None,
+        };
+        let units = self.units();
+        let Some(unit) = units.get(unit) else {
+            return Ok(());
+        };
+        let firmware = self.firmware_device(device);
+        match firmware.and_then(|firmware| firmware.domain.root()) {
+            Some(root) => unit.move_to(attachment, id, root),
+            None => unit.detach(attachment, id),
         }
     }
 
     /// Takes the device's way to memory away. Called once, by the device's handle.
     pub(crate) fn detach(&self, core: &DeviceCore<P>) -> Result<(), DetachError> {
         let device = core.requester;
-        let firmware = self.firmware_device(device);
-        if firmware.is_none() {
+        if self.firmware_device(device).is_none() {
             // A device that firmware left at work goes on within its reserved memory.
             core.function.disable_bus_master();
         }
@@ -289,21 +333,7 @@ impl<P: Platform> DmaSystem<P> {
             self.forget(device);
             return Ok(());
         };
-        let attachment = Attachment {
-            requester: device,
-            pasid: None,
-        };
-        let units = self.units();
-        let outcome = match units.get(unit) {
-            None => Ok(()),
-            Some(unit) => match firmware
-                .as_ref()
-                .and_then(|firmware| firmware.domain.root())
-            {
-                Some(root) => unit.move_to(attachment, id, root),
-                None => unit.detach(attachment, id),
-            },
-        };
+        let outcome = self.leave(device, unit, id);
         let domain = match &core.route {
             Route::Translated(domain) => Some(domain),
             Route::Direct(direct) => direct.identity_domain(),
@@ -355,6 +385,12 @@ impl<P: Platform> DmaSystem<P> {
         match self.firmware_device(device) {
             Some(firmware) => Ok(firmware.id),
             None => self.allocate_id(device),
+        }
+    }
+
+    fn return_id_after(&self, error: &AttachError, device: Requester, id: DomainId) {
+        if error.is_settled() {
+            self.return_id(device, id);
         }
     }
 
@@ -439,6 +475,25 @@ impl<P: Platform> DmaSystem<P> {
         let mut walked = (1..8).filter(|levels| supported & 1 << levels != 0);
         let widest = walked.clone().next_back().unwrap_or(0);
         walked.find(reaches).unwrap_or(widest)
+    }
+}
+
+impl AttachError {
+    /// Whether the unit has nothing left of the attempt.
+    fn is_settled(&self) -> bool {
+        !matches!(self, Self::Unconfirmed { .. })
+    }
+}
+
+/// The error of a device that its unit did not take, and did or did not confirm to have `left` again.
+fn not_attached(device: Requester, error: DomainError, left: Result<(), UnitError>) -> AttachError {
+    match left {
+        Ok(()) => AttachError::Domain { device, error },
+        Err(undo) => AttachError::Unconfirmed {
+            device,
+            error: Box::new(error),
+            undo,
+        },
     }
 }
 

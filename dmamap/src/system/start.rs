@@ -1,5 +1,6 @@
 //! Starting the units: everything firmware says is in place before the first one translates.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -70,7 +71,7 @@ pub enum StartError {
         /// The device.
         device: Requester,
         /// Why.
-        error: AttachError,
+        error: Box<AttachError>,
     },
 }
 
@@ -173,7 +174,10 @@ impl<P: Platform> DmaSystem<P> {
         }
         for device in with_direct {
             self.attach_firmware(device)
-                .map_err(|error| StartError::Direct { device, error })?;
+                .map_err(|error| StartError::Direct {
+                    device,
+                    error: Box::new(error),
+                })?;
         }
         for unit in units {
             unit.turn_on()?;
@@ -192,18 +196,18 @@ impl<P: Platform> DmaSystem<P> {
             requester,
             pasid: None,
         };
-        let device = FirmwareDevice {
+        let device = Arc::new(FirmwareDevice {
             requester,
             id,
             domain,
-        };
+        });
+        // Known before its unit is told: if that fails, stopping the units ends its domain too.
+        self.state.lock().firmware.push(device.clone());
         let attached = device.domain.attach(unit, attachment);
         attached.map_err(|error| AttachError::Domain {
             device: requester,
             error,
-        })?;
-        self.state.lock().firmware.push(Arc::new(device));
-        Ok(())
+        })
     }
 }
 

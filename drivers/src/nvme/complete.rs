@@ -7,9 +7,9 @@ use super::data::DiskMemory;
 use super::error::{CommandError, ControllerError, Failed};
 use super::slots::SlotTicket;
 use super::submit::Ticket;
-use crate::wait::as_ns;
+use crate::wait::Deadline;
 
-/// How long the driver waits for a completion before it looks at the controller's status.
+/// How long the driver waits for a completion before it looks at the controller's status and the time.
 const HEALTH_CHECK_NS: u64 = 100_000_000;
 
 impl<P: Platform, B: DiskMemory<P>> Nvme<P, B> {
@@ -59,6 +59,7 @@ impl<P: Platform, B: DiskMemory<P>> Nvme<P, B> {
     fn wait(&mut self, queue: usize, slot: SlotTicket) -> Result<(), ControllerError> {
         let platform = self.device.platform();
         let mut check_health_ns = platform.now_ns().saturating_add(HEALTH_CHECK_NS);
+        let mut deadline = None;
         loop {
             let queue = &mut self.engine.queues[queue];
             // Counted before the queue is looked at: an interrupt after the look ends the wait below at once.
@@ -71,9 +72,11 @@ impl<P: Platform, B: DiskMemory<P>> Nvme<P, B> {
             let Some(command) = queue.outstanding_command(slot) else {
                 return Ok(());
             };
-            let waited_ns = now_ns.saturating_sub(command.submitted_ns);
-            let left_ns = as_ns(self.settings.command_timeout).saturating_sub(waited_ns);
-            if left_ns == 0 {
+            let deadline = deadline.get_or_insert_with(|| {
+                Deadline::after(command.submitted_ns, self.settings.command_timeout)
+            });
+            if deadline.has_passed(now_ns) {
+                let waited_ns = now_ns.saturating_sub(command.submitted_ns);
                 return Err(queue.timed_out(slot.id(), command.operation, waited_ns));
             }
             if now_ns >= check_health_ns {
@@ -82,8 +85,7 @@ impl<P: Platform, B: DiskMemory<P>> Nvme<P, B> {
             }
             match (queue.interrupt(), seen) {
                 (Some(interrupt), Some(seen)) => {
-                    let until_ns = check_health_ns.min(now_ns.saturating_add(left_ns));
-                    platform.wait_for_interrupt(interrupt, seen, until_ns);
+                    platform.wait_for_interrupt(interrupt, seen, check_health_ns);
                 }
                 _ => platform.relax(),
             }

@@ -3,6 +3,26 @@
 //! All three keep every queue of the disk as deep as it goes with commands for consecutive pieces of the disk
 //! (*chunks*), and deal with them in disk order. The memory in flight is bounded whatever the depth:
 //! many commands means small ones.
+//!
+//! ```
+//! # use board as _;
+//! use dmamap::platform::Platform;
+//! use journeys::disk::{Disk, DiskError, DiskOptions, ReadDiskError, read_disk};
+//!
+//! /// How many bytes of a disk are not 0.
+//! fn used_bytes<P: Platform>(disk: &mut Disk<P>) -> Result<u64, DiskError> {
+//!     let mut used = 0;
+//!     let read = read_disk(disk, &DiskOptions::default(), |bytes| {
+//!         used += bytes.iter().filter(|&&byte| byte != 0).count() as u64;
+//!         Ok::<(), core::convert::Infallible>(())
+//!     });
+//!     match read {
+//!         Ok(_) => Ok(used),
+//!         Err(ReadDiskError::Disk(error)) => Err(error),
+//!         Err(ReadDiskError::Sink(never)) => match never {},
+//!     }
+//! }
+//! ```
 
 mod chunks;
 mod pipeline;

@@ -4,7 +4,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use dmamap::platform::Platform;
-use drivers::nvme::{Failed, Ticket};
+use drivers::nvme::{CommandError, Failed, Ticket};
 
 use super::chunks::{Chunk, Chunks, Geometry};
 use super::{Disk, DiskError, DiskOptions, DiskReport};
@@ -19,6 +19,20 @@ pub(super) enum Way {
     Write,
 }
 
+/// A chunk of the disk and the buffer it is moved to or from.
+pub(super) struct Piece<P: Platform> {
+    pub(super) buffer: TransferBuffer<P>,
+    pub(super) chunk: Chunk,
+}
+
+/// What became of a piece that was to be moved.
+pub(super) enum Submission<P: Platform> {
+    /// The controller has it.
+    Accepted,
+    /// The device has no bus addresses left for it: those of a piece under way must come back first.
+    NotNow(Piece<P>),
+}
+
 /// The commands under way on a disk.
 ///
 /// There is one buffer more than commands can be outstanding, so that the disk stays busy while
@@ -30,6 +44,8 @@ pub(super) struct Pipeline<'a, P: Platform> {
     in_flight: VecDeque<(Ticket, Chunk)>,
     in_flight_most: usize,
     idle: Vec<TransferBuffer<P>>,
+    /// Comes before the next chunk.
+    put_back: Option<Piece<P>>,
     buffers: usize,
     commands: u64,
     started_ns: u64,
@@ -60,6 +76,7 @@ impl<'a, P: Platform> Pipeline<'a, P> {
             in_flight: VecDeque::with_capacity(in_flight_most.min(buffers)),
             in_flight_most,
             idle,
+            put_back: None,
             buffers,
             commands: 0,
             started_ns,
@@ -71,11 +88,14 @@ impl<'a, P: Platform> Pipeline<'a, P> {
         self.in_flight.len() < self.in_flight_most
     }
 
-    /// A buffer nobody uses and the chunk that is next, if there are both.
-    pub(super) fn take_next(&mut self) -> Option<(TransferBuffer<P>, Chunk)> {
+    /// The piece that is next: its buffer is one that nobody uses.
+    pub(super) fn take_next(&mut self) -> Option<Piece<P>> {
+        if let Some(piece) = self.put_back.take() {
+            return Some(piece);
+        }
         let buffer = self.idle.pop()?;
         match self.chunks.next() {
-            Some(chunk) => Some((buffer, chunk)),
+            Some(chunk) => Some(Piece { buffer, chunk }),
             None => {
                 self.idle.push(buffer);
                 None
@@ -83,40 +103,41 @@ impl<'a, P: Platform> Pipeline<'a, P> {
         }
     }
 
-    /// Gives the controller a command for `chunk`.
-    pub(super) fn submit(
-        &mut self,
-        buffer: TransferBuffer<P>,
-        chunk: Chunk,
-    ) -> Result<(), DiskError> {
-        let Chunk {
-            queue,
-            blocks,
-            at_byte,
-            ..
-        } = chunk;
-        let submitted = match self.way {
-            Way::Read => self.disk.submit_read(queue, blocks, buffer),
-            Way::Write => self.disk.submit_write(queue, blocks, buffer),
-        };
-        let ticket = submitted.map_err(|failed| at(at_byte, failed))?;
-        self.commands += 1;
-        self.in_flight.push_back((ticket, chunk));
-        Ok(())
+    /// Makes a piece the next one again.
+    pub(super) fn put_back(&mut self, piece: Piece<P>) {
+        self.put_back = Some(piece);
     }
 
-    /// Waits for the oldest command and hands its buffer out; `None` if none is outstanding.
-    pub(super) fn complete_oldest(
-        &mut self,
-    ) -> Result<Option<(TransferBuffer<P>, Chunk)>, DiskError> {
+    /// Gives the controller a command for a piece.
+    pub(super) fn submit(&mut self, piece: Piece<P>) -> Result<Submission<P>, DiskError> {
+        let Piece { buffer, chunk } = piece;
+        let submitted = match self.way {
+            Way::Read => self.disk.submit_read(chunk.queue, chunk.blocks, buffer),
+            Way::Write => self.disk.submit_write(chunk.queue, chunk.blocks, buffer),
+        };
+        match submitted {
+            Ok(ticket) => {
+                self.commands += 1;
+                self.in_flight.push_back((ticket, chunk));
+                Ok(Submission::Accepted)
+            }
+            // A device with few address lines has few bus addresses.
+            Err(Failed {
+                error: CommandError::Map(_),
+                buffer: Some(buffer),
+            }) if !self.in_flight.is_empty() => Ok(Submission::NotNow(Piece { buffer, chunk })),
+            Err(failed) => Err(at(chunk.at_byte, failed)),
+        }
+    }
+
+    /// Waits for the oldest command and hands its piece out; `None` if none is outstanding.
+    pub(super) fn complete_oldest(&mut self) -> Result<Option<Piece<P>>, DiskError> {
         let Some((ticket, chunk)) = self.in_flight.pop_front() else {
             return Ok(None);
         };
-        let buffer = self
-            .disk
-            .complete(ticket)
-            .map_err(|failed| at(chunk.at_byte, failed))?;
-        Ok(Some((buffer, chunk)))
+        let completed = self.disk.complete(ticket);
+        let buffer = completed.map_err(|failed| at(chunk.at_byte, failed))?;
+        Ok(Some(Piece { buffer, chunk }))
     }
 
     /// Takes a buffer back for a later command.

@@ -2,7 +2,7 @@
 
 use dmamap::platform::Platform;
 
-use super::pipeline::{Pipeline, Way};
+use super::pipeline::{Piece, Pipeline, Submission, Way};
 use super::{Disk, DiskError, DiskOptions, DiskReport};
 
 /// Why a disk was not read whole.
@@ -30,7 +30,7 @@ pub fn read_disk<P: Platform, E>(
 ) -> Result<DiskReport, ReadDiskError<E>> {
     let mut pipeline = Pipeline::new(disk, Way::Read, options)?;
     fill(&mut pipeline)?;
-    while let Some((buffer, chunk)) = pipeline.complete_oldest()? {
+    while let Some(Piece { buffer, chunk }) = pipeline.complete_oldest()? {
         fill(&mut pipeline)?;
         sink(&buffer.as_slice()[..chunk.len_bytes]).map_err(ReadDiskError::Sink)?;
         pipeline.recycle(buffer);
@@ -41,10 +41,13 @@ pub fn read_disk<P: Platform, E>(
 /// Submits until the queues are full or the disk's end is reached.
 fn fill<P: Platform>(pipeline: &mut Pipeline<'_, P>) -> Result<(), DiskError> {
     while pipeline.has_room() {
-        let Some((buffer, chunk)) = pipeline.take_next() else {
+        let Some(piece) = pipeline.take_next() else {
             break;
         };
-        pipeline.submit(buffer, chunk)?;
+        if let Submission::NotNow(piece) = pipeline.submit(piece)? {
+            pipeline.put_back(piece);
+            break;
+        }
     }
     Ok(())
 }

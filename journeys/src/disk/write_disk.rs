@@ -2,7 +2,7 @@
 
 use dmamap::platform::Platform;
 
-use super::pipeline::{Pipeline, Way};
+use super::pipeline::{Pipeline, Submission, Way};
 use super::{Disk, DiskError, DiskOptions, DiskReport};
 
 /// Why a disk was not written whole.
@@ -30,14 +30,20 @@ pub fn write_disk<P: Platform, E>(
     mut source: impl FnMut(&mut [u8]) -> Result<(), E>,
 ) -> Result<DiskReport, WriteDiskError<E>> {
     let mut pipeline = Pipeline::new(disk, Way::Write, options)?;
-    while let Some((mut buffer, chunk)) = pipeline.take_next() {
-        let (data, padding) = buffer.as_mut_slice().split_at_mut(chunk.len_bytes);
+    while let Some(mut piece) = pipeline.take_next() {
+        let (data, padding) = piece
+            .buffer
+            .as_mut_slice()
+            .split_at_mut(piece.chunk.len_bytes);
         source(data).map_err(WriteDiskError::Source)?;
         padding.fill(0);
         if !pipeline.has_room() {
             retire_oldest(&mut pipeline)?;
         }
-        pipeline.submit(buffer, chunk)?;
+        while let Submission::NotNow(same) = pipeline.submit(piece)? {
+            retire_oldest(&mut pipeline)?;
+            piece = same;
+        }
     }
     while retire_oldest(&mut pipeline)? == Retired::One {}
     pipeline.flush()?;
@@ -52,8 +58,8 @@ enum Retired {
 
 fn retire_oldest<P: Platform>(pipeline: &mut Pipeline<'_, P>) -> Result<Retired, DiskError> {
     Ok(match pipeline.complete_oldest()? {
-        Some((buffer, _)) => {
-            pipeline.recycle(buffer);
+        Some(piece) => {
+            pipeline.recycle(piece.buffer);
             Retired::One
         }
         None => Retired::None,

@@ -128,13 +128,14 @@ impl Rig {
         }
         let findings: Vec<String> = machine.findings().iter().map(ToString::to_string).collect();
         assert!(findings.is_empty(), "the models found: {findings:#?}");
-        // SAFETY: every device was detached, and models obey their bus-master bit.
-        unsafe { computer.system().shutdown() }.expect("the units stop");
+        // Before the units are off: then they lead nowhere.
         assert_eq!(
             machine.audit().reachable_bytes(),
             0,
             "a device still reaches memory"
         );
+        // SAFETY: every device was detached, and models obey their bus-master bit.
+        unsafe { computer.system().shutdown() }.expect("the units stop");
         drop(computer);
         machine.shutdown();
         let report = hosted.shutdown();

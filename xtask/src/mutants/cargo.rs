@@ -32,22 +32,36 @@ pub(super) fn build(tree: &Path, artefacts: &Path, test: &Test) -> Result<Progra
     };
     let output = run(&mut command)?;
     let messages = String::from_utf8_lossy(&output.stdout);
-    let messages: Vec<Value> =
-        messages.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let messages: Vec<Value> = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
     if !output.status.success() {
-        let rendered = messages.iter().filter_map(|message| message["message"]["rendered"].as_str());
+        let rendered = messages
+            .iter()
+            .filter_map(|message| message["message"]["rendered"].as_str());
         let errors: String = rendered.filter(|text| text.starts_with("error")).collect();
         let complaint = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("{errors}{}", if errors.is_empty() { &complaint } else { "" }));
+        return Err(format!(
+            "{errors}{}",
+            if errors.is_empty() { &complaint } else { "" }
+        ));
     }
     let executable = messages.iter().rev().find_map(|message| {
         let is_test = message["profile"]["test"] == true;
-        is_test.then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
+        is_test
+            .then(|| message["executable"].as_str().map(PathBuf::from))
+            .flatten()
     });
     let executable = executable.ok_or_else(|| format!("Cargo built no program for {test}"))?;
-    Ok(Program { executable, directory: tree.join(test.package) })
+    Ok(Program {
+        executable,
+        directory: tree.join(test.package),
+    })
 }
 
 fn run(command: &mut Command) -> Result<Output, String> {
-    command.output().map_err(|error| format!("Cargo cannot be run: {error}"))
+    command
+        .output()
+        .map_err(|error| format!("Cargo cannot be run: {error}"))
 }

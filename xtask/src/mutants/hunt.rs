@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::cargo::build;
+use super::edit;
 use super::mutation::{Expectation, Mutation, Test};
 use super::report::Verdict;
 use super::tree::Tree;
 use super::trial::{self, Ending};
-use super::edit;
 
 /// A copy of the source, and what is built of it.
 pub(super) struct Hunt {
@@ -24,7 +24,11 @@ impl Hunt {
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or("target".into(), PathBuf::from);
         let directory = root.join(target).join("mutants");
         let tree = Tree::copy(root, directory.join("tree"))?;
-        Ok(Self { tree, artefacts: directory.join("target"), bound })
+        Ok(Self {
+            tree,
+            artefacts: directory.join("target"),
+            bound,
+        })
     }
 
     /// Checks that the mutation's text is where it was.
@@ -41,7 +45,10 @@ impl Hunt {
         });
         let mut programs: Vec<Vec<&Test>> = Vec::new();
         for test in named {
-            match programs.iter_mut().find(|tests| tests[0].shares_program(test)) {
+            match programs
+                .iter_mut()
+                .find(|tests| tests[0].shares_program(test))
+            {
                 Some(tests) if tests.contains(&test) => {}
                 Some(tests) => tests.push(test),
                 None => programs.push(vec![test]),
@@ -61,7 +68,11 @@ impl Hunt {
     }
 
     /// Breaks the source, and runs the tests until one fails.
-    pub(super) fn attempt(&self, mutation: &Mutation, by: &'static [Test]) -> Result<Verdict, String> {
+    pub(super) fn attempt(
+        &self,
+        mutation: &Mutation,
+        by: &'static [Test],
+    ) -> Result<Verdict, String> {
         let source = self.tree.read(mutation.file)?;
         let broken = edit::apply(mutation, &source)?;
         let _changed = self.tree.change(mutation.file, &broken)?;
@@ -77,6 +88,10 @@ impl Hunt {
                 Ending::Hung => hung = true,
             }
         }
-        Ok(if hung { Verdict::Hung } else { Verdict::Survived })
+        Ok(if hung {
+            Verdict::Hung
+        } else {
+            Verdict::Survived
+        })
     }
 }

@@ -90,7 +90,13 @@ impl Mutants {
         println!("---- {:.1} s", begun.elapsed().as_secs_f32());
         let mut report = Report::default();
         for (n, mutation) in selected.iter().enumerate() {
-            println!("\n==== [{}/{}] {}: {}", n + 1, selected.len(), mutation.name, mutation.why);
+            println!(
+                "\n==== [{}/{}] {}: {}",
+                n + 1,
+                selected.len(),
+                mutation.name,
+                mutation.why
+            );
             let begun = Instant::now();
             let verdict = match mutation.expect {
                 Expectation::Caught(by) => hunt.attempt(mutation, by)?,

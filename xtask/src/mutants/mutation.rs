@@ -67,13 +67,21 @@ impl Test {
         name: &'static str,
     ) -> Self {
         let target = Target::Program(program);
-        Self { package, target, name }
+        Self {
+            package,
+            target,
+            name,
+        }
     }
 
     /// A test in the library's own source, with its modules.
     pub(super) const fn library(package: &'static str, name: &'static str) -> Self {
         let target = Target::Library;
-        Self { package, target, name }
+        Self {
+            package,
+            target,
+            name,
+        }
     }
 
     /// Whether both are in one program.
@@ -84,7 +92,11 @@ impl Test {
 
 impl fmt::Display for Test {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { package, target, name } = self;
+        let Self {
+            package,
+            target,
+            name,
+        } = self;
         match target {
             Target::Library => write!(f, "{package} {name}"),
             Target::Program(program) => write!(f, "{package}/{program} {name}"),

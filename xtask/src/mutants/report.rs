@@ -47,7 +47,11 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn add(&mut self, mutation: &Mutation, verdict: Verdict, took: Duration) {
-        self.lines.push(Line { name: mutation.name, verdict, took });
+        self.lines.push(Line {
+            name: mutation.name,
+            verdict,
+            took,
+        });
     }
 
     /// Whether no mutation survived, hung or failed to build.
@@ -61,9 +65,19 @@ impl fmt::Display for Report {
     /// A line per mutation, and the counts alone on the last line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "\n==== summary")?;
-        let width = self.lines.iter().map(|line| line.name.len()).max().unwrap_or(0);
+        let width = self
+            .lines
+            .iter()
+            .map(|line| line.name.len())
+            .max()
+            .unwrap_or(0);
         let [mut caught, mut exempt, mut others] = [0; 3];
-        for Line { name, verdict, took } in &self.lines {
+        for Line {
+            name,
+            verdict,
+            took,
+        } in &self.lines
+        {
             let (count, short) = match verdict {
                 Verdict::Caught(test, _) => (&mut caught, test.to_string()),
                 Verdict::Survived => (&mut others, "SURVIVED".into()),
@@ -74,14 +88,24 @@ impl fmt::Display for Report {
             *count += 1;
             writeln!(f, "{name:width$} {:6.1} s  {short}", took.as_secs_f32())?;
         }
-        writeln!(f, "\n{caught} caught, {others} not caught, {exempt} not tried")
+        writeln!(
+            f,
+            "\n{caught} caught, {others} not caught, {exempt} not tried"
+        )
     }
 }
 
 /// Prints what a mutation is.
 pub(super) fn describe(mutation: &Mutation) {
-    let core = if mutation.selection == Selection::Core { " (core)" } else { "" };
-    println!("{}{core}\n    {}\n    {}", mutation.name, mutation.file, mutation.why);
+    let core = if mutation.selection == Selection::Core {
+        " (core)"
+    } else {
+        ""
+    };
+    println!(
+        "{}{core}\n    {}\n    {}",
+        mutation.name, mutation.file, mutation.why
+    );
     match mutation.expect {
         Expectation::Caught(by) => by.iter().for_each(|test| println!("    caught by {test}")),
         Expectation::Exempt(reason) => println!("    not tried: {reason}"),

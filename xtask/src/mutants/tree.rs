@@ -18,10 +18,14 @@ impl Tree {
     /// are not touched: Cargo builds what changed.
     pub(super) fn copy(source: &Path, copy: PathBuf) -> Result<Self, String> {
         let files = listed(source)?;
-        let fail = |error: io::Error| format!("the source cannot be copied to {}: {error}", copy.display());
+        let fail = |error: io::Error| {
+            format!("the source cannot be copied to {}: {error}", copy.display())
+        };
         for file in &files {
             let (from, to) = (source.join(file), copy.join(file));
-            let Ok(wanted) = fs::read(&from) else { continue };
+            let Ok(wanted) = fs::read(&from) else {
+                continue;
+            };
             if fs::read(&to).is_ok_and(|found| found == wanted) {
                 continue;
             }
@@ -74,7 +78,13 @@ impl Drop for Changed {
 /// Files that Git tracks or would add.
 fn listed(source: &Path) -> Result<Vec<PathBuf>, String> {
     let output = Command::new("git")
-        .args(["ls-files", "--cached", "--others", "--exclude-standard", "-z"])
+        .args([
+            "ls-files",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+            "-z",
+        ])
         .current_dir(source)
         .output()
         .map_err(|error| format!("Git cannot be run: {error}"))?;
@@ -82,8 +92,13 @@ fn listed(source: &Path) -> Result<Vec<PathBuf>, String> {
         let complaint = String::from_utf8_lossy(&output.stderr);
         return Err(format!("Git does not list the source: {complaint}"));
     }
-    let names = output.stdout.split(|&byte| byte == 0).filter(|name| !name.is_empty());
-    Ok(names.map(|name| PathBuf::from(OsStr::from_bytes(name))).collect())
+    let names = output
+        .stdout
+        .split(|&byte| byte == 0)
+        .filter(|name| !name.is_empty());
+    Ok(names
+        .map(|name| PathBuf::from(OsStr::from_bytes(name)))
+        .collect())
 }
 
 /// Removes every file below `directory` that is not `kept`.

@@ -24,14 +24,20 @@ pub(super) fn run(program: &Program, names: &[&str], bound: Duration) -> Result<
     let mut command = Command::new(&program.executable);
     // One at a time: a test that is to notice must not be disturbed by another.
     command.args(["--exact", "--test-threads", "1"]).args(names);
-    command.current_dir(&program.directory).env("RUST_BACKTRACE", "0");
+    command
+        .current_dir(&program.directory)
+        .env("RUST_BACKTRACE", "0");
     let (status, said) =
         bounded(&mut command, bound).map_err(|error| format!("a test cannot be run: {error}"))?;
-    let Some(status) = status else { return Ok(Ending::Hung) };
+    let Some(status) = status else {
+        return Ok(Ending::Hung);
+    };
     let plural = if names.len() == 1 { "" } else { "s" };
     if !said.contains(&format!("running {} test{plural}\n", names.len())) {
         let names = names.join(", ");
-        return Err(format!("not all of these tests are there any more: {names}"));
+        return Err(format!(
+            "not all of these tests are there any more: {names}"
+        ));
     }
     match status.success() {
         true => Ok(Ending::Passed),
@@ -43,7 +49,9 @@ pub(super) fn run(program: &Program, names: &[&str], bound: Duration) -> Result<
 fn bounded(command: &mut Command, bound: Duration) -> io::Result<(Option<ExitStatus>, String)> {
     // To a file: a pipe that nobody empties would stop a talkative program.
     let mut output = tempfile::tempfile()?;
-    command.stdout(output.try_clone()?).stderr(output.try_clone()?);
+    command
+        .stdout(output.try_clone()?)
+        .stderr(output.try_clone()?);
     let mut child = command.spawn()?;
     let deadline = Instant::now() + bound;
     let status = loop {
@@ -69,7 +77,9 @@ fn text_of(output: &mut File) -> io::Result<String> {
 
 /// The line after that of the first panic: what was not as it should be.
 fn complaint(said: &str, status: ExitStatus) -> String {
-    let mut lines = said.lines().skip_while(|line| !line.contains("panicked at"));
+    let mut lines = said
+        .lines()
+        .skip_while(|line| !line.contains("panicked at"));
     match lines.nth(1) {
         Some(line) => line.chars().take(160).collect(),
         None => status.to_string(),
@@ -84,23 +94,39 @@ mod tests {
     fn own(name: &str, bound: Duration) -> Result<Ending, String> {
         let executable = std::env::current_exe().unwrap();
         let directory = std::env::current_dir().unwrap();
-        run(&Program { executable, directory }, &[name], bound)
+        run(
+            &Program {
+                executable,
+                directory,
+            },
+            &[name],
+            bound,
+        )
     }
 
     #[test]
     fn a_test_that_passes_is_told_from_one_that_is_not_there() {
-        let there = "mutants::edit::tests::layout_does_not_matter";
+        let there = "mutants::edit::tests::layout_and_comments_do_not_matter";
         let bound = Duration::from_secs(60);
         assert!(matches!(own(there, bound), Ok(Ending::Passed)));
         assert!(own("mutants::edit::tests::no_such_test", bound).is_err());
-        assert!(matches!(own(there, Duration::ZERO), Ok(Ending::Hung | Ending::Passed)));
+        assert!(matches!(
+            own(there, Duration::ZERO),
+            Ok(Ending::Hung | Ending::Passed)
+        ));
     }
 
     #[test]
     fn the_complaint_is_what_the_panic_said() {
         use std::os::unix::process::ExitStatusExt;
         let said = "thread 'main' panicked at a.rs:1:2:\nassertion failed: x\n  left: 1\n";
-        assert_eq!(complaint(said, ExitStatus::from_raw(0x100)), "assertion failed: x");
-        assert_eq!(complaint("", ExitStatus::from_raw(6)), "signal: 6 (SIGABRT)");
+        assert_eq!(
+            complaint(said, ExitStatus::from_raw(0x100)),
+            "assertion failed: x"
+        );
+        assert_eq!(
+            complaint("", ExitStatus::from_raw(6)),
+            "signal: 6 (SIGABRT)"
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Primary fault recording (VT-d 7.2): the unit's fault records, read out and cleared in order.
 
-use hw::vtd::fault::{FaultReason as Reason, FaultRecord, Qualification, RequestType};
+use hw::vtd::fault::{FaultReason as Reason, FaultRecord, RequestType};
 use hw::vtd::regs::{self, FaultStatus};
 
 use super::registers::Registers;
@@ -62,15 +62,13 @@ pub(super) fn service<P: Platform>(
 
 fn describe<P: Platform>(registers: &Registers<P>, segment: u16, record: FaultRecord) -> Fault {
     let reason = Reason::from_code(record.fr());
-    // The address of an unqualified fault is undefined (7.1.3): show the one that names nothing.
-    let qualified = reason.is_none_or(|reason| reason.qualification() == Qualification::Qualified);
     Fault {
         unit: registers.base(),
         requester: Requester {
             segment,
             id: record.sid(),
         },
-        address: BusAddr::new(if qualified { record.fi() } else { 0 }),
+        address: BusAddr::new(record.fi()),
         access: match record.request_type() {
             RequestType::Read => Access::Read,
             RequestType::Write | RequestType::Page | RequestType::AtomicOp => Access::Write,

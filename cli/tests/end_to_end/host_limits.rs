@@ -1,0 +1,49 @@
+//! The host does not lend what the program asks for: a message, not death by signal.
+
+use std::process::Command;
+
+use crate::files::TestFile;
+use crate::program::{PATH, Program};
+
+/// The program under a limit of the shell.
+fn limited(limit: &str) -> Program {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit {limit} && exec \"$@\""), "sh", PATH]);
+    Program::started_as(command)
+}
+
+#[test]
+fn no_room_for_the_computers_memory_is_said() {
+    limited("-v 1000000").finish().expect_refused(&["memory"]);
+    limited("-f 100")
+        .finish()
+        .expect_refused(&["File too large"]);
+}
+
+#[test]
+fn no_file_handles_are_said() {
+    let file = TestFile::random(1000, 1);
+    // From so few that nothing can be opened to just enough: whichever is missing, it is said.
+    for handles in 4..16 {
+        let ended = limited(&format!("-n {handles}"))
+            .args(["run", "--json"])
+            .args([&file.path])
+            .finish();
+        match ended.report_if_any() {
+            Some(_) => drop(ended.expect_clean(&file)),
+            None => ended.expect_refused(&["Too many open files"]),
+        }
+        assert!(handles > 4 || ended.stdout.is_empty(), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_copy_longer_than_a_file_may_be_is_said() {
+    // The shell counts in blocks of 512 or 1024 bytes: memory fits, and the copy does not, either way.
+    let file = TestFile::sparse(48 << 20);
+    let ended = limited("-f 32768")
+        .args(["run", "--ram", "8M", "--write"])
+        .args([file.beside("copy"), file.path.clone()])
+        .finish();
+    ended.expect_refused(&["File too large"]);
+}

@@ -1,0 +1,8 @@
+use dmamap::device::Device;
+use dmamap::platform::Platform;
+
+fn example<P: Platform>(device: &Device<P>) {
+    let _ = device.alloc_coherent::<bool>(1);
+}
+
+fn main() {}

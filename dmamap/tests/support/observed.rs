@@ -1,0 +1,94 @@
+//! A machine with somebody who looks at it each time the CPU has touched it.
+// Each test binary uses a part, and none is a library.
+#![allow(dead_code, unreachable_pub)]
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use board::hardware::{CacheOperation, Hardware, HostBridgeDescription, InterruptSink, Width};
+use board::ram::Ram;
+use machine::Machine;
+
+/// What the CPU did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Touch {
+    /// It read a register.
+    Read { phys: u64, value: u64 },
+    /// It wrote a register.
+    Wrote { phys: u64, value: u64 },
+    /// It wrote these bytes of its caches back.
+    Cleaned { phys: u64, len_bytes: u64 },
+}
+
+/// Looks at the machine right after a touch, on the thread that touched it.
+pub trait Observer: Fn(&Machine, Touch) + Send + Sync + 'static {}
+impl<F: Fn(&Machine, Touch) + Send + Sync + 'static> Observer for F {}
+
+/// The machine and its observer.
+pub struct Observed<F> {
+    machine: Arc<Machine>,
+    observer: F,
+}
+
+impl<F: Observer> Observed<F> {
+    /// To boot a kernel on in the machine's place.
+    pub fn new(machine: Arc<Machine>, observer: F) -> Arc<Self> {
+        Arc::new(Self { machine, observer })
+    }
+}
+
+impl<F: Observer> Hardware for Observed<F> {
+    fn name(&self) -> &str {
+        self.machine.name()
+    }
+
+    fn ram(&self) -> &Arc<Ram> {
+        self.machine.ram()
+    }
+
+    fn rsdp(&self) -> Option<u64> {
+        self.machine.rsdp()
+    }
+
+    fn host_bridges(&self) -> Vec<HostBridgeDescription> {
+        self.machine.host_bridges()
+    }
+
+    fn reserved_ram(&self) -> Vec<Range<u64>> {
+        self.machine.reserved_ram()
+    }
+
+    fn read(&self, phys: u64, width: Width) -> u64 {
+        let value = self.machine.read(phys, width);
+        (self.observer)(&self.machine, Touch::Read { phys, value });
+        value
+    }
+
+    fn write(&self, phys: u64, width: Width, value: u64) {
+        self.machine.write(phys, width, value);
+        (self.observer)(&self.machine, Touch::Wrote { phys, value });
+    }
+
+    fn message_window(&self) -> Range<u64> {
+        self.machine.message_window()
+    }
+
+    fn connect_interrupts(&self, sink: Arc<dyn InterruptSink>) {
+        self.machine.connect_interrupts(sink);
+    }
+
+    fn maintain_cache(&self, operation: CacheOperation, phys: u64, len_bytes: u64) {
+        self.machine.maintain_cache(operation, phys, len_bytes);
+        if operation == CacheOperation::Clean {
+            (self.observer)(&self.machine, Touch::Cleaned { phys, len_bytes });
+        }
+    }
+
+    fn frames_freed(&self, phys: u64, len_bytes: u64) {
+        self.machine.frames_freed(phys, len_bytes);
+    }
+
+    fn idle(&self) {
+        self.machine.idle();
+    }
+}

@@ -1,0 +1,178 @@
+//! Where a mapping may lie, what it allows, and how it ends.
+
+use super::super::mutation::{Expectation::Caught, Mutation, Selection, Test};
+
+const ATTACH: &str = "dmamap/src/system/attach.rs";
+
+const fn iova(name: &'static str) -> Test {
+    Test::program("dmamap", "iova", name)
+}
+
+const fn reserved(name: &'static str) -> Test {
+    Test::program("dmamap", "reserved", name)
+}
+
+const fn units(name: &'static str) -> Test {
+    Test::program("dmamap", "units", name)
+}
+
+const fn untranslated(name: &'static str) -> Test {
+    Test::program("dmamap", "untranslated", name)
+}
+
+pub(super) const ALL: &[Mutation] = &[
+    Mutation {
+        name: "dropped-mapping-not-revoked",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/single.rs",
+        find: "if let Some((live, buffer)) = self.parts.take()
+                && let Err(error) = live.revoke_owned(buffer)
+            {
+                log::error!(\"{error}\");
+            }",
+        replace: "drop(self.parts.take());",
+        why: "the memory is given back while the device still reaches it",
+        expect: Caught(&[Test::program(
+            "dmamap",
+            "strict_unmap",
+            "dropping_a_mapping_and_freeing_coherent_memory_wait_too",
+        )]),
+    },
+    Mutation {
+        name: "dropped-coherent-memory-not-revoked",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/coherent.rs",
+        find: "if let Err(error) = self.end() {
+                log::error!(\"{error}\");
+            }",
+        replace: "drop(self.parts.take());",
+        why: "the memory is given back while the device still reaches it",
+        expect: Caught(&[Test::program(
+            "dmamap",
+            "strict_unmap",
+            "dropping_a_mapping_and_freeing_coherent_memory_wait_too",
+        )]),
+    },
+    Mutation {
+        name: "to-device-is-writable",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/direction.rs",
+        find: "impl Direction for ToDevice { fn permission(self) -> Permission { Permission::Read } }",
+        replace: "impl Direction for ToDevice { fn permission(self) -> Permission { Permission::ReadWrite } }",
+        why: "a device changes memory that it was only to read",
+        expect: Caught(&[units("a_direction_is_what_the_device_may_do_and_no_more")]),
+    },
+    Mutation {
+        name: "from-device-is-readable",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/direction.rs",
+        find: "impl Direction for FromDevice { fn permission(self) -> Permission { Permission::Write } }",
+        replace: "impl Direction for FromDevice { fn permission(self) -> Permission { Permission::ReadWrite } }",
+        why: "a device reads what the memory held before",
+        expect: Caught(&[units("a_direction_is_what_the_device_may_do_and_no_more")]),
+    },
+    Mutation {
+        name: "mask-ignored",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/translated.rs",
+        find: "let last = mask.last();",
+        replace: "let last = { let _ = mask; crate::addr::BusAddr::new(u64::MAX) };",
+        why: "the device drops the upper bits of the address and reaches something else",
+        expect: Caught(&[reserved("the_narrowest_mask_leaves_the_second_page_only")]),
+    },
+    Mutation {
+        name: "limit-ignored-by-the-allocator",
+        selection: Selection::Whole,
+        file: "dmamap/src/iova/search.rs",
+        find: "(place_end <= end.min(self.end))",
+        replace: "(place_end <= end)",
+        why: "the device drops the upper bits of the address and reaches something else",
+        expect: Caught(&[iova("the_last_byte_is_within_the_limit")]),
+    },
+    Mutation {
+        name: "mask-ignored-without-iommu",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/direct.rs",
+        find: "if mask.covers(range) {",
+        replace: "if mask.covers(range) || true {",
+        why: "a device is given an address that it cannot put on the bus",
+        expect: Caught(&[untranslated(
+            "memory_beyond_the_mask_is_refused_and_comes_back",
+        )]),
+    },
+    Mutation {
+        name: "message-window-not-reserved",
+        selection: Selection::Whole,
+        file: "dmamap/src/iommu/vtd/mod.rs",
+        find: "BusRange::new(BusAddr::new(start), len).into_iter().collect()",
+        replace: "{ let _ = (start, len); Vec::new() }",
+        why: "what a device writes there becomes interrupts and never reaches memory",
+        expect: Caught(&[reserved(
+            "a_device_can_use_every_address_of_its_mask_but_the_reserved_ones",
+        )]),
+    },
+    Mutation {
+        name: "bridge-windows-not-reserved",
+        selection: Selection::Whole,
+        file: ATTACH,
+        find: ".chain(windows.filter(|w| w.kind != WindowKind::Io).map(|w| w.bus))",
+        replace: "",
+        why: "requests of a device to a peer's registers and to memory cannot be told apart",
+        expect: Caught(&[reserved(
+            "a_device_can_use_every_address_of_its_mask_but_the_reserved_ones",
+        )]),
+    },
+    Mutation {
+        name: "firmwares-regions-not-reserved",
+        selection: Selection::Whole,
+        file: "dmamap/src/iommu/domain.rs",
+        find: "inner.iova.reserve(range)?;",
+        replace: "let _ = range;",
+        why: "an address is chosen at which the device reaches what firmware reserved for it",
+        expect: Caught(&[reserved(
+            "a_device_can_use_every_address_of_its_mask_but_the_reserved_ones",
+        )]),
+    },
+    Mutation {
+        name: "page-0-allocatable",
+        selection: Selection::Whole,
+        file: "dmamap/src/iova/mod.rs",
+        find: "first_granule(aperture.start(), granule_log2).max(1);",
+        replace: "first_granule(aperture.start(), granule_log2);",
+        why: "a register that was never written holds a valid address",
+        expect: Caught(&[iova("address_zero_is_never_allocated")]),
+    },
+    Mutation {
+        name: "double-free-accepted",
+        selection: Selection::Whole,
+        file: "dmamap/src/iova/mod.rs",
+        find: "Some(extent) if extent.start == start && extent.kind == Use::Allocated => extent,",
+        replace: "Some(extent) if extent.start == start => extent,",
+        why: "a reserved range can be freed, and then be allocated",
+        expect: Caught(&[iova("a_wrong_free_is_refused_and_changes_nothing")]),
+    },
+    Mutation {
+        name: "untrusted-device-without-unit",
+        selection: Selection::Whole,
+        file: ATTACH,
+        find: "if trust == Trust::Withheld && !revocable {",
+        replace: "if trust == Trust::Withheld && !revocable && false {",
+        why: "safe code gives a device that nobody vouched for the way to all memory",
+        expect: Caught(&[untranslated(
+            "a_device_that_cannot_be_confined_must_be_vouched_for",
+        )]),
+    },
+    Mutation {
+        name: "detached-device-stays-bus-master",
+        selection: Selection::Whole,
+        file: ATTACH,
+        find: "core.function.disable_bus_master();",
+        replace: "",
+        why: "a device nobody drives any more goes on with its requests",
+        expect: Caught(&[Test::program(
+            "dmamap",
+            "bus_master",
+            "a_device_is_a_bus_master_while_it_is_attached",
+        )]),
+    },
+];

@@ -1,0 +1,112 @@
+//! The mutations, by what they break.
+//!
+//! - [`unmapping`]: clear, invalidate, wait, and only then reuse
+//! - [`tables`]: what a unit walks is whole and visible before it is led there
+//! - [`scopes`]: every unit and every device that firmware names
+//! - [`mapping`]: where a mapping may lie, what it allows, and how it ends
+//! - [`modes`]: units that remember absence, or see stores late
+//! - [`registers`]: buses, BARs, claims and interrupts
+//! - [`disk`]: the NVMe driver's half of the protocol
+//! - [`ground`]: what the tests themselves stand on
+
+mod disk;
+mod ground;
+mod mapping;
+mod modes;
+mod registers;
+mod scopes;
+mod tables;
+mod unmapping;
+
+use super::mutation::Mutation;
+
+/// Every mutation.
+pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
+    [
+        unmapping::ALL,
+        tables::ALL,
+        scopes::ALL,
+        mapping::ALL,
+        modes::ALL,
+        registers::ALL,
+        disk::ALL,
+        ground::ALL,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::fs;
+
+    use super::super::edit;
+    use super::super::mutation::{Expectation, Target, Test};
+    use super::*;
+
+    #[test]
+    fn every_mutation_applies_to_the_source_as_it_is() {
+        let mut moved = Vec::new();
+        for mutation in catalogue() {
+            let source = fs::read_to_string(crate::cargo::root().join(mutation.file));
+            match source.map(|source| edit::apply(mutation, &source)) {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => moved.push(error),
+                Err(error) => moved.push(format!("{}: {error}", mutation.file)),
+            }
+        }
+        assert!(moved.is_empty(), "{}", moved.join("\n"));
+    }
+
+    #[test]
+    fn every_mutation_has_a_name_of_its_own_and_a_test() {
+        let mut names = HashSet::new();
+        for mutation in catalogue() {
+            assert!(
+                names.insert(mutation.name),
+                "two mutations are called {}",
+                mutation.name
+            );
+            match mutation.expect {
+                Expectation::Caught(by) => assert!(!by.is_empty(), "{}", mutation.name),
+                Expectation::Exempt(reason) => assert!(!reason.is_empty(), "{}", mutation.name),
+            }
+        }
+    }
+
+    #[test]
+    fn every_named_test_is_there() {
+        for mutation in catalogue() {
+            let Expectation::Caught(by) = mutation.expect else {
+                continue;
+            };
+            for test in by {
+                assert!(is_there(test), "{}: there is no test {test}", mutation.name);
+            }
+        }
+    }
+
+    /// Whether the test's program has a function of that name.
+    fn is_there(test: &Test) -> bool {
+        let package = crate::cargo::root().join(test.package);
+        let places = match test.target {
+            Target::Library => vec![package.join("src")],
+            Target::Program(program) => {
+                let tests = package.join("tests");
+                vec![tests.join(program), tests.join(format!("{program}.rs"))]
+            }
+        };
+        let function = test.name.rsplit("::").next().unwrap_or(test.name);
+        places
+            .iter()
+            .any(|place| mentions(place, &format!("fn {function}")))
+    }
+
+    fn mentions(place: &std::path::Path, text: &str) -> bool {
+        if let Ok(entries) = fs::read_dir(place) {
+            return entries.flatten().any(|entry| mentions(&entry.path(), text));
+        }
+        fs::read_to_string(place).is_ok_and(|source| source.contains(text))
+    }
+}

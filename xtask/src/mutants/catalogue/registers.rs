@@ -1,0 +1,111 @@
+//! Buses, BARs, claims and interrupts.
+
+use super::super::mutation::{Expectation::Caught, Mutation, Selection, Test};
+
+const fn pci(name: &'static str) -> Test {
+    Test::program("dmamap", "pci", name)
+}
+
+const fn resource(name: &'static str) -> Test {
+    Test::library("dmamap", name)
+}
+
+pub(super) const ALL: &[Mutation] = &[
+    Mutation {
+        name: "bars-sized-while-decoding",
+        selection: Selection::Whole,
+        file: "dmamap/src/pci/program.rs",
+        find: "command.with_io_space(false).with_memory_space(false)",
+        replace: "command",
+        why: "while all ones stand in a BAR the function answers at other devices' addresses",
+        expect: Caught(&[pci("bits_left_by_firmware_do_not_disturb_sizing")]),
+    },
+    Mutation {
+        name: "bar-not-restored-after-sizing",
+        selection: Selection::Whole,
+        file: "dmamap/src/pci/bar.rs",
+        find: "config.write(bar(index), before);",
+        replace: "",
+        why: "a BAR that gets no address keeps all ones",
+        expect: Caught(&[pci("bits_left_by_firmware_do_not_disturb_sizing")]),
+    },
+    Mutation {
+        name: "claim-conflict-unchecked",
+        selection: Selection::Whole,
+        file: "dmamap/src/resource.rs",
+        find: "if let Some(other) = siblings.iter().find(|node| node.range.overlaps(range)) {
+                return Err(other.conflict(name, range));
+            }",
+        replace: "",
+        why: "two drivers drive one device's registers",
+        expect: Caught(&[resource(
+            "resource::tests::a_conflict_names_who_holds_it_and_where",
+        )]),
+    },
+    Mutation {
+        name: "region-conflict-unchecked",
+        selection: Selection::Whole,
+        file: "dmamap/src/resource.rs",
+        find: "if let Some(other) = siblings.iter().find(astride) {
+                return Err(other.conflict(name, range));
+            }",
+        replace: "let _ = astride;",
+        why: "a device's registers are placed over another's",
+        expect: Caught(&[resource(
+            "resource::tests::a_region_astride_another_or_within_a_claim_is_refused",
+        )]),
+    },
+    Mutation {
+        name: "memory-can-be-claimed",
+        selection: Selection::Whole,
+        file: "dmamap/src/resource.rs",
+        find: "if !matches!(parent, Some(Kind::Registers)) {",
+        replace: "if false {",
+        why: "safe code gets a register window onto the kernel's memory",
+        expect: Caught(&[resource(
+            "resource::tests::memory_and_unknown_addresses_cannot_be_claimed",
+        )]),
+    },
+    Mutation {
+        name: "bus-masters-left-by-firmware",
+        selection: Selection::Whole,
+        file: "dmamap/src/pci/scan.rs",
+        find: "for (function, _) in found.iter().zip(stays).filter(|(_, stays)| !stays) {",
+        replace: "for (function, _) in found.iter().zip(stays).filter(|(_, stays)| !stays).take(0) {",
+        why: "devices do DMA before any driver and any IOMMU is there",
+        expect: Caught(&[pci("bus_mastering_is_off_but_for_what_firmware_keeps")]),
+    },
+    Mutation {
+        name: "interrupt-entry-stays-masked",
+        selection: Selection::Whole,
+        file: "dmamap/src/pci/msix.rs",
+        find: "self.set_mask(entry, false)",
+        replace: "self.set_mask(entry, true)",
+        why: "the device remembers its interrupts and never raises one",
+        expect: Caught(&[pci("an_msix_table_is_carved_out_of_the_drivers_window")]),
+    },
+    Mutation {
+        name: "interrupt-entry-changed-while-unmasked",
+        selection: Selection::Whole,
+        file: "dmamap/src/pci/msix.rs",
+        find: "self.set_mask(entry, true)?;
+            let [low, high]",
+        replace: "let [low, high]",
+        why: "a message goes to half the old and half the new address",
+        expect: Caught(&[pci("an_entry_that_is_programmed_anew_is_masked_first")]),
+    },
+    Mutation {
+        name: "ordered-write-without-barrier",
+        selection: Selection::Whole,
+        file: "dmamap/src/mmio/register.rs",
+        find: "self.mapping.platform.dma_wmb();
+            self.write_relaxed(value);",
+        replace: "self.write_relaxed(value);",
+        why: "a device is told of memory that it cannot see yet",
+        expect: Caught(&[Test::program(
+            "dmamap",
+            "mmio",
+            "ordered_accesses_order_memory_around_them",
+        )]),
+    },
+];

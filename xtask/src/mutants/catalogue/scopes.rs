@@ -1,0 +1,110 @@
+//! Every unit and every device that firmware names.
+
+use super::super::mutation::{Expectation::Caught, Mutation, Selection, Test};
+
+const SCOPE: &str = "dmamap/src/iommu/scope.rs";
+const START: &str = "dmamap/src/system/start.rs";
+
+const fn scopes(name: &'static str) -> Test {
+    Test::program("dmamap", "scopes", name)
+}
+
+const fn reserved(name: &'static str) -> Test {
+    Test::program("dmamap", "reserved", name)
+}
+
+pub(super) const ALL: &[Mutation] = &[
+    Mutation {
+        name: "unit-ignored",
+        selection: Selection::Core,
+        file: SCOPE,
+        find: "for (n, unit) in units.iter().enumerate() {",
+        replace: "for (n, unit) in units.iter().enumerate().skip(1) {",
+        why: "the devices of a unit are programmed into another one, or into none",
+        expect: Caught(&[scopes("each_device_is_translated_by_its_unit")]),
+    },
+    Mutation {
+        name: "unit-not-turned-on",
+        selection: Selection::Core,
+        file: START,
+        find: "for unit in units { unit.turn_on()?; }",
+        replace: "for unit in units.iter().skip(1) { unit.turn_on()?; }",
+        why: "the devices of a unit reach all memory, and mapped addresses lead elsewhere",
+        expect: Caught(&[scopes("a_device_nobody_attached_is_refused_by_its_unit")]),
+    },
+    Mutation {
+        name: "endpoint-scope-ignored",
+        selection: Selection::Core,
+        file: SCOPE,
+        find: "ScopeKind::Endpoint => resolve(segment, scope, topology)
+                .map(|one| requester(one.requester()))
+                .into_iter()
+                .collect(),",
+        replace: "ScopeKind::Endpoint => Vec::new(),",
+        why: "a device is programmed into the unit of all others, which does not stand before it",
+        expect: Caught(&[scopes("each_device_is_translated_by_its_unit")]),
+    },
+    Mutation {
+        name: "sub-hierarchy-ignored",
+        selection: Selection::Core,
+        file: SCOPE,
+        find: ".chain(topology.below(bridge))",
+        replace: "",
+        why: "what is behind a bridge is programmed into another unit than the bridge",
+        expect: Caught(&[scopes("each_device_is_translated_by_its_unit")]),
+    },
+    Mutation {
+        name: "catch-all-unit-ignored",
+        selection: Selection::Core,
+        file: SCOPE,
+        find: "map.others.push((unit.segment, n));",
+        replace: "let _ = n;",
+        why: "devices that no unit names count as untranslated",
+        expect: Caught(&[scopes("every_function_found_is_behind_a_unit")]),
+    },
+    Mutation {
+        name: "reserved-region-ignored",
+        selection: Selection::Core,
+        file: START,
+        find: "let direct = direct_regions(dmar, topology)?;",
+        replace: "let direct: Vec<(Requester, PhysRange)> = Vec::new();",
+        why: "a device that firmware left at work loses its memory when translation begins",
+        expect: Caught(&[reserved(
+            "the_device_firmware_left_at_work_never_misses_a_beat",
+        )]),
+    },
+    Mutation {
+        name: "translation-before-reserved-regions",
+        selection: Selection::Whole,
+        file: START,
+        find: "for device in with_direct {
+                self.attach_firmware(device)
+                    .map_err(|error| StartError::Direct { device, error })?;
+            }
+            for unit in units { unit.turn_on()?; }",
+        replace: "for unit in units { unit.turn_on()?; }
+            for device in with_direct {
+                self.attach_firmware(device)
+                    .map_err(|error| StartError::Direct { device, error })?;
+            }",
+        why: "for a moment a device that firmware left at work reaches nothing",
+        expect: Caught(&[Test::program(
+            "dmamap",
+            "device_tables",
+            "what_firmware_left_at_work_is_never_refused",
+        )]),
+    },
+    Mutation {
+        name: "faults-not-cleared",
+        selection: Selection::Whole,
+        file: "dmamap/src/iommu/vtd/fault.rs",
+        find: "registers.write_u32(regs::FSTS_REG, FaultStatus::new().with_pfo(true).into_bits());",
+        replace: "",
+        why: "after one overflow a unit records no fault any more",
+        expect: Caught(&[Test::program(
+            "dmamap",
+            "units",
+            "a_unit_with_one_fault_record",
+        )]),
+    },
+];

@@ -1,0 +1,228 @@
+//! Clear, invalidate, wait, and only then reuse.
+
+use super::super::mutation::{Expectation::Caught, Mutation, Selection, Test};
+
+const DOMAIN: &str = "dmamap/src/iommu/domain.rs";
+const UNIT: &str = "dmamap/src/iommu/vtd/mod.rs";
+const QUEUE: &str = "dmamap/src/iommu/vtd/queue.rs";
+
+const fn strict(name: &'static str) -> Test {
+    Test::program("dmamap", "strict_unmap", name)
+}
+
+const fn revocation(name: &'static str) -> Test {
+    Test::program("dmamap", "revocation", name)
+}
+
+const fn in_flight(name: &'static str) -> Test {
+    Test::program("dmamap", "in_flight", name)
+}
+
+pub(super) const ALL: &[Mutation] = &[
+    Mutation {
+        name: "unmap-without-invalidation",
+        selection: Selection::Core,
+        file: DOMAIN,
+        find: "match self.each_walker(|unit| unit.invalidate(self.id, change)) {",
+        replace: "match Ok::<(), UnitError>(()) {",
+        why: "a unit goes on using translations it remembers: the device still reaches the memory",
+        expect: Caught(&[strict(
+            "unmap_does_not_return_before_the_wait_descriptor_completed",
+        )]),
+    },
+    Mutation {
+        name: "unmap-without-wait",
+        selection: Selection::Core,
+        file: QUEUE,
+        find: "self.wait(registers, sequence, what, deadline_ns)?;",
+        replace: "let _ = sequence;",
+        why: "the invalidation was asked for, but is not done when unmapping returns",
+        expect: Caught(&[strict(
+            "unmap_does_not_return_before_the_wait_descriptor_completed",
+        )]),
+    },
+    Mutation {
+        name: "iova-freed-before-invalidation",
+        selection: Selection::Core,
+        file: DOMAIN,
+        find: "self.sync(gather)?;
+            let mut inner = self.inner.lock();
+            if inner.reach == Reach::Live {
+                inner.iova.free(range).expect(\"a range is freed once, as it was allocated\");
+            }
+            Ok(())",
+        replace: "{
+                let mut inner = self.inner.lock();
+                if inner.reach == Reach::Live {
+                    inner.iova.free(range).expect(\"a range is freed once, as it was allocated\");
+                }
+            }
+            self.sync(gather)?;
+            Ok(())",
+        why: "another mapping takes addresses that a unit still translates to the old memory",
+        expect: Caught(&[strict(
+            "other_cpus_map_meanwhile_but_never_at_the_addresses_waited_for",
+        )]),
+    },
+    Mutation {
+        name: "tables-freed-before-invalidation",
+        selection: Selection::Core,
+        file: DOMAIN,
+        find: "let change = Change { range, tables: gather.tables() };",
+        replace: "let change = Change { range, tables: gather.tables() };
+            unsafe { gather.release() };
+            let gather = Gather::new(self.platform);",
+        why: "a unit walks a table whose frame already holds something else",
+        expect: Caught(&[strict(
+            "tables_are_not_freed_before_the_unit_let_go_of_them",
+        )]),
+    },
+    Mutation {
+        name: "unlinked-tables-kept-in-walk-caches",
+        selection: Selection::Core,
+        file: UNIT,
+        find: ".with_ih(change.tables == TableChange::Kept)",
+        replace: ".with_ih(true)",
+        why: "the hint says that only leaves changed: a unit goes on walking through an unlinked table",
+        expect: Caught(&[strict(
+            "what_is_mapped_while_tables_are_unlinked_is_reachable_at_once",
+        )]),
+    },
+    Mutation {
+        name: "unmap-without-drain",
+        selection: Selection::Whole,
+        file: UNIT,
+        find: "let base = Iotlb::new().with_did(domain.0).with_dr(cap.drd()).with_dw(cap.dwd());",
+        replace: "let base = Iotlb::new().with_did(domain.0);",
+        why: "requests translated before the invalidation reach the memory after unmapping returned",
+        expect: Caught(&[in_flight("unmapping_waits_for_requests_that_are_under_way")]),
+    },
+    Mutation {
+        name: "map-ignores-unlinking",
+        selection: Selection::Whole,
+        file: DOMAIN,
+        find: "(range, *unlinking > 0)",
+        replace: "(range, false)",
+        why: "a unit looks for the new mapping in the table that is being unlinked, and faults",
+        expect: Caught(&[in_flight(
+            "a_table_that_is_being_unlinked_does_not_hide_what_is_mapped_meanwhile",
+        )]),
+    },
+    Mutation {
+        name: "detach-without-invalidation",
+        selection: Selection::Core,
+        file: UNIT,
+        find: "self.running.tables.clear(attachment.requester.id);
+            self.forget_device(attachment, domain)",
+        replace: "self.running.tables.clear(attachment.requester.id);
+            let _ = domain;
+            Ok(())",
+        why: "a unit remembers the context entry: the detached device goes on as before",
+        expect: Caught(&[revocation("detaching_revokes_mappings_that_live")]),
+    },
+    Mutation {
+        name: "detach-without-drain",
+        selection: Selection::Whole,
+        file: UNIT,
+        find: ".with_g(IotlbGranularity::Domain).with_did(domain.0).with_dr(cap.drd()).with_dw(cap.dwd());",
+        replace: ".with_g(IotlbGranularity::Domain).with_did(domain.0);",
+        why: "requests translated before the detach reach memory that is given back after it",
+        expect: Caught(&[in_flight("detaching_waits_for_requests_that_are_under_way")]),
+    },
+    Mutation {
+        name: "detach-forgets-only-the-context",
+        selection: Selection::Whole,
+        file: UNIT,
+        find: "let commands = [context.to_words(), iotlb.to_words()];",
+        replace: "let _ = iotlb;
+            let commands = [context.to_words()];",
+        why: "the next device with the same domain id uses what was cached for this one",
+        expect: Caught(&[revocation("detaching_revokes_mappings_that_live")]),
+    },
+    Mutation {
+        name: "start-without-invalidation",
+        selection: Selection::Core,
+        file: "dmamap/src/iommu/vtd/start.rs",
+        find: "self.running.queue.submit(registers, &commands, \"global invalidation\")?;",
+        replace: "let _ = commands;",
+        why: "what firmware's tables left in a unit's caches outlives them",
+        expect: Caught(&[revocation("detaching_revokes_mappings_that_live")]),
+    },
+    Mutation {
+        name: "quarantine-forgotten",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/live.rs",
+        find: "self.revoke(&*buffer)?;
+            Ok(ManuallyDrop::into_inner(buffer))",
+        replace: "let revoked = self.revoke(&*buffer);
+            let buffer = ManuallyDrop::into_inner(buffer);
+            revoked.map(|()| buffer)",
+        why: "memory that a device may still reach is used again",
+        expect: Caught(&[strict(
+            "an_unmap_that_is_never_confirmed_quarantines_the_memory",
+        )]),
+    },
+    Mutation {
+        name: "quarantined-addresses-reused",
+        selection: Selection::Whole,
+        file: DOMAIN,
+        find: "self.sync(gather)?;
+            let mut inner = self.inner.lock();",
+        replace: "let synced = self.sync(gather);
+            let mut inner = self.inner.lock();
+            if synced.is_err() {
+                let _ = inner.iova.free(range);
+            }
+            synced?;",
+        why: "addresses whose old translation may be cached are given to another mapping",
+        expect: Caught(&[strict(
+            "an_unmap_that_is_never_confirmed_quarantines_the_memory",
+        )]),
+    },
+    Mutation {
+        name: "unconfirmed-tables-freed",
+        selection: Selection::Whole,
+        file: DOMAIN,
+        find: "gather.abandon();",
+        replace: "unsafe { gather.release() };",
+        why: "the unit never said that it let go of the tables",
+        expect: Caught(&[strict(
+            "tables_whose_invalidation_was_never_confirmed_are_kept",
+        )]),
+    },
+    Mutation {
+        name: "unconfirmed-detach-forgotten",
+        selection: Selection::Whole,
+        file: DOMAIN,
+        find: "inner.reach = Reach::Unconfirmed;",
+        replace: "inner.reach = Reach::Revoked;",
+        why: "mappings give memory back that the device may still reach",
+        expect: Caught(&[strict(
+            "after_a_detach_that_was_not_confirmed_nothing_of_the_device_is_used_again",
+        )]),
+    },
+    Mutation {
+        name: "queue-overruns-itself",
+        selection: Selection::Whole,
+        file: QUEUE,
+        find: "if ring.free >= needed {",
+        replace: "if ring.free < needed { ring.free = ENTRIES - 1; }
+            if true {",
+        why: "descriptors that the unit has not fetched are overwritten",
+        expect: Caught(&[strict(
+            "more_waiters_than_the_queue_has_entries_all_wait_their_turn",
+        )]),
+    },
+    Mutation {
+        name: "stopped-queue-not-noticed",
+        selection: Selection::Whole,
+        file: QUEUE,
+        find: "if polls.is_multiple_of(POLLS_PER_ERROR_CHECK) {
+                self.check(registers)?;
+            }",
+        replace: "let _ = POLLS_PER_ERROR_CHECK;
+            if polls > 2_000_000 { panic!(\"it polls for ever\"); }",
+        why: "a unit that stopped is waited for until patience ends, and the reason is lost",
+        expect: Caught(&[strict("a_queue_that_stopped_is_a_typed_error_at_once")]),
+    },
+];
