@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use dmamap::device::{Device, MaskError};
+use dmamap::device::MaskError;
 use dmamap::pci::Function;
 use dmamap::system::Protection;
 use drivers::nvme::{Completion, Settings, StartError};

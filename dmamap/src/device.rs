@@ -132,6 +132,12 @@ impl<P: Platform> DeviceCore<P> {
         self.max_segment_bytes.load(Ordering::Relaxed)
     }
 
+    /// Counts memory that the device may still reach although its mapping ended.
+    pub(crate) fn count_quarantined(&self, len_bytes: u64) {
+        self.quarantined_bytes
+            .fetch_add(len_bytes, Ordering::Relaxed);
+    }
+
     /// Whether neither a handle nor a mapping refers to this; once true it stays so.
     pub(crate) fn is_unreferenced(&self) -> bool {
         self.handle_gone.load(Ordering::Acquire) && self.counters.live() == 0

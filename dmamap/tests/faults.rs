@@ -208,7 +208,7 @@ fn every_fault_of_a_storm_is_counted_or_known_to_be_lost() {
         assert_eq!(faults.total, told.faults_recorded);
         assert_eq!(faults.overflows > 0, told.faults_lost > 0);
         assert_eq!(told.faults, told.faults_recorded + told.faults_lost);
-        assert!(faults.total > 1000, "{faults:?}");
+        assert!(faults.total > 100, "only {} faults", faults.total);
         assert_eq!(faults.first_per_requester.len(), FIRST_FAULTS);
         let requesters: HashSet<Requester> = faults
             .first_per_requester
@@ -247,9 +247,9 @@ fn units_stop_in_a_storm_and_give_everything_back() {
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| {
-                let mut n = 0;
+                let mut n = 0_u16;
                 while !stop.load(Ordering::Relaxed) {
-                    n += 1;
+                    n = n.wrapping_add(1);
                     // Refused until translation is off.
                     let _ = unit.translate(0x4000 | n % 64, u64::from(n) * PAGE, BusAccess::Write);
                 }

@@ -17,11 +17,11 @@
 //! # Ok::<(), board::ram::RamError>(())
 //! ```
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use board::ram::{OutsideRam, Ram};
 use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
 
 use crate::temper::Dice;
 
@@ -55,7 +55,7 @@ pub enum Snooping {
 pub struct MemoryView {
     ram: Arc<Ram>,
     /// What reached memory, where the unit does not snoop.
-    written_back: Option<Mutex<HashMap<u64, Frame>>>,
+    written_back: Option<Mutex<FxHashMap<u64, Frame>>>,
     dice: Dice,
 }
 

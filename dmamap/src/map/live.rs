@@ -105,7 +105,7 @@ impl<P: Platform> Live<P> {
             Err(failure) => {
                 let error = fail(failure);
                 if error.leaves_memory_reachable() {
-                    count_quarantined(&held, len_bytes);
+                    core.count_quarantined(len_bytes);
                 }
                 held.withdraw();
                 Err(error)
@@ -149,7 +149,7 @@ impl<P: Platform> Live<P> {
         let core = self.held.core();
         let (device, range) = (core.requester, self.range);
         if let Err(error) = core.route.unmap(range) {
-            count_quarantined(&self.held, buffer.len_bytes());
+            core.count_quarantined(buffer.len_bytes());
             return Err(Quarantined {
                 device,
                 range,
@@ -171,9 +171,4 @@ impl<P: Platform> Live<P> {
         self.revoke(&*buffer)?;
         Ok(ManuallyDrop::into_inner(buffer))
     }
-}
-
-fn count_quarantined<P: Platform>(held: &Held<P>, len_bytes: u64) {
-    let counter = &held.core().quarantined_bytes;
-    counter.fetch_add(len_bytes, core::sync::atomic::Ordering::Relaxed);
 }

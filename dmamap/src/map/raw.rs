@@ -4,6 +4,7 @@
 
 use crate::addr::{BusRange, FRAME_SIZE_LOG2, PhysAddr, PhysRange, VirtAddr};
 use crate::device::{Counters, Device, Held};
+use crate::iommu::{DomainError, RevokeError};
 use crate::map::error::{MapError, MapFailure, Quarantined};
 use crate::map::route::Alignment;
 use crate::map::{AnyDirection, Direction};
@@ -82,8 +83,8 @@ impl<P: Platform> Device<P> {
     /// of that segment.
     ///
     /// # Errors
-    /// As [`map_phys`](Self::map_phys); [`MapFailure::TooManySegments`] if `segments` is too short. No piece
-    /// stays mapped.
+    /// As [`map_phys`](Self::map_phys), for all pieces; [`MapFailure::TooManySegments`] if `segments` is too
+    /// short. No piece stays mapped.
     ///
     /// # Safety
     /// As [`map_phys`](Self::map_phys), for each piece.
@@ -116,14 +117,21 @@ impl<P: Platform> Device<P> {
             match unsafe { self.map_phys(piece, direction) } {
                 Ok(range) => segments[n] = range,
                 Err(error) => {
+                    let mut outcome = error;
                     for &mapped in &segments[..n] {
-                        // SAFETY: mapped above and told to nobody. What is not confirmed is logged: the
-                        // caller learns of the first error.
-                        if let Err(kept) = unsafe { self.unmap_raw(mapped) } {
-                            log::error!("{kept}");
+                        // SAFETY: mapped above and told to nobody.
+                        let undone = unsafe { self.unmap_raw(mapped) };
+                        if let Err(Quarantined {
+                            error: undo @ RevokeError::Unit(cause),
+                            ..
+                        }) = undone
+                        {
+                            // More urgent than why the list was not mapped.
+                            let kept = DomainError::Unconfirmed { cause, undo };
+                            outcome = self.fail(MapFailure::Domain(kept));
                         }
                     }
-                    return Err(error);
+                    return Err(outcome);
                 }
             }
         }
@@ -144,6 +152,18 @@ impl<P: Platform> Device<P> {
         let core = self.core();
         let outcome = core.route.unmap(range);
         let (shares, bytes) = (core.counters.shares(), range.len_bytes());
+        match outcome {
+            Ok(()) => {}
+            // Nothing has changed: what is mapped there goes on to count.
+            Err(error @ RevokeError::Table(_)) => {
+                return Err(Quarantined {
+                    device: core.requester,
+                    range,
+                    error,
+                });
+            }
+            Err(_) => core.count_quarantined(bytes),
+        }
         // SAFETY: the mapping was counted when it was made, and `self` keeps the counters alive.
         core.platform
             .pin(|cpu| unsafe { Counters::<P>::finish(shares, cpu, bytes) });
@@ -180,8 +200,12 @@ impl<P: Platform> Device<P> {
                 Ok(range)
             }
             Err(failure) => {
+                let error = self.fail(failure);
+                if error.leaves_memory_reachable() {
+                    core.count_quarantined(len_bytes);
+                }
                 held.withdraw();
-                Err(self.fail(failure))
+                Err(error)
             }
         }
     }

@@ -133,7 +133,7 @@ impl<P: Platform> DmaSystem<P> {
             let range = PhysRange::new(PhysAddr::new(unit.register_base), unit.register_len)?;
             // SAFETY: the caller vouches for the table, and the table says that these are registers.
             unsafe { tree.insert_registers(&name, range)? };
-            let claim = tree.request(&name, range)?;
+            let claim = tree.request("VT-d driver", range)?;
             let mmio = Mmio::ioremap(self.platform, claim, MemoryAttribute::Uncached)?;
             let bound_ms = settings.wait_bound_ms;
             let place = UnitPlace {

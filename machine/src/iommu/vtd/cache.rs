@@ -5,10 +5,11 @@
 //! invalidated, tables that were walked through are remembered at every level, and a large page is
 //! remembered both whole and as the 4 KiB piece that was used: an invalidation must cover all of it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use hw::vtd::fault::FaultReason;
 use hw::vtd::second_stage::size_log2;
+use rustc_hash::FxHashMap;
 
 use super::entries::{Context, ContextFault, Grant, TableAt};
 use crate::temper::{Dice, Temper};
@@ -77,8 +78,8 @@ pub(super) enum Tables {
 pub(super) struct Caches {
     temper: Temper,
     dice: Dice,
-    contexts: HashMap<u16, CachedContext>,
-    domains: HashMap<u16, Domain>,
+    contexts: FxHashMap<u16, CachedContext>,
+    domains: FxHashMap<u16, Domain>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -101,8 +102,8 @@ impl Caches {
         Self {
             temper,
             dice: Dice::new(seed),
-            contexts: HashMap::new(),
-            domains: HashMap::new(),
+            contexts: FxHashMap::default(),
+            domains: FxHashMap::default(),
         }
     }
 

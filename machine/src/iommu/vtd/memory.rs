@@ -4,11 +4,11 @@
 //! stores, so it turns the matter round: a table once read is remembered as it was, until the buffers are
 //! flushed (6.8).
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use board::ram::OutsideRam;
 use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
 
 use super::config::WriteBuffer;
 use crate::cache::MemoryView;
@@ -21,7 +21,7 @@ const TABLE_BYTES: u64 = 4096;
 pub(super) struct TableMemory {
     view: Arc<MemoryView>,
     /// Tables as they were when first read since the last flush.
-    unflushed: Option<Mutex<HashMap<u64, Box<[u64; TABLE_WORDS]>>>>,
+    unflushed: Option<Mutex<FxHashMap<u64, Box<[u64; TABLE_WORDS]>>>>,
 }
 
 impl TableMemory {

@@ -77,16 +77,11 @@ pub(super) const ALL: &[Mutation] = &[
         name: "translation-before-reserved-regions",
         selection: Selection::Whole,
         file: START,
-        find: "for device in with_direct {
-                self.attach_firmware(device)
-                    .map_err(|error| StartError::Direct { device, error })?;
-            }
-            for unit in units { unit.turn_on()?; }",
-        replace: "for unit in units { unit.turn_on()?; }
-            for device in with_direct {
-                self.attach_firmware(device)
-                    .map_err(|error| StartError::Direct { device, error })?;
-            }",
+        find: "for device in with_direct {",
+        replace: "for unit in units {
+            unit.turn_on()?;
+        }
+        for device in with_direct {",
         why: "for a moment a device that firmware left at work reaches nothing",
         expect: Caught(&[Test::program(
             "dmamap",
