@@ -1,8 +1,9 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,14 +28,44 @@ pub(crate) struct Args {
     pub(crate) command: Option<Command>,
 }
 
+impl Args {
+    /// What the user asked for. Ends the program where that is nothing it knows, or help.
+    pub(crate) fn read() -> Self {
+        Self::try_parse().unwrap_or_else(|mut error| {
+            if error.kind() == ErrorKind::InvalidSubcommand {
+                let tip = match error.get(ContextKind::InvalidSubcommand) {
+                    Some(ContextValue::String(word)) if Path::new(word).exists() => {
+                        format!("to read a file: dmamap run {word}")
+                    }
+                    _ => "to read a file: dmamap run FILE".into(),
+                };
+                let tips = ContextValue::StyledStrs(vec![tip.into()]);
+                error.insert(ContextKind::Suggested, tips);
+            }
+            error.exit()
+        })
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Read FILE whole, as a disk, by DMA through an IOMMU, and verify every byte
     Run(Box<RunArgs>),
     /// Print who holds which physical addresses, as /proc/iomem does
+    #[command(mut_args(hidden_where_no_disk_is_read))]
     Iomem(MachineArgs),
     /// Print the devices, and each BAR's bus (A), physical (B) and virtual (C) address
+    #[command(mut_args(hidden_where_no_disk_is_read))]
     Pci(MachineArgs),
+}
+
+/// Hides what changes nothing where addresses are only listed.
+fn hidden_where_no_disk_is_read(arg: Arg) -> Arg {
+    let changes_nothing = matches!(
+        arg.get_id().as_str(),
+        "temper" | "seed" | "walks" | "table_levels"
+    );
+    arg.hide(changes_nothing)
 }
 
 /// What the disk's requests meet on the way to memory.
@@ -143,7 +174,7 @@ pub(crate) struct RunArgs {
     pub(crate) completion: CompletionChoice,
 
     /// Address lines the disk has: it really drops the higher bits
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(12..=64))]
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(13..=64))]
     pub(crate) address_bits: u32,
 
     /// Afterwards write the data to a second disk backed by COPY, flush, read it back and verify it
@@ -173,6 +204,17 @@ impl RunArgs {
     }
 }
 
+/// How a user would write `bytes`.
+pub(crate) fn size_text(bytes: u64) -> String {
+    match bytes.trailing_zeros() {
+        _ if bytes == 0 => "0".into(),
+        30.. => format!("{}G", bytes >> 30),
+        20.. => format!("{}M", bytes >> 20),
+        10.. => format!("{}K", bytes >> 10),
+        _ => bytes.to_string(),
+    }
+}
+
 fn parse_size(text: &str) -> Result<u64, String> {
     let (digits, shift) = match text.as_bytes().last().map(u8::to_ascii_uppercase) {
         Some(b'K') => (&text[..text.len() - 1], 10),
@@ -199,6 +241,13 @@ mod tests {
         assert_eq!(parse_size("8G"), Ok(8 << 30));
         for bad in ["", "G", "8T", "-1", "1.5G", "18446744073709551615G", "8 G"] {
             assert!(parse_size(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_written_as_they_are_given() {
+        for text in ["0", "1023", "5K", "1025K", "8M", "3G", "128G"] {
+            assert_eq!(parse_size(text).map(size_text).as_deref(), Ok(text));
         }
     }
 

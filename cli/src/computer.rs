@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dmamap::device::Device;
 use dmamap::pci::Function;
-use dmamap::system::{DmaSystem, Protection, Settings};
+use dmamap::system::{AttachError, DmaSystem, Protection, Settings};
 use hosted::{Hosted, ShutdownReport};
 use journeys::Computer;
 use journeys::boot::{BootOptions, IommuUse, MachineDescription};
@@ -86,15 +86,14 @@ impl Booted {
         &self,
         function: &Function<Hosted>,
         protection: Protection,
-    ) -> Result<Device<Hosted>, Error> {
+    ) -> Result<Device<Hosted>, AttachError> {
         let system = self.system();
-        let attached = match (self.iommu, protection) {
+        match (self.iommu, protection) {
             (IommuChoice::Vtd, Protection::Strict) => system.attach(function, protection),
             // SAFETY: the device is a model that accesses what its driver tells it to (`--rogue` is
             // refused here), and the driver unmaps only what the device has finished with.
             _ => unsafe { system.attach_trusted(function, protection) },
-        };
-        attached.map_err(Error::failed)
+        }
     }
 
     /// Takes the computer down, every device being detached: what the hardware could still reach, and what

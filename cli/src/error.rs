@@ -24,10 +24,10 @@ impl Error {
         Self::Failed(reason.to_string())
     }
 
-    /// The same, and what can be done about it.
+    /// The same, and what can be done about it, where the reason does not say so.
     pub(crate) fn with_hint(self, hint: &str) -> Self {
         match self {
-            Self::Unusable(reason) => Self::Unusable(format!("{reason} ({hint})")),
+            Self::Unusable(reason) => Self::Unusable(reason),
             Self::Failed(reason) => Self::Failed(format!("{reason} ({hint})")),
         }
     }

@@ -94,8 +94,8 @@ impl Input {
         }
     }
 
-    /// Opens, or creates, the file that becomes the second disk. What it held is overwritten.
-    pub(crate) fn open_copy(&self, path: &Path) -> Result<File, Error> {
+    /// Refuses what cannot become the second disk, without opening or creating it.
+    pub(crate) fn check_copy(&self, path: &Path) -> Result<(), Error> {
         let unusable = |reason: &dyn Display| about(path, reason);
         match fs::metadata(path) {
             Ok(metadata) => {
@@ -115,13 +115,19 @@ impl Input {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(unusable(&error)),
         }
+        Ok(())
+    }
+
+    /// Opens, or creates, the file that becomes the second disk. What it held is overwritten.
+    pub(crate) fn open_copy(&self, path: &Path) -> Result<File, Error> {
+        self.check_copy(path)?;
         OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .open(path)
-            .map_err(|error| unusable(&error))
+            .map_err(|error| about(path, &error))
     }
 }
 

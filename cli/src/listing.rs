@@ -81,7 +81,7 @@ fn bar_line(
     let Bar { index, kind, .. } = bar;
     let len = bar.bus.len_bytes();
     let Some(phys) = bar.phys else {
-        return format!("BAR{index} {kind:?} {len:#x} bytes: not assigned");
+        return format!("BAR{index} {kind}, {len:#x} bytes: not assigned");
     };
     let virt = match booted.kernel.ioremapped(phys.start()) {
         Some(virt) => format!("{virt:#x}"),
@@ -95,7 +95,7 @@ fn bar_line(
         },
     };
     format!(
-        "BAR{index} {kind:?} {len:#x} bytes: A {:#x}  B {:#x}  C {virt}",
+        "BAR{index} {kind}, {len:#x} bytes: A {:#x}  B {:#x}  C {virt}",
         bar.bus.start(),
         phys.start(),
     )
@@ -108,6 +108,8 @@ fn class_name(class: u32) -> &'static str {
         0x0600 => "host bridge",
         0x0604 => "PCI bridge",
         0x0700 => "serial controller",
+        0x0880 => "system peripheral",
+        0xff00 => "unclassified device",
         _ => "device",
     }
 }

@@ -6,6 +6,8 @@
 //! | what was asked | `args` |
 //! | the files given, and what cannot be used | `input` |
 //! | a computer built, booted and taken down | `computer` |
+//! | a disk brought up, or which setting is too small for it | `bring_up` |
+//! | what would refuse the job, before COPY is touched | `rehearsal` |
 //! | the main job | `run`, `copy` |
 //! | what it shows on the way | `listing`, `picture`, `progress` |
 //! | what it says at the end | `report` |
@@ -14,6 +16,7 @@
 //! be used.
 
 mod args;
+mod bring_up;
 mod computer;
 mod copy;
 mod error;
@@ -23,14 +26,13 @@ mod listing;
 mod output;
 mod picture;
 mod progress;
+mod rehearsal;
 mod report;
 mod run;
 mod signals;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-
-use clap::Parser;
 
 use args::{Args, Command, RunArgs};
 use error::Error;
@@ -39,7 +41,7 @@ use output::Output;
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::new().filter("DMAMAP_LOG")).init();
     signals::file_size_limit_is_an_error();
-    match execute(Args::parse()) {
+    match execute(Args::read()) {
         Ok(code) => code,
         Err(error) => {
             // Where nobody listens, the exit status says it alone.

@@ -7,6 +7,8 @@ use dmamap::pci::Function;
 use hosted::Hosted;
 use journeys::disk::Disk;
 
+use crate::args::{IommuChoice, Policy, RunArgs};
+use crate::bring_up::refused;
 use crate::error::Error;
 
 /// Addresses of one register and of one buffer that was mapped when they were taken.
@@ -17,19 +19,26 @@ pub(crate) struct Picture {
     x: VirtAddr,
     y: PhysAddr,
     z: BusAddr,
+    /// What makes Y of Z.
+    from_bus: &'static str,
 }
 
 impl Picture {
     /// Maps a buffer for the disk, looks, and unmaps it.
-    pub(crate) fn take(disk: &Disk<Hosted>, function: &Function<Hosted>) -> Result<Self, Error> {
+    pub(crate) fn take(
+        args: &RunArgs,
+        disk: &Disk<Hosted>,
+        function: &Function<Hosted>,
+    ) -> Result<Self, Error> {
         let device = disk.device();
         let bar = function
             .bar(0)
             .ok_or_else(|| Error::failed("the disk has no BAR 0"))?;
-        let buffer = DmaBuffer::allocate(device.platform(), 4096).map_err(Error::failed)?;
+        let buffer = DmaBuffer::allocate(device.platform(), 4096)
+            .map_err(|error| refused(args, device.platform(), &error))?;
         let mapping = device
             .map_single(buffer, FromDevice)
-            .map_err(Error::failed)?;
+            .map_err(|rejected| refused(args, device.platform(), &rejected.error))?;
         let (x, z) = (mapping.virt(), mapping.bus_addr());
         let y = device
             .translate(z)
@@ -44,24 +53,44 @@ impl Picture {
             x,
             y,
             z,
+            from_bus: match (args.machine.iommu, args.policy) {
+                (IommuChoice::None, _) => "host bridge",
+                (IommuChoice::Vtd, Policy::Identity) => "IOMMU, identity",
+                (IommuChoice::Vtd, Policy::Strict) => "IOMMU",
+            },
         })
     }
 }
 
+/// Each arrow leads from an address to the one that was found from it.
 impl std::fmt::Display for Picture {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { a, b, c, x, y, z } = self;
+        let Self {
+            a, b, c, x, y, z, ..
+        } = self;
+        let (ioremap, page_tables) = (left("ioremap"), right("page tables"));
+        let (window, from_bus) = (left("host bridge"), left(self.from_bus));
+        let arrow = ioremap.chars().count();
         writeln!(
             f,
-            "      CPU virtual            CPU physical              bus"
+            "  {:<18} {:arrow$} {:<16} {:arrow$} bus",
+            "CPU virtual", "", "CPU physical", ""
         )?;
         writeln!(
             f,
-            "  C {c:#016x} ◄── ioremap ──  B {b:#014x} ◄── host bridge ── A {a:#014x}  a register of the disk"
+            "  C {c:<#16x} {ioremap} B {b:<#14x} {window} A {a:<#14x}  a register of the disk"
         )?;
         write!(
             f,
-            "  X {x:#016x} ── page tables ► Y {y:#014x} ◄── IOMMU ──────── Z {z:#014x}  a buffer, while mapped"
+            "  X {x:<#16x} {page_tables} Y {y:<#14x} {from_bus} Z {z:<#14x}  a buffer, while mapped"
         )
     }
+}
+
+fn right(label: &str) -> String {
+    format!("── {:─<18}►", format!("{label} "))
+}
+
+fn left(label: &str) -> String {
+    format!("◄── {:─<18}", format!("{label} "))
 }

@@ -135,9 +135,10 @@ impl Report {
         let rate = self.bytes as f64 / seconds.max(1e-9) / 1e6;
         let totals = self.totals;
         output.line(format_args!(
-            "bytes           {} in {seconds:.3} s ({rate:.0} MB/s), ends of commands by {}",
-            self.bytes, self.completion
+            "bytes           {} in {seconds:.3} s ({rate:.0} MB/s)",
+            self.bytes
         ));
+        output.line(format_args!("completions     by {}", self.completion));
         output.line(format_args!("SHA-256 by DMA  {}", self.sha256));
         output.line(format_args!("SHA-256 of file {}", self.file_sha256));
         if let Some(copy) = &self.copy {

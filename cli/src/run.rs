@@ -4,16 +4,14 @@ use std::convert::Infallible;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use dmamap::device::MaskError;
 use dmamap::pci::Function;
-use dmamap::system::Protection;
-use drivers::nvme::{Completion, Settings, StartError};
 use hosted::Hosted;
-use journeys::disk::{Disk, DiskOptions, read_disk};
+use journeys::disk::{Disk, DiskOptions, ReadDiskError, read_disk};
 use machine::device::nvme::{Medium, NvmeConfig};
 use sha2::{Digest, Sha256};
 
-use crate::args::{CompletionChoice, IommuChoice, Policy, RunArgs};
+use crate::args::{IommuChoice, Policy, RunArgs};
+use crate::bring_up::{read_failed, start};
 use crate::computer::Booted;
 use crate::copy::copy;
 use crate::error::Error;
@@ -23,6 +21,7 @@ use crate::listing;
 use crate::output::Output;
 use crate::picture::Picture;
 use crate::progress::Progress;
+use crate::rehearsal::rehearse;
 use crate::report::{CopyReport, Report, Totals};
 
 /// `dmamap run`.
@@ -33,11 +32,15 @@ pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<ExitCode, Error
         ));
     }
     let input = Input::open(args.file.as_deref())?;
-    let copy_file = args
-        .write
-        .as_deref()
-        .map(|path| input.open_copy(path))
-        .transpose()?;
+    // What cannot be used is refused before COPY is created or changed.
+    let copy_file = match args.write.as_deref() {
+        Some(path) => {
+            input.check_copy(path)?;
+            rehearse(args, &input)?;
+            Some(input.open_copy(path)?)
+        }
+        None => None,
+    };
     let mut quiet = Output::silent();
     let shown = if args.json { &mut quiet } else { &mut *output };
 
@@ -115,10 +118,10 @@ fn work(
     listing::iomem(booted, output);
     output.line("\ndevices: bus (A), CPU physical (B) and CPU virtual (C) address of each BAR");
     listing::pci(booted, output);
-    output.line(format_args!("\n{}\n", Picture::take(&disk, first)?));
+    output.line(format_args!("\n{}\n", Picture::take(args, &disk, first)?));
 
     // On an error below, dropping the disk stops it, takes its memory back and detaches it.
-    let (sha256, file_sha256) = read(input, &mut disk)?;
+    let (sha256, file_sha256) = read(args, booted.kernel, input, &mut disk)?;
     let completion = disk.completion_mode().to_string();
     let mut totals = Totals::default();
     let copied = match (&args.write, functions.get(1)) {
@@ -140,41 +143,13 @@ fn work(
     })
 }
 
-/// Attaches a disk and brings it up.
-fn start(
-    args: &RunArgs,
-    booted: &mut Booted,
-    function: &Function<Hosted>,
-) -> Result<Disk<Hosted>, Error> {
-    let protection = match args.policy {
-        Policy::Strict => Protection::Strict,
-        Policy::Identity => Protection::Identity,
-    };
-    let device = booted.attach(function, protection)?;
-    let settings = Settings {
-        queues: args.queues.into(),
-        queue_depth: args.queue_depth.into(),
-        completion: match args.completion {
-            CompletionChoice::Interrupt => Completion::Interrupt,
-            CompletionChoice::Polling => Completion::Polling,
-        },
-        ..Settings::default()
-    };
-    let started = Disk::start(device, function, booted.computer.resources_mut(), settings);
-    started.map_err(|failed| match &failed.error {
-        // The disk and the computer do not fit each other: nothing was read.
-        StartError::Mask(MaskError::CannotReachMemory { .. } | MaskError::NoRoom { .. }) => {
-            Error::unusable(format!(
-                "--address-bits {}: {}",
-                args.address_bits, failed.error
-            ))
-        }
-        error => Error::failed(format!("disk {}: {error}", function.address())),
-    })
-}
-
 /// Reads the whole disk, hashing what arrives, and beside it the file.
-fn read(input: &Input, disk: &mut Disk<Hosted>) -> Result<(Sha, Sha), Error> {
+fn read(
+    args: &RunArgs,
+    kernel: Hosted,
+    input: &Input,
+    disk: &mut Disk<Hosted>,
+) -> Result<(Sha, Sha), Error> {
     let file_hash =
         FileHash::start(input.reopen()?, input.len_bytes).map_err(|error| input.failed(&error))?;
     let options = DiskOptions {
@@ -188,14 +163,17 @@ fn read(input: &Input, disk: &mut Disk<Hosted>) -> Result<(Sha, Sha), Error> {
         progress.advance(piece.len());
         Ok::<(), Infallible>(())
     })
-    .map_err(|error| input.failed(&error))?;
+    .map_err(|error| match error {
+        ReadDiskError::Disk(error) => read_failed(args, kernel, input, &error),
+        ReadDiskError::Sink(never) => match never {},
+    })?;
     drop(progress);
     let file = file_hash.finish().map_err(|error| input.failed(&error))?;
     Ok((Sha::finish(hasher), file))
 }
 
 /// Shuts a disk down, adds its figures up, and detaches it.
-fn finish(disk: Disk<Hosted>, totals: &mut Totals) -> Result<(), Error> {
+pub(crate) fn finish(disk: Disk<Hosted>, totals: &mut Totals) -> Result<(), Error> {
     let device = disk
         .shutdown()
         .map_err(|failed| Error::failed(failed.error))?;

@@ -1,12 +1,12 @@
 //! The tree of claims on physical addresses: owns B, and prints as `/proc/iomem` does.
 //!
 //! Two kinds of node: *regions* say what lies where (RAM, a bridge's window, a BAR) and nest; *claims* are
-//! leaves by which a driver holds registers for itself. A [`Claim`] is what [`Mmio`](crate::mmio::Mmio) is made
-//! from, so registers that nobody holds are registers that nobody reaches.
+//! leaves by which a driver holds registers for itself. A [`Claim`] is what [`Mmio`](crate::mmio::Mmio) is
+//! made from, so registers that nobody holds are registers that nobody reaches.
 //!
 //! Only addresses that a kernel's boot code vouched for as registers
-//! ([`insert_registers`](ResourceTree::insert_registers)) can be claimed: safe code cannot come to hold RAM as
-//! if it were a device.
+//! ([`insert_registers`](ResourceTree::insert_registers)) can be claimed: safe code cannot come to hold RAM
+//! as if it were a device.
 //!
 //! ```
 //! use dmamap::addr::{PhysAddr, PhysRange};
@@ -147,9 +147,9 @@ impl ResourceTree {
     ///
     /// # Safety
     /// Device registers answer at every address of `range`, or nothing does; it holds no memory. No
-    /// other tree offers these addresses, and claims of this one are mapped on this machine's platform. Accesses to them, of whatever value, do not break memory
-    /// safety by themselves: what a device then does to memory is for its IOMMU domain to confine, or for
-    /// whoever turned its bus mastering on to vouch for.
+    /// other tree offers these addresses, and claims of this one are mapped on this machine's platform.
+    /// Accesses to them, of whatever value, do not break memory safety by themselves: what a device then does
+    /// to memory is for its IOMMU domain to confine, or for whoever turned its bus mastering on to vouch for.
     pub unsafe fn insert_registers(
         &mut self,
         name: &str,

@@ -1,8 +1,9 @@
 //! A machine's DMA state: its IOMMU units, who is attached to which, and what they refused.
 //!
 //! One [`DmaSystem`] per machine. Boot starts the units ([`start_units`](DmaSystem::start_units)); drivers
-//! attach devices ([`attach`](DmaSystem::attach)) and get a [`Device`](crate::device::Device) to map memory for. From the moment the
-//! units run, a device nobody attached reaches nothing, except the regions firmware reserved for it.
+//! attach devices ([`attach`](DmaSystem::attach)) and get a [`Device`](crate::device::Device) to map memory
+//! for. From the moment the units run, a device nobody attached reaches nothing, except the regions firmware
+//! reserved for it.
 
 mod attach;
 mod start;
@@ -33,9 +34,26 @@ pub enum ShutdownError {
         /// One of them.
         device: Requester,
     },
-    /// A unit did not turn off.
+    /// A unit did not turn off. Shutting down may be tried again.
     #[error(transparent)]
     Unit(#[from] UnitError),
+    /// Somebody is starting or stopping the units at this moment.
+    #[error("the IOMMU units are being started or stopped by somebody else")]
+    Busy,
+}
+
+/// How far the units are. Devices are attached only while nothing changes: in between, what stands before a
+/// device now may not stand there for long.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// None translates.
+    Off,
+    /// Somebody is starting or stopping them.
+    Changing,
+    /// All translate.
+    Running,
+    /// Some did not turn off.
+    Stuck,
 }
 
 /// A device that firmware left some memory to, before and after a driver has it.
@@ -52,6 +70,7 @@ struct CoreSlot<P: Platform>(NonNull<DeviceCore<P>>);
 unsafe impl<P: Platform> Send for CoreSlot<P> {}
 
 struct State<P: Platform> {
+    phase: Phase,
     units: Units<P>,
     scopes: Option<ScopeMap>,
     ids: DomainIds,
@@ -77,6 +96,7 @@ impl<P: Platform> DmaSystem<P> {
     /// It lives as long as the program, as a kernel's does: devices and mappings refer to it.
     pub fn new(platform: P, bridges: Vec<HostBridge>) -> &'static Self {
         let state = State {
+            phase: Phase::Off,
             units: Arc::new([]),
             scopes: None,
             ids: DomainIds::new(0),
@@ -143,29 +163,43 @@ impl<P: Platform> DmaSystem<P> {
     /// [`ShutdownError`]; what a unit may still walk is kept.
     ///
     /// # Safety
-    /// With translation off nothing confines a device. The caller vouches that none starts requests of its own any
-    /// more: they are switched off, or trusted, or powered down with the machine.
+    /// With translation off nothing confines a device. The caller vouches that none starts requests of its
+    /// own any more: they are switched off, or trusted, or powered down with the machine.
     pub unsafe fn shutdown(&self) -> Result<(), ShutdownError> {
         self.sweep();
-        let (units, firmware) = {
+        let units = {
             let mut state = self.state.lock();
             if let Some(&device) = state.attached.first() {
                 return Err(ShutdownError::StillAttached { device });
             }
-            state.scopes = None;
-            let units = core::mem::replace(&mut state.units, Arc::new([]));
-            (units, core::mem::take(&mut state.firmware))
+            match state.phase {
+                Phase::Off => return Ok(()),
+                Phase::Changing => return Err(ShutdownError::Busy),
+                Phase::Running | Phase::Stuck => state.phase = Phase::Changing,
+            }
+            state.units.clone()
         };
         let mut outcome = Ok(());
         for unit in units.iter() {
             unit.service_faults(&self.faults);
             outcome = outcome.and(unit.stop());
         }
+        let firmware = {
+            let mut state = self.state.lock();
+            if let Err(error) = outcome {
+                state.phase = Phase::Stuck;
+                return Err(error.into());
+            }
+            state.phase = Phase::Off;
+            state.scopes = None;
+            state.units = Arc::new([]);
+            core::mem::take(&mut state.firmware)
+        };
         for device in firmware {
-            // Its unit is off, so nothing walks its table; or it is not, and the table is kept.
-            let _ = device.domain.end(outcome);
+            // Its unit is off, so nothing walks its table.
+            let _ = device.domain.end(Ok(()));
         }
-        Ok(outcome?)
+        Ok(())
     }
 
     fn units(&self) -> Units<P> {

@@ -468,6 +468,19 @@ fn bits_left_by_firmware_do_not_disturb_sizing() {
 }
 
 #[test]
+fn decoding_that_firmware_left_on_is_off_while_bars_are_sized() {
+    let board = FakePci::new();
+    let left = FakeFunction::device()
+        .with_memory(0, 0x1000)
+        .with(0x10, 4, 0xfebf_f000)
+        .with(0x04, 2, 0x3);
+    board.add(None, 1, 0, left);
+    let found = board.enumerate();
+    assert!(found.function(0, 1, 0).bar(0).is_some());
+    assert_eq!(board.writes_while_decoding(), 0);
+}
+
+#[test]
 fn unknown_headers_are_switched_off_and_left_out() {
     let board = FakePci::new();
     let odd = board.add(

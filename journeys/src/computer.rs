@@ -41,6 +41,11 @@ impl<P: Platform> Computer<P> {
         &mut self.resources
     }
 
+    /// The devices, and beside them who holds which addresses, to claim some.
+    pub fn topology_and_resources_mut(&mut self) -> (&Topology<P>, &mut ResourceTree) {
+        (&self.topology, &mut self.resources)
+    }
+
     /// The NVMe controllers, in the order of their addresses.
     pub fn disks(&self) -> impl Iterator<Item = &Function<P>> {
         self.topology

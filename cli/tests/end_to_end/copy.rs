@@ -135,11 +135,21 @@ fn a_job_that_is_refused_leaves_an_old_copy_alone() {
     let file = TestFile::random(1000, 9);
     let copy = file.beside("copy");
     fs::write(&copy, "precious").expect("a file");
-    for unusable in [["--ram", "1M"], ["--ram", "9999G"], ["--queues", "0"]] {
-        copies(&file, &copy)
-            .args(unusable)
-            .finish()
-            .expect_status(2);
+    let new = file.beside("new");
+    for unusable in [
+        &["--ram", "1M"][..],
+        &["--ram", "9999G"],
+        &["--ram", "8M", "--queues", "8", "--queue-depth", "256"],
+        &["--queues", "0"],
+        &["--address-bits", "14", "--queues", "8"],
+        &["--address-bits", "28", "--iommu", "none"],
+        &["--address-bits", "28", "--policy", "identity"],
+        &["--rogue", "--iommu", "none"],
+    ] {
+        for path in [&copy, &new] {
+            copies(&file, path).args(unusable).finish().expect_status(2);
+        }
         assert_eq!(fs::read(&copy).expect("it is there"), b"precious");
+        assert!(!new.exists(), "{unusable:?}");
     }
 }

@@ -42,7 +42,7 @@ fn a_copy_longer_than_a_file_may_be_is_said() {
     // The shell counts in blocks of 512 or 1024 bytes: memory fits, and the copy does not, either way.
     let file = TestFile::sparse(48 << 20);
     let ended = limited("-f 32768")
-        .args(["run", "--ram", "8M", "--write"])
+        .args(["run", "--ram", "8M", "--queue-depth", "2", "--write"])
         .args([file.beside("copy"), file.path.clone()])
         .finish();
     ended.expect_refused(&["File too large"]);

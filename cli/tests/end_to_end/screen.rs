@@ -46,8 +46,10 @@ pub(crate) fn bars(text: &str) -> Vec<Bar> {
         let Some(bar) = line.strip_prefix("    BAR") else {
             continue;
         };
-        let words: Vec<&str> = bar.split_whitespace().collect();
-        let [_, kind, len, "bytes:", "A", a, "B", b, "C", c] = words[..] else {
+        let (what, rest) = bar.split_once(", ").unwrap_or_default();
+        let kind = what.split_once(' ').unwrap_or_default().1;
+        let words: Vec<&str> = rest.split_whitespace().collect();
+        let [len, "bytes:", "A", a, "B", b, "C", c] = words[..] else {
             panic!("not how a BAR is shown: {line}");
         };
         bars.push(Bar {
@@ -65,7 +67,7 @@ pub(crate) fn bars(text: &str) -> Vec<Bar> {
 /// The numbers of the picture, by letter.
 pub(crate) fn picture(text: &str) -> BTreeMap<char, u64> {
     let mut found = BTreeMap::new();
-    for line in text.lines().filter(|line| line.contains("◄──")) {
+    for line in text.lines().filter(|line| line.contains("──")) {
         let words: Vec<&str> = line.split_whitespace().collect();
         for pair in words.windows(2) {
             if let ("A" | "B" | "C" | "X" | "Y" | "Z", number) = (pair[0], pair[1]) {

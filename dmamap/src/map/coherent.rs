@@ -129,7 +129,7 @@ impl<P: Platform, T: Shared> Coherent<P, T> {
     /// # Errors
     /// [`OutOfBounds`] past the last element.
     pub fn read(&self, index: usize) -> Result<T, OutOfBounds> {
-        self.read_at(index as u64 * size_of::<T>() as u64)
+        self.read_at((index as u64).saturating_mul(size_of::<T>() as u64))
     }
 
     /// Changes element `index`.
@@ -137,7 +137,7 @@ impl<P: Platform, T: Shared> Coherent<P, T> {
     /// # Errors
     /// [`OutOfBounds`] past the last element.
     pub fn write(&self, index: usize, value: T) -> Result<(), OutOfBounds> {
-        self.write_at(index as u64 * size_of::<T>() as u64, value)
+        self.write_at((index as u64).saturating_mul(size_of::<T>() as u64), value)
     }
 
     /// The field of type `U` at byte `offset` of the memory, as it is now; one access where `U` is a

@@ -74,6 +74,15 @@ impl<P: Platform> Live<P> {
     ) -> Result<Self, MapError> {
         let len_bytes = buffer.len_bytes();
         let first = buffer.segment(0);
+        // Memory of another machine, or that no machine lent, is told by where this one's CPU sees it.
+        let virt = buffer.virt();
+        if device.platform().virt_to_phys(virt) != Some(first.start()) {
+            let failure = MapFailure::NotDmaMemory { virt };
+            return Err(MapError {
+                device: device.requester(),
+                failure,
+            });
+        }
         let fail = |failure| MapError {
             device: device.requester(),
             failure,

@@ -36,6 +36,7 @@ mod direct;
 mod direction;
 mod error;
 mod live;
+mod owned;
 mod raw;
 mod route;
 mod scoped;

@@ -12,7 +12,8 @@ use crate::device::Device;
 use crate::map::OutOfBounds;
 use crate::map::direction::Direction;
 use crate::map::error::{Quarantined, Rejected};
-use crate::map::live::{Live, Shape};
+use crate::map::live::Shape;
+use crate::map::owned::Owned;
 use crate::map::route::Route;
 use crate::map::segments::segments;
 use crate::map::view::CpuView;
@@ -29,13 +30,8 @@ impl<P: Platform> Device<P> {
         buffer: B,
         direction: D,
     ) -> Result<SgMapping<P, B, D>, Rejected<B>> {
-        let mask = self.mask();
-        let permission = direction.permission();
-        let parts = Live::establish_owned(self, buffer, mask, Shape::Pieces, permission)?;
-        Ok(SgMapping {
-            parts: Some(parts),
-            direction,
-        })
+        let owned = Owned::establish(self, buffer, Shape::Pieces, direction)?;
+        Ok(SgMapping { owned })
     }
 }
 
@@ -43,22 +39,14 @@ impl<P: Platform> Device<P> {
 ///
 /// Forgetting a mapping leaks the memory, mapped. Dropping one unmaps it and drops the memory.
 pub struct SgMapping<P: Platform, B: DmaMemory, D: Direction> {
-    /// `None` only while `unmap` or `drop` runs.
-    parts: Option<(Live<P>, B)>,
-    direction: D,
+    owned: Owned<P, B, D>,
 }
 
 impl<P: Platform, B: DmaMemory, D: Direction> SgMapping<P, B, D> {
-    fn parts(&self) -> &(Live<P>, B) {
-        self.parts
-            .as_ref()
-            .expect("only `unmap` and `drop` take the parts")
-    }
-
     /// Z: the pieces the device is told, in order; none longer than the device's
     /// [segment limit](Device::max_segment_bytes).
     pub fn segments(&self) -> impl Iterator<Item = BusRange> + '_ {
-        let (live, buffer) = self.parts();
+        let (live, buffer) = (self.owned.live(), self.owned.buffer());
         let core = live.held().core();
         let run_at = move |offset| match &core.route {
             Route::Direct(direct) => {
@@ -81,32 +69,28 @@ impl<P: Platform, B: DmaMemory, D: Direction> SgMapping<P, B, D> {
 
     /// Number of bytes.
     pub fn len_bytes(&self) -> u64 {
-        self.parts().1.len_bytes()
+        self.owned.buffer().len_bytes()
     }
 
     /// X: where the memory is for the CPU, for printing; [`sync_for_cpu`](Self::sync_for_cpu) reaches it.
     pub fn virt(&self) -> VirtAddr {
-        self.parts().1.virt()
+        self.owned.buffer().virt()
     }
 
     /// The direction it was mapped in.
     pub fn direction(&self) -> D {
-        self.direction
+        self.owned.direction()
     }
 
     /// Whether syncs of this mapping do more than order memory accesses (`dma_need_sync`).
     pub fn need_sync(&self) -> bool {
-        CpuView::<P, D>::needed(&self.parts().0)
+        self.owned.need_sync()
     }
 
     /// Lets the CPU read or write the memory while the device is not using it (`dma_sync_sg_for_cpu`);
     /// dropping the view hands it back (`dma_sync_sg_for_device`).
     pub fn sync_for_cpu(&mut self) -> CpuView<'_, P, D> {
-        let (live, buffer) = self
-            .parts
-            .as_mut()
-            .expect("only `unmap` and `drop` take the parts");
-        CpuView::whole(live, buffer)
+        self.owned.sync_for_cpu()
     }
 
     /// As [`sync_for_cpu`](Self::sync_for_cpu), for `len_bytes` bytes from `offset` on only.
@@ -118,33 +102,15 @@ impl<P: Platform, B: DmaMemory, D: Direction> SgMapping<P, B, D> {
         offset: u64,
         len_bytes: u64,
     ) -> Result<CpuView<'_, P, D>, OutOfBounds> {
-        let (live, buffer) = self
-            .parts
-            .as_mut()
-            .expect("only `unmap` and `drop` take the parts");
-        CpuView::part(live, buffer, offset, len_bytes)
+        self.owned.sync_range_for_cpu(offset, len_bytes)
     }
 
     /// Takes the memory back (`dma_unmap_sg`).
     ///
     /// # Errors
     /// As [`Mapping::unmap`](crate::map::Mapping::unmap).
-    pub fn unmap(mut self) -> Result<B, Quarantined> {
-        let (live, buffer) = self
-            .parts
-            .take()
-            .expect("only `unmap` and `drop` take the parts");
-        live.revoke_owned(buffer)
-    }
-}
-
-impl<P: Platform, B: DmaMemory, D: Direction> Drop for SgMapping<P, B, D> {
-    fn drop(&mut self) {
-        if let Some((live, buffer)) = self.parts.take()
-            && let Err(error) = live.revoke_owned(buffer)
-        {
-            log::error!("{error}");
-        }
+    pub fn unmap(self) -> Result<B, Quarantined> {
+        self.owned.unmap()
     }
 }
 
@@ -153,8 +119,8 @@ impl<P: Platform, B: DmaMemory, D: Direction> fmt::Debug for SgMapping<P, B, D> 
         write!(
             f,
             "SgMapping({:?} {:?})",
-            self.parts().0.range(),
-            self.direction
+            self.owned.live().range(),
+            self.direction()
         )
     }
 }

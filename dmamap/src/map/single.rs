@@ -9,7 +9,8 @@ use crate::iommu::Requester;
 use crate::map::OutOfBounds;
 use crate::map::direction::Direction;
 use crate::map::error::{Quarantined, Rejected};
-use crate::map::live::{Live, Shape};
+use crate::map::live::Shape;
+use crate::map::owned::Owned;
 use crate::map::view::CpuView;
 use crate::platform::Platform;
 
@@ -25,13 +26,8 @@ impl<P: Platform> Device<P> {
         buffer: B,
         direction: D,
     ) -> Result<Mapping<P, B, D>, Rejected<B>> {
-        let mask = self.mask();
-        let permission = direction.permission();
-        let parts = Live::establish_owned(self, buffer, mask, Shape::Single, permission)?;
-        Ok(Mapping {
-            parts: Some(parts),
-            direction,
-        })
+        let owned = Owned::establish(self, buffer, Shape::Single, direction)?;
+        Ok(Mapping { owned })
     }
 }
 
@@ -39,21 +35,13 @@ impl<P: Platform> Device<P> {
 ///
 /// Forgetting a mapping leaks the memory, mapped. Dropping one unmaps it and drops the memory.
 pub struct Mapping<P: Platform, B: DmaMemory, D: Direction> {
-    /// `None` only while `unmap` or `drop` runs.
-    parts: Option<(Live<P>, B)>,
-    direction: D,
+    owned: Owned<P, B, D>,
 }
 
 impl<P: Platform, B: DmaMemory, D: Direction> Mapping<P, B, D> {
-    fn parts(&self) -> &(Live<P>, B) {
-        self.parts
-            .as_ref()
-            .expect("only `unmap` and `drop` take the parts")
-    }
-
     /// The device it is mapped for.
     pub fn device(&self) -> Requester {
-        self.parts().0.held().core().requester
+        self.owned.live().held().core().requester
     }
 
     /// Z: what the device is told.
@@ -63,42 +51,38 @@ impl<P: Platform, B: DmaMemory, D: Direction> Mapping<P, B, D> {
 
     /// All bus addresses of the mapping.
     pub fn range(&self) -> BusRange {
-        self.parts().0.range()
+        self.owned.live().range()
     }
 
     /// Number of bytes.
     pub fn len_bytes(&self) -> u64 {
-        self.parts().1.len_bytes()
+        self.owned.buffer().len_bytes()
     }
 
     /// X: where the memory is for the CPU, for printing; [`sync_for_cpu`](Self::sync_for_cpu) reaches it.
     pub fn virt(&self) -> VirtAddr {
-        self.parts().1.virt()
+        self.owned.buffer().virt()
     }
 
     /// Y: the memory's first physical piece, for printing.
     pub fn phys(&self) -> crate::addr::PhysRange {
-        self.parts().1.segment(0)
+        self.owned.buffer().segment(0)
     }
 
     /// The direction it was mapped in.
     pub fn direction(&self) -> D {
-        self.direction
+        self.owned.direction()
     }
 
     /// Whether syncs of this mapping do more than order memory accesses (`dma_need_sync`).
     pub fn need_sync(&self) -> bool {
-        CpuView::<P, D>::needed(&self.parts().0)
+        self.owned.need_sync()
     }
 
     /// Lets the CPU read or write the memory while the device is not using it (`dma_sync_single_for_cpu`);
     /// dropping the view hands it back (`dma_sync_single_for_device`).
     pub fn sync_for_cpu(&mut self) -> CpuView<'_, P, D> {
-        let (live, buffer) = self
-            .parts
-            .as_mut()
-            .expect("only `unmap` and `drop` take the parts");
-        CpuView::whole(live, buffer)
+        self.owned.sync_for_cpu()
     }
 
     /// As [`sync_for_cpu`](Self::sync_for_cpu), for `len_bytes` bytes from `offset` on only.
@@ -110,11 +94,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> Mapping<P, B, D> {
         offset: u64,
         len_bytes: u64,
     ) -> Result<CpuView<'_, P, D>, OutOfBounds> {
-        let (live, buffer) = self
-            .parts
-            .as_mut()
-            .expect("only `unmap` and `drop` take the parts");
-        CpuView::part(live, buffer, offset, len_bytes)
+        self.owned.sync_range_for_cpu(offset, len_bytes)
     }
 
     /// Takes the memory back (`dma_unmap_single`). When this returns the buffer the device cannot reach
@@ -122,27 +102,13 @@ impl<P: Platform, B: DmaMemory, D: Direction> Mapping<P, B, D> {
     ///
     /// # Errors
     /// [`Quarantined`] when the IOMMU did not confirm that; the memory is then never used again.
-    pub fn unmap(mut self) -> Result<B, Quarantined> {
-        let (live, buffer) = self
-            .parts
-            .take()
-            .expect("only `unmap` and `drop` take the parts");
-        live.revoke_owned(buffer)
-    }
-}
-
-impl<P: Platform, B: DmaMemory, D: Direction> Drop for Mapping<P, B, D> {
-    fn drop(&mut self) {
-        if let Some((live, buffer)) = self.parts.take()
-            && let Err(error) = live.revoke_owned(buffer)
-        {
-            log::error!("{error}");
-        }
+    pub fn unmap(self) -> Result<B, Quarantined> {
+        self.owned.unmap()
     }
 }
 
 impl<P: Platform, B: DmaMemory, D: Direction> fmt::Debug for Mapping<P, B, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Mapping({:?} {:?})", self.range(), self.direction)
+        write!(f, "Mapping({:?} {:?})", self.range(), self.direction())
     }
 }

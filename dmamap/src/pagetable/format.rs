@@ -7,13 +7,15 @@ use crate::addr::PhysAddr;
 
 /// How one kind of unit writes page-table entries. A value holds what the unit at hand is capable of.
 ///
-/// Laws, checked by the walker's tests for each format:
+/// # Safety
+/// The walker follows what `decode` says, so these laws must hold; its tests check them for each format:
+/// - The answers of one value never change.
 /// - What `leaf` and `table` encode, `decode` of the same level decodes.
 /// - The word 0, and any word whose lower 12 bits are 0 and that is a frame's address, decodes as
 ///   [`Entry::Empty`]: the list of unlinked tables runs through their first words while units may still
 ///   walk them.
 /// - `decode` of level 1 is never [`Entry::Table`], and of a level without leaves never [`Entry::Leaf`].
-pub trait Format: Copy + Send + Sync + 'static {
+pub unsafe trait Format: Copy + Send + Sync + 'static {
     /// Number of levels, 1 to [`MAX_LEVELS`](super::MAX_LEVELS).
     fn levels(&self) -> u32;
 

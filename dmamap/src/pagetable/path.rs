@@ -29,7 +29,7 @@ impl<P: Platform> Node<P> {
     /// The table under an entry that decodes as a link to `child`.
     pub(super) fn child(self, platform: P, index: usize, child: PhysAddr) -> Self {
         // SAFETY: only the walker writes entries and tallies, and what it writes there are frames it was lent
-        // and has not unlinked.
+        // and has not unlinked; the format's laws make `child` the very frame that was linked.
         unsafe {
             let table = WordFrame::adopt(platform, child);
             let shadow = self.tally(index).shadow();

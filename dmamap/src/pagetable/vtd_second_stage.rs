@@ -109,7 +109,9 @@ impl VtdSecondStage {
     }
 }
 
-impl Format for VtdSecondStage {
+// SAFETY: the fields never change; a link or leaf decodes as what was encoded, with its address whole (masked by
+// `ADDRESS_MASK` only); a word whose R and W bits are 0 is empty; level 1 holds leaves only.
+unsafe impl Format for VtdSecondStage {
     fn levels(&self) -> u32 {
         self.levels
     }

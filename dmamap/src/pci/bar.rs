@@ -51,7 +51,7 @@ impl BarKind {
 impl fmt::Display for BarKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Io => "IO",
+            Self::Io => "I/O ports",
             Self::Memory32 => "32-bit memory",
             Self::PrefetchableMemory32 => "32-bit prefetchable memory",
             Self::Memory64 => "64-bit memory",

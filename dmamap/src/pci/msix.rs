@@ -125,7 +125,7 @@ impl<P: Platform> Function<P> {
         };
         table.set_control(|control| control.with_enable(false).with_function_mask(true));
         for entry in 0..entries {
-            table.set_mask(entry, true)?;
+            table.mask(entry)?;
         }
         Ok(table)
     }
@@ -157,7 +157,7 @@ impl<P: Platform> MsixTable<P> {
             });
         }
         // An entry may only be changed while it is masked (7.7.2.7).
-        self.set_mask(entry, true)?;
+        self.mask(entry)?;
         let [low, high] = [address.as_u64() as u32, (address.as_u64() >> 32) as u32];
         self.field(entry, ENTRY_ADDRESS)?.write(low);
         self.field(entry, ENTRY_ADDRESS_UPPER)?.write(high);
@@ -170,7 +170,7 @@ impl<P: Platform> MsixTable<P> {
     /// # Errors
     /// [`MsixError::NoEntry`].
     pub fn mask(&self, entry: u16) -> Result<(), MsixError> {
-        self.set_mask(entry, true)
+        self.set_vector_control(entry, |control| control.with_mask(true))
     }
 
     /// Lets the interrupts of `entry` through.
@@ -178,7 +178,7 @@ impl<P: Platform> MsixTable<P> {
     /// # Errors
     /// [`MsixError::NoEntry`].
     pub fn unmask(&self, entry: u16) -> Result<(), MsixError> {
-        self.set_mask(entry, false)
+        self.set_vector_control(entry, |control| control.with_mask(false))
     }
 
     /// Switches MSI-X on. Messages are DMA: they also need bus mastering.
@@ -198,12 +198,16 @@ impl<P: Platform> MsixTable<P> {
             });
     }
 
-    fn set_mask(&self, entry: u16, mask: bool) -> Result<(), MsixError> {
-        let control = self.field(entry, ENTRY_VECTOR_CONTROL)?;
-        let before = VectorControl::from_bits(control.read());
-        control.write(before.with_mask(mask).into_bits());
+    fn set_vector_control(
+        &self,
+        entry: u16,
+        change: impl FnOnce(VectorControl) -> VectorControl,
+    ) -> Result<(), MsixError> {
+        let register = self.field(entry, ENTRY_VECTOR_CONTROL)?;
+        let before = VectorControl::from_bits(register.read());
+        register.write(change(before).into_bits());
         // The read makes sure that the write has arrived.
-        control.read();
+        register.read();
         Ok(())
     }
 

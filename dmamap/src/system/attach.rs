@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::{CoreSlot, DmaSystem, FirmwareDevice};
+use super::{CoreSlot, DmaSystem, FirmwareDevice, Phase};
 use crate::addr::{BusAddr, BusRange, PhysRange};
 use crate::bridge::WindowKind;
 use crate::device::{DetachError, Device, DeviceCore};
@@ -14,7 +14,7 @@ use crate::iommu::{
     Attachment, Domain, DomainError, DomainId, PassThrough, Requester, Translate, UnitError,
 };
 use crate::map::{Direct, Permission, Route};
-use crate::pci::Function;
+use crate::pci::{Function, PortType};
 use crate::platform::Platform;
 
 /// How strongly memory is protected from a device.
@@ -35,6 +35,22 @@ pub enum AttachError {
     /// It has a driver already.
     #[error("{device} is attached already")]
     AlreadyAttached {
+        /// The device.
+        device: Requester,
+    },
+    /// Somebody is starting or stopping the units, or they did not stop: what stands before the device may
+    /// not stay.
+    #[error("{device}: the IOMMU units are being started or stopped: attach it afterwards")]
+    UnitsChanging {
+        /// The device.
+        device: Requester,
+    },
+    /// Its requests carry the name of a bridge on their way, and a unit would take them for the bridge's.
+    #[error(
+        "{device} is behind a PCIe-to-PCI bridge, which makes its requests under a name of its own: \
+         an IOMMU cannot tell them apart"
+    )]
+    BehindConventionalBridge {
         /// The device.
         device: Requester,
     },
@@ -155,6 +171,9 @@ impl<P: Platform> DmaSystem<P> {
         let device = requester_of(function);
         {
             let mut state = self.state.lock();
+            if !matches!(state.phase, Phase::Off | Phase::Running) {
+                return Err(AttachError::UnitsChanging { device });
+            }
             if state.attached.contains(&device) {
                 return Err(AttachError::AlreadyAttached { device });
             }
@@ -178,6 +197,9 @@ impl<P: Platform> DmaSystem<P> {
             // SAFETY: either the device's unit confines it to a domain whose mappings own their memory, or the
             // caller of `attach_trusted` vouched for it and its driver.
             unsafe { function.enable_bus_master() };
+        } else if self.unit_of(device).is_none() {
+            // No unit refuses its requests, so it must not make any.
+            function.disable_bus_master();
         }
         Ok(Device::new(core))
     }
@@ -197,6 +219,12 @@ impl<P: Platform> DmaSystem<P> {
         };
         if trust == Trust::Withheld && !revocable {
             return Err(AttachError::NotRevocable { device });
+        }
+        let conventional =
+            |bridge: &Function<P>| bridge.port_type() == Some(PortType::PcieToPciBridge);
+        if unit.is_some() && protection != Protection::Blocked && function.path().any(conventional)
+        {
+            return Err(AttachError::BehindConventionalBridge { device });
         }
         match (protection, unit) {
             (Protection::Blocked, _) => Ok((Route::Blocked, Below::Nothing)),
@@ -409,8 +437,15 @@ impl<P: Platform> DmaSystem<P> {
             .map(|(_, memory)| *memory)
             .collect();
         regions.sort_by_key(|memory| memory.start());
-        regions.dedup();
-        regions
+        // Firmware may name memory twice, and in parts that overlap.
+        let mut merged: Vec<PhysRange> = Vec::with_capacity(regions.len());
+        for region in regions {
+            match merged.last_mut() {
+                Some(last) if last.overlaps(region) => *last = union(*last, region),
+                _ => merged.push(region),
+            }
+        }
+        merged
     }
 
     /// A domain for `device` in which only the memory that firmware reserved for it is mapped, and nothing will
@@ -502,6 +537,13 @@ fn requester_of<P: Platform>(function: &Function<P>) -> Requester {
         segment: function.address().segment,
         id: function.requester(),
     }
+}
+
+/// The run from the first byte of either to the last, of two that overlap, `first` starting first.
+fn union(first: PhysRange, second: PhysRange) -> PhysRange {
+    let last = first.last().max(second.last());
+    let len_bytes = last.as_u64() - first.start().as_u64() + 1;
+    PhysRange::new(first.start(), len_bytes).unwrap_or(first)
 }
 
 /// What is left of `memory` without `holes`, which are sorted.

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use firmware::dmar::Dmar;
 
-use super::{DmaSystem, FirmwareDevice};
+use super::{DmaSystem, FirmwareDevice, Phase};
 use crate::addr::{AddrError, PhysAddr, PhysRange};
 use crate::iommu::{
     Attachment, Domain, DomainIds, MAX_UNITS, Requester, ScopeMap, Unit, UnitError, UnitPlace,
@@ -41,9 +41,15 @@ impl Default for Settings {
 /// Why the units could not be started; they are off then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
-    /// They run already.
-    #[error("the IOMMU units of this machine run already")]
+    /// They run already, or somebody is starting or stopping them.
+    #[error("the IOMMU units of this machine run already, or are being started or stopped")]
     AlreadyStarted,
+    /// A device is attached, without translation.
+    #[error("{device} is attached already, without translation: start the units first")]
+    DeviceAttached {
+        /// The device.
+        device: Requester,
+    },
     /// The table names no unit, or more than a domain can span.
     #[error("the DMAR table names {count} units; 1 to 64 can be started")]
     UnitCount {
@@ -91,23 +97,33 @@ impl<P: Platform> DmaSystem<P> {
         tree: &mut ResourceTree,
         settings: Settings,
     ) -> Result<(), StartError> {
-        if self.unit_count() != 0 {
-            return Err(StartError::AlreadyStarted);
-        }
         let count = dmar.units().len();
         if !(1..=MAX_UNITS).contains(&count) {
             return Err(StartError::UnitCount { count });
+        }
+        {
+            let mut state = self.state.lock();
+            if state.phase != Phase::Off {
+                return Err(StartError::AlreadyStarted);
+            }
+            if let Some(&device) = state.attached.first() {
+                return Err(StartError::DeviceAttached { device });
+            }
+            state.phase = Phase::Changing;
         }
         let mut units = Vec::with_capacity(count);
         // SAFETY: the caller's promise.
         let started = unsafe { self.prepare_units(dmar, tree, settings, &mut units) }
             .and_then(|()| self.turn_on(dmar, topology, settings, &units));
-        if started.is_err() {
+        if started.is_ok() {
+            self.state.lock().phase = Phase::Running;
+        } else {
             let mut stopped = Ok(());
             for unit in &units {
                 stopped = stopped.and(unit.stop());
             }
             let mut state = self.state.lock();
+            state.phase = Phase::Off;
             state.units = Arc::new([]);
             state.scopes = None;
             let firmware = core::mem::take(&mut state.firmware);
@@ -218,7 +234,10 @@ fn direct_regions<P: Platform>(
 ) -> Result<Vec<(Requester, PhysRange)>, AddrError> {
     let mut direct = Vec::new();
     for region in dmar.reserved_regions() {
-        let memory = PhysRange::new(PhysAddr::new(region.base), region.last - region.base + 1)?;
+        let memory = PhysRange::new(
+            PhysAddr::new(region.base),
+            (region.last - region.base).saturating_add(1),
+        )?;
         for scope in &region.scopes {
             let devices = functions_of(region.segment, scope, topology);
             direct.extend(devices.into_iter().map(|device| (device, memory)));

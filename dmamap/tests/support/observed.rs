@@ -3,13 +3,13 @@
 #![allow(dead_code, unreachable_pub)]
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use board::hardware::{CacheOperation, Hardware, HostBridgeDescription, InterruptSink, Width};
 use board::ram::Ram;
 use machine::Machine;
 
-/// What the CPU did.
+/// What the CPU did, or was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Touch {
     /// It read a register.
@@ -18,21 +18,40 @@ pub enum Touch {
     Wrote { phys: u64, value: u64 },
     /// It wrote these bytes of its caches back.
     Cleaned { phys: u64, len_bytes: u64 },
+    /// A message of a device reached it.
+    Interrupted { bus: u64, data: u32 },
 }
 
-/// Looks at the machine right after a touch, on the thread that touched it.
+/// Looks at the machine right after a touch, on the thread that did it.
 pub trait Observer: Fn(&Machine, Touch) + Send + Sync + 'static {}
 impl<F: Fn(&Machine, Touch) + Send + Sync + 'static> Observer for F {}
 
 /// The machine and its observer.
 pub struct Observed<F> {
     machine: Arc<Machine>,
-    observer: F,
+    observer: Arc<F>,
+}
+
+/// Where the machine's interrupts pass by. The machine keeps it, so it does not keep the machine.
+struct Wire<F> {
+    machine: Weak<Machine>,
+    observer: Arc<F>,
+    sink: Arc<dyn InterruptSink>,
+}
+
+impl<F: Observer> InterruptSink for Wire<F> {
+    fn deliver(&self, bus: u64, data: u32) {
+        self.sink.deliver(bus, data);
+        if let Some(machine) = self.machine.upgrade() {
+            (self.observer)(&machine, Touch::Interrupted { bus, data });
+        }
+    }
 }
 
 impl<F: Observer> Observed<F> {
     /// To boot a kernel on in the machine's place.
     pub fn new(machine: Arc<Machine>, observer: F) -> Arc<Self> {
+        let observer = Arc::new(observer);
         Arc::new(Self { machine, observer })
     }
 }
@@ -74,7 +93,11 @@ impl<F: Observer> Hardware for Observed<F> {
     }
 
     fn connect_interrupts(&self, sink: Arc<dyn InterruptSink>) {
-        self.machine.connect_interrupts(sink);
+        self.machine.connect_interrupts(Arc::new(Wire {
+            machine: Arc::downgrade(&self.machine),
+            observer: self.observer.clone(),
+            sink,
+        }));
     }
 
     fn maintain_cache(&self, operation: CacheOperation, phys: u64, len_bytes: u64) {

@@ -35,10 +35,7 @@ impl<P: Platform, B: DiskMemory<P>> Nvme<P, B> {
         blocks: Blocks,
         buffer: B,
     ) -> Result<Ticket, Failed<B>> {
-        let len_bytes = match self.check(queue, blocks, &buffer) {
-            Ok(len_bytes) => len_bytes,
-            Err(error) => return Err(Failed::with_buffer(error, buffer)),
-        };
+        let (len_bytes, buffer) = self.check(queue, blocks, buffer)?;
         let mapping = buffer.map(&self.device, FromDevice).map_err(rejected)?;
         let namespace = self.namespace.id();
         self.submit(queue, Data::Read(mapping), len_bytes, |prps| {
@@ -56,10 +53,7 @@ impl<P: Platform, B: DiskMemory<P>> Nvme<P, B> {
         blocks: Blocks,
         buffer: B,
     ) -> Result<Ticket, Failed<B>> {
-        let len_bytes = match self.check(queue, blocks, &buffer) {
-            Ok(len_bytes) => len_bytes,
-            Err(error) => return Err(Failed::with_buffer(error, buffer)),
-        };
+        let (len_bytes, buffer) = self.check(queue, blocks, buffer)?;
         let mapping = buffer.map(&self.device, ToDevice).map_err(rejected)?;
         let namespace = self.namespace.id();
         self.submit(queue, Data::Write(mapping), len_bytes, |prps| {
@@ -67,8 +61,21 @@ impl<P: Platform, B: DiskMemory<P>> Nvme<P, B> {
         })
     }
 
-    /// Checks what a transfer asks for; returns its bytes.
-    fn check(&self, queue: usize, blocks: Blocks, buffer: &B) -> Result<u64, CommandError> {
+    /// Checks what a transfer asks for; returns its bytes, and the buffer in either case.
+    fn check(&self, queue: usize, blocks: Blocks, buffer: B) -> Result<(u64, B), Failed<B>> {
+        match self.transfer_bytes(queue, blocks, buffer.len_bytes()) {
+            Ok(len_bytes) => Ok((len_bytes, buffer)),
+            Err(error) => Err(Failed::with_buffer(error, buffer)),
+        }
+    }
+
+    /// The bytes of a transfer that the queue has room for and a buffer of `buffer_bytes` holds.
+    fn transfer_bytes(
+        &self,
+        queue: usize,
+        blocks: Blocks,
+        buffer_bytes: u64,
+    ) -> Result<u64, CommandError> {
         self.check_queue(queue)?;
         let namespace_blocks = self.namespace.blocks();
         let within = blocks
@@ -89,7 +96,6 @@ impl<P: Platform, B: DiskMemory<P>> Nvme<P, B> {
                 max_transfer_bytes,
             });
         }
-        let buffer_bytes = buffer.len_bytes();
         if len_bytes > buffer_bytes {
             return Err(CommandError::BufferTooShort {
                 buffer_bytes,

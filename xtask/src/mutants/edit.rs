@@ -74,7 +74,7 @@ fn significant(text: &str) -> Vec<(usize, char)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::mutation::{Expectation, Selection};
+    use super::super::mutation::Selection;
     use super::*;
 
     fn mutation(find: &'static str, replace: &'static str) -> Mutation {
@@ -85,7 +85,7 @@ mod tests {
             find,
             replace,
             why: "",
-            expect: Expectation::Caught(&[]),
+            caught_by: &[],
         }
     }
 

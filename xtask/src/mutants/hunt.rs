@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::cargo::build;
 use super::edit;
-use super::mutation::{Expectation, Mutation, Test};
+use super::mutation::{Mutation, Test};
 use super::report::Verdict;
 use super::tree::Tree;
 use super::trial::{self, Ending};
@@ -39,10 +39,7 @@ impl Hunt {
 
     /// Runs every test that a mutation names on the source as it is: all must pass.
     pub(super) fn baseline(&self, mutations: &[&Mutation]) -> Result<(), String> {
-        let named = mutations.iter().flat_map(|mutation| match mutation.expect {
-            Expectation::Caught(by) => by,
-            Expectation::Exempt(_) => &[],
-        });
+        let named = mutations.iter().flat_map(|mutation| mutation.caught_by);
         let mut programs: Vec<Vec<&Test>> = Vec::new();
         for test in named {
             match programs
@@ -68,16 +65,12 @@ impl Hunt {
     }
 
     /// Breaks the source, and runs the tests until one fails.
-    pub(super) fn attempt(
-        &self,
-        mutation: &Mutation,
-        by: &'static [Test],
-    ) -> Result<Verdict, String> {
+    pub(super) fn attempt(&self, mutation: &Mutation) -> Result<Verdict, String> {
         let source = self.tree.read(mutation.file)?;
         let broken = edit::apply(mutation, &source)?;
         let _changed = self.tree.change(mutation.file, &broken)?;
         let mut hung = false;
-        for test in by {
+        for test in mutation.caught_by {
             let program = match build(self.tree.root(), &self.artefacts, test) {
                 Ok(program) => program,
                 Err(errors) => return Ok(Verdict::DoesNotBuild(errors)),

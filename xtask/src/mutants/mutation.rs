@@ -17,8 +17,8 @@ pub(super) struct Mutation {
     pub(super) replace: &'static str,
     /// Why code with the mutation is wrong.
     pub(super) why: &'static str,
-    /// What must come of it.
-    pub(super) expect: Expectation,
+    /// One of these tests must fail; the likeliest is named first.
+    pub(super) caught_by: &'static [Test],
 }
 
 /// Whether a mutation is tried in the short selection.
@@ -30,16 +30,7 @@ pub(super) enum Selection {
     Whole,
 }
 
-/// What must come of a mutation.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Expectation {
-    /// One of these tests fails; the likeliest is named first.
-    Caught(&'static [Test]),
-    /// Nothing can notice on the machines these tests run on, for this reason.
-    Exempt(&'static str),
-}
-
-/// A test, or several whose names begin alike.
+/// A test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Test {
     /// The package it belongs to, which is also its directory.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::mutation::{Expectation, Mutation, Selection, Test};
+use super::mutation::{Mutation, Selection, Test};
 
 /// What came of one mutation.
 #[derive(Debug)]
@@ -16,8 +16,6 @@ pub(super) enum Verdict {
     Hung,
     /// It does not compile, so that nothing was shown.
     DoesNotBuild(String),
-    /// It was not tried, for this reason.
-    Exempt(&'static str),
 }
 
 impl fmt::Display for Verdict {
@@ -27,7 +25,6 @@ impl fmt::Display for Verdict {
             Self::Survived => f.write_str("SURVIVED: no named test noticed"),
             Self::Hung => f.write_str("HUNG: no named test failed, and one had to be killed"),
             Self::DoesNotBuild(errors) => write!(f, "DOES NOT BUILD:\n{errors}"),
-            Self::Exempt(reason) => write!(f, "not tried: {reason}"),
         }
     }
 }
@@ -56,8 +53,8 @@ impl Report {
 
     /// Whether no mutation survived, hung or failed to build.
     pub(super) fn all_caught(&self) -> bool {
-        let fine = |line: &Line| matches!(line.verdict, Verdict::Caught(..) | Verdict::Exempt(_));
-        self.lines.iter().all(fine)
+        let caught = |line: &Line| matches!(line.verdict, Verdict::Caught(..));
+        self.lines.iter().all(caught)
     }
 }
 
@@ -71,7 +68,7 @@ impl fmt::Display for Report {
             .map(|line| line.name.len())
             .max()
             .unwrap_or(0);
-        let [mut caught, mut exempt, mut others] = [0; 3];
+        let (mut caught, mut others) = (0, 0);
         for Line {
             name,
             verdict,
@@ -83,15 +80,11 @@ impl fmt::Display for Report {
                 Verdict::Survived => (&mut others, "SURVIVED".into()),
                 Verdict::Hung => (&mut others, "HUNG".into()),
                 Verdict::DoesNotBuild(_) => (&mut others, "DOES NOT BUILD".into()),
-                Verdict::Exempt(_) => (&mut exempt, "not tried".into()),
             };
             *count += 1;
             writeln!(f, "{name:width$} {:6.1} s  {short}", took.as_secs_f32())?;
         }
-        writeln!(
-            f,
-            "\n{caught} caught, {others} not caught, {exempt} not tried"
-        )
+        writeln!(f, "\n{caught} caught, {others} not caught")
     }
 }
 
@@ -106,8 +99,7 @@ pub(super) fn describe(mutation: &Mutation) {
         "{}{core}\n    {}\n    {}",
         mutation.name, mutation.file, mutation.why
     );
-    match mutation.expect {
-        Expectation::Caught(by) => by.iter().for_each(|test| println!("    caught by {test}")),
-        Expectation::Exempt(reason) => println!("    not tried: {reason}"),
+    for test in mutation.caught_by {
+        println!("    caught by {test}");
     }
 }

@@ -4,6 +4,8 @@
 //! changes only by one 64-bit store: its upper half (domain id, width) stays while the lower half
 //! (table, type, present) is replaced or cleared.
 
+use alloc::boxed::Box;
+
 use hw::vtd::root::{self, AddressWidth, ContextEntry, ENTRIES, RootEntry, TranslationType};
 
 use crate::frame::HardwareFrames;
@@ -23,12 +25,15 @@ pub(super) enum Written {
     Occupied,
 }
 
+/// A context table per bus that has one.
+type Contexts<P> = Box<[Option<HardwareFrames<P>>]>;
+
 /// The tables of one unit.
 pub(super) struct DeviceTable<P: Platform> {
     platform: P,
     coherence: WalkCoherence,
     root: HardwareFrames<P>,
-    contexts: lock_api::Mutex<P::Lock, [Option<HardwareFrames<P>>; ENTRIES]>,
+    contexts: lock_api::Mutex<P::Lock, Contexts<P>>,
 }
 
 impl<P: Platform> DeviceTable<P> {
@@ -38,7 +43,7 @@ impl<P: Platform> DeviceTable<P> {
             platform,
             coherence,
             root: HardwareFrames::allocate(platform, 1, coherence)?,
-            contexts: lock_api::Mutex::new([const { None }; ENTRIES]),
+            contexts: lock_api::Mutex::new((0..ENTRIES).map(|_| None).collect()),
         })
     }
 

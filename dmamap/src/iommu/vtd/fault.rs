@@ -22,28 +22,41 @@ pub(super) enum Pending {
     More,
 }
 
-/// Moves pending records into `log`. The caller excludes a second reader.
+/// How far the ring of records has been read: its one reader's place.
+///
+/// FSTS.FRI tells where the first pending fault was recorded, and stays as it is while others are pending
+/// (11.4.9): of use to begin with, but not to go on in a storm.
+#[derive(Default)]
+pub(super) struct Place {
+    next: Option<u64>,
+}
+
+/// Moves pending records from `place` on into `log`.
 pub(super) fn service<P: Platform>(
     registers: &Registers<P>,
     segment: u16,
+    place: &mut Place,
     log: &FaultLog<P>,
 ) -> Pending {
     let cap = registers.cap();
     let records = cap.fault_records();
     for _ in 0..TURNS {
         let status = FaultStatus::from_bits(registers.read_u32(regs::FSTS_REG));
-        let mut index = u64::from(status.fri()) % records;
-        for _ in 0..records {
-            let at = regs::fault_record(cap, index);
-            let high = registers.read_u64(at + 8);
-            let record = FaultRecord::from_words([registers.read_u64(at), high]);
-            if !record.f() {
-                break;
+        if status.ppf() {
+            let mut index = place.next.unwrap_or(u64::from(status.fri()) % records);
+            for _ in 0..records {
+                let at = regs::fault_record(cap, index);
+                let high = registers.read_u64(at + 8);
+                let record = FaultRecord::from_words([registers.read_u64(at), high]);
+                if !record.f() {
+                    break;
+                }
+                log.record(describe(registers, segment, record));
+                // F is write-1-to-clear and the rest read-only (11.4.14.1); clearing frees the record.
+                registers.write_u64(at + 8, FaultRecord::new().with_f(true).to_words()[1]);
+                index = (index + 1) % records;
             }
-            log.record(describe(registers, segment, record));
-            // F is write-1-to-clear and the rest read-only (11.4.14.1); clearing frees the record.
-            registers.write_u64(at + 8, FaultRecord::new().with_f(true).to_words()[1]);
-            index = (index + 1) % records;
+            place.next = Some(index);
         }
         // While PFO is set the unit records nothing more (7.2.1), so it is cleared once records are free.
         if status.pfo() {

@@ -6,18 +6,18 @@
 //! | enabling and disabling | `start` | 11.4.4 |
 //! | requester → table | `device_table` | 9.1, 9.3 |
 //! | invalidation | `queue` | 6.5.2 |
-//! | refused requests | `fault` | 7 |
+//! | refused requests | `fault`, `event` | 7 |
 //!
 //! What the unit walks from there on is [`pagetable::VtdSecondStage`](crate::pagetable::VtdSecondStage).
 
 mod device_table;
+mod event;
 mod fault;
 mod queue;
 mod registers;
 mod start;
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem::ManuallyDrop;
 use core::sync::atomic::AtomicBool;
@@ -34,9 +34,9 @@ use crate::iommu::unit::{AtMap, Change, DomainId, PassThrough, Unit, UnitError, 
 use crate::pagetable::{
     LeafSizes, PageTable, SnoopControl, TableChange, VtdSecondStage, WalkCoherence,
 };
-use crate::platform::{Interrupt, Platform};
+use crate::platform::Platform;
 use device_table::{DeviceTable, Written};
-use fault::Pending;
+use event::FaultEvent;
 use queue::{MAX_BATCH, Queue};
 use registers::Registers;
 
@@ -45,9 +45,6 @@ pub use start::VtdStartError;
 
 /// Writes to this range are interrupts, never translated (VT-d 3.14).
 const MESSAGE_WINDOW: (u64, u64) = (0xfee0_0000, 0x10_0000);
-
-/// How long a fault storm is left alone before its records are read again.
-const STORM_PAUSE_NS: u64 = 1_000_000;
 
 /// What the unit reads from memory; given back when it is off.
 struct Running<P: Platform> {
@@ -69,8 +66,7 @@ pub(crate) struct VtdUnit<P: Platform> {
     running: ManuallyDrop<Running<P>>,
     /// Whether the unit has confirmed that it walks and fetches nothing.
     off: AtomicBool,
-    fault_reader: lock_api::Mutex<P::Lock, ()>,
-    fault_interrupt: Option<Interrupt>,
+    event: FaultEvent<P>,
 }
 
 impl<P: Platform> VtdUnit<P> {
@@ -267,8 +263,7 @@ impl<P: Platform> Unit<P> for VtdUnit<P> {
     }
 
     fn service_faults(&self, log: &FaultLog<P>) {
-        let _reader = self.fault_reader.lock();
-        let _ = fault::service(&self.registers, self.segment, log);
+        let _ = self.read_faults(log);
     }
 
     fn invalidations(&self) -> u64 {
@@ -276,27 +271,9 @@ impl<P: Platform> Unit<P> for VtdUnit<P> {
     }
 
     fn stop(&self) -> Result<(), UnitError> {
-        self.turn_off()
-    }
-}
-
-impl<P: Platform> VtdUnit<P> {
-    /// Reads faults when the unit says there are some, and again later while they keep coming.
-    fn on_fault(self: &Arc<Self>, log: &Arc<FaultLog<P>>) {
-        let pending = {
-            let _reader = self.fault_reader.lock();
-            fault::service(&self.registers, self.segment, log)
-        };
-        if pending == Pending::More {
-            let (unit, log) = (Arc::downgrade(self), log.clone());
-            let again = Arc::new(move || {
-                if let Some(unit) = unit.upgrade() {
-                    unit.on_fault(&log);
-                }
-            });
-            self.platform
-                .call_at(self.platform.now_ns() + STORM_PAUSE_NS, again);
-        }
+        self.turn_off()?;
+        self.close_event();
+        Ok(())
     }
 }
 

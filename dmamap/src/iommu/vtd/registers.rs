@@ -14,8 +14,16 @@ pub(super) struct Registers<P: Platform> {
     cap: Cap,
     ecap: Ecap,
     bound_ms: u64,
-    /// GCMD writes carry the state of every function, so two must not interleave (VT-d 11.4.4).
-    command: lock_api::Mutex<P::Lock, ()>,
+    /// GCMD writes carry the state of every function, and the next one must not come before the last has
+    /// ended (VT-d 11.4.4).
+    turn: lock_api::Mutex<P::Lock, Turn>,
+}
+
+/// Whether a command is under way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Free,
+    Taken,
 }
 
 impl<P: Platform> Registers<P> {
@@ -29,14 +37,13 @@ impl<P: Platform> Registers<P> {
         // The two groups of registers whose place the unit chooses; the others lie in the first 192 bytes.
         mmio.register::<u64>(regs::IRTA_REG)?;
         mmio.register::<u64>(regs::fault_record(cap, cap.fault_records() - 1) + 8)?;
-        let command = lock_api::Mutex::new(());
         Ok(Self {
             platform,
             mmio,
             cap,
             ecap,
             bound_ms,
-            command,
+            turn: lock_api::Mutex::new(Turn::Free),
         })
     }
 
@@ -97,14 +104,27 @@ impl<P: Platform> Registers<P> {
         change: impl FnOnce(GlobalCommand) -> GlobalCommand,
         done: impl Fn(&GlobalStatus) -> bool,
     ) -> Result<(), UnitError> {
+        self.take_turn(what)?;
         let deadline_ns = self.deadline_ns();
-        let _guard = self.command.lock();
         let status = GlobalStatus::from_bits(self.read_u32(regs::GSTS_REG));
         self.write_u32(regs::GCMD_REG, change(status.to_command()).into_bits());
         while !done(&GlobalStatus::from_bits(self.read_u32(regs::GSTS_REG))) {
+            // A command that does not end leaves its turn taken: no other may follow it.
             self.pause(deadline_ns, what)?;
         }
+        *self.turn.lock() = Turn::Free;
         Ok(())
+    }
+
+    /// Waits until no command is under way. Nobody waits with the lock held: it keeps interrupts off.
+    fn take_turn(&self, what: &'static str) -> Result<(), UnitError> {
+        let deadline_ns = self.deadline_ns();
+        loop {
+            if core::mem::replace(&mut *self.turn.lock(), Turn::Taken) == Turn::Free {
+                return Ok(());
+            }
+            self.pause(deadline_ns, what)?;
+        }
     }
 
     /// One turn of a wait: an error once the deadline has passed.

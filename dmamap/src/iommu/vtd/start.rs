@@ -7,11 +7,12 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use hw::vtd::invalidation::{ContextCache, Iotlb};
 use hw::vtd::regs::{
     self, ContextGranularity, EventAddress, EventControl, EventData, FaultStatus, GlobalStatus,
-    IotlbGranularity, ProtectedMemoryEnable, RootTableAddress,
+    IotlbGranularity, ProtectedMemoryEnable, QueuePointer, RootTableAddress,
 };
 use hw::vtd::root::AddressWidth;
 
 use super::device_table::DeviceTable;
+use super::event::FaultEvent;
 use super::queue::Queue;
 use super::registers::Registers;
 use super::{Running, VtdUnit, facts};
@@ -22,7 +23,7 @@ use crate::mmio::{Mmio, MmioError};
 use crate::pagetable::{SnoopControl, WalkCoherence};
 use crate::platform::{OutOfFrames, OutOfInterrupts, Platform};
 
-/// Why a unit could not be started; it is off then.
+/// Why a unit could not be started. It was not turned on, and where it did not answer, what it may still use is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VtdStartError {
     /// Its register window does not hold its registers.
@@ -67,7 +68,7 @@ impl<P: Platform> VtdUnit<P> {
     /// Translation stays off until [`turn_on`](Self::turn_on), so that reserved regions can be mapped first.
     ///
     /// # Errors
-    /// [`VtdStartError`]; the unit is off then and holds nothing.
+    /// [`VtdStartError`]; the unit holds nothing then, or where it did not answer, keeps it.
     pub(crate) fn prepare(
         platform: P,
         firmware: UnitPlace,
@@ -75,10 +76,18 @@ impl<P: Platform> VtdUnit<P> {
         bound_ms: u64,
         log: &Arc<FaultLog<P>>,
     ) -> Result<Arc<Self>, VtdStartError> {
-        let registers = Registers::new(platform, mmio, bound_ms)?;
-        let unit = registers.base();
-        if registers.cap().into_bits() == u64::MAX {
+        let unit = mmio.phys().start();
+        let first = mmio.register::<u64>(regs::CAP_REG)?.read();
+        if first == u64::MAX && mmio.register::<u64>(regs::ECAP_REG)?.read() == u64::MAX {
             return Err(VtdStartError::NotThere { unit });
+        }
+        let registers = Registers::new(platform, mmio, bound_ms)?;
+        if !registers.cap().drd() || !registers.cap().dwd() {
+            // Without draining an invalidation says nothing of requests that are under way.
+            return Err(VtdStartError::Missing {
+                unit,
+                feature: "draining of requests (CAP.DRD, CAP.DWD)",
+            });
         }
         if !registers.ecap().qi() {
             return Err(VtdStartError::Missing {
@@ -131,13 +140,13 @@ impl<P: Platform> VtdUnit<P> {
             running: ManuallyDrop::new(Running { tables, queue }),
             // From here on `Drop` gives everything back once `turn_off` has succeeded.
             off: AtomicBool::new(false),
-            fault_reader: lock_api::Mutex::new(()),
-            fault_interrupt: None,
+            event: FaultEvent::new(),
         };
         if let Err(error) = this.connect() {
             this.turn_off()?;
             return Err(error);
         }
+        let mut opened = Err(OutOfInterrupts);
         let this = Arc::new_cyclic(|weak: &alloc::sync::Weak<Self>| {
             let (weak, log) = (weak.clone(), log.clone());
             let handler = Arc::new(move || {
@@ -145,17 +154,17 @@ impl<P: Platform> VtdUnit<P> {
                     unit.on_fault(&log);
                 }
             });
-            this.fault_interrupt = platform.allocate_interrupt(Some(handler)).ok();
+            opened = this.event.open(platform, handler);
             this
         });
-        match this.fault_interrupt {
-            Some(interrupt) => {
+        match opened {
+            Ok(interrupt) => {
                 this.program_fault_event(interrupt.address.as_u64(), interrupt.data);
                 Ok(this)
             }
-            None => {
+            Err(error) => {
                 this.turn_off()?;
-                Err(OutOfInterrupts.into())
+                Err(error.into())
             }
         }
     }
@@ -199,13 +208,19 @@ impl<P: Platform> VtdUnit<P> {
         );
     }
 
-    /// Turns translation on: from now on requests without a context entry are refused.
+    /// Turns translation on: from now on requests without a context entry are refused. Only then what
+    /// firmware may have protected until this moment is given up.
     pub(crate) fn turn_on(&self) -> Result<(), UnitError> {
         self.registers.command(
             "translation enable",
             |now| now.with_te(true),
             GlobalStatus::tes,
-        )
+        )?;
+        let cap = self.registers.cap();
+        if cap.plmr() || cap.phmr() {
+            disable_protected_memory(&self.registers)?;
+        }
+        Ok(())
     }
 
     /// Turns translation, the queue and the fault event off.
@@ -216,8 +231,8 @@ impl<P: Platform> VtdUnit<P> {
     }
 }
 
-/// Turns off whatever is on, whoever left it on: translation, interrupt remapping, the queue, protected
-/// memory regions, pending faults.
+/// Turns off whatever is on, whoever left it on: translation, interrupt remapping, the queue, pending faults.
+/// Not protected memory regions: they are meant for the time without translation.
 fn silence<P: Platform>(registers: &Registers<P>) -> Result<(), UnitError> {
     registers.write_u32(
         regs::FECTL_REG,
@@ -236,14 +251,12 @@ fn silence<P: Platform>(registers: &Registers<P>) -> Result<(), UnitError> {
         registers.command("interrupt-remapping disable", off, |now| !now.ires())?;
     }
     if status.qies() {
+        drain_queue(registers)?;
         registers.command(
             "queue disable",
             |now| now.with_qie(false),
             |now| !now.qies(),
         )?;
-    }
-    if registers.cap().plmr() || registers.cap().phmr() {
-        disable_protected_memory(registers)?;
     }
     // Every recorded fault and every error bit: they are somebody else's (write 1 to clear, 11.4.9).
     let cap = registers.cap();
@@ -260,6 +273,19 @@ fn silence<P: Platform>(registers: &Registers<P>) -> Result<(), UnitError> {
     Ok(())
 }
 
+/// Waits until the queue is empty or has stopped: one that is disabled with commands in it may still write their
+/// status (VT-d 6.5.2).
+fn drain_queue<P: Platform>(registers: &Registers<P>) -> Result<(), UnitError> {
+    let deadline_ns = registers.deadline_ns();
+    let offset = |register| QueuePointer::from_bits(registers.read_u64(register)).offset();
+    while offset(regs::IQH_REG) != offset(regs::IQT_REG)
+        && !FaultStatus::from_bits(registers.read_u32(regs::FSTS_REG)).iqe()
+    {
+        registers.pause(deadline_ns, "queue drain")?;
+    }
+    Ok(())
+}
+
 /// Protected memory regions block DMA whatever the tables say, and are meant for the time before them
 /// (VT-d 11.4.8).
 fn disable_protected_memory<P: Platform>(registers: &Registers<P>) -> Result<(), UnitError> {
@@ -273,9 +299,7 @@ fn disable_protected_memory<P: Platform>(registers: &Registers<P>) -> Result<(),
 
 impl<P: Platform> Drop for VtdUnit<P> {
     fn drop(&mut self) {
-        if let Some(interrupt) = self.fault_interrupt.take() {
-            self.platform.free_interrupt(interrupt);
-        }
+        self.event.free_interrupt(self.platform);
         if !self.off.load(Ordering::Acquire) {
             // It may still walk its tables: they are lost, not reused.
             log::error!(

@@ -1,6 +1,6 @@
 //! What the tests themselves stand on: firmware's checks, and a kernel that notices misuse.
 
-use super::super::mutation::{Expectation::Caught, Mutation, Selection, Test};
+use super::super::mutation::{Mutation, Selection, Test};
 
 const fn parse(name: &'static str) -> Test {
     Test::program("firmware", "parse", name)
@@ -18,7 +18,7 @@ pub(super) const ALL: &[Mutation] = &[
         find: "sum => Err(self.error(checksum_at, Damage::Checksum { sum }))",
         replace: "_ => { let _ = checksum_at; Ok(()) }",
         why: "a damaged table tells which device is whose",
-        expect: Caught(&[parse("damage::one_changed_byte_is_always_told")]),
+        caught_by: &[parse("damage::one_changed_byte_is_always_told")],
     },
     Mutation {
         name: "checksum-of-the-pointer-unchecked",
@@ -27,7 +27,7 @@ pub(super) const ALL: &[Mutation] = &[
         find: "whole.check_sum(Self::EXTENDED_CHECKSUM_AT)?;",
         replace: "",
         why: "a damaged pointer leads to something that is no table",
-        expect: Caught(&[parse("tables::damaged_rsdp_is_refused")]),
+        caught_by: &[parse("tables::damaged_rsdp_is_refused")],
     },
     Mutation {
         name: "freed-frames-not-poisoned",
@@ -36,9 +36,9 @@ pub(super) const ALL: &[Mutation] = &[
         find: "unsafe { start.write_bytes(POISON, frames.len_bytes() as usize) };",
         replace: "let _ = start;",
         why: "a table that was freed too early goes on working",
-        expect: Caught(&[platform(
+        caught_by: &[platform(
             "freed_frames_are_poisoned_before_hardware_hears_of_it",
-        )]),
+        )],
     },
     Mutation {
         name: "writes-to-free-memory-unnoticed",
@@ -47,7 +47,7 @@ pub(super) const ALL: &[Mutation] = &[
         find: "disturbed += u64::from(!intact);",
         replace: "let _ = intact;",
         why: "a device that still writes to memory its driver gave back is not found out",
-        expect: Caught(&[platform("a_write_to_freed_memory_is_counted")]),
+        caught_by: &[platform("a_write_to_freed_memory_is_counted")],
     },
     Mutation {
         name: "hardware-not-told-of-freed-frames",
@@ -56,8 +56,8 @@ pub(super) const ALL: &[Mutation] = &[
         find: "hardware.frames_freed(frames.start().as_u64(), frames.len_bytes());",
         replace: "let _ = hardware;",
         why: "the models cannot find a table that was freed too early",
-        expect: Caught(&[platform(
+        caught_by: &[platform(
             "freed_frames_are_poisoned_before_hardware_hears_of_it",
-        )]),
+        )],
     },
 ];

@@ -1,11 +1,15 @@
 //! Where a mapping may lie, what it allows, and how it ends.
 
-use super::super::mutation::{Expectation::Caught, Mutation, Selection, Test};
+use super::super::mutation::{Mutation, Selection, Test};
 
 const ATTACH: &str = "dmamap/src/system/attach.rs";
 
 const fn iova(name: &'static str) -> Test {
     Test::program("dmamap", "iova", name)
+}
+
+const fn revocation(name: &'static str) -> Test {
+    Test::program("dmamap", "revocation", name)
 }
 
 const fn reserved(name: &'static str) -> Test {
@@ -24,7 +28,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "dropped-mapping-not-revoked",
         selection: Selection::Whole,
-        file: "dmamap/src/map/single.rs",
+        file: "dmamap/src/map/owned.rs",
         find: "if let Some((live, buffer)) = self.parts.take()
                 && let Err(error) = live.revoke_owned(buffer)
             {
@@ -32,11 +36,14 @@ pub(super) const ALL: &[Mutation] = &[
             }",
         replace: "drop(self.parts.take());",
         why: "the memory is given back while the device still reaches it",
-        expect: Caught(&[Test::program(
-            "dmamap",
-            "strict_unmap",
-            "dropping_a_mapping_and_freeing_coherent_memory_wait_too",
-        )]),
+        caught_by: &[
+            Test::program(
+                "dmamap",
+                "strict_unmap",
+                "dropping_a_mapping_and_freeing_coherent_memory_wait_too",
+            ),
+            revocation("handles_can_be_dropped_in_any_order"),
+        ],
     },
     Mutation {
         name: "dropped-coherent-memory-not-revoked",
@@ -47,11 +54,35 @@ pub(super) const ALL: &[Mutation] = &[
             }",
         replace: "drop(self.parts.take());",
         why: "the memory is given back while the device still reaches it",
-        expect: Caught(&[Test::program(
+        caught_by: &[Test::program(
             "dmamap",
             "strict_unmap",
             "dropping_a_mapping_and_freeing_coherent_memory_wait_too",
-        )]),
+        )],
+    },
+    Mutation {
+        name: "borrowed-memory-not-revoked",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/scoped.rs",
+        find: "if live.revoke(self.buffer).is_err() {",
+        replace: "drop(live);
+            if false {",
+        why: "the device reaches memory whose borrow has ended",
+        caught_by: &[revocation("figures_follow_every_kind_of_mapping")],
+    },
+    Mutation {
+        name: "dropped-device-not-detached",
+        selection: Selection::Whole,
+        file: "dmamap/src/device.rs",
+        find: "if let Err(error) = self.end() {",
+        replace: "if false {
+            let error = 0;",
+        why: "nobody drives the device, and it goes on with what it was told last",
+        caught_by: &[Test::program(
+            "dmamap",
+            "bus_master",
+            "a_device_is_a_bus_master_while_it_is_attached",
+        )],
     },
     Mutation {
         name: "to-device-is-writable",
@@ -60,7 +91,7 @@ pub(super) const ALL: &[Mutation] = &[
         find: "impl Direction for ToDevice { fn permission(self) -> Permission { Permission::Read } }",
         replace: "impl Direction for ToDevice { fn permission(self) -> Permission { Permission::ReadWrite } }",
         why: "a device changes memory that it was only to read",
-        expect: Caught(&[units("a_direction_is_what_the_device_may_do_and_no_more")]),
+        caught_by: &[units("a_direction_is_what_the_device_may_do_and_no_more")],
     },
     Mutation {
         name: "from-device-is-readable",
@@ -69,7 +100,7 @@ pub(super) const ALL: &[Mutation] = &[
         find: "impl Direction for FromDevice { fn permission(self) -> Permission { Permission::Write } }",
         replace: "impl Direction for FromDevice { fn permission(self) -> Permission { Permission::ReadWrite } }",
         why: "a device reads what the memory held before",
-        expect: Caught(&[units("a_direction_is_what_the_device_may_do_and_no_more")]),
+        caught_by: &[units("a_direction_is_what_the_device_may_do_and_no_more")],
     },
     Mutation {
         name: "mask-ignored",
@@ -78,7 +109,7 @@ pub(super) const ALL: &[Mutation] = &[
         find: "let last = mask.last();",
         replace: "let last = { let _ = mask; crate::addr::BusAddr::new(u64::MAX) };",
         why: "the device drops the upper bits of the address and reaches something else",
-        expect: Caught(&[reserved("the_narrowest_mask_leaves_the_second_page_only")]),
+        caught_by: &[reserved("the_narrowest_mask_leaves_the_second_page_only")],
     },
     Mutation {
         name: "limit-ignored-by-the-allocator",
@@ -87,7 +118,7 @@ pub(super) const ALL: &[Mutation] = &[
         find: "(place_end <= end.min(self.end))",
         replace: "(place_end <= end)",
         why: "the device drops the upper bits of the address and reaches something else",
-        expect: Caught(&[iova("the_last_byte_is_within_the_limit")]),
+        caught_by: &[iova("the_last_byte_is_within_the_limit")],
     },
     Mutation {
         name: "mask-ignored-without-iommu",
@@ -96,9 +127,9 @@ pub(super) const ALL: &[Mutation] = &[
         find: "if mask.covers(range) {",
         replace: "if mask.covers(range) || true {",
         why: "a device is given an address that it cannot put on the bus",
-        expect: Caught(&[untranslated(
+        caught_by: &[untranslated(
             "memory_beyond_the_mask_is_refused_and_comes_back",
-        )]),
+        )],
     },
     Mutation {
         name: "message-window-not-reserved",
@@ -107,9 +138,9 @@ pub(super) const ALL: &[Mutation] = &[
         find: "BusRange::new(BusAddr::new(start), len).into_iter().collect()",
         replace: "{ let _ = (start, len); Vec::new() }",
         why: "what a device writes there becomes interrupts and never reaches memory",
-        expect: Caught(&[reserved(
+        caught_by: &[reserved(
             "a_device_can_use_every_address_of_its_mask_but_the_reserved_ones",
-        )]),
+        )],
     },
     Mutation {
         name: "bridge-windows-not-reserved",
@@ -118,9 +149,9 @@ pub(super) const ALL: &[Mutation] = &[
         find: ".chain(windows.filter(|w| w.kind != WindowKind::Io).map(|w| w.bus))",
         replace: "",
         why: "requests of a device to a peer's registers and to memory cannot be told apart",
-        expect: Caught(&[reserved(
+        caught_by: &[reserved(
             "a_device_can_use_every_address_of_its_mask_but_the_reserved_ones",
-        )]),
+        )],
     },
     Mutation {
         name: "firmwares-regions-not-reserved",
@@ -129,9 +160,9 @@ pub(super) const ALL: &[Mutation] = &[
         find: "inner.iova.reserve(range)?;",
         replace: "let _ = range;",
         why: "an address is chosen at which the device reaches what firmware reserved for it",
-        expect: Caught(&[reserved(
+        caught_by: &[reserved(
             "a_device_can_use_every_address_of_its_mask_but_the_reserved_ones",
-        )]),
+        )],
     },
     Mutation {
         name: "page-0-allocatable",
@@ -140,7 +171,7 @@ pub(super) const ALL: &[Mutation] = &[
         find: "first_granule(aperture.start(), granule_log2).max(1);",
         replace: "first_granule(aperture.start(), granule_log2);",
         why: "a register that was never written holds a valid address",
-        expect: Caught(&[iova("address_zero_is_never_allocated")]),
+        caught_by: &[iova("address_zero_is_never_allocated")],
     },
     Mutation {
         name: "double-free-accepted",
@@ -149,7 +180,7 @@ pub(super) const ALL: &[Mutation] = &[
         find: "Some(extent) if extent.start == start && extent.kind == Use::Allocated => extent,",
         replace: "Some(extent) if extent.start == start => extent,",
         why: "a reserved range can be freed, and then be allocated",
-        expect: Caught(&[iova("a_wrong_free_is_refused_and_changes_nothing")]),
+        caught_by: &[iova("a_wrong_free_is_refused_and_changes_nothing")],
     },
     Mutation {
         name: "untrusted-device-without-unit",
@@ -158,9 +189,9 @@ pub(super) const ALL: &[Mutation] = &[
         find: "if trust == Trust::Withheld && !revocable {",
         replace: "if trust == Trust::Withheld && !revocable && false {",
         why: "safe code gives a device that nobody vouched for the way to all memory",
-        expect: Caught(&[untranslated(
+        caught_by: &[untranslated(
             "a_device_that_cannot_be_confined_must_be_vouched_for",
-        )]),
+        )],
     },
     Mutation {
         name: "detached-device-stays-bus-master",
@@ -169,10 +200,10 @@ pub(super) const ALL: &[Mutation] = &[
         find: "core.function.disable_bus_master();",
         replace: "",
         why: "a device nobody drives any more goes on with its requests",
-        expect: Caught(&[Test::program(
+        caught_by: &[Test::program(
             "dmamap",
             "bus_master",
             "a_device_is_a_bus_master_while_it_is_attached",
-        )]),
+        )],
     },
 ];

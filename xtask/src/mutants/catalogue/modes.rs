@@ -1,6 +1,6 @@
 //! Units that remember absence, or see stores late.
 
-use super::super::mutation::{Expectation::Caught, Mutation, Selection, Test};
+use super::super::mutation::{Mutation, Selection, Test};
 
 const UNIT: &str = "dmamap/src/iommu/vtd/mod.rs";
 
@@ -8,8 +8,8 @@ const fn units(name: &'static str) -> Test {
     Test::program("dmamap", "units", name)
 }
 
-const fn reserved(name: &'static str) -> Test {
-    Test::program("dmamap", "reserved", name)
+const fn remembered(name: &'static str) -> Test {
+    Test::program("dmamap", "remembered", name)
 }
 
 pub(super) const ALL: &[Mutation] = &[
@@ -28,7 +28,7 @@ pub(super) const ALL: &[Mutation] = &[
                 Ok(())
             }",
         why: "under caching mode a unit remembers that nothing was mapped there",
-        expect: Caught(&[units("a_unit_that_caches_that_there_is_nothing")]),
+        caught_by: &[units("a_unit_that_caches_that_there_is_nothing")],
     },
     Mutation {
         name: "attach-does-not-invalidate-absence",
@@ -39,7 +39,9 @@ pub(super) const ALL: &[Mutation] = &[
                     .and_then(|()| self.forget_device(attachment, domain)),",
         replace: "AtMap::Invalidate => Ok(()),",
         why: "under caching mode a unit remembers that the device had no context entry",
-        expect: Caught(&[units("a_unit_that_caches_that_there_is_nothing")]),
+        caught_by: &[remembered(
+            "that_a_device_was_unknown_is_forgotten_when_it_is_attached",
+        )],
     },
     Mutation {
         name: "replaced-context-not-invalidated",
@@ -48,9 +50,9 @@ pub(super) const ALL: &[Mutation] = &[
         find: "Written::Replaced => self.forget_device(attachment, domain),",
         replace: "Written::Replaced => Ok(()),",
         why: "a unit goes on with the table that the device had before",
-        expect: Caught(&[reserved(
-            "what_firmware_reserved_is_reached_by_its_device_alone",
-        )]),
+        caught_by: &[remembered(
+            "a_unit_follows_a_device_from_one_table_to_the_other",
+        )],
     },
     Mutation {
         name: "write-buffer-not-flushed",
@@ -59,6 +61,6 @@ pub(super) const ALL: &[Mutation] = &[
         find: "self.command(\"write-buffer flush\", |now| now.with_wbf(true), |status| !status.wbfs())",
         replace: "Ok(())",
         why: "stores to tables wait in the chipset while the device is told of the mapping",
-        expect: Caught(&[units("a_unit_behind_a_write_buffer")]),
+        caught_by: &[units("a_unit_behind_a_write_buffer")],
     },
 ];

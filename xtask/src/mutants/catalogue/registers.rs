@@ -1,6 +1,6 @@
 //! Buses, BARs, claims and interrupts.
 
-use super::super::mutation::{Expectation::Caught, Mutation, Selection, Test};
+use super::super::mutation::{Mutation, Selection, Test};
 
 const fn pci(name: &'static str) -> Test {
     Test::program("dmamap", "pci", name)
@@ -18,16 +18,9 @@ pub(super) const ALL: &[Mutation] = &[
         find: "command.with_io_space(false).with_memory_space(false)",
         replace: "command",
         why: "while all ones stand in a BAR the function answers at other devices' addresses",
-        expect: Caught(&[pci("bits_left_by_firmware_do_not_disturb_sizing")]),
-    },
-    Mutation {
-        name: "bar-not-restored-after-sizing",
-        selection: Selection::Whole,
-        file: "dmamap/src/pci/bar.rs",
-        find: "config.write(bar(index), before);",
-        replace: "",
-        why: "a BAR that gets no address keeps all ones",
-        expect: Caught(&[pci("bits_left_by_firmware_do_not_disturb_sizing")]),
+        caught_by: &[pci(
+            "decoding_that_firmware_left_on_is_off_while_bars_are_sized",
+        )],
     },
     Mutation {
         name: "claim-conflict-unchecked",
@@ -38,9 +31,9 @@ pub(super) const ALL: &[Mutation] = &[
             }",
         replace: "",
         why: "two drivers drive one device's registers",
-        expect: Caught(&[resource(
+        caught_by: &[resource(
             "resource::tests::a_conflict_names_who_holds_it_and_where",
-        )]),
+        )],
     },
     Mutation {
         name: "region-conflict-unchecked",
@@ -51,9 +44,9 @@ pub(super) const ALL: &[Mutation] = &[
             }",
         replace: "let _ = astride;",
         why: "a device's registers are placed over another's",
-        expect: Caught(&[resource(
+        caught_by: &[resource(
             "resource::tests::a_region_astride_another_or_within_a_claim_is_refused",
-        )]),
+        )],
     },
     Mutation {
         name: "memory-can-be-claimed",
@@ -62,9 +55,9 @@ pub(super) const ALL: &[Mutation] = &[
         find: "if !matches!(parent, Some(Kind::Registers)) {",
         replace: "if false {",
         why: "safe code gets a register window onto the kernel's memory",
-        expect: Caught(&[resource(
+        caught_by: &[resource(
             "resource::tests::memory_and_unknown_addresses_cannot_be_claimed",
-        )]),
+        )],
     },
     Mutation {
         name: "bus-masters-left-by-firmware",
@@ -73,26 +66,26 @@ pub(super) const ALL: &[Mutation] = &[
         find: "for (function, _) in found.iter().zip(stays).filter(|(_, stays)| !stays) {",
         replace: "for (function, _) in found.iter().zip(stays).filter(|(_, stays)| !stays).take(0) {",
         why: "devices do DMA before any driver and any IOMMU is there",
-        expect: Caught(&[pci("bus_mastering_is_off_but_for_what_firmware_keeps")]),
+        caught_by: &[pci("bus_mastering_is_off_but_for_what_firmware_keeps")],
     },
     Mutation {
         name: "interrupt-entry-stays-masked",
         selection: Selection::Whole,
         file: "dmamap/src/pci/msix.rs",
-        find: "self.set_mask(entry, false)",
-        replace: "self.set_mask(entry, true)",
+        find: "self.set_vector_control(entry, |control| control.with_mask(false))",
+        replace: "self.set_vector_control(entry, |control| control.with_mask(true))",
         why: "the device remembers its interrupts and never raises one",
-        expect: Caught(&[pci("an_msix_table_is_carved_out_of_the_drivers_window")]),
+        caught_by: &[pci("an_msix_table_is_carved_out_of_the_drivers_window")],
     },
     Mutation {
         name: "interrupt-entry-changed-while-unmasked",
         selection: Selection::Whole,
         file: "dmamap/src/pci/msix.rs",
-        find: "self.set_mask(entry, true)?;
+        find: "self.mask(entry)?;
             let [low, high]",
         replace: "let [low, high]",
         why: "a message goes to half the old and half the new address",
-        expect: Caught(&[pci("an_entry_that_is_programmed_anew_is_masked_first")]),
+        caught_by: &[pci("an_entry_that_is_programmed_anew_is_masked_first")],
     },
     Mutation {
         name: "ordered-write-without-barrier",
@@ -102,10 +95,10 @@ pub(super) const ALL: &[Mutation] = &[
             self.write_relaxed(value);",
         replace: "self.write_relaxed(value);",
         why: "a device is told of memory that it cannot see yet",
-        expect: Caught(&[Test::program(
+        caught_by: &[Test::program(
             "dmamap",
             "mmio",
             "ordered_accesses_order_memory_around_them",
-        )]),
+        )],
     },
 ];

@@ -1,6 +1,6 @@
 //! Every unit and every device that firmware names.
 
-use super::super::mutation::{Expectation::Caught, Mutation, Selection, Test};
+use super::super::mutation::{Mutation, Selection, Test};
 
 const SCOPE: &str = "dmamap/src/iommu/scope.rs";
 const START: &str = "dmamap/src/system/start.rs";
@@ -9,9 +9,11 @@ const fn scopes(name: &'static str) -> Test {
     Test::program("dmamap", "scopes", name)
 }
 
-const fn reserved(name: &'static str) -> Test {
-    Test::program("dmamap", "reserved", name)
-}
+const FIRMWARE_AT_WORK: Test = Test::program(
+    "dmamap",
+    "device_tables",
+    "what_firmware_left_at_work_is_never_refused",
+);
 
 pub(super) const ALL: &[Mutation] = &[
     Mutation {
@@ -21,7 +23,7 @@ pub(super) const ALL: &[Mutation] = &[
         find: "for (n, unit) in units.iter().enumerate() {",
         replace: "for (n, unit) in units.iter().enumerate().skip(1) {",
         why: "the devices of a unit are programmed into another one, or into none",
-        expect: Caught(&[scopes("each_device_is_translated_by_its_unit")]),
+        caught_by: &[scopes("each_device_is_translated_by_its_unit")],
     },
     Mutation {
         name: "unit-not-turned-on",
@@ -30,7 +32,7 @@ pub(super) const ALL: &[Mutation] = &[
         find: "for unit in units { unit.turn_on()?; }",
         replace: "for unit in units.iter().skip(1) { unit.turn_on()?; }",
         why: "the devices of a unit reach all memory, and mapped addresses lead elsewhere",
-        expect: Caught(&[scopes("a_device_nobody_attached_is_refused_by_its_unit")]),
+        caught_by: &[scopes("a_device_nobody_attached_is_refused_by_its_unit")],
     },
     Mutation {
         name: "endpoint-scope-ignored",
@@ -42,7 +44,7 @@ pub(super) const ALL: &[Mutation] = &[
                 .collect(),",
         replace: "ScopeKind::Endpoint => Vec::new(),",
         why: "a device is programmed into the unit of all others, which does not stand before it",
-        expect: Caught(&[scopes("each_device_is_translated_by_its_unit")]),
+        caught_by: &[scopes("each_device_is_translated_by_its_unit")],
     },
     Mutation {
         name: "sub-hierarchy-ignored",
@@ -51,7 +53,7 @@ pub(super) const ALL: &[Mutation] = &[
         find: ".chain(topology.below(bridge))",
         replace: "",
         why: "what is behind a bridge is programmed into another unit than the bridge",
-        expect: Caught(&[scopes("each_device_is_translated_by_its_unit")]),
+        caught_by: &[scopes("each_device_is_translated_by_its_unit")],
     },
     Mutation {
         name: "catch-all-unit-ignored",
@@ -60,7 +62,7 @@ pub(super) const ALL: &[Mutation] = &[
         find: "map.others.push((unit.segment, n));",
         replace: "let _ = n;",
         why: "devices that no unit names count as untranslated",
-        expect: Caught(&[scopes("every_function_found_is_behind_a_unit")]),
+        caught_by: &[scopes("every_function_found_is_behind_a_unit")],
     },
     Mutation {
         name: "reserved-region-ignored",
@@ -69,9 +71,7 @@ pub(super) const ALL: &[Mutation] = &[
         find: "let direct = direct_regions(dmar, topology)?;",
         replace: "let direct: Vec<(Requester, PhysRange)> = Vec::new();",
         why: "a device that firmware left at work loses its memory when translation begins",
-        expect: Caught(&[reserved(
-            "the_device_firmware_left_at_work_never_misses_a_beat",
-        )]),
+        caught_by: &[FIRMWARE_AT_WORK],
     },
     Mutation {
         name: "translation-before-reserved-regions",
@@ -83,11 +83,7 @@ pub(super) const ALL: &[Mutation] = &[
         }
         for device in with_direct {",
         why: "for a moment a device that firmware left at work reaches nothing",
-        expect: Caught(&[Test::program(
-            "dmamap",
-            "device_tables",
-            "what_firmware_left_at_work_is_never_refused",
-        )]),
+        caught_by: &[FIRMWARE_AT_WORK],
     },
     Mutation {
         name: "faults-not-cleared",
@@ -96,10 +92,10 @@ pub(super) const ALL: &[Mutation] = &[
         find: "registers.write_u32(regs::FSTS_REG, FaultStatus::new().with_pfo(true).into_bits());",
         replace: "",
         why: "after one overflow a unit records no fault any more",
-        expect: Caught(&[Test::program(
+        caught_by: &[Test::program(
             "dmamap",
-            "units",
-            "a_unit_with_one_fault_record",
-        )]),
+            "faults",
+            "an_overflow_is_reported_and_cleared",
+        )],
     },
 ];

@@ -1,6 +1,6 @@
 //! What a unit walks is whole and visible before the unit is led there.
 
-use super::super::mutation::{Expectation::Caught, Mutation, Selection, Test};
+use super::super::mutation::{Mutation, Selection, Test};
 
 const MAP: &str = "dmamap/src/pagetable/map.rs";
 const PAGETABLE: &str = "dmamap/src/pagetable/mod.rs";
@@ -26,7 +26,7 @@ pub(super) const ALL: &[Mutation] = &[
         find: "self.publish(table, first..first + batch.count);",
         replace: "",
         why: "a unit that does not snoop does not see the new mapping",
-        expect: Caught(&[STALE_WORD, CLEANED_LINES]),
+        caught_by: &[STALE_WORD, CLEANED_LINES],
     },
     Mutation {
         name: "cleared-leaf-not-cleaned",
@@ -35,7 +35,7 @@ pub(super) const ALL: &[Mutation] = &[
         find: "self.publish(table, entries);",
         replace: "",
         why: "a unit that does not snoop walks to memory that was unmapped",
-        expect: Caught(&[STALE_WORD, CLEANED_LINES]),
+        caught_by: &[STALE_WORD, CLEANED_LINES],
     },
     Mutation {
         name: "new-table-not-cleaned",
@@ -44,7 +44,7 @@ pub(super) const ALL: &[Mutation] = &[
         find: "if self.format.coherence() == WalkCoherence::NotSnooped { table.clean(0..ENTRIES); }",
         replace: "",
         why: "a unit that does not snoop takes what the frame held before for entries",
-        expect: Caught(&[STALE_WORD, CLEANED_LINES]),
+        caught_by: &[STALE_WORD, CLEANED_LINES],
     },
     Mutation {
         name: "link-not-cleaned",
@@ -53,7 +53,7 @@ pub(super) const ALL: &[Mutation] = &[
         find: "self.publish(parent.table, index..index + 1);",
         replace: "",
         why: "a unit that does not snoop does not find the new table",
-        expect: Caught(&[STALE_WORD, CLEANED_LINES]),
+        caught_by: &[STALE_WORD, CLEANED_LINES],
     },
     Mutation {
         name: "unlink-not-cleaned",
@@ -62,7 +62,7 @@ pub(super) const ALL: &[Mutation] = &[
         find: "self.publish(parent.table, index..index + 1);",
         replace: "",
         why: "a unit that does not snoop walks into a table that was given back",
-        expect: Caught(&[STALE_WORD, CLEANED_LINES]),
+        caught_by: &[STALE_WORD, CLEANED_LINES],
     },
     Mutation {
         name: "root-table-not-cleaned",
@@ -71,7 +71,7 @@ pub(super) const ALL: &[Mutation] = &[
         find: "if format.coherence() == WalkCoherence::NotSnooped { table.clean(0..ENTRIES); }",
         replace: "",
         why: "a unit that does not snoop takes what the frame held before for entries",
-        expect: Caught(&[STALE_WORD, CLEANED_LINES]),
+        caught_by: &[STALE_WORD, CLEANED_LINES],
     },
     Mutation {
         name: "new-table-linked-before-it-is-visible",
@@ -80,11 +80,11 @@ pub(super) const ALL: &[Mutation] = &[
         find: "self.platform.dma_wmb();",
         replace: "",
         why: "where stores may pass each other, a unit follows the link before the zeros behind it arrived",
-        expect: Caught(&[Test::program(
+        caught_by: &[Test::program(
             "dmamap",
             "table_order",
             "a_new_table_is_in_memory_before_the_link_to_it",
-        )]),
+        )],
     },
     Mutation {
         name: "unlinked-table-freed-at-once",
@@ -93,9 +93,9 @@ pub(super) const ALL: &[Mutation] = &[
         find: "self.tables.push(table);",
         replace: "unsafe { table.free() };",
         why: "a unit that remembers the table walks in a frame that is somebody else's",
-        expect: Caught(&[pagetable(
+        caught_by: &[pagetable(
             "vtd_second_stage::nothing_is_freed_that_a_unit_may_still_walk",
-        )]),
+        )],
     },
     Mutation {
         name: "device-table-entry-not-cleaned",
@@ -105,7 +105,7 @@ pub(super) const ALL: &[Mutation] = &[
             self.publish(index * 8, 8);",
         replace: "self.word(index).store(value, Ordering::Release);",
         why: "a unit that does not snoop sees neither that a device was attached nor that it was detached",
-        expect: Caught(&[contexts("entries_reach_a_unit_that_does_not_snoop")]),
+        caught_by: &[contexts("entries_reach_a_unit_that_does_not_snoop")],
     },
     Mutation {
         name: "new-device-table-not-cleaned",
@@ -114,7 +114,7 @@ pub(super) const ALL: &[Mutation] = &[
         find: "this.publish(0, frames.len_bytes() as usize);",
         replace: "",
         why: "a unit that does not snoop takes what the frame held before for context entries",
-        expect: Caught(&[contexts("entries_reach_a_unit_that_does_not_snoop")]),
+        caught_by: &[contexts("entries_reach_a_unit_that_does_not_snoop")],
     },
     Mutation {
         name: "context-entry-present-before-it-is-whole",
@@ -125,6 +125,6 @@ pub(super) const ALL: &[Mutation] = &[
         replace: "context.store(index, low);
             if !present { context.store(index + 1, high); }",
         why: "a unit that fetches the entry in between takes its width and domain from an empty half",
-        expect: Caught(&[contexts("a_context_entry_is_never_met_half_written")]),
+        caught_by: &[contexts("a_context_entry_is_never_met_half_written")],
     },
 ];

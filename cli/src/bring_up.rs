@@ -1,0 +1,159 @@
+//! A disk attached and brought up; and which setting is too small, where that is why it cannot be.
+
+use std::fmt::Display;
+
+use dmamap::buffer::BufferError;
+use dmamap::device::MaskError;
+use dmamap::iommu::DomainError;
+use dmamap::iova::IovaError;
+use dmamap::map::{CoherentError, MapError, MapFailure};
+use dmamap::pci::Function;
+use dmamap::system::{AttachError, Protection};
+use drivers::nvme::{CommandError, Completion, Settings, StartError};
+use hosted::Hosted;
+use journeys::disk::{Disk, DiskError};
+
+use crate::args::{CompletionChoice, Policy, RunArgs, size_text};
+use crate::computer::Booted;
+use crate::error::Error;
+use crate::input::Input;
+
+/// Attaches a disk and brings it up.
+pub(crate) fn start(
+    args: &RunArgs,
+    booted: &mut Booted,
+    function: &Function<Hosted>,
+) -> Result<Disk<Hosted>, Error> {
+    let protection = match args.policy {
+        Policy::Strict => Protection::Strict,
+        Policy::Identity => Protection::Identity,
+    };
+    let kernel = booted.kernel;
+    let device = booted
+        .attach(function, protection)
+        .map_err(|error| refused(args, kernel, &error))?;
+    let settings = Settings {
+        queues: args.queues.into(),
+        queue_depth: args.queue_depth.into(),
+        completion: match args.completion {
+            CompletionChoice::Interrupt => Completion::Interrupt,
+            CompletionChoice::Polling => Completion::Polling,
+        },
+        ..Settings::default()
+    };
+    let started = Disk::start(device, function, booted.computer.resources_mut(), settings);
+    started.map_err(|failed| match refused(args, kernel, &failed.error) {
+        Error::Failed(reason) => Error::failed(format!("disk {}: {reason}", function.address())),
+        unusable => unusable,
+    })
+}
+
+/// What a refusal before any data moved comes from: a setting that is too small, or a failure.
+pub(crate) fn refused(args: &RunArgs, kernel: Hosted, error: &impl Refusal) -> Error {
+    let bits = args.address_bits;
+    if let Some(reason) = error.mask_too_small() {
+        return Error::unusable(format!("--address-bits {bits}: {reason}"));
+    }
+    if kernel.frames().refused > 0 {
+        return Error::unusable(format!(
+            "--ram {}: too little memory for --queues {} --queue-depth {}: give more, or make those smaller",
+            size_text(args.machine.ram),
+            args.queues,
+            args.queue_depth,
+        ));
+    }
+    Error::failed(error)
+}
+
+/// What a disk's failure while `input` is read comes from. Where its buffers find no place, nothing is wrong but
+/// the size of something.
+pub(crate) fn read_failed(
+    args: &RunArgs,
+    kernel: Hosted,
+    input: &Input,
+    error: &DiskError,
+) -> Error {
+    match refused(args, kernel, error) {
+        unusable @ Error::Unusable(_) if is_about_buffers(error) => unusable,
+        _ => input.failed(error),
+    }
+}
+
+fn is_about_buffers(error: &DiskError) -> bool {
+    matches!(
+        error,
+        DiskError::Buffers { .. }
+            | DiskError::Command {
+                error: CommandError::Map(_),
+                ..
+            }
+    )
+}
+
+/// An error that may come from the number of the disk's address lines.
+pub(crate) trait Refusal: Display {
+    /// Why they are too few, if that is what it comes from.
+    fn mask_too_small(&self) -> Option<String>;
+}
+
+fn exhausted(error: &DomainError) -> Option<String> {
+    matches!(error, DomainError::Iova(IovaError::IovaExhausted { .. })).then(|| {
+        "the queues and buffers of the disk do not fit into the bus addresses it reaches: give more bits, or \
+         make --queues or --queue-depth smaller"
+            .into()
+    })
+}
+
+impl Refusal for BufferError {
+    fn mask_too_small(&self) -> Option<String> {
+        None
+    }
+}
+
+impl Refusal for MapError {
+    fn mask_too_small(&self) -> Option<String> {
+        match &self.failure {
+            MapFailure::Domain(error) => exhausted(error),
+            _ => None,
+        }
+    }
+}
+
+impl Refusal for AttachError {
+    fn mask_too_small(&self) -> Option<String> {
+        match self {
+            Self::Domain { error, .. } => exhausted(error),
+            _ => None,
+        }
+    }
+}
+
+impl Refusal for StartError {
+    fn mask_too_small(&self) -> Option<String> {
+        match self {
+            Self::Mask(MaskError::CannotReachMemory {
+                mask, memory, bus, ..
+            }) => Some(format!(
+                "a mask of {mask} does not reach memory at {memory} (bus {bus}), and nothing translates for \
+                 the disk: use an IOMMU (--iommu vtd --policy strict), more bits or less --ram"
+            )),
+            Self::Mask(MaskError::NoRoom { mask, .. }) => Some(format!(
+                "a mask of {mask} leaves no bus address to map at: give more bits"
+            )),
+            Self::Coherent(CoherentError::Map(error)) => error.mask_too_small(),
+            _ => None,
+        }
+    }
+}
+
+impl Refusal for DiskError {
+    fn mask_too_small(&self) -> Option<String> {
+        match self {
+            Self::Command {
+                error: CommandError::Map(error),
+                ..
+            } => error.mask_too_small(),
+            _ => None,
+        }
+    }
+}

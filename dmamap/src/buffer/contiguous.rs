@@ -1,0 +1,119 @@
+//! One physically contiguous run of memory.
+
+use core::fmt;
+use core::ptr::NonNull;
+
+use super::bytes::Bytes;
+use super::{BufferError, DmaMemory, frames_for, phys_at};
+use crate::addr::{FRAME_SIZE_LOG2, PhysAddr, PhysRange, VirtAddr};
+use crate::platform::{FrameRequest, Platform};
+
+/// Physically contiguous memory of whole frames, zeroed when allocated (`kmalloc`).
+pub struct DmaBuffer<P: Platform> {
+    platform: P,
+    frames: PhysRange,
+    bytes: Bytes,
+}
+
+impl<P: Platform> DmaBuffer<P> {
+    /// Allocates `len_bytes` zeroed bytes anywhere in memory.
+    ///
+    /// # Errors
+    /// [`BufferError`] when the length is 0 or no contiguous frames are left.
+    pub fn allocate(platform: P, len_bytes: u64) -> Result<Self, BufferError> {
+        Self::allocate_within(
+            platform,
+            len_bytes,
+            PhysAddr::new(u64::MAX),
+            FRAME_SIZE_LOG2,
+        )
+    }
+
+    /// Allocates zeroed bytes none of which lies above `last`, the first a multiple of
+    /// `2^align_log2` bytes (at least a frame).
+    ///
+    /// # Errors
+    /// As [`allocate`](Self::allocate).
+    pub fn allocate_within(
+        platform: P,
+        len_bytes: u64,
+        last: PhysAddr,
+        align_log2: u32,
+    ) -> Result<Self, BufferError> {
+        let count = frames_for(len_bytes)?;
+        let align_log2 = align_log2.max(FRAME_SIZE_LOG2);
+        let frames = platform.allocate_frames(FrameRequest {
+            count,
+            align_log2,
+            last,
+            node: None,
+        })?;
+        let start = platform.frame_pointer(frames.start());
+        // SAFETY: the frames were just lent to us, enough for `len_bytes` bytes, and go back only in `drop`;
+        // the pointer reaches all of them for reading and writing.
+        let bytes = unsafe { Bytes::zeroed(start, count, len_bytes as usize) };
+        Ok(Self {
+            platform,
+            frames,
+            bytes,
+        })
+    }
+
+    /// The bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        self.bytes.as_slice()
+    }
+
+    /// The bytes, to change them.
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        self.bytes.as_mut_slice()
+    }
+
+    /// Y: the physical address of byte `offset`, or `None` past the end.
+    pub fn phys(&self, offset: u64) -> Option<PhysAddr> {
+        phys_at(self, offset)
+    }
+}
+
+// SAFETY: the frames are this value's alone and whole; they stay where they are until `drop`; access goes
+// through `as_slice` and `as_mut_slice`, which borrow the value; forgetting it never frees the frames.
+unsafe impl<P: Platform> DmaMemory for DmaBuffer<P> {
+    fn len_bytes(&self) -> u64 {
+        self.bytes.len_bytes()
+    }
+
+    fn virt(&self) -> VirtAddr {
+        self.bytes.virt()
+    }
+
+    fn pointer(&self) -> NonNull<u8> {
+        self.bytes.pointer()
+    }
+
+    fn segment(&self, offset: u64) -> PhysRange {
+        let total = self.len_bytes();
+        let offset = offset.min(total);
+        self.frames
+            .slice(offset, total - offset)
+            .expect("the frames hold the buffer")
+    }
+}
+
+impl<P: Platform> Drop for DmaBuffer<P> {
+    fn drop(&mut self) {
+        // SAFETY: the range came from `allocate_frames`; no mapping owns the buffer (it would own `self`)
+        // and no reference outlives it.
+        unsafe { self.platform.free_frames(self.frames) };
+    }
+}
+
+impl<P: Platform> fmt::Debug for DmaBuffer<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "DmaBuffer({} bytes at {:?})",
+            self.len_bytes(),
+            self.frames
+        )
+    }
+}

@@ -1,0 +1,146 @@
+//! Memory in frames from anywhere, side by side for the CPU only.
+
+use core::fmt;
+use core::mem;
+use core::ptr::NonNull;
+
+use alloc::vec::Vec;
+
+use super::bytes::Bytes;
+use super::{BufferError, DmaMemory, frames_for, phys_at};
+use crate::addr::{FRAME_BYTES, PhysAddr, PhysRange, VirtAddr};
+use crate::platform::{FrameRequest, Platform};
+
+/// Memory of whole frames that lie side by side for the CPU and anywhere in memory (`vmalloc`), zeroed
+/// when allocated.
+pub struct ScatteredBuffer<P: Platform> {
+    platform: P,
+    frames: Vec<PhysAddr>,
+    bytes: Bytes,
+}
+
+impl<P: Platform> ScatteredBuffer<P> {
+    /// Allocates `len_bytes` zeroed bytes, frame by frame.
+    ///
+    /// # Errors
+    /// [`BufferError`] when the length is 0, or frames or virtual address space are used up.
+    pub fn allocate(platform: P, len_bytes: u64) -> Result<Self, BufferError> {
+        let count = frames_for(len_bytes)?;
+        let too_long = BufferError::TooLong { len_bytes };
+        let mut memory_bytes = 0;
+        platform.memory_map(&mut |ram| memory_bytes += ram.len_bytes());
+        if len_bytes > memory_bytes {
+            // Known without taking the last frame from everybody first.
+            return Err(too_long);
+        }
+        let mut frames = Vec::new();
+        frames.try_reserve_exact(count).map_err(|_| too_long)?;
+        let mut lent = LentFrames { platform, frames };
+        for _ in 0..count {
+            lent.frames
+                .push(platform.allocate_frames(FrameRequest::new(1))?.start());
+        }
+        // SAFETY: each frame was just lent to us and goes back only after `unmap_scattered`.
+        let start = unsafe { platform.map_scattered(&lent.frames)? };
+        // SAFETY: `map_scattered` made all `count` frames, enough for `len_bytes` bytes, readable and
+        // writable from `start` on, until `drop`.
+        let bytes = unsafe { Bytes::zeroed(start, count, len_bytes as usize) };
+        let frames = mem::take(&mut lent.frames);
+        Ok(Self {
+            platform,
+            frames,
+            bytes,
+        })
+    }
+
+    /// The bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        self.bytes.as_slice()
+    }
+
+    /// The bytes, to change them.
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        self.bytes.as_mut_slice()
+    }
+
+    /// Y: the physical address of byte `offset`, or `None` past the end.
+    pub fn phys(&self, offset: u64) -> Option<PhysAddr> {
+        phys_at(self, offset)
+    }
+}
+
+// SAFETY: as for `DmaBuffer`: the frames are whole and this value's alone until `drop`.
+unsafe impl<P: Platform> DmaMemory for ScatteredBuffer<P> {
+    fn len_bytes(&self) -> u64 {
+        self.bytes.len_bytes()
+    }
+
+    fn virt(&self) -> VirtAddr {
+        self.bytes.virt()
+    }
+
+    fn pointer(&self) -> NonNull<u8> {
+        self.bytes.pointer()
+    }
+
+    fn segment(&self, offset: u64) -> PhysRange {
+        let total = self.len_bytes();
+        let Some(&first) = self.frames.get((offset / FRAME_BYTES) as usize) else {
+            return PhysRange::new(PhysAddr::new(0), 0).expect("an empty range exists");
+        };
+        let offset = offset.min(total);
+        let within = offset % FRAME_BYTES;
+        // Frames that happen to follow each other in memory are one run.
+        let mut len = FRAME_BYTES - within;
+        let mut next = first;
+        for &frame in &self.frames[(offset / FRAME_BYTES) as usize + 1..] {
+            if next.checked_add(FRAME_BYTES) != Some(frame) {
+                break;
+            }
+            next = frame;
+            len += FRAME_BYTES;
+        }
+        let start = PhysAddr::new(first.as_u64() + within);
+        PhysRange::new(start, len.min(total - offset)).expect("frames lie inside the address space")
+    }
+}
+
+impl<P: Platform> Drop for ScatteredBuffer<P> {
+    fn drop(&mut self) {
+        let start = self.bytes.pointer();
+        // SAFETY: `start` and the count are of the mapping made in `allocate`; nothing borrows it any more.
+        unsafe { self.platform.unmap_scattered(start, self.frames.len()) };
+        drop(LentFrames {
+            platform: self.platform,
+            frames: mem::take(&mut self.frames),
+        });
+    }
+}
+
+impl<P: Platform> fmt::Debug for ScatteredBuffer<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "ScatteredBuffer({} bytes in {} frames)",
+            self.len_bytes(),
+            self.frames.len()
+        )
+    }
+}
+
+/// Single frames on their way back to the platform.
+struct LentFrames<P: Platform> {
+    platform: P,
+    frames: Vec<PhysAddr>,
+}
+
+impl<P: Platform> Drop for LentFrames<P> {
+    fn drop(&mut self) {
+        for &frame in &self.frames {
+            let range =
+                PhysRange::new(frame, FRAME_BYTES).expect("a frame lies inside the address space");
+            // SAFETY: each was lent as one frame, and no virtual mapping of it is left.
+            unsafe { self.platform.free_frames(range) };
+        }
+    }
+}

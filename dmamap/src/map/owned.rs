@@ -1,0 +1,93 @@
+//! Owned memory that is mapped, in one piece or in many: what `map_single` and `map_sg` have in common.
+
+use crate::buffer::DmaMemory;
+use crate::device::Device;
+use crate::map::OutOfBounds;
+use crate::map::direction::Direction;
+use crate::map::error::{Quarantined, Rejected};
+use crate::map::live::{Live, Shape};
+use crate::map::view::CpuView;
+use crate::platform::Platform;
+
+/// A live mapping and the memory it owns. Dropping it unmaps the memory, then drops it.
+pub(super) struct Owned<P: Platform, B: DmaMemory, D: Direction> {
+    /// `None` only while `unmap` or `drop` runs.
+    parts: Option<(Live<P>, B)>,
+    direction: D,
+}
+
+impl<P: Platform, B: DmaMemory, D: Direction> Owned<P, B, D> {
+    pub(super) fn establish(
+        device: &Device<P>,
+        buffer: B,
+        shape: Shape,
+        direction: D,
+    ) -> Result<Self, Rejected<B>> {
+        let (mask, permission) = (device.mask(), direction.permission());
+        let parts = Live::establish_owned(device, buffer, mask, shape, permission)?;
+        Ok(Self {
+            parts: Some(parts),
+            direction,
+        })
+    }
+
+    fn parts(&self) -> &(Live<P>, B) {
+        self.parts
+            .as_ref()
+            .expect("only `unmap` and `drop` take the parts")
+    }
+
+    fn parts_mut(&mut self) -> &mut (Live<P>, B) {
+        self.parts
+            .as_mut()
+            .expect("only `unmap` and `drop` take the parts")
+    }
+
+    pub(super) fn live(&self) -> &Live<P> {
+        &self.parts().0
+    }
+
+    pub(super) fn buffer(&self) -> &B {
+        &self.parts().1
+    }
+
+    pub(super) fn direction(&self) -> D {
+        self.direction
+    }
+
+    pub(super) fn need_sync(&self) -> bool {
+        CpuView::<P, D>::needed(self.live())
+    }
+
+    pub(super) fn sync_for_cpu(&mut self) -> CpuView<'_, P, D> {
+        let (live, buffer) = self.parts_mut();
+        CpuView::whole(live, buffer)
+    }
+
+    pub(super) fn sync_range_for_cpu(
+        &mut self,
+        offset: u64,
+        len_bytes: u64,
+    ) -> Result<CpuView<'_, P, D>, OutOfBounds> {
+        let (live, buffer) = self.parts_mut();
+        CpuView::part(live, buffer, offset, len_bytes)
+    }
+
+    pub(super) fn unmap(mut self) -> Result<B, Quarantined> {
+        let (live, buffer) = self
+            .parts
+            .take()
+            .expect("only `unmap` and `drop` take the parts");
+        live.revoke_owned(buffer)
+    }
+}
+
+impl<P: Platform, B: DmaMemory, D: Direction> Drop for Owned<P, B, D> {
+    fn drop(&mut self) {
+        if let Some((live, buffer)) = self.parts.take()
+            && let Err(error) = live.revoke_owned(buffer)
+        {
+            log::error!("{error}");
+        }
+    }
+}
