@@ -109,7 +109,7 @@ fn scattered_memory_keeps_its_pieces() {
             .collect();
         let (kept, free): (Vec<_>, Vec<_>) = frames
             .into_iter()
-            .partition(|frame| frame.start().as_u64() / PAGE % 2 == 0);
+            .partition(|frame| (frame.start().as_u64() / PAGE).is_multiple_of(2));
         for frame in free {
             // SAFETY: nothing refers to it.
             unsafe { kernel.free_frames(frame) };

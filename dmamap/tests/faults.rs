@@ -1,10 +1,13 @@
 //! What units refuse is told, however much it is, and the telling never stands in the way.
 
+#[path = "support/observed.rs"]
+mod observed;
 #[path = "support/rig.rs"]
 mod rig;
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,13 +17,16 @@ use dmamap::buffer::DmaBuffer;
 use dmamap::iommu::Requester;
 use dmamap::iommu::fault::{Access, FIRST_FAULTS};
 use dmamap::map::{FromDevice, ToDevice};
+use hosted::Hosted;
 use hw::vtd::fault::FaultReason;
-use hw::vtd::regs::{self, FaultStatus};
-use machine::MachineConfig;
+use hw::vtd::regs::{self, Cap, FaultStatus};
+use journeys::boot::BootOptions;
 use machine::bus::Access as BusAccess;
 use machine::iommu::Unit;
 use machine::iommu::translator::Translator;
 use machine::iommu::vtd::{FaultCollapse, VtdConfig, VtdUnit};
+use machine::{Machine, MachineConfig};
+use observed::{Observed, Touch};
 use rig::{EDU, PAGE, Rig, UNITS, first_fault, small, try_read, try_write};
 
 /// Units with so many fault records, in which no fault stands for another.
@@ -179,7 +185,7 @@ fn every_fault_of_a_storm_is_counted_or_known_to_be_lost() {
                     let mut n = 0_u16;
                     while !stop.load(Ordering::Relaxed) {
                         n = n.wrapping_add(1);
-                        refuse(unit, 0x4000 | storm << 8 | n % 40, u64::from(n) * PAGE);
+                        refuse(unit, 0x4000 | (storm << 8) | (n % 40), u64::from(n) * PAGE);
                     }
                 });
             }
@@ -232,6 +238,44 @@ fn wait_until_read(unit: &VtdUnit) {
 }
 
 #[test]
+fn records_that_are_filled_while_others_are_read_are_not_passed_over() {
+    // The unit says where the first pending fault is only when there was none before. Here it never runs dry
+    // between the second and the last fault, and the reading begins anew in the middle.
+    let to_come = Arc::new(AtomicUsize::new(0));
+    let arriving = to_come.clone();
+    let observer = move |machine: &Machine, touch| {
+        let Touch::Wrote { phys, .. } = touch else {
+            return;
+        };
+        let unit = machine.vtd_units().next().unwrap();
+        let cap = Cap::from_bits(unit.read_register(regs::CAP_REG, Width::Qword));
+        let cleared = (0..3).any(|n| phys == UNITS[0].as_u64() + regs::fault_record(cap, n) + 8);
+        if cleared {
+            let now = match arriving.load(Ordering::Relaxed) {
+                3 => 2,
+                1 => 1,
+                _ => 0,
+            };
+            for _ in 0..now {
+                let left = arriving.fetch_sub(1, Ordering::Relaxed);
+                refuse(unit, 0x0018, left as u64 * PAGE);
+            }
+        }
+    };
+    let machine = Machine::boot(recording(3)).unwrap();
+    let kernel = Hosted::boot(Observed::new(machine.clone(), observer)).unwrap();
+    let rig = Rig::boot_on(machine, kernel, kernel, BootOptions::default()).unwrap();
+    let unit = rig.unit(0);
+    mask_fault_event(unit);
+    to_come.store(3, Ordering::Relaxed);
+    refuse(unit, 0x0018, 4 * PAGE);
+    assert_eq!(rig.system().faults().total, 4);
+    assert_eq!(to_come.load(Ordering::Relaxed), 0);
+    assert!(!status(unit).ppf());
+    rig.finish_after_faults();
+}
+
+#[test]
 fn units_stop_in_a_storm_and_give_everything_back() {
     for _ in 0..10 {
         let rig = Rig::boot(recording(2));
@@ -243,7 +287,8 @@ fn units_stop_in_a_storm_and_give_everything_back() {
                 while !stop.load(Ordering::Relaxed) {
                     n = n.wrapping_add(1);
                     // Refused until translation is off.
-                    let _ = unit.translate(0x4000 | n % 64, u64::from(n) * PAGE, BusAccess::Write);
+                    let _ =
+                        unit.translate(0x4000 | (n % 64), u64::from(n) * PAGE, BusAccess::Write);
                 }
             });
             thread::sleep(Duration::from_millis(3));

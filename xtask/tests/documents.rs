@@ -61,7 +61,10 @@ fn mistake(name: &str) -> Option<String> {
     let function = function?;
     let source = fs::read_to_string(found).unwrap_or_default();
     let test = function.rsplit("::").next().unwrap_or_default();
-    let there = source.contains(&format!("fn {test}("));
+    // A suite that runs for several types has type parameters.
+    let there = ["(", "<"]
+        .iter()
+        .any(|next| source.contains(&format!("fn {test}{next}")));
     (!there).then(|| format!("`{path}` has no test `{test}`"))
 }
 
