@@ -6,6 +6,8 @@
 //! reserved for it.
 
 mod attach;
+mod new_domain;
+mod protection;
 mod start;
 
 use core::ptr::NonNull;
@@ -22,7 +24,7 @@ use crate::iommu::{Domain, DomainId, DomainIds, Requester, ScopeMap, UnitError, 
 use crate::platform::Platform;
 
 pub(crate) use attach::Below;
-pub use attach::{AttachError, Protection};
+pub use protection::{AttachError, Protection};
 pub use start::{Settings, StartError};
 
 /// Why the units could not be stopped.

@@ -4,11 +4,9 @@ use core::ptr::NonNull;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
-use super::{CoreSlot, DmaSystem, FirmwareDevice, Phase};
-use crate::addr::{BusAddr, BusRange, PhysRange};
-use crate::bridge::WindowKind;
+use super::new_domain::without;
+use super::{AttachError, CoreSlot, DmaSystem, FirmwareDevice, Phase, Protection};
 use crate::device::{DetachError, Device, DeviceCore};
 use crate::iommu::{
     Attachment, Domain, DomainError, DomainId, PassThrough, Requester, Translate, UnitError,
@@ -16,93 +14,6 @@ use crate::iommu::{
 use crate::map::{Direct, Permission, Route};
 use crate::pci::{Function, PortType};
 use crate::platform::Platform;
-
-/// How strongly memory is protected from a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Protection {
-    /// The device reaches nothing.
-    Blocked,
-    /// The device reaches all memory, at equal addresses: it must be vouched for.
-    Identity,
-    /// The device reaches what is mapped for it, from when mapping returns until unmapping returns.
-    Strict,
-}
-
-/// Why a device could not be attached; it reaches what it did before then, unless the error says otherwise.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AttachError {
-    /// It has a driver already.
-    #[error("{device} is attached already")]
-    AlreadyAttached {
-        /// The device.
-        device: Requester,
-    },
-    /// Somebody is starting or stopping the units, or they did not stop: what stands before the device may
-    /// not stay.
-    #[error("{device}: the IOMMU units are being started or stopped: attach it afterwards")]
-    UnitsChanging {
-        /// The device.
-        device: Requester,
-    },
-    /// Its requests carry the name of a bridge on their way, and a unit would take them for the bridge's.
-    #[error(
-        "{device} is behind a PCIe-to-PCI bridge, which makes its requests under a name of its own: \
-         an IOMMU cannot tell them apart"
-    )]
-    BehindConventionalBridge {
-        /// The device.
-        device: Requester,
-    },
-    /// Nothing could take memory back from the device, and nobody vouched for it.
-    #[error(
-        "{device}: nothing on its way to memory could revoke a mapping; whoever trusts the device \
-         says so by calling `attach_trusted`"
-    )]
-    NotRevocable {
-        /// The device.
-        device: Requester,
-    },
-    /// No host bridge has the device's bus.
-    #[error("{device} is behind none of the machine's host bridges")]
-    NoHostBridge {
-        /// The device.
-        device: Requester,
-    },
-    /// Every domain id of the units is in use.
-    #[error("{device}: every domain id of the IOMMU units is in use")]
-    OutOfDomains {
-        /// The device.
-        device: Requester,
-    },
-    /// No table format of the unit reaches as far as it must.
-    #[error("{device}: the IOMMU walks no table of {levels} levels")]
-    NoSuchLevels {
-        /// The device.
-        device: Requester,
-        /// What was asked for.
-        levels: u8,
-    },
-    /// The domain could not be built, or the unit refused it.
-    #[error("{device}: {error}")]
-    Domain {
-        /// The device.
-        device: Requester,
-        /// Why.
-        error: DomainError,
-    },
-    /// The unit did not confirm that it translates for the device, nor that it forgot the device again: neither
-    /// the device nor its domain id is used again, and what tables it may walk are kept.
-    #[error("{device}: {error}; and it was not confirmed that its unit forgot it: {undo}")]
-    Unconfirmed {
-        /// The device.
-        device: Requester,
-        /// Why it was not attached.
-        error: Box<DomainError>,
-        /// What the unit did when it was to forget it.
-        undo: UnitError,
-    },
-}
 
 /// Whether somebody vouched for a device.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -427,97 +338,6 @@ impl<P: Platform> DmaSystem<P> {
             self.state.lock().ids.free(id);
         }
     }
-
-    fn direct_regions_of(&self, device: Requester) -> Vec<PhysRange> {
-        let state = self.state.lock();
-        let mut regions: Vec<PhysRange> = state
-            .direct
-            .iter()
-            .filter(|(owner, _)| *owner == device)
-            .map(|(_, memory)| *memory)
-            .collect();
-        regions.sort_by_key(|memory| memory.start());
-        // Firmware may name memory twice, and in parts that overlap.
-        let mut merged: Vec<PhysRange> = Vec::with_capacity(regions.len());
-        for region in regions {
-            match merged.last_mut() {
-                Some(last) if last.overlaps(region) => *last = union(*last, region),
-                _ => merged.push(region),
-            }
-        }
-        merged
-    }
-
-    /// A domain for `device` in which only the memory that firmware reserved for it is mapped, and nothing will
-    /// ever be mapped where its unit or the bus does something else with an address.
-    pub(super) fn build_domain(
-        &self,
-        device: Requester,
-        unit: usize,
-        id: DomainId,
-    ) -> Result<Domain<P>, AttachError> {
-        let fail = |error| AttachError::Domain { device, error };
-        let (units, settings) = {
-            let state = self.state.lock();
-            (state.units.clone(), state.settings)
-        };
-        let regions = self.direct_regions_of(device);
-        let facts = units[unit].facts();
-        let levels = match settings.table_levels {
-            Some(levels) => levels,
-            None => self.fewest_levels(facts.levels, &regions),
-        };
-        if levels >= 8 || facts.levels & 1 << levels == 0 {
-            return Err(AttachError::NoSuchLevels { device, levels });
-        }
-        let table = units[unit]
-            .create_table(levels)
-            .map_err(|error| fail(error.into()))?;
-        let domain = Domain::new(self.platform, id, units.clone(), table).map_err(fail)?;
-        let beyond = BusAddr::new(1u64.checked_shl(facts.address_bits.into()).unwrap_or(0));
-        let windows = self
-            .bridges
-            .iter()
-            .filter(|bridge| bridge.segment() == device.segment);
-        let windows = windows.flat_map(|bridge| bridge.windows());
-        let reserved = units[unit]
-            .untranslated()
-            .into_iter()
-            .chain(windows.filter(|w| w.kind != WindowKind::Io).map(|w| w.bus))
-            .chain(
-                BusRange::new(beyond, beyond.as_u64().wrapping_neg())
-                    .ok()
-                    .filter(|r| !r.is_empty()),
-            );
-        for range in reserved {
-            domain.reserve(range).map_err(fail)?;
-        }
-        for memory in regions {
-            domain
-                .map_direct(memory, Permission::ReadWrite)
-                .map_err(fail)?;
-        }
-        Ok(domain)
-    }
-
-    /// The fewest levels of `supported` that reach all memory at its own address.
-    fn fewest_levels(&self, supported: u8, regions: &[PhysRange]) -> u8 {
-        let mut last = regions.iter().map(|memory| memory.last()).max();
-        self.platform
-            .memory_map(&mut |ram| last = last.max(Some(ram.last())));
-        let bits = 64 - last.map_or(0, |last| last.as_u64().leading_zeros());
-        let reaches = |levels: &u8| 12 + 9 * u32::from(*levels) >= bits;
-        let mut walked = (1..8).filter(|levels| supported & 1 << levels != 0);
-        let widest = walked.clone().next_back().unwrap_or(0);
-        walked.find(reaches).unwrap_or(widest)
-    }
-}
-
-impl AttachError {
-    /// Whether the unit has nothing left of the attempt.
-    fn is_settled(&self) -> bool {
-        !matches!(self, Self::Unconfirmed { .. })
-    }
 }
 
 /// The error of a device that its unit did not take, and did or did not confirm to have `left` again.
@@ -537,31 +357,4 @@ fn requester_of<P: Platform>(function: &Function<P>) -> Requester {
         segment: function.address().segment,
         id: function.requester(),
     }
-}
-
-/// The run from the first byte of either to the last, of two that overlap, `first` starting first.
-fn union(first: PhysRange, second: PhysRange) -> PhysRange {
-    let last = first.last().max(second.last());
-    let len_bytes = last.as_u64() - first.start().as_u64() + 1;
-    PhysRange::new(first.start(), len_bytes).unwrap_or(first)
-}
-
-/// What is left of `memory` without `holes`, which are sorted.
-fn without(memory: PhysRange, holes: &[PhysRange]) -> Vec<PhysRange> {
-    let mut left = Vec::new();
-    let mut rest = Some(memory);
-    for hole in holes.iter().filter(|hole| hole.overlaps(memory)) {
-        let Some(now) = rest.take() else { break };
-        let before = hole.start().as_u64().saturating_sub(now.start().as_u64());
-        left.extend(
-            now.slice(0, before.min(now.len_bytes()))
-                .filter(|piece| !piece.is_empty()),
-        );
-        let done = (hole.last().as_u64() - now.start().as_u64() + 1).min(now.len_bytes());
-        rest = now
-            .slice(done, now.len_bytes() - done)
-            .filter(|piece| !piece.is_empty());
-    }
-    left.extend(rest);
-    left
 }

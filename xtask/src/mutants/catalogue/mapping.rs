@@ -145,7 +145,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "bridge-windows-not-reserved",
         selection: Selection::Whole,
-        file: ATTACH,
+        file: "dmamap/src/system/new_domain.rs",
         find: ".chain(windows.filter(|w| w.kind != WindowKind::Io).map(|w| w.bus))",
         replace: "",
         why: "requests of a device to a peer's registers and to memory cannot be told apart",

@@ -1,0 +1,99 @@
+//! How strongly memory is protected from a device, and why a device cannot be attached so.
+
+use alloc::boxed::Box;
+
+use crate::iommu::{DomainError, Requester, UnitError};
+
+/// How strongly memory is protected from a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protection {
+    /// The device reaches nothing.
+    Blocked,
+    /// The device reaches all memory, at equal addresses: it must be vouched for.
+    Identity,
+    /// The device reaches what is mapped for it, from when mapping returns until unmapping returns.
+    Strict,
+}
+
+/// Why a device could not be attached; it reaches what it did before then, unless the error says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AttachError {
+    /// It has a driver already.
+    #[error("{device} is attached already")]
+    AlreadyAttached {
+        /// The device.
+        device: Requester,
+    },
+    /// Somebody is starting or stopping the units, or they did not stop: what stands before the device may
+    /// not stay.
+    #[error("{device}: the IOMMU units are being started or stopped: attach it afterwards")]
+    UnitsChanging {
+        /// The device.
+        device: Requester,
+    },
+    /// Its requests carry the name of a bridge on their way, and a unit would take them for the bridge's.
+    #[error(
+        "{device} is behind a PCIe-to-PCI bridge, which makes its requests under a name of its own: \
+         an IOMMU cannot tell them apart"
+    )]
+    BehindConventionalBridge {
+        /// The device.
+        device: Requester,
+    },
+    /// Nothing could take memory back from the device, and nobody vouched for it.
+    #[error(
+        "{device}: nothing on its way to memory could revoke a mapping; whoever trusts the device \
+         says so by calling `attach_trusted`"
+    )]
+    NotRevocable {
+        /// The device.
+        device: Requester,
+    },
+    /// No host bridge has the device's bus.
+    #[error("{device} is behind none of the machine's host bridges")]
+    NoHostBridge {
+        /// The device.
+        device: Requester,
+    },
+    /// Every domain id of the units is in use.
+    #[error("{device}: every domain id of the IOMMU units is in use")]
+    OutOfDomains {
+        /// The device.
+        device: Requester,
+    },
+    /// No table format of the unit reaches as far as it must.
+    #[error("{device}: the IOMMU walks no table of {levels} levels")]
+    NoSuchLevels {
+        /// The device.
+        device: Requester,
+        /// What was asked for.
+        levels: u8,
+    },
+    /// The domain could not be built, or the unit refused it.
+    #[error("{device}: {error}")]
+    Domain {
+        /// The device.
+        device: Requester,
+        /// Why.
+        error: DomainError,
+    },
+    /// The unit did not confirm that it translates for the device, nor that it forgot the device again: neither
+    /// the device nor its domain id is used again, and what tables it may walk are kept.
+    #[error("{device}: {error}; and it was not confirmed that its unit forgot it: {undo}")]
+    Unconfirmed {
+        /// The device.
+        device: Requester,
+        /// Why it was not attached.
+        error: Box<DomainError>,
+        /// What the unit did when it was to forget it.
+        undo: UnitError,
+    },
+}
+
+impl AttachError {
+    /// Whether the unit has nothing left of the attempt.
+    pub(super) fn is_settled(&self) -> bool {
+        !matches!(self, Self::Unconfirmed { .. })
+    }
+}
