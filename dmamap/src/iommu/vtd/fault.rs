@@ -43,7 +43,7 @@ pub(super) fn service<P: Platform>(
     for _ in 0..TURNS {
         let status = FaultStatus::from_bits(registers.read_u32(regs::FSTS_REG));
         if status.ppf() {
-            let mut index = u64::from(status.fri()) % records;
+            let mut index = place.next.unwrap_or(u64::from(status.fri()) % records);
             for _ in 0..records {
                 let at = regs::fault_record(cap, index);
                 let high = registers.read_u64(at + 8);
