@@ -454,3 +454,61 @@ fn a_buffer_survives_being_mapped_by_several_devices_in_turn() {
     assert_eq!(rig.system().unit_count(), UNITS.len());
     rig.finish();
 }
+
+#[test]
+fn of_many_who_attach_a_device_at_once_one_gets_it() {
+    let rig = Rig::boot(small());
+    let function = rig.function(EDU);
+    for _ in 0..30 {
+        let outcomes: Vec<_> = thread::scope(|scope| {
+            let attaching: Vec<_> = (0..6)
+                .map(|_| scope.spawn(|| rig.system().attach(&function, Protection::Strict)))
+                .collect();
+            attaching
+                .into_iter()
+                .map(|one| one.join().unwrap())
+                .collect()
+        });
+        let refused = outcomes
+            .iter()
+            .filter(|one| matches!(one, Err(AttachError::AlreadyAttached { device: EDU })))
+            .count();
+        assert_eq!(refused, 5, "{outcomes:?}");
+    }
+    drop(function);
+    rig.finish();
+}
+
+#[test]
+fn all_devices_come_and_go_at_once() {
+    let rig = Rig::boot(small());
+    let before = rig.frames_in_use();
+    thread::scope(|scope| {
+        for function in rig.computer.topology().functions() {
+            let (system, kernel) = (rig.system(), rig.kernel);
+            scope.spawn(move || {
+                for round in 0..30 {
+                    let device = match system.attach(function, Protection::Strict) {
+                        Ok(device) => device,
+                        // It speaks in its bridge's name.
+                        Err(AttachError::BehindConventionalBridge { .. }) => return,
+                        Err(other) => panic!("{other}"),
+                    };
+                    let mapping = device
+                        .map_single(buffer_of(kernel, PAGE, 1), ToDevice)
+                        .unwrap();
+                    if round % 2 == 0 {
+                        device.detach().unwrap();
+                        drop(mapping);
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(rig.machine.heartbeat().missed, 0);
+    // Each unit keeps a context table for each bus on which a device was.
+    drop(rig.attach(EDU));
+    drop(rig.attach(EDU));
+    assert!(rig.frames_in_use() <= before + 8);
+    rig.finish();
+}

@@ -16,7 +16,7 @@ use dmamap::map::{Bidirectional, FromDevice, Mapping, Quarantined, ToDevice};
 use dmamap::system::{AttachError, Protection, ShutdownError};
 use hosted::Hosted;
 use machine::MachineConfig;
-use machine::iommu::vtd::{QueueFault, VtdUnit};
+use machine::iommu::vtd::{CachingMode, QueueFault, VtdConfig, VtdUnit};
 use machine::temper::Temper;
 use rig::{EDU, PAGE, Rig, UNITS, impatient, share_a_page, small};
 
@@ -429,7 +429,7 @@ fn a_queue_that_stopped_is_a_typed_error_at_once() {
 }
 
 #[test]
-fn a_wait_descriptor_that_got_lost_is_a_timeout() {
+fn a_wait_that_ends_late_is_not_mistaken_for_the_next() {
     let rig = Rig::boot_with(small(), impatient(BOUND_MS));
     let device = rig.attach(EDU);
     let mapping = device
@@ -438,21 +438,122 @@ fn a_wait_descriptor_that_got_lost_is_a_timeout() {
     let next = device
         .map_single(buffer(&device, 1), Bidirectional)
         .unwrap();
-    let range = mapping.range();
-    // The invalidation is the next descriptor, its wait the one after: lose the wait.
-    rig.unit(0).hold_queue();
-    let error = thread::scope(|scope| {
-        let unmapping = scope.spawn(move || mapping.unmap().unwrap_err());
-        thread::sleep(Duration::from_millis(BOUND_MS / 4));
-        rig.unit(0).fail_queue(QueueFault::Lost);
-        unmapping.join().unwrap()
-    });
-    assert_quarantined(error, range);
-    rig.unit(0).release_queue();
-    // What comes later is not mistaken for what was lost, nor the other way round.
-    next.unmap().unwrap();
+    let (range, next_range) = (mapping.range(), next.range());
+    let unit = rig.unit(0);
+    unit.hold_queue();
+    assert_quarantined(mapping.unmap().unwrap_err(), range);
+    // The first wait is done as soon as the queue moves; the second unmap is told of its own only.
+    unit.delay_queue(Duration::from_millis(5 * BOUND_MS));
+    unit.release_queue();
+    assert_quarantined(next.unmap().unwrap_err(), next_range);
+    unit.delay_queue(Duration::ZERO);
+    drop(
+        device
+            .map_single(buffer(&device, 1), Bidirectional)
+            .unwrap(),
+    );
     device.detach().unwrap();
-    assert_eq!(rig.finish_with_losses().frames.in_use, 1);
+    assert_eq!(rig.finish_with_losses().frames.in_use, 2);
+}
+
+#[test]
+fn a_full_queue_that_never_moves_is_a_timeout_for_everybody() {
+    let rig = Rig::boot_with(small(), impatient(2 * BOUND_MS));
+    let device = rig.attach(EDU);
+    let mappings: Vec<_> = (0..160)
+        .map(|_| device.map_single(buffer(&device, 1), ToDevice).unwrap())
+        .collect();
+    rig.unit(0).hold_queue();
+    thread::scope(|scope| {
+        for mapping in mappings {
+            scope.spawn(move || mapping.unmap().map(drop).unwrap_err());
+        }
+    });
+    let figures = device.figures();
+    assert_eq!(
+        (figures.quarantined_bytes, figures.live_mappings),
+        (160 * PAGE, 0)
+    );
+    rig.unit(0).release_queue();
+    // The queue moves again, and so do unmaps.
+    drop(
+        device
+            .map_single(buffer(&device, 1), ToDevice)
+            .unwrap()
+            .unmap()
+            .unwrap(),
+    );
+    device.detach().unwrap();
+    assert_eq!(rig.finish_with_losses().frames.in_use, 160);
+}
+
+/// A machine whose units are to be told of every mapping made.
+fn caching() -> MachineConfig {
+    let unit = VtdConfig {
+        caching_mode: CachingMode::NotPresentToo,
+        ..VtdConfig::default()
+    };
+    small().with_iommu(rig::vtd(unit))
+}
+
+#[test]
+fn a_mapping_that_is_not_made_visible_in_time_keeps_its_memory() {
+    let rig = Rig::boot_with(caching(), impatient(BOUND_MS));
+    let device = rig.attach(EDU);
+    let lent = rig.frames_in_use();
+    rig.unit(0).hold_queue();
+    let single = device
+        .map_single(buffer(&device, 2), Bidirectional)
+        .unwrap_err();
+    let scattered = ScatteredBuffer::allocate(device.platform(), PAGE).unwrap();
+    let list = device.map_sg(scattered, FromDevice).unwrap_err();
+    let coherent = device.alloc_coherent::<u32>(1).unwrap_err();
+    rig.unit(0).release_queue();
+    for error in [single.error, list.error] {
+        assert!(error.leaves_memory_reachable(), "{error}");
+        assert_eq!(error.device, EDU);
+    }
+    assert!(single.buffer.is_none() && list.buffer.is_none());
+    assert!(
+        coherent.to_string().contains("its memory is kept"),
+        "{coherent}"
+    );
+    let figures = device.figures();
+    assert_eq!((figures.maps, figures.live_mappings), (0, 0));
+    assert_eq!(figures.quarantined_bytes, 2 * PAGE + PAGE + 4);
+    assert!(rig.frames_in_use() >= lent + 4, "memory was given back");
+    // Neither addresses nor memory are used again, and mapping works on.
+    let mapping = device
+        .map_single(buffer(&device, 1), Bidirectional)
+        .unwrap();
+    assert!(mapping.bus_addr().as_u64() > 4 * PAGE);
+    drop(mapping);
+    device.detach().unwrap();
+    assert_eq!(rig.finish_with_losses().frames.in_use, 4);
+}
+
+#[test]
+fn a_mapping_that_was_not_made_visible_but_undone_gives_its_memory_back() {
+    let rig = Rig::boot_with(caching(), impatient(BOUND_MS));
+    let device = rig.attach(EDU);
+    let lent = rig.frames_in_use();
+    rig.unit(0).hold_queue();
+    let mut failed = None;
+    thread::scope(|scope| {
+        scope.spawn(|| failed = device.map_single(buffer(&device, 1), Bidirectional).err());
+        // Past the bound of the map, before that of its undoing.
+        thread::sleep(Duration::from_millis(BOUND_MS + BOUND_MS / 2));
+        rig.unit(0).release_queue();
+    });
+    let failed = failed.expect("it was not made visible in time");
+    assert!(!failed.error.leaves_memory_reachable(), "{failed}");
+    drop(failed.buffer.expect("it comes back"));
+    assert_eq!(device.figures().quarantined_bytes, 0);
+    device.reclaim().unwrap();
+    assert_eq!(rig.frames_in_use(), lent);
+    assert_eq!(rig.machine.audit().leaves, []);
+    device.detach().unwrap();
+    rig.finish();
 }
 
 #[test]
@@ -494,14 +595,8 @@ fn a_slow_unit_is_waited_for_by_every_unmap() {
 
 #[test]
 fn a_device_that_is_attached_while_the_unit_hangs_reaches_nothing() {
-    use machine::iommu::vtd::{CachingMode, VtdConfig};
     // Under caching mode attaching asks the unit to forget that there was nothing.
-    let unit = VtdConfig {
-        caching_mode: CachingMode::NotPresentToo,
-        ..VtdConfig::default()
-    };
-    let config = MachineConfig::with_iommu(small(), rig::vtd(unit));
-    let rig = Rig::boot_with(config, impatient(BOUND_MS));
+    let rig = Rig::boot_with(caching(), impatient(BOUND_MS));
     rig.unit(0).hold_queue();
     let function = rig.function(EDU);
     assert!(rig.system().attach(&function, Protection::Strict).is_err());
