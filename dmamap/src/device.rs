@@ -3,6 +3,20 @@
 //! A [`Device`] is what [`DmaSystem::attach`](crate::system::DmaSystem::attach) returns. It is moved, never
 //! copied; dropping it detaches the device: its bus mastering goes off, its domain is taken away, and every
 //! mapping that still lives is revoked. The mapping calls are in [`map`](crate::map).
+//!
+//! ```
+//! # use board as _;
+//! use dmamap::addr::DmaMask;
+//! use dmamap::device::Device;
+//! use dmamap::platform::Platform;
+//!
+//! fn set_up<P: Platform>(device: &Device<P>) -> Result<(), Box<dyn std::error::Error>> {
+//!     assert_eq!(device.mask(), DmaMask::DEFAULT); // 32 bits until the driver says more
+//!     device.set_mask_and_coherent(DmaMask::from_bits(28)?)?;
+//!     assert_eq!(device.figures().live_mappings, 0);
+//!     Ok(())
+//! }
+//! ```
 
 mod counters;
 mod held;

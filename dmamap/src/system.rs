@@ -4,6 +4,25 @@
 //! attach devices ([`attach`](DmaSystem::attach)) and get a [`Device`](crate::device::Device) to map memory
 //! for. From the moment the units run, a device nobody attached reaches nothing, except the regions firmware
 //! reserved for it.
+//!
+//! ```
+//! # use board as _;
+//! use dmamap::pci::Function;
+//! use dmamap::platform::Platform;
+//! use dmamap::system::{AttachError, DmaSystem, Protection};
+//!
+//! fn borrow_device<P: Platform>(
+//!     system: &'static DmaSystem<P>,
+//!     function: &Function<P>,
+//! ) -> Result<(), AttachError> {
+//!     // Safe, as a unit stands before the device; otherwise this is refused.
+//!     let device = system.attach(function, Protection::Strict)?;
+//!     assert!(system.is_translated(device.requester()));
+//!     // Dropping the handle detaches the device: it reaches nothing any more.
+//!     drop(device);
+//!     Ok(())
+//! }
+//! ```
 
 mod attach;
 mod new_domain;
