@@ -36,6 +36,7 @@
 
 extern crate alloc;
 
+mod description;
 mod error;
 mod fields;
 mod header;
@@ -46,6 +47,10 @@ mod tables;
 pub mod dmar;
 pub mod mcfg;
 
+pub use description::{
+    Assignment, Devices, DirectAccess, IommuDescription, ReservedKind, ReservedRegion, Stream,
+    UnitDescription, UnitKind, UnitPlace, Walks,
+};
 pub use dmar::Dmar;
 pub use error::{Damage, Error, TableError};
 pub use header::Signature;

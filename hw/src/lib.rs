@@ -6,7 +6,11 @@
 //! alone; the tests check each against constants typed anew from the manual.
 //!
 //! - [`pci`]: configuration space, BARs, bridges, capabilities, MSI-X
-//! - [`vtd`]: Intel VT-d, legacy mode
+//! - [`vtd`]: Intel VT-d
+//! - [`amd`]: AMD-Vi
+//! - [`smmu`]: Arm SMMUv3
+//! - [`riscv`]: the RISC-V IOMMU
+//! - [`virtio`]: virtio-iommu and the virtio transports it sits on
 //! - [`nvme`]: NVM Express registers, queue entries and identify data
 //! - [`edu`]: QEMU's educational DMA device
 //!
@@ -19,7 +23,11 @@
 #[cfg(not(target_endian = "little"))]
 compile_error!("hardware structures are little-endian in memory; so must the target be");
 
+pub mod amd;
 pub mod edu;
 pub mod nvme;
 pub mod pci;
+pub mod riscv;
+pub mod smmu;
+pub mod virtio;
 pub mod vtd;

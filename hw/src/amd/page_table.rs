@@ -1,0 +1,1 @@
+//! Page-table entries of a domain (section 2.2.3).
