@@ -129,7 +129,9 @@ fn a_context_entry_is_never_met_half_written() {
                 FaultReason::ReadNotPermitted,
             ];
             assert!(
-                expected.iter().any(|reason| reason.code() == fault.reason),
+                expected
+                    .iter()
+                    .any(|reason| u16::from(reason.code()) == fault.reason),
                 "{fault}"
             );
             counted.fetch_add(1, Ordering::Relaxed);

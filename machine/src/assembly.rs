@@ -6,22 +6,30 @@ use std::sync::Arc;
 use board::hardware::{InboundDescription, WindowDescription, WindowKind};
 use board::ram::Ram;
 
-use crate::cache::MemoryView;
+use crate::cache::{MemoryView, Snooping};
 use crate::config::{Iommu, MachineConfig};
 use crate::device::nvme::{NvmeConfig, NvmeController};
 use crate::error::MachineError;
 use crate::findings::Findings;
 use crate::interrupts::{Interrupts, MESSAGE_WINDOW};
-use crate::iommu::UnitEnvironment;
-use crate::iommu::vtd::VtdUnit;
-use crate::memory_map::{MemoryMap, UNIT_REGISTERS, WINDOWS};
+use crate::iommu::vtd::{VtdConfig, VtdUnit};
+use crate::iommu::{Unit, UnitEnvironment};
+use crate::memory_map::{MemoryMap, VTD_REGISTERS, WINDOWS};
 use crate::temper::{Dice, Temper};
 
 /// A unit, where its registers are, and what its walks see.
 pub(crate) struct UnitSlot {
-    pub(crate) registers: u64,
-    pub(crate) unit: Arc<VtdUnit>,
+    /// Physical addresses.
+    pub(crate) registers: Range<u64>,
+    pub(crate) unit: Arc<dyn Unit>,
     pub(crate) walks: Arc<MemoryView>,
+}
+
+/// The units of a computer: each has a slot, and each kind a list of its own for tests.
+#[derive(Default)]
+pub(crate) struct Units {
+    pub(crate) slots: Vec<UnitSlot>,
+    pub(crate) vtd: Vec<Arc<VtdUnit>>,
 }
 
 pub(crate) fn inbound(
@@ -33,7 +41,7 @@ pub(crate) fn inbound(
         return Ok(Vec::new());
     }
     let refused = |reason| Err(MachineError::InboundOffset { offset, reason });
-    if matches!(config.iommu, Iommu::Vtd { .. }) {
+    if !matches!(config.iommu, Iommu::None) {
         return refused("an IOMMU's output is physical");
     }
     let len_bytes = map.ram_end();
@@ -58,44 +66,77 @@ fn bus_range(window: &WindowDescription) -> Range<u64> {
     window.bus..window.bus + window.len_bytes
 }
 
+/// What units are built from.
+struct Parts<'a> {
+    ram: &'a Arc<Ram>,
+    interrupts: &'a Arc<Interrupts>,
+    findings: &'a Findings,
+    temper: Temper,
+    dice: Dice,
+}
+
+impl Parts<'_> {
+    /// The surroundings of one unit.
+    fn environment(&self, name: String, walks: Snooping) -> UnitEnvironment {
+        let view = MemoryView::new(Arc::clone(self.ram), walks, self.dice.next_u64());
+        UnitEnvironment {
+            name,
+            walks: Arc::new(view),
+            ram: Arc::clone(self.ram),
+            interrupts: Arc::clone(self.interrupts),
+            findings: self.findings.clone(),
+            temper: self.temper,
+            seed: self.dice.next_u64(),
+        }
+    }
+}
+
 pub(crate) fn units(
     config: &MachineConfig,
     ram: &Arc<Ram>,
     interrupts: &Arc<Interrupts>,
     findings: &Findings,
-) -> Result<Vec<UnitSlot>, MachineError> {
-    let Iommu::Vtd {
-        unit,
-        walks: snooping,
-    } = &config.iommu
-    else {
-        return Ok(Vec::new());
+) -> Result<Units, MachineError> {
+    let parts = Parts {
+        ram,
+        interrupts,
+        findings,
+        temper: config.temper,
+        dice: Dice::new(match config.temper {
+            Temper::Random(seed) => config.seed ^ seed.rotate_left(32),
+            Temper::Keep | Temper::Forget => config.seed,
+        }),
     };
-    let dice = Dice::new(match config.temper {
-        Temper::Random(seed) => config.seed ^ seed.rotate_left(32),
-        Temper::Keep | Temper::Forget => config.seed,
-    });
-    let slot = |(index, registers): (usize, &u64)| {
-        let walks = Arc::new(MemoryView::new(Arc::clone(ram), *snooping, dice.next_u64()));
-        let environment = UnitEnvironment {
-            name: format!("dmar{index}"),
-            walks: Arc::clone(&walks),
-            ram: Arc::clone(ram),
-            interrupts: Arc::clone(interrupts),
-            findings: findings.clone(),
-            temper: config.temper,
-            seed: dice.next_u64(),
-        };
-        let mut unit = unit.clone();
-        unit.register_base = *registers;
-        let unit = VtdUnit::new(unit, environment)?;
-        Ok(UnitSlot {
-            registers: *registers,
-            unit,
-            walks,
-        })
-    };
-    UNIT_REGISTERS.iter().enumerate().map(slot).collect()
+    let mut units = Units::default();
+    match &config.iommu {
+        Iommu::None => {}
+        Iommu::Vtd { unit, walks } => units.add_vtd(&parts, unit, *walks)?,
+    }
+    Ok(units)
+}
+
+impl Units {
+    fn add_vtd(
+        &mut self,
+        parts: &Parts<'_>,
+        config: &VtdConfig,
+        walks: Snooping,
+    ) -> Result<(), MachineError> {
+        for (index, registers) in VTD_REGISTERS.into_iter().enumerate() {
+            let environment = parts.environment(format!("dmar{index}"), walks);
+            let walks = Arc::clone(&environment.walks);
+            let mut config = config.clone();
+            config.register_base = registers.start;
+            let unit = VtdUnit::new(config, environment)?;
+            self.vtd.push(Arc::clone(&unit));
+            self.slots.push(UnitSlot {
+                registers,
+                unit,
+                walks,
+            });
+        }
+        Ok(())
+    }
 }
 
 pub(crate) fn disks(

@@ -39,9 +39,9 @@ pub enum MachineError {
         /// Why.
         source: NvmeConfigError,
     },
-    /// A unit cannot be as its configuration says.
+    /// A VT-d unit cannot be as its configuration says.
     #[error(transparent)]
-    Iommu(#[from] VtdConfigError),
+    Vtd(#[from] VtdConfigError),
     /// Memory shifted by the offset would not be memory for every device, or an IOMMU is there as well.
     #[error("devices cannot see memory {offset:#x} bytes higher: {reason}")]
     InboundOffset {

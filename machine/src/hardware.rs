@@ -11,8 +11,7 @@ use board::ram::Ram;
 use crate::Machine;
 use crate::assembly::UnitSlot;
 use crate::interrupts::MESSAGE_WINDOW;
-use crate::iommu::Unit;
-use crate::memory_map::{ECAM, UNIT_BYTES, WINDOWS};
+use crate::memory_map::{ECAM, WINDOWS};
 use crate::pci::Space;
 use crate::pci::endpoint::Hit;
 use crate::pci::segment::ConfigAddress;
@@ -97,7 +96,7 @@ impl Hardware for Machine {
     fn maintain_cache(&self, operation: CacheOperation, phys: u64, len_bytes: u64) {
         match operation {
             CacheOperation::Clean => {
-                for slot in &self.units {
+                for slot in &self.units.slots {
                     slot.walks.clean(phys, len_bytes);
                 }
             }
@@ -107,7 +106,7 @@ impl Hardware for Machine {
     }
 
     fn frames_freed(&self, phys: u64, len_bytes: u64) {
-        for slot in &self.units {
+        for slot in &self.units.slots {
             // The unit looks first, at tables as they were.
             slot.unit.frames_freed(phys, len_bytes);
             slot.walks.frames_freed(phys, len_bytes);
@@ -115,7 +114,7 @@ impl Hardware for Machine {
     }
 
     fn idle(&self) {
-        for slot in &self.units {
+        for slot in &self.units.slots {
             slot.unit.idle();
         }
     }
@@ -123,10 +122,12 @@ impl Hardware for Machine {
 
 impl Machine {
     fn unit_at(&self, phys: u64) -> Option<(&UnitSlot, u64)> {
-        self.units.iter().find_map(|slot| {
-            let offset = phys.checked_sub(slot.registers)?;
-            (offset < UNIT_BYTES).then_some((slot, offset))
-        })
+        let slot = self
+            .units
+            .slots
+            .iter()
+            .find(|slot| slot.registers.contains(&phys))?;
+        Some((slot, phys - slot.registers.start))
     }
 
     /// B → A → BAR.

@@ -7,7 +7,7 @@ use board::hardware::InboundDescription;
 use board::ram::{Ram, RamError};
 
 use crate::acpi;
-use crate::assembly::{UnitSlot, disks, inbound, units};
+use crate::assembly::{Units, disks, inbound, units};
 use crate::audit::Audit;
 use crate::bus::{Bus, DmaCounters};
 use crate::config::{Greedy, MAX_DISKS, MachineConfig};
@@ -17,7 +17,6 @@ use crate::device::passive::Passive;
 use crate::error::MachineError;
 use crate::findings::{Finding, Findings};
 use crate::interrupts::Interrupts;
-use crate::iommu::Unit;
 use crate::iommu::vtd::VtdUnit;
 use crate::memory_map::{ECAM, MAX_RAM_BYTES, MIN_RAM_BYTES, MemoryMap, WINDOWS};
 use crate::pci::endpoint::Endpoint;
@@ -42,7 +41,7 @@ pub struct Machine {
     pub(crate) ram: Arc<Ram>,
     pub(crate) inbound: Vec<InboundDescription>,
     pub(crate) interrupts: Arc<Interrupts>,
-    pub(crate) units: Vec<UnitSlot>,
+    pub(crate) units: Units,
     pub(crate) root: Segment,
     endpoints: Vec<Arc<Endpoint>>,
     disks: Vec<Arc<NvmeController>>,
@@ -92,9 +91,7 @@ impl Machine {
         let units = units(&config, &ram, &interrupts, &findings)?;
 
         let mut tables = vec![acpi::mcfg(ECAM.start, 0, 255)];
-        if !units.is_empty() {
-            tables.push(topology::dmar(&map.direct_region).into_table());
-        }
+        tables.extend(topology::table(&config.iommu, &map.direct_region));
         let image = acpi::image(map.tables.start, &tables);
         ram.write(map.tables.start, &image)
             .map_err(RamError::from)?;
@@ -102,12 +99,14 @@ impl Machine {
         let disks = disks(config.disks, &findings)?;
         let heartbeat = Arc::new(Heartbeat::new(
             map.direct_region.start + config.inbound_offset,
+            topology::heartbeat_at_boot(&config.iommu),
         ));
         let wiring = Wiring {
             bus: &Arc::new(bus),
             units: &units
+                .slots
                 .iter()
-                .map(|slot| slot.unit.clone() as Arc<dyn Unit>)
+                .map(|slot| Arc::clone(&slot.unit))
                 .collect::<Vec<_>>(),
             findings: &findings,
         };
@@ -137,7 +136,7 @@ impl Machine {
         for endpoint in &self.endpoints {
             endpoint.stop();
         }
-        for slot in &self.units {
+        for slot in &self.units.slots {
             slot.unit.stop();
         }
         self.interrupts.disconnect();
@@ -158,7 +157,7 @@ impl Machine {
     /// firmware keeps for itself left out.
     pub fn audit(&self) -> Audit {
         let mut audit = Audit::excluding(vec![self.map.direct_region.clone()]);
-        for slot in &self.units {
+        for slot in &self.units.slots {
             slot.unit.audit(&mut audit);
         }
         audit
@@ -179,9 +178,9 @@ impl Machine {
         &self.disks
     }
 
-    /// The VT-d units, in the order of firmware's table.
+    /// The VT-d units, in the order of firmware's table; none in a computer with another IOMMU.
     pub fn vtd_units(&self) -> impl Iterator<Item = &Arc<VtdUnit>> {
-        self.units.iter().map(|slot| &slot.unit)
+        self.units.vtd.iter()
     }
 
     /// How the device is doing that firmware left running.

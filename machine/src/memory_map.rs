@@ -6,7 +6,9 @@
 //!   0xc000_0000       – 0xd000_0000         window to bus 0x8000_0000: memory registers
 //!   0xd800_0000       – 0xd801_0000         window to IO ports 0 – 0xffff
 //!   0xe000_0000       – 0xf000_0000         configuration space (ECAM)
-//!   0xfed9_0000, 0xfed9_1000                registers of the IOMMU units
+//!   0xfe80_0000       – 0xfec0_0000         registers of an IOMMU unit that is no VT-d unit
+//!   0xfed9_0000, 0xfed9_1000                registers of the VT-d units
+//!   0xfee0_0000       – 0xfef0_0000         message window
 //!   4 GiB             – …                   the rest of RAM, with a hole in its middle
 //!   0x60_0000_0000    – 0x61_0000_0000      window to bus 0x40_0000_0000: prefetchable memory registers
 //! ```
@@ -26,11 +28,9 @@ pub const MAX_RAM_BYTES: u64 = 128 << 30;
 /// Configuration space, one MiB a bus.
 pub(crate) const ECAM: Range<u64> = 0xe000_0000..0xf000_0000;
 
-/// Where the units' registers are, one page each.
-pub(crate) const UNIT_REGISTERS: [u64; 2] = [0xfed9_0000, 0xfed9_1000];
-
-/// Length of a unit's registers.
-pub(crate) const UNIT_BYTES: u64 = 0x1000;
+/// Where the registers of the VT-d units are.
+pub(crate) const VTD_REGISTERS: [Range<u64>; 2] =
+    [0xfed9_0000..0xfed9_1000, 0xfed9_1000..0xfed9_2000];
 
 /// Width of physical addresses.
 pub(crate) const HOST_ADDRESS_BITS: u8 = 46;
@@ -108,6 +108,7 @@ impl MemoryMap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::interrupts::MESSAGE_WINDOW;
 
     #[test]
     fn small_memory_has_the_legacy_hole_only() {
@@ -141,6 +142,22 @@ mod tests {
             assert!(!overlap(window.phys, window.len_bytes));
             assert!(window.kind == WindowKind::Io || !overlap(window.bus, window.len_bytes));
             assert_ne!(window.phys, window.bus);
+        }
+    }
+
+    #[test]
+    fn registers_of_units_lie_apart_and_where_nothing_else_is() {
+        let mut taken = MemoryMap::new(MAX_RAM_BYTES).ram;
+        taken.extend([ECAM, MESSAGE_WINDOW]);
+        taken.extend(WINDOWS.map(|window| window.phys..window.phys + window.len_bytes));
+        for registers in VTD_REGISTERS {
+            assert!(
+                taken
+                    .iter()
+                    .all(|range| range.end <= registers.start || registers.end <= range.start),
+                "{registers:x?}"
+            );
+            taken.push(registers);
         }
     }
 }

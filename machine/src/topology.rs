@@ -6,17 +6,19 @@
 //!   00:02.0 root port ── nvme, if there is a second disk      unit 1
 //!   00:03.0 edu                                               unit 0
 //!   00:04.0 root port ── PCIe-to-PCI bridge ── legacy         unit 1
-//!   00:05.0 heartbeat, at work since boot                     unit 1, RMRR
+//!   00:05.0 heartbeat, at work since boot (see below)         unit 1, RMRR
 //!   00:06.0 greedy, if wanted                                 unit 1
 //! ```
 //!
-//! Unit 1 is the one that translates for all that unit 0 does not list.
+//! Unit 1 is the one that translates for all that unit 0 does not list. A computer with one unit has it translate for
+//! all functions. The heartbeat is at work where firmware can tell of the memory it uses.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::acpi::{Device, Dmar, ReservedMemory, Scope, Unit as UnitTable};
 use crate::bus::{Bus, DmaPort, Requester};
+use crate::config::Iommu;
 use crate::device::edu::Edu;
 use crate::device::heartbeat::Heartbeat;
 use crate::device::legacy::Legacy;
@@ -24,7 +26,7 @@ use crate::device::nvme::NvmeController;
 use crate::device::passive::Passive;
 use crate::findings::Findings;
 use crate::iommu::Unit;
-use crate::memory_map::{HOST_ADDRESS_BITS, UNIT_REGISTERS};
+use crate::memory_map::{HOST_ADDRESS_BITS, VTD_REGISTERS};
 use crate::pci::bridge::{Bridge, BridgeKind};
 use crate::pci::endpoint::{AtBoot, Endpoint};
 use crate::pci::function::FunctionModel;
@@ -53,7 +55,7 @@ pub(crate) struct Models {
 /// What every function is wired to.
 pub(crate) struct Wiring<'a> {
     pub(crate) bus: &'a Arc<Bus>,
-    /// The two units, or none.
+    /// Two units, one for all, or none.
     pub(crate) units: &'a [Arc<dyn Unit>],
     pub(crate) findings: &'a Findings,
 }
@@ -86,9 +88,9 @@ impl Wiring<'_> {
                 behind,
             )))]
         }));
-        let running = AtBoot::Running;
+        let at_boot = models.heartbeat.at_boot();
         let heartbeat =
-            self.endpoint_at(HEARTBEAT, Vec::new(), ALL_OTHERS, models.heartbeat, running);
+            self.endpoint_at(HEARTBEAT, Vec::new(), ALL_OTHERS, models.heartbeat, at_boot);
         nodes.push(Node::Endpoint(heartbeat));
         nodes.extend(
             models
@@ -133,7 +135,11 @@ impl Wiring<'_> {
             description.address_lines,
             upstream,
         ));
-        let unit = self.units.get(unit).cloned();
+        let unit = match self.units {
+            [only] => Some(only),
+            units => units.get(unit),
+        };
+        let unit = unit.cloned();
         let port = DmaPort::new(Arc::clone(self.bus), unit, requester);
         Arc::new(Endpoint::new(model, description, port, at_boot))
     }
@@ -143,8 +149,22 @@ impl Wiring<'_> {
     }
 }
 
-/// What firmware tells of the wiring above.
-pub(crate) fn dmar(direct_region: &Range<u64>) -> Dmar {
+/// What firmware left of the device that uses the direct region: at work where its tables can tell the kernel so.
+pub(crate) fn heartbeat_at_boot(iommu: &Iommu) -> AtBoot {
+    match iommu {
+        Iommu::None | Iommu::Vtd { .. } => AtBoot::Running,
+    }
+}
+
+/// The table by which firmware tells of the units and of the wiring above.
+pub(crate) fn table(iommu: &Iommu, direct_region: &Range<u64>) -> Option<Vec<u8>> {
+    match iommu {
+        Iommu::None => None,
+        Iommu::Vtd { .. } => Some(dmar(direct_region).into_table()),
+    }
+}
+
+fn dmar(direct_region: &Range<u64>) -> Dmar {
     let on_root = |device| Device {
         start_bus: 0,
         path: vec![(device, 0)],
@@ -157,11 +177,11 @@ pub(crate) fn dmar(direct_region: &Range<u64>) -> Dmar {
         host_address_bits: HOST_ADDRESS_BITS,
         units: vec![
             UnitTable {
-                registers: UNIT_REGISTERS[LISTED],
+                registers: VTD_REGISTERS[LISTED].start,
                 scopes: Some(listed),
             },
             UnitTable {
-                registers: UNIT_REGISTERS[ALL_OTHERS],
+                registers: VTD_REGISTERS[ALL_OTHERS].start,
                 scopes: None,
             },
         ],

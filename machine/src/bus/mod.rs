@@ -4,8 +4,9 @@
 //!
 //! 1. the function's bus-master bit and its address lines: higher bits are really dropped;
 //! 2. a cut at every 4 KiB;
-//! 3. the [message window](crate::interrupts::MESSAGE_WINDOW): a write there is an interrupt, and no IOMMU
-//!    translates it;
+//! 3. the [message window](crate::interrupts::MESSAGE_WINDOW): a write there is an interrupt that passes as it is, but
+//!    with a unit that [translates messages](crate::iommu::Unit::translates_messages) it is one if what the unit
+//!    made of it is there;
 //! 4. the bridge's windows: other devices' registers, refused (no peer-to-peer);
 //! 5. the function's IOMMU unit, if one stands there ([`Translator`](crate::iommu::translator::Translator));
 //! 6. the host bridge's inbound ranges, for what no IOMMU translated;

@@ -37,6 +37,16 @@ struct Piece<'a> {
     _in_flight: Option<InFlight<'a>>,
 }
 
+impl Piece<'_> {
+    /// The piece, unless the unit made a message of it: bulk data is none.
+    fn in_memory(self, bus: u64, len_bytes: u64) -> Result<Self, DmaError> {
+        if MESSAGE_WINDOW.contains(&self.phys) {
+            return Err(DmaError::Message { bus, len_bytes });
+        }
+        Ok(self)
+    }
+}
+
 impl DmaPort {
     /// Connects `requester`, whose requests pass `unit` if there is one.
     pub fn new(bus: Arc<Bus>, unit: Option<Arc<dyn Unit>>, requester: Arc<Requester>) -> Self {
@@ -65,7 +75,8 @@ impl DmaPort {
                 self.bus
                     .ram
                     .read(phys, piece)
-                    .map_err(|_| DmaError::Unclaimed { phys })
+                    .map_err(|_| DmaError::Unclaimed { phys })?;
+                Ok(len as u64)
             })?;
         }
         Ok(())
@@ -81,16 +92,20 @@ impl DmaPort {
             let (piece, after) = rest.split_at(len);
             rest = after;
             let bus = bus & self.requester.highest_bus();
-            if MESSAGE_WINDOW.contains(&bus) {
+            if self.passes_as_message(bus) {
                 self.message(bus, piece)
                     .inspect_err(|_| self.requester.count_refused())?;
                 continue;
             }
             self.counted(Access::Write, bus, len as u64, |phys| {
+                if MESSAGE_WINDOW.contains(&phys) {
+                    return self.message(phys, piece).map(|()| 0);
+                }
                 self.bus
                     .ram
                     .write(phys, piece)
-                    .map_err(|_| DmaError::Unclaimed { phys })
+                    .map_err(|_| DmaError::Unclaimed { phys })?;
+                Ok(len as u64)
             })?;
         }
         Ok(())
@@ -142,6 +157,7 @@ impl DmaPort {
             for (bus, len) in cuts(run.bus, len) {
                 let piece = self
                     .resolve(access, bus, len as u64)
+                    .and_then(|piece| piece.in_memory(bus, len as u64))
                     .inspect_err(|_| self.requester.count_refused())?;
                 match memory.last_mut() {
                     Some(last) if last.phys + last.len_bytes == piece.phys => {
@@ -160,6 +176,15 @@ impl DmaPort {
         Ok(moved)
     }
 
+    /// Whether no unit translates the address: a message by its bus address.
+    fn passes_as_message(&self, bus: u64) -> bool {
+        let translated = self
+            .unit
+            .as_ref()
+            .is_some_and(|unit| unit.translates_messages());
+        MESSAGE_WINDOW.contains(&bus) && !translated
+    }
+
     fn message(&self, bus: u64, data: &[u8]) -> Result<(), DmaError> {
         if !self.requester.is_master() {
             return Err(DmaError::BusMasterOff);
@@ -175,18 +200,19 @@ impl DmaPort {
         Ok(())
     }
 
+    /// Resolves one piece, lets `copy` move it, and counts the bytes that reached memory.
     fn counted(
         &self,
         access: Access,
         bus: u64,
         len_bytes: u64,
-        copy: impl FnOnce(u64) -> Result<(), DmaError>,
+        copy: impl FnOnce(u64) -> Result<u64, DmaError>,
     ) -> Result<(), DmaError> {
         let moved = self
             .resolve(access, bus, len_bytes)
             .and_then(|piece| copy(piece.phys));
-        match moved {
-            Ok(()) => self.requester.count(access, len_bytes),
+        match &moved {
+            Ok(moved) => self.requester.count(access, *moved),
             Err(error) => {
                 log::debug!(
                     "{access:?} of {:#06x} at {bus:#x}: {error}",
@@ -195,7 +221,7 @@ impl DmaPort {
                 self.requester.count_refused();
             }
         }
-        moved
+        moved.map(drop)
     }
 
     /// Where one piece goes; steps 1 and 3 to 7 of the [module's](super) list.
@@ -204,7 +230,7 @@ impl DmaPort {
             return Err(DmaError::BusMasterOff);
         }
         let bus = bus & self.requester.highest_bus();
-        if MESSAGE_WINDOW.contains(&bus) {
+        if self.passes_as_message(bus) {
             return Err(DmaError::Message { bus, len_bytes });
         }
         self.bus.refuse_peers(bus, len_bytes)?;
@@ -219,13 +245,19 @@ impl DmaPort {
             Destination::Physical(phys) => phys,
             Destination::Untranslated(bus) => self.bus.inbound(bus)?,
         };
-        if !self.bus.ram.contains(phys, len_bytes) {
-            return Err(DmaError::Unclaimed { phys });
-        }
-        Ok(Piece {
+        let piece = Piece {
             phys,
             _in_flight: in_flight,
-        })
+        };
+        let translated = self.unit.as_ref();
+        let may_be_message =
+            access == Access::Write && translated.is_some_and(|unit| unit.translates_messages());
+        if may_be_message && MESSAGE_WINDOW.contains(&phys)
+            || self.bus.ram.contains(phys, len_bytes)
+        {
+            return Ok(piece);
+        }
+        Err(DmaError::Unclaimed { phys })
     }
 }
 

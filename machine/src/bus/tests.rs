@@ -1,6 +1,7 @@
 //! The way of a request, step by step.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use board::hardware::{InboundDescription, InterruptSink, Width, WindowDescription, WindowKind};
 use board::ram::Ram;
@@ -25,6 +26,7 @@ const WINDOW: WindowDescription = WindowDescription {
 struct NextPage {
     asked: Mutex<Vec<(u16, u64, Access)>>,
     gate: Gate,
+    translates_messages: AtomicBool,
 }
 
 impl Translator for NextPage {
@@ -54,6 +56,9 @@ impl Unit for NextPage {
     fn write_register(&self, _: u64, _: Width, _: u64) {}
     fn frames_freed(&self, _: u64, _: u64) {}
     fn audit(&self, _: &mut Audit) {}
+    fn translates_messages(&self) -> bool {
+        self.translates_messages.load(Ordering::Relaxed)
+    }
 }
 
 #[derive(Default)]
@@ -281,4 +286,46 @@ fn files_move_to_and_from_pages_all_in_flight_at_once() {
     assert!(matches!(error, TransferError::Dma(DmaError::Blocked(_))));
     assert_eq!(bench.ram.load_u8(0x9000).unwrap(), 0, "nothing was moved");
     assert_eq!(bench.unit.gate.in_flight(), 0);
+}
+
+#[test]
+fn a_unit_that_translates_messages_decides_which_writes_are_messages() {
+    let bench = bench(Iommu::Present, 64, Vec::new());
+    bench
+        .unit
+        .translates_messages
+        .store(true, Ordering::Relaxed);
+    // Page 0xfedff becomes the first of the window; what the device took for the window is past RAM.
+    bench.port.write(0xfedf_f010, &7_u32.to_le_bytes()).unwrap();
+    assert_eq!(*bench.sink.0.lock(), [(0xfee0_0010, 7)]);
+    assert_eq!(
+        bench.port.write(0xfeef_f010, &7_u32.to_le_bytes()),
+        Err(DmaError::Unclaimed { phys: 0xfef0_0010 })
+    );
+    assert_eq!(
+        bench.port.write(0xfedf_f010, &[0; 8]),
+        Err(DmaError::Message {
+            bus: 0xfee0_0010,
+            len_bytes: 8
+        })
+    );
+    assert!(matches!(
+        bench.port.read(0xfedf_f010, &mut [0; 4]),
+        Err(DmaError::Unclaimed { .. })
+    ));
+    bench.port.write(0x1000, &[1; 4]).unwrap();
+    assert_eq!(bench.sink.0.lock().len(), 1);
+    let counters = bench.port.requester().counters();
+    assert_eq!((counters.written_bytes, counters.refused), (4, 3));
+    assert_eq!(bench.unit.gate.in_flight(), 0);
+}
+
+#[test]
+fn a_message_that_is_not_translated_raises_no_interrupt_through_a_page_that_leads_to_the_window() {
+    let bench = bench(Iommu::Present, 64, Vec::new());
+    assert_eq!(
+        bench.port.write(0xfedf_f010, &7_u32.to_le_bytes()),
+        Err(DmaError::Unclaimed { phys: 0xfee0_0010 })
+    );
+    assert_eq!(*bench.sink.0.lock(), []);
 }

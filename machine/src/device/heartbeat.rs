@@ -1,6 +1,7 @@
 //! A device that firmware left running: from boot on it counts, once a millisecond, into its direct region.
 //!
-//! A kernel that switches its IOMMU on without mapping the region (RMRR) stops it, and it says so.
+//! A kernel that switches its IOMMU on without mapping the region (RMRR) stops it, and it says so. Where firmware has
+//! no way to tell of the region, it left the device idle.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -12,6 +13,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::thread::DeviceThread;
 use crate::pci::bridge::MODEL_VENDOR;
+use crate::pci::endpoint::AtBoot;
 use crate::pci::function::{Attachment, FunctionDescription, FunctionModel, FunctionPort};
 
 const PERIOD: Duration = Duration::from_millis(1);
@@ -28,6 +30,7 @@ pub struct Pulse {
 /// The device.
 pub(crate) struct Heartbeat {
     bus: u64,
+    at_boot: AtBoot,
     shared: Arc<Shared>,
     thread: OnceLock<DeviceThread>,
 }
@@ -48,13 +51,19 @@ enum Running {
 }
 
 impl Heartbeat {
-    /// A device that counts into the word at bus address `bus`, as firmware told it.
-    pub(crate) fn new(bus: u64) -> Self {
+    /// A device that counts into the word at bus address `bus`, if firmware left it `Running`.
+    pub(crate) fn new(bus: u64, at_boot: AtBoot) -> Self {
         Self {
             bus,
+            at_boot,
             shared: Arc::default(),
             thread: OnceLock::new(),
         }
+    }
+
+    /// What firmware left of it.
+    pub(crate) fn at_boot(&self) -> AtBoot {
+        self.at_boot
     }
 
     /// How it is doing.
@@ -81,6 +90,9 @@ impl FunctionModel for Heartbeat {
     }
 
     fn start(self: Arc<Self>, port: FunctionPort) {
+        if self.at_boot == AtBoot::Idle {
+            return;
+        }
         let shared = Arc::clone(&self.shared);
         let bus = self.bus;
         let thread = DeviceThread::spawn("heartbeat", move || {

@@ -4,12 +4,29 @@
 //! - [`in_flight`]: how an invalidation waits for transactions on their way (drain);
 //! - [`vtd`]: the Intel VT-d unit.
 //!
+//! What every model is made of: `worker` (its threads), `messages` (its interrupts), `translation_cache` and
+//! `entry_cache` (what it remembers, in its temper), `table_memory` (how its walks read), `queue_hooks` (what tests
+//! do to its queue), `reporter`, `counters`, and `reach`, to which `report` (the audit) and `freed` (frames freed too
+//! early) listen. All speak of no vendor.
+//!
 //! A unit is built from its own configuration and a [`UnitEnvironment`], which is all it knows of the
 //! machine around it.
 
+mod counters;
+mod entry_cache;
+mod freed;
+mod grant;
 pub mod in_flight;
+mod messages;
+mod queue_hooks;
+mod reach;
+mod report;
+mod reporter;
+mod table_memory;
+mod translation_cache;
 pub mod translator;
 pub mod vtd;
+mod worker;
 
 use std::sync::Arc;
 
@@ -45,10 +62,10 @@ pub struct UnitEnvironment {
 
 /// An IOMMU unit, as the machine around it uses it.
 pub trait Unit: Translator + 'static {
-    /// A CPU read of the register at `offset` of the unit's page.
+    /// A CPU read of the register at `offset` of the unit's registers.
     fn read_register(&self, offset: u64, width: Width) -> u64;
 
-    /// A CPU write of the register at `offset` of the unit's page.
+    /// A CPU write of the register at `offset` of the unit's registers.
     fn write_register(&self, offset: u64, width: Width, value: u64);
 
     /// The kernel freed these frames: whatever still leads to them (a cached translation, a cached or
@@ -57,6 +74,12 @@ pub trait Unit: Translator + 'static {
 
     /// Adds every leaf that can be reached from the unit's registers, if translation is on.
     fn audit(&self, audit: &mut Audit);
+
+    /// Whether a device's write to the message window is translated like any other, and raises an interrupt if its
+    /// physical address is in the window. Units that let such writes pass say no.
+    fn translates_messages(&self) -> bool {
+        false
+    }
 
     /// Someone waits for the hardware: the unit does what it would have done in that time. Never waits itself.
     fn idle(&self) {}

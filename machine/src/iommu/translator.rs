@@ -12,7 +12,7 @@ pub struct TranslationFault {
     /// The bus address asked for (Z).
     pub bus: u64,
     /// The vendor's code for the reason.
-    pub reason: u8,
+    pub reason: u16,
 }
 
 /// Where a request goes, and the promise that no drain ends before it is there.

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use hw::vtd::regs::{GlobalCommand, GlobalStatus};
 
-use super::reporter::Reporter;
+use crate::iommu::reporter::Reporter;
 
 /// On or off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,8 @@ use hw::vtd::regs::{AddressWidths, Cap, Ecap, LargePages};
 
 use crate::cache::Snooping;
 
+pub use crate::iommu::table_memory::WriteBuffer;
+
 /// Whether a unit has an optional feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Support {
@@ -26,16 +28,6 @@ pub enum CachingMode {
     PresentOnly,
     /// Also that there is none: a new mapping needs an invalidation too.
     NotPresentToo,
-}
-
-/// Whether stores of the CPU to tables wait in a buffer of the chipset (`CAP.RWBF`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WriteBuffer {
-    /// No buffer that software would notice.
-    Transparent,
-    /// A table that was walked since the last flush is seen as it was then, until a write-buffer flush or an
-    /// invalidation request.
-    NeedsFlush,
 }
 
 /// What happens to a fault of a requester of which one is already recorded.

@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use board::ram::Ram;
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Mutex, RwLock};
 
 use super::cache::Caches;
 use super::engine::Engine;
 use super::entries::Rules;
-use super::memory::TableMemory;
 use super::registers::Registers;
-use super::reporter::Reporter;
 use super::statistics::Counters;
 use crate::bus::Access;
 use crate::iommu::in_flight::{Gate, Guard};
+use crate::iommu::reporter::Reporter;
+use crate::iommu::table_memory::TableMemory;
+use crate::iommu::worker::Worker;
 
 /// One unit. Locks are taken in the order engine, caches or registers; the last two never together.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ pub(super) struct Core {
     pub(super) engine: Mutex<Engine>,
     pub(super) in_flight: InFlightRequests,
     pub(super) counters: Counters,
-    pub(super) wake: Wake,
+    pub(super) worker: Worker,
 }
 
 /// What the registers came to, as requests see it.
@@ -87,14 +88,4 @@ impl InFlightRequests {
             Access::Write => self.writes.enter(),
         }
     }
-}
-
-/// Tells the unit's own thread that there is work.
-#[derive(Debug, Default)]
-pub(super) struct Wake {
-    /// There may be work; cleared, under the registers' lock, by whoever finds none.
-    pub(super) busy: AtomicBool,
-    pub(super) asleep: AtomicBool,
-    pub(super) stop: Mutex<bool>,
-    pub(super) changed: Condvar,
 }

@@ -1,11 +1,7 @@
 //! The unit at work: global commands, invalidations by register, and the invalidation queue.
 //!
-//! Work is done by whoever waits for it: a driver that polls steps the unit, and a thread of the unit's own does
-//! what is left a little later. So a driver that waits is served at once, and one that does not wait finds that
-//! nothing was done yet. No step ever waits; draining is asked for again at the next step.
-
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+//! Whoever polls steps the unit, and its own thread does what is left (`worker`). No step ever waits; draining is
+//! asked for again at the next step.
 
 use hw::vtd::regs::QueueErrorInfo;
 
@@ -16,10 +12,6 @@ use super::registers::Work;
 use crate::iommu::in_flight::Drain;
 use crate::temper::{Dice, Temper};
 
-/// How long work waits for someone who polls, before the unit's own thread does it.
-const LATENCY: Duration = Duration::from_micros(200);
-/// Rounds without work after which the thread sleeps until it is woken.
-const IDLE_ROUNDS: u32 = 16;
 /// In the random temper, one descriptor in this many is left for the next step.
 const PAUSE_ONE_IN: u64 = 4;
 
@@ -66,18 +58,9 @@ impl Engine {
 }
 
 impl Core {
-    /// Marks that there is work, after the registers' lock was given back.
-    pub(super) fn kick(&self) {
-        self.wake.busy.store(true, Ordering::SeqCst);
-        if self.wake.asleep.load(Ordering::SeqCst) {
-            let _stop = self.wake.stop.lock();
-            self.wake.changed.notify_one();
-        }
-    }
-
     /// Does what can be done without waiting. Returns at once if another thread is at it.
     pub(super) fn step(&self) {
-        if !self.wake.busy.load(Ordering::SeqCst) {
+        if !self.worker.is_busy() {
             return;
         }
         let Some(mut engine) = self.engine.try_lock() else {
@@ -95,37 +78,6 @@ impl Core {
                 return;
             };
             self.start(&mut engine, job);
-        }
-    }
-
-    /// The unit's own thread.
-    pub(super) fn run(&self) {
-        let mut idle_rounds = 0;
-        loop {
-            {
-                let mut stop = self.wake.stop.lock();
-                if *stop {
-                    return;
-                }
-                if idle_rounds < IDLE_ROUNDS {
-                    self.wake.changed.wait_for(&mut stop, LATENCY);
-                } else {
-                    // Whoever makes work looks at `asleep` after setting `busy`, we the other way round.
-                    self.wake.asleep.store(true, Ordering::SeqCst);
-                    if !self.wake.busy.load(Ordering::SeqCst) {
-                        self.wake.changed.wait(&mut stop);
-                    }
-                    self.wake.asleep.store(false, Ordering::SeqCst);
-                    idle_rounds = 0;
-                    continue;
-                }
-            }
-            if self.wake.busy.load(Ordering::SeqCst) {
-                idle_rounds = 0;
-                self.step();
-            } else {
-                idle_rounds += 1;
-            }
         }
     }
 
@@ -156,7 +108,7 @@ impl Core {
         };
         match next {
             NextDescriptor::Idle => {
-                self.wake.busy.store(false, Ordering::SeqCst);
+                self.worker.rest();
                 None
             }
             NextDescriptor::Later => None,
@@ -192,7 +144,7 @@ impl Core {
     /// Software wrote registers.
     pub(super) fn wrote(&self, work: Work) {
         if work == Work::Some {
-            self.kick();
+            self.worker.kick();
         }
     }
 }

@@ -6,6 +6,7 @@ use hw::vtd::root::{ContextEntry, RootEntry, TranslationType};
 use hw::vtd::second_stage::{self, Entry, Kind};
 
 use super::config::VtdConfig;
+use crate::iommu::grant::Grant;
 
 /// What the entries of a unit's tables may say.
 #[derive(Clone, Copy, Debug)]
@@ -43,25 +44,9 @@ pub(super) struct ContextFault {
     pub(super) entry: [u64; 2],
 }
 
-/// Permissions granted by all entries walked so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Grant {
-    pub(super) read: bool,
-    pub(super) write: bool,
-}
-
-impl Grant {
-    pub(super) const ALL: Self = Self {
-        read: true,
-        write: true,
-    };
-
-    pub(super) fn through(self, entry: Entry) -> Self {
-        Self {
-            read: self.read && entry.r(),
-            write: self.write && entry.w(),
-        }
-    }
+/// What `above` and this entry grant together.
+pub(super) fn through(above: Grant, entry: Entry) -> Grant {
+    above.and(entry.r(), entry.w())
 }
 
 /// A table of `level` and what the entries above it grant.

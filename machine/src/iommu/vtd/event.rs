@@ -1,15 +1,8 @@
 //! The unit's two interrupts: of faults (`FE*`) and of completed waits (`IE*`), sent as messages (11.4.7.2).
 
-use std::sync::mpsc::{self, Receiver, Sender};
-
 use hw::vtd::regs::{EventAddress, EventControl};
 
-/// An interrupt on its way: a write into the message window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Message {
-    pub(super) bus: u64,
-    pub(super) data: u32,
-}
+use crate::iommu::messages::{Message, Outbox};
 
 /// Control, data and address registers of one interrupt.
 #[derive(Debug)]
@@ -18,26 +11,12 @@ pub(super) struct Event {
     pub(super) data: u32,
     address: EventAddress,
     pub(super) upper_address: u32,
-    /// Messages are delivered by a thread of their own: a handler may wait for what the sender holds.
-    outbox: Sender<Outgoing>,
-}
-
-/// What goes to the thread that delivers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outgoing {
-    Message(Message),
-    /// The machine goes down.
-    Stop,
-}
-
-/// The sending ends of one unit's two interrupts, and where their messages arrive.
-pub(super) fn pair() -> (Event, Event, Receiver<Outgoing>) {
-    let (outbox, inbox) = mpsc::channel();
-    (Event::new(outbox.clone()), Event::new(outbox), inbox)
+    outbox: Outbox,
 }
 
 impl Event {
-    fn new(outbox: Sender<Outgoing>) -> Self {
+    /// As after reset: masked.
+    pub(super) fn new(outbox: Outbox) -> Self {
         Self {
             control: EventControl::new().with_im(true),
             data: 0,
@@ -81,51 +60,48 @@ impl Event {
         self.control.set_ip(false);
     }
 
-    /// Ends the thread that delivers.
-    pub(super) fn stop(&self) {
-        let _ = self.outbox.send(Outgoing::Stop);
-    }
-
     fn send(&mut self) {
         self.control.set_ip(false);
         let bus = u64::from(self.upper_address) << 32 | u64::from(self.address.ma());
-        // Without a receiver the machine is going down.
-        let _ = self.outbox.send(Outgoing::Message(Message {
+        self.outbox.send(Message {
             bus,
             data: self.data,
-        }));
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::iommu::messages::mailbox;
 
     #[test]
     fn masked_interrupt_is_sent_once_when_unmasked() {
-        let (mut event, _other, inbox) = pair();
+        let (outbox, inbox) = mailbox();
+        let mut event = Event::new(outbox);
         event.data = 0x31;
         event.set_address(0xfee0_1003);
         event.raise();
         event.raise();
         assert!(event.control().ip());
-        assert!(inbox.try_recv().is_err());
+        assert_eq!(inbox.next(), None);
         event.write_control(EventControl::new());
         let message = Message {
             bus: 0xfee0_1000,
             data: 0x31,
         };
-        assert_eq!(inbox.try_recv(), Ok(Outgoing::Message(message)));
-        assert!(inbox.try_recv().is_err());
+        assert_eq!(inbox.next(), Some(message));
+        assert_eq!(inbox.next(), None);
         assert!(!event.control().ip());
     }
 
     #[test]
     fn pending_interrupt_is_dropped_when_serviced() {
-        let (mut event, _other, inbox) = pair();
+        let (outbox, inbox) = mailbox();
+        let mut event = Event::new(outbox);
         event.raise();
         event.serviced();
         event.write_control(EventControl::new());
-        assert!(inbox.try_recv().is_err());
+        assert_eq!(inbox.next(), None);
     }
 }

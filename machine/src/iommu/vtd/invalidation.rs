@@ -6,7 +6,8 @@ use hw::vtd::regs::{
     IotlbInvalidate,
 };
 
-use super::cache::{ContextSelection, Tables, TranslationSelection};
+use super::cache::{ContextSelection, TranslationSelection};
+use crate::iommu::translation_cache::{Extent, Tables};
 
 /// An IOTLB invalidation: what goes, and which requests in flight are waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,11 +92,14 @@ fn translations(
                 Tables::Invalidate
             };
             let did = check_domain(cap, did)?;
+            let last = first | rest;
             TranslationSelection::Pages {
                 did,
-                first,
-                last: first | rest,
-                tables,
+                extent: Extent::Pages {
+                    first,
+                    last,
+                    tables,
+                },
             }
         }
     })

@@ -9,9 +9,9 @@
 //! |--------------------------|----------------------------------|--------------------------|
 //! | `translate` one request  | `registers` the register file    | `fault` fault records    |
 //! | `walk` the tables        | `command` GCMD and GSTS          | `event` its interrupts   |
-//! | `entries` what they say  | `queue`, `invalidation`          | `freed`, `report` audits |
+//! | `entries` what they say  | `queue`, `invalidation`          | `freed` what leads where |
 //! | `cache` what it remembers| `engine` finds time for          | `statistics` numbers     |
-//! | `memory` how walks read  | `work` what was asked            |                          |
+//! |                          | `work` what was asked            |                          |
 //!
 //! Locks: see `core`. A device's thread holds a guard while it copies, and never waits for the unit.
 //!
@@ -59,12 +59,9 @@ mod event;
 mod fault;
 mod freed;
 mod invalidation;
-mod memory;
 mod queue;
 mod reach;
 mod registers;
-mod report;
-mod reporter;
 mod statistics;
 mod translate;
 mod walk;
@@ -74,34 +71,33 @@ mod work;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use board::hardware::Width;
 use hw::vtd::regs;
 use parking_lot::{Mutex, RwLock};
 
+pub use super::queue_hooks::QueueFault;
 pub use config::{CachingMode, FaultCollapse, Support, VtdConfig, VtdConfigError, WriteBuffer};
-pub use queue::QueueFault;
 pub use statistics::Statistics;
 
 use self::cache::Caches;
-use self::core::{Core, InFlightRequests, Live, Wake};
+use self::core::{Core, InFlightRequests, Live};
 use self::engine::Engine;
 use self::entries::Rules;
-use self::event::Outgoing;
+use self::event::Event;
 use self::fault::FaultLog;
-use self::memory::TableMemory;
 use self::registers::{Lanes, Registers};
-use self::reporter::Reporter;
 use self::statistics::Counters;
 
 use super::UnitEnvironment;
+use super::messages::{Outbox, mailbox};
+use super::reporter::Reporter;
+use super::table_memory::TableMemory;
 use super::translator::{InFlight, TranslationFault, Translator};
+use super::worker::{Threads, Worker};
 use crate::audit::Audit;
 use crate::bus::Access;
-use crate::interrupts::Interrupts;
 
 /// A VT-d remapping hardware unit.
 ///
@@ -110,7 +106,8 @@ use crate::interrupts::Interrupts;
 pub struct VtdUnit {
     core: Arc<Core>,
     register_base: u64,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    outbox: Outbox,
+    threads: Threads,
 }
 
 impl VtdUnit {
@@ -133,7 +130,8 @@ impl VtdUnit {
         } = environment;
         let (cap, ecap) = config.capabilities(walks.snooping())?;
         let reporter = Reporter::new(&name, &findings);
-        let (fault_event, completion_event, inbox) = event::pair();
+        let (outbox, inbox) = mailbox();
+        let [fault_event, completion_event] = [outbox.clone(), outbox.clone()].map(Event::new);
         let faults = FaultLog::new(config.fault_records, config.fault_collapse, fault_event);
         let registers = Registers::new(cap, ecap, faults, completion_event, reporter.clone());
         let core = Arc::new(Core {
@@ -147,33 +145,27 @@ impl VtdUnit {
             engine: Mutex::new(Engine::new(temper, seed)),
             in_flight: InFlightRequests::default(),
             counters: Counters::default(),
-            wake: Wake::default(),
+            worker: Worker::default(),
         });
         let register_base = config.register_base;
         let unit = Arc::new(Self {
             core,
             register_base,
-            threads: Mutex::default(),
+            outbox,
+            threads: Threads::default(),
         });
-        let worker = Arc::clone(&unit.core);
-        unit.spawn(format!("{name} engine"), move || worker.run())?;
-        unit.spawn(format!("{name} messages"), move || {
-            deliver(&inbox, &interrupts)
-        })?;
+        let core = Arc::clone(&unit.core);
+        unit.threads
+            .spawn(format!("{name} engine"), move || {
+                core.worker.run(|| core.step())
+            })
+            .and_then(|()| {
+                unit.threads.spawn(format!("{name} messages"), move || {
+                    inbox.deliver(&interrupts)
+                })
+            })
+            .map_err(VtdConfigError::NoThread)?;
         Ok(unit)
-    }
-
-    fn spawn(
-        &self,
-        name: String,
-        run: impl FnOnce() + Send + 'static,
-    ) -> Result<(), VtdConfigError> {
-        let thread = thread::Builder::new()
-            .name(name)
-            .spawn(run)
-            .map_err(|error| VtdConfigError::NoThread(error.kind()))?;
-        self.threads.lock().push(thread);
-        Ok(())
     }
 
     /// What the unit did so far.
@@ -188,23 +180,23 @@ impl VtdUnit {
 
     /// From now on no descriptor is looked at, as if the unit hung; a descriptor begun is finished.
     pub fn hold_queue(&self) {
-        self.core.registers.lock().queue.held = true;
+        self.core.registers.lock().queue.hooks.held = true;
     }
 
     /// Ends [`hold_queue`](Self::hold_queue).
     pub fn release_queue(&self) {
-        self.core.registers.lock().queue.held = false;
-        self.core.kick();
+        self.core.registers.lock().queue.hooks.held = false;
+        self.core.worker.kick();
     }
 
     /// The next descriptor meets `fault`.
     pub fn fail_queue(&self, fault: QueueFault) {
-        self.core.registers.lock().queue.fault = Some(fault);
+        self.core.registers.lock().queue.hooks.fault = Some(fault);
     }
 
     /// From now on the unit looks at descriptors only this long after the tail was written.
     pub fn delay_queue(&self, latency: Duration) {
-        self.core.registers.lock().queue.latency = latency;
+        self.core.registers.lock().queue.hooks.latency = latency;
     }
 
     fn lanes(&self, offset: u64, width: Width) -> Option<(u64, Lanes)> {
@@ -285,25 +277,14 @@ impl super::Unit for VtdUnit {
     }
 
     fn stop(&self) {
-        *self.core.wake.stop.lock() = true;
-        self.core.wake.changed.notify_all();
-        self.core.registers.lock().completion_event.stop();
-        for thread in self.threads.lock().drain(..) {
-            // A thread that panicked has told so already.
-            let _ = thread.join();
-        }
+        self.core.worker.stop();
+        self.outbox.stop();
+        self.threads.join();
     }
 }
 
 impl Drop for VtdUnit {
     fn drop(&mut self) {
         super::Unit::stop(self);
-    }
-}
-
-/// The thread that delivers: a handler may well wait for the unit, so none of the unit's locks is held here.
-fn deliver(inbox: &Receiver<Outgoing>, interrupts: &Interrupts) {
-    while let Ok(Outgoing::Message(message)) = inbox.recv() {
-        interrupts.deliver(message.bus, message.data);
     }
 }

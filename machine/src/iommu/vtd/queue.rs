@@ -1,6 +1,4 @@
-//! The invalidation queue (6.5.2): where it lies, how far it came, what stands in it, and faults put on for tests.
-
-use std::time::{Duration, Instant};
+//! The invalidation queue (6.5.2): where it lies, how far it came, and what stands in it.
 
 use hw::vtd::invalidation::{self, ContextCache, DESCRIPTOR_BYTES, Iotlb, Kind, Wait};
 use hw::vtd::regs::{Cap, QueueAddress, QueueErrorInfo, QueueErrorRecord, QueuePointer};
@@ -9,15 +7,7 @@ use super::cache::ContextSelection;
 use super::invalidation::{
     Refused, TranslationRequest, contexts_by_descriptor, translations_by_descriptor,
 };
-
-/// Something that goes wrong with the next descriptor, for tests of a driver's patience.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum QueueFault {
-    /// It cannot be fetched: the queue stops with `IQE`.
-    FetchError,
-    /// It is passed over: an invalidation invalidates nothing, a wait tells nobody.
-    Lost,
-}
+use crate::iommu::queue_hooks::QueueHooks;
 
 /// Registers and state of the queue.
 #[derive(Debug, Default)]
@@ -28,12 +18,7 @@ pub(super) struct Queue {
     pub(super) head: u64,
     pub(super) tail: u64,
     pub(super) error: QueueErrorRecord,
-    /// Descriptors are not looked at.
-    pub(super) held: bool,
-    pub(super) fault: Option<QueueFault>,
-    /// How long after the tail was written the unit looks at it.
-    pub(super) latency: Duration,
-    pub(super) not_before: Option<Instant>,
+    pub(super) hooks: QueueHooks,
 }
 
 /// What to do with the queue now.
@@ -80,16 +65,13 @@ impl Invalid {
 impl Queue {
     /// What comes next, as long as no error is pending.
     pub(super) fn next(&self) -> NextDescriptor {
-        if !self.enabled || self.held || self.head == self.tail {
+        if !self.enabled || self.hooks.held || self.head == self.tail {
             return NextDescriptor::Idle;
         }
         if self.tail >= self.address.len_bytes() {
             return NextDescriptor::Error(QueueErrorInfo::InvalidTail);
         }
-        if self
-            .not_before
-            .is_some_and(|moment| Instant::now() < moment)
-        {
+        if self.hooks.is_early() {
             return NextDescriptor::Later;
         }
         NextDescriptor::Fetch(self.address.iqa() + self.head)
@@ -102,7 +84,7 @@ impl Queue {
 
     pub(super) fn write_tail(&mut self, value: QueuePointer) {
         self.tail = value.offset();
-        self.not_before = (!self.latency.is_zero()).then(|| Instant::now() + self.latency);
+        self.hooks.tail_written();
     }
 
     pub(super) fn switch_on(&mut self) {

@@ -3,33 +3,10 @@
 use hw::vtd::root::{self, RootEntry};
 use hw::vtd::second_stage::{self, size_log2};
 
-use super::entries::{Context, Decoded, Grant, Route, Rules, TableAt};
-use super::memory::TableMemory;
-
-/// Something the tables lead to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reached {
-    /// A table, of any kind, of one frame.
-    Table { phys: u64 },
-    /// A page that `requester` reaches.
-    Leaf {
-        requester: u16,
-        bus: u64,
-        phys: u64,
-        len_bytes: u64,
-        grant: Grant,
-    },
-    /// Everything, by pass-through.
-    All { requester: u16 },
-}
-
-/// What to do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Onward {
-    Continue,
-    /// Enough was seen.
-    Stop,
-}
+use super::entries::{Context, Decoded, Route, Rules, TableAt, through};
+use crate::iommu::grant::Grant;
+use crate::iommu::reach::{Onward, Reached, Visitor};
+use crate::iommu::table_memory::TableMemory;
 
 /// Visits each thing once per path that leads to it; a second-stage table that several requesters share only for
 /// the first of them. Malformed entries lead nowhere.
@@ -37,7 +14,7 @@ pub(super) fn visit(
     rules: Rules,
     memory: &TableMemory,
     root_table: u64,
-    visit: &mut dyn FnMut(Reached) -> Onward,
+    visit: Visitor<'_>,
 ) -> Onward {
     let mut seen: Vec<u64> = Vec::new();
     if visit(Reached::Table { phys: root_table }) == Onward::Stop {
@@ -77,7 +54,7 @@ fn visit_context(
     requester: u16,
     context: Context,
     seen: &mut Vec<u64>,
-    visit: &mut dyn FnMut(Reached) -> Onward,
+    visit: Visitor<'_>,
 ) -> Onward {
     match context.route {
         Route::PassThrough => visit(Reached::All { requester }),
@@ -100,7 +77,7 @@ fn visit_table(
     requester: u16,
     table: TableAt,
     first_bus: u64,
-    visit: &mut dyn FnMut(Reached) -> Onward,
+    visit: Visitor<'_>,
 ) -> Onward {
     if visit(Reached::Table { phys: table.phys }) == Onward::Stop {
         return Onward::Stop;
@@ -118,10 +95,10 @@ fn visit_table(
                 bus,
                 phys: entry.addr(),
                 len_bytes: 1 << size_log2(level),
-                grant: table.grant.through(entry),
+                grant: through(table.grant, entry),
             }),
             Decoded::Table(entry) => {
-                let grant = table.grant.through(entry);
+                let grant = through(table.grant, entry);
                 let next = TableAt {
                     phys: entry.addr(),
                     level: level - 1,

@@ -12,7 +12,7 @@ use super::command::Commands;
 use super::event::Event;
 use super::fault::FaultLog;
 use super::queue::Queue;
-use super::reporter::Reporter;
+use crate::iommu::reporter::Reporter;
 
 /// Everything behind the unit's page of registers.
 #[derive(Debug)]

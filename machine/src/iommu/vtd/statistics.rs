@@ -1,28 +1,6 @@
 //! What the unit did, in numbers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-macro_rules! statistics {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// Numbers since the unit was built.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        #[non_exhaustive]
-        pub struct Statistics {
-            $($(#[$doc])* pub $name: u64,)*
-        }
-
-        #[derive(Debug, Default)]
-        pub(super) struct Counters {
-            $(pub(super) $name: Counter,)*
-        }
-
-        impl Counters {
-            pub(super) fn snapshot(&self) -> Statistics {
-                Statistics { $($name: self.$name.0.load(Ordering::Relaxed),)* }
-            }
-        }
-    };
-}
+use crate::iommu::counters::statistics;
 
 statistics! {
     /// Requests that came while translation was on.
@@ -51,14 +29,4 @@ statistics! {
     faults_lost,
     /// Of these, those the context entry said not to record (`FPD`).
     faults_silenced,
-}
-
-/// A number that only grows; its readers need no order.
-#[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(super) fn add_one(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
 }

@@ -1,15 +1,17 @@
 //! One request: context, IOTLB, walk, permissions, and the record of what was blocked (3.4 to 3.7, 7.1).
 
 use hw::vtd::fault::{FaultReason, FaultRecord, Qualification, RequestType};
+use hw::vtd::second_stage::size_log2;
 
 use super::cache::{CachedPage, CachedTable, Caches};
 use super::core::Core;
-use super::entries::{Context, ContextFault, Grant, Route, TableAt};
+use super::entries::{Context, ContextFault, Route, TableAt};
 use super::fault::Logged;
 use super::walk::WalkEnd;
 use crate::bus::Access;
 use crate::cache::POISON;
 use crate::findings::FindingKind;
+use crate::iommu::grant::Grant;
 use crate::iommu::translator::{InFlight, TranslationFault};
 
 /// One page of a device's request.
@@ -40,11 +42,10 @@ impl Request {
     }
 
     fn check(self, grant: Grant) -> Result<(), FaultReason> {
-        let granted = match self.access {
-            Access::Read => grant.read,
-            Access::Write => grant.write,
-        };
-        granted.then_some(()).ok_or(self.not_permitted())
+        grant
+            .allows(self.access)
+            .then_some(())
+            .ok_or(self.not_permitted())
     }
 }
 
@@ -78,7 +79,7 @@ impl Core {
                 Err(TranslationFault {
                     requester,
                     bus,
-                    reason: blocked.reason.code(),
+                    reason: blocked.reason.code().into(),
                 })
             }
         }
@@ -94,9 +95,9 @@ impl Core {
         if request.bus >> self.rules.width_of(levels) != 0 {
             return None;
         }
-        let (page, level) = caches.page(context.did, request.bus)?;
+        let (page, size_log2) = caches.page(context.did, request.bus)?;
         self.counters.hits.add_one();
-        Some(self.answer(request, context, page, level))
+        Some(self.answer(request, context, page, size_log2))
     }
 
     fn answer(
@@ -104,7 +105,7 @@ impl Core {
         request: Request,
         context: Context,
         page: CachedPage,
-        level: u32,
+        size_log2: u32,
     ) -> Result<u64, Blocked> {
         let blocked = |reason| Blocked {
             reason,
@@ -113,7 +114,7 @@ impl Core {
         match page {
             CachedPage::Page { phys, grant } => {
                 request.check(grant).map_err(blocked)?;
-                let offset = request.bus & ((1 << hw::vtd::second_stage::size_log2(level)) - 1);
+                let offset = request.bus & ((1 << size_log2) - 1);
                 Ok(phys + offset)
             }
             CachedPage::NotPresent => Err(blocked(request.not_permitted())),
@@ -137,9 +138,9 @@ impl Core {
         }
         let did = context.did;
         // Another requester of the domain may have filled it while we waited for the lock.
-        if let Some((page, level)) = caches.page(did, request.bus) {
+        if let Some((page, size_log2)) = caches.page(did, request.bus) {
             self.counters.hits.add_one();
-            return self.answer(request, context, page, level);
+            return self.answer(request, context, page, size_log2);
         }
         let start = match caches.table(did, request.bus) {
             Some(CachedTable::Table(table)) => table,
@@ -161,7 +162,7 @@ impl Core {
             WalkEnd::Leaf { phys, level, grant } => {
                 let page = CachedPage::Page { phys, grant };
                 caches.insert_page(did, request.bus, level, page);
-                self.answer(request, context, page, level)
+                self.answer(request, context, page, size_log2(level))
             }
             WalkEnd::NotPresent { level } => {
                 self.remember_absence(&mut caches, did, request.bus, level, None);

@@ -4,8 +4,9 @@ use hw::vtd::fault::FaultReason;
 use hw::vtd::root::{self, RootEntry};
 use hw::vtd::second_stage;
 
-use super::entries::{Context, ContextFault, Decoded, Grant, Rules, TableAt};
-use super::memory::TableMemory;
+use super::entries::{Context, ContextFault, Decoded, Rules, TableAt, through};
+use crate::iommu::grant::Grant;
+use crate::iommu::table_memory::TableMemory;
 
 /// Where a walk of a second-stage table ended, and at which level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,14 +102,14 @@ impl Rules {
                     return WalkEnd::Leaf {
                         phys: entry.addr(),
                         level,
-                        grant: table.grant.through(entry),
+                        grant: through(table.grant, entry),
                     };
                 }
                 Decoded::Table(entry) => {
                     table = TableAt {
                         phys: entry.addr(),
                         level: level - 1,
-                        grant: table.grant.through(entry),
+                        grant: through(table.grant, entry),
                     };
                     passed(table);
                 }

@@ -8,9 +8,10 @@ use super::command::{Command, Switch};
 use super::core::Core;
 use super::engine::{Engine, Job};
 use super::invalidation::{TranslationRequest, contexts_by_register, translations_by_register};
-use super::queue::{self, Descriptor, QueueFault};
+use super::queue::{self, Descriptor};
 use super::registers::Registers;
 use crate::findings::FindingKind;
+use crate::iommu::queue_hooks::QueueFault;
 
 impl Core {
     /// Begins `job`; what is not done at once is finished when its drain is over.
@@ -130,7 +131,7 @@ impl Core {
         let job = Job::Descriptor(phys);
         let (cap, fault) = {
             let mut registers = self.registers.lock();
-            (registers.cap, registers.queue.fault.take())
+            (registers.cap, registers.queue.hooks.fault.take())
         };
         if fault == Some(QueueFault::Lost) {
             return self.finish(job);

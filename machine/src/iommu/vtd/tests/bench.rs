@@ -236,7 +236,7 @@ impl Bench {
     }
 
     /// The physical address that `requester` reaches, or the fault reason.
-    pub(super) fn reach(&self, requester: u16, bus: u64, access: Access) -> Result<u64, u8> {
+    pub(super) fn reach(&self, requester: u16, bus: u64, access: Access) -> Result<u64, u16> {
         match self.unit.translate(requester, bus, access) {
             Ok(in_flight) => match in_flight.destination() {
                 Destination::Physical(phys) => Ok(phys),
@@ -249,11 +249,11 @@ impl Bench {
         }
     }
 
-    pub(super) fn read(&self, bus: u64) -> Result<u64, u8> {
+    pub(super) fn read(&self, bus: u64) -> Result<u64, u16> {
         self.reach(DEVICE, bus, Access::Read)
     }
 
-    pub(super) fn write(&self, bus: u64) -> Result<u64, u8> {
+    pub(super) fn write(&self, bus: u64) -> Result<u64, u16> {
         self.reach(DEVICE, bus, Access::Write)
     }
 

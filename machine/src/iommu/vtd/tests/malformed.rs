@@ -7,7 +7,7 @@ use crate::temper::Temper;
 
 /// One fault: how the tables are spoiled, and what a read and a write give.
 #[track_caller]
-fn check_fault(spoil: impl Fn(&Bench, u64), read: u8, write: u8) {
+fn check_fault(spoil: impl Fn(&Bench, u64), read: u16, write: u16) {
     for temper in [Temper::Keep, Temper::Forget, Temper::Random(3)] {
         let bench = Bench::with(VtdConfig::default(), temper, Snooping::On);
         let top = bench.frame();

@@ -1,8 +1,8 @@
-//! Memory as the unit's walks read it: through the machine's view, and behind the chipset's write buffers.
+//! Memory as a unit's walks read it: through the machine's view, and behind the chipset's write buffers.
 //!
-//! With `CAP.RWBF` set, a store of the CPU to a table may wait in a buffer. The model cannot see the CPU's
+//! With VT-d's `CAP.RWBF` set, a store of the CPU to a table may wait in a buffer. The model cannot see the CPU's
 //! stores, so it turns the matter round: a table once read is remembered as it was, until the buffers are
-//! flushed (6.8).
+//! flushed (VT-d 6.8).
 
 use std::sync::Arc;
 
@@ -10,13 +10,22 @@ use board::ram::OutsideRam;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
-use super::config::WriteBuffer;
 use crate::cache::MemoryView;
 
 const TABLE_WORDS: usize = 512;
 const TABLE_BYTES: u64 = 4096;
 
-/// Where walks read root, context and page tables.
+/// Whether stores of the CPU to tables wait in a buffer of the chipset (VT-d's `CAP.RWBF`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteBuffer {
+    /// No buffer that software would notice.
+    Transparent,
+    /// A table that was walked since the last flush is seen as it was then, until a write-buffer flush or an
+    /// invalidation request.
+    NeedsFlush,
+}
+
+/// Where walks read device tables and page tables.
 #[derive(Debug)]
 pub(super) struct TableMemory {
     view: Arc<MemoryView>,
@@ -53,7 +62,7 @@ impl TableMemory {
         Ok(words[(phys % TABLE_BYTES / 8) as usize])
     }
 
-    /// One root or context entry, fetched at once.
+    /// An entry of two words, fetched at once.
     pub(super) fn wide_entry(&self, phys: u64) -> Result<[u64; 2], OutsideRam> {
         match self.unflushed {
             None => self.view.load_u128(phys),

@@ -1,4 +1,4 @@
-//! Where the unit tells what a correct driver never does.
+//! Where a unit tells what a correct driver never does.
 
 use crate::findings::{FindingKind, Findings};
 
