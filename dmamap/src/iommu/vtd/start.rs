@@ -162,9 +162,10 @@ impl<P: Platform> VtdUnit<P> {
                 this.program_fault_event(interrupt.address.as_u64(), interrupt.data);
                 Ok(this)
             }
-            Err(error) => {
-                this.turn_off()?;
-                Err(error.into())
+            // The event stays masked: faults are read when somebody asks for them.
+            Err(OutOfInterrupts) => {
+                log::warn!("VT-d unit at {unit}: no interrupt for faults, they are polled");
+                Ok(this)
             }
         }
     }
