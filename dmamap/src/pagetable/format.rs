@@ -77,6 +77,11 @@ impl LeafSizes {
         size_log2 < u64::BITS && self.0 >> size_log2 & 1 != 0
     }
 
+    /// Those of both.
+    pub const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// Those of either.
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -87,7 +92,7 @@ impl BitAnd for LeafSizes {
     type Output = Self;
 
     fn bitand(self, other: Self) -> Self {
-        Self(self.0 & other.0)
+        self.intersection(other)
     }
 }
 

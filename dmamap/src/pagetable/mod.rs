@@ -22,6 +22,15 @@
 //! - **Gather**: what an unmap leaves to be done: invalidate these addresses, wait, then free these
 //!   tables ([`Gather`]).
 //!
+//! # Formats
+//! | | levels | granule | runs |
+//! |---|---|---|---|
+//! | [`VtdSecondStage`] | 3 to 5 | 4 KiB | |
+//! | [`X86FirstStage`] | 4, 5 | 4 KiB | |
+//! | [`AmdV1`] | 1 to 6 | 4 KiB | 16 leaves |
+//! | [`ArmLpaeStage1`], [`ArmLpaeStage2`] | 1 to 4 | 4, 16, 64 KiB | 16, 32 or 128 leaves |
+//! | [`Riscv`], both stages | 3 to 5 | 4 KiB | 64 KiB |
+//!
 //! # How it works
 //! Mapping first goes through the whole request without touching anything: is every address free, how many
 //! tables are missing? Then it allocates all of them, and only then it writes. So a map that fails was never
@@ -64,6 +73,10 @@
 //! }
 //! ```
 
+mod amd_v1;
+mod arm_lpae;
+mod arm_lpae_stage1;
+mod arm_lpae_stage2;
 mod empty;
 mod entry;
 mod error;
@@ -74,12 +87,17 @@ mod geometry;
 mod map;
 mod path;
 mod phys_list;
+mod riscv;
 mod shadow;
 mod unmap;
 mod visit;
 mod vtd_second_stage;
 mod words;
+mod x86_first_stage;
 
+pub use amd_v1::AmdV1;
+pub use arm_lpae_stage1::ArmLpaeStage1;
+pub use arm_lpae_stage2::ArmLpaeStage2;
 pub use empty::KEPT_TABLES;
 pub use entry::{Entry, Permission, Span};
 pub use error::{FormatError, MapError, UnmapError};
@@ -87,8 +105,10 @@ pub use format::{Format, LeafSizes, Runs, SnoopControl, WalkCoherence};
 pub use gather::{Gather, TableChange};
 pub use geometry::{Geometry, Granule, MAX_LEVELS};
 pub use phys_list::{PhysList, Replay};
+pub use riscv::Riscv;
 pub use visit::{Leaf, Target};
 pub use vtd_second_stage::VtdSecondStage;
+pub use x86_first_stage::X86FirstStage;
 
 use crate::addr::{BusAddr, PhysAddr};
 use crate::platform::{OutOfFrames, Platform};

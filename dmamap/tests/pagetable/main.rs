@@ -28,7 +28,9 @@ macro_rules! suite {
         }
     };
     ($($part:ident: $($behaviour:ident),+;)+) => {
-        suite! { @formats [vtd_second_stage, toy_format] { $($($part::$behaviour)+)+ } }
+        suite! { @formats [
+            vtd_second_stage, x86_first_stage, amd_v1, arm_lpae_stage1, arm_lpae_stage2, riscv, toy_format
+        ] { $($($part::$behaviour)+)+ } }
     };
 }
 
