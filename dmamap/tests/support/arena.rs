@@ -1,6 +1,6 @@
 //! Memory as the CPU sees it and, line by line as it is written back, as one sees it who does not snoop.
 
-use std::alloc::{Layout, alloc_zeroed};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard};
 
@@ -17,7 +17,7 @@ const FRAME: usize = 4096;
 /// What a freed frame is filled with: present, and reserved bits set, in every format.
 const POISON: u8 = 0xa5;
 
-/// A handle; each arena lives until the process ends.
+/// A handle; each arena lives until the process ends, or until its memory is [closed](Arena::close).
 #[derive(Clone, Copy)]
 pub struct Arena(&'static State);
 
@@ -27,12 +27,20 @@ struct State {
     inner: Mutex<Inner>,
 }
 
-// SAFETY: the pointer is to memory that is never freed; frames of it are handed out one owner at a time.
+// SAFETY: the pointer is to memory that is not freed before `close`; frames of it are handed out one owner at a time.
 unsafe impl Send for State {}
 // SAFETY: as above.
 unsafe impl Sync for State {}
 
-type Watcher = Box<dyn FnMut(&Memory) + Send>;
+type Watcher = Box<dyn FnMut(&Memory, Line) + Send>;
+
+/// A line that has just reached memory.
+#[derive(Clone, Copy)]
+pub struct Line {
+    pub phys: u64,
+    /// What memory held before.
+    pub before: [u64; LINE_BYTES / 8],
+}
 
 struct Inner {
     lent: Vec<bool>,
@@ -48,28 +56,38 @@ struct Inner {
 /// What one sees who does not snoop the CPU's caches.
 pub struct Memory {
     base: u64,
+    /// Poison where it is 0, so that a large arena costs what is used of it.
     words: Vec<u64>,
 }
 
+/// A word of memory that nobody has written to, or whose frame was freed.
+pub const POISON_WORD: u64 = u64::from_ne_bytes([POISON; 8]);
+
 impl Memory {
     pub fn word(&self, phys: u64) -> u64 {
-        self.words[((phys - self.base) / 8) as usize]
+        self.words[((phys - self.base) / 8) as usize] ^ POISON_WORD
     }
+
+    fn set_word(&mut self, phys: u64, word: u64) {
+        self.words[((phys - self.base) / 8) as usize] = word ^ POISON_WORD;
+    }
+}
+
+fn layout(frames: usize) -> Layout {
+    Layout::from_size_align(frames * FRAME, FRAME).expect("a layout")
 }
 
 impl Arena {
     /// `frames` frames from physical address 1 MiB on.
     pub fn new(frames: usize) -> Self {
-        let layout = Layout::from_size_align(frames * FRAME, FRAME).expect("a layout");
         // SAFETY: the layout is not empty.
-        let cpu = NonNull::new(unsafe { alloc_zeroed(layout) }).expect("memory");
+        let cpu = NonNull::new(unsafe { alloc_zeroed(layout(frames)) }).expect("memory");
         let base = 1 << 20;
-        let poison = u64::from_ne_bytes([POISON; 8]);
         let inner = Inner {
             lent: vec![false; frames],
             memory: Memory {
                 base,
-                words: vec![poison; frames * FRAME / 8],
+                words: vec![0; frames * FRAME / 8],
             },
             in_use: 0,
             allocations: 0,
@@ -83,6 +101,19 @@ impl Arena {
             cpu,
             inner: Mutex::new(inner),
         })))
+    }
+
+    /// Gives the arena's memory back, as tests of many tables need much.
+    ///
+    /// # Safety
+    /// Nobody uses a frame of it, nor will.
+    pub unsafe fn close(self) {
+        let mut inner = self.inner();
+        let frames = std::mem::take(&mut inner.lent);
+        assert!(!frames.contains(&true), "frames are lent still");
+        inner.memory.words = Vec::new();
+        // SAFETY: it was allocated with this layout, and the caller says that nobody uses it.
+        unsafe { dealloc(self.0.cpu.as_ptr(), layout(frames.len())) };
     }
 
     fn inner(&self) -> MutexGuard<'static, Inner> {
@@ -114,7 +145,7 @@ impl Arena {
     }
 
     /// Calls `watcher` after each line that reaches memory.
-    pub fn watch(&self, watcher: impl FnMut(&Memory) + Send + 'static) {
+    pub fn watch(&self, watcher: impl FnMut(&Memory, Line) + Send + 'static) {
         self.inner().watcher = Some(Box::new(watcher));
     }
 
@@ -125,7 +156,7 @@ impl Arena {
 
     /// A word as the CPU sees it.
     pub fn word(&self, phys: u64) -> u64 {
-        // SAFETY: the arena's memory is never freed, and the pointer is checked to lie in it.
+        // SAFETY: the arena is not closed while it is used, and the pointer is checked to lie in it.
         unsafe {
             self.frame_pointer(PhysAddr::new(phys))
                 .cast::<u64>()
@@ -160,7 +191,7 @@ impl Arena {
     }
 }
 
-// SAFETY: frames are lent once and lie in memory that is never freed; what tests do not need panics.
+// SAFETY: frames are lent once and lie in memory that is not freed while they are; what tests do not need panics.
 unsafe impl Platform for Arena {
     type Lock = super::SpinLock;
 
@@ -207,8 +238,7 @@ unsafe impl Platform for Arena {
         assert!(run.iter().all(|lent| *lent), "{frames} freed but not lent");
         run.fill(false);
         inner.in_use -= count;
-        let poison = u64::from_ne_bytes([POISON; 8]);
-        inner.memory.words[first * FRAME / 8..(first + count) * FRAME / 8].fill(poison);
+        inner.memory.words[first * FRAME / 8..(first + count) * FRAME / 8].fill(0);
     }
 
     fn frame_pointer(&self, phys: PhysAddr) -> NonNull<u8> {
@@ -225,13 +255,14 @@ unsafe impl Platform for Arena {
         let mut watcher = inner.watcher.take();
         for line in lines {
             let phys = self.0.base + (line * LINE_BYTES) as u64;
-            for byte in (0..LINE_BYTES as u64).step_by(8) {
-                let word = self.word(phys + byte);
-                inner.memory.words[(line * LINE_BYTES + byte as usize) / 8] = word;
+            let mut before = [0; LINE_BYTES / 8];
+            for (at, before) in (phys..).step_by(8).zip(&mut before) {
+                *before = inner.memory.word(at);
+                inner.memory.set_word(at, self.word(at));
             }
             inner.cleaned.push(phys);
             if let Some(watcher) = &mut watcher {
-                watcher(&inner.memory);
+                watcher(&inner.memory, Line { phys, before });
             }
         }
         inner.watcher = watcher;
