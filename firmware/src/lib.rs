@@ -45,7 +45,11 @@ mod rsdp;
 mod tables;
 
 pub mod dmar;
+pub mod iort;
+pub mod ivrs;
 pub mod mcfg;
+pub mod rimt;
+pub mod viot;
 
 pub use description::{
     Assignment, Devices, DirectAccess, IommuDescription, ReservedKind, ReservedRegion, Stream,
@@ -54,7 +58,11 @@ pub use description::{
 pub use dmar::Dmar;
 pub use error::{Damage, Error, TableError};
 pub use header::Signature;
+pub use iort::Iort;
+pub use ivrs::Ivrs;
 pub use mcfg::Mcfg;
 pub use memory::{PhysicalMemory, Unreadable};
+pub use rimt::Rimt;
 pub use rsdp::{Root, Rsdp};
 pub use tables::{Entry, Tables};
+pub use viot::Viot;
