@@ -7,6 +7,7 @@ mod example;
 mod damage;
 mod dmar;
 mod mcfg;
+mod qemu;
 mod tables;
 
 use firmware::{Damage, Signature, TableError};
