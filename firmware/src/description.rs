@@ -155,6 +155,16 @@ pub enum Devices {
 }
 
 impl Devices {
+    /// Their PCI segment; `None` if they are not on PCI.
+    pub fn segment(&self) -> Option<u16> {
+        match self {
+            Self::Scope { segment, .. }
+            | Self::Requesters { segment, .. }
+            | Self::Segment { segment } => Some(*segment),
+            Self::Named(_) => None,
+        }
+    }
+
     /// Those of the `count` requester ids from `first` on that PCI has, of `segment`; `None` if it has none of them.
     pub(crate) fn requesters(segment: u16, first: u32, count: u64) -> Option<Self> {
         let last = (u64::from(first) + count.checked_sub(1)?).min(u16::MAX.into());

@@ -116,6 +116,26 @@ impl<'a> Fields<'a> {
         self.array(at).map(u64::from_le_bytes)
     }
 
+    /// The 32-bit big-endian number at `at`, as devicetrees have them.
+    pub(crate) fn be_u32(&self, at: usize) -> Result<u32, TableError> {
+        self.array(at).map(u32::from_be_bytes)
+    }
+
+    /// The 64-bit big-endian number at `at`.
+    pub(crate) fn be_u64(&self, at: usize) -> Result<u64, TableError> {
+        self.array(at).map(u64::from_be_bytes)
+    }
+
+    /// The big-endian number of `cells` 32-bit cells at `at`; it is 0 where it has none.
+    pub(crate) fn be_cells(&self, at: usize, cells: u32) -> Result<u64, TableError> {
+        match cells {
+            0 => Ok(0),
+            1 => self.be_u32(at).map(u64::from),
+            2 => self.be_u64(at),
+            _ => Err(self.error(at, Damage::BadCells { cells })),
+        }
+    }
+
     /// The register address at `at`: not 0 and a multiple of `align`, with `len_bytes` of address space from it on.
     pub(crate) fn register_base(
         &self,

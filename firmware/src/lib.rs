@@ -44,6 +44,7 @@ mod memory;
 mod rsdp;
 mod tables;
 
+pub mod devicetree;
 pub mod dmar;
 pub mod iort;
 pub mod ivrs;
@@ -55,6 +56,7 @@ pub use description::{
     Assignment, Devices, DirectAccess, IommuDescription, ReservedKind, ReservedRegion, Stream,
     UnitDescription, UnitKind, UnitPlace, Walks,
 };
+pub use devicetree::Devicetree;
 pub use dmar::Dmar;
 pub use error::{Damage, Error, TableError};
 pub use header::Signature;
