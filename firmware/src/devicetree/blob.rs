@@ -144,3 +144,53 @@ fn name<'a>(fields: &Fields<'a>, at: usize) -> Result<&'a str, TableError> {
         .filter(|name| name.is_ascii())
         .ok_or(fields.error(at, Damage::BadName))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dtoolkit::fdt::{Fdt, FdtNode};
+    use dtoolkit::{Node as _, Property as _};
+
+    const TREES: [&[u8]; 5] = [
+        include_bytes!("../../tests/qemu/virt-smmuv3.dtb"),
+        include_bytes!("../../tests/qemu/virt-aarch64-virtio-iommu.dtb"),
+        include_bytes!("../../tests/qemu/virt-riscv-iommu-sys.dtb"),
+        include_bytes!("../../tests/qemu/virt-riscv-iommu-pci.dtb"),
+        include_bytes!("../../tests/qemu/virt-riscv-virtio-iommu.dtb"),
+    ];
+
+    /// Compares `expected` and all below it with the nodes from `at` on, and gives the number of the next one.
+    fn compare(
+        expected: FdtNode<'_>,
+        parent: Option<usize>,
+        nodes: &[Node<'_>],
+        at: usize,
+    ) -> usize {
+        let node = &nodes[at];
+        assert_eq!((node.name, node.parent), (expected.name(), parent));
+        assert_eq!(node.properties.len(), expected.properties().count());
+        for property in expected.properties() {
+            let read = node.property(property.name()).unwrap();
+            assert_eq!(
+                read.value().bytes(),
+                property.value(),
+                "{}",
+                property.name()
+            );
+        }
+        expected
+            .children()
+            .fold(at + 1, |next, child| compare(child, Some(at), nodes, next))
+    }
+
+    #[test]
+    fn an_independent_reader_finds_the_same_nodes_and_properties() {
+        for bytes in TREES {
+            let blob = Blob::parse(bytes).unwrap();
+            let expected = Fdt::new(bytes).unwrap();
+            let end = compare(expected.root(), None, &blob.nodes, 0);
+            assert_eq!(end, blob.nodes.len());
+            assert!(end > 30);
+        }
+    }
+}

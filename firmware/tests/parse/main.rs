@@ -5,6 +5,7 @@
 mod example;
 
 mod damage;
+mod devicetree;
 mod dmar;
 mod mcfg;
 mod qemu;

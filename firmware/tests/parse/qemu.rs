@@ -1,9 +1,10 @@
+use firmware::devicetree::{MemoryRange, Space, Window};
 use firmware::dmar::ScopeKind;
 use firmware::iort::{NodeKind, SmmuModel};
 use firmware::ivrs::{BlockType, Selected, SpecialKind};
 use firmware::{
-    Assignment, Devices, Dmar, IommuDescription, Iort, Ivrs, Mcfg, Rimt, Stream, UnitDescription,
-    UnitKind, UnitPlace, Viot, Walks, rimt, viot,
+    Assignment, Devices, Devicetree, Dmar, IommuDescription, Iort, Ivrs, Mcfg, Rimt, Stream,
+    UnitDescription, UnitKind, UnitPlace, Viot, Walks, rimt, viot,
 };
 
 /// The bytes of a file in tests/qemu.
@@ -12,7 +13,6 @@ macro_rules! fixture {
         include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/qemu/", $name)).as_slice()
     };
 }
-pub(crate) use fixture;
 
 fn unit(kind: UnitKind, place: UnitPlace, walks: Option<Walks>) -> UnitDescription {
     UnitDescription {
@@ -274,4 +274,96 @@ fn riscv_iommu_of_virt_on_pci() {
     // QEMU leaves out what comes before the unit, too.
     let after = behind(0, 9, 0xffff, Stream::From(9));
     assert_eq!(rimt.description(), one(unit, &[after]));
+}
+
+/// What a tree says in common words, and the place of its only host bridge's configuration space.
+fn described(blob: &[u8]) -> (IommuDescription, u64) {
+    let tree = Devicetree::parse(blob).unwrap();
+    let bridges = tree.host_bridges().unwrap();
+    let [bridge] = bridges.as_slice() else {
+        panic!()
+    };
+    assert_eq!(
+        (bridge.segment, bridge.first_bus, bridge.last_bus),
+        (0, 0, 255)
+    );
+    assert_eq!(bridge.ecam_len, 0x1000_0000);
+    assert!(bridge.dma_coherent && bridge.dma_ranges.is_empty());
+    assert_eq!(tree.reserved_memory(), Ok(vec![]));
+    (tree.iommus().unwrap(), bridge.ecam_phys)
+}
+
+#[test]
+fn the_tree_of_virt_says_what_its_tables_say() {
+    let blob = fixture!("virt-smmuv3.dtb");
+    let place = registers(0x905_0000, 0x2_0000);
+    let unit = unit(UnitKind::SmmuV3, place, Some(Walks::Snoop));
+    let all = behind(0, 0, 0xffff, Stream::From(0));
+    assert_eq!(described(blob), (one(unit, &[all]), 0x40_1000_0000));
+
+    let tree = Devicetree::parse(blob).unwrap();
+    let memory = MemoryRange {
+        base: 0x4000_0000,
+        last: 0x47ff_ffff,
+    };
+    assert_eq!(tree.memory(), Ok(vec![memory]));
+    let window = |space, bus_base, phys, len_bytes| Window {
+        space,
+        prefetchable: false,
+        bus_base,
+        phys,
+        len_bytes,
+    };
+    let windows = [
+        window(Space::Io, 0, 0x3eff_0000, 0x1_0000),
+        window(Space::Memory32, 0x1000_0000, 0x1000_0000, 0x2eff_0000),
+        window(Space::Memory64, 0x80 << 32, 0x80 << 32, 0x80 << 32),
+    ];
+    assert_eq!(tree.host_bridges().unwrap()[0].windows, windows);
+}
+
+#[test]
+fn trees_leave_out_the_unit_that_is_a_function() {
+    let cases = [
+        (
+            fixture!("virt-aarch64-virtio-iommu.dtb"),
+            UnitKind::Virtio,
+            8,
+            0x40_1000_0000,
+        ),
+        (
+            fixture!("virt-riscv-iommu-pci.dtb"),
+            UnitKind::Riscv,
+            8,
+            0x3000_0000,
+        ),
+        (
+            fixture!("virt-riscv-virtio-iommu.dtb"),
+            UnitKind::Virtio,
+            0x18,
+            0x3000_0000,
+        ),
+    ];
+    for (blob, kind, requester, ecam) in cases {
+        let walks = (kind == UnitKind::Riscv).then_some(Walks::Snoop);
+        let around = [
+            behind(0, 0, requester - 1, Stream::From(0)),
+            behind(
+                0,
+                requester + 1,
+                0xffff,
+                Stream::From(u32::from(requester) + 1),
+            ),
+        ];
+        let unit = unit(kind, function(requester), walks);
+        assert_eq!(described(blob), (one(unit, &around), ecam));
+    }
+}
+
+#[test]
+fn the_tree_of_a_riscv_iommu_beside_the_cpus() {
+    let blob = fixture!("virt-riscv-iommu-sys.dtb");
+    let unit = unit(UnitKind::Riscv, registers(0x301_0000, 0x1000), None);
+    let all = behind(0, 0, 0xffff, Stream::From(0));
+    assert_eq!(described(blob), (one(unit, &[all]), 0x3000_0000));
 }
