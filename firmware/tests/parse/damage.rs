@@ -138,14 +138,16 @@ fn counted_nodes_cut_short_anywhere_are_told() {
 
 #[test]
 fn no_field_that_lies_makes_reading_panic() {
-    let lies = [0, 1, 2, 3, 4, 7, 8, 0x10, 0x7f, 0x80, 0xfe, 0xff];
+    let lies = [0, 1, 4, 0x10, 0x7f, 0x80, 0xff];
     for Kind {
         table,
         read,
         checksum_at,
     } in kinds()
     {
-        for at in 0..table.len() {
+        // All fields of a devicetree are cells.
+        let step = if checksum_at.is_none() { 4 } else { 1 };
+        for at in (0..table.len()).step_by(step) {
             // A byte, a half and a word: lengths, counts and offsets of all sizes.
             for (lie, len) in lies.iter().flat_map(|lie| [1, 2, 4].map(|len| (*lie, len))) {
                 let mut bytes = table.clone();

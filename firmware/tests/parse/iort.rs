@@ -48,7 +48,7 @@ fn component(name: &[u8], mappings: &[[u32; 5]]) -> Vec<u8> {
     let mut fields = words(&[0, 0, 0x0100_0002]);
     fields.push(32);
     fields.extend(name);
-    while fields.len() % 4 != 0 {
+    while !fields.len().is_multiple_of(4) {
         fields.push(0);
     }
     node(1, 2, &fields, mappings)
