@@ -9,6 +9,7 @@ mod devicetree;
 mod dmar;
 mod iort;
 mod ivrs;
+mod largest;
 mod mcfg;
 mod qemu;
 mod rimt;
