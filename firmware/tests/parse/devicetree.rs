@@ -8,9 +8,13 @@ use firmware::{
 
 use crate::error;
 
-type Properties<'a> = &'a [(&'a str, Vec<u8>)];
+pub(crate) type Properties<'a> = &'a [(&'a str, Vec<u8>)];
 
-fn node(name: &str, properties: Properties<'_>, children: Vec<DeviceTreeNode>) -> DeviceTreeNode {
+pub(crate) fn node(
+    name: &str,
+    properties: Properties<'_>,
+    children: Vec<DeviceTreeNode>,
+) -> DeviceTreeNode {
     let mut node = DeviceTreeNode::new_unchecked(name);
     for (name, value) in properties {
         node.add_property(DeviceTreeProperty::new_unchecked(*name, value.as_slice()));
@@ -21,11 +25,11 @@ fn node(name: &str, properties: Properties<'_>, children: Vec<DeviceTreeNode>) -
     node
 }
 
-fn cells(cells: &[u32]) -> Vec<u8> {
+pub(crate) fn cells(cells: &[u32]) -> Vec<u8> {
     cells.iter().flat_map(|cell| cell.to_be_bytes()).collect()
 }
 
-fn texts(texts: &[&str]) -> Vec<u8> {
+pub(crate) fn texts(texts: &[&str]) -> Vec<u8> {
     texts
         .iter()
         .flat_map(|text| text.bytes().chain([0]))
@@ -33,7 +37,7 @@ fn texts(texts: &[&str]) -> Vec<u8> {
 }
 
 /// A blob of `children` below a root whose addresses and lengths have two cells.
-fn blob(children: Vec<DeviceTreeNode>) -> Vec<u8> {
+pub(crate) fn blob(children: Vec<DeviceTreeNode>) -> Vec<u8> {
     let two = || cells(&[2]);
     let mut tree = DeviceTree::new();
     tree.root = node(
