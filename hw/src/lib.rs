@@ -7,7 +7,7 @@
 //!
 //! - [`pci`]: configuration space, BARs, bridges, capabilities, MSI-X
 //! - [`vtd`]: Intel VT-d
-//! - [`amd`]: AMD-Vi
+//! - [`amd`]: AMD-Vi, the IOMMU of AMD
 //! - [`smmu`]: Arm SMMUv3
 //! - [`riscv`]: the RISC-V IOMMU
 //! - [`virtio`]: virtio-iommu and the virtio transports it sits on
