@@ -1,6 +1,7 @@
 //! Every word, field by field, against constants typed anew from the manuals.
 
 mod edu;
+mod iommu_testdev;
 mod nvme;
 mod pci;
 mod vtd;
