@@ -7,13 +7,11 @@ use dmamap::buffer::DmaBuffer;
 use dmamap::iommu::Requester;
 use dmamap::iommu::fault::{Access, Fault};
 use dmamap::map::{FromDevice, ToDevice};
-use dmamap::pci::Function;
-use dmamap::system::Protection;
-use drivers::iommu_testdev::{IommuTestdev, IommuTestdevError, MAX_WRITE_BYTES, Verdict};
+use drivers::iommu_testdev::{IommuTestdevError, MAX_WRITE_BYTES, Verdict};
 use hosted::Hosted;
-use hw::iommu_testdev::{DEVICE_ID, PATTERN, VENDOR_ID};
+use hw::iommu_testdev::PATTERN;
 use qemu::QemuConfig;
-use support::Rig;
+use support::{Rig, start_testdev};
 
 const LEN: u64 = 256;
 
@@ -22,26 +20,6 @@ const TRANSLATED: [&str; 1] = ["q35-vtd"];
 
 /// The boards without.
 const DIRECT: [&str; 3] = ["q35", "arm", "riscv"];
-
-fn start(rig: &mut Rig, index: usize) -> IommuTestdev<Hosted> {
-    let is_testdev = |function: &&Function<Hosted>| {
-        (function.vendor(), function.device()) == (VENDOR_ID, DEVICE_ID)
-    };
-    let mut functions = rig.computer.topology().functions().filter(is_testdev);
-    let function = functions
-        .nth(index)
-        .expect("the computer has that device")
-        .clone();
-    drop(functions);
-    let system = rig.computer.system();
-    let device = match rig.computer.has_iommu() {
-        true => system.attach(&function, Protection::Strict),
-        // SAFETY: the device writes only where the test tells it to: into the test's own buffers.
-        false => unsafe { system.attach_trusted(&function, Protection::Identity) },
-    };
-    let device = device.expect("the device attaches");
-    IommuTestdev::start(device, &function, rig.computer.resources_mut()).expect("it comes up")
-}
 
 fn buffer(rig: &Rig) -> DmaBuffer<Hosted> {
     DmaBuffer::allocate(rig.hosted, 4096).expect("there is memory")
@@ -71,7 +49,7 @@ fn the_pattern_arrives_in_mapped_memory() {
         let Some(mut rig) = Rig::boot(board, |config| config.with_iommu_testdevs(1)) else {
             return;
         };
-        let mut testdev = start(&mut rig, 0);
+        let mut testdev = start_testdev(&mut rig, 0);
         let mapping = testdev
             .device()
             .map_single(buffer(&rig), FromDevice)
@@ -101,7 +79,7 @@ fn a_write_to_other_memory_is_told_from_one_that_arrived() {
     let Some(mut rig) = Rig::boot("q35", |config| config.with_iommu_testdevs(1)) else {
         return;
     };
-    let mut testdev = start(&mut rig, 0);
+    let mut testdev = start_testdev(&mut rig, 0);
     let mapping = testdev
         .device()
         .map_single(buffer(&rig), FromDevice)
@@ -124,7 +102,7 @@ fn what_is_not_mapped_is_refused_and_reported() {
         let Some(mut rig) = Rig::boot(board, with) else {
             return;
         };
-        let (mut first, mut second) = (start(&mut rig, 0), start(&mut rig, 1));
+        let (mut first, mut second) = (start_testdev(&mut rig, 0), start_testdev(&mut rig, 1));
         let lent = first
             .device()
             .map_single(buffer(&rig), FromDevice)
@@ -185,7 +163,7 @@ fn lengths_the_device_cannot_do_are_refused_by_the_driver() {
     let Some(mut rig) = Rig::boot("q35", |config| config.with_iommu_testdevs(1)) else {
         return;
     };
-    let mut testdev = start(&mut rig, 0);
+    let mut testdev = start_testdev(&mut rig, 0);
     let mapping = testdev
         .device()
         .map_single(buffer(&rig), FromDevice)
