@@ -100,7 +100,12 @@ fn a_boot_that_fails_anywhere_gives_everything_back_and_can_be_tried_again() {
             match Rig::boot_on(machine.clone(), kernel, injector, BootOptions::default()) {
                 Err(_) => failed.push(injector.last_injected().unwrap()),
                 Ok(rig) => {
-                    assert_eq!(injector.injected(), before, "request {nth} went unnoticed");
+                    // Without an interrupt a unit's faults are read when somebody asks for them.
+                    if injector.injected() != before {
+                        let missing = injector.last_injected().unwrap();
+                        assert_eq!(missing, Resource::Interrupt, "request {nth} went unnoticed");
+                        failed.push(missing);
+                    }
                     // SAFETY: no driver gave a device anything to do.
                     unsafe { rig.system().shutdown() }.unwrap();
                 }
