@@ -8,7 +8,7 @@ use board::hardware::{Hardware, Width};
 use dmamap::addr::{BusAddr, PhysAddr};
 use dmamap::platform::{FrameRequest, Platform};
 use drivers::iommu_testdev::Verdict;
-use firmware::{Tables, Unreadable};
+use firmware::{Signature, Tables, Unreadable};
 use hw::iommu_testdev::PATTERN;
 use qemu::{Architecture, Board, Disk, Medium, Qemu, QemuConfig};
 use support::{Rig, start, test_file};
@@ -100,6 +100,49 @@ fn the_devices_asked_for_are_on_the_bus_of_every_board() {
         let found = [0x11e8_1234, 0x1042_1af4, 0x0005_1b36, 0x000c_1b36].map(count);
         assert_eq!(found, [1, 1, 2, 1], "{}", board.name());
         assert_eq!(qemu.failure(), None);
+    }
+}
+
+/// QEMU names in its tables the buses that have numbers when it is asked for them.
+#[test]
+fn buses_behind_ports_are_numbered_before_the_tables_are_made() {
+    for board in ["q35", "arm", "riscv", "q35-virtio", "arm-virtio"] {
+        let with = |config: QemuConfig| {
+            let disk = || Disk::nvme(test_file(1 << 20), Medium::ReadOnly);
+            config.with_disk(disk()).with_edu().with_disk(disk())
+        };
+        let Some(qemu) = start(board, with) else {
+            return;
+        };
+        let memory = |phys: u64, into: &mut [u8]| {
+            qemu.ram().read(phys, into).map_err(|_| Unreadable { phys })
+        };
+        let tables =
+            Tables::find(qemu.rsdp().expect("ACPI"), &memory).expect("the tables are sound");
+        if let Some(viot) = tables
+            .load(Signature(*b"VIOT"))
+            .expect("the table is sound")
+        {
+            // The node behind the one of the IOMMU is a range of functions, its last one at byte 14 (ACPI 6.5, 5.2.34).
+            assert_eq!(
+                viot[64..][14..16],
+                [0xff, 0x02],
+                "{board}: bus 2 is the last"
+            );
+            continue;
+        }
+        drop(qemu);
+        // Whoever enumerates later comes to the same numbers.
+        let Some(rig) = Rig::boot(board, with) else {
+            return;
+        };
+        let disks: Vec<String> = rig
+            .computer
+            .disks()
+            .map(|disk| disk.address().to_string())
+            .collect();
+        assert_eq!(disks, ["0000:01:00.0", "0000:02:00.0"], "{board}");
+        rig.finish();
     }
 }
 
