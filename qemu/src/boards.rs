@@ -1,6 +1,6 @@
 //! The computers QEMU is asked to be: a machine, and the IOMMU in front of its devices.
 
-use crate::Architecture;
+use crate::{Architecture, Installation, NotFound};
 
 /// A computer of QEMU's models.
 ///
@@ -164,6 +164,21 @@ impl Board {
     /// Its CPUs' instruction set: which of QEMU's programs has it.
     pub fn architecture(&self) -> Architecture {
         self.architecture
+    }
+
+    /// The QEMU that can be this board; why there is none, and how to get one, is the error's text.
+    ///
+    /// # Errors
+    /// [`NotFound`].
+    pub fn installation(&self) -> Result<Installation, NotFound> {
+        let installation = Installation::find()?;
+        match installation.has(self.architecture) {
+            true => Ok(installation),
+            false => Err(NotFound::Unfit {
+                place: installation.place().to_owned(),
+                reason: format!("it has no {}", self.architecture.program()),
+            }),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod amd_page_table;
 mod edu;
+mod iommu_testdev;
 mod nvme;
 mod pci;
 mod riscv_page_table;
