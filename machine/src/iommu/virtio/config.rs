@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 use hw::virtio::feature::Features;
 use hw::virtio::queue::SIZE_MAX;
 
+use crate::interrupts::MESSAGE_WINDOW;
+
 /// What a virtio-iommu can do. The default is much as QEMU has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VirtioConfig {
@@ -75,7 +77,7 @@ impl Default for VirtioConfig {
             .with_version_1(true)
             .with_access_platform(true);
         Self {
-            register_base: 0xfed9_0000,
+            register_base: 0xfe80_0000,
             features,
             page_size_mask: !0xfff,
             input_range: 0..=0xffff_ffff_ffff,
@@ -85,7 +87,11 @@ impl Default for VirtioConfig {
             probe_size: 512,
             at_boot: Unattached::Passes,
             mappings_max: 1 << 20,
-            reserved: Vec::new(),
+            reserved: vec![Reserved {
+                requester: None,
+                addresses: MESSAGE_WINDOW.start..=MESSAGE_WINDOW.end - 1,
+                kind: ReservedKind::Messages,
+            }],
         }
     }
 }
