@@ -7,8 +7,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use hw::virtio::queue as layout;
+use hw::virtio::queue::{self as layout, UsedEntry};
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
+use vm_memory::{Bytes, GuestAddress};
 
 use super::memory::QueueMemory;
 use crate::findings::FindingKind;
@@ -65,7 +66,7 @@ impl VirtQueue {
         queue
             .try_set_size(place.size)
             .map_err(|_| broken("no size of a queue"))?;
-        let address = |phys: u64| vm_memory::GuestAddress(phys);
+        let address = GuestAddress;
         queue
             .try_set_desc_table_address(address(place.descriptors))
             .and_then(|()| queue.try_set_avail_ring_address(address(place.available)))
@@ -138,21 +139,41 @@ impl VirtQueue {
                 ),
             ),
         }
-        let entry = self.queue.used_ring() + layout::used_entry(expected % self.queue.size());
-        // That the rings are memory was checked when the queue was enabled.
-        let added = self
-            .queue
-            .add_used(&*self.memory, buffer.head(), written)
+        let added = if id == u32::from(buffer.head()) {
+            self.queue.add_used(&*self.memory, buffer.head(), written)
+        } else {
+            self.add_unknown(UsedEntry { id, len: written })
+        };
+        added.is_ok() && self.wants_interrupt()
+    }
+
+    /// Adds an entry that names no buffer, which `virtio-queue` does not do.
+    fn add_unknown(&mut self, entry: UsedEntry) -> Result<(), virtio_queue::Error> {
+        let index = self.queue.next_used();
+        let ring = self.queue.used_ring();
+        let at = ring + layout::used_entry(index % self.queue.size());
+        let next = index.wrapping_add(1);
+        self.queue.set_next_used(next);
+        self.memory
+            .write_obj(entry.to_words(), GuestAddress(at))
             .and_then(|()| {
-                use vm_memory::Bytes;
-                if id != u32::from(buffer.head()) {
-                    self.memory
-                        .write_obj(id, vm_memory::GuestAddress(entry))
-                        .map_err(virtio_queue::Error::GuestMemory)?;
-                }
-                self.queue.needs_notification(&*self.memory)
-            });
-        added.unwrap_or(false)
+                let at = GuestAddress(ring + layout::USED_IDX);
+                self.memory.store(next, at, Ordering::Release)
+            })
+            .map_err(virtio_queue::Error::GuestMemory)
+    }
+
+    /// Whether the driver wants to be told of the buffer just used (2.7.7).
+    fn wants_interrupt(&mut self) -> bool {
+        if self.queue.event_idx_enabled() {
+            return self
+                .queue
+                .needs_notification(&*self.memory)
+                .unwrap_or(false);
+        }
+        let at = self.queue.avail_ring() + layout::AVAILABLE_FLAGS;
+        let flags = self.memory.load(GuestAddress(at), Ordering::Acquire);
+        flags.is_ok_and(|flags| !layout::AvailableFlags::from_bits(flags).no_interrupt())
     }
 
     /// Asks for a notification of what is made available from now on; whether something is already.

@@ -197,6 +197,11 @@ impl Registers {
 
     fn write_status(&mut self, value: u32) -> Effect {
         if value == 0 {
+            if self.status == DeviceStatus::new() {
+                // There is nothing to stop: the status, which reads 0, is true.
+                self.finish_reset();
+                return Effect::None;
+            }
             self.reset = Reset::Wanted;
             return Effect::Reset;
         }
