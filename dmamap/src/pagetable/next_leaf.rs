@@ -1,6 +1,5 @@
 //! Going through a table from one address on: for units that do not walk it and are told what is in it.
 
-use super::level;
 use super::{Entry, Format, Leaf, PageTable};
 use crate::addr::{BusAddr, BusRange};
 use crate::platform::Platform;
@@ -12,11 +11,15 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         let mut path = self.path();
         let mut at = bus.as_u64();
         while at <= last {
-            let stop = path.walk(&self.format, at, 1);
-            let size = level::size(stop.level);
-            let first = at & !(size - 1);
-            if let Entry::Leaf { phys, permission } = stop.entry {
-                let range = BusRange::new(BusAddr::new(first), size);
+            let stop = path.walk(at, 1);
+            if let Entry::Leaf {
+                phys,
+                permission,
+                span,
+            } = stop.entry
+            {
+                let size = 1 << self.span_log2(stop.level, span);
+                let range = BusRange::new(BusAddr::new(at & !(size - 1)), size);
                 return Some(Leaf {
                     bus: range.expect("a leaf lies in the aperture"),
                     phys,
@@ -24,7 +27,8 @@ impl<P: Platform, F: Format> PageTable<P, F> {
                 });
             }
             // Nothing is mapped up to the end of what the entry covers.
-            at = first.checked_add(size)?;
+            let size = self.format.geometry().size(stop.level);
+            at = (at & !(size - 1)).checked_add(size)?;
         }
         None
     }

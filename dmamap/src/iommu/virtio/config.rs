@@ -4,9 +4,9 @@ use hw::virtio::feature::Features;
 use hw::virtio::iommu::config;
 
 use super::transport::Transport;
-use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2};
+use crate::addr::{BusAddr, BusRange};
 use crate::iommu::unit::{TableShape, TableShapes};
-use crate::pagetable::MAX_LEVELS;
+use crate::pagetable::{Geometry, Granule, MAX_LEVELS};
 use crate::platform::Platform;
 
 /// Most bytes of properties that this driver makes room for.
@@ -18,8 +18,8 @@ const LEVELS_MIN: u32 = 3;
 /// The configuration of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Config {
-    /// log2 of the page every mapping is made of, at least that of a frame.
-    pub(super) page_size_log2: u32,
+    /// The page every mapping is made of, at least a frame.
+    pub(super) granule: Granule,
     /// First and last address that can be mapped.
     pub(super) input: (u64, u64),
     /// First and last number of a domain.
@@ -54,9 +54,10 @@ impl Config {
         let probe_size = features
             .probe()
             .then(|| transport.config_u32(config::PROBE_SIZE));
-        if mask == 0 {
-            return Err("page sizes");
-        }
+        let granule = [Granule::FourKib, Granule::SixteenKib, Granule::SixtyFourKib]
+            .into_iter()
+            .find(|granule| mask != 0 && mask.trailing_zeros() <= granule.size_log2())
+            .ok_or("pages of 64 KiB or less")?;
         if input.0 >= input.1 {
             return Err("addresses to map");
         }
@@ -67,7 +68,7 @@ impl Config {
             return Err("properties (PROBE) of 64 KiB at most");
         }
         Ok(Self {
-            page_size_log2: mask.trailing_zeros().max(FRAME_SIZE_LOG2),
+            granule,
             input,
             domains,
             probe_size,
@@ -81,15 +82,22 @@ impl Config {
 
     /// The records a domain may have: the unit walks none, so each is as good as another that is as wide.
     pub(super) fn shapes(&self) -> TableShapes {
-        let bits = |levels: u32| FRAME_SIZE_LOG2 + 9 * levels;
         let whole = self.address_bits();
-        let needed = (LEVELS_MIN..MAX_LEVELS)
+        let granule = self.granule;
+        let bits = |levels: u32| granule.size_log2() + granule.index_bits() * levels;
+        let needed = (1..MAX_LEVELS)
             .find(|&levels| bits(levels) >= whole)
             .unwrap_or(MAX_LEVELS);
-        TableShapes::new((LEVELS_MIN..=needed).map(|levels| TableShape {
+        TableShapes::new((LEVELS_MIN.min(needed)..=needed).map(|levels| TableShape {
             levels: levels as u8,
             address_bits: bits(levels).min(whole) as u8,
         }))
+    }
+
+    /// The record of a shape.
+    pub(super) fn geometry(&self, shape: TableShape) -> Option<Geometry> {
+        let (levels, bits) = (shape.levels.into(), shape.address_bits.into());
+        Some(Geometry::new(self.granule, levels, bits)).filter(|geometry| geometry.exists())
     }
 
     /// How many domains there are, as far as they have a [`DomainId`](crate::iommu::DomainId).

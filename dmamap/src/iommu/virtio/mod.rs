@@ -255,14 +255,14 @@ impl<P: Platform> Unit<P> for VirtioUnit<P> {
         _domain: DomainId,
     ) -> Result<Box<dyn Translation<P>>, UnitError> {
         let format = RecordFormat {
-            levels: shape.levels.into(),
+            geometry: self
+                .config
+                .geometry(shape)
+                .ok_or(self.unsupported("tables of that shape"))?,
             host_address_bits: self.host_address_bits,
         };
         let unit = self.base();
-        match self
-            .records
-            .create(self.platform, format, self.config.page_size_log2)
-        {
+        match self.records.create(self.platform, format) {
             Ok(table) => Ok(table),
             Err(cause) => Err(UnitError::OutOfFrames { unit, cause }),
         }

@@ -7,7 +7,7 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 
 use super::record_format::RecordFormat;
-use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
+use crate::addr::{BusAddr, BusRange, PhysAddr};
 use crate::iommu::translation::{Translate, Translation};
 use crate::pagetable::{
     Gather, Leaf, MapError, PageTable, Permission, PhysList, TableChange, UnmapError,
@@ -56,7 +56,6 @@ impl<P: Platform> Records<P> {
         &self,
         platform: P,
         format: RecordFormat,
-        page_size_log2: u32,
     ) -> Result<Box<RecordTable<P>>, OutOfFrames> {
         let table = PageTable::new(platform, format)?;
         let last = table.aperture_last();
@@ -70,9 +69,9 @@ impl<P: Platform> Records<P> {
         drop(records);
         Ok(Box::new(RecordTable {
             platform,
-            levels: format.levels as u8,
+            levels: format.geometry.levels() as u8,
             last,
-            page_size_log2,
+            page_size_log2: format.geometry.granule().size_log2(),
             record,
         }))
     }
@@ -146,45 +145,6 @@ impl<P: Platform> RecordTable<P> {
         act(table.as_mut().expect("only `free` takes it"))
     }
 
-    /// Whether the unit's pages, where they are larger than frames, can make up the request.
-    fn check_pages(&self, bus: BusAddr, memory: &mut dyn PhysList) -> Result<(), MapError> {
-        let log2 = self.page_size_log2;
-        if log2 <= FRAME_SIZE_LOG2 {
-            return Ok(());
-        }
-        memory.restart();
-        let mut done = 0;
-        let mut run: Option<PhysRange> = None;
-        loop {
-            let next = memory.next_range();
-            if next.is_some_and(|range| range.is_empty()) {
-                continue;
-            }
-            let joined = run.zip(next).and_then(|(run, next)| {
-                let touches = run.start().checked_add(run.len_bytes()) == Some(next.start());
-                let len_bytes = run.len_bytes().checked_add(next.len_bytes())?;
-                touches.then(|| PhysRange::new(run.start(), len_bytes).ok())?
-            });
-            if joined.is_some() {
-                run = joined;
-                continue;
-            }
-            if let Some(run) = run {
-                let at = bus.checked_add(done);
-                let parts = run.start().as_u64() | run.len_bytes();
-                if !at.is_some_and(|at| at.is_aligned(log2)) || parts.trailing_zeros() < log2 {
-                    let bus = at.unwrap_or(bus);
-                    return Err(MapError::Misaligned { bus, phys: run });
-                }
-                done += run.len_bytes();
-            }
-            run = next;
-            if run.is_none() {
-                return Ok(());
-            }
-        }
-    }
-
     /// Runs `act` on the table with a gather of its own, whose tables go at once.
     fn change<T>(
         &self,
@@ -211,7 +171,7 @@ impl<P: Platform> Translation<P> for RecordTable<P> {
     }
 
     fn page_size_log2(&self) -> u32 {
-        self.page_size_log2.max(FRAME_SIZE_LOG2)
+        self.page_size_log2
     }
 
     fn map_list(
@@ -220,14 +180,17 @@ impl<P: Platform> Translation<P> for RecordTable<P> {
         memory: &mut dyn PhysList,
         permission: Permission,
     ) -> Result<(), MapError> {
-        self.check_pages(bus, memory)?;
         self.with(|table| table.map_list(bus, memory, permission))
     }
 
     fn unmap(&mut self, range: BusRange, gather: &mut Gather<P>) -> Result<(), UnmapError> {
         self.change(|table, own| table.unmap(range, own))?;
         if !range.is_empty() {
-            gather.add_leaves(range.start().as_u64(), range.len_bytes(), FRAME_SIZE_LOG2);
+            gather.add_leaves(
+                range.start().as_u64(),
+                range.len_bytes(),
+                self.page_size_log2,
+            );
         }
         debug_assert_eq!(gather.tables(), TableChange::Kept);
         Ok(())
