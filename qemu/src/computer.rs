@@ -16,7 +16,7 @@ use crate::memory_map::{FIRMWARE_BYTES, MemoryMap};
 use crate::process::Process;
 use crate::qtest::Qtest;
 use crate::table_loader::{TableLoaderError, place_tables};
-use crate::{Architecture, Board, Installation, devicetree, q35};
+use crate::{Architecture, Board, Installation, buses, devicetree, q35};
 
 /// Least memory: room for firmware and a kernel.
 const MIN_RAM_BYTES: u64 = 64 << 20;
@@ -173,6 +173,7 @@ fn set_up(
     if architecture == Architecture::X86_64 {
         q35::enable_ecam(qtest)?;
     }
+    buses::number(qtest, map.ecam)?;
     let staging = map.firmware.start..map.firmware.start + STAGING_BYTES;
     let fw_cfg = FwCfg::open(qtest, ram, map.fw_cfg, staging)?;
     for file in fw_cfg.files() {

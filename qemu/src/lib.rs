@@ -8,7 +8,7 @@
 //!     board::ram::Ram ──── one memory file ──────────► RAM: DMA, table walks
 //!     Hardware::{read, write} ──── socket ───────────► registers, configuration space, IO ports
 //!     Hardware::idle ────── "clock_step" ────────────► its clock: timers of devices
-//!     firmware's work: ECAM, fw_cfg, ACPI tables       (q35, fw_cfg, table_loader)
+//!     firmware's work: ECAM, buses, fw_cfg, ACPI tables (q35, buses, fw_cfg, table_loader)
 //! ```
 //!
 //! Messages that devices write to raise interrupts reach QEMU's interrupt controller, which has no CPU to tell: the board
@@ -42,6 +42,7 @@ mod devicetree;
 mod process;
 mod qtest;
 
+mod buses;
 mod fw_cfg;
 mod memory_map;
 mod q35;

@@ -53,6 +53,8 @@ pub(crate) struct MemoryMap {
     pub(crate) firmware: Range<u64>,
     /// The host bridge's windows.
     pub(crate) windows: Vec<WindowDescription>,
+    /// Configuration space.
+    pub(crate) ecam: u64,
     /// The firmware configuration device.
     pub(crate) fw_cfg: DmaRegister,
 }
@@ -72,6 +74,7 @@ impl MemoryMap {
                     ),
                     io(0x3eff_0000, 0),
                 ],
+                0x40_1000_0000,
                 0x902_0010,
             ),
             Architecture::Riscv64 => virt(
@@ -84,6 +87,7 @@ impl MemoryMap {
                     ),
                     io(0x300_0000, 0),
                 ],
+                0x3000_0000,
                 0x1010_0010,
             ),
         }
@@ -113,17 +117,19 @@ fn q35(ram_len_bytes: u64) -> MemoryMap {
             same(WindowKind::PrefetchableMemory, upper..upper + 32 * GIB),
             io(PORTS.start + FIRST_PCI_PORT, FIRST_PCI_PORT),
         ],
+        ecam: Q35_ECAM,
         fw_cfg: DmaRegister::Port(0x514),
     }
 }
 
-fn virt(ram: Range<u64>, windows: Vec<WindowDescription>, fw_cfg: u64) -> MemoryMap {
+fn virt(ram: Range<u64>, windows: Vec<WindowDescription>, ecam: u64, fw_cfg: u64) -> MemoryMap {
     // Below 4 GiB, as the pointers of older ACPI tables have 32 bits.
     let firmware_end = ram.end.min(4 * GIB);
     MemoryMap {
         firmware: firmware_end - FIRMWARE_BYTES..firmware_end,
         ram: vec![region(ram, 0)],
         windows,
+        ecam,
         fw_cfg: DmaRegister::Memory(fw_cfg),
     }
 }

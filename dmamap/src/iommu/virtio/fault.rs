@@ -162,10 +162,11 @@ fn describe(unit: PhysAddr, streams: &StreamNames, report: Report) -> Fault {
         } else {
             0
         }),
-        access: if report.flags.write() {
-            Access::Write
-        } else {
-            Access::Read
+        access: match (report.flags.read(), report.flags.write()) {
+            (true, false) => Access::Read,
+            (false, true) => Access::Write,
+            // QEMU says it only of mappings that grant the other.
+            _ => Access::Unknown,
         },
         reason: FaultReason {
             code: report.reason.into(),
