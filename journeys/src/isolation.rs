@@ -234,7 +234,8 @@ impl<P: Platform> ConfinedEdu<P> {
         let page = bus.align_down(dmamap::addr::FRAME_SIZE_LOG2);
         // Units report the page, or the very byte.
         let reported = fault.address.align_down(dmamap::addr::FRAME_SIZE_LOG2);
-        if is_first && (reported, fault.access) != (page, Access::Write) {
+        let wrong = reported != page || fault.access == Access::Read;
+        if is_first && wrong {
             return Err(IsolationError::Misreported { device, bus, fault });
         }
         Ok(Refused {

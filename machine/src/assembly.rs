@@ -12,9 +12,10 @@ use crate::device::nvme::{NvmeConfig, NvmeController};
 use crate::error::MachineError;
 use crate::findings::Findings;
 use crate::interrupts::{Interrupts, MESSAGE_WINDOW};
+use crate::iommu::virtio::{VirtioConfig, VirtioUnit};
 use crate::iommu::vtd::{VtdConfig, VtdUnit};
 use crate::iommu::{Unit, UnitEnvironment};
-use crate::memory_map::{MemoryMap, VTD_REGISTERS, WINDOWS};
+use crate::memory_map::{MemoryMap, VIRTIO_REGISTERS, VTD_REGISTERS, WINDOWS};
 use crate::temper::{Dice, Temper};
 
 /// A unit, where its registers are, and what its walks see.
@@ -30,6 +31,7 @@ pub(crate) struct UnitSlot {
 pub(crate) struct Units {
     pub(crate) slots: Vec<UnitSlot>,
     pub(crate) vtd: Vec<Arc<VtdUnit>>,
+    pub(crate) virtio: Vec<Arc<VirtioUnit>>,
 }
 
 pub(crate) fn inbound(
@@ -111,6 +113,7 @@ pub(crate) fn units(
     match &config.iommu {
         Iommu::None => {}
         Iommu::Vtd { unit, walks } => units.add_vtd(&parts, unit, *walks)?,
+        Iommu::Virtio { unit } => units.add_virtio(&parts, unit)?,
     }
     Ok(units)
 }
@@ -135,6 +138,22 @@ impl Units {
                 walks,
             });
         }
+        Ok(())
+    }
+
+    fn add_virtio(&mut self, parts: &Parts<'_>, config: &VirtioConfig) -> Result<(), MachineError> {
+        // It reads its queues only, and these are coherent.
+        let environment = parts.environment("viommu".to_owned(), Snooping::On);
+        let walks = Arc::clone(&environment.walks);
+        let mut config = config.clone();
+        config.register_base = VIRTIO_REGISTERS.start;
+        let unit = VirtioUnit::new(config, environment)?;
+        self.virtio.push(Arc::clone(&unit));
+        self.slots.push(UnitSlot {
+            registers: VIRTIO_REGISTERS,
+            unit,
+            walks,
+        });
         Ok(())
     }
 }

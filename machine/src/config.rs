@@ -2,6 +2,7 @@
 
 use crate::cache::Snooping;
 use crate::device::nvme::NvmeConfig;
+use crate::iommu::virtio::VirtioConfig;
 use crate::iommu::vtd::VtdConfig;
 use crate::temper::Temper;
 
@@ -16,6 +17,11 @@ pub enum Iommu {
         unit: VtdConfig,
         /// Whether their walks see the CPU's caches.
         walks: Snooping,
+    },
+    /// One virtio-iommu.
+    Virtio {
+        /// What it can do. The machine sets the address of its registers.
+        unit: VirtioConfig,
     },
 }
 

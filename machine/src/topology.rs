@@ -16,7 +16,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::acpi::{Device, Dmar, ReservedMemory, Scope, Unit as UnitTable};
+use crate::acpi::{Device, Dmar, ReservedMemory, Scope, Unit as UnitTable, Viot};
 use crate::bus::{Bus, DmaPort, Requester};
 use crate::config::Iommu;
 use crate::device::edu::Edu;
@@ -26,7 +26,8 @@ use crate::device::nvme::NvmeController;
 use crate::device::passive::Passive;
 use crate::findings::Findings;
 use crate::iommu::Unit;
-use crate::memory_map::{HOST_ADDRESS_BITS, VTD_REGISTERS};
+use crate::iommu::virtio::VirtioConfig;
+use crate::memory_map::{HOST_ADDRESS_BITS, VIRTIO_REGISTERS, VTD_REGISTERS};
 use crate::pci::bridge::{Bridge, BridgeKind};
 use crate::pci::endpoint::{AtBoot, Endpoint};
 use crate::pci::function::FunctionModel;
@@ -153,6 +154,7 @@ impl Wiring<'_> {
 pub(crate) fn heartbeat_at_boot(iommu: &Iommu) -> AtBoot {
     match iommu {
         Iommu::None | Iommu::Vtd { .. } => AtBoot::Running,
+        Iommu::Virtio { .. } => AtBoot::Idle,
     }
 }
 
@@ -161,6 +163,14 @@ pub(crate) fn table(iommu: &Iommu, direct_region: &Range<u64>) -> Option<Vec<u8>
     match iommu {
         Iommu::None => None,
         Iommu::Vtd { .. } => Some(dmar(direct_region).into_table()),
+        Iommu::Virtio { unit } => Some(viot(unit).into_table()),
+    }
+}
+
+fn viot(unit: &VirtioConfig) -> Viot {
+    Viot {
+        registers: VIRTIO_REGISTERS.start,
+        first_endpoint: unit.first_endpoint,
     }
 }
 

@@ -11,6 +11,7 @@
 //! | `setup` | what a unit's driver begins with, and which driver that is |
 //! | `command_ring`, `bound` | what all units' queues and waits have in common |
 //! | `vtd` | Intel's units |
+//! | `virtio` | virtio-iommu |
 //!
 //! [`DmaSystem`](crate::system::DmaSystem) owns the units and puts devices into domains.
 //!
@@ -34,6 +35,7 @@ mod start_error;
 mod stream;
 mod translation;
 mod unit;
+mod virtio;
 mod vtd;
 
 pub use domain::{DomainError, RevokeError};

@@ -8,6 +8,7 @@ use crate::iommu::fault::FaultLog;
 use crate::iommu::start_error::UnitStartError;
 use crate::iommu::stream::StreamNames;
 use crate::iommu::unit::Unit;
+use crate::iommu::virtio::VirtioUnit;
 use crate::iommu::vtd::VtdUnit;
 use crate::mmio::Mmio;
 use crate::pagetable::WalkCoherence;
@@ -80,8 +81,6 @@ pub(crate) fn prepare<P: Platform>(
         UnitKind::Riscv => Err(UnitStartError::NoDriver {
             kind: "RISC-V IOMMU",
         }),
-        UnitKind::Virtio => Err(UnitStartError::NoDriver {
-            kind: "virtio-iommu",
-        }),
+        UnitKind::Virtio => Ok(VirtioUnit::prepare(setup)?),
     }
 }

@@ -7,6 +7,7 @@ mod nvme;
 mod pci;
 mod riscv_page_table;
 mod smmu_page_table;
+mod virtio;
 mod vtd;
 
 /// Asserts of each `(word, bits)` that the word with that field at its maximum has just these bits.

@@ -5,9 +5,11 @@
 mod dmar;
 mod mcfg;
 mod table;
+mod viot;
 
 pub(crate) use dmar::{Device, Dmar, ReservedMemory, Scope, Unit};
 pub(crate) use mcfg::mcfg;
+pub(crate) use viot::Viot;
 
 use table::{checksum, table};
 

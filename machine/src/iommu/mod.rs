@@ -2,7 +2,8 @@
 //!
 //! - [`translator`]: what the bus asks a unit, and what it answers.
 //! - [`in_flight`]: how an invalidation waits for transactions on their way (drain);
-//! - [`vtd`]: the Intel VT-d unit.
+//! - [`vtd`]: the Intel VT-d unit;
+//! - [`virtio`]: the virtio-iommu.
 //!
 //! What every model is made of: `worker` (its threads), `messages` (its interrupts), `translation_cache` and
 //! `entry_cache` (what it remembers, in its temper), `table_memory` (how its walks read), `queue_hooks` (what tests
@@ -25,6 +26,7 @@ mod reporter;
 mod table_memory;
 mod translation_cache;
 pub mod translator;
+pub mod virtio;
 pub mod vtd;
 mod worker;
 
