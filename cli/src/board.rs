@@ -7,6 +7,7 @@ use board::hardware::Hardware;
 use machine::audit::Audit;
 use machine::cache::Snooping;
 use machine::device::nvme::{Medium, NvmeConfig, RogueReport};
+use machine::iommu::virtio::VirtioConfig;
 use machine::iommu::vtd::VtdConfig;
 use machine::temper::Temper;
 use machine::{Iommu, Machine, MachineConfig, MachineError};
@@ -149,6 +150,9 @@ pub(crate) fn iommu(args: &MachineArgs) -> Iommu {
             }
             Iommu::Vtd { unit, walks }
         }
+        IommuChoice::Virtio => Iommu::Virtio {
+            unit: VirtioConfig::default(),
+        },
         _ => Iommu::None,
     }
 }

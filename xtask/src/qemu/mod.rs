@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use qemu::{FOLDER_VARIABLE, Installation, Version};
 
 use crate::cargo::root;
+use crate::gate::Outcome;
 
 /// Finds QEMU, or gets one into `target/qemu` (Debian; any user; about 100 MB).
 #[derive(clap::Args)]
@@ -22,6 +23,14 @@ pub(crate) struct Qemu {
     /// Only look whether there is one: use no network.
     #[arg(long)]
     offline: bool,
+}
+
+/// The gate's step: there is a QEMU, or was got. Without one, what only QEMU can judge is passed over.
+pub(crate) fn step() -> Outcome {
+    match (Qemu { offline: false }).find_or_get() {
+        Ok(found) => Outcome::Passed(format!("QEMU {} in {}", found.version(), found.place())),
+        Err(why) => Outcome::Skipped(why),
+    }
 }
 
 impl Qemu {
