@@ -508,6 +508,7 @@ fn a_host_bridge_or_function_may_be_named_as_a_whole() {
         ),
     ]);
     let described = Devicetree::parse(&bytes).unwrap().iommus().unwrap();
+    assert_eq!(described.units[0].segment, 3);
     let expected = [
         Assignment {
             devices: Devices::Segment { segment: 3 },
@@ -799,4 +800,23 @@ fn tokens_out_of_place_are_told() {
         most: 24,
     };
     check(&deep, 24 * 8 + 4, damage);
+}
+
+#[test]
+fn streams_of_masked_maps_do_not_count_as_devices() {
+    let bridge = |name: &str| {
+        let map = [
+            ("iommu-map", cells(&[0, 1, 0, 0x1_0000])),
+            ("iommu-map-mask", cells(&[0xfffe])),
+        ];
+        host_bridge(name, &map, vec![])
+    };
+    let master = [("iommus", cells(&[1, 7]))];
+    let bytes = blob(vec![
+        smmu("iommu@1000000", 0x100_0000, 1),
+        bridge("pcie@1"),
+        device("dma@4000000", "example,dma", 0x400_0000, &master),
+    ]);
+    let described = Devicetree::parse(&bytes).unwrap().iommus().unwrap();
+    assert_eq!(described.assignments.len(), 0x8000 + 1);
 }

@@ -1,5 +1,6 @@
 use firmware::{
-    Damage, Entry, Error, Root, Rsdp, Signature, TableError, Tables, UnitKind, Unreadable,
+    Assignment, Damage, Devices, Entry, Error, Root, Rsdp, Signature, TableError, Tables, UnitKind,
+    Unreadable,
 };
 
 use crate::error;
@@ -353,9 +354,11 @@ fn the_iommus_of_all_tables_are_joined() {
         [Vtd, Vtd, AmdVi, SmmuV3, Riscv, Riscv, Virtio, Virtio]
     );
     assert_eq!(all.host_address_bits, Some(46));
-    // Each table's own assignments, with the number of units before it added.
+    // Each table's own assignments, with the number of units before it added, and what is for all the rest last.
+    let for_all = |one: &&Assignment| matches!(one.devices, Devices::Segment { .. });
+    let certain: Vec<_> = all.assignments.iter().filter(|one| !for_all(one)).collect();
     let viot = tables.viot().unwrap().unwrap().description();
-    let last = &all.assignments[all.assignments.len() - viot.assignments.len()..];
+    let last = &certain[certain.len() - viot.assignments.len()..];
     for (joined, alone) in last.iter().zip(&viot.assignments) {
         assert_eq!(
             (&joined.devices, joined.stream),
@@ -363,6 +366,9 @@ fn the_iommus_of_all_tables_are_joined() {
         );
         assert_eq!(joined.unit, alone.unit + 6);
     }
+    let rest = &all.assignments[certain.len()..];
+    assert!(rest.iter().all(|one| for_all(&one)));
+    assert_eq!(rest.iter().map(|one| one.unit).collect::<Vec<_>>(), [1, 2]);
     let reserved = [
         tables.dmar().unwrap().unwrap().description().reserved.len(),
         tables.ivrs().unwrap().unwrap().description().reserved.len(),

@@ -115,7 +115,7 @@ fn everything_is_described_but_a_unit_does_not_translate_for_itself() {
     assert_eq!(
         units,
         [
-            (UnitKind::Virtio, function, 0),
+            (UnitKind::Virtio, function, 1),
             (UnitKind::Virtio, registers, 7),
         ]
     );
