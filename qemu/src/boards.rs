@@ -38,8 +38,6 @@ const ARM: Board = Board {
     options: &["-cpu", "cortex-a57"],
 };
 
-const ARM_SMMU: &str = "virt,gic-version=3,iommu=smmuv3";
-
 const RISCV: Board = Board {
     name: "",
     description: "",
@@ -87,22 +85,29 @@ static BOARDS: [Board; 14] = [
     Board {
         name: "arm-smmu-stage1",
         description: "Arm, SMMUv3 with stage 1",
-        machine: ARM_SMMU,
-        options: &["-cpu", "cortex-a57", "-global", "arm-smmuv3.stage=1"],
+        options: &[
+            "-cpu",
+            "cortex-a57",
+            "-device",
+            "arm-smmuv3,primary-bus=pcie.0,stage=1",
+        ],
         ..ARM
     },
     Board {
         name: "arm-smmu-stage2",
         description: "Arm, SMMUv3 with stage 2",
-        machine: ARM_SMMU,
-        options: &["-cpu", "cortex-a57", "-global", "arm-smmuv3.stage=2"],
+        options: &[
+            "-cpu",
+            "cortex-a57",
+            "-device",
+            "arm-smmuv3,primary-bus=pcie.0,stage=2",
+        ],
         ..ARM
     },
     Board {
         name: "arm-smmu-nested",
         description: "Arm, SMMUv3 with both stages",
-        machine: ARM_SMMU,
-        options: &["-cpu", "cortex-a57", "-global", "arm-smmuv3.stage=nested"],
+        machine: "virt,gic-version=3,iommu=smmuv3",
         ..ARM
     },
     Board {

@@ -9,7 +9,9 @@ use dmamap::addr::{BusAddr, PhysAddr};
 use dmamap::platform::{FrameRequest, Platform};
 use drivers::iommu_testdev::Verdict;
 use firmware::{Signature, Tables, Unreadable};
-use hw::iommu_testdev::PATTERN;
+use hw::iommu_testdev::{
+    BUS_LOW, DEVICE_ID, DOORBELL, LENGTH, Outcome, PATTERN, PHYS_LOW, RESULT, TRIGGER, VENDOR_ID,
+};
 use qemu::{Architecture, Board, Disk, Medium, Qemu, QemuConfig};
 use support::{Rig, start, test_file};
 
@@ -103,6 +105,84 @@ fn the_devices_asked_for_are_on_the_bus_of_every_board() {
     }
 }
 
+#[test]
+fn the_smmu_has_the_stages_of_its_board() {
+    for (board, stages) in [
+        ("arm-smmu-stage1", 0b10),
+        ("arm-smmu-stage2", 0b01),
+        ("arm-smmu-nested", 0b11),
+    ] {
+        let Some(qemu) = start(board, |config| config) else {
+            return;
+        };
+        let iort = load(&qemu, *b"IORT").expect("Arm boards have one");
+        let number = |at: usize, len: usize| {
+            iort[at..at + len]
+                .iter()
+                .rev()
+                .fold(0, |number, &byte| number << 8 | u64::from(byte))
+        };
+        // IORT nodes: type, length in bytes 1 and 2; an SMMUv3 (4) has its registers' address at byte 16.
+        let mut node = number(40, 4) as usize;
+        while iort[node] != 4 {
+            node += number(node + 1, 2) as usize;
+        }
+        // SMMU_IDR0.S1P and S2P (SMMUv3 manual, 6.3.1).
+        let idr0 = qemu.read(number(node + 16, 8), Width::Dword);
+        assert_eq!(idr0 & 0b11, stages, "{board}: {idr0:#x}");
+    }
+}
+
+fn load(qemu: &Qemu, signature: [u8; 4]) -> Option<Vec<u8>> {
+    let memory = |phys: u64, into: &mut [u8]| {
+        let read = qemu.ram().read(phys, into);
+        read.map_err(|_| Unreadable { phys })
+    };
+    let rsdp = qemu.rsdp().expect("every board has ACPI");
+    let tables = Tables::find(rsdp, &memory).expect("the tables are sound");
+    tables
+        .load(Signature(signature))
+        .expect("the table is sound")
+}
+
+/// An IOMMU that nobody has set up lets devices reach memory, or does not.
+#[test]
+fn what_devices_reach_at_reset_depends_on_the_iommu() {
+    for board in Board::all() {
+        let Some(qemu) = start(board.name(), |config| config.with_iommu_testdevs(1)) else {
+            return;
+        };
+        let (_, ecam) = tables(&qemu);
+        let functions = (0..256).map(|function| ecam + (function << 12));
+        let id = u64::from(DEVICE_ID) << 16 | u64::from(VENDOR_ID);
+        let mut found = functions.filter(|config| qemu.read(*config, Width::Dword) == id);
+        let config = found.next().expect("the device is on the root bus");
+        let bar = qemu.host_bridges()[0].windows[0].bus;
+        qemu.write(config + 0x10, Width::Dword, bar);
+        qemu.write(config + 4, Width::Word, 0x6);
+        let phys = qemu.ram().regions().last().expect("there is memory").start + (32 << 20);
+        let registers = [
+            (BUS_LOW, phys),
+            (PHYS_LOW, phys),
+            (LENGTH, 64),
+            (DOORBELL, 1),
+        ];
+        for (register, value) in registers {
+            qemu.write(bar + register, Width::Dword, value);
+        }
+        qemu.read(bar + TRIGGER, Width::Dword);
+        let outcome = Outcome::from_code(qemu.read(bar + RESULT, Width::Dword) as u32);
+        let is_blocked = board.name().contains("virtio") || board.name().starts_with("riscv-");
+        let expected = if is_blocked {
+            Outcome::WriteFailed
+        } else {
+            Outcome::Passed
+        };
+        println!("{:22} {outcome:?}", board.name());
+        assert_eq!(outcome, Some(expected), "{}", board.name());
+    }
+}
+
 /// QEMU names in its tables the buses that have numbers when it is asked for them.
 #[test]
 fn buses_behind_ports_are_numbered_before_the_tables_are_made() {
@@ -114,15 +194,7 @@ fn buses_behind_ports_are_numbered_before_the_tables_are_made() {
         let Some(qemu) = start(board, with) else {
             return;
         };
-        let memory = |phys: u64, into: &mut [u8]| {
-            qemu.ram().read(phys, into).map_err(|_| Unreadable { phys })
-        };
-        let tables =
-            Tables::find(qemu.rsdp().expect("ACPI"), &memory).expect("the tables are sound");
-        if let Some(viot) = tables
-            .load(Signature(*b"VIOT"))
-            .expect("the table is sound")
-        {
+        if let Some(viot) = load(&qemu, *b"VIOT") {
             // The node behind the one of the IOMMU is a range of functions, its last one at byte 14 (ACPI 6.5, 5.2.34).
             assert_eq!(
                 viot[64..][14..16],

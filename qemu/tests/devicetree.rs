@@ -123,6 +123,7 @@ fn windows_and_memory_are_as_the_devicetree_says() {
 fn the_devicetree_has_the_boards_iommu() {
     for (board, compatible) in [
         ("arm-smmu-stage1", Some("arm,smmu-v3")),
+        ("arm-smmu-nested", Some("arm,smmu-v3")),
         ("arm-virtio", Some("virtio,pci-iommu")),
         ("arm", None),
         ("riscv-pci", Some("riscv,pci-iommu")),
