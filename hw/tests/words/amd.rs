@@ -50,7 +50,7 @@ fn base_register_fields_lie_where_the_manual_says() {
         DeviceTableBase::new().with_size(0x1ff) => 0x0000_0000_0000_01ff;
         DeviceTableBase::new().with_base(u64::MAX) => 0x000f_ffff_ffff_f000;
         RingBase::new().with_base(u64::MAX) => 0x000f_ffff_ffff_f000;
-        RingBase::new().with_len(0xf) => 0x0f00_0000_0000_0000;
+        RingBase::new().with_entries_log2(0xf) => 0x0f00_0000_0000_0000;
         RingPointer::from_offset(u64::MAX) => 0x0000_0000_0007_fff0;
         ExclusionBase::new().with_exen(true) => 0x1;
         ExclusionBase::new().with_allow(true) => 0x2;
@@ -75,7 +75,7 @@ fn reserved_bits_of_registers_are_all_outside_their_fields() {
         ),
         (
             RingBase::new()
-                .with_len(0xf)
+                .with_entries_log2(0xf)
                 .with_base(u64::MAX)
                 .into_bits(),
             RingBase::RESERVED,
@@ -109,7 +109,7 @@ fn lengths_of_tables_and_rings_are_the_manuals() {
         (9, Some(512)),
         (15, Some(32768)),
     ] {
-        let ring = RingBase::new().with_len(len);
+        let ring = RingBase::new().with_entries_log2(len);
         assert_eq!(ring.entries(), entries);
         assert_eq!(ring.len_bytes(), entries.map(|entries| entries * 16));
     }

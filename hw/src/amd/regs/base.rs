@@ -50,8 +50,8 @@ const FRAME_MASK: u64 = (1 << 40) - 1;
 /// Bytes of one command and of one event.
 pub const RING_ENTRY_BYTES: u64 = 16;
 
-/// The smallest [`RingBase::len`] that is not reserved: 256 entries.
-pub const MIN_RING_LEN: u8 = 8;
+/// The smallest [`RingBase::entries_log2`] that is not reserved: 256 entries.
+pub const MIN_RING_LOG2: u8 = 8;
 
 /// `Command Buffer Base Address` and `Event Log Base Address`: where a ring lies and how long it is. Writing it sets
 /// the ring's head and tail to zero.
@@ -64,9 +64,9 @@ pub struct RingBase {
     base_frame: u64,
     #[bits(4)]
     __: u8,
-    /// Length (`ComLen`, `EventLen`): the ring has `2^len` entries; below [`MIN_RING_LEN`] reserved.
+    /// Length (`ComLen`, `EventLen`): the ring has `2^entries_log2` entries; below [`MIN_RING_LOG2`] reserved.
     #[bits(4)]
-    pub len: u8,
+    pub entries_log2: u8,
     #[bits(4)]
     __: u8,
 }
@@ -88,10 +88,10 @@ impl RingBase {
 
     /// Number of entries, or `None` for a reserved length.
     pub const fn entries(self) -> Option<u64> {
-        if self.len() < MIN_RING_LEN {
+        if self.entries_log2() < MIN_RING_LOG2 {
             None
         } else {
-            Some(1 << self.len())
+            Some(1 << self.entries_log2())
         }
     }
 

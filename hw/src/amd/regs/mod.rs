@@ -11,7 +11,7 @@
 //! let table = DeviceTableBase::new().with_base(0x100_0000).with_size(511);
 //! assert_eq!(table.into_bits(), 0x100_01ff);
 //! assert_eq!(table.len_bytes(), 2 << 20);
-//! let ring = RingBase::new().with_base(0x5000).with_len(9);
+//! let ring = RingBase::new().with_base(0x5000).with_entries_log2(9);
 //! assert_eq!((ring.into_bits(), ring.entries()), (0x0900_0000_0000_5000, Some(512)));
 //! ```
 
@@ -22,7 +22,7 @@ mod feature;
 mod interrupt;
 mod status;
 
-pub use base::{DeviceTableBase, MIN_RING_LEN, RING_ENTRY_BYTES, RingBase, RingPointer};
+pub use base::{DeviceTableBase, MIN_RING_LOG2, RING_ENTRY_BYTES, RingBase, RingPointer};
 pub use control::{Control, InvalidationTimeout};
 pub use exclusion::{ExclusionBase, ExclusionLimit};
 pub use feature::{ExtendedFeatures, HostLevels};
