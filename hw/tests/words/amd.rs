@@ -207,7 +207,7 @@ fn feature_fields_lie_where_the_manual_says() {
 #[test]
 fn a_real_feature_register_is_understood() {
     // What the IOMMU of a server processor reports.
-    let features = ExtendedFeatures::from_bits(0x58f7_7ef2_2294_a5a);
+    let features = ExtendedFeatures::from_bits(0x058f_77ef_2229_4a5a);
     assert!(features.iasup() && features.nxsup() && features.gtsup());
     assert_eq!(features.hats().levels(), Some(6));
 }
