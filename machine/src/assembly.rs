@@ -12,9 +12,10 @@ use crate::device::nvme::{NvmeConfig, NvmeController};
 use crate::error::MachineError;
 use crate::findings::Findings;
 use crate::interrupts::{Interrupts, MESSAGE_WINDOW};
+use crate::iommu::amd::{AmdConfig, AmdUnit};
 use crate::iommu::vtd::{VtdConfig, VtdUnit};
 use crate::iommu::{Unit, UnitEnvironment};
-use crate::memory_map::{MemoryMap, VTD_REGISTERS, WINDOWS};
+use crate::memory_map::{AMD_REGISTERS, MemoryMap, VTD_REGISTERS, WINDOWS};
 use crate::temper::{Dice, Temper};
 
 /// A unit, where its registers are, and what its walks see.
@@ -30,6 +31,7 @@ pub(crate) struct UnitSlot {
 pub(crate) struct Units {
     pub(crate) slots: Vec<UnitSlot>,
     pub(crate) vtd: Vec<Arc<VtdUnit>>,
+    pub(crate) amd: Vec<Arc<AmdUnit>>,
 }
 
 pub(crate) fn inbound(
@@ -111,6 +113,7 @@ pub(crate) fn units(
     match &config.iommu {
         Iommu::None => {}
         Iommu::Vtd { unit, walks } => units.add_vtd(&parts, unit, *walks)?,
+        Iommu::Amd { unit, walks } => units.add_amd(&parts, unit, *walks)?,
     }
     Ok(units)
 }
@@ -135,6 +138,26 @@ impl Units {
                 walks,
             });
         }
+        Ok(())
+    }
+
+    fn add_amd(
+        &mut self,
+        parts: &Parts<'_>,
+        config: &AmdConfig,
+        walks: Snooping,
+    ) -> Result<(), MachineError> {
+        let environment = parts.environment("ivhd0".to_owned(), walks);
+        let walks = Arc::clone(&environment.walks);
+        let mut config = config.clone();
+        config.register_base = AMD_REGISTERS.start;
+        let unit = AmdUnit::new(config, environment)?;
+        self.amd.push(Arc::clone(&unit));
+        self.slots.push(UnitSlot {
+            registers: AMD_REGISTERS,
+            unit,
+            walks,
+        });
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::cache::Snooping;
 use crate::device::nvme::NvmeConfig;
+use crate::iommu::amd::AmdConfig;
 use crate::iommu::vtd::VtdConfig;
 use crate::temper::Temper;
 
@@ -15,6 +16,13 @@ pub enum Iommu {
         /// What the units can do. The machine sets the address of their registers.
         unit: VtdConfig,
         /// Whether their walks see the CPU's caches.
+        walks: Snooping,
+    },
+    /// One AMD-Vi unit for all devices.
+    Amd {
+        /// What the unit can do. The machine sets the address of its registers.
+        unit: AmdConfig,
+        /// Whether its walks see the CPU's caches.
         walks: Snooping,
     },
 }
