@@ -10,7 +10,7 @@
 //! | [`fault`], `fault_event` | refused requests, and when they are read |
 //! | `setup` | what a unit's driver begins with, and which driver that is |
 //! | `command_ring`, `bound` | what all units' queues and waits have in common |
-//! | `vtd` | Intel's units |
+//! | `vtd`, `amd` | Intel's units, AMD's |
 //!
 //! [`DmaSystem`](crate::system::DmaSystem) owns the units and puts devices into domains.
 //!
@@ -21,6 +21,7 @@
 //! assert_eq!(disk.to_string(), "0000:01:00.0");
 //! ```
 
+mod amd;
 mod bound;
 mod command_ring;
 mod domain;
