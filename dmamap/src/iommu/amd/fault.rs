@@ -176,7 +176,9 @@ impl<P: Platform> AmdUnit<P> {
         registers.write_u64(regs::STATUS, overflow.into_bits());
         // Not where the unit was turned off meanwhile.
         registers.switch(|now| now.with_eventlogen(now.iommuen()));
-        Ok(())
+        registers.until("event log restart", |status| {
+            status.eventlogrun() || !registers.is_enabled()
+        })
     }
 
     /// Requests that were refused go into `log`; errors of the unit's own accesses have no requester.

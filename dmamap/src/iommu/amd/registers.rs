@@ -86,6 +86,11 @@ impl<P: Platform> Registers<P> {
         self.does_commands.store(expected, Ordering::Release);
     }
 
+    /// Whether the unit is on, as far as software said.
+    pub(super) fn is_enabled(&self) -> bool {
+        self.control.lock().iommuen()
+    }
+
     /// Changes what is on.
     pub(super) fn switch(&self, change: impl FnOnce(Control) -> Control) {
         let mut control = self.control.lock();

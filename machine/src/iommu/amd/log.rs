@@ -17,6 +17,7 @@ pub(super) struct EventLog {
     pub(super) tail: u64,
     /// It is enabled, and so is the unit.
     pub(super) enabled: bool,
+    was_disabled: bool,
     /// It found no room, and was not enabled anew since.
     stopped: bool,
     /// Entries that the tail covers and memory does not show yet: where, and their words.
@@ -69,10 +70,17 @@ impl EventLog {
 
     /// The unit, or the log, was switched.
     pub(super) fn switch(&mut self, on: bool) {
-        if on && !self.enabled {
+        if on && (self.was_disabled || !self.enabled) {
             self.stopped = false;
+            self.was_disabled = false;
         }
         self.enabled = on;
+    }
+
+    /// Software cleared the enable bit: when it is set again, what stopped the log is over, however short the
+    /// time between.
+    pub(super) fn note_disabled(&mut self) {
+        self.was_disabled = true;
     }
 
     /// Software wrote the base register.

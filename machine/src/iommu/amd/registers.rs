@@ -278,6 +278,12 @@ impl Registers {
             reporter
                 .illegal("unit switched again before status showed the end of the switch before");
         }
+        if !value.eventlogen() || !value.iommuen() {
+            self.log.note_disabled();
+        }
+        if !value.cmdbufen() || !value.iommuen() {
+            self.ring.note_disabled();
+        }
         self.control = value;
         self.interrupt.update(self.conditions, self.control);
         self.switching = Switching::Waiting;

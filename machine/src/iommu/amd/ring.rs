@@ -20,6 +20,7 @@ pub(super) struct CommandRing {
     pub(super) tail: u64,
     /// It is enabled, and so is the unit.
     pub(super) enabled: bool,
+    was_disabled: bool,
     /// It stopped at an error, and was not enabled anew since.
     pub(super) stopped: bool,
     pub(super) hooks: QueueHooks,
@@ -92,10 +93,17 @@ impl CommandRing {
 
     /// The unit, or the buffer, was switched.
     pub(super) fn switch(&mut self, on: bool) {
-        if on && !self.enabled {
+        if on && (self.was_disabled || !self.enabled) {
             self.stopped = false;
+            self.was_disabled = false;
         }
         self.enabled = on;
+    }
+
+    /// Software cleared the enable bit: when it is set again, what stopped the buffer is over, however short the
+    /// time between.
+    pub(super) fn note_disabled(&mut self) {
+        self.was_disabled = true;
     }
 
     /// Software wrote the base register.

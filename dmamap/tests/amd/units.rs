@@ -1,8 +1,8 @@
 //! Every kind of AMD-Vi unit: what is mapped is reached, what is unmapped is refused, and the refusal is told exactly.
 
-#[path = "support/rig.rs"]
-mod rig;
-
+use crate::rig::{
+    self, AMD_UNIT, EDU, HEARTBEAT, PAGE, Rig, buffer_of, first_fault, small, try_read, try_write,
+};
 use dmamap::addr::{BusAddr, DmaMask};
 use dmamap::buffer::{DmaBuffer, ScatteredBuffer};
 use dmamap::device::Device;
@@ -14,13 +14,12 @@ use hosted::Hosted;
 use hw::amd::event::EventCode;
 use hw::amd::regs::HostLevels;
 use journeys::boot::BootOptions;
+use machine::bus::Access as BusAccess;
 use machine::cache::Snooping;
 use machine::iommu::amd::{AmdConfig, EventInterrupt, Support};
+use machine::iommu::translator::{Destination, Translator};
 use machine::temper::Temper;
 use machine::{Iommu, MachineConfig};
-use rig::{
-    AMD_UNIT, EDU, HEARTBEAT, PAGE, Rig, buffer_of, first_fault, small, try_read, try_write,
-};
 
 const TEMPERS: [Temper; 4] = [
     Temper::Keep,
@@ -253,24 +252,23 @@ fn a_mapping_for_reading_is_not_written() {
 
 #[test]
 fn identity_passes_and_ends_with_the_attachment() {
-    let mut rig = Rig::boot(small().with_iommu(rig::amd(AmdConfig::default())));
-    let device = rig.attach_trusted(EDU, Protection::Identity);
-    let mut edu = rig.edu_on(device);
-    edu.device().set_mask(DmaMask::ALL).unwrap();
-    let mapping = edu
-        .device()
+    let rig = Rig::boot(small().with_iommu(rig::amd(AmdConfig::default())));
+    let device = rig.attach_trusted(HEARTBEAT, Protection::Identity);
+    device.set_mask(DmaMask::ALL).unwrap();
+    let mapping = device
         .map_single(buffer_of(rig.kernel, PAGE, 3), Bidirectional)
         .unwrap();
-    assert_eq!(mapping.bus_addr().as_u64(), mapping.phys().start().as_u64());
-    edu.fetch(&mapping, 0, 64).unwrap();
-    edu.store(&mapping, 64, 64).unwrap();
-    let bus = mapping.bus_addr();
+    let bus = mapping.bus_addr().as_u64();
+    assert_eq!(bus, mapping.phys().start().as_u64());
+    let unit = rig.amd_unit();
+    let reached = |bus| {
+        let request = unit.translate(HEARTBEAT.id, bus, BusAccess::Write);
+        request.map(|request| request.destination())
+    };
+    assert_eq!(reached(bus), Ok(Destination::Physical(bus)));
     drop(mapping.unmap().unwrap());
-    edu.stop().detach().unwrap();
-    let mut edu = rig.edu();
-    try_read(&mut edu, bus, 64);
-    assert!(first_fault(rig.system(), EDU).is_some());
-    edu.stop().detach().unwrap();
+    device.detach().unwrap();
+    assert!(reached(bus).is_err());
     rig.finish_after_faults();
 }
 
