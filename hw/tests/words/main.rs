@@ -1,7 +1,7 @@
 //! Every word, field by field, against constants typed anew from the manuals.
 
-mod amd_page_table;
 mod amd;
+mod amd_page_table;
 mod edu;
 mod nvme;
 mod pci;
