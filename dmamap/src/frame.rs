@@ -32,6 +32,17 @@ impl<P: Platform> HardwareFrames<P> {
         count: usize,
         coherence: WalkCoherence,
     ) -> Result<Self, OutOfFrames> {
+        Self::allocate_filled(platform, count, coherence, |_| 0)
+    }
+
+    /// Lends `count` frames from the platform whose 64-bit words are what `word` says of their index, visible to the
+    /// unit as such.
+    pub(crate) fn allocate_filled(
+        platform: P,
+        count: usize,
+        coherence: WalkCoherence,
+        word: impl Fn(usize) -> u64,
+    ) -> Result<Self, OutOfFrames> {
         let frames = platform.allocate_frames(FrameRequest::new(count))?;
         let start = platform.frame_pointer(frames.start());
         // SAFETY: the frames were just lent to us, whole, and nobody else has a pointer to them.
@@ -42,6 +53,12 @@ impl<P: Platform> HardwareFrames<P> {
             start,
             coherence,
         };
+        for index in 0..frames.len_bytes() as usize / 8 {
+            match word(index) {
+                0 => {}
+                value => this.word(index).store(value, Ordering::Relaxed),
+            }
+        }
         this.publish(0, frames.len_bytes() as usize);
         Ok(this)
     }

@@ -12,10 +12,11 @@ use crate::device::nvme::{NvmeConfig, NvmeController};
 use crate::error::MachineError;
 use crate::findings::Findings;
 use crate::interrupts::{Interrupts, MESSAGE_WINDOW};
+use crate::iommu::amd::{AmdConfig, AmdUnit};
 use crate::iommu::virtio::{VirtioConfig, VirtioUnit};
 use crate::iommu::vtd::{VtdConfig, VtdUnit};
 use crate::iommu::{Unit, UnitEnvironment};
-use crate::memory_map::{MemoryMap, VIRTIO_REGISTERS, VTD_REGISTERS, WINDOWS};
+use crate::memory_map::{AMD_REGISTERS, MemoryMap, VIRTIO_REGISTERS, VTD_REGISTERS, WINDOWS};
 use crate::temper::{Dice, Temper};
 
 /// A unit, where its registers are, and what its walks see.
@@ -32,6 +33,7 @@ pub(crate) struct Units {
     pub(crate) slots: Vec<UnitSlot>,
     pub(crate) vtd: Vec<Arc<VtdUnit>>,
     pub(crate) virtio: Vec<Arc<VirtioUnit>>,
+    pub(crate) amd: Vec<Arc<AmdUnit>>,
 }
 
 pub(crate) fn inbound(
@@ -114,6 +116,7 @@ pub(crate) fn units(
         Iommu::None => {}
         Iommu::Vtd { unit, walks } => units.add_vtd(&parts, unit, *walks)?,
         Iommu::Virtio { unit } => units.add_virtio(&parts, unit)?,
+        Iommu::Amd { unit, walks } => units.add_amd(&parts, unit, *walks)?,
     }
     Ok(units)
 }
@@ -151,6 +154,26 @@ impl Units {
         self.virtio.push(Arc::clone(&unit));
         self.slots.push(UnitSlot {
             registers: VIRTIO_REGISTERS,
+            unit,
+            walks,
+        });
+        Ok(())
+    }
+
+    fn add_amd(
+        &mut self,
+        parts: &Parts<'_>,
+        config: &AmdConfig,
+        walks: Snooping,
+    ) -> Result<(), MachineError> {
+        let environment = parts.environment("ivhd0".to_owned(), walks);
+        let walks = Arc::clone(&environment.walks);
+        let mut config = config.clone();
+        config.register_base = AMD_REGISTERS.start;
+        let unit = AmdUnit::new(config, environment)?;
+        self.amd.push(Arc::clone(&unit));
+        self.slots.push(UnitSlot {
+            registers: AMD_REGISTERS,
             unit,
             walks,
         });

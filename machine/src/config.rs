@@ -2,6 +2,7 @@
 
 use crate::cache::Snooping;
 use crate::device::nvme::NvmeConfig;
+use crate::iommu::amd::AmdConfig;
 use crate::iommu::virtio::VirtioConfig;
 use crate::iommu::vtd::VtdConfig;
 use crate::temper::Temper;
@@ -22,6 +23,13 @@ pub enum Iommu {
     Virtio {
         /// What it can do. The machine sets the address of its registers.
         unit: VirtioConfig,
+    },
+    /// One AMD-Vi unit for all devices.
+    Amd {
+        /// What the unit can do. The machine sets the address of its registers.
+        unit: AmdConfig,
+        /// Whether its walks see the CPU's caches.
+        walks: Snooping,
     },
 }
 

@@ -17,6 +17,7 @@ use crate::device::passive::Passive;
 use crate::error::MachineError;
 use crate::findings::{Finding, Findings};
 use crate::interrupts::Interrupts;
+use crate::iommu::amd::AmdUnit;
 use crate::iommu::virtio::VirtioUnit;
 use crate::iommu::vtd::VtdUnit;
 use crate::memory_map::{ECAM, MAX_RAM_BYTES, MIN_RAM_BYTES, MemoryMap, WINDOWS};
@@ -187,6 +188,11 @@ impl Machine {
     /// The virtio-iommu, if there is one.
     pub fn virtio_units(&self) -> impl Iterator<Item = &Arc<VirtioUnit>> {
         self.units.virtio.iter()
+    }
+
+    /// The AMD-Vi units, in the order of firmware's table.
+    pub fn amd_units(&self) -> impl Iterator<Item = &Arc<AmdUnit>> {
+        self.units.amd.iter()
     }
 
     /// How the device is doing that firmware left running.

@@ -12,6 +12,7 @@
 //! | `command_ring`, `bound` | what all units' queues and waits have in common |
 //! | `vtd` | Intel's units |
 //! | `virtio` | virtio-iommu |
+//! | `vtd`, `amd` | Intel's units, AMD's |
 //!
 //! [`DmaSystem`](crate::system::DmaSystem) owns the units and puts devices into domains.
 //!
@@ -22,6 +23,7 @@
 //! assert_eq!(disk.to_string(), "0000:01:00.0");
 //! ```
 
+mod amd;
 mod bound;
 mod command_ring;
 mod domain;

@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 
 use firmware::UnitKind;
 
+use crate::iommu::amd::AmdUnit;
 use crate::iommu::fault::FaultLog;
 use crate::iommu::start_error::UnitStartError;
 use crate::iommu::stream::StreamNames;
@@ -76,7 +77,7 @@ pub(crate) fn prepare<P: Platform>(
 ) -> Result<Arc<dyn Unit<P>>, UnitStartError> {
     match kind {
         UnitKind::Vtd => Ok(VtdUnit::prepare(setup)?),
-        UnitKind::AmdVi => Err(UnitStartError::NoDriver { kind: "AMD-Vi" }),
+        UnitKind::AmdVi => Ok(AmdUnit::prepare(setup)?),
         UnitKind::SmmuV3 => Err(UnitStartError::NoDriver { kind: "SMMUv3" }),
         UnitKind::Riscv => Err(UnitStartError::NoDriver {
             kind: "RISC-V IOMMU",

@@ -1,5 +1,6 @@
 //! Every word, field by field, against constants typed anew from the manuals.
 
+mod amd;
 mod amd_page_table;
 mod edu;
 mod iommu_testdev;

@@ -4,6 +4,7 @@
 //! - [`in_flight`]: how an invalidation waits for transactions on their way (drain);
 //! - [`vtd`]: the Intel VT-d unit;
 //! - [`virtio`]: the virtio-iommu.
+//! - [`amd`]: the AMD-Vi unit.
 //!
 //! What every model is made of: `worker` (its threads), `messages` (its interrupts), `translation_cache` and
 //! `entry_cache` (what it remembers, in its temper), `table_memory` (how its walks read), `queue_hooks` (what tests
@@ -13,6 +14,7 @@
 //! A unit is built from its own configuration and a [`UnitEnvironment`], which is all it knows of the
 //! machine around it.
 
+pub mod amd;
 mod counters;
 mod entry_cache;
 mod freed;
