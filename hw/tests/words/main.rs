@@ -4,6 +4,7 @@ mod amd_page_table;
 mod edu;
 mod nvme;
 mod pci;
+mod riscv;
 mod riscv_page_table;
 mod smmu_page_table;
 mod vtd;
