@@ -12,9 +12,10 @@ use crate::device::nvme::{NvmeConfig, NvmeController};
 use crate::error::MachineError;
 use crate::findings::Findings;
 use crate::interrupts::{Interrupts, MESSAGE_WINDOW};
+use crate::iommu::riscv::{RiscvConfig, RiscvUnit};
 use crate::iommu::vtd::{VtdConfig, VtdUnit};
 use crate::iommu::{Unit, UnitEnvironment};
-use crate::memory_map::{MemoryMap, VTD_REGISTERS, WINDOWS};
+use crate::memory_map::{MemoryMap, RISCV_REGISTERS, VTD_REGISTERS, WINDOWS};
 use crate::temper::{Dice, Temper};
 
 /// A unit, where its registers are, and what its walks see.
@@ -30,6 +31,7 @@ pub(crate) struct UnitSlot {
 pub(crate) struct Units {
     pub(crate) slots: Vec<UnitSlot>,
     pub(crate) vtd: Vec<Arc<VtdUnit>>,
+    pub(crate) riscv: Vec<Arc<RiscvUnit>>,
 }
 
 pub(crate) fn inbound(
@@ -111,6 +113,7 @@ pub(crate) fn units(
     match &config.iommu {
         Iommu::None => {}
         Iommu::Vtd { unit, walks } => units.add_vtd(&parts, unit, *walks)?,
+        Iommu::Riscv { unit, walks } => units.add_riscv(&parts, unit, *walks)?,
     }
     Ok(units)
 }
@@ -135,6 +138,26 @@ impl Units {
                 walks,
             });
         }
+        Ok(())
+    }
+
+    fn add_riscv(
+        &mut self,
+        parts: &Parts<'_>,
+        config: &RiscvConfig,
+        walks: Snooping,
+    ) -> Result<(), MachineError> {
+        let environment = parts.environment("iommu0".to_owned(), walks);
+        let walks = Arc::clone(&environment.walks);
+        let mut config = config.clone();
+        config.register_base = RISCV_REGISTERS.start;
+        let unit = RiscvUnit::new(config, environment)?;
+        self.riscv.push(Arc::clone(&unit));
+        self.slots.push(UnitSlot {
+            registers: RISCV_REGISTERS,
+            unit,
+            walks,
+        });
         Ok(())
     }
 }

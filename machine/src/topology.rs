@@ -16,7 +16,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::acpi::{Device, Dmar, ReservedMemory, Scope, Unit as UnitTable};
+use crate::acpi::{Device, Dmar, ReservedMemory, Scope, Unit as UnitTable, rimt};
 use crate::bus::{Bus, DmaPort, Requester};
 use crate::config::Iommu;
 use crate::device::edu::Edu;
@@ -26,7 +26,7 @@ use crate::device::nvme::NvmeController;
 use crate::device::passive::Passive;
 use crate::findings::Findings;
 use crate::iommu::Unit;
-use crate::memory_map::{HOST_ADDRESS_BITS, VTD_REGISTERS};
+use crate::memory_map::{HOST_ADDRESS_BITS, RISCV_REGISTERS, VTD_REGISTERS};
 use crate::pci::bridge::{Bridge, BridgeKind};
 use crate::pci::endpoint::{AtBoot, Endpoint};
 use crate::pci::function::FunctionModel;
@@ -153,6 +153,8 @@ impl Wiring<'_> {
 pub(crate) fn heartbeat_at_boot(iommu: &Iommu) -> AtBoot {
     match iommu {
         Iommu::None | Iommu::Vtd { .. } => AtBoot::Running,
+        // RIMT knows no reserved memory.
+        Iommu::Riscv { .. } => AtBoot::Idle,
     }
 }
 
@@ -161,6 +163,7 @@ pub(crate) fn table(iommu: &Iommu, direct_region: &Range<u64>) -> Option<Vec<u8>
     match iommu {
         Iommu::None => None,
         Iommu::Vtd { .. } => Some(dmar(direct_region).into_table()),
+        Iommu::Riscv { .. } => Some(rimt(RISCV_REGISTERS.start)),
     }
 }
 

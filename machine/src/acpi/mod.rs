@@ -4,10 +4,12 @@
 
 mod dmar;
 mod mcfg;
+mod rimt;
 mod table;
 
 pub(crate) use dmar::{Device, Dmar, ReservedMemory, Scope, Unit};
 pub(crate) use mcfg::mcfg;
+pub(crate) use rimt::rimt;
 
 use table::{checksum, table};
 

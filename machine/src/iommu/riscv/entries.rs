@@ -149,7 +149,7 @@ impl Rules {
         let second = context.iohgatp;
         let second_is_wrong = !self.walks_second(second.mode())
             || second.mode() != SecondStageMode::Bare
-                && second.root() % SecondStage::ROOT_BYTES != 0;
+                && !second.root().is_multiple_of(SecondStage::ROOT_BYTES);
         let attributes =
             words[2] & (TranslationAttributes::RESERVED | TranslationAttributes::QOS) != 0;
         // Both stages at once are for guests, of which this machine has none: the model does not nest.
