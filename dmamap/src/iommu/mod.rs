@@ -11,6 +11,7 @@
 //! | `setup` | what a unit's driver begins with, and which driver that is |
 //! | `command_ring`, `bound` | what all units' queues and waits have in common |
 //! | `vtd` | Intel's units |
+//! | `riscv` | RISC-V units |
 //!
 //! [`DmaSystem`](crate::system::DmaSystem) owns the units and puts devices into domains.
 //!
@@ -28,6 +29,7 @@ mod domain_ids;
 pub mod fault;
 mod fault_event;
 mod requester;
+mod riscv;
 mod scope;
 mod setup;
 mod start_error;

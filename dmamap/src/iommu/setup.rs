@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use firmware::UnitKind;
 
 use crate::iommu::fault::FaultLog;
+use crate::iommu::riscv::RiscvUnit;
 use crate::iommu::start_error::UnitStartError;
 use crate::iommu::stream::StreamNames;
 use crate::iommu::unit::Unit;
@@ -77,9 +78,7 @@ pub(crate) fn prepare<P: Platform>(
         UnitKind::Vtd => Ok(VtdUnit::prepare(setup)?),
         UnitKind::AmdVi => Err(UnitStartError::NoDriver { kind: "AMD-Vi" }),
         UnitKind::SmmuV3 => Err(UnitStartError::NoDriver { kind: "SMMUv3" }),
-        UnitKind::Riscv => Err(UnitStartError::NoDriver {
-            kind: "RISC-V IOMMU",
-        }),
+        UnitKind::Riscv => Ok(RiscvUnit::prepare(setup)?),
         UnitKind::Virtio => Err(UnitStartError::NoDriver {
             kind: "virtio-iommu",
         }),

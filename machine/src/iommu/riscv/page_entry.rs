@@ -1,31 +1,15 @@
 //! What page-table entries say, and which of their bits are reserved (privileged specification, 12.3 to 12.6).
 
+use hw::riscv::page_table::{Entry, N, NAPOT_64K, NAPOT_64K_MASK, PBMT, RESERVED, TABLE_RESERVED};
+
 use super::entries::{Stage, TableAt};
 use crate::iommu::grant::Grant;
 
 /// Bytes of one entry.
 pub(super) const ENTRY_BYTES: u64 = 8;
 
-const V: u64 = 1 << 0;
-const R: u64 = 1 << 1;
-const W: u64 = 1 << 2;
-const X: u64 = 1 << 3;
-const U: u64 = 1 << 4;
-const G: u64 = 1 << 5;
-const A: u64 = 1 << 6;
-const D: u64 = 1 << 7;
-const PPN: u64 = 0x003f_ffff_ffff_fc00;
-/// Reserved for standard use.
-const RESERVED: u64 = 0x1fc0_0000_0000_0000;
-/// Memory type (Svpbmt), which this unit lacks.
-const PBMT: u64 = 3 << 61;
-/// A part of a naturally aligned run of pages (Svnapot).
-const N: u64 = 1 << 63;
-
-/// The run that Svnapot knows: 64 KiB, its number in the lower bits of the page number.
-const NAPOT_LOG2: u32 = 16;
-const NAPOT_PATTERN: u64 = 0x8;
-const NAPOT_MASK: u64 = 0xf;
+/// log₂ of the run that Svnapot knows.
+const RUN_LOG2: u32 = 16;
 
 /// log₂ of the bytes that an entry of `level` covers, the lowest being 1.
 pub(super) const fn size_log2(level: u32) -> u32 {
@@ -75,30 +59,31 @@ pub(super) enum Decoded {
 
 /// What the entry `word` of `table` says.
 pub(super) fn decode(word: u64, table: TableAt, stage: Stage) -> Decoded {
-    if word & V == 0 {
+    let entry = Entry::from_bits(word);
+    if !entry.v() {
         return Decoded::NotValid;
     }
     let level = table.level;
-    let phys = (word & PPN) << 2;
-    let global = table.global || stage == Stage::First && word & G != 0;
-    if word & (RESERVED | PBMT) != 0 || word & (R | W) == W {
+    let global = table.global || stage == Stage::First && entry.g();
+    // The unit lacks memory types (Svpbmt).
+    if word & (RESERVED | PBMT) != 0 || entry.w() && !entry.r() {
         return Decoded::Reserved;
     }
-    if word & (R | W | X) == 0 {
-        if level == 1 || word & (U | A | D | N) != 0 {
+    if !entry.is_leaf() {
+        if level == 1 || word & (TABLE_RESERVED | N) != 0 {
             return Decoded::Reserved;
         }
         return Decoded::Table(TableAt {
-            phys,
+            phys: entry.addr(),
             level: level - 1,
             grant: table.grant,
             global,
         });
     }
-    let (phys, size_log2) = match (word & N != 0, level) {
-        (false, _) => (phys, size_log2(level)),
-        (true, 1) if phys >> 12 & NAPOT_MASK == NAPOT_PATTERN => {
-            (phys & !((1 << NAPOT_LOG2) - 1), NAPOT_LOG2)
+    let (phys, size_log2) = match (entry.n(), level) {
+        (false, _) => (entry.addr(), size_log2(level)),
+        (true, 1) if entry.addr() & NAPOT_64K_MASK == NAPOT_64K => {
+            (entry.addr() & !NAPOT_64K_MASK, RUN_LOG2)
         }
         (true, _) => return Decoded::Reserved,
     };
@@ -106,13 +91,13 @@ pub(super) fn decode(word: u64, table: TableAt, stage: Stage) -> Decoded {
         return Decoded::Reserved;
     }
     // Requests have user privilege, and the unit sets no accessed or dirty bit: a page without them faults.
-    let usable = word & U != 0 && word & A != 0;
+    let usable = entry.u() && entry.a();
     Decoded::Leaf {
         phys,
         size_log2,
         grant: table
             .grant
-            .and(usable && word & R != 0, usable && word & (W | D) == W | D),
+            .and(usable && entry.r(), usable && entry.w() && entry.d()),
         global,
     }
 }
