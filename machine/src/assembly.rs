@@ -13,10 +13,13 @@ use crate::error::MachineError;
 use crate::findings::Findings;
 use crate::interrupts::{Interrupts, MESSAGE_WINDOW};
 use crate::iommu::amd::{AmdConfig, AmdUnit};
+use crate::iommu::riscv::{RiscvConfig, RiscvUnit};
 use crate::iommu::virtio::{VirtioConfig, VirtioUnit};
 use crate::iommu::vtd::{VtdConfig, VtdUnit};
 use crate::iommu::{Unit, UnitEnvironment};
-use crate::memory_map::{AMD_REGISTERS, MemoryMap, VIRTIO_REGISTERS, VTD_REGISTERS, WINDOWS};
+use crate::memory_map::{
+    AMD_REGISTERS, MemoryMap, RISCV_REGISTERS, VIRTIO_REGISTERS, VTD_REGISTERS, WINDOWS,
+};
 use crate::temper::{Dice, Temper};
 
 /// A unit, where its registers are, and what its walks see.
@@ -34,6 +37,7 @@ pub(crate) struct Units {
     pub(crate) vtd: Vec<Arc<VtdUnit>>,
     pub(crate) virtio: Vec<Arc<VirtioUnit>>,
     pub(crate) amd: Vec<Arc<AmdUnit>>,
+    pub(crate) riscv: Vec<Arc<RiscvUnit>>,
 }
 
 pub(crate) fn inbound(
@@ -117,6 +121,7 @@ pub(crate) fn units(
         Iommu::Vtd { unit, walks } => units.add_vtd(&parts, unit, *walks)?,
         Iommu::Virtio { unit } => units.add_virtio(&parts, unit)?,
         Iommu::Amd { unit, walks } => units.add_amd(&parts, unit, *walks)?,
+        Iommu::Riscv { unit, walks } => units.add_riscv(&parts, unit, *walks)?,
     }
     Ok(units)
 }
@@ -174,6 +179,26 @@ impl Units {
         self.amd.push(Arc::clone(&unit));
         self.slots.push(UnitSlot {
             registers: AMD_REGISTERS,
+            unit,
+            walks,
+        });
+        Ok(())
+    }
+
+    fn add_riscv(
+        &mut self,
+        parts: &Parts<'_>,
+        config: &RiscvConfig,
+        walks: Snooping,
+    ) -> Result<(), MachineError> {
+        let environment = parts.environment("iommu0".to_owned(), walks);
+        let walks = Arc::clone(&environment.walks);
+        let mut config = config.clone();
+        config.register_base = RISCV_REGISTERS.start;
+        let unit = RiscvUnit::new(config, environment)?;
+        self.riscv.push(Arc::clone(&unit));
+        self.slots.push(UnitSlot {
+            registers: RISCV_REGISTERS,
             unit,
             walks,
         });

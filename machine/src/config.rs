@@ -3,6 +3,7 @@
 use crate::cache::Snooping;
 use crate::device::nvme::NvmeConfig;
 use crate::iommu::amd::AmdConfig;
+use crate::iommu::riscv::RiscvConfig;
 use crate::iommu::virtio::VirtioConfig;
 use crate::iommu::vtd::VtdConfig;
 use crate::temper::Temper;
@@ -28,6 +29,13 @@ pub enum Iommu {
     Amd {
         /// What the unit can do. The machine sets the address of its registers.
         unit: AmdConfig,
+        /// Whether its walks see the CPU's caches.
+        walks: Snooping,
+    },
+    /// One RISC-V IOMMU.
+    Riscv {
+        /// What the unit can do. The machine sets the address of its registers.
+        unit: RiscvConfig,
         /// Whether its walks see the CPU's caches.
         walks: Snooping,
     },

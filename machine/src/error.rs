@@ -5,6 +5,7 @@ use board::ram::RamError;
 use crate::config::MAX_DISKS;
 use crate::device::nvme::NvmeConfigError;
 use crate::iommu::amd::AmdConfigError;
+use crate::iommu::riscv::RiscvConfigError;
 use crate::iommu::virtio::VirtioConfigError;
 use crate::iommu::vtd::VtdConfigError;
 use crate::memory_map::{MAX_RAM_BYTES, MIN_RAM_BYTES};
@@ -50,6 +51,9 @@ pub enum MachineError {
     /// An AMD-Vi unit cannot be as its configuration says.
     #[error(transparent)]
     Amd(#[from] AmdConfigError),
+    /// A RISC-V IOMMU cannot be as its configuration says.
+    #[error(transparent)]
+    Riscv(#[from] RiscvConfigError),
     /// Memory shifted by the offset would not be memory for every device, or an IOMMU is there as well.
     #[error("devices cannot see memory {offset:#x} bytes higher: {reason}")]
     InboundOffset {

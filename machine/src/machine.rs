@@ -18,6 +18,7 @@ use crate::error::MachineError;
 use crate::findings::{Finding, Findings};
 use crate::interrupts::Interrupts;
 use crate::iommu::amd::AmdUnit;
+use crate::iommu::riscv::RiscvUnit;
 use crate::iommu::virtio::VirtioUnit;
 use crate::iommu::vtd::VtdUnit;
 use crate::memory_map::{ECAM, MAX_RAM_BYTES, MIN_RAM_BYTES, MemoryMap, WINDOWS};
@@ -193,6 +194,11 @@ impl Machine {
     /// The AMD-Vi units, in the order of firmware's table.
     pub fn amd_units(&self) -> impl Iterator<Item = &Arc<AmdUnit>> {
         self.units.amd.iter()
+    }
+
+    /// The RISC-V IOMMU, of which there is one or none.
+    pub fn riscv_units(&self) -> impl Iterator<Item = &Arc<RiscvUnit>> {
+        self.units.riscv.iter()
     }
 
     /// How the device is doing that firmware left running.

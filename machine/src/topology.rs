@@ -17,7 +17,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::acpi::{
-    Device, Dmar, Ivrs, ReservedMemory, Scope, Unit as UnitTable, UnityMemory, Viot,
+    Device, Dmar, Ivrs, ReservedMemory, Scope, Unit as UnitTable, UnityMemory, Viot, rimt,
 };
 use crate::bus::{Bus, DmaPort, Requester};
 use crate::cache::Snooping;
@@ -31,7 +31,9 @@ use crate::findings::Findings;
 use crate::iommu::Unit;
 use crate::iommu::amd::AmdConfig;
 use crate::iommu::virtio::VirtioConfig;
-use crate::memory_map::{AMD_REGISTERS, HOST_ADDRESS_BITS, VIRTIO_REGISTERS, VTD_REGISTERS};
+use crate::memory_map::{
+    AMD_REGISTERS, HOST_ADDRESS_BITS, RISCV_REGISTERS, VIRTIO_REGISTERS, VTD_REGISTERS,
+};
 use crate::pci::bridge::{Bridge, BridgeKind};
 use crate::pci::endpoint::{AtBoot, Endpoint};
 use crate::pci::function::FunctionModel;
@@ -159,6 +161,7 @@ pub(crate) fn heartbeat_at_boot(iommu: &Iommu) -> AtBoot {
     match iommu {
         Iommu::None | Iommu::Vtd { .. } | Iommu::Amd { .. } => AtBoot::Running,
         Iommu::Virtio { .. } => AtBoot::Idle,
+        Iommu::Riscv { .. } => AtBoot::Idle,
     }
 }
 
@@ -168,6 +171,7 @@ pub(crate) fn table(iommu: &Iommu, direct_region: &Range<u64>) -> Option<Vec<u8>
         Iommu::None => None,
         Iommu::Vtd { .. } => Some(dmar(direct_region).into_table()),
         Iommu::Virtio { unit } => Some(viot(unit).into_table()),
+        Iommu::Riscv { .. } => Some(rimt(RISCV_REGISTERS.start)),
         Iommu::Amd { unit, walks } => Some(ivrs(unit, *walks, direct_region).into_table()),
     }
 }

@@ -13,6 +13,7 @@
 //! | `vtd` | Intel's units |
 //! | `virtio` | virtio-iommu |
 //! | `vtd`, `amd` | Intel's units, AMD's |
+//! | `riscv` | RISC-V units |
 //!
 //! [`DmaSystem`](crate::system::DmaSystem) owns the units and puts devices into domains.
 //!
@@ -31,6 +32,7 @@ mod domain_ids;
 pub mod fault;
 mod fault_event;
 mod requester;
+mod riscv;
 mod scope;
 mod setup;
 mod start_error;

@@ -6,6 +6,7 @@ use firmware::UnitKind;
 
 use crate::iommu::amd::AmdUnit;
 use crate::iommu::fault::FaultLog;
+use crate::iommu::riscv::RiscvUnit;
 use crate::iommu::start_error::UnitStartError;
 use crate::iommu::stream::StreamNames;
 use crate::iommu::unit::Unit;
@@ -79,9 +80,7 @@ pub(crate) fn prepare<P: Platform>(
         UnitKind::Vtd => Ok(VtdUnit::prepare(setup)?),
         UnitKind::AmdVi => Ok(AmdUnit::prepare(setup)?),
         UnitKind::SmmuV3 => Err(UnitStartError::NoDriver { kind: "SMMUv3" }),
-        UnitKind::Riscv => Err(UnitStartError::NoDriver {
-            kind: "RISC-V IOMMU",
-        }),
+        UnitKind::Riscv => Ok(RiscvUnit::prepare(setup)?),
         UnitKind::Virtio => Ok(VirtioUnit::prepare(setup)?),
     }
 }

@@ -6,6 +6,7 @@ mod edu;
 mod iommu_testdev;
 mod nvme;
 mod pci;
+mod riscv;
 mod riscv_page_table;
 mod smmu_page_table;
 mod virtio;

@@ -6,12 +6,14 @@
 mod dmar;
 mod ivrs;
 mod mcfg;
+mod rimt;
 mod table;
 mod viot;
 
 pub(crate) use dmar::{Device, Dmar, ReservedMemory, Scope, Unit};
 pub(crate) use ivrs::{Ivrs, UnityMemory};
 pub(crate) use mcfg::mcfg;
+pub(crate) use rimt::rimt;
 pub(crate) use viot::Viot;
 
 use table::{checksum, table};

@@ -5,6 +5,7 @@
 //! - [`vtd`]: the Intel VT-d unit;
 //! - [`virtio`]: the virtio-iommu.
 //! - [`amd`]: the AMD-Vi unit.
+//! - [`riscv`]: the RISC-V IOMMU.
 //!
 //! What every model is made of: `worker` (its threads), `messages` (its interrupts), `translation_cache` and
 //! `entry_cache` (what it remembers, in its temper), `table_memory` (how its walks read), `queue_hooks` (what tests
@@ -25,6 +26,7 @@ mod queue_hooks;
 mod reach;
 mod report;
 mod reporter;
+pub mod riscv;
 mod table_memory;
 mod translation_cache;
 pub mod translator;
