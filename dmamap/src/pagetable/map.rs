@@ -247,7 +247,8 @@ impl<P: Platform, F: Format> PageTable<P, F> {
             table.map_or(room, |table| table.count_while(first..first + room, empty))
         };
         let mut span = Span::Entry;
-        let run = 1 << self.usable_run_log2(level);
+        // Larger than the table where that is a small root: then there is never room for one.
+        let run = 1 << self.format.run_log2(level);
         if run > 1 && (bus ^ phys) >> geometry.size_log2(level) & (run as u64 - 1) == 0 {
             let from_boundary = first & (run - 1);
             if from_boundary == 0 && room >= run && count_empty(run) == run {
@@ -269,16 +270,6 @@ impl<P: Platform, F: Format> PageTable<P, F> {
             stop_level: stop.level,
             count,
         })
-    }
-
-    /// [`Format::run_log2`], but 0 where the table of `level` is smaller than a run.
-    fn usable_run_log2(&self, level: u32) -> u32 {
-        let run_log2 = self.format.run_log2(level);
-        if run_log2 <= self.format.geometry().entries_log2(level) {
-            run_log2
-        } else {
-            0
-        }
     }
 }
 

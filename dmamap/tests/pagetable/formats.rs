@@ -2,8 +2,8 @@
 
 use dmamap::addr::PhysAddr;
 use dmamap::pagetable::{
-    AmdV1, ArmLpaeStage1, ArmLpaeStage2, Format, FormatError, Granule, LeafSizes, Permission,
-    Riscv, Runs, SnoopControl, Span, VtdSecondStage, WalkCoherence, X86FirstStage,
+    AmdV1, ArmLpaeStage1, ArmLpaeStage2, Entry, Format, FormatError, Granule, LeafSizes,
+    Permission, Riscv, Runs, SnoopControl, Span, VtdSecondStage, WalkCoherence, X86FirstStage,
 };
 
 const LARGE: LeafSizes = LeafSizes::FOUR_KIB
@@ -300,4 +300,80 @@ fn shapes_that_do_not_exist_are_refused() {
             format!("Arm stage 2 tables translate addresses of 25 to 48 bits, not {bits}")
         );
     }
+}
+
+#[test]
+fn entries_that_the_format_never_writes_are_reserved() {
+    let reserved = |format: &dyn Fn(u32, u64) -> Entry, level, word| {
+        let decoded = format(level, word);
+        assert_eq!(decoded, Entry::Reserved, "{word:#x} of level {level}");
+    };
+    let amd = AmdV1::new(4, 48).unwrap();
+    for (level, word) in [
+        // A table that takes reading or writing away, one two levels down, and one of the same level.
+        (3, 0x4000_0000_0000_1401),
+        (3, 0x2000_0000_0000_1401),
+        (3, 0x6000_0000_0000_1201),
+        (3, 0x6000_0000_0000_1601),
+        // A page that grants nothing; one of 2 MiB, and one of a run, where there are none of these.
+        (1, 0x0000_0000_0000_1001),
+        (2, 0x6000_0000_0000_0001),
+        (1, 0x6000_0000_0000_7e01),
+    ] {
+        reserved(&|level, word| amd.decode(level, word), level, word);
+    }
+    // A run of 32 KiB.
+    let hinted = amd.with_runs(Runs::Hinted);
+    reserved(
+        &|level, word| hinted.decode(level, word),
+        1,
+        0x6000_0000_0000_3e01,
+    );
+    let stage1 = ArmLpaeStage1::new(Granule::FourKib, 48, 44).unwrap();
+    for (level, word) in [
+        // A block among pages, and one of 512 GiB; privileged access only; one of a run.
+        (1, 0x0f41),
+        (4, 0x0f41),
+        (1, 0x0f03),
+        (1, 0x0f83),
+        (1, 0x0010_0000_0000_0f43),
+        // A table that takes writing away.
+        (2, 0x4000_0000_0000_1003),
+    ] {
+        reserved(&|level, word| stage1.decode(level, word), level, word);
+    }
+    let stage2 = ArmLpaeStage2::new(Granule::SixtyFourKib, 48, 44).unwrap();
+    for (level, word) in [
+        (1, 0x07fd),
+        (3, 0x07fd),
+        (1, 0x073f),
+        (1, 0x0010_0000_0000_07ff),
+    ] {
+        reserved(&|level, word| stage2.decode(level, word), level, word);
+    }
+    let riscv = Riscv::first_stage(4, 56).unwrap();
+    for (level, word) in [
+        // Writing without reading, with and without execution, execution alone; a table among pages; a page of
+        // 512 GiB; one of a run.
+        (1, 0xd5),
+        (1, 0xdd),
+        (1, 0xd9),
+        (1, 0x0401),
+        (4, 0xd7),
+        (1, 0x8000_0000_0000_20d7),
+    ] {
+        reserved(&|level, word| riscv.decode(level, word), level, word);
+    }
+    // A run of 32 KiB, and one above level 1.
+    let hinted = riscv.with_runs(Runs::Hinted);
+    reserved(
+        &|level, word| hinted.decode(level, word),
+        1,
+        0x8000_0000_0000_10d7,
+    );
+    reserved(
+        &|level, word| hinted.decode(level, word),
+        2,
+        0x8000_0000_0000_20d7,
+    );
 }
