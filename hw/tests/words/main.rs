@@ -3,6 +3,7 @@
 mod edu;
 mod nvme;
 mod pci;
+mod smmu;
 mod vtd;
 
 /// Asserts of each `(word, bits)` that the word with that field at its maximum has just these bits.
