@@ -2,7 +2,8 @@
 //!
 //! - [`translator`]: what the bus asks a unit, and what it answers.
 //! - [`in_flight`]: how an invalidation waits for transactions on their way (drain);
-//! - [`vtd`]: the Intel VT-d unit.
+//! - [`vtd`]: the Intel VT-d unit;
+//! - [`smmu`]: the Arm SMMUv3.
 //!
 //! What every model is made of: `worker` (its threads), `messages` (its interrupts), `translation_cache` and
 //! `entry_cache` (what it remembers, in its temper), `table_memory` (how its walks read), `queue_hooks` (what tests
@@ -22,6 +23,7 @@ mod queue_hooks;
 mod reach;
 mod report;
 mod reporter;
+pub mod smmu;
 mod table_memory;
 mod translation_cache;
 pub mod translator;
