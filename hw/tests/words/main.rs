@@ -1,9 +1,12 @@
 //! Every word, field by field, against constants typed anew from the manuals.
 
+mod amd_page_table;
 mod edu;
 mod nvme;
 mod pci;
+mod riscv_page_table;
 mod smmu;
+mod smmu_page_table;
 mod vtd;
 
 /// Asserts of each `(word, bits)` that the word with that field at its maximum has just these bits.
