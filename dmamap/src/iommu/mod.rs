@@ -11,6 +11,7 @@
 //! | `setup` | what a unit's driver begins with, and which driver that is |
 //! | `command_ring`, `bound` | what all units' queues and waits have in common |
 //! | `vtd` | Intel's units |
+//! | `smmu` | Arm's |
 //!
 //! [`DmaSystem`](crate::system::DmaSystem) owns the units and puts devices into domains.
 //!
@@ -30,6 +31,7 @@ mod fault_event;
 mod requester;
 mod scope;
 mod setup;
+mod smmu;
 mod start_error;
 mod stream;
 mod translation;

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use firmware::UnitKind;
 
 use crate::iommu::fault::FaultLog;
+use crate::iommu::smmu::SmmuUnit;
 use crate::iommu::start_error::UnitStartError;
 use crate::iommu::stream::StreamNames;
 use crate::iommu::unit::Unit;
@@ -76,7 +77,7 @@ pub(crate) fn prepare<P: Platform>(
     match kind {
         UnitKind::Vtd => Ok(VtdUnit::prepare(setup)?),
         UnitKind::AmdVi => Err(UnitStartError::NoDriver { kind: "AMD-Vi" }),
-        UnitKind::SmmuV3 => Err(UnitStartError::NoDriver { kind: "SMMUv3" }),
+        UnitKind::SmmuV3 => Ok(SmmuUnit::prepare(setup)?),
         UnitKind::Riscv => Err(UnitStartError::NoDriver {
             kind: "RISC-V IOMMU",
         }),
