@@ -12,9 +12,10 @@ use crate::device::nvme::{NvmeConfig, NvmeController};
 use crate::error::MachineError;
 use crate::findings::Findings;
 use crate::interrupts::{Interrupts, MESSAGE_WINDOW};
+use crate::iommu::smmu::{SmmuConfig, SmmuUnit};
 use crate::iommu::vtd::{VtdConfig, VtdUnit};
 use crate::iommu::{Unit, UnitEnvironment};
-use crate::memory_map::{MemoryMap, VTD_REGISTERS, WINDOWS};
+use crate::memory_map::{MemoryMap, SMMU_REGISTERS, VTD_REGISTERS, WINDOWS};
 use crate::temper::{Dice, Temper};
 
 /// A unit, where its registers are, and what its walks see.
@@ -30,6 +31,7 @@ pub(crate) struct UnitSlot {
 pub(crate) struct Units {
     pub(crate) slots: Vec<UnitSlot>,
     pub(crate) vtd: Vec<Arc<VtdUnit>>,
+    pub(crate) smmu: Vec<Arc<SmmuUnit>>,
 }
 
 pub(crate) fn inbound(
@@ -111,6 +113,7 @@ pub(crate) fn units(
     match &config.iommu {
         Iommu::None => {}
         Iommu::Vtd { unit, walks } => units.add_vtd(&parts, unit, *walks)?,
+        Iommu::Smmu { unit, walks } => units.add_smmu(&parts, unit, *walks)?,
     }
     Ok(units)
 }
@@ -135,6 +138,26 @@ impl Units {
                 walks,
             });
         }
+        Ok(())
+    }
+
+    fn add_smmu(
+        &mut self,
+        parts: &Parts<'_>,
+        config: &SmmuConfig,
+        walks: Snooping,
+    ) -> Result<(), MachineError> {
+        let environment = parts.environment("smmu0".to_owned(), walks);
+        let walks = Arc::clone(&environment.walks);
+        let mut config = config.clone();
+        config.register_base = SMMU_REGISTERS.start;
+        let unit = SmmuUnit::new(config, environment)?;
+        self.smmu.push(Arc::clone(&unit));
+        self.slots.push(UnitSlot {
+            registers: SMMU_REGISTERS,
+            unit,
+            walks,
+        });
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::cache::Snooping;
 use crate::device::nvme::NvmeConfig;
+use crate::iommu::smmu::SmmuConfig;
 use crate::iommu::vtd::VtdConfig;
 use crate::temper::Temper;
 
@@ -15,6 +16,13 @@ pub enum Iommu {
         /// What the units can do. The machine sets the address of their registers.
         unit: VtdConfig,
         /// Whether their walks see the CPU's caches.
+        walks: Snooping,
+    },
+    /// One Arm SMMUv3.
+    Smmu {
+        /// What it can do. The machine sets the address of its registers.
+        unit: SmmuConfig,
+        /// Whether its accesses see the CPU's caches.
         walks: Snooping,
     },
 }

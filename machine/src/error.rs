@@ -4,6 +4,7 @@ use board::ram::RamError;
 
 use crate::config::MAX_DISKS;
 use crate::device::nvme::NvmeConfigError;
+use crate::iommu::smmu::SmmuConfigError;
 use crate::iommu::vtd::VtdConfigError;
 use crate::memory_map::{MAX_RAM_BYTES, MIN_RAM_BYTES};
 
@@ -42,6 +43,9 @@ pub enum MachineError {
     /// A VT-d unit cannot be as its configuration says.
     #[error(transparent)]
     Vtd(#[from] VtdConfigError),
+    /// An SMMU cannot be as its configuration says.
+    #[error(transparent)]
+    Smmu(#[from] SmmuConfigError),
     /// Memory shifted by the offset would not be memory for every device, or an IOMMU is there as well.
     #[error("devices cannot see memory {offset:#x} bytes higher: {reason}")]
     InboundOffset {

@@ -17,6 +17,7 @@ use crate::device::passive::Passive;
 use crate::error::MachineError;
 use crate::findings::{Finding, Findings};
 use crate::interrupts::Interrupts;
+use crate::iommu::smmu::SmmuUnit;
 use crate::iommu::vtd::VtdUnit;
 use crate::memory_map::{ECAM, MAX_RAM_BYTES, MIN_RAM_BYTES, MemoryMap, WINDOWS};
 use crate::pci::endpoint::Endpoint;
@@ -181,6 +182,11 @@ impl Machine {
     /// The VT-d units, in the order of firmware's table; none in a computer with another IOMMU.
     pub fn vtd_units(&self) -> impl Iterator<Item = &Arc<VtdUnit>> {
         self.units.vtd.iter()
+    }
+
+    /// The SMMU, if there is one.
+    pub fn smmu_units(&self) -> impl Iterator<Item = &Arc<SmmuUnit>> {
+        self.units.smmu.iter()
     }
 
     /// How the device is doing that firmware left running.

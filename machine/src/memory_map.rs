@@ -32,6 +32,9 @@ pub(crate) const ECAM: Range<u64> = 0xe000_0000..0xf000_0000;
 pub(crate) const VTD_REGISTERS: [Range<u64>; 2] =
     [0xfed9_0000..0xfed9_1000, 0xfed9_1000..0xfed9_2000];
 
+/// Where the registers of the SMMU are.
+pub(crate) const SMMU_REGISTERS: Range<u64> = 0xfea0_0000..0xfea2_0000;
+
 /// Width of physical addresses.
 pub(crate) const HOST_ADDRESS_BITS: u8 = 46;
 
@@ -150,7 +153,7 @@ mod tests {
         let mut taken = MemoryMap::new(MAX_RAM_BYTES).ram;
         taken.extend([ECAM, MESSAGE_WINDOW]);
         taken.extend(WINDOWS.map(|window| window.phys..window.phys + window.len_bytes));
-        for registers in VTD_REGISTERS {
+        for registers in VTD_REGISTERS.into_iter().chain([SMMU_REGISTERS]) {
             assert!(
                 taken
                     .iter()

@@ -16,8 +16,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::acpi::{Device, Dmar, ReservedMemory, Scope, Unit as UnitTable};
+use crate::acpi::{
+    CoherenceOverride, Device, Dmar, Iort, ReservedMemory, RmrTable, Scope, Unit as UnitTable,
+};
 use crate::bus::{Bus, DmaPort, Requester};
+use crate::cache::Snooping;
 use crate::config::Iommu;
 use crate::device::edu::Edu;
 use crate::device::heartbeat::Heartbeat;
@@ -26,7 +29,8 @@ use crate::device::nvme::NvmeController;
 use crate::device::passive::Passive;
 use crate::findings::Findings;
 use crate::iommu::Unit;
-use crate::memory_map::{HOST_ADDRESS_BITS, VTD_REGISTERS};
+use crate::iommu::smmu::{CoherenceTold, SmmuConfig};
+use crate::memory_map::{HOST_ADDRESS_BITS, SMMU_REGISTERS, VTD_REGISTERS};
 use crate::pci::bridge::{Bridge, BridgeKind};
 use crate::pci::endpoint::{AtBoot, Endpoint};
 use crate::pci::function::FunctionModel;
@@ -152,7 +156,7 @@ impl Wiring<'_> {
 /// What firmware left of the device that uses the direct region: at work where its tables can tell the kernel so.
 pub(crate) fn heartbeat_at_boot(iommu: &Iommu) -> AtBoot {
     match iommu {
-        Iommu::None | Iommu::Vtd { .. } => AtBoot::Running,
+        Iommu::None | Iommu::Vtd { .. } | Iommu::Smmu { .. } => AtBoot::Running,
     }
 }
 
@@ -161,6 +165,27 @@ pub(crate) fn table(iommu: &Iommu, direct_region: &Range<u64>) -> Option<Vec<u8>
     match iommu {
         Iommu::None => None,
         Iommu::Vtd { .. } => Some(dmar(direct_region).into_table()),
+        Iommu::Smmu { unit, walks } => Some(iort(unit, *walks, direct_region).into_table()),
+    }
+}
+
+fn iort(unit: &SmmuConfig, walks: Snooping, direct_region: &Range<u64>) -> Iort {
+    let told = unit.coherence_told;
+    let coherence = if walks == Snooping::On && told == CoherenceTold::ByFirmware {
+        CoherenceOverride::Coherent
+    } else {
+        CoherenceOverride::None
+    };
+    Iort {
+        registers: SMMU_REGISTERS.start,
+        coherence,
+        first_stream: unit.first_stream,
+        address_bits: HOST_ADDRESS_BITS,
+        reserved: vec![RmrTable {
+            base: direct_region.start,
+            len_bytes: direct_region.end - direct_region.start,
+            requester: u16::from(HEARTBEAT) << 3,
+        }],
     }
 }
 

@@ -1,12 +1,15 @@
-//! The tables firmware leaves in memory (ACPI specification 6.5, chapter 5; DMAR: VT-d specification, chapter 8).
+//! The tables firmware leaves in memory (ACPI specification 6.5, chapter 5; DMAR: VT-d specification, chapter 8;
+//! IORT: Arm DEN 0049).
 //!
 //! Written here from scratch, and read by the crate `firmware`, which shares no line with this one.
 
 mod dmar;
+mod iort;
 mod mcfg;
 mod table;
 
 pub(crate) use dmar::{Device, Dmar, ReservedMemory, Scope, Unit};
+pub(crate) use iort::{CoherenceOverride, Iort, RmrTable};
 pub(crate) use mcfg::mcfg;
 
 use table::{checksum, table};

@@ -29,6 +29,15 @@ pub enum WhileOff {
     Abort,
 }
 
+/// Who tells that the unit's accesses are coherent, where they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CoherenceTold {
+    /// Its register (`IDR0.COHACC`).
+    ByRegister,
+    /// Firmware only, in IORT; the register denies it.
+    ByFirmware,
+}
+
 /// Everything that differs from one unit to another.
 #[derive(Clone, Debug)]
 pub struct SmmuConfig {
@@ -44,6 +53,8 @@ pub struct SmmuConfig {
     pub stream_tables: StreamTableLevels,
     /// Width of a stream id (`IDR1.SIDSIZE`).
     pub stream_bits: u32,
+    /// The stream of requester 0; those of the others follow.
+    pub first_stream: u32,
     /// Width of an ASID (`IDR0.ASID16`): 8 or 16.
     pub asid_bits: u32,
     /// Width of a VMID (`IDR0.VMID16`): 8 or 16.
@@ -56,6 +67,8 @@ pub struct SmmuConfig {
     pub command_queue_log2: u32,
     /// log₂ of the entries of the largest event queue (`IDR1.EVENTQS`).
     pub event_queue_log2: u32,
+    /// Who tells that its accesses are coherent, where they are.
+    pub coherence_told: CoherenceTold,
     /// What becomes of requests until software changes it.
     pub while_off: WhileOff,
 }
@@ -70,12 +83,14 @@ impl Default for SmmuConfig {
             granules: vec![Granule::Size4K, Granule::Size16K, Granule::Size64K],
             stream_tables: StreamTableLevels::TwoLevel,
             stream_bits: 16,
+            first_stream: 0,
             asid_bits: 16,
             vmid_bits: 16,
             range_invalidation: Support::Yes,
             messages: Support::Yes,
             command_queue_log2: 19,
             event_queue_log2: 19,
+            coherence_told: CoherenceTold::ByRegister,
             while_off: WhileOff::Bypass,
         }
     }
@@ -164,7 +179,9 @@ impl SmmuConfig {
             .with_s1p(self.stages != Stages::Second)
             .with_s2p(self.stages != Stages::First)
             .with_ttf(TableFormats::AArch64)
-            .with_cohacc(snooping == Snooping::On)
+            .with_cohacc(
+                snooping == Snooping::On && self.coherence_told == CoherenceTold::ByRegister,
+            )
             .with_asid16(self.asid_bits == 16)
             .with_vmid16(self.vmid_bits == 16)
             .with_msi(self.messages == Support::Yes)

@@ -21,6 +21,8 @@ use crate::iommu::worker::Worker;
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) rules: Rules,
+    /// The stream of requester 0.
+    pub(super) first_stream: u32,
     pub(super) reporter: Reporter,
     /// What walks, and fetches of commands, read.
     pub(super) tables: TableMemory,

@@ -30,7 +30,7 @@ impl Core {
         if let Some(table) = table {
             self.check_caches(&mut freed);
             let visitor = &mut |reached| freed.visit(reached);
-            reach::visit(self.rules, &self.tables, table, visitor);
+            reach::visit(self.rules, &self.tables, table, self.first_stream, visitor);
         }
         freed.report(&self.reporter);
     }
@@ -93,7 +93,13 @@ impl Core {
         let table = self.live.read().stream_table();
         if let Some(table) = table {
             let mut visitor = into_audit(&self.reporter, audit);
-            reach::visit(self.rules, &self.tables, table, &mut visitor);
+            reach::visit(
+                self.rules,
+                &self.tables,
+                table,
+                self.first_stream,
+                &mut visitor,
+            );
         }
     }
 }

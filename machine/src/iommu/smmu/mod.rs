@@ -15,7 +15,7 @@
 //!
 //! It has stage 1, stage 2 or both; tables of 48-bit addresses, of which it walks the lower range; it has neither
 //! substreams, nor device-TLBs, page requests, stalls, secure streams or hypervisor contexts. Streams are PCI
-//! requesters.
+//! requesters, counted from a first stream.
 //!
 //! Locks: see `core`. A device's thread holds a guard while it copies, and never waits for the unit.
 //!
@@ -85,7 +85,7 @@ use hw::smmu::regs;
 use parking_lot::{Mutex, RwLock};
 
 pub use super::queue_hooks::QueueFault;
-pub use config::{SmmuConfig, SmmuConfigError, Stages, Support, WhileOff};
+pub use config::{CoherenceTold, SmmuConfig, SmmuConfigError, Stages, Support, WhileOff};
 pub use statistics::Statistics;
 
 use self::cache::Caches;
@@ -147,6 +147,7 @@ impl SmmuUnit {
         };
         let core = Arc::new(Core {
             rules: Rules { id },
+            first_stream: config.first_stream,
             reporter,
             tables: TableMemory::new(walks, WriteBuffer::Transparent),
             ram,

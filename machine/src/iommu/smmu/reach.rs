@@ -18,14 +18,14 @@ pub(super) fn visit(
     rules: Rules,
     memory: &TableMemory,
     table: StreamTable,
+    first_stream: u32,
     visit: Visitor<'_>,
 ) -> Onward {
     let mut seen: Vec<u64> = Vec::new();
     if frames(table.base, table.len_bytes(), visit) == Onward::Stop {
         return Onward::Stop;
     }
-    // Requesters have 16 bits on this machine's buses.
-    let streams = 1_u64 << table.log2size.min(16);
+    let streams = 1_u64 << table.log2size;
     let mut stream = 0;
     while stream < streams {
         let level1 = match table.split {
@@ -48,12 +48,19 @@ pub(super) fn visit(
                 Some(level1)
             }
         };
-        let requester = stream as u16;
-        let entry = table
-            .entry_at(requester.into(), level1)
-            .and_then(|at| Ok((at, stream_table::load_entry(memory, at)?)));
+        let this = stream as u32;
         stream += 1;
-        let Ok(decoded) = entry.and_then(|(at, entry)| rules.stream(at, entry)) else {
+        let requester = this.checked_sub(first_stream).map(u16::try_from);
+        let Some(Ok(requester)) = requester else {
+            continue;
+        };
+        let entry = table
+            .entry_at(this, level1)
+            .and_then(|at| Ok((at, stream_table::load_valid(memory, at)?)));
+        let Ok((at, Some(entry))) = entry else {
+            continue;
+        };
+        let Ok(decoded) = rules.stream(at, entry) else {
             continue;
         };
         if visit_stream(rules, memory, requester, decoded.value, &mut seen, visit) == Onward::Stop {

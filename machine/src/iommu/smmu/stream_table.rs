@@ -3,7 +3,7 @@
 use hw::smmu::context::{self, ContextDescriptor};
 use hw::smmu::event::EventKind;
 use hw::smmu::regs::{StreamTableConfig, StreamTableFormat};
-use hw::smmu::stream::{self, Level1Descriptor, StreamTableEntry};
+use hw::smmu::stream::{self, Level1Descriptor, Ste0, StreamTableEntry};
 
 use super::entries::ConfigFault;
 use crate::iommu::table_memory::TableMemory;
@@ -107,6 +107,17 @@ pub(super) fn load_level1(memory: &TableMemory, at: u64) -> Result<Level1Descrip
 pub(super) fn load_entry(memory: &TableMemory, at: u64) -> Result<StreamTableEntry, ConfigFault> {
     let words = load_words(memory, at).ok_or(fault(EventKind::SteFetch, at, 0))?;
     Ok(StreamTableEntry::from_words(words))
+}
+
+/// As [`load_entry`]; nothing, quickly, where it is not valid.
+pub(super) fn load_valid(
+    memory: &TableMemory,
+    at: u64,
+) -> Result<Option<StreamTableEntry>, ConfigFault> {
+    match memory.entry(at) {
+        Ok(word) if !Ste0::from_bits(word).v() => Ok(None),
+        _ => load_entry(memory, at).map(Some),
+    }
 }
 
 /// Fetches the context descriptor at physical address `at`.

@@ -19,16 +19,9 @@ use hw::smmu::regs::Gerror;
 /// One page of a device's request.
 #[derive(Clone, Copy, Debug)]
 struct Request {
-    requester: u16,
+    stream: u32,
     bus: u64,
     access: Access,
-}
-
-impl Request {
-    /// Streams are requesters here.
-    fn stream(self) -> u32 {
-        self.requester.into()
-    }
 }
 
 /// Where a request goes.
@@ -94,7 +87,7 @@ impl Core {
         // In flight from before the first look, so that whoever invalidates and synchronises waits for us.
         let guard = self.in_flight.enter();
         let request = Request {
-            requester,
+            stream: self.first_stream.saturating_add(requester.into()),
             bus,
             access,
         };
@@ -133,19 +126,19 @@ impl Core {
     /// The answer of the caches, if they have one.
     fn look_up(&self, request: Request) -> Option<Result<Way, Blocked>> {
         let caches = self.caches.read();
-        let Ok(Stream::Translate(translating)) = *caches.streams.get(request.stream())? else {
+        let Ok(Stream::Translate(translating)) = *caches.streams.get(request.stream)? else {
             return None;
         };
         let tables = match translating.context {
             None => translating.stage2?,
-            Some(_) => caches.contexts.get(request.stream())?.ok()?.tables,
+            Some(_) => caches.contexts.get(request.stream)?.ok()?.tables,
         };
         if request.bus >> tables.geometry.input_bits != 0 {
             return None;
         }
         let asid = match translating.context {
             None => None,
-            Some(_) => Some(caches.contexts.get(request.stream())?.ok()?.asid),
+            Some(_) => Some(caches.contexts.get(request.stream)?.ok()?.asid),
         };
         let (page, size_log2) = cached(&caches, tags(translating, asid), request.bus)?;
         self.counters.hits.add_one();
@@ -156,7 +149,7 @@ impl Core {
     fn resolve(&self, request: Request, table: StreamTable) -> Result<Way, Blocked> {
         let mut caches = self.caches.write();
         let caches = &mut *caches;
-        let translating = match self.stream(caches, table, request.stream())? {
+        let translating = match self.stream(caches, table, request.stream)? {
             Stream::Abort => return Err(Blocked::Silently),
             Stream::Bypass => return Ok(Way::AsItIs),
             Stream::Translate(translating) => translating,
@@ -238,7 +231,7 @@ impl Core {
         translating: Translating,
         at: u64,
     ) -> Result<Context, Blocked> {
-        let stream = request.stream();
+        let stream = request.stream;
         if let Some(cached) = caches.contexts.get(stream) {
             return Ok((*cached)?);
         }
@@ -459,7 +452,7 @@ impl Core {
         let word0 = |kind: EventKind| {
             Event0::new()
                 .with_kind(kind.code())
-                .with_stream(request.stream())
+                .with_stream(request.stream)
         };
         let records_bad_streams = live
             .stream_table()
