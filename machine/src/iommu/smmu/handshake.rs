@@ -54,6 +54,14 @@ impl Handshake {
         turn
     }
 
+    /// Software writes; what was written before and is shown needs no acknowledgement.
+    pub(super) fn change(&mut self, value: u32) -> Turn {
+        if value == self.wanted && !self.is_pending() {
+            return Turn::InTurn;
+        }
+        self.write(value)
+    }
+
     /// What software wrote last.
     pub(super) fn wanted(&self) -> u32 {
         self.wanted

@@ -192,7 +192,7 @@ impl Registers {
             regs::GBPA => return self.write_gbpa(Gbpa::from_bits(value)),
             regs::IRQ_CTRL => {
                 self.reporter.check_reserved("IRQ_CTRL", value.into(), !0b111);
-                let turn = self.irq_ctrl.write(value);
+                let turn = self.irq_ctrl.change(value);
                 self.in_turn("IRQ_CTRL", turn);
                 return Work::Some;
             }
@@ -307,7 +307,7 @@ impl Registers {
                 "CR0 {bits:#x}: the unit does not have this function"
             ));
         }
-        let turn = self.cr0.write(bits);
+        let turn = self.cr0.change(bits);
         self.in_turn("CR0", turn);
         Work::Some
     }
