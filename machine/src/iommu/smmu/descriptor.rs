@@ -1,5 +1,7 @@
 //! Descriptors of page tables in VMSAv8-64 format, as one stage reads them (Arm Architecture Reference Manual, D8).
 
+use hw::smmu::page_table::{self, Kind, S2AP_READ, S2AP_WRITE, Stage1, Stage2, Table};
+
 use crate::iommu::grant::Grant;
 
 /// Which stage of translation.
@@ -74,11 +76,7 @@ impl Geometry {
 
     /// Whether a descriptor of `level` may be a leaf.
     fn may_be_leaf(self, level: u32) -> bool {
-        match (self.granule_log2, level) {
-            (_, LAST_LEVEL) | (_, 2) => true,
-            (12, 1) => true,
-            _ => false,
-        }
+        matches!((self.granule_log2, level), (_, 2 | LAST_LEVEL) | (12, 1))
     }
 }
 
@@ -105,20 +103,14 @@ pub(super) struct Leaf {
     pub(super) global: bool,
 }
 
-const VALID: u64 = 1 << 0;
-const TABLE_OR_PAGE: u64 = 1 << 1;
-/// AP[1] of stage 1, S2AP[0] of stage 2.
-const AP_LOW: u64 = 1 << 6;
-/// AP[2] of stage 1, S2AP[1] of stage 2.
-const AP_HIGH: u64 = 1 << 7;
-const ACCESSED: u64 = 1 << 10;
-const NOT_GLOBAL: u64 = 1 << 11;
-/// APTable of stage 1: no access without privilege.
-const TABLE_PRIVILEGED: u64 = 1 << 61;
-/// APTable of stage 1: no writes.
-const TABLE_READ_ONLY: u64 = 1 << 62;
-/// Bits 47:12.
-const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
+/// `APTable` of stage 1: no access without privilege.
+const TABLE_PRIVILEGED: u8 = 0b01;
+/// `APTable` of stage 1: no writes.
+const TABLE_READ_ONLY: u8 = 0b10;
+/// `AP[2:1]` of stage 1: accesses without privilege too.
+const OPEN: u8 = 0b01;
+/// `AP[2:1]` of stage 1: no writes.
+const READ_ONLY: u8 = 0b10;
 
 /// What `word`, a descriptor of `level`, says to requests that are `privileged` or not.
 pub(super) fn decode(
@@ -128,61 +120,76 @@ pub(super) fn decode(
     word: u64,
     privileged: bool,
 ) -> Descriptor {
-    if word & VALID == 0 {
-        return Descriptor::Invalid;
-    }
-    let is_set = |bit| word & bit != 0;
-    match (is_set(TABLE_OR_PAGE), level) {
-        (true, 0..LAST_LEVEL) => {
-            let open = privileged || !is_set(TABLE_PRIVILEGED);
+    match kind(level, word) {
+        Kind::Table => {
+            let table = Table::from_bits(word);
+            let open = privileged || table.ap_table() & TABLE_PRIVILEGED == 0;
             let grant = match stage {
                 Stage::First => Grant {
                     read: open,
-                    write: open && !is_set(TABLE_READ_ONLY),
+                    write: open && table.ap_table() & TABLE_READ_ONLY == 0,
                 },
                 Stage::Second => Grant::ALL,
             };
             Descriptor::Table {
-                next: word & ADDRESS & !((1 << geometry.granule_log2) - 1),
+                next: table.addr() & !((1 << geometry.granule_log2) - 1),
                 grant,
             }
         }
-        (true, LAST_LEVEL) | (false, 0..LAST_LEVEL) if geometry.may_be_leaf(level) => {
-            let grant = match stage {
+        Kind::Page | Kind::Block if geometry.may_be_leaf(level) => {
+            let leaf = match stage {
                 Stage::First => {
-                    let open = privileged || is_set(AP_LOW);
-                    Grant {
-                        read: open,
-                        write: open && !is_set(AP_HIGH),
+                    let leaf = Stage1::from_bits(word);
+                    let open = privileged || leaf.ap() & OPEN != 0;
+                    Leaf {
+                        output: leaf.addr(),
+                        grant: Grant {
+                            read: open,
+                            write: open && leaf.ap() & READ_ONLY == 0,
+                        },
+                        accessed: leaf.af(),
+                        global: !leaf.n_g(),
                     }
                 }
-                Stage::Second => Grant {
-                    read: is_set(AP_LOW),
-                    write: is_set(AP_HIGH),
-                },
+                Stage::Second => {
+                    let leaf = Stage2::from_bits(word);
+                    Leaf {
+                        output: leaf.addr(),
+                        grant: Grant {
+                            read: leaf.s2ap() & S2AP_READ != 0,
+                            write: leaf.s2ap() & S2AP_WRITE != 0,
+                        },
+                        accessed: leaf.af(),
+                        global: false,
+                    }
+                }
             };
             Descriptor::Leaf(Leaf {
-                output: word & ADDRESS & !((1 << geometry.entry_log2(level)) - 1),
-                grant,
-                accessed: is_set(ACCESSED),
-                global: stage == Stage::First && !is_set(NOT_GLOBAL),
+                output: leaf.output & !((1 << geometry.entry_log2(level)) - 1),
+                ..leaf
             })
         }
-        _ => Descriptor::Invalid,
+        Kind::Page | Kind::Block | Kind::Reserved | Kind::Invalid => Descriptor::Invalid,
     }
+}
+
+/// What a descriptor of `level` is; the words count levels the other way round.
+fn kind(level: u32, word: u64) -> Kind {
+    page_table::kind(LAST_LEVEL + 1 - level, word)
 }
 
 /// Bits of `word` that are set and are to be zero in a valid descriptor of `level`.
 pub(super) fn reserved(stage: Stage, geometry: Geometry, level: u32, word: u64) -> u64 {
-    let is_table = word & TABLE_OR_PAGE != 0 && level < LAST_LEVEL;
-    let below = match is_table {
-        true => (1 << geometry.granule_log2) - 1,
-        false => (1 << geometry.entry_log2(level)) - 1,
+    let is_table = kind(level, word) == Kind::Table;
+    let size_log2 = match is_table {
+        true => geometry.granule_log2,
+        false => geometry.entry_log2(level),
     };
     let high = match (is_table, stage) {
-        (true, Stage::First) => 0x0007_0000_0000_0000,
-        (true, Stage::Second) => 0xf807_0000_0000_0000,
-        (false, _) => 0x0003_0000_0000_0000,
+        (true, Stage::First) => page_table::TABLE_RESERVED,
+        (true, Stage::Second) => page_table::TABLE_RESERVED | page_table::TABLE_LIMITS,
+        (false, Stage::First) => page_table::STAGE1_RESERVED,
+        (false, Stage::Second) => page_table::STAGE2_RESERVED,
     };
-    word & (below & ADDRESS | high)
+    word & (page_table::below_size(size_log2) | high)
 }

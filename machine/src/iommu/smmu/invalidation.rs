@@ -248,7 +248,7 @@ fn translations(
             }
             let granule_log2 = 10 + 2 * u32::from(tg);
             let granules = (u64::from(command.num()) + 1) << command.scale();
-            let bytes = granules.checked_mul(1 << granule_log2).unwrap_or(u64::MAX);
+            let bytes = granules.saturating_mul(1 << granule_log2);
             let leaf_log2 = match command.ttl() {
                 0 => None,
                 level => Some(granule_log2 + (3 - u32::from(level)) * (granule_log2 - 3)),

@@ -113,7 +113,7 @@ fn both_stages_translate_one_after_the_other() {
     const SHIFT: u64 = 0x80_0000;
     for index in 0..4 {
         let bus = index * 0x20_0000 + SHIFT;
-        bench.map(second, bus, 2, index * 0x20_0000 | PAGE2 & !2);
+        bench.map(second, bus, 2, (index * 0x20_0000) | PAGE2 & !2);
     }
     bench.map(second, 0x1_0000_0000, 3, 0x7000 | PAGE2 & !0x80);
     let leaf = bench.map(first, 0x1000, 3, 0x1_0000_0000 | PAGE);
