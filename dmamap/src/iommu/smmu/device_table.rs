@@ -4,6 +4,9 @@
 //! entry becomes valid by its first word, stored last, and a valid one changes in one word only, or not at all:
 //! then it must be cleared, and the clearing synchronised, before it is written anew (3.21.3.1).
 //!
+//! Words that a valid entry does not use may change before the one that makes it use them, but the unit must
+//! have forgotten, in between, what it may have read of them.
+//!
 //! Streams come in blocks of 64: a frame of entries where the table has two levels, and a frame of context descriptors
 //! where stage 1 translates, both made when the first of the block is attached.
 
@@ -48,6 +51,8 @@ pub(super) enum Written {
     Fresh,
     /// It was valid, and changed in one store or not at all.
     Replaced,
+    /// It is valid, and what it does not use yet was changed: the unit must be told, and the entry written again.
+    Prepared,
     /// It is valid and differs in more than one store can change: left as it was.
     Occupied,
 }
@@ -168,12 +173,21 @@ impl<P: Platform> DeviceTable<P> {
         let word0 = Ste0::from_bits(now[0]);
         if word0.v() {
             // What the unit may be reading: the entry, and the descriptor that it leads to.
-            let mut changes = (0..ENTRY_WORDS).filter(|n| now[*n] != wanted[*n]).count();
+            let used = used_words(word0.config());
+            let changed = |n: &usize| now[*n] != wanted[*n];
+            let mut changes = (0..used).filter(changed).count();
             if word0.config().translates_stage1() {
                 changes += context.as_ref().map_or(0, Context::changes);
             }
             if changes > 1 {
                 return Ok(Written::Occupied);
+            }
+            let mut unused = (used..ENTRY_WORDS).filter(changed).peekable();
+            if changes == 1 && unused.peek().is_some() {
+                for n in unused {
+                    entries.store(first + n, wanted[n]);
+                }
+                return Ok(Written::Prepared);
             }
         }
         if let Some(context) = context {
@@ -301,6 +315,20 @@ impl<P: Platform> Context<'_, P> {
                 self.frames.store(self.first + n, word);
             }
         }
+    }
+}
+
+/// How many of its first words a valid entry uses.
+fn used_words(config: Config) -> usize {
+    match config {
+        // Stage 1 uses stage 2's VMID.
+        Config::Stage1 => 3,
+        Config::Stage2 | Config::Nested => 4,
+        Config::Abort
+        | Config::Reserved1
+        | Config::Reserved2
+        | Config::Reserved3
+        | Config::Bypass => 2,
     }
 }
 

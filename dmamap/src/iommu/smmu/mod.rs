@@ -119,9 +119,16 @@ impl<P: Platform> Unit<P> for SmmuUnit<P> {
                 self.route(domain, root, shape)?
             }
         };
-        let written = tables
-            .write(stream, route)
-            .map_err(|cause| UnitError::OutOfFrames { unit, cause })?;
+        let write = || {
+            tables
+                .write(stream, route)
+                .map_err(|cause| UnitError::OutOfFrames { unit, cause })
+        };
+        let mut written = write()?;
+        if written == Written::Prepared {
+            self.forget_stream(stream)?;
+            written = write()?;
+        }
         match written {
             Written::Occupied => Err(UnitError::AlreadyAttached {
                 unit,
@@ -129,7 +136,7 @@ impl<P: Platform> Unit<P> for SmmuUnit<P> {
             }),
             // The unit may remember that the entry was not valid (3.21.3).
             Written::Fresh => self.forget_stream(stream),
-            Written::Replaced => {
+            Written::Replaced | Written::Prepared => {
                 self.forget_stream(stream)?;
                 self.forget_domain(domain)
             }

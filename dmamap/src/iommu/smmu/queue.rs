@@ -28,7 +28,7 @@ pub(super) fn new<P: Platform>(
 /// What CMDQ_BASE is set to.
 pub(super) fn base<P: Platform>(queue: &CommandRing<P>) -> QueueBase {
     QueueBase::new()
-        .with_log2size(LOG2_SIZE)
+        .with_log2size(queue.count_log2() as u8)
         .with_addr(queue.phys().as_u64())
         .with_allocate(true)
 }
