@@ -4,7 +4,10 @@ use board::ram::RamError;
 
 use crate::config::MAX_DISKS;
 use crate::device::nvme::NvmeConfigError;
+use crate::iommu::amd::AmdConfigError;
+use crate::iommu::riscv::RiscvConfigError;
 use crate::iommu::smmu::SmmuConfigError;
+use crate::iommu::virtio::VirtioConfigError;
 use crate::iommu::vtd::VtdConfigError;
 use crate::memory_map::{MAX_RAM_BYTES, MIN_RAM_BYTES};
 
@@ -43,6 +46,15 @@ pub enum MachineError {
     /// A VT-d unit cannot be as its configuration says.
     #[error(transparent)]
     Vtd(#[from] VtdConfigError),
+    /// A virtio-iommu cannot be as its configuration says.
+    #[error(transparent)]
+    Virtio(#[from] VirtioConfigError),
+    /// An AMD-Vi unit cannot be as its configuration says.
+    #[error(transparent)]
+    Amd(#[from] AmdConfigError),
+    /// A RISC-V IOMMU cannot be as its configuration says.
+    #[error(transparent)]
+    Riscv(#[from] RiscvConfigError),
     /// An SMMU cannot be as its configuration says.
     #[error(transparent)]
     Smmu(#[from] SmmuConfigError),

@@ -33,3 +33,17 @@ fn every_journey_on(board: &str) {
 fn every_journey_is_made_on_vtd() {
     every_journey_on("q35-vtd");
 }
+
+#[test]
+fn every_journey_is_made_on_virtio() {
+    every_journey_on("q35-virtio");
+}
+
+#[test]
+fn every_journey_is_made_on_virtio_of_arm() {
+    every_journey_on("arm-virtio");
+}
+
+fn every_journey_is_made_on_amd_vi() {
+    every_journey_on("q35-amd");
+}

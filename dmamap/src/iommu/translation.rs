@@ -54,7 +54,7 @@ impl<P: Platform, F: Format> Translation<P> for PageTable<P, F> {
     }
 
     fn page_size_log2(&self) -> u32 {
-        PageTable::granule_log2(self)
+        self.granule_log2()
     }
 
     fn map_list(

@@ -3,6 +3,9 @@
 //! - [`translator`]: what the bus asks a unit, and what it answers.
 //! - [`in_flight`]: how an invalidation waits for transactions on their way (drain);
 //! - [`vtd`]: the Intel VT-d unit;
+//! - [`virtio`]: the virtio-iommu.
+//! - [`amd`]: the AMD-Vi unit.
+//! - [`riscv`]: the RISC-V IOMMU.
 //! - [`smmu`]: the Arm SMMUv3.
 //!
 //! What every model is made of: `worker` (its threads), `messages` (its interrupts), `translation_cache` and
@@ -13,6 +16,7 @@
 //! A unit is built from its own configuration and a [`UnitEnvironment`], which is all it knows of the
 //! machine around it.
 
+pub mod amd;
 mod counters;
 mod entry_cache;
 mod freed;
@@ -23,10 +27,12 @@ mod queue_hooks;
 mod reach;
 mod report;
 mod reporter;
+pub mod riscv;
 pub mod smmu;
 mod table_memory;
 mod translation_cache;
 pub mod translator;
+pub mod virtio;
 pub mod vtd;
 mod worker;
 

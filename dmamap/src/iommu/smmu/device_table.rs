@@ -112,7 +112,7 @@ impl<P: Platform> DeviceTable<P> {
             coherence,
             levels,
             log2size,
-            top: HardwareFrames::allocate_as(platform, request, coherence)?,
+            top: HardwareFrames::allocate_as(platform, request, coherence, |_| 0)?,
             blocks: lock_api::Mutex::new((0..1 << (log2size - SPLIT)).map(no_block).collect()),
         })
     }
