@@ -30,7 +30,7 @@ fn a_fault_says_who_where_how_and_why() {
             let bus = BusAddr::new(0x0123_4000);
             match access {
                 Access::Write => try_write(&mut edu, bus, 16),
-                Access::Read => try_read(&mut edu, bus, 16),
+                _ => try_read(&mut edu, bus, 16),
             }
             let fault = first_fault(rig.system(), EDU).expect("it was refused");
             assert_eq!((fault.unit, fault.requester), (UNIT, EDU));
@@ -90,6 +90,7 @@ fn a_device_that_nobody_attached_has_no_valid_entry() {
             assert!(unit.translate(device.id, 0x5000, BusAccess::Write).is_err());
             let fault = first_fault(rig.system(), device).expect("it was refused");
             assert_reason(&fault, kind);
+            assert_eq!(fault.access, Access::Unknown);
         }
         rig.finish_after_faults();
     }

@@ -135,11 +135,10 @@ impl<P: Platform> SmmuUnit<P> {
             unit: self.registers.base(),
             requester: self.streams.requester_of(record.word0.stream()),
             address: BusAddr::new(record.input_address).align_down(FRAME_SIZE_LOG2),
-            // Records of configurations do not tell; they look like writes.
-            access: if record.word1.rnw() {
-                Access::Read
-            } else {
-                Access::Write
+            access: match kind {
+                Some(kind) if tells_access(kind) && record.word1.rnw() => Access::Read,
+                Some(kind) if tells_access(kind) => Access::Write,
+                _ => Access::Unknown,
             },
             reason: FaultReason {
                 code: code.into(),
@@ -147,4 +146,19 @@ impl<P: Platform> SmmuUnit<P> {
             },
         }
     }
+}
+
+/// Whether records of a kind tell what the request tried: those of configurations do not.
+fn tells_access(kind: EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::Unsupported
+            | EventKind::TranslatedForbidden
+            | EventKind::WalkAbort
+            | EventKind::Translation
+            | EventKind::AddressSize
+            | EventKind::Access
+            | EventKind::Permission
+            | EventKind::TlbConflict
+    )
 }
