@@ -76,7 +76,12 @@ impl<P: Platform> SmmuUnit<P> {
         // The first level's descriptor too: it may have been remembered as one that leads nowhere.
         let commands = [Opcode::CfgiSte, Opcode::CfgiCdAll]
             .map(|opcode| base.with_op(opcode as u8).to_words());
-        self.submit(&commands, "stream table invalidation")
+        // To a unit without stage 1, context descriptors are an illegal command (4.3.4).
+        let count = match self.stage {
+            Stage::First => 2,
+            Stage::Second => 1,
+        };
+        self.submit(&commands[..count], "stream table invalidation")
     }
 
     /// Makes the unit forget all translations of `domain`. Only after what leads to its table was

@@ -139,6 +139,7 @@ pub(super) fn understand(id: Identification, words: [u64; 2]) -> Result<Understo
     let opcode = command::opcode(words).ok_or(absent)?;
     let reserved = |mask: [u64; 2]| words[0] & mask[0] | words[1] & mask[1];
     let understood = match opcode {
+        Opcode::CfgiCd | Opcode::CfgiCdAll if !id.idr0.s1p() => return Err(absent),
         Opcode::CfgiSte | Opcode::CfgiSteRange | Opcode::CfgiCd | Opcode::CfgiCdAll => {
             let command = ConfigInvalidate::from_words(words);
             if command.ssec() {

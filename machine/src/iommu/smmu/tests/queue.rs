@@ -127,7 +127,7 @@ fn illegal_commands_stop_the_queue() {
     check_illegal(SmmuConfig::default(), nh_va_range(1, 0, 0, 0, 0));
     check_illegal(SmmuConfig::default(), [0x46 | 3 << 12, 0]);
     // Stages that the unit does not have.
-    for code in [0x10, 0x11, 0x12, 0x13] {
+    for code in [0x05, 0x06, 0x10, 0x11, 0x12, 0x13] {
         check_illegal(second(), [code, 0]);
     }
     for code in [0x28, 0x2a] {
