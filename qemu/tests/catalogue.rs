@@ -47,3 +47,18 @@ fn every_journey_is_made_on_virtio_of_arm() {
 fn every_journey_is_made_on_amd_vi() {
     every_journey_on("q35-amd");
 }
+
+#[test]
+fn every_journey_is_made_on_an_smmu_with_stage_1() {
+    every_journey_on("arm-smmu-stage1");
+}
+
+#[test]
+fn every_journey_is_made_on_an_smmu_with_stage_2() {
+    every_journey_on("arm-smmu-stage2");
+}
+
+#[test]
+fn every_journey_is_made_on_an_smmu_with_both_stages() {
+    every_journey_on("arm-smmu-nested");
+}

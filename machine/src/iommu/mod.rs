@@ -6,6 +6,7 @@
 //! - [`virtio`]: the virtio-iommu.
 //! - [`amd`]: the AMD-Vi unit.
 //! - [`riscv`]: the RISC-V IOMMU.
+//! - [`smmu`]: the Arm SMMUv3.
 //!
 //! What every model is made of: `worker` (its threads), `messages` (its interrupts), `translation_cache` and
 //! `entry_cache` (what it remembers, in its temper), `table_memory` (how its walks read), `queue_hooks` (what tests
@@ -27,6 +28,7 @@ mod reach;
 mod report;
 mod reporter;
 pub mod riscv;
+pub mod smmu;
 mod table_memory;
 mod translation_cache;
 pub mod translator;
