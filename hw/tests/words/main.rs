@@ -4,6 +4,7 @@ mod edu;
 mod nvme;
 mod pci;
 mod vtd;
+mod vtd_scalable;
 
 /// Asserts of each `(word, bits)` that the word with that field at its maximum has just these bits.
 macro_rules! fields {
