@@ -112,6 +112,11 @@ pub trait Hardware: Send + Sync + 'static {
     /// Physical address of the ACPI root pointer, where the board has ACPI.
     fn rsdp(&self) -> Option<u64>;
 
+    /// The flattened devicetree, where firmware describes the board by one.
+    fn devicetree(&self) -> Option<Vec<u8>> {
+        None
+    }
+
     /// The PCI host bridges.
     fn host_bridges(&self) -> Vec<HostBridgeDescription>;
 
@@ -124,7 +129,7 @@ pub trait Hardware: Send + Sync + 'static {
     /// A CPU write of a register; lost where nothing answers.
     fn write(&self, phys: u64, width: Width, value: u64);
 
-    /// The bus addresses a device writes to raise interrupts.
+    /// The bus addresses a device writes to raise interrupts; empty where nobody would notice.
     fn message_window(&self) -> std::ops::Range<u64>;
 
     /// From now on interrupts go to `sink`.

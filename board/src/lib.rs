@@ -5,14 +5,14 @@
 //!   ──────────────────────                                ────────────
 //!   X, direct map ──► ram::RamMapping ──┐
 //!   X, vmalloc    ──► ram::Reservation ─┼─► one memfd ◄── ram::Ram          DMA and table walks (Y)
-//!                                       ┘   (offset = Y)
+//!                                       ┘   (Y, or a lookup away)
 //!   C, safe-mmio  ──► mmio::RegisterWindow ─────────────► hardware::Hardware::{read, write} (B)
 //!   handlers      ◄── hardware::InterruptSink ◄────────── messages that devices write
 //! ```
 //!
 //! - [`hardware`]: the trait a board implements (our own models, QEMU's, a real device) and the plain
 //!   words it describes itself in.
-//! - [`ram`]: memory in a sparse shared file. The offset in the file is the physical address.
+//! - [`ram`]: memory in a sparse shared file. The offset in the file is the physical address, or a lookup away.
 //! - [`mmio`]: virtual addresses that stand for registers. It alone owns `safe-mmio`'s custom backend, so a
 //!   test binary that reaches `safe-mmio` through any crate links this one (`use board as _;`).
 

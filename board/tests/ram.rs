@@ -5,7 +5,7 @@ use std::io::{Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
 
-use board::ram::{PAGE_BYTES, Ram, RamError, RamRun, Reservation};
+use board::ram::{PAGE_BYTES, Ram, RamError, RamRegion, RamRun, Reservation};
 
 const PAGE: u64 = PAGE_BYTES;
 
@@ -49,6 +49,52 @@ fn regions_that_touch_are_one() {
     let ram = Ram::new(&[0..PAGE, PAGE..2 * PAGE]).unwrap();
     assert_eq!(ram.regions(), [0..2 * PAGE]);
     assert!(ram.write(PAGE - 4, &[0; 8]).is_ok());
+}
+
+fn placed(phys: std::ops::Range<u64>, file_offset: u64) -> RamRegion {
+    RamRegion { phys, file_offset }
+}
+
+#[test]
+fn memory_lies_in_the_file_where_it_was_asked_to() {
+    let (low, high) = (PAGE..3 * PAGE, 8 * PAGE..10 * PAGE);
+    let ram = Ram::with_file_offsets(&[placed(low, 0), placed(high, 2 * PAGE)]).unwrap();
+    assert_eq!((ram.end(), ram.file_len_bytes()), (10 * PAGE, 4 * PAGE));
+    assert_eq!(ram.file_offset(0), None);
+    ram.store_u8(PAGE, 1).unwrap();
+    ram.store_u8(9 * PAGE, 2).unwrap();
+
+    // Whoever maps the file sees it so, and so does a kernel that maps by physical address.
+    let file = File::from(ram.fd().try_clone_to_owned().unwrap());
+    let mut bytes = vec![0; 4 * PAGE as usize];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    assert_eq!((bytes[0], bytes[3 * PAGE as usize]), (1, 2));
+    let direct = ram.map_kernel().unwrap();
+    assert_eq!(load(direct.pointer(9 * PAGE).unwrap()), 2);
+    let area = Reservation::new(2 * PAGE).unwrap();
+    // SAFETY: nobody uses the reservation yet.
+    let start = unsafe { area.map_pages(0, &ram, &[9 * PAGE, PAGE]) }.unwrap();
+    assert_eq!(load(start), 2);
+
+    ram.discard(9 * PAGE, PAGE).unwrap();
+    assert_eq!(ram.load_u8(9 * PAGE).unwrap(), 0);
+    assert_eq!(ram.load_u8(PAGE).unwrap(), 1);
+}
+
+#[test]
+fn one_run_of_addresses_is_one_run_of_the_file() {
+    for (first, second) in [
+        (placed(0..PAGE, 0), placed(PAGE..2 * PAGE, 2 * PAGE)),
+        (placed(0..PAGE, PAGE), placed(2 * PAGE..3 * PAGE, PAGE)),
+        (placed(0..PAGE, PAGE), placed(2 * PAGE..3 * PAGE, 0)),
+        (placed(0..PAGE, 0), placed(2 * PAGE..3 * PAGE, PAGE + 1)),
+    ] {
+        let refused = Ram::with_file_offsets(&[first, second.clone()]);
+        assert!(
+            matches!(&refused, Err(RamError::Regions(phys)) if *phys == second.phys),
+            "{second:?}"
+        );
+    }
 }
 
 #[test]

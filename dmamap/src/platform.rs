@@ -215,6 +215,13 @@ pub unsafe trait Platform: Copy + Send + Sync + 'static {
     /// Takes an interrupt back; its handler does not run after this returns.
     fn free_interrupt(&self, interrupt: Interrupt);
 
+    /// The physical addresses that devices write to raise interrupts, whole frames, where some write there through an
+    /// IOMMU that translates interrupt messages like any write (SMMUv3, RISC-V): they are then mapped for every
+    /// device. `None` where no device does.
+    fn message_window(&self) -> Option<PhysRange> {
+        None
+    }
+
     /// How often the interrupt has arrived.
     fn interrupt_count(&self, interrupt: Interrupt) -> u64;
 

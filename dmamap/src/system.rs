@@ -27,6 +27,9 @@
 mod attach;
 mod new_domain;
 mod protection;
+mod reserved;
+mod restart;
+mod settings;
 mod start;
 
 use core::ptr::NonNull;
@@ -35,16 +38,20 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::addr::PhysRange;
 use crate::bridge::HostBridge;
 use crate::device::{DeviceCore, free_core};
 use crate::iommu::fault::{FaultLog, FaultReport};
-use crate::iommu::{Domain, DomainId, DomainIds, Requester, ScopeMap, UnitError, Units};
+use crate::iommu::{
+    Attachment, Behind, Domain, DomainId, DomainIds, Requester, ScopeMap, UnitError, Units,
+};
 use crate::platform::Platform;
 
 pub(crate) use attach::Below;
 pub use protection::{AttachError, Protection};
-pub use start::{Settings, StartError};
+use reserved::ReservedFor;
+pub use restart::RestartError;
+pub use settings::{Granule, Settings, Stage};
+pub use start::StartError;
 
 /// Why the units could not be stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -96,8 +103,8 @@ struct State<P: Platform> {
     scopes: Option<ScopeMap>,
     ids: DomainIds,
     settings: Settings,
-    /// Memory firmware reserved, and for whom.
-    direct: Vec<(Requester, PhysRange)>,
+    /// Addresses firmware reserved, and for whom.
+    reserved: Vec<ReservedFor>,
     firmware: Vec<Arc<FirmwareDevice<P>>>,
     attached: Vec<Requester>,
     cores: Vec<CoreSlot<P>>,
@@ -122,7 +129,7 @@ impl<P: Platform> DmaSystem<P> {
             scopes: None,
             ids: DomainIds::new(0),
             settings: Settings::default(),
-            direct: Vec::new(),
+            reserved: Vec::new(),
             firmware: Vec::new(),
             attached: Vec::new(),
             cores: Vec::new(),
@@ -152,11 +159,22 @@ impl<P: Platform> DmaSystem<P> {
 
     /// Whether a unit stands between `requester` and memory.
     pub fn is_translated(&self, requester: Requester) -> bool {
-        let state = self.state.lock();
-        state
-            .scopes
-            .as_ref()
-            .is_some_and(|scopes| scopes.unit_of(requester).is_some())
+        self.behind(requester).is_some()
+    }
+
+    /// What stands before `requester`.
+    fn behind(&self, requester: Requester) -> Option<Behind> {
+        self.state.lock().scopes.as_ref()?.behind(requester)
+    }
+
+    /// The requests of `requester`, as its unit sees them.
+    fn attachment(&self, requester: Requester) -> Attachment {
+        let stream = self.behind(requester).map(|behind| behind.stream);
+        Attachment {
+            requester,
+            stream: stream.unwrap_or(requester.id.into()),
+            pasid: None,
+        }
     }
 
     /// What the units refused so far. Reads their fault records first.

@@ -7,7 +7,7 @@ mod rig;
 use std::sync::Arc;
 
 use dmamap::addr::{BusAddr, PhysAddr};
-use dmamap::iommu::{Requester, VtdStartError};
+use dmamap::iommu::{Requester, UnitStartError};
 use dmamap::map::ToDevice;
 use dmamap::resource::ResourceTree;
 use dmamap::system::{AttachError, Protection, Settings, StartError};
@@ -105,7 +105,7 @@ fn start(rig: &Rig, dmar: &Dmar) -> Result<(), StartError> {
     // platform refuses to map as registers.
     unsafe {
         rig.system().start_units(
-            dmar,
+            &dmar.description(),
             rig.computer.topology(),
             &mut tree,
             Settings::default(),
@@ -177,7 +177,8 @@ fn a_unit_that_does_not_answer_is_an_error_and_the_others_are_stopped() {
         vec![second, nowhere],
     ] {
         let error = refuse(&dmar(&structures));
-        let nowhere = StartError::Vtd(VtdStartError::NotThere {
+        let nowhere = StartError::Prepare(UnitStartError::NotThere {
+            kind: "VT-d",
             unit: PhysAddr::new(0xfed9_8000),
         });
         assert_eq!(error, nowhere);

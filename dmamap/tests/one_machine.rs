@@ -33,20 +33,19 @@ fn memory_of_another_machine_is_not_mapped() {
 fn units_are_not_started_over_a_device_that_works_without_them() {
     let mut rig = Rig::boot_without_iommu(small());
     let device = rig.attach_trusted(EDU, Protection::Strict);
-    let dmar = Tables::find(rig.kernel.rsdp().unwrap().as_u64(), &rig.kernel)
-        .and_then(|tables| tables.dmar())
-        .unwrap()
+    let iommus = Tables::find(rig.kernel.rsdp().unwrap().as_u64(), &rig.kernel)
+        .and_then(|tables| tables.iommus())
         .unwrap();
     let (system, settings) = (rig.system(), Settings::default());
     let (topology, resources) = rig.computer.topology_and_resources_mut();
     // SAFETY: the table is the machine's own.
-    let refused = unsafe { system.start_units(&dmar, topology, resources, settings) };
+    let refused = unsafe { system.start_units(&iommus, topology, resources, settings) };
     assert_eq!(refused, Err(StartError::DeviceAttached { device: EDU }));
     device.detach().unwrap();
     // SAFETY: as above.
-    unsafe { system.start_units(&dmar, topology, resources, settings) }.unwrap();
+    unsafe { system.start_units(&iommus, topology, resources, settings) }.unwrap();
     // SAFETY: as above.
-    let again = unsafe { system.start_units(&dmar, topology, resources, settings) };
+    let again = unsafe { system.start_units(&iommus, topology, resources, settings) };
     assert_eq!(again, Err(StartError::AlreadyStarted));
     let untrusted = rig.attach(EDU);
     untrusted.detach().unwrap();

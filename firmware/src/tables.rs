@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use crate::description::IommuDescription;
 use crate::dmar::Dmar;
 use crate::error::{Error, TableError};
 use crate::header::{HEADER_BYTES, Signature, table_len, verified};
@@ -109,6 +110,15 @@ impl<'m, M: PhysicalMemory + ?Sized> Tables<'m, M> {
     /// If the table is damaged or lies outside memory.
     pub fn dmar(&self) -> Result<Option<Dmar>, Error> {
         self.read(Signature::DMAR, Dmar::parse)
+    }
+
+    /// The IOMMUs, whichever table describes them; of no unit where none does.
+    ///
+    /// # Errors
+    /// If the table is damaged or lies outside memory.
+    pub fn iommus(&self) -> Result<IommuDescription, Error> {
+        let dmar = self.dmar()?;
+        Ok(dmar.map_or_else(IommuDescription::default, |dmar| dmar.description()))
     }
 
     /// What `parse` makes of the first table named `signature`.

@@ -28,11 +28,13 @@ use alloc::vec::Vec;
 
 use dmamap::addr::{AddrError, PhysAddr, PhysRange};
 use dmamap::bridge::HostBridge;
-use dmamap::pci::{self, DevicePath, EnumerateError};
+use dmamap::pci::{self, DevicePath, EnumerateError, PciAddress};
 use dmamap::platform::Platform;
 use dmamap::resource::{ResourceError, ResourceTree};
 use dmamap::system::{DmaSystem, Settings, StartError};
-use firmware::{Dmar, Mcfg, PhysicalMemory, Tables};
+use firmware::{
+    Devices, IommuDescription, Mcfg, PhysicalMemory, ReservedKind, ReservedRegion, Tables,
+};
 
 use crate::computer::Computer;
 
@@ -122,9 +124,9 @@ pub unsafe fn boot<P: Platform>(
     let bridge = &description.host_bridge;
     let tables = Tables::find(description.rsdp.as_u64(), memory)?;
     let ecam = configuration_space(bridge, tables.mcfg()?)?;
-    let dmar = match options.iommu {
-        IommuUse::AsFirmwareSays => tables.dmar()?,
-        IommuUse::Ignored => None,
+    let iommus = match options.iommu {
+        IommuUse::AsFirmwareSays => tables.iommus()?,
+        IommuUse::Ignored => IommuDescription::default(),
     };
 
     let mut resources = ResourceTree::new();
@@ -134,16 +136,17 @@ pub unsafe fn boot<P: Platform>(
     // SAFETY: the caller vouches for firmware's tables, and so for configuration space.
     unsafe { resources.insert_registers("PCI MMCONFIG", ecam)? };
 
-    let paths = dmar.as_ref().map_or_else(Vec::new, kept_devices);
+    let kept = kept_devices(&iommus);
+    let paths: Vec<_> = kept.iter().map(KeptDevice::path).collect();
     let topology = pci::enumerate(platform, bridge, ecam, &mut resources, &paths)?;
     for problem in topology.problems() {
         log::warn!("{problem}");
     }
 
     let system = DmaSystem::new(platform, alloc::vec![bridge.clone()]);
-    if let Some(dmar) = &dmar {
+    if !iommus.units.is_empty() {
         // SAFETY: the caller vouches for firmware's tables, and so for the units' registers.
-        unsafe { system.start_units(dmar, &topology, &mut resources, options.units)? };
+        unsafe { system.start_units(&iommus, &topology, &mut resources, options.units)? };
     }
     Ok(Computer {
         platform,
@@ -180,20 +183,49 @@ fn insert_ram<P: Platform>(platform: P, resources: &mut ResourceTree) -> Result<
     outcome
 }
 
-/// The devices firmware keeps at work, which enumeration must not stop.
-fn kept_devices(dmar: &Dmar) -> Vec<DevicePath<'_>> {
-    let regions = dmar.reserved_regions().iter();
-    regions
-        .flat_map(|region| {
-            region
-                .scopes
-                .iter()
-                .map(move |scope| (region.segment, scope))
-        })
-        .map(|(segment, scope)| DevicePath {
-            segment,
-            start_bus: scope.start_bus,
-            path: &scope.path,
-        })
-        .collect()
+/// A device firmware keeps at work, which enumeration must not stop.
+struct KeptDevice {
+    segment: u16,
+    start_bus: u8,
+    path: Vec<(u8, u8)>,
+}
+
+impl KeptDevice {
+    fn path(&self) -> DevicePath<'_> {
+        DevicePath {
+            segment: self.segment,
+            start_bus: self.start_bus,
+            path: &self.path,
+        }
+    }
+}
+
+/// The devices that firmware left memory to.
+fn kept_devices(iommus: &IommuDescription) -> Vec<KeptDevice> {
+    let mut kept = Vec::new();
+    let direct = |region: &&ReservedRegion| matches!(region.kind, ReservedKind::Direct(_));
+    for region in iommus.reserved.iter().filter(direct) {
+        match &region.devices {
+            Devices::Scope { segment, scope } => kept.push(KeptDevice {
+                segment: *segment,
+                start_bus: scope.start_bus,
+                path: scope.path.clone(),
+            }),
+            // One device; a region for many is not about one that is at work.
+            Devices::Requesters {
+                segment,
+                first,
+                last,
+            } if first == last => {
+                let address = PciAddress::from_requester(*segment, *first);
+                kept.push(KeptDevice {
+                    segment: *segment,
+                    start_bus: address.bus,
+                    path: [(address.device, address.function)].into(),
+                });
+            }
+            Devices::Requesters { .. } | Devices::Segment { .. } | Devices::Named(_) => {}
+        }
+    }
+    kept
 }

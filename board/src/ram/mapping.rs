@@ -6,71 +6,51 @@ use std::ptr::NonNull;
 
 use rustix::mm::{MapFlags, ProtFlags};
 
-use super::{PAGE_BYTES, Ram, RamError};
+use super::{PAGE_BYTES, Ram, RamError, RamRegion};
 
 /// All of RAM at consecutive virtual addresses; byte `phys` is at `base + phys`.
 ///
-/// Unmapped when dropped. Addresses of holes are mapped too, but nobody else sees what is stored there.
+/// Unmapped when dropped. At addresses of holes an access faults.
 #[derive(Debug)]
 pub struct RamMapping {
-    base: NonNull<u8>,
-    len_bytes: usize,
+    addresses: Reservation,
+    len_bytes: u64,
 }
 
-// SAFETY: a mapping is an address and a length; it may be used and unmapped from any thread. What its
-// memory holds is reached through raw pointers only, whose users answer for their own races.
-unsafe impl Send for RamMapping {}
-// SAFETY: as above; no method changes the mapping through a shared reference.
-unsafe impl Sync for RamMapping {}
-
 impl RamMapping {
-    pub(super) fn new(file: BorrowedFd<'_>, len_bytes: u64) -> Result<Self, RamError> {
-        let failed = |source| RamError::Map { len_bytes, source };
-        let len =
-            usize::try_from(len_bytes).map_err(|_| failed(io::ErrorKind::OutOfMemory.into()))?;
-        // SAFETY: the kernel picks the address, so no mapping of this process is replaced.
-        let base = unsafe {
-            rustix::mm::mmap(
-                std::ptr::null_mut(),
-                len,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED | MapFlags::NORESERVE,
-                file,
-                0,
-            )
+    /// Maps each of `regions`, which ascend, at its physical address.
+    pub(super) fn new(file: BorrowedFd<'_>, regions: &[RamRegion]) -> Result<Self, RamError> {
+        let len_bytes = regions.last().map_or(0, |region| region.phys.end);
+        let addresses = Reservation::new(len_bytes)?;
+        for RamRegion { phys, file_offset } in regions {
+            let len_bytes = phys.end - phys.start;
+            let start = addresses.slice(phys.start, len_bytes)?;
+            // SAFETY: addresses of a reservation that nobody knows yet.
+            unsafe { map_file(start, len_bytes, file, *file_offset)? };
         }
-        .map_err(|errno| failed(errno.into()))?;
-        let base = NonNull::new(base.cast()).ok_or_else(|| failed(io::ErrorKind::Other.into()))?;
         Ok(Self {
-            base,
-            len_bytes: len,
+            addresses,
+            len_bytes,
         })
     }
 
     /// Where physical address 0 is mapped.
     pub fn base(&self) -> NonNull<u8> {
-        self.base
+        self.addresses.base
     }
 
     /// Length: one past the highest physical address.
     pub fn len_bytes(&self) -> u64 {
-        self.len_bytes as u64
+        self.len_bytes
     }
 
     /// Where `phys` is mapped, or `None` past the end of memory.
     pub fn pointer(&self, phys: u64) -> Option<NonNull<u8>> {
         let offset = usize::try_from(phys)
             .ok()
-            .filter(|offset| *offset < self.len_bytes)?;
-        // SAFETY: the offset is inside the mapping, one allocation of `len_bytes` bytes.
-        Some(unsafe { self.base.add(offset) })
-    }
-}
-
-impl Drop for RamMapping {
-    fn drop(&mut self) {
-        // SAFETY: `base` and `len_bytes` are the mapping `new` made, and its owner is gone.
-        let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len_bytes) };
+            .filter(|_| phys < self.len_bytes)?;
+        // SAFETY: the offset is inside the reservation, one allocation of at least `len_bytes` bytes.
+        Some(unsafe { self.addresses.base.add(offset) })
     }
 }
 
@@ -83,7 +63,8 @@ pub struct Reservation {
     len_bytes: usize,
 }
 
-// SAFETY: an address and a length, as `RamMapping`.
+// SAFETY: an address and a length; it may be used and given back from any thread. What memory mapped there holds is
+// reached through raw pointers only, whose users answer for their own races.
 unsafe impl Send for Reservation {}
 // SAFETY: mapping pages over a reservation is done by the host's kernel, which serialises it; who maps
 // over addresses in use answers to `map_pages`' contract.
@@ -152,25 +133,13 @@ impl Reservation {
         let mut done = 0;
         for run in pages.chunk_by(|a, b| *b == *a + PAGE_BYTES) {
             let len = run.len() * PAGE_BYTES as usize;
-            // SAFETY: the target lies in this reservation, whose addresses are the caller's to replace, and
-            // the file is that of `ram`, which is at least as long.
-            let mapped = unsafe {
-                rustix::mm::mmap(
-                    start.add(done).as_ptr().cast(),
-                    len,
-                    ProtFlags::READ | ProtFlags::WRITE,
-                    MapFlags::SHARED | MapFlags::NORESERVE | MapFlags::FIXED,
-                    ram.fd(),
-                    run[0],
-                )
-            };
-            if let Err(errno) = mapped {
+            let file_offset = ram.file_offset(run[0]).ok_or(RamError::NotAPage(run[0]))?;
+            // SAFETY: the target lies in this reservation, whose addresses are the caller's to replace.
+            let mapped = unsafe { map_file(start.add(done), len as u64, ram.fd(), file_offset) };
+            if let Err(error) = mapped {
                 // SAFETY: the same addresses, which nobody has learned yet.
                 unsafe { self.unmap_pages(offset, pages.len()) }?;
-                return Err(RamError::Map {
-                    len_bytes: len as u64,
-                    source: errno.into(),
-                });
+                return Err(error);
             }
             done += len;
         }
@@ -222,4 +191,30 @@ impl Drop for Reservation {
         // SAFETY: the addresses are this reservation's, whatever is mapped over it, and its owner is gone.
         let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len_bytes) };
     }
+}
+
+/// Maps `len_bytes` bytes of `file` from `file_offset` on at `start`.
+///
+/// # Safety
+/// The addresses are of a reservation, and nobody uses them: what was mapped there is replaced.
+unsafe fn map_file(
+    start: NonNull<u8>,
+    len_bytes: u64,
+    file: BorrowedFd<'_>,
+    file_offset: u64,
+) -> Result<(), RamError> {
+    let failed = |source| RamError::Map { len_bytes, source };
+    let len = usize::try_from(len_bytes).map_err(|_| failed(io::ErrorKind::OutOfMemory.into()))?;
+    // SAFETY: the caller's promise is this one's.
+    let mapped = unsafe {
+        rustix::mm::mmap(
+            start.as_ptr().cast(),
+            len,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::SHARED | MapFlags::NORESERVE | MapFlags::FIXED,
+            file,
+            file_offset,
+        )
+    };
+    mapped.map(drop).map_err(|errno| failed(errno.into()))
 }

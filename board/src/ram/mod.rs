@@ -1,4 +1,5 @@
-//! The computer's memory: a sparse file whose offsets are physical addresses.
+//! The computer's memory: a sparse file. Its offsets are physical addresses, unless somebody who maps it too keeps it
+//! otherwise ([`Ram::with_file_offsets`]).
 //!
 //! [`Ram`] is memory as *hardware* sees it: devices and table walks reach it through a mapping of its own,
 //! by physical address, bounds-checked, and never as a Rust reference. A kernel makes its own mappings:
@@ -52,8 +53,9 @@ pub struct OutsideRam {
 /// Why memory could not be made or mapped.
 #[derive(Debug, thiserror::Error)]
 pub enum RamError {
-    /// The regions are empty, out of order, overlapping, or not whole pages.
-    #[error("RAM region {start:#x}-{end:#x} (end exclusive) is empty, unordered, overlapping or not whole pages", start = .0.start, end = .0.end)]
+    /// The regions are empty, out of order, overlapping in memory or in the file, or not whole pages; or they touch in
+    /// memory and not in the file.
+    #[error("RAM region {start:#x}-{end:#x} (end exclusive) is empty, unordered, overlapping, torn or not whole pages", start = .0.start, end = .0.end)]
     Regions(
         /// The first region at fault.
         Range<u64>,
@@ -93,50 +95,77 @@ pub enum RamError {
     Outside(#[from] OutsideRam),
 }
 
+/// A run of physical memory, and where the file holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RamRegion {
+    /// Physical addresses.
+    pub phys: Range<u64>,
+    /// Offset in the file of the first one.
+    pub file_offset: u64,
+}
+
 /// Memory, as hardware sees it.
 #[derive(Debug)]
 pub struct Ram {
     file: File,
+    file_len_bytes: u64,
     regions: Vec<Range<u64>>,
-    /// The hardware's own view of the whole file, holes included.
+    /// File offset of each region.
+    offsets: Vec<u64>,
+    /// The hardware's own view of all of it.
     view: RamMapping,
 }
 
 impl Ram {
-    /// Makes memory at the physical ranges `regions`: ascending, disjoint, whole pages. It reads as zeros.
+    /// Makes memory at the physical ranges `regions`: ascending, disjoint, whole pages. It reads as zeros. Offsets in
+    /// its file are physical addresses.
     ///
     /// # Errors
     /// [`RamError::Regions`] for ranges that cannot be memory, [`RamError::File`] and [`RamError::Map`] when
     /// the host refuses.
     pub fn new(regions: &[Range<u64>]) -> Result<Arc<Self>, RamError> {
-        let mut end = 0;
-        let mut joined: Vec<Range<u64>> = Vec::new();
-        for region in regions {
-            let pages = (region.start | region.end).is_multiple_of(PAGE_BYTES);
-            if region.is_empty() || region.start < end || !pages {
-                return Err(RamError::Regions(region.clone()));
-            }
-            end = region.end;
-            match joined.last_mut() {
-                Some(last) if last.end == region.start => last.end = end,
-                _ => joined.push(region.clone()),
-            }
-        }
-        if end == 0 {
-            return Err(RamError::Regions(0..0));
-        }
+        let at_phys = |phys: &Range<u64>| RamRegion {
+            phys: phys.clone(),
+            file_offset: phys.start,
+        };
+        Self::with_file_offsets(&regions.iter().map(at_phys).collect::<Vec<_>>())
+    }
+
+    /// As [`new`](Self::new), where the file holds each region at an offset of its own: as another process that maps
+    /// the file expects it. Offsets ascend as addresses do.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    ///
+    /// ```
+    /// use board::ram::{Ram, RamRegion};
+    ///
+    /// // The memory above the hole follows in the file without one.
+    /// let low = RamRegion { phys: 0..0x8000, file_offset: 0 };
+    /// let high = RamRegion { phys: 0x1_0000..0x1_8000, file_offset: 0x8000 };
+    /// let ram = Ram::with_file_offsets(&[low, high])?;
+    /// assert_eq!(ram.file_len_bytes(), 0x1_0000);
+    /// assert_eq!(ram.file_offset(0x1_0004), Some(0x8004));
+    /// # Ok::<(), board::ram::RamError>(())
+    /// ```
+    pub fn with_file_offsets(regions: &[RamRegion]) -> Result<Arc<Self>, RamError> {
+        let placed = joined(regions)?;
+        let last = placed.last().ok_or(RamError::Regions(0..0))?;
+        let len_bytes = last.file_offset + (last.phys.end - last.phys.start);
         let file_error = |source: rustix::io::Errno| RamError::File {
-            len_bytes: end,
+            len_bytes,
             source: source.into(),
         };
         let file: File = rustix::fs::memfd_create("ram", MemfdFlags::CLOEXEC)
             .map_err(file_error)?
             .into();
-        rustix::fs::ftruncate(&file, end).map_err(file_error)?;
-        let view = RamMapping::new(file.as_fd(), end)?;
+        rustix::fs::ftruncate(&file, len_bytes).map_err(file_error)?;
+        let view = RamMapping::new(file.as_fd(), &placed)?;
         Ok(Arc::new(Self {
             file,
-            regions: joined,
+            file_len_bytes: len_bytes,
+            regions: placed.iter().map(|region| region.phys.clone()).collect(),
+            offsets: placed.iter().map(|region| region.file_offset).collect(),
             view,
         }))
     }
@@ -146,14 +175,26 @@ impl Ram {
         &self.regions
     }
 
-    /// Length of the file: one past the highest physical address.
-    pub fn file_len_bytes(&self) -> u64 {
+    /// One past the highest physical address.
+    pub fn end(&self) -> u64 {
         self.view.len_bytes()
     }
 
-    /// The file that holds the memory, for a process that maps it too. Offsets are physical addresses.
+    /// Length of the file.
+    pub fn file_len_bytes(&self) -> u64 {
+        self.file_len_bytes
+    }
+
+    /// The file that holds the memory, for a process that maps it too: see [`file_offset`](Self::file_offset).
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+
+    /// Where the file holds the byte at `phys`; `None` where there is no memory.
+    pub fn file_offset(&self, phys: u64) -> Option<u64> {
+        let mut placed = self.regions.iter().zip(&self.offsets);
+        let (region, offset) = placed.find(|(region, _)| region.contains(&phys))?;
+        Some(offset + (phys - region.start))
     }
 
     /// Whether all `len_bytes` bytes from `phys` lie in one region of memory.
@@ -168,7 +209,17 @@ impl Ram {
     /// # Errors
     /// [`RamError::Map`] when the host has no address space.
     pub fn map_kernel(&self) -> Result<RamMapping, RamError> {
-        RamMapping::new(self.file.as_fd(), self.file_len_bytes())
+        RamMapping::new(self.file.as_fd(), &self.placed())
+    }
+
+    fn placed(&self) -> Vec<RamRegion> {
+        let placed = self.regions.iter().zip(&self.offsets);
+        placed
+            .map(|(phys, &file_offset)| RamRegion {
+                phys: phys.clone(),
+                file_offset,
+            })
+            .collect()
     }
 
     /// Gives the host back what holds these pages; they read as zeros from now on.
@@ -181,13 +232,14 @@ impl Ram {
         if !(phys | len_bytes).is_multiple_of(PAGE_BYTES) {
             return Err(RamError::NotAPage(phys));
         }
+        let file_offset = self.file_offset(phys).ok_or(RamError::NotAPage(phys))?;
         if len_bytes == 0 {
             return Ok(());
         }
         rustix::fs::fallocate(
             &self.file,
             FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
-            phys,
+            file_offset,
             len_bytes,
         )
         .map_err(|source| RamError::File {
@@ -203,4 +255,31 @@ impl Ram {
             Err(OutsideRam { phys, len_bytes })
         }
     }
+}
+
+/// The regions with neighbours joined, if they can be memory: what is one run of addresses is one run of the file.
+fn joined(regions: &[RamRegion]) -> Result<Vec<RamRegion>, RamError> {
+    let mut joined: Vec<RamRegion> = Vec::new();
+    let (mut end, mut file_end) = (0, 0);
+    for region in regions {
+        let RamRegion { phys, file_offset } = region;
+        let refused = || RamError::Regions(phys.clone());
+        let pages = (phys.start | phys.end | file_offset).is_multiple_of(PAGE_BYTES);
+        if phys.is_empty() || phys.start < end || *file_offset < file_end || !pages {
+            return Err(refused());
+        }
+        let len_bytes = phys.end - phys.start;
+        let touches = phys.start == end;
+        let follows = *file_offset == file_end;
+        (end, file_end) = (
+            phys.end,
+            file_offset.checked_add(len_bytes).ok_or_else(refused)?,
+        );
+        match joined.last_mut() {
+            Some(last) if touches && follows => last.phys.end = end,
+            Some(_) if touches => return Err(refused()),
+            _ => joined.push(region.clone()),
+        }
+    }
+    Ok(joined)
 }

@@ -8,7 +8,7 @@
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
+use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
 use crate::iommu::requester::Attachment;
 use crate::iommu::translation::{Translate, Translation};
 use crate::iommu::unit::{Change, DomainId, Unit, UnitError, Units};
@@ -101,7 +101,7 @@ impl<P: Platform> Domain<P> {
         let last = table.aperture_last();
         let len = last.as_u64().saturating_add(1);
         let aperture = BusRange::new(BusAddr::new(0), len).expect("an aperture starts at 0");
-        let iova = match IovaSpace::new(platform, aperture, FRAME_SIZE_LOG2) {
+        let iova = match IovaSpace::new(platform, aperture, table.page_size_log2()) {
             Ok(iova) => iova,
             Err(error) => {
                 // SAFETY: the table was never given to a unit.

@@ -6,8 +6,10 @@
 //! | `domain` | bus addresses and what they reach; the order of an unmap |
 //! | `translation` | the record a domain changes and a unit obeys |
 //! | `unit` | what every unit can be asked to do |
-//! | `scope` | firmware's word on which unit translates for which device |
-//! | [`fault`] | refused requests |
+//! | `scope`, `stream` | firmware's word on which unit translates for which device, and what it calls it |
+//! | [`fault`], `fault_event` | refused requests, and when they are read |
+//! | `setup` | what a unit's driver begins with, and which driver that is |
+//! | `command_ring`, `bound` | what all units' queues and waits have in common |
 //! | `vtd` | Intel's units |
 //!
 //! [`DmaSystem`](crate::system::DmaSystem) owns the units and puts devices into domains.
@@ -19,24 +21,31 @@
 //! assert_eq!(disk.to_string(), "0000:01:00.0");
 //! ```
 
+mod bound;
+mod command_ring;
 mod domain;
 mod domain_ids;
 pub mod fault;
+mod fault_event;
 mod requester;
 mod scope;
+mod setup;
+mod start_error;
+mod stream;
 mod translation;
 mod unit;
 mod vtd;
 
 pub use domain::{DomainError, RevokeError};
 pub use requester::{Pasid, Requester};
+pub use start_error::UnitStartError;
 pub use unit::UnitError;
-pub use vtd::VtdStartError;
 
 pub(crate) use domain::{Domain, MAX_UNITS};
 pub(crate) use domain_ids::DomainIds;
 pub(crate) use requester::Attachment;
-pub(crate) use scope::{ScopeMap, functions_of};
+pub(crate) use scope::{Behind, ScopeMap, requesters_of};
+pub(crate) use setup::{UnitPlace, UnitSetup, prepare};
+pub(crate) use stream::StreamNames;
 pub(crate) use translation::Translate;
-pub(crate) use unit::{DomainId, PassThrough, Unit, Units};
-pub(crate) use vtd::{UnitPlace, VtdUnit};
+pub(crate) use unit::{DomainId, MessageRoute, PassThrough, TableShape, TableShapes, Unit, Units};

@@ -36,6 +36,8 @@ pub struct Pasid(
 pub(crate) struct Attachment {
     /// The requester.
     pub(crate) requester: Requester,
+    /// The number that its requests carry where they meet its unit.
+    pub(crate) stream: u32,
     /// The address space within it, where the requester tags its requests with one.
     pub(crate) pasid: Option<Pasid>,
 }

@@ -1,54 +1,108 @@
-//! Which unit translates for which requester, by the device scopes of the DMAR table (VT-d 8.3).
+//! Which unit translates for which requester, by firmware's description resolved on the machine as it was
+//! enumerated.
 
 use alloc::vec::Vec;
 
-use firmware::dmar::{self, DeviceScope, ScopeKind};
+use firmware::dmar::{DeviceScope, ScopeKind};
+use firmware::{Devices, IommuDescription, Stream};
 
 use crate::iommu::requester::Requester;
+use crate::iommu::stream::StreamRange;
 use crate::pci::Topology;
 use crate::platform::Platform;
 
-/// The unit of every requester, units being numbered as the table lists them.
+/// The unit that stands before a requester, and what it calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Behind {
+    /// The unit's number.
+    pub(crate) unit: usize,
+    /// The number that requests carry there.
+    pub(crate) stream: u32,
+}
+
+/// The unit of every requester, units being numbered as the description lists them.
 pub(crate) struct ScopeMap {
-    named: Vec<(Requester, usize)>,
-    /// Per segment, the unit of all that no unit names.
-    others: Vec<(u16, usize)>,
+    /// The first that contains a requester counts.
+    ranges: Vec<(StreamRange, usize)>,
 }
 
 impl ScopeMap {
-    /// Resolves the scopes of `units` on the machine as it was enumerated.
-    pub(crate) fn new<P: Platform>(units: &[dmar::Unit], topology: &Topology<P>) -> Self {
-        let mut map = Self {
-            named: Vec::new(),
-            others: Vec::new(),
-        };
-        for (n, unit) in units.iter().enumerate() {
-            for scope in &unit.scopes {
-                let named = functions_of(unit.segment, scope, topology);
-                map.named
-                    .extend(named.into_iter().map(|requester| (requester, n)));
-            }
-            if unit.include_all {
-                map.others.push((unit.segment, n));
-            }
+    /// Resolves who is behind which unit.
+    pub(crate) fn new<P: Platform>(description: &IommuDescription, topology: &Topology<P>) -> Self {
+        let mut ranges = Vec::new();
+        for assignment in &description.assignments {
+            let devices = ranges_of(&assignment.devices, topology);
+            ranges.extend(devices.into_iter().map(|(segment, first, last)| {
+                let range = StreamRange {
+                    segment,
+                    first,
+                    last,
+                    stream: assignment.stream,
+                };
+                (range, assignment.unit)
+            }));
         }
-        map
+        Self { ranges }
     }
 
-    /// The number of the unit that translates for `requester`; `None` if none does.
-    pub(crate) fn unit_of(&self, requester: Requester) -> Option<usize> {
-        let named = self.named.iter().find(|(known, _)| *known == requester);
-        let others = self
-            .others
+    /// What stands before `requester`; `None` if nothing does.
+    pub(crate) fn behind(&self, requester: Requester) -> Option<Behind> {
+        let (range, unit) = self
+            .ranges
             .iter()
-            .find(|(segment, _)| *segment == requester.segment);
-        named.map(|(_, n)| *n).or(others.map(|(_, n)| *n))
+            .find(|(range, _)| range.contains(requester))?;
+        Some(Behind {
+            unit: *unit,
+            stream: range.stream_of(requester),
+        })
     }
 }
 
-/// The requesters a scope names: one function, or a bridge and all behind it. A path that leads nowhere (a
-/// device that is not plugged in) names none.
-pub(crate) fn functions_of<P: Platform>(
+/// The requesters among `devices`, as runs of one segment. What is not on PCI has none.
+fn ranges_of<P: Platform>(devices: &Devices, topology: &Topology<P>) -> Vec<(u16, u16, u16)> {
+    match devices {
+        Devices::Requesters {
+            segment,
+            first,
+            last,
+        } => [(*segment, *first, *last)].into(),
+        Devices::Segment { segment } => [(*segment, 0, u16::MAX)].into(),
+        Devices::Scope { segment, scope } => functions_of(*segment, scope, topology)
+            .into_iter()
+            .map(|one| (one.segment, one.id, one.id))
+            .collect(),
+        Devices::Named(_) => Vec::new(),
+    }
+}
+
+/// The requesters among `devices` that there are: of a set, those that were enumerated.
+pub(crate) fn requesters_of<P: Platform>(
+    devices: &Devices,
+    topology: &Topology<P>,
+) -> Vec<Requester> {
+    if let Devices::Scope { segment, scope } = devices {
+        return functions_of(*segment, scope, topology);
+    }
+    let ranges: Vec<_> = ranges_of(devices, topology)
+        .into_iter()
+        .map(|(segment, first, last)| StreamRange {
+            segment,
+            first,
+            last,
+            stream: Stream::Requester,
+        })
+        .collect();
+    let all = topology.functions().map(|function| Requester {
+        segment: function.address().segment,
+        id: function.requester(),
+    });
+    all.filter(|one| ranges.iter().any(|range| range.contains(*one)))
+        .collect()
+}
+
+/// The requesters a DMAR scope names (VT-d 8.3.1): one function, or a bridge and all behind it. A path that leads
+/// nowhere (a device that is not plugged in) names none.
+fn functions_of<P: Platform>(
     segment: u16,
     scope: &DeviceScope,
     topology: &Topology<P>,

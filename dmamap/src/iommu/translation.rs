@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use crate::addr::{BusAddr, BusRange, PhysAddr};
+use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2, PhysAddr};
 use crate::pagetable::{Format, Gather, MapError, PageTable, Permission, PhysList, UnmapError};
 use crate::platform::Platform;
 
@@ -24,6 +24,8 @@ pub(crate) enum Translate {
 pub(crate) trait Translation<P: Platform>: Send {
     fn root(&self) -> Translate;
     fn aperture_last(&self) -> BusAddr;
+    /// log2 of the smallest page.
+    fn page_size_log2(&self) -> u32;
     fn map_list(
         &mut self,
         bus: BusAddr,
@@ -49,6 +51,10 @@ impl<P: Platform, F: Format> Translation<P> for PageTable<P, F> {
 
     fn aperture_last(&self) -> BusAddr {
         PageTable::aperture_last(self)
+    }
+
+    fn page_size_log2(&self) -> u32 {
+        FRAME_SIZE_LOG2
     }
 
     fn map_list(

@@ -44,8 +44,8 @@ pub(crate) enum AtMap {
 /// Facts of a unit that decide how domains on it are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UnitFacts {
-    /// Bit n set: tables of n levels are walked.
-    pub(crate) levels: u8,
+    /// The tables it walks.
+    pub(crate) tables: TableShapes,
     /// Address bits the unit translates at most.
     pub(crate) address_bits: u8,
     /// Large leaves the unit understands.
@@ -56,6 +56,49 @@ pub(crate) struct UnitFacts {
     pub(crate) domain_ids: u32,
     /// What a map asks of it.
     pub(crate) at_map: AtMap,
+    /// What it does with devices' interrupt messages.
+    pub(crate) messages: MessageRoute,
+}
+
+/// Whether devices' interrupt messages pass the unit like other writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MessageRoute {
+    /// It knows them by their address and does not translate them.
+    Aside,
+    /// It translates them: the place they go to must be mapped in every domain.
+    Translated,
+}
+
+/// A table that a unit walks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TableShape {
+    /// Number of levels.
+    pub(crate) levels: u8,
+    /// Bits of a bus address it tells apart.
+    pub(crate) address_bits: u8,
+}
+
+/// The tables a unit walks, from the narrowest to the widest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TableShapes([Option<TableShape>; MAX_SHAPES]);
+
+/// AMD's tables have 1 to 6 levels; nobody has more kinds.
+const MAX_SHAPES: usize = 6;
+
+impl TableShapes {
+    /// Those of `shapes`, which ascend; [`MAX_SHAPES`] at most.
+    pub(crate) fn new(shapes: impl IntoIterator<Item = TableShape>) -> Self {
+        let mut all = Self::default();
+        for (slot, shape) in all.0.iter_mut().zip(shapes) {
+            *slot = Some(shape);
+        }
+        all
+    }
+
+    /// From the narrowest to the widest.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = TableShape> + '_ {
+        self.0.iter().flatten().copied()
+    }
 }
 
 /// Whether a unit can let an attachment's requests through without a table.
@@ -124,14 +167,23 @@ pub(crate) trait Unit<P: Platform>: Send + Sync {
     /// What it can do.
     fn facts(&self) -> UnitFacts;
 
-    /// A table of `levels` levels in the unit's format, with nothing mapped.
+    /// A table of `shape`, one of its [`UnitFacts::tables`], in the unit's format, with nothing mapped, for the domain
+    /// `domain`.
     ///
     /// # Errors
     /// [`UnitError::OutOfFrames`], or [`UnitError::Unsupported`] if the unit walks no such table.
-    fn create_table(&self, levels: u8) -> Result<Box<dyn Translation<P>>, UnitError>;
+    fn create_table(
+        &self,
+        shape: TableShape,
+        domain: DomainId,
+    ) -> Result<Box<dyn Translation<P>>, UnitError>;
 
-    /// Bus addresses that never reach its translation, whatever a table says.
-    fn untranslated(&self) -> Vec<BusRange>;
+    /// Bus addresses of `attachment` that nothing may be mapped at, as they never reach its translation, whatever a
+    /// table says.
+    ///
+    /// # Errors
+    /// [`UnitError`] where the unit must be asked and does not answer.
+    fn unmappable(&self, attachment: Attachment) -> Result<Vec<BusRange>, UnitError>;
 
     /// From now on requests of `attachment` are translated as `translate` says and tagged `domain`; what was
     /// cached of an earlier translation is gone when this returns.
@@ -187,6 +239,20 @@ pub(crate) trait Unit<P: Platform>: Send + Sync {
 
     /// Completed invalidation commands so far.
     fn invalidations(&self) -> u64;
+
+    /// Turns translation on: from now on requests of devices that are not attached are refused.
+    ///
+    /// # Errors
+    /// [`UnitError`] when it did not answer in time.
+    fn turn_on(&self) -> Result<(), UnitError>;
+
+    /// Resets the unit and makes it go on with what is attached and mapped now, nothing of before the reset being
+    /// cached: as after a loss of power, or an error that stopped its queue. Untranslated, or refused, as the unit
+    /// treats them while off, are requests in between.
+    ///
+    /// # Errors
+    /// [`UnitError`] when it did not answer in time: it may be tried again.
+    fn restart(&self) -> Result<(), UnitError>;
 
     /// Turns translation off and gives back what the unit was lent.
     ///

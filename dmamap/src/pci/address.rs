@@ -22,6 +22,16 @@ impl PciAddress {
     pub const fn requester(self) -> u16 {
         requester_id(self.bus, self.device, self.function)
     }
+
+    /// The function whose requests carry `id`.
+    pub const fn from_requester(segment: u16, id: u16) -> Self {
+        Self {
+            segment,
+            bus: (id >> 8) as u8,
+            device: (id >> 3) as u8 & 0x1f,
+            function: id as u8 & 7,
+        }
+    }
 }
 
 impl fmt::Display for PciAddress {

@@ -8,9 +8,7 @@ use alloc::sync::Arc;
 use super::new_domain::without;
 use super::{AttachError, CoreSlot, DmaSystem, FirmwareDevice, Phase, Protection};
 use crate::device::{DetachError, Device, DeviceCore};
-use crate::iommu::{
-    Attachment, Domain, DomainError, DomainId, PassThrough, Requester, Translate, UnitError,
-};
+use crate::iommu::{Domain, DomainError, DomainId, PassThrough, Requester, Translate, UnitError};
 use crate::map::{Direct, Permission, Route};
 use crate::pci::{Function, PortType};
 use crate::platform::Platform;
@@ -87,6 +85,16 @@ impl<P: Platform> DmaSystem<P> {
             }
             if state.attached.contains(&device) {
                 return Err(AttachError::AlreadyAttached { device });
+            }
+            // Requests of both would look the same to their unit.
+            if let Some(scopes) = &state.scopes
+                && let Some(behind) = scopes.behind(device)
+                && let Some(&alias) = state
+                    .attached
+                    .iter()
+                    .find(|&&other| scopes.behind(other) == Some(behind))
+            {
+                return Err(AttachError::Alias { device, alias });
             }
             state.attached.push(device);
         }
@@ -186,10 +194,7 @@ impl<P: Platform> DmaSystem<P> {
         if !supported || self.firmware_device(device).is_some() {
             return Ok(false);
         }
-        let attachment = Attachment {
-            requester: device,
-            pasid: None,
-        };
+        let attachment = self.attachment(device);
         match units[unit].move_to(attachment, id, Translate::PassThrough) {
             Ok(()) => Ok(true),
             Err(error) => {
@@ -230,10 +235,7 @@ impl<P: Platform> DmaSystem<P> {
         id: DomainId,
         domain: Domain<P>,
     ) -> Result<Domain<P>, AttachError> {
-        let attachment = Attachment {
-            requester: device,
-            pasid: None,
-        };
+        let attachment = self.attachment(device);
         match domain.attach(unit, attachment) {
             Ok(()) => Ok(domain),
             Err(error) => {
@@ -246,10 +248,7 @@ impl<P: Platform> DmaSystem<P> {
 
     /// Takes the device from whatever its unit does for it, back to the memory that firmware reserved for it.
     fn leave(&self, device: Requester, unit: usize, id: DomainId) -> Result<(), UnitError> {
-        let attachment = Attachment {
-            requester: device,
-            pasid: None,
-        };
+        let attachment = self.attachment(device);
         let units = self.units();
         let Some(unit) = units.get(unit) else {
             return Ok(());
@@ -298,7 +297,7 @@ impl<P: Platform> DmaSystem<P> {
     }
 
     pub(super) fn unit_of(&self, device: Requester) -> Option<usize> {
-        self.state.lock().scopes.as_ref()?.unit_of(device)
+        Some(self.behind(device)?.unit)
     }
 
     fn firmware_device(&self, device: Requester) -> Option<Arc<FirmwareDevice<P>>> {

@@ -2,33 +2,59 @@
 
 use alloc::vec::Vec;
 
+use super::reserved::Reserved;
 use super::{AttachError, DmaSystem};
 use crate::addr::{BusAddr, BusRange, PhysRange};
 use crate::bridge::WindowKind;
-use crate::iommu::{Domain, DomainId, Requester};
+use crate::iommu::{Domain, DomainId, MessageRoute, Requester, TableShape, TableShapes};
 use crate::map::Permission;
 use crate::platform::Platform;
 
 impl<P: Platform> DmaSystem<P> {
     /// The memory firmware reserved for `device`, in ascending order, none of it twice.
     pub(super) fn direct_regions_of(&self, device: Requester) -> Vec<PhysRange> {
+        let regions = self.direct_of(device);
+        regions.into_iter().map(|(memory, _)| memory).collect()
+    }
+
+    /// As [`direct_regions_of`](Self::direct_regions_of), with what the device may do there.
+    fn direct_of(&self, device: Requester) -> Vec<(PhysRange, Permission)> {
         let state = self.state.lock();
-        let mut regions: Vec<PhysRange> = state
-            .direct
+        let mut regions: Vec<(PhysRange, Permission)> = state
+            .reserved
             .iter()
-            .filter(|(owner, _)| *owner == device)
-            .map(|(_, memory)| *memory)
+            .filter(|each| each.device == device)
+            .filter_map(|each| match each.what {
+                Reserved::Direct(memory, permission) => Some((memory, permission)),
+                Reserved::Unmappable(_) => None,
+            })
             .collect();
-        regions.sort_by_key(|memory| memory.start());
+        regions.sort_by_key(|(memory, _)| memory.start());
         // Firmware may name memory twice, and in parts that overlap.
-        let mut merged: Vec<PhysRange> = Vec::with_capacity(regions.len());
-        for region in regions {
+        let mut merged: Vec<(PhysRange, Permission)> = Vec::with_capacity(regions.len());
+        for (region, permission) in regions {
             match merged.last_mut() {
-                Some(last) if last.overlaps(region) => *last = union(*last, region),
-                _ => merged.push(region),
+                Some((last, known)) if last.overlaps(region) => {
+                    *last = union(*last, region);
+                    if *known != permission {
+                        *known = Permission::ReadWrite;
+                    }
+                }
+                _ => merged.push((region, permission)),
             }
         }
         merged
+    }
+
+    /// The bus addresses firmware keeps `device` from using.
+    fn unmappable_of(&self, device: Requester) -> Vec<BusRange> {
+        let state = self.state.lock();
+        let ours = state.reserved.iter().filter(|each| each.device == device);
+        ours.filter_map(|each| match each.what {
+            Reserved::Unmappable(range) => Some(range),
+            Reserved::Direct(..) => None,
+        })
+        .collect()
     }
 
     /// A domain for `device` in which only the memory that firmware reserved for it is mapped, and nothing will
@@ -44,17 +70,18 @@ impl<P: Platform> DmaSystem<P> {
             let state = self.state.lock();
             (state.units.clone(), state.settings)
         };
-        let regions = self.direct_regions_of(device);
+        let regions = self.direct_of(device);
         let facts = units[unit].facts();
-        let levels = match settings.table_levels {
-            Some(levels) => levels,
-            None => self.fewest_levels(facts.levels, &regions),
+        let shape = match settings.table_levels {
+            Some(levels) => facts.tables.iter().find(|shape| shape.levels == levels),
+            None => self.narrowest(&facts.tables, &regions),
         };
-        if levels >= 8 || facts.levels & 1 << levels == 0 {
+        let Some(shape) = shape else {
+            let levels = settings.table_levels.unwrap_or(0);
             return Err(AttachError::NoSuchLevels { device, levels });
-        }
+        };
         let table = units[unit]
-            .create_table(levels)
+            .create_table(shape, id)
             .map_err(|error| fail(error.into()))?;
         let domain = Domain::new(self.platform, id, units.clone(), table).map_err(fail)?;
         let beyond = BusAddr::new(1u64.checked_shl(facts.address_bits.into()).unwrap_or(0));
@@ -63,9 +90,12 @@ impl<P: Platform> DmaSystem<P> {
             .iter()
             .filter(|bridge| bridge.segment() == device.segment);
         let windows = windows.flat_map(|bridge| bridge.windows());
-        let reserved = units[unit]
-            .untranslated()
+        let special = units[unit]
+            .unmappable(self.attachment(device))
+            .map_err(|error| fail(error.into()))?;
+        let reserved = special
             .into_iter()
+            .chain(self.unmappable_of(device))
             .chain(windows.filter(|w| w.kind != WindowKind::Io).map(|w| w.bus))
             .chain(
                 BusRange::new(beyond, beyond.as_u64().wrapping_neg())
@@ -75,24 +105,31 @@ impl<P: Platform> DmaSystem<P> {
         for range in reserved {
             domain.reserve(range).map_err(fail)?;
         }
-        for memory in regions {
+        for (memory, permission) in regions {
+            domain.map_direct(memory, permission).map_err(fail)?;
+        }
+        if facts.messages == MessageRoute::Translated
+            && let Some(doorbells) = self.platform.message_window()
+        {
             domain
-                .map_direct(memory, Permission::ReadWrite)
+                .map_direct(doorbells, Permission::Write)
                 .map_err(fail)?;
         }
         Ok(domain)
     }
 
-    /// The fewest levels of `supported` that reach all memory at its own address.
-    fn fewest_levels(&self, supported: u8, regions: &[PhysRange]) -> u8 {
-        let mut last = regions.iter().map(|memory| memory.last()).max();
+    /// The narrowest table that reaches all memory at its own address, or else the widest.
+    fn narrowest(
+        &self,
+        tables: &TableShapes,
+        regions: &[(PhysRange, Permission)],
+    ) -> Option<TableShape> {
+        let mut last = regions.iter().map(|(memory, _)| memory.last()).max();
         self.platform
             .memory_map(&mut |ram| last = last.max(Some(ram.last())));
         let bits = 64 - last.map_or(0, |last| last.as_u64().leading_zeros());
-        let reaches = |levels: &u8| 12 + 9 * u32::from(*levels) >= bits;
-        let mut walked = (1..8).filter(|levels| supported & 1 << levels != 0);
-        let widest = walked.clone().next_back().unwrap_or(0);
-        walked.find(reaches).unwrap_or(widest)
+        let reaches = |shape: &TableShape| u32::from(shape.address_bits) >= bits;
+        tables.iter().find(reaches).or(tables.iter().last())
     }
 }
 

@@ -25,6 +25,16 @@ pub enum AttachError {
         /// The device.
         device: Requester,
     },
+    /// Its unit cannot tell its requests from those of a device that has a driver.
+    #[error(
+        "{device}: its IOMMU unit cannot tell its requests from those of {alias}, which is attached"
+    )]
+    Alias {
+        /// The device.
+        device: Requester,
+        /// The other.
+        alias: Requester,
+    },
     /// Somebody is starting or stopping the units, or they did not stop: what stands before the device may
     /// not stay.
     #[error("{device}: the IOMMU units are being started or stopped: attach it afterwards")]

@@ -5,38 +5,26 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use firmware::dmar::Dmar;
+use firmware::{IommuDescription, UnitDescription, UnitKind, Walks};
 
+use super::reserved::{Reserved, ReservedFor};
+use super::settings::Settings;
 use super::{DmaSystem, FirmwareDevice, Phase};
 use crate::addr::{AddrError, PhysAddr, PhysRange};
 use crate::iommu::{
-    Attachment, Domain, DomainIds, MAX_UNITS, Requester, ScopeMap, Unit, UnitError, UnitPlace,
-    VtdStartError, VtdUnit, functions_of,
+    Behind, Domain, DomainIds, MAX_UNITS, Requester, ScopeMap, StreamNames, Unit, UnitError,
+    UnitPlace, UnitSetup, UnitStartError, prepare,
 };
 use crate::mmio::{Mmio, MmioError};
-use crate::pci::Topology;
+use crate::pagetable::WalkCoherence;
+use crate::pci::{PciAddress, Topology};
 use crate::platform::{MemoryAttribute, Platform};
 use crate::resource::{ResourceError, ResourceTree};
 use crate::system::AttachError;
 
-/// Choices a machine's owner may make.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// How long a unit may take to answer, in milliseconds, before a wait for it ends in an error.
-    pub wait_bound_ms: u64,
-    /// Levels of page tables, where the unit walks several; `None` takes the fewest that reach all
-    /// memory.
-    pub table_levels: Option<u8>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            wait_bound_ms: 10_000,
-            table_levels: None,
-        }
-    }
-}
+/// Bits of a physical address: no machine has fewer or more (VT-d 8.1, and every table format).
+const MIN_ADDRESS_BITS: u32 = 32;
+const MAX_ADDRESS_BITS: u32 = 52;
 
 /// Why the units could not be started; they are off then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,14 +38,14 @@ pub enum StartError {
         /// The device.
         device: Requester,
     },
-    /// The table names no unit, or more than a domain can span.
-    #[error("the DMAR table names {count} units; 1 to 64 can be started")]
+    /// Firmware names no unit, or more than a domain can span.
+    #[error("firmware names {count} IOMMU units; 1 to 64 can be started")]
     UnitCount {
         /// How many it names.
         count: usize,
     },
-    /// A range of the table does not exist.
-    #[error("DMAR table: {0}")]
+    /// Firmware names addresses that do not exist.
+    #[error("what firmware says of the IOMMU: {0}")]
     Range(#[from] AddrError),
     /// A unit's registers cannot be claimed.
     #[error("registers of an IOMMU unit: {0}")]
@@ -65,9 +53,15 @@ pub enum StartError {
     /// A unit's registers cannot be mapped.
     #[error("registers of an IOMMU unit: {0}")]
     Mmio(#[from] MmioError),
-    /// A unit refused.
+    /// A unit that should be a PCI function is not there.
+    #[error("firmware says that {address} is an IOMMU unit, but no such function was found")]
+    NoFunction {
+        /// Where it should be.
+        address: PciAddress,
+    },
+    /// A unit cannot be used.
     #[error(transparent)]
-    Vtd(#[from] VtdStartError),
+    Prepare(#[from] UnitStartError),
     /// A unit refused.
     #[error(transparent)]
     Unit(#[from] UnitError),
@@ -82,22 +76,22 @@ pub enum StartError {
 }
 
 impl<P: Platform> DmaSystem<P> {
-    /// Starts every unit the DMAR table names. When this returns, every request of a PCI device is
+    /// Starts every unit that firmware describes. When this returns, every request of a PCI device behind one is
     /// translated: devices that firmware reserved memory for reach that memory, the others nothing.
     ///
     /// # Errors
     /// [`StartError`]; every unit is off then, or its tables are kept.
     ///
     /// # Safety
-    /// `dmar` is this machine's: where it says that a unit's registers are, they are.
+    /// `description` is this machine's: where it says that a unit's registers are, they are.
     pub unsafe fn start_units(
         &'static self,
-        dmar: &Dmar,
+        description: &IommuDescription,
         topology: &Topology<P>,
         tree: &mut ResourceTree,
         settings: Settings,
     ) -> Result<(), StartError> {
-        let count = dmar.units().len();
+        let count = description.units.len();
         if !(1..=MAX_UNITS).contains(&count) {
             return Err(StartError::UnitCount { count });
         }
@@ -113,8 +107,9 @@ impl<P: Platform> DmaSystem<P> {
         }
         let mut units = Vec::with_capacity(count);
         // SAFETY: the caller's promise.
-        let started = unsafe { self.prepare_units(dmar, tree, settings, &mut units) }
-            .and_then(|()| self.turn_on(dmar, topology, settings, &units));
+        let started =
+            unsafe { self.prepare_units(description, topology, tree, settings, &mut units) }
+                .and_then(|()| self.turn_on(description, topology, settings, &units));
         if started.is_ok() {
             self.state.lock().phase = Phase::Running;
         } else {
@@ -139,54 +134,97 @@ impl<P: Platform> DmaSystem<P> {
     /// As [`start_units`](Self::start_units).
     unsafe fn prepare_units(
         &self,
-        dmar: &Dmar,
+        description: &IommuDescription,
+        topology: &Topology<P>,
         tree: &mut ResourceTree,
         settings: Settings,
-        units: &mut Vec<Arc<VtdUnit<P>>>,
+        units: &mut Vec<Arc<dyn Unit<P>>>,
     ) -> Result<(), StartError> {
-        for (n, unit) in dmar.units().iter().enumerate() {
-            let name = format!("dmar{n}");
-            let range = PhysRange::new(PhysAddr::new(unit.register_base), unit.register_len)?;
-            // SAFETY: the caller vouches for the table, and the table says that these are registers.
-            unsafe { tree.insert_registers(&name, range)? };
-            let claim = tree.request("VT-d driver", range)?;
-            let mmio = Mmio::ioremap(self.platform, claim, MemoryAttribute::Uncached)?;
-            let bound_ms = settings.wait_bound_ms;
-            let place = UnitPlace {
+        for (n, unit) in description.units.iter().enumerate() {
+            // SAFETY: the caller vouches for the description.
+            let place = unsafe { self.place(n, unit, topology, tree)? };
+            let host_address_bits = description.host_address_bits.unwrap_or(MAX_ADDRESS_BITS);
+            let setup = UnitSetup {
+                platform: self.platform,
                 segment: unit.segment,
-                host_address_bits: dmar.host_address_bits(),
+                place,
+                tree: &mut *tree,
+                host_address_bits: host_address_bits.clamp(MIN_ADDRESS_BITS, MAX_ADDRESS_BITS),
+                walks: unit.walks.map(|walks| match walks {
+                    Walks::Snoop => WalkCoherence::Snooped,
+                    Walks::DoNotSnoop => WalkCoherence::NotSnooped,
+                }),
+                streams: StreamNames::of_unit(description, n),
+                settings,
+                log: &self.faults,
             };
-            let unit = VtdUnit::prepare(self.platform, place, mmio, bound_ms, &self.faults)?;
-            units.push(unit);
+            units.push(prepare(unit.kind, setup)?);
         }
         Ok(())
     }
 
+    /// Finds unit number `n`, and makes it reachable.
+    ///
+    /// # Safety
+    /// As [`start_units`](Self::start_units).
+    unsafe fn place(
+        &self,
+        n: usize,
+        unit: &UnitDescription,
+        topology: &Topology<P>,
+        tree: &mut ResourceTree,
+    ) -> Result<UnitPlace<P>, StartError> {
+        match unit.place {
+            firmware::UnitPlace::Registers { phys, len_bytes } => {
+                let name = format!("{}{n}", register_name(unit.kind));
+                let range = PhysRange::new(PhysAddr::new(phys), len_bytes)?;
+                // SAFETY: the caller vouches for the description, and it says that these are registers.
+                unsafe { tree.insert_registers(&name, range)? };
+                let claim = tree.request("IOMMU driver", range)?;
+                let attribute = MemoryAttribute::Uncached;
+                let mmio = Mmio::ioremap(self.platform, claim, attribute)?;
+                Ok(UnitPlace::Registers(mmio))
+            }
+            firmware::UnitPlace::Function { segment, requester } => {
+                let mut functions = topology.functions();
+                let function = functions.find(|function| {
+                    function.address().segment == segment && function.requester() == requester
+                });
+                let function = function.ok_or(StartError::NoFunction {
+                    address: PciAddress::from_requester(segment, requester),
+                })?;
+                function.enable_memory().map_err(UnitStartError::from)?;
+                Ok(UnitPlace::Function(function.clone()))
+            }
+        }
+    }
+
     fn turn_on(
         &'static self,
-        dmar: &Dmar,
+        description: &IommuDescription,
         topology: &Topology<P>,
         settings: Settings,
-        units: &[Arc<VtdUnit<P>>],
+        units: &[Arc<dyn Unit<P>>],
     ) -> Result<(), StartError> {
-        let direct = direct_regions(dmar, topology)?;
+        let reserved = ReservedFor::all(description, topology)?;
         let ids = units
             .iter()
             .map(|unit| unit.facts().domain_ids)
             .min()
             .unwrap_or(0);
-        let mut with_direct: Vec<Requester> = direct.iter().map(|(device, _)| *device).collect();
+        let direct = reserved
+            .iter()
+            .filter(|each| matches!(each.what, Reserved::Direct(..)));
+        let mut with_direct: Vec<Requester> = direct.map(|each| each.device).collect();
         with_direct.sort();
         with_direct.dedup();
         {
             let mut state = self.state.lock();
-            let each =
-                |unit: &Arc<VtdUnit<P>>| -> Arc<dyn Unit<P>> { Arc::<VtdUnit<P>>::clone(unit) };
-            state.units = units.iter().map(each).collect();
-            state.scopes = Some(ScopeMap::new(dmar.units(), topology));
+            state.units = units.into();
+            state.scopes = Some(ScopeMap::new(description, topology));
             state.ids = DomainIds::new(ids);
             state.settings = settings;
-            state.direct = direct;
+            state.reserved = reserved;
         }
         for device in with_direct {
             self.attach_firmware(device)
@@ -203,15 +241,12 @@ impl<P: Platform> DmaSystem<P> {
 
     /// Gives a device the memory firmware reserved for it, and nothing else.
     fn attach_firmware(&'static self, requester: Requester) -> Result<(), AttachError> {
-        let Some(unit) = self.unit_of(requester) else {
+        let Some(Behind { unit, .. }) = self.behind(requester) else {
             return Ok(());
         };
         let id = self.allocate_id(requester)?;
         let domain: Domain<P> = self.build_domain(requester, unit, id)?;
-        let attachment = Attachment {
-            requester,
-            pasid: None,
-        };
+        let attachment = self.attachment(requester);
         let device = Arc::new(FirmwareDevice {
             requester,
             id,
@@ -227,21 +262,13 @@ impl<P: Platform> DmaSystem<P> {
     }
 }
 
-/// The memory that firmware reserved (RMRR), by device (VT-d 8.4).
-fn direct_regions<P: Platform>(
-    dmar: &Dmar,
-    topology: &Topology<P>,
-) -> Result<Vec<(Requester, PhysRange)>, AddrError> {
-    let mut direct = Vec::new();
-    for region in dmar.reserved_regions() {
-        let memory = PhysRange::new(
-            PhysAddr::new(region.base),
-            (region.last - region.base).saturating_add(1),
-        )?;
-        for scope in &region.scopes {
-            let devices = functions_of(region.segment, scope, topology);
-            direct.extend(devices.into_iter().map(|device| (device, memory)));
-        }
+/// What the resource tree calls the registers of units of a kind.
+fn register_name(kind: UnitKind) -> &'static str {
+    match kind {
+        UnitKind::Vtd => "dmar",
+        UnitKind::AmdVi => "amd-vi",
+        UnitKind::SmmuV3 => "smmu",
+        UnitKind::Riscv => "riscv-iommu",
+        UnitKind::Virtio => "virtio-iommu",
     }
-    Ok(direct)
 }

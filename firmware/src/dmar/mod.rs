@@ -24,6 +24,7 @@
 //! # Ok::<(), firmware::TableError>(())
 //! ```
 
+mod describe;
 mod scope;
 mod structure;
 

@@ -3,24 +3,16 @@
 use hw::vtd::fault::{FaultReason as Reason, FaultRecord, RequestType};
 use hw::vtd::regs::{self, FaultStatus};
 
+use super::VtdUnit;
 use super::registers::Registers;
 use crate::addr::BusAddr;
 use crate::iommu::fault::{Access, Fault, FaultLog, FaultReason};
+use crate::iommu::fault_event::{FaultEvent, FaultSource, Pending};
 use crate::iommu::requester::Requester;
 use crate::platform::Platform;
 
 /// Turns of the record ring read before the CPU is given back.
 const TURNS: u64 = 4;
-
-/// Whether records were left for later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pending {
-    /// All were read.
-    Nothing,
-    /// A device faults faster than they are read. The unit raises no further interrupt until it has
-    /// been read empty (VT-d 7.3), so the caller must come back.
-    More,
-}
 
 /// How far the ring of records has been read: its one reader's place.
 ///
@@ -31,8 +23,19 @@ pub(super) struct Place {
     next: Option<u64>,
 }
 
+impl<P: Platform> FaultSource<P> for VtdUnit<P> {
+    fn fault_event(&self) -> &FaultEvent<P> {
+        &self.event
+    }
+
+    fn read_faults(&self, log: &FaultLog<P>) -> Pending {
+        let mut place = self.fault_place.lock();
+        service(&self.registers, self.segment, &mut place, log)
+    }
+}
+
 /// Moves pending records from `place` on into `log`.
-pub(super) fn service<P: Platform>(
+fn service<P: Platform>(
     registers: &Registers<P>,
     segment: u16,
     place: &mut Place,

@@ -6,12 +6,11 @@
 //! | enabling and disabling | `start` | 11.4.4 |
 //! | requester → table | `device_table` | 9.1, 9.3 |
 //! | invalidation | `queue` | 6.5.2 |
-//! | refused requests | `fault`, `event` | 7 |
+//! | refused requests | `fault` | 7 |
 //!
 //! What the unit walks from there on is [`pagetable::VtdSecondStage`](crate::pagetable::VtdSecondStage).
 
 mod device_table;
-mod event;
 mod fault;
 mod queue;
 mod registers;
@@ -27,21 +26,25 @@ use hw::vtd::regs::{ContextGranularity, FunctionMask, IotlbGranularity};
 use hw::vtd::root::AddressWidth;
 
 use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2, PhysAddr};
+use crate::iommu::command_ring::{Batch, CommandRing};
 use crate::iommu::fault::FaultLog;
+use crate::iommu::fault_event::{FaultEvent, FaultSource};
 use crate::iommu::requester::Attachment;
 use crate::iommu::translation::{Translate, Translation};
-use crate::iommu::unit::{AtMap, Change, DomainId, PassThrough, Unit, UnitError, UnitFacts};
+use crate::iommu::unit::{
+    AtMap, Change, DomainId, MessageRoute, PassThrough, TableShape, TableShapes, Unit, UnitError,
+    UnitFacts,
+};
 use crate::pagetable::{
     LeafSizes, PageTable, SnoopControl, TableChange, VtdSecondStage, WalkCoherence,
 };
 use crate::platform::Platform;
 use device_table::{DeviceTable, Written};
-use event::FaultEvent;
-use queue::{MAX_BATCH, Queue};
+use fault::Place;
 use registers::Registers;
 
-pub(crate) use start::UnitPlace;
-pub use start::VtdStartError;
+/// What units of this kind are called.
+const KIND: &str = "VT-d";
 
 /// Writes to this range are interrupts, never translated (VT-d 3.14).
 const MESSAGE_WINDOW: (u64, u64) = (0xfee0_0000, 0x10_0000);
@@ -49,7 +52,7 @@ const MESSAGE_WINDOW: (u64, u64) = (0xfee0_0000, 0x10_0000);
 /// What the unit reads from memory; given back when it is off.
 struct Running<P: Platform> {
     tables: DeviceTable<P>,
-    queue: Queue<P>,
+    queue: CommandRing<P>,
 }
 
 /// One VT-d unit, enabled in legacy mode.
@@ -67,6 +70,8 @@ pub(crate) struct VtdUnit<P: Platform> {
     /// Whether the unit has confirmed that it walks and fetches nothing.
     off: AtomicBool,
     event: FaultEvent<P>,
+    /// Records are read by one at a time.
+    fault_place: lock_api::Mutex<P::Lock, Place>,
 }
 
 impl<P: Platform> VtdUnit<P> {
@@ -124,41 +129,6 @@ impl<P: Platform> VtdUnit<P> {
     }
 }
 
-/// A few descriptors, without allocating.
-struct Batch {
-    commands: [[u64; 2]; MAX_BATCH],
-    len: usize,
-}
-
-impl Batch {
-    fn new() -> Self {
-        Self {
-            commands: [[0; 2]; MAX_BATCH],
-            len: 0,
-        }
-    }
-
-    fn one(command: [u64; 2]) -> Self {
-        let mut batch = Self::new();
-        batch.push(command);
-        batch
-    }
-
-    /// False when there is no room left.
-    fn push(&mut self, command: [u64; 2]) -> bool {
-        let Some(slot) = self.commands.get_mut(self.len) else {
-            return false;
-        };
-        *slot = command;
-        self.len += 1;
-        true
-    }
-
-    fn as_slice(&self) -> &[[u64; 2]] {
-        &self.commands[..self.len]
-    }
-}
-
 impl<P: Platform> Unit<P> for VtdUnit<P> {
     fn base(&self) -> PhysAddr {
         self.registers.base()
@@ -168,9 +138,13 @@ impl<P: Platform> Unit<P> for VtdUnit<P> {
         self.facts
     }
 
-    fn create_table(&self, levels: u8) -> Result<Box<dyn Translation<P>>, UnitError> {
+    fn create_table(
+        &self,
+        shape: TableShape,
+        _domain: DomainId,
+    ) -> Result<Box<dyn Translation<P>>, UnitError> {
         let unit = self.base();
-        let format = VtdSecondStage::new(levels.into(), self.host_address_bits)
+        let format = VtdSecondStage::new(shape.levels.into(), self.host_address_bits)
             .map_err(|_| UnitError::Unsupported {
                 unit,
                 feature: "tables of that many levels",
@@ -184,11 +158,11 @@ impl<P: Platform> Unit<P> for VtdUnit<P> {
         }
     }
 
-    fn untranslated(&self) -> Vec<BusRange> {
+    fn unmappable(&self, _attachment: Attachment) -> Result<Vec<BusRange>, UnitError> {
         let (start, len) = MESSAGE_WINDOW;
-        BusRange::new(BusAddr::new(start), len)
+        Ok(BusRange::new(BusAddr::new(start), len)
             .into_iter()
-            .collect()
+            .collect())
     }
 
     fn attach(
@@ -270,9 +244,17 @@ impl<P: Platform> Unit<P> for VtdUnit<P> {
         self.running.queue.completed()
     }
 
+    fn turn_on(&self) -> Result<(), UnitError> {
+        self.translate()
+    }
+
+    fn restart(&self) -> Result<(), UnitError> {
+        self.reset()
+    }
+
     fn stop(&self) -> Result<(), UnitError> {
         self.turn_off()?;
-        self.close_event();
+        self.event.close(self.platform, self.registers.bound());
         Ok(())
     }
 }
@@ -289,9 +271,19 @@ fn facts(registers: &Registers<impl Platform>) -> UnitFacts {
         leaf_sizes = leaf_sizes | LeafSizes::ONE_GIB;
     }
     UnitFacts {
-        levels: u8::from(widths.bits_39()) << 3
-            | u8::from(widths.bits_48()) << 4
-            | u8::from(widths.bits_57()) << 5,
+        tables: TableShapes::new(
+            [
+                (widths.bits_39(), 3),
+                (widths.bits_48(), 4),
+                (widths.bits_57(), 5),
+            ]
+            .into_iter()
+            .filter(|(walked, _)| *walked)
+            .map(|(_, levels)| TableShape {
+                levels,
+                address_bits: 12 + 9 * levels,
+            }),
+        ),
         address_bits: cap.guest_address_bits() as u8,
         leaf_sizes,
         pass_through: if ecap.pt() {
@@ -307,5 +299,6 @@ fn facts(registers: &Registers<impl Platform>) -> UnitFacts {
         } else {
             AtMap::Nothing
         },
+        messages: MessageRoute::Aside,
     }
 }

@@ -3,17 +3,17 @@
 use hw::vtd::regs::{self, Cap, Ecap, GlobalCommand, GlobalStatus};
 
 use crate::addr::PhysAddr;
+use crate::iommu::bound::Bound;
 use crate::iommu::unit::UnitError;
 use crate::mmio::{Mmio, MmioError, RegisterValue};
 use crate::platform::Platform;
 
 /// A unit's registers, with the facts that say where the movable ones lie.
 pub(super) struct Registers<P: Platform> {
-    platform: P,
     mmio: Mmio<P>,
     cap: Cap,
     ecap: Ecap,
-    bound_ms: u64,
+    bound: Bound<P>,
     /// GCMD writes carry the state of every function, and the next one must not come before the last has
     /// ended (VT-d 11.4.4).
     turn: lock_api::Mutex<P::Lock, Turn>,
@@ -37,12 +37,12 @@ impl<P: Platform> Registers<P> {
         // The two groups of registers whose place the unit chooses; the others lie in the first 192 bytes.
         mmio.register::<u64>(regs::IRTA_REG)?;
         mmio.register::<u64>(regs::fault_record(cap, cap.fault_records() - 1) + 8)?;
+        let bound = Bound::new(platform, mmio.phys().start(), bound_ms);
         Ok(Self {
-            platform,
             mmio,
             cap,
             ecap,
-            bound_ms,
+            bound,
             turn: lock_api::Mutex::new(Turn::Free),
         })
     }
@@ -81,19 +81,9 @@ impl<P: Platform> Registers<P> {
             .expect("`new` checked the furthest registers")
     }
 
-    /// When a wait that begins now has lasted too long.
-    pub(super) fn deadline_ns(&self) -> u64 {
-        self.platform
-            .now_ns()
-            .saturating_add(self.bound_ms.saturating_mul(1_000_000))
-    }
-
-    pub(super) fn timed_out(&self, command: &'static str) -> UnitError {
-        UnitError::TimedOut {
-            unit: self.base(),
-            command,
-            bound_ms: self.bound_ms,
-        }
+    /// The bound of every wait on the unit.
+    pub(super) fn bound(&self) -> &Bound<P> {
+        &self.bound
     }
 
     /// Writes GCMD as the current state changed by `change`, and waits until GSTS is as `done` says
@@ -105,35 +95,21 @@ impl<P: Platform> Registers<P> {
         done: impl Fn(&GlobalStatus) -> bool,
     ) -> Result<(), UnitError> {
         self.take_turn(what)?;
-        let deadline_ns = self.deadline_ns();
         let status = GlobalStatus::from_bits(self.read_u32(regs::GSTS_REG));
         self.write_u32(regs::GCMD_REG, change(status.to_command()).into_bits());
-        while !done(&GlobalStatus::from_bits(self.read_u32(regs::GSTS_REG))) {
-            // A command that does not end leaves its turn taken: no other may follow it.
-            self.pause(deadline_ns, what)?;
-        }
+        // A command that does not end leaves its turn taken: no other may follow it.
+        self.bound.until(what, || {
+            done(&GlobalStatus::from_bits(self.read_u32(regs::GSTS_REG)))
+        })?;
         *self.turn.lock() = Turn::Free;
         Ok(())
     }
 
     /// Waits until no command is under way. Nobody waits with the lock held: it keeps interrupts off.
     fn take_turn(&self, what: &'static str) -> Result<(), UnitError> {
-        let deadline_ns = self.deadline_ns();
-        loop {
-            if core::mem::replace(&mut *self.turn.lock(), Turn::Taken) == Turn::Free {
-                return Ok(());
-            }
-            self.pause(deadline_ns, what)?;
-        }
-    }
-
-    /// One turn of a wait: an error once the deadline has passed.
-    pub(super) fn pause(&self, deadline_ns: u64, what: &'static str) -> Result<(), UnitError> {
-        if self.platform.now_ns() >= deadline_ns {
-            return Err(self.timed_out(what));
-        }
-        self.platform.relax();
-        Ok(())
+        self.bound.until(what, || {
+            core::mem::replace(&mut *self.turn.lock(), Turn::Taken) == Turn::Free
+        })
     }
 
     /// Pushes writes of the CPU out of the root complex, on units that need it (VT-d 6.8).

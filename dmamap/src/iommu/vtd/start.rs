@@ -12,99 +12,48 @@ use hw::vtd::regs::{
 use hw::vtd::root::AddressWidth;
 
 use super::device_table::DeviceTable;
-use super::event::FaultEvent;
-use super::queue::Queue;
+use super::fault::Place;
 use super::registers::Registers;
-use super::{Running, VtdUnit, facts};
-use crate::addr::PhysAddr;
-use crate::iommu::fault::FaultLog;
+use super::{KIND, Running, VtdUnit, facts, queue};
+use crate::iommu::fault_event::FaultEvent;
+use crate::iommu::setup::UnitSetup;
+use crate::iommu::start_error::UnitStartError;
 use crate::iommu::unit::UnitError;
-use crate::mmio::{Mmio, MmioError};
 use crate::pagetable::{SnoopControl, WalkCoherence};
-use crate::platform::{OutOfFrames, OutOfInterrupts, Platform};
-
-/// Why a unit could not be started. It was not turned on, and where it did not answer, what it may still use is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum VtdStartError {
-    /// Its register window does not hold its registers.
-    #[error("VT-d unit: {0}")]
-    Registers(#[from] MmioError),
-    /// The unit lacks something this driver needs.
-    #[error("VT-d unit at {unit} has no {feature}: this driver cannot use it")]
-    Missing {
-        /// Physical address of its registers.
-        unit: PhysAddr,
-        /// What it lacks.
-        feature: &'static str,
-    },
-    /// Nothing answers where firmware says the unit is.
-    #[error("nothing answers at {unit}, where the DMAR table says a VT-d unit is")]
-    NotThere {
-        /// Physical address of its registers.
-        unit: PhysAddr,
-    },
-    /// No frame for its tables.
-    #[error("VT-d unit: {0}")]
-    OutOfFrames(#[from] OutOfFrames),
-    /// No interrupt for its faults.
-    #[error("VT-d unit: {0}")]
-    OutOfInterrupts(#[from] OutOfInterrupts),
-    /// It did not answer.
-    #[error(transparent)]
-    Unit(#[from] UnitError),
-}
-
-/// What the DMAR table says of a unit beside where its registers are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct UnitPlace {
-    /// PCI segment of its devices.
-    pub(crate) segment: u16,
-    /// Bits of a physical address on this host.
-    pub(crate) host_address_bits: u32,
-}
+use crate::platform::Platform;
 
 impl<P: Platform> VtdUnit<P> {
-    /// Prepares the unit behind `mmio`: its tables (nothing present), its queue, its fault interrupt.
-    /// Translation stays off until [`turn_on`](Self::turn_on), so that reserved regions can be mapped first.
+    /// Prepares the unit of `setup`: its tables (nothing present), its queue, its fault interrupt. Translation stays
+    /// off until [`translate`](Self::translate), so that reserved regions can be mapped first.
     ///
     /// # Errors
-    /// [`VtdStartError`]; the unit holds nothing then, or where it did not answer, keeps it.
-    pub(crate) fn prepare(
-        platform: P,
-        firmware: UnitPlace,
-        mmio: Mmio<P>,
-        bound_ms: u64,
-        log: &Arc<FaultLog<P>>,
-    ) -> Result<Arc<Self>, VtdStartError> {
+    /// [`UnitStartError`]; the unit holds nothing then, or where it did not answer, keeps it.
+    pub(crate) fn prepare(setup: UnitSetup<'_, P>) -> Result<Arc<Self>, UnitStartError> {
+        let platform = setup.platform;
+        let mmio = UnitSetup::registers(setup.place, KIND)?;
         let unit = mmio.phys().start();
         let first = mmio.register::<u64>(regs::CAP_REG)?.read();
         if first == u64::MAX && mmio.register::<u64>(regs::ECAP_REG)?.read() == u64::MAX {
-            return Err(VtdStartError::NotThere { unit });
+            return Err(UnitStartError::NotThere { kind: KIND, unit });
         }
-        let registers = Registers::new(platform, mmio, bound_ms)?;
+        let registers = Registers::new(platform, mmio, setup.settings.wait_bound_ms)?;
+        let missing = |feature| UnitStartError::Missing {
+            kind: KIND,
+            unit,
+            feature,
+        };
         if !registers.cap().drd() || !registers.cap().dwd() {
             // Without draining an invalidation says nothing of requests that are under way.
-            return Err(VtdStartError::Missing {
-                unit,
-                feature: "draining of requests (CAP.DRD, CAP.DWD)",
-            });
+            return Err(missing("draining of requests (CAP.DRD, CAP.DWD)"));
         }
         if !registers.ecap().qi() {
-            return Err(VtdStartError::Missing {
-                unit,
-                feature: "queued invalidation (ECAP.QI)",
-            });
+            return Err(missing("queued invalidation (ECAP.QI)"));
         }
         let facts = facts(&registers);
-        let Some(widest) = (3..=5u32)
-            .rev()
-            .find(|levels| facts.levels & 1 << levels != 0)
-            .and_then(AddressWidth::from_levels)
+        let widest = facts.tables.iter().last();
+        let Some(widest) = widest.and_then(|shape| AddressWidth::from_levels(shape.levels.into()))
         else {
-            return Err(VtdStartError::Missing {
-                unit,
-                feature: "page tables of 3 to 5 levels",
-            });
+            return Err(missing("page tables of 3 to 5 levels"));
         };
         silence(&registers)?;
 
@@ -120,7 +69,7 @@ impl<P: Platform> VtdUnit<P> {
             SnoopControl::AsRequested
         };
         let tables = DeviceTable::new(platform, coherence)?;
-        let queue = match Queue::new(platform) {
+        let queue = match queue::new(platform) {
             Ok(queue) => queue,
             Err(error) => {
                 // SAFETY: the unit is off and was never told of the tables.
@@ -128,12 +77,12 @@ impl<P: Platform> VtdUnit<P> {
                 return Err(error.into());
             }
         };
-        let mut this = Self {
+        let this = Self {
             platform,
-            segment: firmware.segment,
+            segment: setup.segment,
             registers,
             facts,
-            host_address_bits: firmware.host_address_bits.clamp(32, 52),
+            host_address_bits: setup.host_address_bits,
             coherence,
             snoop,
             widest,
@@ -141,36 +90,20 @@ impl<P: Platform> VtdUnit<P> {
             // From here on `Drop` gives everything back once `turn_off` has succeeded.
             off: AtomicBool::new(false),
             event: FaultEvent::new(),
+            fault_place: lock_api::Mutex::new(Place::default()),
         };
         if let Err(error) = this.connect() {
             this.turn_off()?;
-            return Err(error);
+            return Err(error.into());
         }
-        let mut opened = Err(OutOfInterrupts);
-        let this = Arc::new_cyclic(|weak: &alloc::sync::Weak<Self>| {
-            let (weak, log) = (weak.clone(), log.clone());
-            let handler = Arc::new(move || {
-                if let Some(unit) = weak.upgrade() {
-                    unit.on_fault(&log);
-                }
-            });
-            opened = this.event.open(platform, handler);
-            this
-        });
-        match opened {
-            Ok(interrupt) => {
-                this.program_fault_event(interrupt.address.as_u64(), interrupt.data);
-                Ok(this)
-            }
-            Err(error) => {
-                this.turn_off()?;
-                Err(error.into())
-            }
-        }
+        let this = Arc::new(this);
+        this.event.open(platform, Arc::downgrade(&this), setup.log);
+        this.program_fault_event();
+        Ok(this)
     }
 
     /// Points the unit at its tables and queue, and empties its caches.
-    fn connect(&self) -> Result<(), VtdStartError> {
+    fn connect(&self) -> Result<(), UnitError> {
         let registers = &self.registers;
         let root = RootTableAddress::new().with_rta(self.running.tables.root_phys());
         registers.write_u64(regs::RTADDR_REG, root.into_bits());
@@ -178,7 +111,10 @@ impl<P: Platform> VtdUnit<P> {
         registers.command("root table", |now| now.with_srtp(true), GlobalStatus::rtps)?;
 
         registers.write_u64(regs::IQT_REG, 0);
-        registers.write_u64(regs::IQA_REG, self.running.queue.address().into_bits());
+        registers.write_u64(
+            regs::IQA_REG,
+            queue::address(&self.running.queue).into_bits(),
+        );
         registers.command("queue enable", |now| now.with_qie(true), GlobalStatus::qies)?;
 
         // A new root table leaves everything cached through the old one in place: context entries go
@@ -192,13 +128,18 @@ impl<P: Platform> VtdUnit<P> {
         let commands = [contexts.to_words(), translations.to_words()];
         self.running
             .queue
-            .submit(registers, &commands, "global invalidation")?;
-        Ok(())
+            .submit(registers, &commands, "global invalidation")
     }
 
-    fn program_fault_event(&self, address: u64, data: u32) {
+    /// Tells the unit which message to write when it has recorded a fault; it stays masked where there is none.
+    fn program_fault_event(&self) {
+        let Some(interrupt) = self.event.interrupt() else {
+            return;
+        };
         let registers = &self.registers;
-        registers.write_u32(regs::FEDATA_REG, EventData::from_bits(data).into_bits());
+        let address = interrupt.address.as_u64();
+        let data = EventData::from_bits(interrupt.data);
+        registers.write_u32(regs::FEDATA_REG, data.into_bits());
         let low = EventAddress::new().with_ma(address as u32);
         registers.write_u32(regs::FEADDR_REG, low.into_bits());
         registers.write_u32(regs::FEUADDR_REG, (address >> 32) as u32);
@@ -210,7 +151,7 @@ impl<P: Platform> VtdUnit<P> {
 
     /// Turns translation on: from now on requests without a context entry are refused. Only then what
     /// firmware may have protected until this moment is given up.
-    pub(crate) fn turn_on(&self) -> Result<(), UnitError> {
+    pub(super) fn translate(&self) -> Result<(), UnitError> {
         self.registers.command(
             "translation enable",
             |now| now.with_te(true),
@@ -221,6 +162,17 @@ impl<P: Platform> VtdUnit<P> {
             disable_protected_memory(&self.registers)?;
         }
         Ok(())
+    }
+
+    /// Turns everything off and on again, with the tables as they are.
+    pub(super) fn reset(&self) -> Result<(), UnitError> {
+        silence(&self.registers)?;
+        self.running.queue.reset();
+        *self.fault_place.lock() = Place::default();
+        self.connect()?;
+        self.running.queue.cover();
+        self.program_fault_event();
+        self.translate()
     }
 
     /// Turns translation, the queue and the fault event off.
@@ -276,25 +228,20 @@ fn silence<P: Platform>(registers: &Registers<P>) -> Result<(), UnitError> {
 /// Waits until the queue is empty or has stopped: one that is disabled with commands in it may still write their
 /// status (VT-d 6.5.2).
 fn drain_queue<P: Platform>(registers: &Registers<P>) -> Result<(), UnitError> {
-    let deadline_ns = registers.deadline_ns();
     let offset = |register| QueuePointer::from_bits(registers.read_u64(register)).offset();
-    while offset(regs::IQH_REG) != offset(regs::IQT_REG)
-        && !FaultStatus::from_bits(registers.read_u32(regs::FSTS_REG)).iqe()
-    {
-        registers.pause(deadline_ns, "queue drain")?;
-    }
-    Ok(())
+    registers.bound().until("queue drain", || {
+        offset(regs::IQH_REG) == offset(regs::IQT_REG)
+            || FaultStatus::from_bits(registers.read_u32(regs::FSTS_REG)).iqe()
+    })
 }
 
 /// Protected memory regions block DMA whatever the tables say, and are meant for the time before them
 /// (VT-d 11.4.8).
 fn disable_protected_memory<P: Platform>(registers: &Registers<P>) -> Result<(), UnitError> {
-    let deadline_ns = registers.deadline_ns();
     registers.write_u32(regs::PMEN_REG, ProtectedMemoryEnable::new().into_bits());
-    while ProtectedMemoryEnable::from_bits(registers.read_u32(regs::PMEN_REG)).prs() {
-        registers.pause(deadline_ns, "protected-memory disable")?;
-    }
-    Ok(())
+    registers.bound().until("protected-memory disable", || {
+        !ProtectedMemoryEnable::from_bits(registers.read_u32(regs::PMEN_REG)).prs()
+    })
 }
 
 impl<P: Platform> Drop for VtdUnit<P> {

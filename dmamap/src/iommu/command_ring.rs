@@ -1,0 +1,330 @@
+//! A unit's command queue: a ring in memory that the CPU fills and the unit empties, and the fence that tells
+//! when what was asked is done.
+//!
+//! All vendors have one: VT-d's invalidation queue, AMD's command buffer, the command queues of SMMUv3 and RISC-V.
+//! What differs are registers and words ([`RingPorts`]); who may write where, when the ring is full, and how a
+//! submission learns that it is over is the same.
+//!
+//! Each submission ends with a fence. Where a fence can write memory it writes a sequence number to one
+//! status word: fences complete in order, so a submission is done as soon as the status word has reached its
+//! number, and one that gave up waiting leaves nothing behind that a later one could mistake for its own. Where
+//! it cannot ([`FenceSign::Head`]), a submission is done when the unit has read past its fence.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::addr::{FRAME_BYTES, PhysAddr};
+use crate::frame::HardwareFrames;
+use crate::iommu::bound::Bound;
+use crate::iommu::unit::UnitError;
+use crate::pagetable::WalkCoherence;
+use crate::platform::{OutOfFrames, Platform};
+
+/// Most commands of one submission, its fence not counted.
+pub(crate) const MAX_BATCH: usize = 8;
+
+/// How many polls of the status word pass between looks at the error register, which costs a register
+/// access each.
+const POLLS_PER_ERROR_CHECK: u32 = 64;
+
+/// One command: two 64-bit words in every vendor's queue. Wider entries have zeroes after them.
+pub(crate) type Command = [u64; 2];
+
+/// How a fence shows that it, and all before it, is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FenceSign {
+    /// It writes a number to memory.
+    StatusWord,
+    /// The unit's head has moved past it.
+    Head,
+}
+
+/// What differs between the units' rings.
+pub(crate) trait RingPorts<P: Platform> {
+    /// The bound of waits on the unit.
+    fn bound(&self) -> &Bound<P>;
+
+    /// Index of the entry the unit reads next.
+    fn read_head(&self) -> u32;
+
+    /// Tells the unit of all entries before `tail`, which counts on a circle of twice the ring's entries, so that
+    /// its highest bit is the wrap flag of units that have one. What was stored before is visible to the unit first.
+    fn publish_tail(&self, tail: u32);
+
+    /// The command that ends a submission; where the ring's sign is [`FenceSign::StatusWord`] it writes the 32-bit
+    /// `sequence` to `status`.
+    fn fence(&self, sequence: u32, status: PhysAddr) -> Command;
+
+    /// Whether the unit has stopped reading.
+    ///
+    /// # Errors
+    /// [`UnitError::QueueStopped`] then.
+    fn check(&self) -> Result<(), UnitError>;
+}
+
+struct Ring {
+    /// Next entry to write, on a circle of twice the entries.
+    tail: u32,
+    /// Entries that may be written before the head must be read again; one always stays free, as a
+    /// full ring looks like an empty one to units without a wrap flag.
+    free: u32,
+    /// The number the last fence writes.
+    sequence: u32,
+    /// Entries written since the ring was made.
+    written: u64,
+    /// How many of them the unit is known to have read.
+    read: u64,
+}
+
+/// A place in the ring at which a submission is done.
+#[derive(Clone, Copy)]
+struct Fence {
+    sequence: u32,
+    written: u64,
+}
+
+/// The command queue of one unit.
+pub(crate) struct CommandRing<P: Platform> {
+    entries: HardwareFrames<P>,
+    status: HardwareFrames<P>,
+    /// 64-bit words of an entry.
+    entry_words: usize,
+    /// Number of entries, a power of two.
+    count: u32,
+    sign: FenceSign,
+    ring: lock_api::Mutex<P::Lock, Ring>,
+    completed: AtomicU64,
+    /// [`Ring::written`] at the last reset.
+    cut: AtomicU64,
+    /// Submissions up to here need not be waited for.
+    covered: AtomicU64,
+}
+
+impl<P: Platform> CommandRing<P> {
+    /// An empty ring of one frame, of entries of `entry_bytes` (16 or more, a power of two). `coherence` says how
+    /// the unit fetches from it and writes status words.
+    ///
+    /// # Errors
+    /// [`OutOfFrames`].
+    pub(crate) fn new(
+        platform: P,
+        entry_bytes: u64,
+        sign: FenceSign,
+        coherence: WalkCoherence,
+    ) -> Result<Self, OutOfFrames> {
+        let entries = HardwareFrames::allocate(platform, 1, coherence)?;
+        let status = match HardwareFrames::allocate(platform, 1, coherence) {
+            Ok(status) => status,
+            Err(error) => {
+                // SAFETY: the unit has not been told of these frames.
+                unsafe { entries.free() };
+                return Err(error);
+            }
+        };
+        let count = (FRAME_BYTES / entry_bytes) as u32;
+        Ok(Self {
+            entries,
+            status,
+            entry_words: (entry_bytes / 8) as usize,
+            count,
+            sign,
+            ring: lock_api::Mutex::new(Ring {
+                tail: 0,
+                free: count - 1,
+                sequence: 0,
+                written: 0,
+                read: 0,
+            }),
+            completed: AtomicU64::new(0),
+            cut: AtomicU64::new(0),
+            covered: AtomicU64::new(0),
+        })
+    }
+
+    /// Where the unit finds the ring.
+    pub(crate) fn phys(&self) -> PhysAddr {
+        self.entries.phys()
+    }
+
+    /// log2 of the number of entries.
+    pub(crate) fn count_log2(&self) -> u32 {
+        self.count.trailing_zeros()
+    }
+
+    /// Commands completed so far.
+    pub(crate) fn completed(&self) -> u64 {
+        self.completed.load(Ordering::Relaxed)
+    }
+
+    /// Empties the ring, for a unit that was turned off and on again: its head and tail are to be 0. What was not done
+    /// before will not be done; who waits for it goes on waiting until [`cover`](Self::cover).
+    pub(crate) fn reset(&self) {
+        let mut ring = self.ring.lock();
+        ring.tail = 0;
+        ring.free = self.count - 1;
+        self.cut.store(ring.written, Ordering::Release);
+    }
+
+    /// Says that everything cached before the last [`reset`](Self::reset) is gone, and with it whatever submissions of
+    /// before were about.
+    pub(crate) fn cover(&self) {
+        let cut = self.cut.load(Ordering::Acquire);
+        self.covered.store(cut, Ordering::Release);
+    }
+
+    /// Hands `commands`, at most [`MAX_BATCH`], to the unit and returns when it has done them all.
+    ///
+    /// # Errors
+    /// [`UnitError::TimedOut`] names `what`, [`UnitError::QueueStopped`] when the unit refused a command.
+    pub(crate) fn submit(
+        &self,
+        ports: &impl RingPorts<P>,
+        commands: &[Command],
+        what: &'static str,
+    ) -> Result<(), UnitError> {
+        debug_assert!(commands.len() <= MAX_BATCH);
+        let deadline_ns = ports.bound().deadline_ns();
+        let fence = self.enqueue(ports, commands, what, deadline_ns)?;
+        self.wait(ports, fence, what, deadline_ns)?;
+        self.completed
+            .fetch_add(commands.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn enqueue(
+        &self,
+        ports: &impl RingPorts<P>,
+        commands: &[Command],
+        what: &'static str,
+        deadline_ns: u64,
+    ) -> Result<Fence, UnitError> {
+        let needed = commands.len() as u32 + 1;
+        loop {
+            let mut ring = self.ring.lock();
+            if ring.free < needed {
+                self.see_head(&mut ring, ports);
+            }
+            if ring.free >= needed {
+                ring.sequence = ring.sequence.wrapping_add(1);
+                let fence = ports.fence(ring.sequence, self.status.phys());
+                for &command in commands.iter().chain([&fence]) {
+                    self.write(ring.tail % self.count, command);
+                    ring.tail = (ring.tail + 1) % (2 * self.count);
+                }
+                ring.free -= needed;
+                ring.written += u64::from(needed);
+                ports.publish_tail(ring.tail);
+                return Ok(Fence {
+                    sequence: ring.sequence,
+                    written: ring.written,
+                });
+            }
+            drop(ring);
+            ports.check()?;
+            ports.bound().pause(deadline_ns, what)?;
+        }
+    }
+
+    fn write(&self, index: u32, command: Command) {
+        let first = index as usize * self.entry_words;
+        for word in 0..self.entry_words {
+            let value = command.get(word).copied().unwrap_or(0);
+            self.entries.store(first + word, value);
+        }
+    }
+
+    /// Learns how far the unit has read.
+    fn see_head(&self, ring: &mut Ring, ports: &impl RingPorts<P>) {
+        let head = ports.read_head() % self.count;
+        // At most all entries but one are unread, so the head's place among them says how many are.
+        let unread = (ring.tail + self.count - head) % self.count;
+        ring.free = self.count - 1 - unread;
+        ring.read = ring.written - u64::from(unread);
+    }
+
+    fn is_done(&self, ports: &impl RingPorts<P>, fence: Fence) -> bool {
+        if fence.written <= self.cut.load(Ordering::Acquire) {
+            return fence.written <= self.covered.load(Ordering::Acquire);
+        }
+        match self.sign {
+            // Before or after, on a circle of 2^32 numbers of which at most a ring of them are under way.
+            FenceSign::StatusWord => {
+                self.status.load_u32(0).wrapping_sub(fence.sequence) as i32 >= 0
+            }
+            FenceSign::Head => {
+                let mut ring = self.ring.lock();
+                if ring.read < fence.written {
+                    self.see_head(&mut ring, ports);
+                }
+                ring.read >= fence.written
+            }
+        }
+    }
+
+    fn wait(
+        &self,
+        ports: &impl RingPorts<P>,
+        fence: Fence,
+        what: &'static str,
+        deadline_ns: u64,
+    ) -> Result<(), UnitError> {
+        let mut polls = 0u32;
+        while !self.is_done(ports, fence) {
+            polls = polls.wrapping_add(1);
+            if polls.is_multiple_of(POLLS_PER_ERROR_CHECK) {
+                ports.check()?;
+            }
+            ports.bound().pause(deadline_ns, what)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the ring's memory back.
+    ///
+    /// # Safety
+    /// The unit no longer fetches from the ring nor writes its status.
+    pub(crate) unsafe fn free(self) {
+        // SAFETY: the caller vouches that the unit has let go of both.
+        unsafe {
+            self.entries.free();
+            self.status.free();
+        }
+    }
+}
+
+/// A few commands, without allocating.
+pub(crate) struct Batch {
+    commands: [Command; MAX_BATCH],
+    len: usize,
+}
+
+impl Batch {
+    /// None yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            commands: [[0; 2]; MAX_BATCH],
+            len: 0,
+        }
+    }
+
+    /// Just `command`.
+    pub(crate) fn one(command: Command) -> Self {
+        let mut batch = Self::new();
+        batch.push(command);
+        batch
+    }
+
+    /// Adds one; false when there is no room left.
+    pub(crate) fn push(&mut self, command: Command) -> bool {
+        let Some(slot) = self.commands.get_mut(self.len) else {
+            return false;
+        };
+        *slot = command;
+        self.len += 1;
+        true
+    }
+
+    /// The commands.
+    pub(crate) fn as_slice(&self) -> &[Command] {
+        &self.commands[..self.len]
+    }
+}

@@ -1,0 +1,57 @@
+//! Choices a machine's owner may make of how its units are used.
+
+/// Which of a unit's two kinds of tables translates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The one an operating system uses for itself: VT-d and RISC-V first stage, Arm stage 1.
+    First,
+    /// The one a hypervisor uses for a guest: VT-d and RISC-V second stage, Arm stage 2.
+    Second,
+}
+
+/// The smallest page of a unit's tables, where it has several kinds (Arm).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Granule {
+    /// 4 KiB.
+    FourKib,
+    /// 16 KiB.
+    SixteenKib,
+    /// 64 KiB.
+    SixtyFourKib,
+}
+
+impl Granule {
+    /// log2 of its bytes.
+    pub const fn size_log2(self) -> u32 {
+        match self {
+            Self::FourKib => 12,
+            Self::SixteenKib => 14,
+            Self::SixtyFourKib => 16,
+        }
+    }
+}
+
+/// Choices a machine's owner may make. The default leaves them to the units' drivers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How long a unit may take to answer, in milliseconds, before a wait for it ends in an error.
+    pub wait_bound_ms: u64,
+    /// Levels of page tables, where the unit walks several; `None` takes the fewest that reach all
+    /// memory.
+    pub table_levels: Option<u8>,
+    /// The stage that translates, where the unit has both; `None` takes the first.
+    pub stage: Option<Stage>,
+    /// The smallest page, where the unit has several; `None` takes the smallest it has.
+    pub granule: Option<Granule>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            wait_bound_ms: 10_000,
+            table_levels: None,
+            stage: None,
+            granule: None,
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What stands in a computer beside its board: memory, disks, devices.
+
+use std::fs::File;
+
+use crate::Board;
+
+/// Whether a disk may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Medium {
+    /// Writes fail.
+    ReadOnly,
+    /// Writes go to the file.
+    ReadWrite,
+}
+
+/// How a disk is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskKind {
+    /// An NVMe controller behind a root port of its own.
+    Nvme,
+    /// A virtio block device (modern, and using the IOMMU) on the root bus.
+    VirtioBlock,
+}
+
+/// A disk: a file that holds its bytes.
+#[derive(Debug)]
+pub struct Disk {
+    pub(crate) file: File,
+    pub(crate) medium: Medium,
+    pub(crate) kind: DiskKind,
+}
+
+impl Disk {
+    /// An NVMe disk over `file`, which needs no name any more. QEMU opens it anew: for
+    /// [`ReadWrite`](Medium::ReadWrite) its permissions must allow writing.
+    pub fn nvme(file: File, medium: Medium) -> Self {
+        Self {
+            file,
+            medium,
+            kind: DiskKind::Nvme,
+        }
+    }
+
+    /// As [`nvme`](Self::nvme), as a virtio block device.
+    pub fn virtio(file: File, medium: Medium) -> Self {
+        Self {
+            file,
+            medium,
+            kind: DiskKind::VirtioBlock,
+        }
+    }
+}
+
+/// One educational device has 28 address lines unless told otherwise.
+pub const EDU_ADDRESS_BITS: u32 = 28;
+
+/// A computer to be.
+#[derive(Debug)]
+pub struct QemuConfig {
+    pub(crate) board: &'static Board,
+    pub(crate) ram_len_bytes: u64,
+    pub(crate) disks: Vec<Disk>,
+    /// Address lines of each educational device.
+    pub(crate) edus: Vec<u32>,
+    pub(crate) iommu_testdevs: usize,
+}
+
+/// Memory of a computer unless another size is asked for.
+const DEFAULT_RAM_BYTES: u64 = 1 << 30;
+
+impl QemuConfig {
+    /// `board` with 1 GiB of memory and no device.
+    pub fn new(board: &'static Board) -> Self {
+        Self {
+            board,
+            ram_len_bytes: DEFAULT_RAM_BYTES,
+            disks: Vec::new(),
+            edus: Vec::new(),
+            iommu_testdevs: 0,
+        }
+    }
+
+    /// With so much memory: whole MiB.
+    pub fn with_ram(mut self, len_bytes: u64) -> Self {
+        self.ram_len_bytes = len_bytes;
+        self
+    }
+
+    /// With one more disk.
+    pub fn with_disk(mut self, disk: Disk) -> Self {
+        self.disks.push(disk);
+        self
+    }
+
+    /// With one more educational device, with 28 address lines.
+    pub fn with_edu(self) -> Self {
+        self.with_edu_of(EDU_ADDRESS_BITS)
+    }
+
+    /// With one more educational device that drives `address_bits` lines, 1 to 64.
+    pub fn with_edu_of(mut self, address_bits: u32) -> Self {
+        self.edus.push(address_bits);
+        self
+    }
+
+    /// With so many more of QEMU's IOMMU test devices.
+    pub fn with_iommu_testdevs(mut self, count: usize) -> Self {
+        self.iommu_testdevs += count;
+        self
+    }
+}
