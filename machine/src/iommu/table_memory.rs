@@ -70,6 +70,19 @@ impl TableMemory {
         }
     }
 
+    /// An entry of `N` words, whose first word says whether the others count: read again while that changes.
+    pub(super) fn words<const N: usize>(&self, phys: u64) -> Result<[u64; N], OutsideRam> {
+        let mut words = [0; N];
+        loop {
+            for (word, at) in words.iter_mut().zip((phys..).step_by(8)) {
+                *word = self.entry(at)?;
+            }
+            if words.first().copied() == Some(self.entry(phys)?) {
+                return Ok(words);
+            }
+        }
+    }
+
     /// The write buffers were flushed: by command, or as part of an invalidation.
     pub(super) fn flush_write_buffers(&self) {
         if let Some(unflushed) = &self.unflushed {

@@ -1,25 +1,43 @@
 //! Everything that can be reached from the root table, as the unit's walks would read it.
 
+use hw::vtd::pasid;
 use hw::vtd::root::{self, RootEntry};
+use hw::vtd::scalable::{self, Half};
 use hw::vtd::second_stage::{self, size_log2};
 
+use super::core::{Mode, RootTable};
 use super::entries::{Context, Decoded, Route, Rules, TableAt, through};
+use super::scalable::Directory;
 use crate::iommu::grant::Grant;
 use crate::iommu::reach::{Onward, Reached, Visitor};
 use crate::iommu::table_memory::TableMemory;
 
-/// Visits each thing once per path that leads to it; a second-stage table that several requesters share only for
-/// the first of them. Malformed entries lead nowhere.
+/// Visits each thing once per path that leads to it; a page table that several requesters share only for the first of
+/// them. Malformed entries lead nowhere.
 pub(super) fn visit(
     rules: Rules,
     memory: &TableMemory,
-    root_table: u64,
+    root_table: RootTable,
     visit: Visitor<'_>,
 ) -> Onward {
-    let mut seen: Vec<u64> = Vec::new();
-    if visit(Reached::Table { phys: root_table }) == Onward::Stop {
+    let RootTable { phys, mode } = root_table;
+    if visit(Reached::Table { phys }) == Onward::Stop {
         return Onward::Stop;
     }
+    let mut seen: Vec<u64> = Vec::new();
+    match mode {
+        Mode::Legacy => visit_root(rules, memory, phys, &mut seen, visit),
+        Mode::Scalable => visit_scalable_root(rules, memory, phys, &mut seen, visit),
+    }
+}
+
+fn visit_root(
+    rules: Rules,
+    memory: &TableMemory,
+    root_table: u64,
+    seen: &mut Vec<u64>,
+    visit: Visitor<'_>,
+) -> Onward {
     for bus in 0..root::ENTRIES as u64 {
         let Ok(words) = memory.wide_entry(root_table + bus * root::ENTRY_BYTES) else {
             break;
@@ -40,7 +58,79 @@ pub(super) fn visit(
                 continue;
             };
             let requester = (bus << 8 | function) as u16;
-            if visit_context(rules, memory, requester, context, &mut seen, visit) == Onward::Stop {
+            if visit_context(rules, memory, requester, context, seen, visit) == Onward::Stop {
+                return Onward::Stop;
+            }
+        }
+    }
+    Onward::Continue
+}
+
+fn visit_scalable_root(
+    rules: Rules,
+    memory: &TableMemory,
+    root_table: u64,
+    seen: &mut Vec<u64>,
+    visit: Visitor<'_>,
+) -> Onward {
+    for requester in 0..=u16::MAX {
+        let bus = scalable::root_index(requester) as u64;
+        let Ok(words) = memory.wide_entry(root_table + bus * scalable::ROOT_ENTRY_BYTES) else {
+            break;
+        };
+        let Ok(table) = rules.context_table(words, Half::of(requester)) else {
+            continue;
+        };
+        let index = scalable::context_index(requester) as u64;
+        if index == 0 && visit(Reached::Table { phys: table }) == Onward::Stop {
+            return Onward::Stop;
+        }
+        let Ok(words) = memory.words(table + index * scalable::CONTEXT_ENTRY_BYTES) else {
+            continue;
+        };
+        let Ok(directory) = rules.decode_directory(words) else {
+            continue;
+        };
+        if visit_directory(rules, memory, requester, directory, seen, visit) == Onward::Stop {
+            return Onward::Stop;
+        }
+    }
+    Onward::Continue
+}
+
+fn visit_directory(
+    rules: Rules,
+    memory: &TableMemory,
+    requester: u16,
+    directory: Directory,
+    seen: &mut Vec<u64>,
+    visit: Visitor<'_>,
+) -> Onward {
+    for frame in 0..directory.len_bytes().div_ceil(pasid::TABLE_BYTES) {
+        let phys = directory.phys + frame * pasid::TABLE_BYTES;
+        if visit(Reached::Table { phys }) == Onward::Stop {
+            return Onward::Stop;
+        }
+    }
+    for index in 0..directory.entries {
+        let Ok(word) = memory.entry(directory.phys + index * pasid::DIRECTORY_ENTRY_BYTES) else {
+            break;
+        };
+        let Ok(table) = rules.pasid_table(word) else {
+            continue;
+        };
+        if visit(Reached::Table { phys: table }) == Onward::Stop {
+            return Onward::Stop;
+        }
+        for entry in 0..pasid::ENTRIES as u64 {
+            let Ok(words) = memory.words(table + entry * pasid::ENTRY_BYTES) else {
+                break;
+            };
+            let pasid = index << 6 | entry;
+            let Ok(context) = rules.decode_pasid(words, pasid as u32) else {
+                continue;
+            };
+            if visit_context(rules, memory, requester, context, seen, visit) == Onward::Stop {
                 return Onward::Stop;
             }
         }
@@ -59,7 +149,7 @@ fn visit_context(
     match context.route {
         Route::PassThrough => visit(Reached::All { requester }),
         Route::Table { table, .. } if seen.contains(&table) => Onward::Continue,
-        Route::Table { table, levels } => {
+        Route::Table { table, levels, .. } => {
             seen.push(table);
             let top = TableAt {
                 phys: table,

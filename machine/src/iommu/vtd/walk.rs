@@ -5,6 +5,7 @@ use hw::vtd::root::{self, RootEntry};
 use hw::vtd::second_stage;
 
 use super::entries::{Context, ContextFault, Decoded, Rules, TableAt, through};
+use super::stage::Stage;
 use crate::iommu::grant::Grant;
 use crate::iommu::table_memory::TableMemory;
 
@@ -28,7 +29,7 @@ impl Rules {
     pub(super) fn context(
         self,
         memory: &TableMemory,
-        root_table: Option<u64>,
+        root_table: u64,
         requester: u16,
     ) -> Result<Context, ContextFault> {
         let unread = |reason| ContextFault {
@@ -36,7 +37,6 @@ impl Rules {
             silent: false,
             entry: [0; 2],
         };
-        let root_table = root_table.ok_or(unread(FaultReason::RootTableUnreachable))?;
         let at = root_table + root::root_index(requester) as u64 * root::ENTRY_BYTES;
         let words = memory
             .wide_entry(at)
@@ -60,12 +60,12 @@ impl Rules {
         self.decode_context(words)
     }
 
-    /// Walks from `start`, a table of a context whose top is `levels`, to the leaf of `bus`. `passed` is told each
+    /// Walks from `start`, a table of `stage` whose top is `levels`, to the leaf of `bus`. `passed` is told each
     /// table below `start` that the walk goes through.
     pub(super) fn second_stage(
         self,
         memory: &TableMemory,
-        levels: u32,
+        (levels, stage): (u32, Stage),
         start: TableAt,
         bus: u64,
         mut passed: impl FnMut(TableAt),
@@ -76,11 +76,10 @@ impl Rules {
             let at =
                 table.phys + second_stage::index(bus, level) as u64 * second_stage::ENTRY_BYTES;
             let Ok(word) = memory.entry(at) else {
-                // The context entry is at fault for the top table, the entry above for the others (LCT.4, LSL.1).
                 let reason = if level == levels {
-                    FaultReason::ContextInvalid
+                    stage.top_unreachable()
                 } else {
-                    FaultReason::PageTableUnreachable
+                    stage.unreachable()
                 };
                 return WalkEnd::Malformed {
                     level,
@@ -91,7 +90,7 @@ impl Rules {
             match self.decode(word, level) {
                 Decoded::NotPresent => return WalkEnd::NotPresent { level },
                 Decoded::Reserved => {
-                    let reason = FaultReason::PageTableReserved;
+                    let reason = stage.reserved();
                     return WalkEnd::Malformed {
                         level,
                         reason,
