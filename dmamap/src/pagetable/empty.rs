@@ -1,6 +1,5 @@
 //! Tables that became empty: kept linked for a while, then unlinked.
 
-use super::level;
 use super::shadow::Tally;
 use super::{Format, Gather, PageTable};
 use crate::platform::Platform;
@@ -55,7 +54,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
     /// The table of `level` that covers `bus` has become empty.
     pub(super) fn emptied(&mut self, bus: u64, level: u32, gather: &mut Gather<P>) {
         let table = EmptyTable {
-            base: level::table_base(bus, level),
+            base: self.format.geometry().table_base(bus, level),
             level,
         };
         if let Some(oldest) = self.empty.push(table) {
@@ -65,28 +64,29 @@ impl<P: Platform, F: Format> PageTable<P, F> {
 
     /// Unlinks a table if it is still there and empty, and those above that it leaves empty.
     fn unlink(&mut self, empty: EmptyTable, gather: &mut Gather<P>) {
+        let geometry = self.format.geometry();
         let mut path = self.path();
-        path.walk(&self.format, empty.base, empty.level);
+        path.walk(empty.base, empty.level);
         let mut level = empty.level;
         if path.deepest() != level || path.present(level) != Some(0) {
             return;
         }
         while path.present(level) == Some(0) {
             let (child, parent) = (path.node(level), path.node(level + 1));
-            let index = level::index(empty.base, level + 1);
+            let index = geometry.index(empty.base, level + 1);
             parent.table.store(index, 0);
             self.publish(parent.table, index..index + 1);
             parent.set_tally(index, Tally::new(None));
             gather.add_table(
                 child.table,
-                level::table_base(empty.base, level),
-                level::size(level + 1),
+                geometry.table_base(empty.base, level),
+                geometry.size(level + 1),
             );
-            self.frames -= 1;
+            self.frames -= child.table.frames();
             if let Some(shadow) = child.shadow {
+                self.frames -= shadow.frames();
                 // SAFETY: no unit knows of shadows, and the table it belonged to is out of the walker's sight.
                 unsafe { shadow.free() };
-                self.frames -= 1;
             }
             level += 1;
             path.remove_present(level, 1);

@@ -37,6 +37,17 @@ impl fmt::Display for Permission {
     }
 }
 
+/// How far a leaf goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
+    /// As far as its entry.
+    Entry,
+    /// It is one of a contiguous run: aligned entries side by side that lead to aligned memory side by side, and
+    /// all say so. A unit may remember the run as one page
+    /// ([`Format::run_log2`](super::Format::run_log2)).
+    Run,
+}
+
 /// One word of a table, understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
@@ -49,10 +60,12 @@ pub enum Entry {
     ),
     /// The walk ends.
     Leaf {
-        /// First byte of the page.
+        /// First byte of the page, or of the run.
         phys: PhysAddr,
         /// What the device may do there.
         permission: Permission,
+        /// How far that goes.
+        span: Span,
     },
     /// A word the format forbids: this crate never writes one, so something else wrote to the table.
     Reserved,

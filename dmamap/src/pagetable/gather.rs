@@ -1,7 +1,7 @@
 //! What is left to do after an unmap: the invalidation, and freeing what it frees.
 
 use super::frame_list::FrameList;
-use super::word_frame::WordFrame;
+use super::words::Words;
 use crate::addr::{BusAddr, BusRange};
 use crate::platform::Platform;
 
@@ -47,21 +47,22 @@ impl<P: Platform> Gather<P> {
 
     /// Whether the invalidation must include cached inner steps of walks.
     pub fn tables(&self) -> TableChange {
-        if self.tables.len() == 0 {
+        if self.tables.frames() == 0 {
             TableChange::Kept
         } else {
             TableChange::Unlinked
         }
     }
 
-    /// log2 of the smallest page unmapped; `None` if only tables were unlinked.
+    /// log2 of what the smallest entry unmapped covered; `None` if only tables were unlinked. A unit may remember
+    /// a contiguous run entry by entry, so a run counts as its entries.
     pub fn smallest_leaf_log2(&self) -> Option<u32> {
         self.smallest_leaf_log2
     }
 
     /// Frames that wait for the invalidation.
     pub fn frames(&self) -> usize {
-        self.tables.len()
+        self.tables.frames()
     }
 
     /// Gives the unlinked tables back.
@@ -90,7 +91,7 @@ impl<P: Platform> Gather<P> {
     }
 
     /// Takes an unlinked table that covered `len_bytes` from `bus`. Its words are zero.
-    pub(super) fn add_table(&mut self, table: WordFrame<P>, bus: u64, len_bytes: u64) {
+    pub(super) fn add_table(&mut self, table: Words<P>, bus: u64, len_bytes: u64) {
         self.widen(bus, len_bytes);
         self.tables.push(table);
     }

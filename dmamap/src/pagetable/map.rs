@@ -1,12 +1,14 @@
 //! Mapping: check everything, allocate everything, then write.
 
 use super::frame_list::FrameList;
-use super::level::{self, ENTRIES, MAX_LEVELS};
 use super::path::{Node, Path};
 use super::phys_list::Runs;
 use super::shadow::Tally;
-use super::{Entry, Format, MapError, PageTable, Permission, PhysList, Replay, WalkCoherence};
-use crate::addr::{BusAddr, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
+use super::{
+    Entry, Format, MAX_LEVELS, MapError, PageTable, Permission, PhysList, Replay, Span,
+    WalkCoherence,
+};
+use crate::addr::{BusAddr, PhysAddr, PhysRange};
 use crate::platform::{FrameRequest, Platform};
 
 /// Leaves side by side in one table.
@@ -15,6 +17,7 @@ struct Batch {
     phys: u64,
     /// Level of the leaves.
     level: u32,
+    span: Span,
     /// Level of the table where the walk ended: higher where tables are missing.
     stop_level: u32,
     count: usize,
@@ -54,10 +57,8 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         permission: Permission,
     ) -> Result<(), MapError> {
         let missing = self.survey(bus, memory)?;
-        let request = FrameRequest {
-            last: self.format.last_phys(),
-            ..FrameRequest::new(1)
-        };
+        // All of them are below the root, and so of one size.
+        let request = table_request(&self.format, 1);
         let mut stock = FrameList::allocate(self.platform, missing, request)?;
         self.write(bus, memory, permission, &mut stock);
         // SAFETY: frames left over were never linked. (There are none, if the list is true to itself.)
@@ -65,7 +66,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         Ok(())
     }
 
-    /// The number of frames missing.
+    /// The number of tables and shadows missing.
     fn survey<L: PhysList + ?Sized>(
         &self,
         bus: BusAddr,
@@ -74,9 +75,10 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         let mut missing = 0;
         // The last table counted of each level: addresses only grow, so it is not met again after another.
         let mut counted = [None; MAX_LEVELS as usize + 1];
+        let geometry = self.format.geometry();
         self.each_batch(&mut self.path(), bus, memory, |_, batch| {
             for table_level in batch.level..batch.stop_level {
-                let table = Some(level::table_number(batch.bus, table_level));
+                let table = Some(geometry.table_number(batch.bus, table_level));
                 if counted[table_level as usize] != table {
                     counted[table_level as usize] = table;
                     missing += if has_shadow(table_level) { 2 } else { 1 };
@@ -94,18 +96,18 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         permission: Permission,
         stock: &mut FrameList<P>,
     ) {
+        let geometry = self.format.geometry();
         let mut linked = 0;
         let written = self.each_batch(&mut self.path(), bus, memory, |path, batch| {
             while path.deepest() > batch.level {
                 linked += self.link(path, batch.bus, stock);
             }
             let table = path.node(batch.level).table;
-            let first = level::index(batch.bus, batch.level);
+            let first = geometry.index(batch.bus, batch.level);
             for n in 0..batch.count {
-                let phys = batch.phys + ((n as u64) << level::size_log2(batch.level));
-                let leaf = self
-                    .format
-                    .leaf(batch.level, PhysAddr::new(phys), permission);
+                let phys = batch.phys + ((n as u64) << geometry.size_log2(batch.level));
+                let phys = PhysAddr::new(phys);
+                let leaf = self.format.leaf(batch.level, phys, permission, batch.span);
                 table.store(first + n, leaf);
             }
             self.publish(table, first..first + batch.count);
@@ -116,9 +118,9 @@ impl<P: Platform, F: Format> PageTable<P, F> {
     }
 
     /// Links a new table under the deepest of `path`, on the way to `bus`; returns the frames it took.
-    fn link(&self, path: &mut Path<P>, bus: u64, stock: &mut FrameList<P>) -> usize {
+    fn link(&self, path: &mut Path<P, F>, bus: u64, stock: &mut FrameList<P>) -> usize {
         let level = path.deepest();
-        let (parent, index) = (path.node(level), level::index(bus, level));
+        let (parent, index) = (path.node(level), self.format.geometry().index(bus, level));
         let mut take = || {
             stock
                 .pop()
@@ -127,7 +129,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         let table = take();
         let shadow = has_shadow(level - 1).then(take);
         if self.format.coherence() == WalkCoherence::NotSnooped {
-            table.clean(0..ENTRIES);
+            table.clean(0..table.len());
         }
         // A unit that sees the link sees the zeros behind it.
         self.platform.dma_wmb();
@@ -138,17 +140,18 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         self.publish(parent.table, index..index + 1);
         path.add_present(level, 1);
         path.push(Node { table, shadow });
-        if shadow.is_some() { 2 } else { 1 }
+        table.frames() + shadow.map_or(0, |shadow| shadow.frames())
     }
 
     /// Goes through `memory` in batches of leaves; an address that is taken ends it.
     fn each_batch<L: PhysList + ?Sized>(
         &self,
-        path: &mut Path<P>,
+        path: &mut Path<P, F>,
         bus: BusAddr,
         memory: &mut L,
-        mut visit: impl FnMut(&mut Path<P>, Batch),
+        mut visit: impl FnMut(&mut Path<P, F>, Batch),
     ) -> Result<(), MapError> {
+        let geometry = self.format.geometry();
         let mut mapped_bytes = 0u64;
         for run in Runs::new(memory) {
             self.accept(bus, mapped_bytes, run)?;
@@ -157,7 +160,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
                 let at = bus.as_u64() + mapped_bytes + done;
                 let phys = run.start().as_u64() + done;
                 let batch = self.next_batch(path, at, phys, run.len_bytes() - done)?;
-                done += (batch.count as u64) << level::size_log2(batch.level);
+                done += (batch.count as u64) << geometry.size_log2(batch.level);
                 visit(path, batch);
             }
             mapped_bytes += run.len_bytes();
@@ -175,8 +178,12 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         };
         let at = bus.checked_add(offset).ok_or(outside)?;
         let parts = at.as_u64() | run.start().as_u64() | run.len_bytes();
-        if parts.trailing_zeros() < FRAME_SIZE_LOG2 {
-            return Err(MapError::Misaligned { bus: at, phys: run });
+        if parts.trailing_zeros() < self.granule_log2() {
+            return Err(MapError::Misaligned {
+                bus: at,
+                phys: run,
+                granule_bytes: 1 << self.granule_log2(),
+            });
         }
         if run.last() > self.format.last_phys() {
             return Err(MapError::PhysTooWide {
@@ -193,20 +200,24 @@ impl<P: Platform, F: Format> PageTable<P, F> {
 
     fn next_batch(
         &self,
-        path: &mut Path<P>,
+        path: &mut Path<P, F>,
         bus: u64,
         phys: u64,
         len_bytes: u64,
     ) -> Result<Batch, MapError> {
-        let stop = path.walk(&self.format, bus, 1);
+        let stop = path.walk(bus, 1);
         let at = BusAddr::new(bus);
         match stop.entry {
             Entry::Empty => {}
-            Entry::Leaf { phys, permission } => {
-                let phys = PhysAddr::new(phys.as_u64() + (bus & (level::size(stop.level) - 1)));
+            Entry::Leaf {
+                phys,
+                permission,
+                span,
+            } => {
+                let offset = bus & ((1 << self.span_log2(stop.level, span)) - 1);
                 return Err(MapError::AlreadyMapped {
                     bus: at,
-                    phys,
+                    phys: PhysAddr::new(phys.as_u64() + offset),
                     permission,
                 });
             }
@@ -218,33 +229,72 @@ impl<P: Platform, F: Format> PageTable<P, F> {
                 });
             }
         }
+        let geometry = self.format.geometry();
         let fits = |level: &u32| {
-            self.format.leaf_sizes().at_level(*level)
-                && (bus | phys).trailing_zeros() >= level::size_log2(*level)
-                && len_bytes >= level::size(*level)
+            let size_log2 = geometry.size_log2(*level);
+            self.format.leaf_sizes().contains(size_log2)
+                && (bus | phys).trailing_zeros() >= size_log2
+                && len_bytes >> size_log2 != 0
         };
         let level = (2..=stop.level).rev().find(fits).unwrap_or(1);
-        let first = level::index(bus, level);
-        let room = (ENTRIES - first).min((len_bytes >> level::size_log2(level)) as usize);
-        let count = if level < stop.level {
-            room
-        } else {
-            let table = path.node(level).table;
-            let empty =
-                |&n: &usize| self.format.decode(level, table.load(first + n)) == Entry::Empty;
-            (0..room).take_while(empty).count()
+        let first = geometry.index(bus, level);
+        let room = geometry.entries(level) - first;
+        let mut room = room.min((len_bytes >> geometry.size_log2(level)) as usize);
+        let table = (level == stop.level).then(|| path.node(level).table);
+        // Where the table is missing, nothing is in the way.
+        let empty = |&index: &usize| {
+            table.is_none_or(|table| self.format.decode(level, table.load(index)) == Entry::Empty)
         };
+        let mut span = Span::Entry;
+        let run = 1 << self.usable_run_log2(level);
+        if run > 1 && (bus ^ phys) >> geometry.size_log2(level) & (run as u64 - 1) == 0 {
+            let from_boundary = first & (run - 1);
+            if from_boundary == 0 && room >= run && (first..first + run).all(|at| empty(&at)) {
+                span = Span::Run;
+            } else {
+                // Not past the place where the next run may begin.
+                room = room.min(run - from_boundary);
+            }
+        }
+        let mut count = match table {
+            None => room,
+            Some(_) => (first..first + room).take_while(empty).count(),
+        };
+        if span == Span::Run {
+            count &= !(run - 1);
+        }
         Ok(Batch {
             bus,
             phys,
             level,
+            span,
             stop_level: stop.level,
             count,
         })
+    }
+
+    /// [`Format::run_log2`], but 0 where the table of `level` is smaller than a run.
+    fn usable_run_log2(&self, level: u32) -> u32 {
+        let run_log2 = self.format.run_log2(level);
+        if run_log2 <= self.format.geometry().entries_log2(level) {
+            run_log2
+        } else {
+            0
+        }
     }
 }
 
 /// Whether tables of `level` link others.
 fn has_shadow(level: u32) -> bool {
     level > 1
+}
+
+/// A table of `level`, or its shadow.
+pub(super) fn table_request<F: Format>(format: &F, level: u32) -> FrameRequest {
+    let geometry = format.geometry();
+    FrameRequest {
+        align_log2: geometry.table_bytes(level).ilog2(),
+        last: format.last_phys(),
+        ..FrameRequest::new(geometry.table_frames(level))
+    }
 }

@@ -1,19 +1,35 @@
 //! Records Z → Y: the I/O page tables that a unit walks.
 //!
 //! # Glossary
-//! - **Table**: one frame of 512 words of 64 bits, in every format here.
+//! - **Granule**: the smallest page of a table: 4, 16 or 64 KiB ([`Granule`]).
+//! - **Table**: a granule of words of 64 bits, 512, 2048 or 8192 of them; the root may be a part of one or several in
+//!   a row ([`Geometry`]).
 //! - **Entry**: one word of a table: empty, a link to a table one level down, or a leaf.
-//! - **Level**: 1 for tables whose leaves are 4 KiB pages, one more for each step towards the **root**. An
-//!   entry of level n covers `2^(12 + 9 (n - 1))` bytes.
-//! - **Leaf**: an entry that ends the walk: 4 KiB at level 1, 2 MiB at level 2, 1 GiB at level 3, where the
-//!   unit understands those.
+//! - **Level**: 1 for tables whose leaves are of a granule, one more for each step towards the **root**. With 4 KiB an
+//!   entry of level n covers `2^(12 + 9 (n - 1))` bytes. (Arm's manuals count down to 3 instead, AMD's up from 1.)
+//! - **Aperture**: the addresses that can be mapped, from 0 to [`PageTable::aperture_last`]. Where hardware wants the
+//!   upper bits to be copies of the highest that is translated (first stages of x86 and RISC-V), that is the
+//!   lower half of what the root covers: the upper half would be addresses from the top of 64 bits down.
+//! - **Leaf**: an entry that ends the walk: one granule at level 1, and larger above, 2 MiB and 1 GiB with
+//!   4 KiB granules, where the unit understands those.
+//! - **Run**: aligned leaves side by side that lead to aligned memory side by side and tell the unit so, which may then
+//!   remember them as one ([`Span::Run`]).
 //! - **Format**: how a vendor writes entries ([`Format`]); the walker is compiled once for each.
-//! - **Shadow**: a frame beside each table above level 1 that no hardware sees. It holds a word per entry: how
-//!   many entries the table under that entry has, and where that table's own shadow is. So the walker knows
-//!   when a table is empty without spare bits in the format and without reading 512 words, and every allocation
-//!   is a single frame.
+//! - **Shadow**: as many words beside each table above level 1 that no hardware sees: for each entry how
+//!   many entries the table under it has, and where that table's own shadow is. So the walker knows
+//!   when a table is empty without spare bits in the format and without reading its words, and all allocations of
+//!   a map are of one size: a single frame where the granule is.
 //! - **Gather**: what an unmap leaves to be done: invalidate these addresses, wait, then free these
 //!   tables ([`Gather`]).
+//!
+//! # Formats
+//! | | levels | granule | runs |
+//! |---|---|---|---|
+//! | [`VtdSecondStage`] | 3 to 5 | 4 KiB | |
+//! | [`X86FirstStage`] | 4, 5 | 4 KiB | |
+//! | [`AmdV1`] | 1 to 6 | 4 KiB | 16 leaves |
+//! | [`ArmLpaeStage1`], [`ArmLpaeStage2`] | 1 to 4 | 4, 16, 64 KiB | 16, 32 or 128 leaves |
+//! | [`Riscv`], both stages | 3 to 5 | 4 KiB | 64 KiB |
 //!
 //! # How it works
 //! Mapping first goes through the whole request without touching anything: is every address free, how many
@@ -22,7 +38,9 @@
 //! linked when it is initialised, and where the unit does not snoop the CPU's caches, after it was written back.
 //! Entries are single 64-bit stores: the unit walks concurrently.
 //!
-//! Unmapping likewise checks first that it would remove whole leaves and nothing but leaves. Emptied tables stay
+//! Unmapping likewise checks first that it would remove whole leaves, whole runs, and nothing else. So an entry only
+//! ever goes from empty to valid and from valid to empty, and break-before-make, which Arm asks for, is never
+//! owed. Emptied tables stay
 //! linked, up to [`KEPT_TABLES`], so that a driver that maps and unmaps in a loop neither allocates nor
 //! loses walk caches; [`PageTable::reclaim`] unlinks them. Where an empty table still stands, a leaf that would
 //! replace it is mapped as smaller ones: replacing it would need an invalidation at map.
@@ -55,37 +73,49 @@
 //! }
 //! ```
 
+mod amd_v1;
+mod arm_lpae;
+mod arm_lpae_stage1;
+mod arm_lpae_stage2;
 mod empty;
 mod entry;
 mod error;
 mod format;
 mod frame_list;
 mod gather;
-mod level;
+mod geometry;
 mod map;
 mod path;
 mod phys_list;
+mod riscv;
 mod shadow;
 mod unmap;
 mod visit;
 mod vtd_second_stage;
-mod word_frame;
+mod words;
+mod x86_first_stage;
 
+pub use amd_v1::AmdV1;
+pub use arm_lpae_stage1::ArmLpaeStage1;
+pub use arm_lpae_stage2::ArmLpaeStage2;
 pub use empty::KEPT_TABLES;
-pub use entry::{Entry, Permission};
-pub use error::{MapError, UnmapError};
-pub use format::{Format, LeafSizes, WalkCoherence};
+pub use entry::{Entry, Permission, Span};
+pub use error::{FormatError, MapError, UnmapError};
+pub use format::{Format, LeafSizes, Runs, SnoopControl, WalkCoherence};
 pub use gather::{Gather, TableChange};
-pub use level::{ENTRIES, MAX_LEVELS};
+pub use geometry::{Geometry, Granule, MAX_LEVELS};
 pub use phys_list::{PhysList, Replay};
+pub use riscv::Riscv;
 pub use visit::{Leaf, Target};
-pub use vtd_second_stage::{FormatError, SnoopControl, VtdSecondStage};
+pub use vtd_second_stage::VtdSecondStage;
+pub use x86_first_stage::X86FirstStage;
 
 use crate::addr::{BusAddr, PhysAddr};
-use crate::platform::{FrameRequest, OutOfFrames, Platform};
+use crate::platform::{OutOfFrames, Platform};
 use empty::EmptyTables;
 use path::{Node, Path};
-use word_frame::WordFrame;
+use shadow::Tally;
+use words::Words;
 
 /// One domain's translation Z → Y, in one format.
 ///
@@ -103,30 +133,29 @@ impl<P: Platform, F: Format> PageTable<P, F> {
     /// A table in which nothing is mapped.
     ///
     /// # Errors
-    /// [`OutOfFrames`] if the two frames of the root were not to be had.
+    /// [`OutOfFrames`] if the frames of the root and its shadow were not to be had.
     ///
     /// # Panics
-    /// If `format` has no level or more than [`MAX_LEVELS`].
+    /// If `format` breaks the laws of [`Format`] on its geometry or its last physical address.
     pub fn new(platform: P, format: F) -> Result<Self, OutOfFrames> {
+        let geometry = format.geometry();
+        assert!(geometry.exists(), "no table has the shape {geometry:?}");
         assert!(
-            (1..=MAX_LEVELS).contains(&format.levels()),
-            "a table has 1 to {MAX_LEVELS} levels"
+            format.last_phys() <= Tally::LAST_PHYS,
+            "a table's memory lies below 2^61"
         );
-        let request = FrameRequest {
-            last: format.last_phys(),
-            ..FrameRequest::new(1)
-        };
-        let table = WordFrame::allocate(platform, request)?;
-        let shadow = match WordFrame::allocate(platform, request) {
+        let request = map::table_request(&format, geometry.levels());
+        let table = Words::allocate(platform, request)?;
+        let shadow = match Words::allocate(platform, request) {
             Ok(shadow) => shadow,
             Err(error) => {
-                // SAFETY: the frame is not in use yet.
+                // SAFETY: the table is not in use yet.
                 unsafe { table.free() };
                 return Err(error);
             }
         };
         if format.coherence() == WalkCoherence::NotSnooped {
-            table.clean(0..ENTRIES);
+            table.clean(0..table.len());
         }
         let root = Node {
             table,
@@ -137,7 +166,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
             format,
             root,
             empty: EmptyTables::new(),
-            frames: 2,
+            frames: table.frames() + shadow.frames(),
         })
     }
 
@@ -148,7 +177,12 @@ impl<P: Platform, F: Format> PageTable<P, F> {
 
     /// Number of levels.
     pub fn levels(&self) -> u32 {
-        self.format.levels()
+        self.format.geometry().levels()
+    }
+
+    /// log2 of the smallest page: addresses and lengths are multiples of it.
+    pub fn granule_log2(&self) -> u32 {
+        self.format.geometry().granule().size_log2()
     }
 
     /// The format.
@@ -156,9 +190,9 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         &self.format
     }
 
-    /// The last bus address that can be mapped: as many as the levels can tell apart, from 0 on.
+    /// The last bus address that can be mapped: as many as the input bits can tell apart, from 0 on.
     pub fn aperture_last(&self) -> BusAddr {
-        BusAddr::new(level::aperture_last(self.format.levels()))
+        BusAddr::new(self.format.geometry().aperture_last())
     }
 
     /// Frames held: tables and their shadows. Those in a [`Gather`] are not among them.
@@ -174,12 +208,21 @@ impl<P: Platform, F: Format> PageTable<P, F> {
                 .is_some_and(|last| last <= self.aperture_last())
     }
 
-    fn path(&self) -> Path<P> {
-        Path::new(self.platform, self.root, self.format.levels())
+    fn path(&self) -> Path<P, F> {
+        Path::new(self.platform, self.root, self.format)
+    }
+
+    /// log2 of the bytes that a leaf of `level` stands for, alone or with its run.
+    fn span_log2(&self, level: u32, span: Span) -> u32 {
+        let entry_log2 = self.format.geometry().size_log2(level);
+        match span {
+            Span::Entry => entry_log2,
+            Span::Run => entry_log2 + self.format.run_log2(level),
+        }
     }
 
     /// Writes modified entries back where the unit does not snoop.
-    fn publish(&self, table: WordFrame<P>, entries: core::ops::Range<usize>) {
+    fn publish(&self, table: Words<P>, entries: core::ops::Range<usize>) {
         if self.format.coherence() == WalkCoherence::NotSnooped {
             table.clean(entries);
         }

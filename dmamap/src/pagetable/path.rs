@@ -1,17 +1,16 @@
 //! The tables between the root and one address: a walk that stays where it is while addresses are close.
 
-use super::level::{self, MAX_LEVELS};
 use super::shadow::Tally;
-use super::word_frame::WordFrame;
-use super::{Entry, Format};
+use super::words::Words;
+use super::{Entry, Format, Geometry, MAX_LEVELS};
 use crate::addr::PhysAddr;
 use crate::platform::Platform;
 
 /// A table, and its shadow where its entries can be tables.
 #[derive(Clone, Copy)]
 pub(super) struct Node<P> {
-    pub(super) table: WordFrame<P>,
-    pub(super) shadow: Option<WordFrame<P>>,
+    pub(super) table: Words<P>,
+    pub(super) shadow: Option<Words<P>>,
 }
 
 impl<P: Platform> Node<P> {
@@ -26,16 +25,16 @@ impl<P: Platform> Node<P> {
         }
     }
 
-    /// The table under an entry that decodes as a link to `child`.
-    pub(super) fn child(self, platform: P, index: usize, child: PhysAddr) -> Self {
-        // SAFETY: only the walker writes entries and tallies, and what it writes there are frames it was lent
-        // and has not unlinked; the format's laws make `child` the very frame that was linked.
+    /// The table under an entry that decodes as a link to `child`; it and its shadow have `frames` frames.
+    pub(super) fn child(self, platform: P, index: usize, child: PhysAddr, frames: usize) -> Self {
+        // SAFETY: only the walker writes entries and tallies, and what it writes there are tables it was lent
+        // and has not unlinked, all of one size; the format's laws make `child` the very table that was linked.
         unsafe {
-            let table = WordFrame::adopt(platform, child);
+            let table = Words::adopt(platform, child, frames);
             let shadow = self.tally(index).shadow();
             Self {
                 table,
-                shadow: shadow.map(|phys| WordFrame::adopt(platform, phys)),
+                shadow: shadow.map(|phys| Words::adopt(platform, phys, frames)),
             }
         }
     }
@@ -50,31 +49,39 @@ pub(super) struct Stop {
 }
 
 /// The tables on the way to `bus`, from the root down to level `deepest`.
-pub(super) struct Path<P> {
+pub(super) struct Path<P, F> {
     platform: P,
-    /// By level; meaningful from `deepest` to `top`.
+    format: F,
+    /// By level; meaningful from `deepest` to the root's.
     nodes: [Node<P>; MAX_LEVELS as usize + 1],
     deepest: u32,
-    top: u32,
     bus: u64,
 }
 
-impl<P: Platform> Path<P> {
+impl<P: Platform, F: Format> Path<P, F> {
     /// At the root.
-    pub(super) fn new(platform: P, root: Node<P>, levels: u32) -> Self {
-        let nodes = [root; MAX_LEVELS as usize + 1];
+    pub(super) fn new(platform: P, root: Node<P>, format: F) -> Self {
         Self {
             platform,
-            nodes,
-            deepest: levels,
-            top: levels,
+            format,
+            nodes: [root; MAX_LEVELS as usize + 1],
+            deepest: format.geometry().levels(),
             bus: 0,
         }
     }
 
+    /// Asked of the format each time: it inlines, and where the format leaves no choice the shifts are by constants.
+    fn geometry(&self) -> Geometry {
+        self.format.geometry()
+    }
+
+    fn top(&self) -> u32 {
+        self.geometry().levels()
+    }
+
     /// Goes back to the root, where tables further down may have been unlinked.
     pub(super) fn reset(&mut self) {
-        self.deepest = self.top;
+        self.deepest = self.top();
     }
 
     pub(super) fn deepest(&self) -> u32 {
@@ -82,14 +89,16 @@ impl<P: Platform> Path<P> {
     }
 
     pub(super) fn node(&self, level: u32) -> Node<P> {
-        debug_assert!((self.deepest..=self.top).contains(&level));
+        debug_assert!((self.deepest..=self.top()).contains(&level));
         self.nodes[level as usize]
     }
 
     /// Goes up as far as needed for `bus`, then down as far as tables lead, but not below level `floor`.
-    pub(super) fn walk<F: Format>(&mut self, format: &F, bus: u64, floor: u32) -> Stop {
-        while self.deepest < self.top
-            && level::table_number(bus, self.deepest) != level::table_number(self.bus, self.deepest)
+    pub(super) fn walk(&mut self, bus: u64, floor: u32) -> Stop {
+        let geometry = self.geometry();
+        while self.deepest < self.top()
+            && geometry.table_number(bus, self.deepest)
+                != geometry.table_number(self.bus, self.deepest)
         {
             self.deepest += 1;
         }
@@ -97,11 +106,12 @@ impl<P: Platform> Path<P> {
         loop {
             let level = self.deepest;
             let node = self.node(level);
-            let index = level::index(bus, level);
+            let index = geometry.index(bus, level);
             let word = node.table.load(index);
-            match format.decode(level, word) {
+            match self.format.decode(level, word) {
                 Entry::Table(child) if level > floor => {
-                    self.push(node.child(self.platform, index, child));
+                    let frames = geometry.table_frames(level - 1);
+                    self.push(node.child(self.platform, index, child, frames));
                 }
                 entry => return Stop { level, word, entry },
             }
@@ -139,6 +149,11 @@ impl<P: Platform> Path<P> {
 
     /// The table above that of `level`, and the entry that links it there.
     fn parent(&self, level: u32) -> Option<(Node<P>, usize)> {
-        (level < self.top).then(|| (self.node(level + 1), level::index(self.bus, level + 1)))
+        (level < self.top()).then(|| {
+            (
+                self.node(level + 1),
+                self.geometry().index(self.bus, level + 1),
+            )
+        })
     }
 }

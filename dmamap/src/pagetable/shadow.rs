@@ -1,20 +1,27 @@
 //! Words of a shadow: what the walker knows about the table under an entry.
 
-use crate::addr::{FRAME_BYTES, PhysAddr};
+use crate::addr::{FRAME_SIZE_LOG2, PhysAddr};
 
 /// How many entries the table under an entry has, and where its own shadow is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tally(u64);
 
 impl Tally {
+    /// The highest address a shadow, and so a table, may have: the frame's number takes the 49 bits from
+    /// [`NUMBER`](Self::NUMBER) on.
+    pub(super) const LAST_PHYS: PhysAddr = PhysAddr::new((1 << 61) - 1);
+
+    /// The count takes 14 bits, as it may be 8192.
+    const COUNT: u64 = 0x3fff;
+    const HAS_SHADOW: u64 = 1 << 14;
+    const NUMBER: u32 = 15;
+
     /// Of a table just linked.
     pub(super) fn new(shadow: Option<PhysAddr>) -> Self {
-        Self(shadow.map_or(0, |phys| phys.as_u64() | Self::HAS_SHADOW))
+        Self(shadow.map_or(0, |phys| {
+            phys.as_u64() >> FRAME_SIZE_LOG2 << Self::NUMBER | Self::HAS_SHADOW
+        }))
     }
-
-    /// The count takes ten bits, as it may be 512; a frame's address leaves twelve.
-    const COUNT: u64 = 0x3ff;
-    const HAS_SHADOW: u64 = 1 << 11;
 
     pub(super) fn from_word(word: u64) -> Self {
         Self(word)
@@ -35,6 +42,7 @@ impl Tally {
 
     /// The table's shadow; tables of level 1 have none.
     pub(super) fn shadow(self) -> Option<PhysAddr> {
-        (self.0 & Self::HAS_SHADOW != 0).then(|| PhysAddr::new(self.0 & !(FRAME_BYTES - 1)))
+        (self.0 & Self::HAS_SHADOW != 0)
+            .then(|| PhysAddr::new(self.0 >> Self::NUMBER << FRAME_SIZE_LOG2))
     }
 }

@@ -1,9 +1,8 @@
 //! Unmapping: check that whole leaves and nothing else would go, then clear.
 
-use super::level::{self, ENTRIES};
 use super::path::Path;
-use super::{Entry, Format, Gather, PageTable, UnmapError};
-use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2};
+use super::{Entry, Format, Gather, PageTable, Span, UnmapError};
+use crate::addr::{BusAddr, BusRange};
 use crate::platform::Platform;
 
 /// Leaves side by side in one table.
@@ -11,12 +10,7 @@ struct Batch {
     level: u32,
     first: usize,
     count: usize,
-}
-
-impl Batch {
-    fn len_bytes(&self) -> u64 {
-        (self.count as u64) << level::size_log2(self.level)
-    }
+    len_bytes: u64,
 }
 
 impl<P: Platform, F: Format> PageTable<P, F> {
@@ -26,14 +20,18 @@ impl<P: Platform, F: Format> PageTable<P, F> {
     ///
     /// # Errors
     /// - [`UnmapError::NotMapped`] when an address is not mapped.
-    /// - [`UnmapError::WouldSplit`] when a large leaf lies only partly in `range`.
+    /// - [`UnmapError::WouldSplit`] when a large leaf, or a contiguous run, lies only partly in `range`.
     /// - [`UnmapError::Misaligned`], [`UnmapError::OutsideAperture`].
     ///
     /// Nothing has changed then.
     pub fn unmap(&mut self, range: BusRange, gather: &mut Gather<P>) -> Result<(), UnmapError> {
         let parts = range.start().as_u64() | range.len_bytes();
-        if parts.trailing_zeros() < FRAME_SIZE_LOG2 {
-            return Err(UnmapError::Misaligned { range });
+        if parts.trailing_zeros() < self.granule_log2() {
+            let granule_bytes = 1 << self.granule_log2();
+            return Err(UnmapError::Misaligned {
+                range,
+                granule_bytes,
+            });
         }
         if !self.reaches(range.start(), range.len_bytes()) {
             return Err(UnmapError::OutsideAperture {
@@ -53,7 +51,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
             let at = range.start().as_u64() + done;
             done += self
                 .next_leaves(&mut path, at, range.len_bytes() - done)?
-                .len_bytes();
+                .len_bytes;
         }
         Ok(())
     }
@@ -70,55 +68,67 @@ impl<P: Platform, F: Format> PageTable<P, F> {
             let entries = batch.first..batch.first + batch.count;
             entries.clone().for_each(|index| table.store(index, 0));
             self.publish(table, entries);
-            gather.add_leaves(at, batch.len_bytes(), level::size_log2(batch.level));
+            let size_log2 = self.format.geometry().size_log2(batch.level);
+            gather.add_leaves(at, batch.len_bytes, size_log2);
             if path.remove_present(batch.level, batch.count) == Some(0) {
                 self.emptied(at, batch.level, gather);
                 // Tables may have been unlinked.
                 path.reset();
             }
-            done += batch.len_bytes();
+            done += batch.len_bytes;
         }
     }
 
     /// The leaves from `bus` on that stand in one table.
     fn next_leaves(
         &self,
-        path: &mut Path<P>,
+        path: &mut Path<P, F>,
         bus: u64,
         len_bytes: u64,
     ) -> Result<Batch, UnmapError> {
-        let stop = path.walk(&self.format, bus, 1);
+        let stop = path.walk(bus, 1);
         let at = BusAddr::new(bus);
-        match stop.entry {
-            Entry::Leaf { .. } => {}
+        let corrupt = |word| UnmapError::Corrupt {
+            bus: at,
+            level: stop.level,
+            word,
+        };
+        let span = match stop.entry {
+            Entry::Leaf { span, .. } => span,
             Entry::Empty => return Err(UnmapError::NotMapped { bus: at }),
-            Entry::Table(_) | Entry::Reserved => {
-                return Err(UnmapError::Corrupt {
-                    bus: at,
-                    level: stop.level,
-                    word: stop.word,
-                });
-            }
-        }
-        let (level, size) = (stop.level, level::size(stop.level));
-        if !at.is_aligned(level::size_log2(level)) || len_bytes < size {
-            let leaf = BusRange::new(at.align_down(level::size_log2(level)), size);
+            Entry::Table(_) | Entry::Reserved => return Err(corrupt(stop.word)),
+        };
+        let (level, leaf_size_log2) = (stop.level, self.span_log2(stop.level, span));
+        if !at.is_aligned(leaf_size_log2) || len_bytes >> leaf_size_log2 == 0 {
+            let leaf = BusRange::new(at.align_down(leaf_size_log2), 1 << leaf_size_log2);
             return Err(UnmapError::WouldSplit {
                 leaf: leaf.expect("a leaf lies in the aperture"),
             });
         }
-        let (table, first) = (path.node(level).table, level::index(bus, level));
-        let room = (ENTRIES - first).min((len_bytes / size) as usize);
-        let leaf = |&index: &usize| {
-            matches!(
-                self.format.decode(level, table.load(index)),
-                Entry::Leaf { .. }
-            )
+        let geometry = self.format.geometry();
+        let (table, first) = (path.node(level).table, geometry.index(bus, level));
+        let room = geometry.entries(level) - first;
+        let room = room.min((len_bytes >> geometry.size_log2(level)) as usize);
+        let alike = |&index: &usize| match self.format.decode(level, table.load(index)) {
+            Entry::Leaf { span: other, .. } => other == span,
+            _ => false,
         };
+        let mut count = (first..first + room).take_while(alike).count();
+        if span == Span::Run {
+            // Whole runs only: the last one of `range` may reach beyond it, which is found when its turn comes.
+            let run_log2 = self.format.run_log2(level);
+            let whole = count >> run_log2 << run_log2;
+            if whole == 0 {
+                // The walker never leaves part of a run.
+                return Err(corrupt(table.load((first + count).min(table.len() - 1))));
+            }
+            count = whole;
+        }
         Ok(Batch {
             level,
             first,
-            count: (first..first + room).take_while(leaf).count(),
+            count,
+            len_bytes: (count as u64) << geometry.size_log2(level),
         })
     }
 }

@@ -3,12 +3,13 @@
 //!
 //! ```
 //! use dmamap::addr::PhysAddr;
-//! use dmamap::pagetable::{Entry, Format, LeafSizes, Permission, VtdSecondStage};
+//! use dmamap::pagetable::{Entry, Format, LeafSizes, Permission, Span, VtdSecondStage};
 //!
 //! let format = VtdSecondStage::new(4, 46)?.with_leaf_sizes(LeafSizes::FOUR_KIB | LeafSizes::TWO_MIB);
-//! let word = format.leaf(2, PhysAddr::new(0x4020_0000), Permission::Read);
+//! let word = format.leaf(2, PhysAddr::new(0x4020_0000), Permission::Read, Span::Entry);
 //! assert_eq!(word, 0x4020_0081);
-//! let leaf = Entry::Leaf { phys: PhysAddr::new(0x4020_0000), permission: Permission::Read };
+//! let phys = PhysAddr::new(0x4020_0000);
+//! let leaf = Entry::Leaf { phys, permission: Permission::Read, span: Span::Entry };
 //! assert_eq!(format.decode(2, word), leaf);
 //! assert_eq!(format.decode(3, word), Entry::Reserved, "no leaves of 1 GiB here");
 //! # Ok::<(), dmamap::pagetable::FormatError>(())
@@ -16,34 +17,13 @@
 
 use hw::vtd::second_stage::{self, Entry as Word, Kind};
 
-use super::{Entry, Format, LeafSizes, Permission, WalkCoherence};
+use super::{
+    Entry, Format, FormatError, Geometry, Granule, LeafSizes, Permission, SnoopControl, Span,
+    WalkCoherence,
+};
 use crate::addr::PhysAddr;
 
-/// A table cannot have this shape.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FormatError {
-    /// Tables have 3, 4 or 5 levels.
-    #[error("VT-d second-stage tables have 3, 4 or 5 levels, not {levels}")]
-    Levels {
-        /// What was asked for.
-        levels: u32,
-    },
-    /// Host addresses have 32 to 52 bits.
-    #[error("a host address width of {bits} bits is not between 32 and 52")]
-    HostAddressBits {
-        /// What was asked for.
-        bits: u32,
-    },
-}
-
-/// Whether leaves make a device's accesses snoop the CPU's caches whatever the device asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SnoopControl {
-    /// They do ([`Ecap::sc`](hw::vtd::regs::Ecap::sc) is set).
-    Force,
-    /// The device decides; the bit is reserved where the unit lacks snoop control.
-    AsRequested,
-}
+const FORMAT: &str = "VT-d second-stage";
 
 /// VT-d second-stage tables, as one unit walks them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,11 +43,19 @@ impl VtdSecondStage {
     /// [`FormatError`] for shapes that do not exist.
     pub const fn new(levels: u32, host_address_bits: u32) -> Result<Self, FormatError> {
         if levels < 3 || levels > 5 {
-            return Err(FormatError::Levels { levels });
+            return Err(FormatError::Levels {
+                format: FORMAT,
+                levels,
+                first: 3,
+                last: 5,
+            });
         }
         if host_address_bits < 32 || host_address_bits > 52 {
-            return Err(FormatError::HostAddressBits {
+            return Err(FormatError::PhysBits {
+                format: FORMAT,
                 bits: host_address_bits,
+                first: 32,
+                last: 52,
             });
         }
         Ok(Self {
@@ -112,8 +100,11 @@ impl VtdSecondStage {
 // SAFETY: the fields never change; a link or leaf decodes as what was encoded, with its address whole (masked by
 // `ADDRESS_MASK` only); a word whose R and W bits are 0 is empty; level 1 holds leaves only.
 unsafe impl Format for VtdSecondStage {
-    fn levels(&self) -> u32 {
-        self.levels
+    #[inline]
+    fn geometry(&self) -> Geometry {
+        let granule = Granule::FourKib;
+        let input_bits = granule.size_log2() + granule.index_bits() * self.levels;
+        Geometry::new(granule, self.levels, input_bits)
     }
 
     fn leaf_sizes(&self) -> LeafSizes {
@@ -128,7 +119,7 @@ unsafe impl Format for VtdSecondStage {
         PhysAddr::new((1 << self.host_address_bits) - 1)
     }
 
-    fn leaf(&self, level: u32, phys: PhysAddr, permission: Permission) -> u64 {
+    fn leaf(&self, level: u32, phys: PhysAddr, permission: Permission, _span: Span) -> u64 {
         Word::new()
             .with_r(permission.reads())
             .with_w(permission.writes())
@@ -157,26 +148,26 @@ unsafe impl Format for VtdSecondStage {
         } else {
             Kind::Table
         };
-        if kind == Kind::Leaf && level > 1 && !self.leaf_sizes.at_level(level)
+        if kind == Kind::Leaf
+            && level > 1
+            && !self.leaf_sizes.contains(second_stage::size_log2(level))
             || word & self.reserved(level, kind) != 0
         {
             return Entry::Reserved;
         }
         let phys = PhysAddr::new(entry.addr());
-        match (kind, entry.r(), entry.w()) {
-            (Kind::Table, ..) => Entry::Table(phys),
-            (Kind::Leaf, true, true) => Entry::Leaf {
-                phys,
-                permission: Permission::ReadWrite,
-            },
-            (Kind::Leaf, true, false) => Entry::Leaf {
-                phys,
-                permission: Permission::Read,
-            },
-            (Kind::Leaf, false, _) => Entry::Leaf {
-                phys,
-                permission: Permission::Write,
-            },
+        if kind == Kind::Table {
+            return Entry::Table(phys);
+        }
+        let permission = match (entry.r(), entry.w()) {
+            (true, true) => Permission::ReadWrite,
+            (true, false) => Permission::Read,
+            (false, _) => Permission::Write,
+        };
+        Entry::Leaf {
+            phys,
+            permission,
+            span: Span::Entry,
         }
     }
 }

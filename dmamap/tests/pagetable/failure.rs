@@ -7,17 +7,18 @@ use crate::support::Arena;
 
 /// A run that needs many tables: it crosses as many boundaries as the levels have.
 fn run<F: Format>(table: &Table<F>) -> (u64, u64) {
-    match aperture_bytes(table) {
-        aperture if aperture <= 2 * MIB => (PAGE, 2 * PAGE),
-        _ => (
-            table.aperture_last().as_u64() / 2 + 1 - PAGE,
-            2 * MIB + 2 * PAGE,
-        ),
+    let (page, leaf) = (page(table.format()), size(table.format(), 2));
+    if aperture_bytes(table) / 4 < leaf {
+        (page, 2 * page)
+    } else {
+        let middle = table.aperture_last().as_u64() / 2 + 1;
+        (middle - page, leaf + 2 * page)
     }
 }
 
-pub(crate) fn each_failing_allocation_leaves_the_table_as_it_was<F: Format>(format: F) {
-    let arena = Arena::new(512);
+pub(crate) fn each_failing_allocation_leaves_the_table_as_it_was<F: Subject>(format: F) {
+    let page = page(&format);
+    let arena = Arena::new(512 * table_frames(&format));
     for failing in 0..2 {
         arena.fail_from(Some(failing));
         assert!(PageTable::new(arena, format).is_err());
@@ -25,16 +26,26 @@ pub(crate) fn each_failing_allocation_leaves_the_table_as_it_was<F: Format>(form
     }
     arena.fail_from(None);
     let mut table = PageTable::new(arena, format).unwrap();
+    let birth = table.frames();
     let (z, len_bytes) = run(&table);
     // Part of the way is there already, so that new tables hang from old ones.
-    map(&mut table, z - PAGE, 0, PAGE).unwrap();
+    map(&mut table, z - page, 0, page).unwrap();
     let (before, frames) = (leaves(&table), table.frames());
     let mut words = Vec::new();
     let root = table.root_phys().as_u64();
     let word = |at| arena.word(at);
-    hardware_tables(&format, root, format.levels(), &word, &mut |_, at| {
-        words.extend((0..512).map(|index| (at + index * 8, arena.word(at + index * 8))));
-    });
+    hardware_tables(
+        &format,
+        root,
+        format.geometry().levels(),
+        &word,
+        &mut |level, at| {
+            words.extend(
+                (0..entries(&format, level))
+                    .map(|index| (at + index * 8, arena.word(at + index * 8))),
+            );
+        },
+    );
     let needed = (0..).find(|&failing| {
         arena.fail_from(Some(failing));
         match map(&mut table, z, 0, len_bytes) {
@@ -50,21 +61,25 @@ pub(crate) fn each_failing_allocation_leaves_the_table_as_it_was<F: Format>(form
             Err(error) => panic!("{error}"),
         }
     });
-    assert_eq!(needed, Some(table.frames() - frames));
+    assert_eq!(
+        needed.map(|needed| needed * table_frames(&format)),
+        Some(table.frames() - frames)
+    );
     arena.fail_from(None);
     unmap(arena, &mut table, z, len_bytes);
-    unmap(arena, &mut table, z - PAGE, PAGE);
+    unmap(arena, &mut table, z - page, page);
     reclaim(arena, &mut table);
-    assert_eq!(table.frames(), 2);
+    assert_eq!(table.frames(), birth);
     finish(arena, table);
 }
 
-pub(crate) fn a_map_that_fails_was_never_visible<F: Format>(format: F) {
+pub(crate) fn a_map_that_fails_was_never_visible<F: Subject>(format: F) {
+    let page = page(&format);
     let (arena, mut table) = table(format);
     let (z, len_bytes) = run(&table);
     // The last page is taken: whatever comes before it must not have been written even for a moment.
-    map(&mut table, z + len_bytes - PAGE, 0, PAGE).unwrap();
-    arena.watch(|_| panic!("an entry was written"));
+    map(&mut table, z + len_bytes - page, 0, page).unwrap();
+    arena.watch(|_, _| panic!("an entry was written"));
     let allocations = arena.allocations();
     assert!(matches!(
         map(&mut table, z, 0, len_bytes),

@@ -7,70 +7,30 @@ mod coherence;
 mod failure;
 mod frames;
 mod oracle;
+mod order;
 mod refusal;
+mod runs;
 mod subject;
+mod subjects;
 mod toy;
 mod translation;
 
-use dmamap::pagetable::{LeafSizes, SnoopControl, VtdSecondStage, WalkCoherence};
-use toy::Toy;
-
-/// VT-d: 3, 4 and 5 levels, with and without large leaves, snooping and not.
-fn vtd() -> Vec<VtdSecondStage> {
-    let sizes = [
-        LeafSizes::FOUR_KIB,
-        LeafSizes::FOUR_KIB | LeafSizes::TWO_MIB,
-        LeafSizes::FOUR_KIB | LeafSizes::TWO_MIB | LeafSizes::ONE_GIB,
-    ];
-    let mut formats = Vec::new();
-    for levels in 3..=5 {
-        for (leaf_sizes, coherence, snoop) in [
-            (sizes[2], WalkCoherence::Snooped, SnoopControl::Force),
-            (
-                sizes[1],
-                WalkCoherence::NotSnooped,
-                SnoopControl::AsRequested,
-            ),
-            (sizes[0], WalkCoherence::Snooped, SnoopControl::AsRequested),
-        ] {
-            formats.push(
-                VtdSecondStage::new(levels, 46)
-                    .unwrap()
-                    .with_leaf_sizes(leaf_sizes)
-                    .with_coherence(coherence)
-                    .with_snoop_control(snoop),
-            );
-        }
-    }
-    formats
-}
-
-/// A format that no vendor has: other bits, from one level to six, and 1 GiB leaves without 2 MiB ones.
-fn toy() -> Vec<Toy> {
-    let large = LeafSizes::FOUR_KIB | LeafSizes::TWO_MIB | LeafSizes::ONE_GIB;
-    let odd = LeafSizes::FOUR_KIB | LeafSizes::ONE_GIB;
-    vec![
-        Toy::new(1, large, WalkCoherence::Snooped),
-        Toy::new(2, large, WalkCoherence::NotSnooped),
-        Toy::new(3, odd, WalkCoherence::NotSnooped),
-        Toy::new(6, large, WalkCoherence::Snooped),
-        Toy::new(6, odd, WalkCoherence::NotSnooped),
-    ]
-}
-
+/// Every behaviour of every part, as a test of each format.
 macro_rules! suite {
+    (@formats [$($format:ident),+] $tests:tt) => {
+        $(suite! { @format $format $tests })+
+    };
+    (@format $format:ident { $($part:ident::$behaviour:ident)+ }) => {
+        mod $format {
+            $(#[test] fn $behaviour() {
+                crate::subjects::$format().into_iter().for_each(crate::$part::$behaviour);
+            })+
+        }
+    };
     ($($part:ident: $($behaviour:ident),+;)+) => {
-        mod vtd_second_stage {
-            $($(#[test] fn $behaviour() {
-                super::vtd().into_iter().for_each(super::$part::$behaviour);
-            })+)+
-        }
-
-        mod toy_format {
-            $($(#[test] fn $behaviour() {
-                super::toy().into_iter().for_each(super::$part::$behaviour);
-            })+)+
-        }
+        suite! { @formats [
+            vtd_second_stage, x86_first_stage, amd_v1, arm_lpae_stage1, arm_lpae_stage2, riscv, toy_format
+        ] { $($($part::$behaviour)+)+ } }
     };
 }
 
@@ -78,6 +38,7 @@ suite! {
     translation:
         entries_decode_as_they_were_encoded,
         words_of_unlinked_tables_decode_as_empty,
+        words_with_a_reserved_bit_set_are_reserved,
         each_byte_of_a_mapping_is_translated,
         the_largest_leaf_is_used_at_every_alignment,
         scattered_memory_lies_side_by_side,
@@ -89,6 +50,12 @@ suite! {
         an_unmap_with_a_hole_is_refused,
         an_unmap_inside_a_large_leaf_is_refused,
         corrupt_entries_are_reported;
+    runs:
+        aligned_runs_carry_the_hint,
+        part_of_a_run_is_not_unmapped,
+        half_a_run_is_reported_as_corrupt;
+    order:
+        no_valid_entry_is_replaced_by_another;
     frames:
         frames_return_to_birth_after_reclaim,
         a_loop_of_map_and_unmap_neither_allocates_nor_unlinks,

@@ -1,30 +1,31 @@
 //! What is refused, and that nothing changed then.
 
 use dmamap::addr::{BusAddr, PhysAddr};
-use dmamap::pagetable::{Format, Gather, MapError, Permission, Replay, UnmapError};
+use dmamap::pagetable::{Gather, MapError, Permission, Replay, UnmapError};
 
 use crate::subject::*;
 
-pub(crate) fn what_is_mapped_is_not_mapped_again<F: Format>(format: F) {
+pub(crate) fn what_is_mapped_is_not_mapped_again<F: Subject>(format: F) {
+    let page = page(&format);
     let (arena, mut table) = table(format);
-    map(&mut table, 16 * PAGE, 0x8000, PAGE).unwrap();
+    map(&mut table, 16 * page, 8 * page, page).unwrap();
     let (before, frames) = (leaves(&table), table.frames());
     let error = MapError::AlreadyMapped {
-        bus: BusAddr::new(16 * PAGE),
-        phys: PhysAddr::new(0x8000),
+        bus: BusAddr::new(16 * page),
+        phys: PhysAddr::new(8 * page),
         permission: Permission::ReadWrite,
     };
-    for (z, len_bytes) in [(16 * PAGE, PAGE), (0, 64 * PAGE), (15 * PAGE, 2 * PAGE)] {
+    for (z, len_bytes) in [(16 * page, page), (0, 64 * page), (15 * page, 2 * page)] {
         assert_eq!(map(&mut table, z, 0, len_bytes), Err(error));
         assert_eq!((leaves(&table), table.frames()), (before.clone(), frames));
     }
-    unmap(arena, &mut table, 16 * PAGE, PAGE);
+    unmap(arena, &mut table, 16 * page, page);
     for level in leaf_levels(&format) {
-        let size = size(level);
+        let size = size(&format, level);
         if level > 1 && aperture_bytes(&table) >= 4 * size {
             map(&mut table, 2 * size, 2 * size, size).unwrap();
             // A page inside the leaf, a leaf in its place, and a run that reaches it from below.
-            for (z, len_bytes) in [(2 * size + PAGE, PAGE), (2 * size, size), (size, 2 * size)] {
+            for (z, len_bytes) in [(2 * size + page, page), (2 * size, size), (size, 2 * size)] {
                 assert!(matches!(
                     map(&mut table, z, 0, len_bytes),
                     Err(MapError::AlreadyMapped { .. })
@@ -38,41 +39,43 @@ pub(crate) fn what_is_mapped_is_not_mapped_again<F: Format>(format: F) {
     finish(arena, table);
 }
 
-pub(crate) fn what_cannot_be_mapped_is_refused<F: Format>(format: F) {
+pub(crate) fn what_cannot_be_mapped_is_refused<F: Subject>(format: F) {
+    let page = page(&format);
     let (arena, mut table) = table(format);
     let frames = table.frames();
     let last = table.aperture_last();
-    let top = last.as_u64() - (PAGE - 1);
+    let top = last.as_u64() - (page - 1);
     for (z, y, len_bytes) in [
-        (1, 0, PAGE),
-        (0, 0x800, PAGE),
+        (1, 0, page),
+        (0, page / 2, page),
         (0, 0, 100),
-        (PAGE, PAGE, PAGE + 1),
+        (page, page, page + 1),
     ] {
         let error = MapError::Misaligned {
             bus: BusAddr::new(z),
             phys: phys(y, len_bytes),
+            granule_bytes: page,
         };
         assert_eq!(map(&mut table, z, y, len_bytes), Err(error));
     }
     let error = MapError::OutsideAperture {
         bus: BusAddr::new(top),
-        len_bytes: 2 * PAGE,
+        len_bytes: 2 * page,
         last,
     };
-    assert_eq!(map(&mut table, top, 0, 2 * PAGE), Err(error));
-    let mut list = Replay::new([phys(0, PAGE), phys(0x5000, PAGE)].into_iter());
+    assert_eq!(map(&mut table, top, 0, 2 * page), Err(error));
+    let mut list = Replay::new([phys(0, page), phys(5 * page, page)].into_iter());
     assert_eq!(
         table.map_list(BusAddr::new(top), &mut list, Permission::Read),
         Err(error)
     );
     if let Some(beyond) = last.checked_add(1) {
         assert!(matches!(
-            map(&mut table, beyond.as_u64(), 0, PAGE),
+            map(&mut table, beyond.as_u64(), 0, page),
             Err(MapError::OutsideAperture { .. })
         ));
     }
-    let wide = phys(format.last_phys().as_u64() + 1 - PAGE, 2 * PAGE);
+    let wide = phys(format.last_phys().as_u64() + 1 - page, 2 * page);
     let error = MapError::PhysTooWide {
         phys: wide,
         last: format.last_phys(),
@@ -81,51 +84,55 @@ pub(crate) fn what_cannot_be_mapped_is_refused<F: Format>(format: F) {
         table.map(BusAddr::new(0), wide, Permission::Read),
         Err(error)
     );
-    assert_eq!(map(&mut table, 0, wide.start().as_u64(), PAGE), Ok(()));
-    unmap(arena, &mut table, 0, PAGE);
+    assert_eq!(map(&mut table, 0, wide.start().as_u64(), page), Ok(()));
+    unmap(arena, &mut table, 0, page);
     reclaim(arena, &mut table);
     assert_eq!(map(&mut table, 0, 0, 0), Ok(()), "nothing is mapped easily");
     assert_eq!(table.frames(), frames);
     finish(arena, table);
 }
 
-pub(crate) fn an_unmap_with_a_hole_is_refused<F: Format>(format: F) {
+pub(crate) fn an_unmap_with_a_hole_is_refused<F: Subject>(format: F) {
+    let page = page(&format);
     let (arena, mut table) = table(format);
-    map(&mut table, PAGE, 0, 3 * PAGE).unwrap();
-    map(&mut table, 5 * PAGE, 0, 2 * PAGE).unwrap();
+    map(&mut table, page, 0, 3 * page).unwrap();
+    map(&mut table, 5 * page, 0, 2 * page).unwrap();
     let before = leaves(&table);
     let mut gather = Gather::new(arena);
     for (z, len_bytes, hole) in [(0, 2, 0), (1, 6, 4), (7, 1, 7), (6, 2, 7), (100, 5, 100)] {
         let error = UnmapError::NotMapped {
-            bus: BusAddr::new(hole * PAGE),
+            bus: BusAddr::new(hole * page),
         };
         assert_eq!(
-            table.unmap(bus(z * PAGE, len_bytes * PAGE), &mut gather),
+            table.unmap(bus(z * page, len_bytes * page), &mut gather),
             Err(error)
         );
     }
-    for range in [bus(PAGE, 100), bus(PAGE + 1, PAGE)] {
-        assert_eq!(
-            table.unmap(range, &mut gather),
-            Err(UnmapError::Misaligned { range })
-        );
+    for range in [bus(page, 100), bus(page + 1, page)] {
+        let granule_bytes = page;
+        let error = UnmapError::Misaligned {
+            range,
+            granule_bytes,
+        };
+        assert_eq!(table.unmap(range, &mut gather), Err(error));
     }
     if let Some(beyond) = table.aperture_last().checked_add(1) {
-        let (range, last) = (bus(beyond.as_u64(), PAGE), table.aperture_last());
+        let (range, last) = (bus(beyond.as_u64(), page), table.aperture_last());
         let error = UnmapError::OutsideAperture { range, last };
         assert_eq!(table.unmap(range, &mut gather), Err(error));
     }
     assert_eq!((gather.range(), gather.frames()), (None, 0));
     assert_eq!(leaves(&table), before);
-    unmap(arena, &mut table, 2 * PAGE, PAGE);
+    unmap(arena, &mut table, 2 * page, page);
     assert_eq!(leaves(&table).len(), 4);
     finish(arena, table);
 }
 
-pub(crate) fn an_unmap_inside_a_large_leaf_is_refused<F: Format>(format: F) {
+pub(crate) fn an_unmap_inside_a_large_leaf_is_refused<F: Subject>(format: F) {
+    let page = page(&format);
     let (arena, mut table) = table(format);
     for level in leaf_levels(&format).into_iter().filter(|level| *level > 1) {
-        let size = size(level);
+        let size = size(&format, level);
         if aperture_bytes(&table) < 4 * size {
             continue;
         }
@@ -133,9 +140,9 @@ pub(crate) fn an_unmap_inside_a_large_leaf_is_refused<F: Format>(format: F) {
         let before = leaves(&table);
         let mut gather = Gather::new(arena);
         for (z, len_bytes, leaf) in [
-            (size, PAGE, size),
-            (size + PAGE, size - PAGE, size),
-            (size, 2 * size - PAGE, 2 * size),
+            (size, page, size),
+            (size + page, size - page, size),
+            (size, 2 * size - page, 2 * size),
             (2 * size + size / 2, size / 2, 2 * size),
         ] {
             let error = UnmapError::WouldSplit {
@@ -152,13 +159,14 @@ pub(crate) fn an_unmap_inside_a_large_leaf_is_refused<F: Format>(format: F) {
     finish(arena, table);
 }
 
-pub(crate) fn corrupt_entries_are_reported<F: Format>(format: F) {
+pub(crate) fn corrupt_entries_are_reported<F: Subject>(format: F) {
+    let page = page(&format);
     let (arena, mut table) = table(format);
     let root = table.root_phys().as_u64();
-    let level = format.levels();
+    let level = format.geometry().levels();
     let word = 0xa5a5_a5a5_a5a5_a5a5;
     arena.set_word(root, word);
-    let bus_addr = BusAddr::new(PAGE);
+    let bus_addr = BusAddr::new(page);
     let slot = if level == 1 { root + 8 } else { root };
     arena.set_word(slot, word);
     let expected = MapError::Corrupt {
@@ -166,14 +174,14 @@ pub(crate) fn corrupt_entries_are_reported<F: Format>(format: F) {
         level,
         word,
     };
-    assert_eq!(map(&mut table, PAGE, 0, PAGE), Err(expected));
+    assert_eq!(map(&mut table, page, 0, page), Err(expected));
     let mut gather = Gather::new(arena);
     let expected = UnmapError::Corrupt {
         bus: bus_addr,
         level,
         word,
     };
-    assert_eq!(table.unmap(bus(PAGE, PAGE), &mut gather), Err(expected));
+    assert_eq!(table.unmap(bus(page, page), &mut gather), Err(expected));
     assert_eq!(table.lookup(bus_addr), None);
     arena.set_word(root, 0);
     arena.set_word(slot, 0);

@@ -1,24 +1,44 @@
 //! What is mapped where, and with which leaves.
 
 use dmamap::addr::{BusAddr, PhysAddr};
-use dmamap::pagetable::{Entry, Format, Leaf, Permission, Replay, Target};
+use dmamap::pagetable::{Entry, Format, Leaf, Permission, Replay, Span, Target};
 
 use crate::subject::*;
 
 const PERMISSIONS: [Permission; 3] = [Permission::Read, Permission::Write, Permission::ReadWrite];
 
-pub(crate) fn entries_decode_as_they_were_encoded<F: Format>(format: F) {
+pub(crate) fn entries_decode_as_they_were_encoded<F: Subject>(format: F) {
     for level in leaf_levels(&format) {
+        let size = size(&format, level);
         for permission in PERMISSIONS {
-            let last = format.last_phys().align_down(12 + 9 * (level - 1));
-            for phys in [PhysAddr::new(0), PhysAddr::new(5 * size(level)), last] {
-                let word = format.leaf(level, phys, permission);
-                assert_eq!(format.decode(level, word), Entry::Leaf { phys, permission });
+            let last = format.last_phys().align_down(size.ilog2());
+            for phys in [PhysAddr::new(0), PhysAddr::new(5 * size), last] {
+                let word = format.leaf(level, phys, permission, Span::Entry);
+                let leaf = Entry::Leaf {
+                    phys,
+                    permission: format.granted(permission),
+                    span: Span::Entry,
+                };
+                assert_eq!(format.decode(level, word), leaf);
+                let Some(run_bytes) = run_bytes(&format, level) else {
+                    continue;
+                };
+                let word = format.leaf(level, phys, permission, Span::Run);
+                let leaf = Entry::Leaf {
+                    phys: phys.align_down(run_bytes.ilog2()),
+                    permission: format.granted(permission),
+                    span: Span::Run,
+                };
+                assert_eq!(format.decode(level, word), leaf);
             }
         }
     }
-    for level in 2..=format.levels() {
-        for phys in [PhysAddr::new(PAGE), format.last_phys().align_down(12)] {
+    for level in 2..=format.geometry().levels() {
+        let page = page(&format);
+        for phys in [
+            PhysAddr::new(page),
+            format.last_phys().align_down(page.ilog2()),
+        ] {
             assert_eq!(
                 format.decode(level, format.table(level, phys)),
                 Entry::Table(phys)
@@ -27,36 +47,67 @@ pub(crate) fn entries_decode_as_they_were_encoded<F: Format>(format: F) {
     }
 }
 
-pub(crate) fn words_of_unlinked_tables_decode_as_empty<F: Format>(format: F) {
-    for level in 1..=format.levels() {
-        for bit in 12..52 {
+pub(crate) fn words_of_unlinked_tables_decode_as_empty<F: Subject>(format: F) {
+    for level in 1..=format.geometry().levels() {
+        for bit in 12..64 {
             assert_eq!(format.decode(level, 1 << bit), Entry::Empty);
         }
         assert_eq!(format.decode(level, 0), Entry::Empty);
-        assert_eq!(format.decode(level, 0x000f_ffff_ffff_f000), Entry::Empty);
+        assert_eq!(format.decode(level, 0xffff_ffff_ffff_f000), Entry::Empty);
     }
 }
 
-pub(crate) fn each_byte_of_a_mapping_is_translated<F: Format>(format: F) {
+pub(crate) fn words_with_a_reserved_bit_set_are_reserved<F: Subject>(format: F) {
+    let check = |level, kind, word: u64| {
+        let mask = format.must_be_zero(level, kind);
+        assert_eq!(word & mask, 0, "{word:#x} of level {level}, {kind:?}");
+        for bit in (0..64).map(|bit| 1 << bit).filter(|bit| mask & bit != 0) {
+            let decoded = format.decode(level, word | bit);
+            assert_eq!(
+                decoded,
+                Entry::Reserved,
+                "bit {bit:#x} of {kind:?}, level {level}"
+            );
+        }
+    };
+    for level in leaf_levels(&format) {
+        for permission in PERMISSIONS {
+            let phys = PhysAddr::new(0);
+            let word = format.leaf(level, phys, permission, Span::Entry);
+            check(level, Kind::Leaf, word);
+            if run_bytes(&format, level).is_some() {
+                let word = format.leaf(level, phys, permission, Span::Run);
+                check(level, Kind::RunLeaf, word);
+            }
+        }
+    }
+    for level in 2..=format.geometry().levels() {
+        check(level, Kind::Table, format.table(level, PhysAddr::new(0)));
+    }
+}
+
+pub(crate) fn each_byte_of_a_mapping_is_translated<F: Subject>(format: F) {
+    let page = page(&format);
     for permission in PERMISSIONS {
         let (arena, mut table) = table(format);
-        let (z, y) = (BusAddr::new(0x3000), phys(0x7_5000, 3 * PAGE));
+        let granted = format.granted(permission);
+        let (z, y) = (BusAddr::new(3 * page), phys(0x75 * page, 3 * page));
         table.map(z, y, permission).unwrap();
-        for offset in [0, 1, PAGE, 2 * PAGE + 17, 3 * PAGE - 1] {
+        for offset in [0, 1, page, 2 * page + 17, 3 * page - 1] {
             let target = Target {
-                phys: PhysAddr::new(0x7_5000 + offset),
-                permission,
-                leaf_size_log2: 12,
+                phys: PhysAddr::new(0x75 * page + offset),
+                permission: granted,
+                leaf_size_log2: page.ilog2(),
             };
             assert_eq!(table.lookup(z.checked_add(offset).unwrap()), Some(target));
             let root = table.root_phys().as_u64();
-            let walked = hardware_walk(&format, root, 0x3000 + offset, &|at| arena.word(at));
-            assert_eq!(walked, Some((0x7_5000 + offset, permission)));
+            let walked = hardware_walk(&format, root, 3 * page + offset, &|at| arena.word(at));
+            assert_eq!(walked, Some((0x75 * page + offset, granted)));
         }
-        assert_eq!(table.lookup(BusAddr::new(0x2fff)), None);
-        assert_eq!(table.lookup(BusAddr::new(0x6000)), None);
+        assert_eq!(table.lookup(BusAddr::new(3 * page - 1)), None);
+        assert_eq!(table.lookup(BusAddr::new(6 * page)), None);
         assert_eq!(table.lookup(BusAddr::new(u64::MAX)), None);
-        unmap(arena, &mut table, 0x3000, 3 * PAGE);
+        unmap(arena, &mut table, 3 * page, 3 * page);
         assert_eq!(table.lookup(z), None);
         finish(arena, table);
     }
@@ -65,16 +116,21 @@ pub(crate) fn each_byte_of_a_mapping_is_translated<F: Format>(format: F) {
 /// More leaves than this take long and say no more.
 const MANY: usize = 8192;
 
-/// The leaves a run must have, or the first [`MANY`]: at each address the largest that fits.
-fn best_leaves<F: Format>(format: &F, z: u64, y: u64, len_bytes: u64) -> Vec<Leaf> {
-    let sizes: Vec<u64> = leaf_levels(format).into_iter().map(size).rev().collect();
+/// The leaves a mapping must have, or the first [`MANY`]: at each address the largest that fits.
+pub(crate) fn best_leaves<F: Format>(format: &F, z: u64, y: u64, len_bytes: u64) -> Vec<Leaf> {
+    let sizes: Vec<u64> = leaf_levels(format)
+        .into_iter()
+        .flat_map(|level| [Some(size(format, level)), run_bytes(format, level)])
+        .flatten()
+        .collect();
+    assert!(sizes.is_sorted());
     let mut done = 0;
     let mut leaves = Vec::new();
     while done < len_bytes && leaves.len() < MANY {
         let aligned =
             |size: u64| (z + done).is_multiple_of(size) && (y + done).is_multiple_of(size);
         let fits = |size: &u64| aligned(*size) && len_bytes - done >= *size;
-        let size = sizes.iter().copied().find(fits).unwrap();
+        let size = sizes.iter().rev().copied().find(fits).unwrap();
         leaves.push(Leaf {
             bus: bus(z + done, size),
             phys: PhysAddr::new(y + done),
@@ -85,32 +141,46 @@ fn best_leaves<F: Format>(format: &F, z: u64, y: u64, len_bytes: u64) -> Vec<Lea
     leaves
 }
 
-pub(crate) fn the_largest_leaf_is_used_at_every_alignment<F: Format>(format: F) {
+pub(crate) fn the_largest_leaf_is_used_at_every_alignment<F: Subject>(format: F) {
+    let [page, large, huge] = [1, 2, 3].map(|level| size(&format, level));
+    let run = run_bytes(&format, 1).unwrap_or(16 * page);
+    let large_run = run_bytes(&format, 2).unwrap_or(16 * large);
     let alignments = [
         0,
-        PAGE,
-        2 * MIB - PAGE,
-        2 * MIB,
-        2 * MIB + PAGE,
-        GIB - 2 * MIB,
-        GIB,
+        page,
+        run,
+        large - run,
+        large - page,
+        large,
+        large + page,
+        large_run,
+        huge - large,
+        huge,
     ];
     let lengths = [
-        PAGE,
-        2 * MIB - PAGE,
-        2 * MIB,
-        2 * MIB + PAGE,
-        4 * MIB,
-        GIB,
-        GIB + 2 * MIB + PAGE,
+        page,
+        run,
+        2 * run + page,
+        large - page,
+        large,
+        large + page,
+        2 * large,
+        large_run,
+        huge,
+        huge + large + page,
     ];
     let (arena, mut table) = table(format);
     let birth = table.frames();
     for z in alignments {
-        for y in [z, z + PAGE, z + 2 * MIB, z + GIB, 0, 2 * MIB] {
+        for y in [z, z + page, z + run, z + large, z + huge, 0, large] {
             for len_bytes in lengths {
+                if z + len_bytes > aperture_bytes(&table)
+                    || y + len_bytes > format.last_phys().as_u64()
+                {
+                    continue;
+                }
                 let expected = best_leaves(&format, z, y, len_bytes);
-                if z + len_bytes > aperture_bytes(&table) || expected.len() >= MANY {
+                if expected.len() >= MANY {
                     continue;
                 }
                 map(&mut table, z, y, len_bytes).unwrap();
@@ -129,60 +199,61 @@ pub(crate) fn the_largest_leaf_is_used_at_every_alignment<F: Format>(format: F) 
     finish(arena, table);
 }
 
-pub(crate) fn scattered_memory_lies_side_by_side<F: Format>(format: F) {
+pub(crate) fn scattered_memory_lies_side_by_side<F: Subject>(format: F) {
+    let page = page(&format);
     let (arena, mut table) = table(format);
     let memory = [
-        phys(0x9000, PAGE),
-        phys(0x5000, 2 * PAGE),
-        phys(0x1_0000, 0),
-        phys(0x4000, PAGE),
+        phys(9 * page, page),
+        phys(5 * page, 2 * page),
+        phys(16 * page, 0),
+        phys(4 * page, page),
     ];
     let mut list = Replay::new(memory.into_iter());
     table
-        .map_list(BusAddr::new(0xf000), &mut list, Permission::Read)
+        .map_list(BusAddr::new(15 * page), &mut list, Permission::Read)
         .unwrap();
     let reached: Vec<u64> = leaves(&table)
         .iter()
-        .map(|leaf| leaf.phys.as_u64())
+        .map(|leaf| leaf.phys.as_u64() / page)
         .collect();
-    assert_eq!(reached, [0x9000, 0x5000, 0x6000, 0x4000]);
-    assert_eq!(leaves(&table)[0].bus, bus(0xf000, PAGE));
-    assert_eq!(leaves(&table)[3].bus, bus(0x1_2000, PAGE));
-    unmap(arena, &mut table, 0xf000, 4 * PAGE);
+    assert_eq!(reached, [9, 5, 6, 4]);
+    assert_eq!(leaves(&table)[0].bus, bus(15 * page, page));
+    assert_eq!(leaves(&table)[3].bus, bus(18 * page, page));
+    unmap(arena, &mut table, 15 * page, 4 * page);
     finish(arena, table);
 }
 
-pub(crate) fn neighbours_in_a_list_share_a_large_leaf<F: Format>(format: F) {
+pub(crate) fn neighbours_in_a_list_share_a_large_leaf<F: Subject>(format: F) {
+    let (page, large) = (page(&format), size(&format, 2));
     let (arena, mut table) = table(format);
-    if !format.leaf_sizes().at_level(2) || format.levels() < 2 {
+    if !leaf_levels(&format).contains(&2) || aperture_bytes(&table) < 4 * large {
         return finish(arena, table);
     }
-    let page = |n| phys(64 * MIB + n * PAGE, PAGE);
-    let mut list = Replay::new((0..1025).map(page));
+    let memory = |n| phys(32 * large + n * page, page);
+    let mut list = Replay::new((0..2 * large / page + 1).map(memory));
     table
-        .map_list(BusAddr::new(2 * MIB), &mut list, Permission::ReadWrite)
+        .map_list(BusAddr::new(large), &mut list, Permission::ReadWrite)
         .unwrap();
     assert_eq!(
         leaves(&table),
-        best_leaves(&format, 2 * MIB, 64 * MIB, 4 * MIB + PAGE)
+        best_leaves(&format, large, 32 * large, 2 * large + page)
     );
     finish(arena, table);
 }
 
-pub(crate) fn the_top_of_the_aperture_is_mapped<F: Format>(format: F) {
+pub(crate) fn the_top_of_the_aperture_is_mapped<F: Subject>(format: F) {
     let (arena, mut table) = table(format);
     let birth = table.frames();
     let last = table.aperture_last().as_u64();
+    assert_eq!(last.trailing_ones(), format.geometry().input_bits());
     for level in leaf_levels(&format) {
-        let z = last - (size(level) - 1);
-        map(&mut table, z, 8 * GIB, size(level)).unwrap();
-        assert_eq!(
-            leaves(&table),
-            best_leaves(&format, z, 8 * GIB, size(level))
-        );
+        let (size, y) = (size(&format, level), 8 * size(&format, level));
+        let z = last - (size - 1);
+        map(&mut table, z, y, size).unwrap();
+        assert_eq!(leaves(&table), best_leaves(&format, z, y, size));
         let target = table.lookup(BusAddr::new(last)).unwrap();
-        assert_eq!(target.phys.as_u64(), 8 * GIB + size(level) - 1);
-        unmap(arena, &mut table, z, size(level));
+        assert_eq!(target.phys.as_u64(), y + size - 1);
+        unmap(arena, &mut table, z, size);
         reclaim(arena, &mut table);
         assert_eq!(table.frames(), birth);
     }

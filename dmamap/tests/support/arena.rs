@@ -32,7 +32,15 @@ unsafe impl Send for State {}
 // SAFETY: as above.
 unsafe impl Sync for State {}
 
-type Watcher = Box<dyn FnMut(&Memory) + Send>;
+type Watcher = Box<dyn FnMut(&Memory, Line) + Send>;
+
+/// A line that has just reached memory.
+#[derive(Clone, Copy)]
+pub struct Line {
+    pub phys: u64,
+    /// What memory held before.
+    pub before: [u64; LINE_BYTES / 8],
+}
 
 struct Inner {
     lent: Vec<bool>,
@@ -48,12 +56,20 @@ struct Inner {
 /// What one sees who does not snoop the CPU's caches.
 pub struct Memory {
     base: u64,
+    /// Poison where it is 0, so that a large arena costs what is used of it.
     words: Vec<u64>,
 }
 
+/// A word of memory that nobody has written to, or whose frame was freed.
+pub const POISON_WORD: u64 = u64::from_ne_bytes([POISON; 8]);
+
 impl Memory {
     pub fn word(&self, phys: u64) -> u64 {
-        self.words[((phys - self.base) / 8) as usize]
+        self.words[((phys - self.base) / 8) as usize] ^ POISON_WORD
+    }
+
+    fn set_word(&mut self, phys: u64, word: u64) {
+        self.words[((phys - self.base) / 8) as usize] = word ^ POISON_WORD;
     }
 }
 
@@ -64,12 +80,11 @@ impl Arena {
         // SAFETY: the layout is not empty.
         let cpu = NonNull::new(unsafe { alloc_zeroed(layout) }).expect("memory");
         let base = 1 << 20;
-        let poison = u64::from_ne_bytes([POISON; 8]);
         let inner = Inner {
             lent: vec![false; frames],
             memory: Memory {
                 base,
-                words: vec![poison; frames * FRAME / 8],
+                words: vec![0; frames * FRAME / 8],
             },
             in_use: 0,
             allocations: 0,
@@ -114,7 +129,7 @@ impl Arena {
     }
 
     /// Calls `watcher` after each line that reaches memory.
-    pub fn watch(&self, watcher: impl FnMut(&Memory) + Send + 'static) {
+    pub fn watch(&self, watcher: impl FnMut(&Memory, Line) + Send + 'static) {
         self.inner().watcher = Some(Box::new(watcher));
     }
 
@@ -207,8 +222,7 @@ unsafe impl Platform for Arena {
         assert!(run.iter().all(|lent| *lent), "{frames} freed but not lent");
         run.fill(false);
         inner.in_use -= count;
-        let poison = u64::from_ne_bytes([POISON; 8]);
-        inner.memory.words[first * FRAME / 8..(first + count) * FRAME / 8].fill(poison);
+        inner.memory.words[first * FRAME / 8..(first + count) * FRAME / 8].fill(0);
     }
 
     fn frame_pointer(&self, phys: PhysAddr) -> NonNull<u8> {
@@ -225,13 +239,14 @@ unsafe impl Platform for Arena {
         let mut watcher = inner.watcher.take();
         for line in lines {
             let phys = self.0.base + (line * LINE_BYTES) as u64;
-            for byte in (0..LINE_BYTES as u64).step_by(8) {
-                let word = self.word(phys + byte);
-                inner.memory.words[(line * LINE_BYTES + byte as usize) / 8] = word;
+            let mut before = [0; LINE_BYTES / 8];
+            for (at, before) in (phys..).step_by(8).zip(&mut before) {
+                *before = inner.memory.word(at);
+                inner.memory.set_word(at, self.word(at));
             }
             inner.cleaned.push(phys);
             if let Some(watcher) = &mut watcher {
-                watcher(&inner.memory);
+                watcher(&inner.memory, Line { phys, before });
             }
         }
         inner.watcher = watcher;

@@ -6,6 +6,6 @@ mod arena;
 mod lock;
 mod random;
 
-pub use arena::{Arena, LINE_BYTES, Memory};
+pub use arena::{Arena, LINE_BYTES, Line, Memory, POISON_WORD};
 pub use lock::SpinLock;
 pub use random::Random;

@@ -1,8 +1,11 @@
 //! Every word, field by field, against constants typed anew from the manuals.
 
+mod amd_page_table;
 mod edu;
 mod nvme;
 mod pci;
+mod riscv_page_table;
+mod smmu_page_table;
 mod vtd;
 mod vtd_scalable;
 

@@ -654,3 +654,43 @@ fn fault_reasons_have_the_manuals_codes() {
     assert_eq!(ReadNotPermitted.qualification(), Qualification::Qualified);
     assert_eq!(WriteNotPermitted.to_string(), "write not permitted");
 }
+
+#[test]
+fn first_stage_fields_lie_where_the_manual_says() {
+    use hw::vtd::first_stage::Entry;
+    fields! {
+        Entry::new().with_p(true) => 0x0000_0000_0000_0001;
+        Entry::new().with_rw(true) => 0x0000_0000_0000_0002;
+        Entry::new().with_us(true) => 0x0000_0000_0000_0004;
+        Entry::new().with_pwt(true) => 0x0000_0000_0000_0008;
+        Entry::new().with_pcd(true) => 0x0000_0000_0000_0010;
+        Entry::new().with_a(true) => 0x0000_0000_0000_0020;
+        Entry::new().with_d(true) => 0x0000_0000_0000_0040;
+        Entry::new().with_ps(true) => 0x0000_0000_0000_0080;
+        Entry::new().with_g(true) => 0x0000_0000_0000_0100;
+        Entry::new().with_ign9(true) => 0x0000_0000_0000_0200;
+        Entry::new().with_ea(true) => 0x0000_0000_0000_0400;
+        Entry::new().with_ign11(true) => 0x0000_0000_0000_0800;
+        Entry::new().with_addr(u64::MAX) => 0x000f_ffff_ffff_f000;
+        Entry::new().with_ign(0x7ff) => 0x7ff0_0000_0000_0000;
+        Entry::new().with_xd(true) => 0x8000_0000_0000_0000;
+    }
+    assert_eq!(
+        Entry::from_bits(0xfff1_2345_6789_afff).addr(),
+        0x0001_2345_6789_a000
+    );
+    assert_eq!(Entry::from_bits(u64::MAX).into_bits(), u64::MAX);
+}
+
+#[test]
+fn first_stage_reserved_bits_are_the_manuals() {
+    use hw::vtd::first_stage;
+    let tables = [1, 2, 3, 4, 5].map(|level| first_stage::reserved(level, Kind::Table));
+    assert_eq!(tables, [0, 0, 0, 0x80, 0x80]);
+    let leaves = [1, 2, 3].map(|level| first_stage::reserved(level, Kind::Leaf));
+    assert_eq!(leaves, [0, 0x001f_e000, 0x3fff_e000]);
+    assert_eq!(first_stage::PAT, 0x80);
+    assert_eq!(first_stage::LARGE_PAT, 0x1000);
+    assert_eq!(first_stage::XD, 0x8000_0000_0000_0000);
+    assert_eq!(first_stage::ADDRESS_MASK, 0x000f_ffff_ffff_f000);
+}

@@ -1,0 +1,100 @@
+//! The memory of a table or shadow, seen as words of 64 bits.
+
+use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::addr::{FRAME_BYTES, PhysAddr, PhysRange};
+use crate::platform::{FrameRequest, OutOfFrames, Platform};
+
+/// Words of a frame.
+const FRAME_WORDS: usize = (FRAME_BYTES / 8) as usize;
+
+/// Contiguous frames. Holding one proves that the platform lent them, as one range, to this page table, or its
+/// gather, and still does.
+#[derive(Clone, Copy)]
+pub(super) struct Words<P> {
+    platform: P,
+    phys: PhysAddr,
+    len: usize,
+}
+
+impl<P: Platform> Words<P> {
+    /// Borrows frames of zeros, as `request` says.
+    pub(super) fn allocate(platform: P, request: FrameRequest) -> Result<Self, OutOfFrames> {
+        let words = Self {
+            platform,
+            phys: platform.allocate_frames(request)?.start(),
+            len: request.count * FRAME_WORDS,
+        };
+        words.zero();
+        Ok(words)
+    }
+
+    /// The `frames` frames at `phys`.
+    ///
+    /// # Safety
+    /// They came from [`allocate`](Self::allocate), the first at least as many, and are not freed while the
+    /// result is used.
+    pub(super) unsafe fn adopt(platform: P, phys: PhysAddr, frames: usize) -> Self {
+        Self {
+            platform,
+            phys,
+            len: frames * FRAME_WORDS,
+        }
+    }
+
+    pub(super) fn phys(self) -> PhysAddr {
+        self.phys
+    }
+
+    /// Number of words.
+    pub(super) fn len(self) -> usize {
+        self.len
+    }
+
+    /// Number of frames.
+    pub(super) fn frames(self) -> usize {
+        self.len / FRAME_WORDS
+    }
+
+    fn words(&self) -> &[AtomicU64] {
+        let first = self.platform.frame_pointer(self.phys).cast().as_ptr();
+        // SAFETY: the frames are lent as one range, so the pointer to the first is good for all their words,
+        // aligned to a frame; words of a table are only ever accessed as atomics, here and by the unit.
+        unsafe { core::slice::from_raw_parts(first, self.len) }
+    }
+
+    pub(super) fn load(self, index: usize) -> u64 {
+        self.words()[index].load(Ordering::Relaxed)
+    }
+
+    /// One store of 64 bits: a unit that walks sees the old word or the new one.
+    pub(super) fn store(self, index: usize, word: u64) {
+        self.words()[index].store(word, Ordering::Release);
+    }
+
+    pub(super) fn zero(self) {
+        self.words()
+            .iter()
+            .for_each(|word| word.store(0, Ordering::Relaxed));
+    }
+
+    /// Writes these words back from the CPU's caches.
+    pub(super) fn clean(self, words: Range<usize>) {
+        let words = &self.words()[words];
+        self.platform
+            .clean_cache(core::ptr::NonNull::from(words).cast(), size_of_val(words));
+    }
+
+    /// Gives the frames back.
+    ///
+    /// # Safety
+    /// The value is of as many frames as were allocated; neither a unit nor the CPU uses them any more, and no
+    /// other copy of this value is used.
+    pub(super) unsafe fn free(self) {
+        let len_bytes = self.frames() as u64 * FRAME_BYTES;
+        let frames = PhysRange::new(self.phys, len_bytes).expect("frames lie in the address space");
+        // SAFETY: the frames were allocated as this range, and the caller says they are not used.
+        unsafe { self.platform.free_frames(frames) };
+    }
+}
