@@ -83,6 +83,15 @@ impl TableMemory {
         }
     }
 
+    /// Sets `bits` in the page-table entry at `phys`, which was read as `word`; false if it is another one by now.
+    pub(super) fn set_bits(&self, phys: u64, word: u64, bits: u64) -> Result<bool, OutsideRam> {
+        if let Some(unflushed) = &self.unflushed {
+            // An atomic access does not pass the stores before it.
+            unflushed.lock().remove(&(phys / TABLE_BYTES * TABLE_BYTES));
+        }
+        self.view.set_bits(phys, word, bits)
+    }
+
     /// The write buffers were flushed: by command, or as part of an invalidation.
     pub(super) fn flush_write_buffers(&self) {
         if let Some(unflushed) = &self.unflushed {

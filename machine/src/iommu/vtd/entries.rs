@@ -7,6 +7,7 @@ use hw::vtd::second_stage::{self, Entry, Kind};
 
 use super::config::VtdConfig;
 use super::core::{Mode, RootTable};
+use super::first_stage;
 use super::stage::Stage;
 use crate::iommu::grant::Grant;
 
@@ -58,11 +59,6 @@ pub(super) struct ContextFault {
     pub(super) entry: [u64; 2],
 }
 
-/// What `above` and this entry grant together.
-pub(super) fn through(above: Grant, entry: Entry) -> Grant {
-    above.and(entry.r(), entry.w())
-}
-
 /// A table of `level` and what the entries above it grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TableAt {
@@ -91,6 +87,7 @@ impl Rules {
             Stage::Legacy | Stage::Second => {
                 bus >> (12 + 9 * levels).min(self.cap.guest_address_bits()) == 0
             }
+            Stage::First(_) => first_stage::is_canonical(levels, bus),
         }
     }
 
@@ -109,12 +106,18 @@ impl Rules {
         self.cap.cm()
     }
 
-    /// Whether an entry of `level` may be a leaf.
-    pub(super) fn may_be_leaf(self, level: u32) -> bool {
+    /// Whether an entry of `level` of a `stage` table may be a leaf.
+    pub(super) fn may_be_leaf(self, stage: Stage, level: u32) -> bool {
+        let (size_2m, size_1g) = match stage {
+            Stage::Legacy | Stage::Second => {
+                (self.cap.sslps().size_2m(), self.cap.sslps().size_1g())
+            }
+            Stage::First(_) => (true, self.cap.fs1gp()),
+        };
         match level {
             1 => true,
-            2 => self.cap.sslps().size_2m(),
-            3 => self.cap.sslps().size_1g(),
+            2 => size_2m,
+            3 => size_1g,
             _ => false,
         }
     }
@@ -184,13 +187,21 @@ impl Rules {
         })
     }
 
-    /// What an entry of `level` says (9.8).
-    pub(super) fn decode(self, word: u64, level: u32) -> Decoded {
+    /// What an entry of `level` of a `stage` table says.
+    pub(super) fn decode(self, stage: Stage, word: u64, level: u32) -> Decoded {
+        match stage {
+            Stage::Legacy | Stage::Second => self.decode_second_stage(stage, word, level),
+            Stage::First(first) => self.decode_first_stage(first, word, level),
+        }
+    }
+
+    /// A second-stage entry (9.8).
+    fn decode_second_stage(self, stage: Stage, word: u64, level: u32) -> Decoded {
         let entry = Entry::from_bits(word);
         if !entry.is_present() {
             return Decoded::NotPresent;
         }
-        let leaf = level == 1 || (entry.ps() && self.may_be_leaf(level));
+        let leaf = level == 1 || (entry.ps() && self.may_be_leaf(stage, level));
         let mut reserved = self.beyond_host_address(second_stage::ADDRESS_MASK);
         if leaf {
             reserved |= second_stage::reserved(level, Kind::Leaf);
@@ -205,19 +216,37 @@ impl Rules {
             reserved |=
                 second_stage::reserved(level, Kind::Table) | Entry::new().with_ps(true).into_bits();
         }
-        match (word & reserved != 0, leaf) {
-            (true, _) => Decoded::Reserved,
-            (false, true) => Decoded::Leaf(entry),
-            (false, false) => Decoded::Table(entry),
+        if word & reserved != 0 {
+            return Decoded::Malformed(stage.reserved());
+        }
+        let target = Target {
+            phys: entry.addr(),
+            grant: Grant {
+                read: entry.r(),
+                write: entry.w(),
+            },
+        };
+        if leaf {
+            Decoded::Leaf(target)
+        } else {
+            Decoded::Table(target)
         }
     }
 }
 
-/// A second-stage entry, understood.
+/// What a present entry leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) phys: u64,
+    /// What this entry grants.
+    pub(super) grant: Grant,
+}
+
+/// A page-table entry, understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decoded {
     NotPresent,
-    Reserved,
-    Leaf(Entry),
-    Table(Entry),
+    Malformed(FaultReason),
+    Leaf(Target),
+    Table(Target),
 }

@@ -10,7 +10,7 @@
 //! | `translate` one request  | `registers` the register file    | `fault` fault records    |
 //! | `contexts` whose tables  | `command` GCMD and GSTS          | `event` its interrupts   |
 //! | `walk` the tables        | `queue`, `invalidation`          | `malformed` findings     |
-//! | `entries`, `scalable` what they say | `engine` finds time for | `freed`, `reach` what leads where |
+//! | `entries`, `scalable`, `first_stage` what they say | `engine` finds time for | `freed`, `reach` what leads where |
 //! | `stage` and what faults  | `work` what was asked            | `statistics` numbers     |
 //! | `cache` what it remembers|                                  |                          |
 //!
@@ -59,6 +59,7 @@ mod engine;
 mod entries;
 mod event;
 mod fault;
+mod first_stage;
 mod freed;
 mod invalidation;
 mod malformed;

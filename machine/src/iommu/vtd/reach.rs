@@ -6,8 +6,9 @@ use hw::vtd::scalable::{self, Half};
 use hw::vtd::second_stage::{self, size_log2};
 
 use super::core::{Mode, RootTable};
-use super::entries::{Context, Decoded, Route, Rules, TableAt, through};
+use super::entries::{Context, Decoded, Route, Rules, TableAt, Target};
 use super::scalable::Directory;
+use super::stage::Stage;
 use crate::iommu::grant::Grant;
 use crate::iommu::reach::{Onward, Reached, Visitor};
 use crate::iommu::table_memory::TableMemory;
@@ -149,14 +150,18 @@ fn visit_context(
     match context.route {
         Route::PassThrough => visit(Reached::All { requester }),
         Route::Table { table, .. } if seen.contains(&table) => Onward::Continue,
-        Route::Table { table, levels, .. } => {
+        Route::Table {
+            table,
+            levels,
+            stage,
+        } => {
             seen.push(table);
             let top = TableAt {
                 phys: table,
                 level: levels,
                 grant: Grant::ALL,
             };
-            visit_table(rules, memory, requester, top, 0, visit)
+            visit_table(rules, memory, (requester, stage), top, 0, visit)
         }
     }
 }
@@ -164,7 +169,7 @@ fn visit_context(
 fn visit_table(
     rules: Rules,
     memory: &TableMemory,
-    requester: u16,
+    (requester, stage): (u16, Stage),
     table: TableAt,
     first_bus: u64,
     visit: Visitor<'_>,
@@ -178,23 +183,23 @@ fn visit_table(
             break;
         };
         let bus = first_bus + (index << size_log2(level));
-        let onward = match rules.decode(word, level) {
-            Decoded::NotPresent | Decoded::Reserved => continue,
-            Decoded::Leaf(entry) => visit(Reached::Leaf {
+        let granted = |target: Target| table.grant.and(target.grant.read, target.grant.write);
+        let onward = match rules.decode(stage, word, level) {
+            Decoded::NotPresent | Decoded::Malformed(_) => continue,
+            Decoded::Leaf(target) => visit(Reached::Leaf {
                 requester,
                 bus,
-                phys: entry.addr(),
+                phys: target.phys,
                 len_bytes: 1 << size_log2(level),
-                grant: through(table.grant, entry),
+                grant: granted(target),
             }),
-            Decoded::Table(entry) => {
-                let grant = through(table.grant, entry);
+            Decoded::Table(target) => {
                 let next = TableAt {
-                    phys: entry.addr(),
+                    phys: target.phys,
                     level: level - 1,
-                    grant,
+                    grant: granted(target),
                 };
-                visit_table(rules, memory, requester, next, bus, visit)
+                visit_table(rules, memory, (requester, stage), next, bus, visit)
             }
         };
         if onward == Onward::Stop {

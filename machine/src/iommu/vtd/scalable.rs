@@ -8,7 +8,7 @@ use hw::vtd::pasid::{self, DirectoryEntry, Entry, Translation};
 use hw::vtd::scalable::{self, ContextEntry, Half, RootEntry};
 
 use super::entries::{Context, ContextFault, Route, Rules, Tag};
-use super::stage::Stage;
+use super::stage::{FirstStage, Stage};
 use crate::iommu::table_memory::TableMemory;
 
 /// A well-formed scalable-mode context entry.
@@ -162,7 +162,7 @@ impl Rules {
     pub(super) fn decode_pasid(
         self,
         words: [u64; pasid::ENTRY_WORDS],
-        _pasid: u32,
+        pasid: u32,
     ) -> Result<Context, ContextFault> {
         let entry = Entry::from_words(words);
         let fault = |reason| ContextFault {
@@ -179,20 +179,29 @@ impl Rules {
             return Err(fault(FaultReason::PasidReserved));
         }
         let second = entry.aw().levels().filter(|levels| self.walks(*levels));
-        let (table, route) = match (entry.pgtt(), second) {
-            (Translation::SecondStage, Some(levels)) if self.ecap.ssts() => {
-                let table = entry.ssptptr();
-                let stage = Stage::Second;
-                (
-                    table,
-                    Route::Table {
-                        table,
-                        levels,
-                        stage,
-                    },
-                )
+        let first = entry.fspm().levels();
+        let first = first.filter(|levels| *levels == 4 || self.cap.fs5lp());
+        let (table, levels, stage) = match (entry.pgtt(), first, second) {
+            (Translation::FirstStage, Some(levels), _) if self.ecap.fsts() => {
+                let stage = Stage::First(FirstStage {
+                    no_execute: entry.nxe(),
+                    snoops: entry.pwsnp(),
+                });
+                (entry.fsptptr(), levels, stage)
             }
-            (Translation::PassThrough, _) if self.ecap.pt() => (0, Route::PassThrough),
+            (Translation::SecondStage, _, Some(levels)) if self.ecap.ssts() => {
+                (entry.ssptptr(), levels, Stage::Second)
+            }
+            (Translation::PassThrough, ..) if self.ecap.pt() => {
+                return Ok(Context {
+                    tag: Tag {
+                        did: entry.did(),
+                        pasid: None,
+                    },
+                    silent: entry.fpd(),
+                    route: Route::PassThrough,
+                });
+            }
             _ => return Err(fault(FaultReason::PasidInvalid)),
         };
         if self.beyond_host_address(table) != 0 {
@@ -201,10 +210,14 @@ impl Rules {
         Ok(Context {
             tag: Tag {
                 did: entry.did(),
-                pasid: None,
+                pasid: matches!(stage, Stage::First(_)).then_some(pasid),
             },
             silent: entry.fpd(),
-            route,
+            route: Route::Table {
+                table,
+                levels,
+                stage,
+            },
         })
     }
 

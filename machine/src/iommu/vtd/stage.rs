@@ -11,6 +11,17 @@ pub(super) enum Stage {
     Legacy,
     /// The second-stage table of a PASID-table entry.
     Second,
+    /// The first-stage table of a PASID-table entry.
+    First(FirstStage),
+}
+
+/// What a PASID-table entry says of its first-stage table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FirstStage {
+    /// `NXE`: entries may have `XD`.
+    pub(super) no_execute: bool,
+    /// `PWSNP`: walks snoop, and so can set flags.
+    pub(super) snoops: bool,
 }
 
 impl Stage {
@@ -20,6 +31,7 @@ impl Stage {
             // The reasons tell the request, not the entry.
             Self::Legacy => self.not_permitted(access),
             Self::Second => FaultReason::SecondStageNotPresent,
+            Self::First(_) => FaultReason::FirstStageNotPresent,
         }
     }
 
@@ -28,8 +40,10 @@ impl Stage {
         match (self, access) {
             (Self::Legacy, Access::Read) => FaultReason::ReadNotPermitted,
             (Self::Legacy, Access::Write) => FaultReason::WriteNotPermitted,
-            (Self::Second, Access::Read) => FaultReason::ScalableReadNotPermitted,
-            (Self::Second, Access::Write) => FaultReason::ScalableWriteNotPermitted,
+            (Self::Second | Self::First(_), Access::Read) => FaultReason::ScalableReadNotPermitted,
+            (Self::Second | Self::First(_), Access::Write) => {
+                FaultReason::ScalableWriteNotPermitted
+            }
         }
     }
 
@@ -38,6 +52,7 @@ impl Stage {
         match self {
             Self::Legacy => FaultReason::AddressBeyondWidth,
             Self::Second => FaultReason::ScalableAddressBeyondWidth,
+            Self::First(_) => FaultReason::NotCanonical,
         }
     }
 
@@ -47,6 +62,7 @@ impl Stage {
             // The context entry is at fault for the top table (LCT.4).
             Self::Legacy => FaultReason::ContextInvalid,
             Self::Second => FaultReason::SecondStageTopUnreachable,
+            Self::First(_) => FaultReason::FirstStageTopUnreachable,
         }
     }
 
@@ -55,6 +71,7 @@ impl Stage {
         match self {
             Self::Legacy => FaultReason::PageTableUnreachable,
             Self::Second => FaultReason::SecondStageUnreachable,
+            Self::First(_) => FaultReason::FirstStageUnreachable,
         }
     }
 
@@ -63,6 +80,7 @@ impl Stage {
         match self {
             Self::Legacy => FaultReason::PageTableReserved,
             Self::Second => FaultReason::SecondStageReserved,
+            Self::First(_) => FaultReason::FirstStageReserved,
         }
     }
 }

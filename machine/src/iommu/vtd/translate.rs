@@ -151,24 +151,27 @@ impl Core {
             },
         };
         self.counters.walks.add_one();
-        let end =
-            self.rules
-                .second_stage(&self.tables, (levels, stage), start, request.bus, |table| {
-                    caches.insert_table(
-                        tag,
-                        request.bus,
-                        table.level + 1,
-                        CachedTable::Table(table),
-                    );
-                });
+        let wanted = (request.bus, request.access);
+        let end = self
+            .rules
+            .walk(&self.tables, (levels, stage), start, wanted, |table| {
+                caches.insert_table(tag, request.bus, table.level + 1, CachedTable::Table(table));
+            });
         match end {
-            WalkEnd::Leaf { phys, level, grant } => {
+            WalkEnd::Leaf {
+                phys,
+                level,
+                grant,
+                remembered,
+            } => {
                 let page = CachedPage::Page { phys, grant };
-                caches.insert_page(tag, request.bus, level, page);
+                if remembered {
+                    caches.insert_page(tag, request.bus, level, page);
+                }
                 self.answer(request, (context, stage), page, size_log2(level))
             }
             WalkEnd::NotPresent { level } => {
-                self.remember_absence(&mut caches, tag, request.bus, level, None);
+                self.remember_absence(&mut caches, (tag, stage), request.bus, level, None);
                 Err(blocked(stage.not_present(request.access)))
             }
             WalkEnd::Malformed {
@@ -176,7 +179,7 @@ impl Core {
                 reason,
                 entry,
             } => {
-                self.remember_absence(&mut caches, tag, request.bus, level, Some(reason));
+                self.remember_absence(&mut caches, (tag, stage), request.bus, level, Some(reason));
                 drop(caches);
                 self.report_malformed(request.requester, request.bus, reason, [entry, 0]);
                 Err(blocked(reason))
@@ -188,7 +191,7 @@ impl Core {
     fn remember_absence(
         &self,
         caches: &mut Caches,
-        tag: Tag,
+        (tag, stage): (Tag, Stage),
         bus: u64,
         level: u32,
         malformed: Option<FaultReason>,
@@ -196,7 +199,7 @@ impl Core {
         if !self.rules.caches_absence() {
             return;
         }
-        if self.rules.may_be_leaf(level) {
+        if self.rules.may_be_leaf(stage, level) {
             let page = malformed.map_or(CachedPage::NotPresent, CachedPage::Malformed);
             caches.insert_page(tag, bus, level, page);
         } else {

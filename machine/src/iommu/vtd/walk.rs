@@ -1,19 +1,28 @@
-//! The walk: root entry, context entry, then the second-stage table from its top level down (3.4, 3.7).
+//! The walk: legacy-mode root entry and context entry, and page tables of every stage from their top level down (3.4,
+//! 3.6, 3.7).
 
 use hw::vtd::fault::FaultReason;
 use hw::vtd::root::{self, RootEntry};
-use hw::vtd::second_stage;
+use hw::vtd::second_stage::{self, Kind};
 
-use super::entries::{Context, ContextFault, Decoded, Rules, TableAt, through};
+use super::entries::{Context, ContextFault, Decoded, Rules, TableAt};
+use super::first_stage::Flags;
 use super::stage::Stage;
+use crate::bus::Access;
 use crate::iommu::grant::Grant;
 use crate::iommu::table_memory::TableMemory;
 
-/// Where a walk of a second-stage table ended, and at which level.
+/// Where a walk of a page table ended, and at which level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WalkEnd {
     /// A leaf that maps `2^(12 + 9 * (level - 1))` bytes at `phys`.
-    Leaf { phys: u64, level: u32, grant: Grant },
+    Leaf {
+        phys: u64,
+        level: u32,
+        grant: Grant,
+        /// Whether caches may hold it.
+        remembered: bool,
+    },
     /// An entry that grants nothing.
     NotPresent { level: u32 },
     /// An entry that could not be read or used.
@@ -60,19 +69,24 @@ impl Rules {
         self.decode_context(words)
     }
 
-    /// Walks from `start`, a table of `stage` whose top is `levels`, to the leaf of `bus`. `passed` is told each
-    /// table below `start` that the walk goes through.
-    pub(super) fn second_stage(
+    /// Walks from `start`, a table of `stage` whose top is `levels`, to the leaf of the page that `access` wants. `passed`
+    /// is told each table below `start` that the walk goes through.
+    pub(super) fn walk(
         self,
         memory: &TableMemory,
         (levels, stage): (u32, Stage),
         start: TableAt,
-        bus: u64,
+        (bus, access): (u64, Access),
         mut passed: impl FnMut(TableAt),
     ) -> WalkEnd {
         let mut table = start;
         loop {
             let level = table.level;
+            let malformed = |reason, entry| WalkEnd::Malformed {
+                level,
+                reason,
+                entry,
+            };
             let at =
                 table.phys + second_stage::index(bus, level) as u64 * second_stage::ENTRY_BYTES;
             let Ok(word) = memory.entry(at) else {
@@ -81,38 +95,40 @@ impl Rules {
                 } else {
                     stage.unreachable()
                 };
-                return WalkEnd::Malformed {
-                    level,
-                    reason,
-                    entry: table.phys,
-                };
+                return malformed(reason, table.phys);
             };
-            match self.decode(word, level) {
+            let (target, kind) = match self.decode(stage, word, level) {
                 Decoded::NotPresent => return WalkEnd::NotPresent { level },
-                Decoded::Reserved => {
-                    let reason = stage.reserved();
-                    return WalkEnd::Malformed {
-                        level,
-                        reason,
-                        entry: word,
-                    };
-                }
-                Decoded::Leaf(entry) => {
-                    return WalkEnd::Leaf {
-                        phys: entry.addr(),
-                        level,
-                        grant: through(table.grant, entry),
-                    };
-                }
-                Decoded::Table(entry) => {
-                    table = TableAt {
-                        phys: entry.addr(),
-                        level: level - 1,
-                        grant: through(table.grant, entry),
-                    };
-                    passed(table);
+                Decoded::Malformed(reason) => return malformed(reason, word),
+                Decoded::Leaf(target) => (target, Kind::Leaf),
+                Decoded::Table(target) => (target, Kind::Table),
+            };
+            let grant = table.grant.and(target.grant.read, target.grant.write);
+            let mut remembered = true;
+            if let Stage::First(first) = stage {
+                let permitted = Some(access).filter(|access| grant.allows(*access));
+                match self.set_flags(memory, first, (at, word), kind, permitted) {
+                    Ok(Flags::Set) => {}
+                    Ok(Flags::Clean) => remembered = false,
+                    Ok(Flags::Changed) => continue,
+                    Err(reason) => return malformed(reason, word),
                 }
             }
+            let phys = target.phys;
+            if kind == Kind::Leaf {
+                return WalkEnd::Leaf {
+                    phys,
+                    level,
+                    grant,
+                    remembered,
+                };
+            }
+            table = TableAt {
+                phys,
+                level: level - 1,
+                grant,
+            };
+            passed(table);
         }
     }
 }
