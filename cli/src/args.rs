@@ -12,6 +12,7 @@ Examples:
   dmamap run FILE --write COPY              read it, write it to another disk, read that back
   dmamap run FILE --rogue                   let the disk also try what it may not
   dmamap run FILE --iommu none --json       without an IOMMU; the report as JSON
+  dmamap run FILE --board qemu --iommu smmu on QEMU's hardware, through its Arm SMMU
   dmamap run --help                         every setting
 
 Exit status: 0 if the data was verified and nothing leaked, 1 if something failed, 2 if what was given
@@ -57,13 +58,17 @@ pub(crate) enum Command {
     /// Print the devices, and each BAR's bus (A), physical (B) and virtual (C) address
     #[command(mut_args(hidden_where_no_disk_is_read))]
     Pci(MachineArgs),
+    /// List the boards and what is missing for those that cannot run here
+    Boards,
+    /// Make every journey on every board and print what became of each
+    Journeys(JourneysArgs),
 }
 
 /// Hides what changes nothing where addresses are only listed.
 fn hidden_where_no_disk_is_read(arg: Arg) -> Arg {
     let changes_nothing = matches!(
         arg.get_id().as_str(),
-        "temper" | "seed" | "walks" | "table_levels"
+        "temper" | "seed" | "walks" | "table_levels" | "stage"
     );
     arg.hide(changes_nothing)
 }
@@ -71,11 +76,74 @@ fn hidden_where_no_disk_is_read(arg: Arg) -> Arg {
 /// What the disk's requests meet on the way to memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum IommuChoice {
-    /// Intel VT-d units
+    /// Intel VT-d units, in legacy mode
     #[default]
     Vtd,
+    /// Intel VT-d units, in scalable mode
+    VtdScalable,
+    /// An AMD-Vi unit
+    Amd,
+    /// An Arm SMMUv3
+    Smmu,
+    /// A RISC-V IOMMU
+    Riscv,
+    /// A virtio-iommu
+    Virtio,
     /// No IOMMU: the disk is trusted with all memory
     None,
+}
+
+impl IommuChoice {
+    /// As one types it.
+    pub(crate) fn name(self) -> String {
+        typed(self)
+    }
+
+    /// What it is.
+    pub(crate) fn description(self) -> String {
+        let value = self.to_possible_value();
+        let help = value.and_then(|value| value.get_help().map(ToString::to_string));
+        help.unwrap_or_default()
+    }
+}
+
+/// Whose hardware the computer is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BoardChoice {
+    /// Hostile models in this process
+    #[default]
+    Machine,
+    /// QEMU's models (see `dmamap boards`)
+    Qemu,
+}
+
+impl BoardChoice {
+    /// As one types it.
+    pub(crate) fn name(self) -> String {
+        typed(self)
+    }
+}
+
+/// Which of an IOMMU's two kinds of tables translates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StageChoice {
+    /// The one an operating system uses for itself
+    First,
+    /// The one a hypervisor uses for a guest
+    Second,
+}
+
+impl StageChoice {
+    /// As one types it.
+    pub(crate) fn name(self) -> String {
+        typed(self)
+    }
+}
+
+fn typed(value: impl ValueEnum) -> String {
+    value
+        .to_possible_value()
+        .map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 /// How long the disk reaches a buffer.
@@ -123,6 +191,10 @@ pub(crate) enum CompletionChoice {
 /// The computer.
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct MachineArgs {
+    /// Whose hardware it is made of
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) board: BoardChoice,
+
     /// What stands between the devices and memory
     #[arg(long, value_enum, default_value_t)]
     pub(crate) iommu: IommuChoice,
@@ -145,8 +217,23 @@ pub(crate) struct MachineArgs {
     pub(crate) walks: Walks,
 
     /// Levels of the I/O page tables [default: the fewest that reach all memory]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(3..=5))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=6))]
     pub(crate) table_levels: Option<u8>,
+
+    /// Which of the IOMMU's two kinds of tables translates [default: the first it has]
+    #[arg(long, value_enum)]
+    pub(crate) stage: Option<StageChoice>,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct JourneysArgs {
+    /// Only boards of this kind
+    #[arg(long, value_enum)]
+    pub(crate) board: Option<BoardChoice>,
+
+    /// Only boards whose names contain this
+    #[arg(value_name = "NAME")]
+    pub(crate) name: Option<String>,
 }
 
 #[derive(Clone, Debug, ClapArgs)]

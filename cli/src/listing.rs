@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use dmamap::mmio::Mmio;
 use dmamap::pci::{Bar, Function};
 use hosted::Hosted;
-use machine::device::nvme::{Medium, NvmeConfig};
+use machine::device::nvme::Medium;
 
 use crate::args::MachineArgs;
+use crate::board::DiskSpec;
 use crate::computer::Booted;
 use crate::error::Error;
 use crate::input::Input;
@@ -26,7 +27,7 @@ pub(crate) fn pci_command(args: &MachineArgs, output: &mut Output) -> Result<Exi
 /// Shows something of the computer that `dmamap` alone would read its disk on.
 fn list(args: &MachineArgs, show: impl FnOnce(&mut Booted)) -> Result<ExitCode, Error> {
     let input = Input::open(None)?;
-    let disk = NvmeConfig::new(input.file, input.len_bytes, Medium::ReadOnly);
+    let disk = DiskSpec::new(input.file, input.len_bytes, Medium::ReadOnly);
     let mut booted = Booted::boot(args, vec![disk])?;
     show(&mut booted);
     booted.shut_down()?;

@@ -5,23 +5,28 @@
 //! |---|---|
 //! | what was asked | `args` |
 //! | the files given, and what cannot be used | `input` |
-//! | a computer built, booted and taken down | `computer` |
+//! | hardware: models of ours, or QEMU's | `board` |
+//! | a computer booted and taken down | `computer` |
 //! | a disk brought up, or which setting is too small for it | `bring_up` |
 //! | what would refuse the job, before COPY is touched | `rehearsal` |
 //! | the main job | `run`, `copy` |
 //! | what it shows on the way | `listing`, `picture`, `progress` |
 //! | what it says at the end | `report` |
+//! | which boards there are, and every journey on each | `boards`, `journeys` |
 //!
 //! Exit status: 0 when the data was verified and nothing leaked, 1 when something failed, 2 when the input cannot
 //! be used.
 
 mod args;
+mod board;
+mod boards;
 mod bring_up;
 mod computer;
 mod copy;
 mod error;
 mod hash;
 mod input;
+mod journeys;
 mod listing;
 mod output;
 mod picture;
@@ -60,6 +65,8 @@ fn execute(args: Args) -> Result<ExitCode, Error> {
         Command::Run(args) => run::run(&args, &mut output),
         Command::Iomem(args) => listing::iomem_command(&args, &mut output),
         Command::Pci(args) => listing::pci_command(&args, &mut output),
+        Command::Boards => boards::boards_command(&mut output),
+        Command::Journeys(args) => journeys::journeys_command(&args, &mut output),
     }?;
     output.finish()?;
     Ok(code)

@@ -55,8 +55,8 @@ impl Picture {
             z,
             from_bus: match (args.machine.iommu, args.policy) {
                 (IommuChoice::None, _) => "host bridge",
-                (IommuChoice::Vtd, Policy::Identity) => "IOMMU, identity",
-                (IommuChoice::Vtd, Policy::Strict) => "IOMMU",
+                (_, Policy::Identity) => "IOMMU, identity",
+                (_, Policy::Strict) => "IOMMU",
             },
         })
     }

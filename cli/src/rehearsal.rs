@@ -2,9 +2,10 @@
 
 use hosted::Hosted;
 use journeys::disk::{Disk, DiskOptions, ReadDiskError, read_disk};
-use machine::device::nvme::{Medium, NvmeConfig};
+use machine::device::nvme::Medium;
 
 use crate::args::RunArgs;
+use crate::board::DiskSpec;
 use crate::bring_up::{read_failed, start};
 use crate::computer::Booted;
 use crate::error::Error;
@@ -18,10 +19,10 @@ struct Enough;
 /// Boots the computer the job needs, with the file in the place of the copy too, brings both disks up, fills
 /// their queues, and takes all of it down.
 pub(crate) fn rehearse(args: &RunArgs, input: &Input) -> Result<(), Error> {
-    let disk = |address_lines| -> Result<NvmeConfig, Error> {
-        Ok(NvmeConfig {
+    let disk = |address_lines| -> Result<DiskSpec, Error> {
+        Ok(DiskSpec {
             address_lines,
-            ..NvmeConfig::new(input.reopen()?, input.len_bytes, Medium::ReadOnly)
+            ..DiskSpec::new(input.reopen()?, input.len_bytes, Medium::ReadOnly)
         })
     };
     let disks = vec![disk(args.address_bits)?, disk(64)?];

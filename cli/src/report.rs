@@ -53,6 +53,11 @@ impl Report {
         self.sha256 == self.file_sha256 && copied
     }
 
+    /// Pages that devices can still reach, where the hardware tells.
+    fn leaves(&self) -> Option<usize> {
+        Some(self.remains.audit.as_ref()?.leaves.len())
+    }
+
     /// Everything that was not as it must be, in words.
     fn complaints(&self) -> Vec<String> {
         let mut complaints = Vec::new();
@@ -79,7 +84,7 @@ impl Report {
             self.totals.quarantined_bytes != 0,
             format!("{} bytes in quarantine", self.totals.quarantined_bytes),
         );
-        let leaves = self.remains.audit.leaves.len();
+        let leaves = self.leaves().unwrap_or(0);
         complain(
             leaves != 0,
             format!("devices still reach {leaves} pages of memory by the IOMMU's tables"),
@@ -167,10 +172,13 @@ impl Report {
                 "                first of its requester: {fault}"
             ));
         }
+        let pages = match self.leaves() {
+            Some(leaves) => format!(", {leaves} pages in the IOMMU's tables"),
+            None => String::new(),
+        };
         output.line(format_args!(
-            "left behind     {} frames, {} pages in the IOMMU's tables",
+            "left behind     {} frames{pages}",
             self.remains.kernel.frames.in_use,
-            self.remains.audit.leaves.len()
         ));
         let complaints = self.complaints();
         for complaint in &complaints {
@@ -213,8 +221,8 @@ impl Report {
             "fault_overflows": self.faults.overflows,
             "rogue_attempts": self.rogue.as_ref().map_or(0, |rogue| rogue.attempts),
             "rogue_breaches": self.rogue.as_ref().map_or(0, |rogue| rogue.breaches_total),
-            "frames_leaked": self.remains.kernel.frames.in_use + self.remains.audit.leaves.len() as u64,
-            "leaves_found": self.remains.audit.leaves.len(),
+            "frames_leaked": self.remains.kernel.frames.in_use + self.leaves().unwrap_or(0) as u64,
+            "leaves_found": self.leaves(),
             "findings": self.findings,
             "wrong": self.complaints(),
         })

@@ -7,10 +7,11 @@ use std::time::Instant;
 use dmamap::pci::Function;
 use hosted::Hosted;
 use journeys::disk::{Disk, DiskOptions, ReadDiskError, read_disk};
-use machine::device::nvme::{Medium, NvmeConfig};
+use machine::device::nvme::Medium;
 use sha2::{Digest, Sha256};
 
 use crate::args::{IommuChoice, Policy, RunArgs};
+use crate::board::DiskSpec;
 use crate::bring_up::{read_failed, start};
 use crate::computer::Booted;
 use crate::copy::copy;
@@ -44,14 +45,14 @@ pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<ExitCode, Error
     let mut quiet = Output::silent();
     let shown = if args.json { &mut quiet } else { &mut *output };
 
-    let mut disks = vec![NvmeConfig {
+    let mut disks = vec![DiskSpec {
         address_lines: args.address_bits,
         rogue: args.rogue.then_some(args.machine.seed),
-        ..NvmeConfig::new(input.reopen()?, input.len_bytes, Medium::ReadOnly)
+        flip_bit_of_byte: args.flip_bit_of_byte,
+        ..DiskSpec::new(input.reopen()?, input.len_bytes, Medium::ReadOnly)
     }];
-    disks[0].misbehaviour.flip_bit_of_byte = args.flip_bit_of_byte;
     if let Some(file) = copy_file {
-        disks.push(NvmeConfig::new(file, input.len_bytes, Medium::ReadWrite));
+        disks.push(DiskSpec::new(file, input.len_bytes, Medium::ReadWrite));
     }
     let mut booted = Booted::boot(&args.machine, disks)?;
     let started = Instant::now();
@@ -59,7 +60,7 @@ pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<ExitCode, Error
     let ran_out_of_memory = booted.kernel.frames().refused > 0;
     let system = booted.system();
     let (faults, invalidations) = (system.faults(), system.invalidations());
-    let machine = booted.machine.clone();
+    let board = booted.board.clone();
     // Also after an error: the computer is taken down in order, whatever happened.
     let remains = booted.shut_down();
     let done = outcome.map_err(|error| match ran_out_of_memory {
@@ -75,9 +76,9 @@ pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<ExitCode, Error
         totals: done.totals,
         invalidations,
         faults,
-        rogue: args.rogue.then(|| machine.disks()[0].rogue_report()),
+        rogue: args.rogue.then(|| board.rogue_disk()).flatten(),
         remains: remains?,
-        findings: machine.findings().iter().map(ToString::to_string).collect(),
+        findings: board.findings(),
         completion: done.completion,
     };
     if args.json {

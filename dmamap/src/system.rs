@@ -49,6 +49,7 @@ use crate::platform::Platform;
 pub(crate) use attach::Below;
 pub use protection::{AttachError, Protection};
 use reserved::ReservedFor;
+pub use reserved::{RegionKind, ReservedRegion};
 pub use restart::RestartError;
 pub use settings::{Granule, Settings, Stage};
 pub use start::StartError;

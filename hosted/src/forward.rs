@@ -82,6 +82,9 @@ macro_rules! forward {
         }
     };
     (@ interrupt_arrivals) => {
+        fn message_window(&self) -> Option<PhysRange> {
+            self.inner.message_window()
+        }
         fn interrupt_count(&self, interrupt: Interrupt) -> u64 {
             self.inner.interrupt_count(interrupt)
         }

@@ -55,6 +55,11 @@ struct Table {
 }
 
 impl Interrupts {
+    /// Where devices write messages, if anywhere.
+    pub(crate) fn window(&self) -> Range<u64> {
+        self.window.clone()
+    }
+
     /// A controller for messages written to `window`, spread over `cpus` destinations where it has as many.
     pub(crate) fn new(window: Range<u64>, cpus: usize, dispatcher: Arc<Dispatcher>) -> Self {
         let room =

@@ -175,6 +175,15 @@ unsafe impl Platform for Hosted {
         }
     }
 
+    fn message_window(&self) -> Option<PhysRange> {
+        // Boards have their message window at one address for the CPU and for devices.
+        let window = self.0.interrupts.window();
+        let len_bytes = window.end.saturating_sub(window.start);
+        PhysRange::new(PhysAddr::new(window.start), len_bytes)
+            .ok()
+            .filter(|window| !window.is_empty())
+    }
+
     fn interrupt_count(&self, interrupt: Interrupt) -> u64 {
         self.0.interrupts.count(interrupt)
     }

@@ -3,14 +3,14 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
-use dmamap::addr::BusAddr;
+use dmamap::addr::{BusAddr, BusRange};
 use dmamap::buffer::{BufferError, DmaBuffer};
 use dmamap::device::DetachError;
-use dmamap::iommu::Requester;
 use dmamap::iommu::fault::{Access, Fault};
+use dmamap::iommu::{Requester, UnitError};
 use dmamap::map::{FromDevice, MapError, Quarantined, Rejected, ToDevice};
 use dmamap::platform::Platform;
-use dmamap::system::{AttachError, DmaSystem, Protection};
+use dmamap::system::{AttachError, DmaSystem, Protection, RestartError};
 use drivers::edu::{Edu, EduError, EduStartError};
 
 use crate::computer::Computer;
@@ -86,6 +86,20 @@ pub enum IsolationError {
         /// What was reported.
         fault: Fault,
     },
+    /// A reserved region is not kept.
+    #[error("{device}: the reserved bus addresses {region} are not kept")]
+    Reserved {
+        /// The device.
+        device: Requester,
+        /// The region.
+        region: BusRange,
+    },
+    /// A unit did not answer.
+    #[error(transparent)]
+    Unit(#[from] UnitError),
+    /// The units were not restarted.
+    #[error(transparent)]
+    Restart(#[from] RestartError),
     /// A bus address is beyond the device's mask.
     #[error("{device} was given bus {bus}, beyond its address lines")]
     BeyondMask {
@@ -197,7 +211,9 @@ impl<P: Platform> ConfinedEdu<P> {
             .iter()
             .any(|fault| is_ours(&fault));
         let page = bus.align_down(dmamap::addr::FRAME_SIZE_LOG2);
-        if is_first && (fault.address, fault.access) != (page, Access::Write) {
+        // Units report the page, or the very byte.
+        let reported = fault.address.align_down(dmamap::addr::FRAME_SIZE_LOG2);
+        if is_first && (reported, fault.access) != (page, Access::Write) {
             return Err(IsolationError::Misreported { device, bus, fault });
         }
         Ok(Refused {

@@ -10,20 +10,29 @@
 //! | [`unmap_blocks_device`](unmap_blocks_device::unmap_blocks_device) | a device reaches memory while it is mapped, not a moment longer | [`EDU`](Needs::EDU), [`IOMMU`](Needs::IOMMU) |
 //! | [`read_only_mapping`](read_only_mapping::read_only_mapping) | a device cannot write what it was lent to read | [`EDU`](Needs::EDU), [`IOMMU`](Needs::IOMMU) |
 //! | [`two_domains`](two_domains::two_domains) | a device reaches nothing of what another was lent | [`EDU`](Needs::EDU), [`DISK`](Needs::DISK), [`IOMMU`](Needs::IOMMU) |
+//! | [`large_page`](large_page::large_page) | large pages are reached everywhere, a hole between them nowhere | [`EDU`](Needs::EDU), [`IOMMU`](Needs::IOMMU) |
+//! | [`attach_again`](attach_again::attach_again) | a device attached again finds nothing of its first domain | [`EDU`](Needs::EDU), [`IOMMU`](Needs::IOMMU) |
+//! | [`reserved_memory`](reserved_memory::reserved_memory) | reserved regions are kept, and nothing is mapped over them | [`RESERVED`](Needs::RESERVED), [`IOMMU`](Needs::IOMMU) |
+//! | [`unit_reset`](unit_reset::unit_reset) | domains live on when their units are reset | [`EDU`](Needs::EDU), [`IOMMU`](Needs::IOMMU) |
 //! | [`mask_limits`](mask_limits::mask_limits) | 28 address lines reach memory above 4 GiB | [`EDU`](Needs::EDU), [`IOMMU`](Needs::IOMMU), [`HIGH_MEMORY`](Needs::HIGH_MEMORY) |
 #![no_std]
 
 extern crate alloc;
 
+pub mod attach_again;
 pub mod boot;
+pub mod catalogue;
 mod computer;
 pub mod disk;
 mod isolation;
+pub mod large_page;
 pub mod mask_limits;
 mod needs;
 pub mod read_only_mapping;
+pub mod reserved_memory;
 mod transfer_buffer;
 pub mod two_domains;
+pub mod unit_reset;
 pub mod unmap_blocks_device;
 
 pub use computer::Computer;

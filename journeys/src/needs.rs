@@ -3,6 +3,8 @@
 use core::fmt;
 
 use dmamap::addr::PhysAddr;
+use dmamap::iommu::Requester;
+use dmamap::pci::Function;
 use dmamap::platform::Platform;
 
 use crate::computer::Computer;
@@ -33,11 +35,15 @@ impl Needs {
     /// Memory above 4 GiB.
     pub const HIGH_MEMORY: Self = Self(1 << 3);
 
-    const NAMES: [(Self, &'static str); 4] = [
+    /// Bus addresses that some device behind an IOMMU may not be given.
+    pub const RESERVED: Self = Self(1 << 4);
+
+    const NAMES: [(Self, &'static str); 5] = [
         (Self::DISK, "an NVMe disk"),
         (Self::EDU, "an educational device"),
         (Self::IOMMU, "an IOMMU"),
         (Self::HIGH_MEMORY, "memory above 4 GiB"),
+        (Self::RESERVED, "reserved bus addresses"),
     ];
 
     /// Both these needs and `others`.
@@ -79,6 +85,18 @@ impl Needs {
             .platform()
             .memory_map(&mut |range| last = last.max(range.last()));
         add(Self::HIGH_MEMORY, last.as_u64() >= 1 << 32);
+        let reserved = |function: &Function<P>| {
+            let device = Requester {
+                segment: function.address().segment,
+                id: function.requester(),
+            };
+            let regions = computer.system().reserved_regions(device);
+            regions.is_ok_and(|regions| !regions.is_empty())
+        };
+        add(
+            Self::RESERVED,
+            computer.topology().functions().any(reserved),
+        );
         met
     }
 }

@@ -15,7 +15,10 @@ const LENT: u8 = 0x3c;
 /// What it is made to write over it.
 const SENT: u8 = 0xa5;
 
-/// Maps a buffer [`ToDevice`], sees that the device can read it, and lets it try to write it.
+/// Maps a buffer [`ToDevice`], lets the device try to write it, and sees that it can read it.
+///
+/// The write comes first: hardware that remembers a read-only translation from a read may refuse a write without a
+/// report (QEMU's does).
 ///
 /// # Errors
 /// [`IsolationError`], [`Breached`](IsolationError::Breached) if the write arrived.
@@ -33,13 +36,13 @@ pub fn read_only_mapping<P: Platform>(
         .map_single(buffer, ToDevice)
         .map_err(not_mapped)?;
     let bus = mapping.bus_addr();
+    confined.load(SENT)?;
+    let refused = confined.attempt_write(bus)?;
+
     confined.edu().fetch(&mapping, 0, ATTEMPT_BYTES as u64)?;
     if confined.holds(LENT)? != Held::Pattern {
         return Err(confined.not_reached(bus));
     }
-
-    confined.load(SENT)?;
-    let refused = confined.attempt_write(bus)?;
     if Held::of(&mapping.unmap()?, LENT) != Held::Pattern {
         return Err(confined.breached(bus));
     }

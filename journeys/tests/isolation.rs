@@ -5,6 +5,7 @@ mod support;
 use hw::vtd::fault::FaultReason;
 use journeys::mask_limits::mask_limits;
 use journeys::read_only_mapping::read_only_mapping;
+use journeys::reserved_memory::reserved_memory;
 use journeys::two_domains::two_domains;
 use journeys::unmap_blocks_device::unmap_blocks_device;
 use journeys::{IsolationError, Needs};
@@ -106,5 +107,26 @@ fn the_device_firmware_left_running_goes_on() {
     std::thread::sleep(std::time::Duration::from_millis(50));
     let after = rig.machine.heartbeat();
     assert!(after.beats > before.beats, "{before:?} {after:?}");
+    rig.finish();
+}
+
+#[test]
+fn every_journey_of_the_catalogue_is_made() {
+    on_every_computer(|rig| {
+        for journey in journeys::catalogue::journeys::<hosted::Hosted>() {
+            // SAFETY: nobody else drives the machine.
+            let outcome = unsafe { journey.run(&mut rig.computer) };
+            outcome.unwrap_or_else(|error| panic!("{}: {error}", journey.name));
+        }
+    });
+}
+
+#[test]
+fn what_firmware_left_to_a_device_is_among_what_is_kept() {
+    let mut rig = Rig::boot(MachineConfig::default().with_disk(test_disk(4096)));
+    let found = reserved_memory(&mut rig.computer).expect("everything reserved is kept");
+    assert_eq!(found.direct, 1, "{found:?}");
+    // The message window and both windows of the host bridge, for every device.
+    assert_eq!(found.unmappable, 3 * found.devices, "{found:?}");
     rig.finish();
 }

@@ -2,11 +2,10 @@
 
 use alloc::vec::Vec;
 
-use super::reserved::Reserved;
+use super::reserved::{RegionKind, Reserved, ReservedRegion};
 use super::{AttachError, DmaSystem};
-use crate::addr::{BusAddr, BusRange, PhysRange};
-use crate::bridge::WindowKind;
-use crate::iommu::{Domain, DomainId, MessageRoute, Requester, TableShape, TableShapes};
+use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
+use crate::iommu::{Domain, DomainId, Requester, TableShape, TableShapes};
 use crate::map::Permission;
 use crate::platform::Platform;
 
@@ -18,7 +17,7 @@ impl<P: Platform> DmaSystem<P> {
     }
 
     /// As [`direct_regions_of`](Self::direct_regions_of), with what the device may do there.
-    fn direct_of(&self, device: Requester) -> Vec<(PhysRange, Permission)> {
+    pub(super) fn direct_of(&self, device: Requester) -> Vec<(PhysRange, Permission)> {
         let state = self.state.lock();
         let mut regions: Vec<(PhysRange, Permission)> = state
             .reserved
@@ -47,7 +46,7 @@ impl<P: Platform> DmaSystem<P> {
     }
 
     /// The bus addresses firmware keeps `device` from using.
-    fn unmappable_of(&self, device: Requester) -> Vec<BusRange> {
+    pub(super) fn unmappable_of(&self, device: Requester) -> Vec<BusRange> {
         let state = self.state.lock();
         let ours = state.reserved.iter().filter(|each| each.device == device);
         ours.filter_map(|each| match each.what {
@@ -85,35 +84,21 @@ impl<P: Platform> DmaSystem<P> {
             .map_err(|error| fail(error.into()))?;
         let domain = Domain::new(self.platform, id, units.clone(), table).map_err(fail)?;
         let beyond = BusAddr::new(1u64.checked_shl(facts.address_bits.into()).unwrap_or(0));
-        let windows = self
-            .bridges
-            .iter()
-            .filter(|bridge| bridge.segment() == device.segment);
-        let windows = windows.flat_map(|bridge| bridge.windows());
-        let special = units[unit]
-            .unmappable(self.attachment(device))
-            .map_err(|error| fail(error.into()))?;
-        let reserved = special
-            .into_iter()
-            .chain(self.unmappable_of(device))
-            .chain(windows.filter(|w| w.kind != WindowKind::Io).map(|w| w.bus))
-            .chain(
-                BusRange::new(beyond, beyond.as_u64().wrapping_neg())
-                    .ok()
-                    .filter(|r| !r.is_empty()),
-            );
-        for range in reserved {
-            domain.reserve(range).map_err(fail)?;
+        let beyond = BusRange::new(beyond, beyond.as_u64().wrapping_neg()).ok();
+        if let Some(beyond) = beyond.filter(|range| !range.is_empty()) {
+            domain.reserve(beyond).map_err(fail)?;
         }
-        for (memory, permission) in regions {
-            domain.map_direct(memory, permission).map_err(fail)?;
-        }
-        if facts.messages == MessageRoute::Translated
-            && let Some(doorbells) = self.platform.message_window()
-        {
-            domain
-                .map_direct(doorbells, Permission::Write)
-                .map_err(fail)?;
+        let regions = self.reserved_regions(device);
+        for ReservedRegion { range, kind } in regions.map_err(|error| fail(error.into()))? {
+            match kind {
+                RegionKind::Unmappable => domain.reserve(range).map_err(fail)?,
+                RegionKind::Direct(permission) => {
+                    let start = PhysAddr::new(range.start().as_u64());
+                    let memory = PhysRange::new(start, range.len_bytes());
+                    let memory = memory.expect("a direct region is memory at equal addresses");
+                    domain.map_direct(memory, permission).map_err(fail)?;
+                }
+            }
         }
         Ok(domain)
     }

@@ -4,13 +4,33 @@ use alloc::vec::Vec;
 
 use firmware::{DirectAccess, IommuDescription, ReservedKind};
 
+use super::DmaSystem;
 use crate::addr::{AddrError, BusAddr, BusRange, PhysAddr, PhysRange};
-use crate::iommu::{Requester, requesters_of};
+use crate::bridge::WindowKind;
+use crate::iommu::{MessageRoute, Requester, UnitError, requesters_of};
 use crate::map::Permission;
 use crate::pci::Topology;
 use crate::platform::Platform;
 
-/// Addresses reserved for one device.
+/// Bus addresses of a device that no mapping is ever given (`/sys/kernel/iommu_groups/N/reserved_regions`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReservedRegion {
+    /// The addresses.
+    pub range: BusRange,
+    /// What is there.
+    pub kind: RegionKind,
+}
+
+/// What is at reserved bus addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegionKind {
+    /// Memory, or interrupt doorbells, that the device reaches at equal addresses as long as it is attached.
+    Direct(Permission),
+    /// Something that its IOMMU unit does not translate, or a window of the host bridge: nothing is ever mapped.
+    Unmappable,
+}
+
+/// Addresses firmware reserved for one device.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReservedFor {
     pub(super) device: Requester,
@@ -56,5 +76,52 @@ impl ReservedFor {
             all.extend(devices.into_iter().map(|device| Self { device, what }));
         }
         Ok(all)
+    }
+}
+
+impl<P: Platform> DmaSystem<P> {
+    /// The bus addresses of `device` that no mapping is ever given, and why: what firmware reserved, its unit's
+    /// message window, the host bridge's windows. Empty where no unit translates for it.
+    ///
+    /// # Errors
+    /// [`UnitError`] where the unit must be asked (virtio) and does not answer.
+    pub fn reserved_regions(&self, device: Requester) -> Result<Vec<ReservedRegion>, UnitError> {
+        let Some(behind) = self.behind(device) else {
+            return Ok(Vec::new());
+        };
+        let units = self.units();
+        let unit = &units[behind.unit];
+        let windows = self
+            .bridges
+            .iter()
+            .filter(|bridge| bridge.segment() == device.segment)
+            .flat_map(|bridge| bridge.windows())
+            .filter(|window| window.kind != WindowKind::Io)
+            .map(|window| window.bus);
+        let unmappable = unit
+            .unmappable(self.attachment(device))?
+            .into_iter()
+            .chain(self.unmappable_of(device))
+            .chain(windows)
+            .map(|range| ReservedRegion {
+                range,
+                kind: RegionKind::Unmappable,
+            });
+        let doorbells = match unit.facts().messages {
+            MessageRoute::Aside => None,
+            MessageRoute::Translated => self.platform.message_window(),
+        };
+        let direct = self
+            .direct_of(device)
+            .into_iter()
+            .chain(doorbells.map(|doorbells| (doorbells, Permission::Write)))
+            .filter_map(|(memory, permission)| {
+                let start = BusAddr::new(memory.start().as_u64());
+                Some(ReservedRegion {
+                    range: BusRange::new(start, memory.len_bytes()).ok()?,
+                    kind: RegionKind::Direct(permission),
+                })
+            });
+        Ok(unmappable.chain(direct).collect())
     }
 }

@@ -1,0 +1,201 @@
+//! The hardware a computer is made of: models of this process, or QEMU's.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use board::hardware::Hardware;
+use machine::audit::Audit;
+use machine::cache::Snooping;
+use machine::device::nvme::{Medium, NvmeConfig, RogueReport};
+use machine::iommu::vtd::VtdConfig;
+use machine::temper::Temper;
+use machine::{Iommu, Machine, MachineConfig, MachineError};
+use qemu::{Installation, Qemu, QemuConfig};
+
+use crate::args::{BoardChoice, IommuChoice, MachineArgs, StageChoice, TemperChoice, Walks};
+use crate::error::Error;
+
+/// A disk to be put into the computer.
+pub(crate) struct DiskSpec {
+    /// What it holds.
+    pub(crate) file: File,
+    pub(crate) len_bytes: u64,
+    pub(crate) medium: Medium,
+    /// Address lines it drives.
+    pub(crate) address_lines: u32,
+    /// The seed of its attacks, if it is to attack.
+    pub(crate) rogue: Option<u64>,
+    /// A byte that is to arrive with a wrong bit.
+    pub(crate) flip_bit_of_byte: Option<u64>,
+}
+
+impl DiskSpec {
+    /// An ordinary disk that holds the first `len_bytes` of `file`.
+    pub(crate) fn new(file: File, len_bytes: u64, medium: Medium) -> Self {
+        Self {
+            file,
+            len_bytes,
+            medium,
+            address_lines: 64,
+            rogue: None,
+            flip_bit_of_byte: None,
+        }
+    }
+}
+
+/// The hardware.
+#[derive(Clone)]
+pub(crate) enum Board {
+    Machine(Arc<Machine>),
+    Qemu(Arc<Qemu>),
+}
+
+impl Board {
+    /// The board `args` ask for, with these disks.
+    pub(crate) fn build(args: &MachineArgs, disks: Vec<DiskSpec>) -> Result<Self, Error> {
+        match args.board {
+            BoardChoice::Machine => machine(args, disks).map(Self::Machine),
+            BoardChoice::Qemu => qemu(args, disks).map(Self::Qemu),
+        }
+    }
+
+    /// As a kernel boots on it.
+    pub(crate) fn hardware(&self) -> Arc<dyn Hardware> {
+        match self {
+            Self::Machine(machine) => machine.clone(),
+            Self::Qemu(qemu) => qemu.clone(),
+        }
+    }
+
+    /// What devices can still reach by the IOMMU's tables; `None` where the hardware does not tell.
+    pub(crate) fn audit(&self) -> Option<Audit> {
+        match self {
+            Self::Machine(machine) => Some(machine.audit()),
+            Self::Qemu(_) => None,
+        }
+    }
+
+    /// What the hardware saw that a correct kernel never causes.
+    pub(crate) fn findings(&self) -> Vec<String> {
+        match self {
+            Self::Machine(machine) => machine.findings().iter().map(ToString::to_string).collect(),
+            Self::Qemu(qemu) => {
+                let failure = qemu.failure().map(|failure| failure.to_string());
+                failure.into_iter().collect()
+            }
+        }
+    }
+
+    /// What the first disk's attacks came to, where it is the disk that attacks.
+    pub(crate) fn rogue_disk(&self) -> Option<RogueReport> {
+        match self {
+            Self::Machine(machine) => machine.disks().first().map(|disk| disk.rogue_report()),
+            Self::Qemu(_) => None,
+        }
+    }
+
+    /// Switches the hardware off.
+    pub(crate) fn shut_down(&self) {
+        match self {
+            Self::Machine(machine) => machine.shutdown(),
+            // It ends with its last owner.
+            Self::Qemu(_) => {}
+        }
+    }
+}
+
+fn machine(args: &MachineArgs, disks: Vec<DiskSpec>) -> Result<Arc<Machine>, Error> {
+    let temper = match args.temper {
+        TemperChoice::Keep => Temper::Keep,
+        TemperChoice::Forget => Temper::Forget,
+        TemperChoice::Random => Temper::Random(args.seed),
+    };
+    let config = MachineConfig::default()
+        .with_ram(args.ram)
+        .with_iommu(iommu(args))
+        .with_temper(temper)
+        .with_seed(args.seed);
+    let disks = disks.into_iter().map(|disk| {
+        let mut config = NvmeConfig {
+            address_lines: disk.address_lines,
+            rogue: disk.rogue,
+            ..NvmeConfig::new(disk.file, disk.len_bytes, disk.medium)
+        };
+        config.misbehaviour.flip_bit_of_byte = disk.flip_bit_of_byte;
+        config
+    });
+    let config = disks.fold(config, MachineConfig::with_disk);
+    Machine::boot(config).map_err(|error| match error {
+        MachineError::RamTooSmall { .. } | MachineError::RamTooLarge { .. } => {
+            Error::unusable(format!("--ram: {error}"))
+        }
+        error => Error::unusable(error),
+    })
+}
+
+/// The IOMMU of a machine of ours.
+pub(crate) fn iommu(args: &MachineArgs) -> Iommu {
+    let walks = match args.walks {
+        Walks::Snoop => Snooping::On,
+        Walks::NoSnoop => Snooping::Off,
+    };
+    match args.iommu {
+        IommuChoice::None => Iommu::None,
+        IommuChoice::Vtd => {
+            let mut unit = VtdConfig::default();
+            if args.table_levels == Some(5) {
+                unit.address_widths = unit.address_widths.with_bits_57(true);
+                unit.guest_address_bits = 57;
+            }
+            Iommu::Vtd { unit, walks }
+        }
+        _ => Iommu::None,
+    }
+}
+
+fn qemu(args: &MachineArgs, disks: Vec<DiskSpec>) -> Result<Arc<Qemu>, Error> {
+    let board = qemu_board(args)?;
+    let installation = Installation::find().map_err(Error::unusable)?;
+    let mut config = QemuConfig::new(board).with_ram(args.ram);
+    for disk in disks {
+        if disk.address_lines != 64 {
+            return Err(Error::unusable(
+                "--address-bits: QEMU's disk drives all 64 address lines; use --board machine",
+            ));
+        }
+        if disk.flip_bit_of_byte.is_some() {
+            return Err(Error::unusable(
+                "--flip-bit-of-byte: QEMU's disk does not lie; use --board machine",
+            ));
+        }
+        let medium = match disk.medium {
+            Medium::ReadOnly => qemu::Medium::ReadOnly,
+            Medium::ReadWrite => qemu::Medium::ReadWrite,
+        };
+        config = config.with_disk(qemu::Disk::nvme(disk.file, medium));
+    }
+    Qemu::boot(&installation, config).map_err(Error::unusable)
+}
+
+/// The board of QEMU's that has the IOMMU of `args`.
+fn qemu_board(args: &MachineArgs) -> Result<&'static qemu::Board, Error> {
+    let name = match (args.iommu, args.stage) {
+        (IommuChoice::None, None) => "q35",
+        (IommuChoice::Vtd, None | Some(StageChoice::Second)) => "q35-vtd",
+        (IommuChoice::VtdScalable, None | Some(StageChoice::First)) => "q35-vtd-first-stage",
+        (IommuChoice::VtdScalable, Some(StageChoice::Second)) => "q35-vtd-second-stage",
+        (IommuChoice::Amd, None) => "q35-amd",
+        (IommuChoice::Smmu, None | Some(StageChoice::First)) => "arm-smmu-stage1",
+        (IommuChoice::Smmu, Some(StageChoice::Second)) => "arm-smmu-stage2",
+        (IommuChoice::Riscv, _) => "riscv-platform",
+        (IommuChoice::Virtio, None) => "q35-virtio",
+        (iommu, Some(stage)) => {
+            return Err(Error::unusable(format!(
+                "--stage {}: {} has no such tables",
+                stage.name(),
+                iommu.name()
+            )));
+        }
+    };
+    Ok(qemu::Board::named(name).expect("the board is in QEMU's list"))
+}

@@ -1,0 +1,104 @@
+//! The journeys that need nothing but a computer, by name: what a gate runs on every board.
+
+use alloc::boxed::Box;
+use core::error::Error;
+
+use dmamap::platform::Platform;
+
+use crate::attach_again::{self, attach_again};
+use crate::computer::Computer;
+use crate::large_page::{self, large_page};
+use crate::mask_limits::{self, mask_limits};
+use crate::needs::Needs;
+use crate::read_only_mapping::{self, read_only_mapping};
+use crate::reserved_memory::{self, reserved_memory};
+use crate::two_domains::{self, two_domains};
+use crate::unit_reset::{self, unit_reset};
+use crate::unmap_blocks_device::{self, unmap_blocks_device};
+
+/// Why a journey failed.
+pub type JourneyError = Box<dyn Error + Send + Sync>;
+
+/// A journey of the catalogue.
+pub struct Journey<P: Platform> {
+    /// Its name, as its module is called.
+    pub name: &'static str,
+    /// What it shows.
+    pub shows: &'static str,
+    /// What it needs of a computer.
+    pub needs: Needs,
+    run: fn(&mut Computer<P>) -> Result<(), JourneyError>,
+}
+
+impl<P: Platform> Journey<P> {
+    /// Makes the journey.
+    ///
+    /// # Errors
+    /// What went wrong; [`Unmet`](crate::Unmet) where the computer lacks something.
+    ///
+    /// # Safety
+    /// No other driver uses the computer's devices until this returns.
+    pub unsafe fn run(&self, computer: &mut Computer<P>) -> Result<(), JourneyError> {
+        (self.run)(computer)
+    }
+}
+
+/// Every journey but those that read or write a whole disk, whose content only the caller knows.
+pub fn journeys<P: Platform>() -> [Journey<P>; 8] {
+    [
+        Journey {
+            name: "unmap_blocks_device",
+            shows: "a device reaches memory while it is mapped, not a moment longer",
+            needs: unmap_blocks_device::NEEDS,
+            run: |computer| done(unmap_blocks_device(computer)),
+        },
+        Journey {
+            name: "read_only_mapping",
+            shows: "a device cannot write what it was lent to read",
+            needs: read_only_mapping::NEEDS,
+            run: |computer| done(read_only_mapping(computer)),
+        },
+        Journey {
+            name: "two_domains",
+            shows: "a device reaches nothing of what another was lent",
+            needs: two_domains::NEEDS,
+            run: |computer| done(two_domains(computer)),
+        },
+        Journey {
+            name: "large_page",
+            shows: "large pages are reached everywhere, a hole between them nowhere",
+            needs: large_page::NEEDS,
+            run: |computer| done(large_page(computer)),
+        },
+        Journey {
+            name: "attach_again",
+            shows: "a device attached again finds nothing of its first domain",
+            needs: attach_again::NEEDS,
+            run: |computer| done(attach_again(computer)),
+        },
+        Journey {
+            name: "reserved_memory",
+            shows: "reserved regions are kept, and nothing is mapped over them",
+            needs: reserved_memory::NEEDS,
+            run: |computer| done(reserved_memory(computer)),
+        },
+        Journey {
+            name: "unit_reset",
+            shows: "domains live on when their units are reset",
+            needs: unit_reset::NEEDS,
+            // SAFETY: `Journey::run`'s caller vouches that no other driver uses a device, and devices without a
+            // driver are no bus masters, but those that firmware left at work in memory of their own.
+            run: |computer| done(unsafe { unit_reset(computer) }),
+        },
+        Journey {
+            name: "mask_limits",
+            shows: "28 address lines reach memory above 4 GiB",
+            needs: mask_limits::NEEDS,
+            run: |computer| done(mask_limits(computer)),
+        },
+    ]
+}
+
+fn done<T, E: Error + Send + Sync + 'static>(outcome: Result<T, E>) -> Result<(), JourneyError> {
+    outcome.map(drop).map_err(Into::into)
+}

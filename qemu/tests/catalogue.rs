@@ -1,0 +1,35 @@
+//! Every journey of the catalogue on every board.
+
+mod support;
+
+use journeys::catalogue::journeys;
+use qemu::{Board, Disk, Medium};
+use support::{Rig, test_file};
+
+fn every_journey_on(board: &str) {
+    let with = |config: qemu::QemuConfig| {
+        config
+            .with_edu()
+            .with_disk(Disk::nvme(test_file(1 << 20), Medium::ReadOnly))
+    };
+    let Some(mut rig) = Rig::boot(board, with) else {
+        return;
+    };
+    assert!(Board::named(board).is_some());
+    for journey in journeys::<hosted::Hosted>() {
+        if let Err(unmet) = journey.needs.check(&rig.computer) {
+            println!("{board}: {}: {unmet}", journey.name);
+            continue;
+        }
+        // SAFETY: nobody else drives the computer.
+        let outcome = unsafe { journey.run(&mut rig.computer) };
+        outcome.unwrap_or_else(|error| panic!("{board}: {}: {error}", journey.name));
+        println!("{board}: {}: passed", journey.name);
+    }
+    rig.finish_after_faults();
+}
+
+#[test]
+fn every_journey_is_made_on_vtd() {
+    every_journey_on("q35-vtd");
+}
