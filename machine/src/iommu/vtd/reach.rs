@@ -74,29 +74,41 @@ fn visit_scalable_root(
     seen: &mut Vec<u64>,
     visit: Visitor<'_>,
 ) -> Onward {
-    for requester in 0..=u16::MAX {
-        let bus = scalable::root_index(requester) as u64;
+    for bus in 0..scalable::ROOT_ENTRIES as u64 {
         let Ok(words) = memory.wide_entry(root_table + bus * scalable::ROOT_ENTRY_BYTES) else {
             break;
         };
-        let Ok(table) = rules.context_table(words, Half::of(requester)) else {
-            continue;
-        };
-        let index = scalable::context_index(requester) as u64;
-        if index == 0 && visit(Reached::Table { phys: table }) == Onward::Stop {
-            return Onward::Stop;
-        }
-        let Ok(words) = memory.words(table + index * scalable::CONTEXT_ENTRY_BYTES) else {
-            continue;
-        };
-        let Ok(directory) = rules.decode_directory(words) else {
-            continue;
-        };
-        if visit_directory(rules, memory, requester, directory, seen, visit) == Onward::Stop {
-            return Onward::Stop;
+        for (half, first) in [(Half::Lower, 0), (Half::Upper, 0x80)] {
+            let Ok(table) = rules.context_table(words, half) else {
+                continue;
+            };
+            if visit(Reached::Table { phys: table }) == Onward::Stop {
+                return Onward::Stop;
+            }
+            for index in 0..scalable::CONTEXT_ENTRIES as u64 {
+                let Some(words) =
+                    present_words(memory, table + index * scalable::CONTEXT_ENTRY_BYTES)
+                else {
+                    continue;
+                };
+                let Ok(directory) = rules.decode_directory(words) else {
+                    continue;
+                };
+                let requester = (bus << 8 | first | index) as u16;
+                if visit_directory(rules, memory, requester, directory, seen, visit) == Onward::Stop
+                {
+                    return Onward::Stop;
+                }
+            }
         }
     }
     Onward::Continue
+}
+
+/// The words of an entry whose first bit says that it is present.
+fn present_words<const N: usize>(memory: &TableMemory, phys: u64) -> Option<[u64; N]> {
+    let present = memory.entry(phys).ok()? & 1 != 0;
+    present.then(|| memory.words(phys).ok())?
 }
 
 fn visit_directory(
@@ -124,8 +136,8 @@ fn visit_directory(
             return Onward::Stop;
         }
         for entry in 0..pasid::ENTRIES as u64 {
-            let Ok(words) = memory.words(table + entry * pasid::ENTRY_BYTES) else {
-                break;
+            let Some(words) = present_words(memory, table + entry * pasid::ENTRY_BYTES) else {
+                continue;
             };
             let pasid = index << 6 | entry;
             let Ok(context) = rules.decode_pasid(words, pasid as u32) else {

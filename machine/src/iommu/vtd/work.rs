@@ -70,8 +70,10 @@ impl Core {
                 queue.switch_on();
             }
             Command::Queue(Switch::Off) => {
-                let queue = &mut self.registers.lock().queue;
-                if queue.head != queue.tail {
+                let registers = &mut *self.registers.lock();
+                let queue = &mut registers.queue;
+                // One that stopped at an error does not get any emptier.
+                if queue.head != queue.tail && !registers.faults.queue_error() {
                     self.reporter.illegal("queue disabled before it was empty");
                 }
                 queue.switch_off();
