@@ -231,6 +231,14 @@ pub(crate) struct JourneysArgs {
     #[arg(long, value_enum)]
     pub(crate) board: Option<BoardChoice>,
 
+    /// Steps of the differential run on each board
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) steps: u64,
+
+    /// Seed of the differential run
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+
     /// Only boards whose names contain this
     #[arg(value_name = "NAME")]
     pub(crate) name: Option<String>,

@@ -15,6 +15,7 @@ use drivers::nvme::Settings;
 use hosted::Hosted;
 use journeys::boot::BootOptions;
 use journeys::catalogue::{Journey, JourneyError, journeys};
+use journeys::differential::{self, differential};
 use journeys::disk::{Disk, DiskOptions, read_disk, write_disk};
 use journeys::{Computer, Needs};
 use machine::device::nvme::{Medium, NvmeConfig};
@@ -47,6 +48,7 @@ enum Made {
     ReadDisk,
     WriteDisk,
     Listed(Journey<Hosted>),
+    Differential { seed: u64, steps: u64 },
 }
 
 /// `dmamap journeys`.
@@ -54,11 +56,12 @@ pub(crate) fn journeys_command(
     args: &JourneysArgs,
     output: &mut Output,
 ) -> Result<ExitCode, Error> {
-    let journeys = all_journeys();
+    let journeys = all_journeys(args);
     for (n, (name, shows, _)) in journeys.iter().enumerate() {
         output.line(format_args!("{:2} {name:20} {shows}", n + 1));
     }
     let numbers: String = (1..=journeys.len()).map(|n| format!("{n:>6}")).collect();
+    output.line(format_args!("   seed {}", args.seed));
     output.line(format_args!("\n{:30}{numbers}", ""));
     let mut notes: Vec<String> = Vec::new();
     let mut failed = false;
@@ -107,7 +110,7 @@ pub(crate) fn journeys_command(
     })
 }
 
-fn all_journeys() -> Vec<(&'static str, &'static str, Made)> {
+fn all_journeys(args: &JourneysArgs) -> Vec<(&'static str, &'static str, Made)> {
     let mut all = vec![
         (
             "read_disk",
@@ -122,6 +125,14 @@ fn all_journeys() -> Vec<(&'static str, &'static str, Made)> {
     ];
     let listed = journeys::<Hosted>();
     all.extend(listed.map(|journey| (journey.name, journey.shows, Made::Listed(journey))));
+    all.push((
+        "differential",
+        "random steps, each compared with an oracle",
+        Made::Differential {
+            seed: args.seed,
+            steps: args.steps,
+        },
+    ));
     all
 }
 
@@ -216,6 +227,7 @@ impl Rig {
         let needs = match journey {
             Made::ReadDisk | Made::WriteDisk => Needs::DISK,
             Made::Listed(journey) => journey.needs,
+            Made::Differential { .. } => differential::NEEDS,
         };
         if let Err(unmet) = needs.check(&self.computer) {
             return Outcome::Cannot(unmet.to_string());
@@ -225,6 +237,9 @@ impl Rig {
             Made::WriteDisk => self.write(),
             // SAFETY: nobody else drives the computer.
             Made::Listed(journey) => unsafe { journey.run(&mut self.computer) },
+            Made::Differential { seed, steps } => differential(&mut self.computer, *seed, *steps)
+                .map(drop)
+                .map_err(Into::into),
         };
         match outcome {
             Ok(()) => Outcome::Passed,

@@ -22,6 +22,30 @@ pub struct IommuDescription {
     pub host_address_bits: Option<u32>,
 }
 
+impl IommuDescription {
+    /// Adds what another table of the same machine says. Its units are numbered after those already here.
+    ///
+    /// ```
+    /// # let bytes = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/qemu/virt-smmuv3.iort.bin"));
+    /// let one = firmware::Iort::parse(bytes)?.description();
+    /// let mut both = one.clone();
+    /// both.join(one);
+    /// assert_eq!((both.units.len(), both.assignments[1].unit), (2, 1));
+    /// # Ok::<(), firmware::TableError>(())
+    /// ```
+    pub fn join(&mut self, other: Self) {
+        let before = self.units.len();
+        self.units.extend(other.units);
+        self.assignments
+            .extend(other.assignments.into_iter().map(|mut assignment| {
+                assignment.unit += before;
+                assignment
+            }));
+        self.reserved.extend(other.reserved);
+        self.host_address_bits = self.host_address_bits.or(other.host_address_bits);
+    }
+}
+
 /// One IOMMU unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnitDescription {
@@ -29,7 +53,8 @@ pub struct UnitDescription {
     pub kind: UnitKind,
     /// Where it is.
     pub place: UnitPlace,
-    /// PCI segment of the devices behind it.
+    /// PCI segment of the devices behind it; of the first of them, if a unit of this kind can have several. 0 if
+    /// only devices that are not on PCI are behind it.
     pub segment: u16,
     /// Whether its walks see the CPU's caches, where the table says so.
     pub walks: Option<Walks>,
@@ -124,8 +149,31 @@ pub enum Devices {
         /// PCI segment.
         segment: u16,
     },
-    /// A device that is not on PCI, by its name in the ACPI namespace or its devicetree path.
+    /// A device that is not on PCI, by its name in the ACPI namespace or its devicetree path. It makes requests
+    /// under the numbers of all assignments that name it, of which the first does not outweigh the others.
     Named(alloc::string::String),
+}
+
+impl Devices {
+    /// Their PCI segment; `None` if they are not on PCI.
+    pub fn segment(&self) -> Option<u16> {
+        match self {
+            Self::Scope { segment, .. }
+            | Self::Requesters { segment, .. }
+            | Self::Segment { segment } => Some(*segment),
+            Self::Named(_) => None,
+        }
+    }
+
+    /// Those of the `count` requester ids from `first` on that PCI has, of `segment`; `None` if it has none of them.
+    pub(crate) fn requesters(segment: u16, first: u32, count: u64) -> Option<Self> {
+        let last = (u64::from(first) + count.checked_sub(1)?).min(u16::MAX.into());
+        Some(Self::Requesters {
+            segment,
+            first: first.try_into().ok()?,
+            last: last.try_into().ok()?,
+        })
+    }
 }
 
 /// Addresses firmware keeps for itself or for the devices it uses.

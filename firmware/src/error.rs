@@ -163,7 +163,68 @@ pub enum Damage {
         /// Physical address of the registers.
         register_base: u64,
     },
-    /// A name is not text with a zero byte at its end.
+    /// A name is not text with a zero byte at its end, or is longer than 1 KiB.
     #[error("a name is not ASCII text that a zero byte ends")]
     BadName,
+    /// A range of ids ends before it starts or past the last possible id.
+    #[error("{count} ids from {first:#x} on are no range")]
+    BadIds {
+        /// First id.
+        first: u32,
+        /// Number of ids; 0 where the range ends before it starts.
+        count: u64,
+    },
+    /// A range has a start without an end, or an end without a start.
+    #[error("one end of a range of devices has no other end beside it")]
+    UnpairedRange,
+    /// A segment number that PCI does not have.
+    #[error("PCI segment {segment:#x} is named; there are 65536")]
+    BadSegment {
+        /// The segment.
+        segment: u32,
+    },
+    /// A reference to another structure leads to none that could be meant.
+    #[error("a reference to {to:#x} leads to nothing that could be meant")]
+    BadReference {
+        /// Offset in the table, or phandle, that is referred to.
+        to: u64,
+    },
+    /// More is stated than any machine has; reading on could take arbitrarily long.
+    #[error("{stated} are stated, above the limit of {most}")]
+    TooMany {
+        /// How many are stated.
+        stated: usize,
+        /// The most that are accepted.
+        most: usize,
+    },
+    /// A token of a devicetree that is unknown or may not stand there.
+    #[error("token {token:#x} may not stand here")]
+    BadToken {
+        /// The token.
+        token: u32,
+    },
+    /// A version of the devicetree format that cannot be read.
+    #[error("version {version} is stated; version 17 is read")]
+    BadVersion {
+        /// The version.
+        version: u32,
+    },
+    /// A number of a devicetree takes more cells than are read, or none.
+    #[error("a number of {cells} cells of 32 bits cannot be read here")]
+    BadCells {
+        /// How many 32-bit cells it takes.
+        cells: u32,
+    },
+    /// A devicetree node lacks a property that it needs.
+    #[error("the property {name} is missing")]
+    MissingProperty {
+        /// Name of the property.
+        name: &'static str,
+    },
+    /// An address of a devicetree node that no bus above it passes on.
+    #[error("no bus above passes on the address {address:#x}")]
+    NotReachable {
+        /// The address, on the bus that does not pass it on.
+        address: u64,
+    },
 }

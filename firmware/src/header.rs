@@ -20,6 +20,16 @@ impl Signature {
     pub const MCFG: Self = Self(*b"MCFG");
     /// DMA remapping reporting (Intel VT-d).
     pub const DMAR: Self = Self(*b"DMAR");
+    /// IO virtualization reporting (AMD-Vi).
+    pub const IVRS: Self = Self(*b"IVRS");
+    /// IO remapping (Arm).
+    pub const IORT: Self = Self(*b"IORT");
+    /// RISC-V IO mapping.
+    pub const RIMT: Self = Self(*b"RIMT");
+    /// Virtual IO translation (virtio-iommu).
+    pub const VIOT: Self = Self(*b"VIOT");
+    /// Stands for a devicetree in errors; it is no ACPI table.
+    pub const DEVICETREE: Self = Self(*b"DTB ");
 }
 
 impl fmt::Display for Signature {

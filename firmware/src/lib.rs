@@ -44,17 +44,27 @@ mod memory;
 mod rsdp;
 mod tables;
 
+pub mod devicetree;
 pub mod dmar;
+pub mod iort;
+pub mod ivrs;
 pub mod mcfg;
+pub mod rimt;
+pub mod viot;
 
 pub use description::{
     Assignment, Devices, DirectAccess, IommuDescription, ReservedKind, ReservedRegion, Stream,
     UnitDescription, UnitKind, UnitPlace, Walks,
 };
+pub use devicetree::Devicetree;
 pub use dmar::Dmar;
 pub use error::{Damage, Error, TableError};
 pub use header::Signature;
+pub use iort::Iort;
+pub use ivrs::Ivrs;
 pub use mcfg::Mcfg;
 pub use memory::{PhysicalMemory, Unreadable};
+pub use rimt::Rimt;
 pub use rsdp::{Root, Rsdp};
 pub use tables::{Entry, Tables};
+pub use viot::Viot;

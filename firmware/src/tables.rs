@@ -6,9 +6,13 @@ use crate::description::IommuDescription;
 use crate::dmar::Dmar;
 use crate::error::{Error, TableError};
 use crate::header::{HEADER_BYTES, Signature, table_len, verified};
+use crate::iort::Iort;
+use crate::ivrs::Ivrs;
 use crate::mcfg::Mcfg;
 use crate::memory::PhysicalMemory;
+use crate::rimt::Rimt;
 use crate::rsdp::{Root, Rsdp};
+use crate::viot::Viot;
 
 /// One table of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,13 +116,58 @@ impl<'m, M: PhysicalMemory + ?Sized> Tables<'m, M> {
         self.read(Signature::DMAR, Dmar::parse)
     }
 
-    /// The IOMMUs, whichever table describes them; of no unit where none does.
+    /// AMD's IOMMUs and what is special for their devices; `None` where the machine has none.
     ///
     /// # Errors
     /// If the table is damaged or lies outside memory.
+    pub fn ivrs(&self) -> Result<Option<Ivrs>, Error> {
+        self.read(Signature::IVRS, Ivrs::parse)
+    }
+
+    /// Arm's IOMMUs and what is wired to them; `None` where no table says.
+    ///
+    /// # Errors
+    /// If the table is damaged or lies outside memory.
+    pub fn iort(&self) -> Result<Option<Iort>, Error> {
+        self.read(Signature::IORT, Iort::parse)
+    }
+
+    /// RISC-V's IOMMUs and what is wired to them; `None` where the machine has none.
+    ///
+    /// # Errors
+    /// If the table is damaged or lies outside memory.
+    pub fn rimt(&self) -> Result<Option<Rimt>, Error> {
+        self.read(Signature::RIMT, Rimt::parse)
+    }
+
+    /// The virtio-iommus; `None` where the machine has none.
+    ///
+    /// # Errors
+    /// If the table is damaged or lies outside memory.
+    pub fn viot(&self) -> Result<Option<Viot>, Error> {
+        self.read(Signature::VIOT, Viot::parse)
+    }
+
+    /// The IOMMUs of the machine, whatever they are: what all tables that describe some say together. It is empty
+    /// where none does.
+    ///
+    /// # Errors
+    /// If one of the tables is damaged or lies outside memory.
     pub fn iommus(&self) -> Result<IommuDescription, Error> {
-        let dmar = self.dmar()?;
-        Ok(dmar.map_or_else(IommuDescription::default, |dmar| dmar.description()))
+        let mut all = IommuDescription::default();
+        for one in [
+            self.dmar()?.map(|table| table.description()),
+            self.ivrs()?.map(|table| table.description()),
+            self.iort()?.map(|table| table.description()),
+            self.rimt()?.map(|table| table.description()),
+            self.viot()?.map(|table| table.description()),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            all.join(one);
+        }
+        Ok(all)
     }
 
     /// What `parse` makes of the first table named `signature`.

@@ -174,6 +174,27 @@ impl<P: Platform> ConfinedEdu<P> {
         Ok(())
     }
 
+    /// Puts `bytes` into the device's buffer, by way of memory mapped for it.
+    pub(crate) fn load_bytes(&mut self, bytes: &[u8]) -> Result<(), IsolationError> {
+        let device = self.edu.device();
+        let mut buffer = DmaBuffer::allocate(device.platform(), bytes.len() as u64)?;
+        buffer.as_mut_slice().copy_from_slice(bytes);
+        let mapping = device.map_single(buffer, ToDevice).map_err(not_mapped)?;
+        self.edu.fetch(&mapping, 0, bytes.len() as u64)?;
+        mapping.unmap()?;
+        Ok(())
+    }
+
+    /// Takes what the device's buffer holds, by way of memory mapped for it.
+    pub(crate) fn stored_bytes(&mut self, into: &mut [u8]) -> Result<(), IsolationError> {
+        let device = self.edu.device();
+        let buffer = DmaBuffer::allocate(device.platform(), into.len() as u64)?;
+        let mapping = device.map_single(buffer, FromDevice).map_err(not_mapped)?;
+        self.edu.store(&mapping, 0, into.len() as u64)?;
+        into.copy_from_slice(mapping.unmap()?.as_slice());
+        Ok(())
+    }
+
     /// Whether the device's buffer is full of `pattern`, by way of memory mapped for it.
     pub(crate) fn holds(&mut self, pattern: u8) -> Result<Held, IsolationError> {
         let device = self.edu.device();

@@ -14,6 +14,7 @@
 //! | [`attach_again`](attach_again::attach_again) | a device attached again finds nothing of its first domain | [`EDU`](Needs::EDU), [`IOMMU`](Needs::IOMMU) |
 //! | [`reserved_memory`](reserved_memory::reserved_memory) | reserved regions are kept, and nothing is mapped over them | [`RESERVED`](Needs::RESERVED), [`IOMMU`](Needs::IOMMU) |
 //! | [`unit_reset`](unit_reset::unit_reset) | domains live on when their units are reset | [`EDU`](Needs::EDU), [`IOMMU`](Needs::IOMMU) |
+//! | [`differential`](differential::differential) | random steps, compared with an oracle | [`EDU`](Needs::EDU), [`DISK`](Needs::DISK), [`IOMMU`](Needs::IOMMU) |
 //! | [`mask_limits`](mask_limits::mask_limits) | 28 address lines reach memory above 4 GiB | [`EDU`](Needs::EDU), [`IOMMU`](Needs::IOMMU), [`HIGH_MEMORY`](Needs::HIGH_MEMORY) |
 #![no_std]
 
@@ -23,6 +24,7 @@ pub mod attach_again;
 pub mod boot;
 pub mod catalogue;
 mod computer;
+pub mod differential;
 pub mod disk;
 mod isolation;
 pub mod large_page;

@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2, PhysAddr};
+use crate::addr::{BusAddr, BusRange, PhysAddr};
 use crate::pagetable::{Format, Gather, MapError, PageTable, Permission, PhysList, UnmapError};
 use crate::platform::Platform;
 
@@ -54,7 +54,7 @@ impl<P: Platform, F: Format> Translation<P> for PageTable<P, F> {
     }
 
     fn page_size_log2(&self) -> u32 {
-        FRAME_SIZE_LOG2
+        self.granule_log2()
     }
 
     fn map_list(

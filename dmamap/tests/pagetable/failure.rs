@@ -3,7 +3,6 @@
 use dmamap::pagetable::{Format, MapError, PageTable};
 
 use crate::subject::*;
-use crate::support::Arena;
 
 /// A run that needs many tables: it crosses as many boundaries as the levels have.
 fn run<F: Format>(table: &Table<F>) -> (u64, u64) {
@@ -18,7 +17,7 @@ fn run<F: Format>(table: &Table<F>) -> (u64, u64) {
 
 pub(crate) fn each_failing_allocation_leaves_the_table_as_it_was<F: Subject>(format: F) {
     let page = page(&format);
-    let arena = Arena::new(512 * table_frames(&format));
+    let arena = arena(&format);
     for failing in 0..2 {
         arena.fail_from(Some(failing));
         assert!(PageTable::new(arena, format).is_err());

@@ -15,7 +15,7 @@ pub(crate) fn no_valid_entry_is_replaced_by_another<F: Subject>(format: F) {
     let run = run_bytes(&format, 1).unwrap_or(16 * page);
     let aperture = aperture_bytes(&table);
     let mut before = hardware_words(arena, &table);
-    for step in 0..120 {
+    for step in 0..60 {
         let align = random.pick(&[page, run, large]).min(aperture / 4);
         let z = (random.below(4 * large) % (aperture / 2)) / align * align;
         let len_bytes = (random.pick(&[page, 3 * page, run, large, 2 * large])).min(aperture / 2);

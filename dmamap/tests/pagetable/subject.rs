@@ -50,9 +50,14 @@ pub(crate) fn phys(start: u64, len_bytes: u64) -> PhysRange {
     PhysRange::new(PhysAddr::new(start), len_bytes).unwrap()
 }
 
-/// A table, and an arena with room for 512 like it.
+/// An arena with room for a few hundred tables.
+pub(crate) fn arena<F: Format>(format: &F) -> Arena {
+    let tables = if page(format) == 4 * KIB { 512 } else { 192 };
+    Arena::new(tables * table_frames(format))
+}
+
 pub(crate) fn table<F: Format>(format: F) -> (Arena, Table<F>) {
-    let arena = Arena::new(512 * table_frames(&format));
+    let arena = arena(&format);
     (arena, PageTable::new(arena, format).unwrap())
 }
 
@@ -88,6 +93,8 @@ pub(crate) fn finish<F: Format>(arena: Arena, table: Table<F>) {
     // SAFETY: no unit walks the table.
     unsafe { table.free() };
     assert_eq!(arena.in_use(), 0);
+    // SAFETY: no frame is lent, and the test is over.
+    unsafe { arena.close() };
 }
 
 pub(crate) fn leaves<F: Format>(table: &Table<F>) -> Vec<Leaf> {

@@ -1,6 +1,6 @@
 //! Memory as the CPU sees it and, line by line as it is written back, as one sees it who does not snoop.
 
-use std::alloc::{Layout, alloc_zeroed};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard};
 
@@ -17,7 +17,7 @@ const FRAME: usize = 4096;
 /// What a freed frame is filled with: present, and reserved bits set, in every format.
 const POISON: u8 = 0xa5;
 
-/// A handle; each arena lives until the process ends.
+/// A handle; each arena lives until the process ends, or until its memory is [closed](Arena::close).
 #[derive(Clone, Copy)]
 pub struct Arena(&'static State);
 
@@ -27,7 +27,7 @@ struct State {
     inner: Mutex<Inner>,
 }
 
-// SAFETY: the pointer is to memory that is never freed; frames of it are handed out one owner at a time.
+// SAFETY: the pointer is to memory that is not freed before `close`; frames of it are handed out one owner at a time.
 unsafe impl Send for State {}
 // SAFETY: as above.
 unsafe impl Sync for State {}
@@ -73,12 +73,15 @@ impl Memory {
     }
 }
 
+fn layout(frames: usize) -> Layout {
+    Layout::from_size_align(frames * FRAME, FRAME).expect("a layout")
+}
+
 impl Arena {
     /// `frames` frames from physical address 1 MiB on.
     pub fn new(frames: usize) -> Self {
-        let layout = Layout::from_size_align(frames * FRAME, FRAME).expect("a layout");
         // SAFETY: the layout is not empty.
-        let cpu = NonNull::new(unsafe { alloc_zeroed(layout) }).expect("memory");
+        let cpu = NonNull::new(unsafe { alloc_zeroed(layout(frames)) }).expect("memory");
         let base = 1 << 20;
         let inner = Inner {
             lent: vec![false; frames],
@@ -98,6 +101,19 @@ impl Arena {
             cpu,
             inner: Mutex::new(inner),
         })))
+    }
+
+    /// Gives the arena's memory back, as tests of many tables need much.
+    ///
+    /// # Safety
+    /// Nobody uses a frame of it, nor will.
+    pub unsafe fn close(self) {
+        let mut inner = self.inner();
+        let frames = std::mem::take(&mut inner.lent);
+        assert!(!frames.contains(&true), "frames are lent still");
+        inner.memory.words = Vec::new();
+        // SAFETY: it was allocated with this layout, and the caller says that nobody uses it.
+        unsafe { dealloc(self.0.cpu.as_ptr(), layout(frames.len())) };
     }
 
     fn inner(&self) -> MutexGuard<'static, Inner> {
@@ -140,7 +156,7 @@ impl Arena {
 
     /// A word as the CPU sees it.
     pub fn word(&self, phys: u64) -> u64 {
-        // SAFETY: the arena's memory is never freed, and the pointer is checked to lie in it.
+        // SAFETY: the arena is not closed while it is used, and the pointer is checked to lie in it.
         unsafe {
             self.frame_pointer(PhysAddr::new(phys))
                 .cast::<u64>()
@@ -175,7 +191,7 @@ impl Arena {
     }
 }
 
-// SAFETY: frames are lent once and lie in memory that is never freed; what tests do not need panics.
+// SAFETY: frames are lent once and lie in memory that is not freed while they are; what tests do not need panics.
 unsafe impl Platform for Arena {
     type Lock = super::SpinLock;
 

@@ -1,8 +1,6 @@
 //! The remapping structures that follow the table's header (8.2 to 8.8), one reader each.
 
-use alloc::string::String;
 use alloc::vec::Vec;
-use core::ffi::CStr;
 
 use super::scope::{self, DeviceScope};
 use super::{Affinity, Dmar, IntegratedAts, NamespaceDevice, ReservedRegion, RootPortAts, Unit};
@@ -71,7 +69,7 @@ impl Dmar {
             }),
             NAMESPACE_DEVICE => self.namespace_devices.push(NamespaceDevice {
                 device_number: structure.u8(7)?,
-                name: name(&variable)?,
+                name: variable.name()?,
             }),
             _ => self.integrated_ats.push(IntegratedAts {
                 segment: structure.u16(6)?,
@@ -169,14 +167,4 @@ fn page_address(structure: &Fields<'_>, at: usize) -> Result<u64, TableError> {
         ));
     }
     Ok(address)
-}
-
-/// The text up to the first zero byte.
-fn name(bytes: &Fields<'_>) -> Result<String, TableError> {
-    CStr::from_bytes_until_nul(bytes.bytes())
-        .ok()
-        .and_then(|name| name.to_str().ok())
-        .filter(|name| name.is_ascii())
-        .map(String::from)
-        .ok_or(bytes.error(0, Damage::BadName))
 }

@@ -5,8 +5,10 @@
 mod example;
 
 mod damage;
+mod devicetree;
 mod dmar;
 mod mcfg;
+mod qemu;
 mod tables;
 
 use firmware::{Damage, Signature, TableError};

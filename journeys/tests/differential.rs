@@ -1,0 +1,32 @@
+//! Random steps on machines of every temper, compared with the oracle.
+
+mod support;
+
+use journeys::differential::differential;
+use machine::MachineConfig;
+use machine::temper::Temper;
+use support::{Expected, Rig, test_disk};
+
+fn seed() -> u64 {
+    let given = std::env::var("SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    let seed = given.unwrap_or_else(|| u64::from(std::process::id()));
+    println!("SEED={seed}");
+    seed
+}
+
+#[test]
+fn a_thousand_random_steps_agree_on_every_temper() {
+    for temper in [Temper::Keep, Temper::Forget, Temper::Random(1)] {
+        let config = MachineConfig::default()
+            .with_temper(temper)
+            .with_disk(test_disk(4096));
+        let mut rig = Rig::boot(config);
+        let report = differential(&mut rig.computer, seed(), 1_000);
+        let report = report.unwrap_or_else(|error| panic!("{temper:?}: {error}"));
+        assert!(report.allowed > 100 && report.refused > 100, "{report:?}");
+        assert!(report.unmaps > 20 && report.attaches > 2, "{report:?}");
+        rig.finish_after_faults(Expected::Faults);
+    }
+}
