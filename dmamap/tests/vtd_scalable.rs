@@ -158,14 +158,22 @@ fn units_that_have_one_stage_use_it() {
 }
 
 #[test]
-fn a_unit_that_has_both_modes_is_used_in_legacy_mode_unless_asked_otherwise() {
+fn a_unit_that_has_both_modes_is_used_in_scalable_mode_unless_asked_otherwise() {
     let unit = Way::FirstStage.unit(VtdConfig::default());
-    let legacy = Settings::default();
-    let first = Settings {
-        stage: Some(Stage::First),
-        ..legacy
+    let nothing = Settings::default();
+    let legacy = Settings {
+        mode: Some(TableMode::Legacy),
+        ..nothing
     };
-    for (units, way) in [(legacy, Way::Legacy), (first, Way::FirstStage)] {
+    let second = Settings {
+        stage: Some(Stage::Second),
+        ..nothing
+    };
+    for (units, way) in [
+        (nothing, Way::FirstStage),
+        (legacy, Way::Legacy),
+        (second, Way::SecondStage),
+    ] {
         let options = BootOptions {
             units,
             ..BootOptions::default()

@@ -33,3 +33,13 @@ fn every_journey_on(board: &str) {
 fn every_journey_is_made_on_vtd() {
     every_journey_on("q35-vtd");
 }
+
+#[test]
+fn every_journey_is_made_on_vtd_with_first_stage_tables() {
+    every_journey_on("q35-vtd-first-stage");
+}
+
+#[test]
+fn every_journey_is_made_on_vtd_with_second_stage_tables() {
+    every_journey_on("q35-vtd-second-stage");
+}

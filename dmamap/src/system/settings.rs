@@ -51,8 +51,8 @@ pub struct Settings {
     pub table_levels: Option<u8>,
     /// The stage that translates, where the unit has both; `None` takes the first.
     pub stage: Option<Stage>,
-    /// How tables are found, where the unit has two ways; `None` takes VT-d's legacy mode, which every unit that walks
-    /// second-stage tables has, unless first-stage tables are asked for.
+    /// How tables are found, where the unit has two ways; `None` takes VT-d's scalable mode where the unit has it with
+    /// a stage that is wanted, and else legacy mode.
     pub mode: Option<TableMode>,
     /// The smallest page, where the unit has several; `None` takes the smallest it has.
     pub granule: Option<Granule>,

@@ -17,39 +17,46 @@ pub(super) enum Mode {
 }
 
 impl Mode {
-    /// The mode that `settings` ask for, or else the one that needs least of the unit: legacy mode, which every unit
-    /// with second-stage tables has.
+    /// The mode that `settings` ask for, or else scalable mode where the unit has it with a stage that is wanted: the
+    /// mode that later units are made for. Legacy mode otherwise, which every unit with second-stage tables has.
     ///
     /// # Errors
     /// What the unit lacks.
     pub(super) fn choose(cap: Cap, ecap: Ecap, settings: &Settings) -> Result<Self, &'static str> {
         let walks_second = cap.sagaw().into_bits() != 0;
-        let mode = settings.mode.unwrap_or(match settings.stage {
-            Some(Stage::First) => TableMode::Scalable,
-            _ if walks_second || !ecap.smts() => TableMode::Legacy,
-            _ => TableMode::Scalable,
-        });
-        match (mode, settings.stage) {
-            (TableMode::Legacy, Some(Stage::First)) => Err("first-stage tables in legacy mode"),
-            (TableMode::Legacy, _) if walks_second => Ok(Self::Legacy),
-            (TableMode::Legacy, _) => Err("page tables of 3 to 5 levels"),
-            (TableMode::Scalable, _) if !ecap.smts() => Err("scalable mode (ECAP.SMTS)"),
-            (TableMode::Scalable, stage) => {
-                let first = ecap.fsts();
-                let second = ecap.ssts() && walks_second;
-                match stage {
-                    Some(Stage::First) if !first => {
-                        Err("first-stage tables in scalable mode (ECAP.FSTS)")
-                    }
-                    Some(Stage::Second) if !second => {
-                        Err("second-stage tables in scalable mode (ECAP.SSTS)")
-                    }
-                    Some(stage) => Ok(Self::Scalable(stage)),
-                    None if first => Ok(Self::Scalable(Stage::First)),
-                    None if second => Ok(Self::Scalable(Stage::Second)),
-                    None => Err("page tables in scalable mode (ECAP.FSTS, ECAP.SSTS)"),
-                }
+        let scalable = Self::scalable(ecap, walks_second, settings.stage);
+        let legacy = match settings.stage {
+            Some(Stage::First) => Err("first-stage tables in legacy mode"),
+            _ if walks_second => Ok(Self::Legacy),
+            _ => Err("page tables of 3 to 5 levels"),
+        };
+        match settings.mode {
+            Some(TableMode::Legacy) => legacy,
+            Some(TableMode::Scalable) => scalable,
+            None if settings.stage == Some(Stage::First) => scalable,
+            None => scalable.or(legacy),
+        }
+    }
+
+    fn scalable(
+        ecap: Ecap,
+        walks_second: bool,
+        stage: Option<Stage>,
+    ) -> Result<Self, &'static str> {
+        if !ecap.smts() {
+            return Err("scalable mode (ECAP.SMTS)");
+        }
+        let first = ecap.fsts();
+        let second = ecap.ssts() && walks_second;
+        match stage {
+            Some(Stage::First) if !first => Err("first-stage tables in scalable mode (ECAP.FSTS)"),
+            Some(Stage::Second) if !second => {
+                Err("second-stage tables in scalable mode (ECAP.SSTS)")
             }
+            Some(stage) => Ok(Self::Scalable(stage)),
+            None if first => Ok(Self::Scalable(Stage::First)),
+            None if second => Ok(Self::Scalable(Stage::Second)),
+            None => Err("page tables in scalable mode (ECAP.FSTS, ECAP.SSTS)"),
         }
     }
 
@@ -170,23 +177,31 @@ mod tests {
     }
 
     #[test]
-    fn legacy_mode_is_taken_unless_first_stage_tables_or_scalable_mode_are_asked_for() {
+    fn scalable_mode_is_taken_where_the_unit_has_it_unless_legacy_mode_is_asked_for() {
         let all = Ecap::new().with_smts(true).with_fsts(true).with_ssts(true);
         let (first, second) = (Mode::Scalable(Stage::First), Mode::Scalable(Stage::Second));
         let scalable = Some(TableMode::Scalable);
-        assert_eq!(choose(all, None, None), Ok(Mode::Legacy));
-        assert_eq!(choose(all, None, Some(Stage::Second)), Ok(Mode::Legacy));
-        assert_eq!(choose(all, None, Some(Stage::First)), Ok(first));
-        assert_eq!(choose(all, scalable, None), Ok(first));
-        assert_eq!(choose(all, scalable, Some(Stage::Second)), Ok(second));
-        assert_eq!(choose(all.with_fsts(false), scalable, None), Ok(second));
+        for mode in [None, scalable] {
+            assert_eq!(choose(all, mode, None), Ok(first));
+            assert_eq!(choose(all, mode, Some(Stage::First)), Ok(first));
+            assert_eq!(choose(all, mode, Some(Stage::Second)), Ok(second));
+            assert_eq!(choose(all.with_fsts(false), mode, None), Ok(second));
+        }
+        let legacy = Some(TableMode::Legacy);
+        assert_eq!(choose(all, legacy, None), Ok(Mode::Legacy));
+        assert_eq!(choose(all, legacy, Some(Stage::Second)), Ok(Mode::Legacy));
     }
 
     #[test]
-    fn a_unit_without_second_stage_tables_is_used_in_scalable_mode() {
-        let ecap = Ecap::new().with_smts(true).with_fsts(true).with_ssts(true);
-        let chosen = Mode::choose(Cap::new(), ecap, &Settings::default());
-        assert_eq!(chosen, Ok(Mode::Scalable(Stage::First)));
+    fn legacy_mode_is_taken_where_scalable_mode_lacks_what_is_wanted() {
+        let neither = Ecap::new().with_smts(true);
+        assert_eq!(choose(Ecap::new(), None, None), Ok(Mode::Legacy));
+        assert_eq!(choose(neither, None, None), Ok(Mode::Legacy));
+        let first_only = neither.with_fsts(true);
+        assert_eq!(
+            choose(first_only, None, Some(Stage::Second)),
+            Ok(Mode::Legacy)
+        );
     }
 
     #[test]
