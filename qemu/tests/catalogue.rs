@@ -62,3 +62,12 @@ fn every_journey_is_made_on_an_smmu_with_stage_2() {
 fn every_journey_is_made_on_an_smmu_with_both_stages() {
     every_journey_on("arm-smmu-nested");
 }
+
+fn every_journey_is_made_on_vtd_with_first_stage_tables() {
+    every_journey_on("q35-vtd-first-stage");
+}
+
+#[test]
+fn every_journey_is_made_on_vtd_with_second_stage_tables() {
+    every_journey_on("q35-vtd-second-stage");
+}
