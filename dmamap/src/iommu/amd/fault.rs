@@ -177,7 +177,8 @@ impl<P: Platform> AmdUnit<P> {
         // Not where the unit was turned off meanwhile.
         registers.switch(|now| now.with_eventlogen(now.iommuen()));
         registers.until("event log restart", |status| {
-            status.eventlogrun() || !registers.is_enabled()
+            // In a storm it may have stopped again by now.
+            status.eventlogrun() || status.eventoverflow() || !registers.is_enabled()
         })
     }
 
