@@ -197,11 +197,7 @@ impl<P: Platform> AmdUnit<P> {
                 unit: self.registers.base(),
                 requester: self.streams.requester_of(event.deviceid().into()),
                 address: BusAddr::new(event.address()).align_down(12),
-                access: if event.rw() {
-                    Access::Write
-                } else {
-                    Access::Read
-                },
+                access: access(event),
                 reason: FaultReason {
                     code: code.code().into(),
                     text: text(event, code),
@@ -221,6 +217,15 @@ impl<P: Platform> AmdUnit<P> {
                 log::warn!("{}: {code}: {event:x?}", self.registers.base());
             }
         }
+    }
+}
+
+/// What the request tried. That it wrote is not told of an interrupt, nor of a request for a translation.
+fn access(event: Event) -> Access {
+    match (event.i() || event.tr(), event.rw()) {
+        (true, _) => Access::Unknown,
+        (false, true) => Access::Write,
+        (false, false) => Access::Read,
     }
 }
 
