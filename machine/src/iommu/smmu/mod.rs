@@ -274,6 +274,11 @@ impl super::Unit for SmmuUnit {
         self.core.frames_freed(phys, len_bytes);
     }
 
+    /// Stage 1 has no such permission (Arm ARM D8.4); whether stage 2 is used is software's choice.
+    fn knows_write_only(&self) -> bool {
+        !self.core.rules.id.idr0.s1p()
+    }
+
     fn audit(&self, audit: &mut Audit) {
         self.core.audit(audit);
     }
