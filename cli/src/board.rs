@@ -7,6 +7,9 @@ use board::hardware::Hardware;
 use machine::audit::Audit;
 use machine::cache::Snooping;
 use machine::device::nvme::{Medium, NvmeConfig, RogueReport};
+use machine::iommu::amd::AmdConfig;
+use machine::iommu::riscv::RiscvConfig;
+use machine::iommu::virtio::VirtioConfig;
 use machine::iommu::vtd::VtdConfig;
 use machine::temper::Temper;
 use machine::{Iommu, Machine, MachineConfig, MachineError};
@@ -149,6 +152,17 @@ pub(crate) fn iommu(args: &MachineArgs) -> Iommu {
             }
             Iommu::Vtd { unit, walks }
         }
+        IommuChoice::Virtio => Iommu::Virtio {
+            unit: VirtioConfig::default(),
+        },
+        IommuChoice::Amd => Iommu::Amd {
+            unit: AmdConfig::default(),
+            walks,
+        },
+        IommuChoice::Riscv => Iommu::Riscv {
+            unit: RiscvConfig::default(),
+            walks,
+        },
         _ => Iommu::None,
     }
 }

@@ -4,7 +4,7 @@
 //! unit does not snoop the CPU's caches, every change is written back to memory.
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use crate::addr::{PhysAddr, PhysRange};
 use crate::pagetable::WalkCoherence;
@@ -32,6 +32,17 @@ impl<P: Platform> HardwareFrames<P> {
         count: usize,
         coherence: WalkCoherence,
     ) -> Result<Self, OutOfFrames> {
+        Self::allocate_filled(platform, count, coherence, |_| 0)
+    }
+
+    /// Lends `count` frames from the platform whose 64-bit words are what `word` says of their index, visible to the
+    /// unit as such.
+    pub(crate) fn allocate_filled(
+        platform: P,
+        count: usize,
+        coherence: WalkCoherence,
+        word: impl Fn(usize) -> u64,
+    ) -> Result<Self, OutOfFrames> {
         let frames = platform.allocate_frames(FrameRequest::new(count))?;
         let start = platform.frame_pointer(frames.start());
         // SAFETY: the frames were just lent to us, whole, and nobody else has a pointer to them.
@@ -42,6 +53,12 @@ impl<P: Platform> HardwareFrames<P> {
             start,
             coherence,
         };
+        for index in 0..frames.len_bytes() as usize / 8 {
+            match word(index) {
+                0 => {}
+                value => this.word(index).store(value, Ordering::Relaxed),
+            }
+        }
         this.publish(0, frames.len_bytes() as usize);
         Ok(this)
     }
@@ -71,6 +88,26 @@ impl<P: Platform> HardwareFrames<P> {
         // SAFETY: in bounds by the assertion, aligned because frames are, and only accessed atomically.
         let word = unsafe { self.start.cast::<AtomicU32>().add(index).as_ref() };
         word.load(Ordering::Acquire)
+    }
+
+    /// The 16-bit word number `index`, which the unit writes.
+    pub(crate) fn load_u16(&self, index: usize) -> u16 {
+        self.half_word(index).load(Ordering::Acquire)
+    }
+
+    /// Changes the 16-bit word number `index`; earlier stores are visible to the unit before it.
+    pub(crate) fn store_u16(&self, index: usize, value: u16) {
+        self.half_word(index).store(value, Ordering::Release);
+        self.publish(index * 2, 2);
+    }
+
+    fn half_word(&self, index: usize) -> &AtomicU16 {
+        assert!(
+            index < self.frames.len_bytes() as usize / 2,
+            "word {index} is outside the frames"
+        );
+        // SAFETY: in bounds by the assertion, aligned because frames are, and only accessed atomically.
+        unsafe { self.start.cast::<AtomicU16>().add(index).as_ref() }
     }
 
     fn word(&self, index: usize) -> &AtomicU64 {

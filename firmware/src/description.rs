@@ -23,7 +23,8 @@ pub struct IommuDescription {
 }
 
 impl IommuDescription {
-    /// Adds what another table of the same machine says. Its units are numbered after those already here.
+    /// Adds what another table of the same machine says. Its units are numbered after those already here, and units
+    /// that are for all remaining devices of a segment still come last.
     ///
     /// ```
     /// # let bytes = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/qemu/virt-smmuv3.iort.bin"));
@@ -41,8 +42,23 @@ impl IommuDescription {
                 assignment.unit += before;
                 assignment
             }));
+        self.assignments
+            .sort_by_key(|one| matches!(one.devices, Devices::Segment { .. }));
         self.reserved.extend(other.reserved);
         self.host_address_bits = self.host_address_bits.or(other.host_address_bits);
+    }
+
+    /// Gives each unit that is no PCI function the segment of the first devices on PCI that are behind it.
+    pub(crate) fn name_segments(&mut self) {
+        // The first counts, thus comes last.
+        for assignment in self.assignments.iter().rev() {
+            if let Some(segment) = assignment.devices.segment()
+                && let Some(unit) = self.units.get_mut(assignment.unit)
+                && let UnitPlace::Registers { .. } = unit.place
+            {
+                unit.segment = segment;
+            }
+        }
     }
 }
 
@@ -53,8 +69,8 @@ pub struct UnitDescription {
     pub kind: UnitKind,
     /// Where it is.
     pub place: UnitPlace,
-    /// PCI segment of the devices behind it; of the first of them, if a unit of this kind can have several. 0 if
-    /// only devices that are not on PCI are behind it.
+    /// PCI segment of the devices behind it; of the first of them, if a unit of this kind can have several. For a unit
+    /// that is a PCI function it is its own; for one that has only devices that are not on PCI, 0.
     pub segment: u16,
     /// Whether its walks see the CPU's caches, where the table says so.
     pub walks: Option<Walks>,

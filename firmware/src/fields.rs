@@ -85,13 +85,14 @@ impl<'a> Fields<'a> {
         self.base
     }
 
-    /// The `count` entries of `size` bytes from `at` on.
+    /// The `count` entries of `size` bytes from `at` on, which means nothing if there are none.
     pub(crate) fn list(
         &self,
         at: usize,
         count: usize,
         size: usize,
     ) -> Result<impl Iterator<Item = Self> + use<'a>, TableError> {
+        let at = if count == 0 { 0 } else { at };
         self.slice(at, count.saturating_mul(size))?.entries(0, size)
     }
 

@@ -1,14 +1,24 @@
 #![no_std]
-//! ACPI tables from bytes: which IOMMU translates for which device, which memory is reserved, where
-//! configuration space lies.
+//! ACPI tables and devicetrees from bytes: which IOMMU translates for which device, which memory is reserved,
+//! where configuration space lies.
+//!
+//! This is of use to any kernel, hypervisor or tool, with the rest of the workspace or without: it needs an
+//! allocator and nothing else of its host, and hands out plain data.
 //!
 //! The tables come from firmware and may be damaged. Everything here is total: a table is either read, or
 //! refused with a [`TableError`] that names the table, the byte and the damage. No byte is trusted to size,
 //! count or place anything, no table makes a loop endless, and nothing panics.
 //!
-//! - [`Tables`] follows the RSDP to the list of tables and reads those that are asked for
-//! - [`Mcfg`]: where configuration space is mapped in memory
+//! - [`Tables`] follows the RSDP to the list of tables and reads those that are asked for;
+//!   [`Tables::iommus`] says what all of them say of IOMMUs, whoever built these
+//! - [`Devicetree`] says the same where there is a devicetree instead, and where host bridges and memory are
+//! - [`IommuDescription`]: the common words for it
 //! - [`Dmar`]: Intel VT-d's remapping units and reserved regions
+//! - [`Ivrs`]: AMD's IOMMUs
+//! - [`Iort`]: Arm's SMMUs
+//! - [`Rimt`]: RISC-V's IOMMUs
+//! - [`Viot`]: virtio-iommus, and what they translate for
+//! - [`Mcfg`]: where configuration space is mapped in memory
 //! - [`PhysicalMemory`]: what the caller lends to read with
 //!
 //! What a device scope's path means on the running machine is for those who enumerated it: bridges' bus numbers
@@ -31,6 +41,10 @@
 //! let unit = &dmar.units()[0];
 //! assert_eq!(unit.register_base, 0xfed9_0000);
 //! assert_eq!(unit.scopes[0].path, [(3, 0)]);
+//!
+//! // Or, whatever IOMMUs the machine has:
+//! let iommus = tables.iommus()?;
+//! assert_eq!(iommus.units[0].kind, firmware::UnitKind::Vtd);
 //! # Ok::<(), firmware::Error>(())
 //! ```
 

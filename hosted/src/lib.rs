@@ -111,6 +111,11 @@ impl Hosted {
         self.hardware()?.rsdp().map(PhysAddr::new)
     }
 
+    /// The flattened devicetree, where firmware describes the board by one.
+    pub fn devicetree(&self) -> Option<Vec<u8>> {
+        self.hardware()?.devicetree()
+    }
+
     /// The PCI host bridges firmware describes; none after shutdown.
     ///
     /// # Errors

@@ -13,6 +13,7 @@
 //! - [`virtio`]: virtio-iommu and the virtio transports it sits on
 //! - [`nvme`]: NVM Express registers, queue entries and identify data
 //! - [`edu`]: QEMU's educational DMA device
+//! - [`iommu_testdev`]: QEMU's device that tests IOMMUs
 //!
 //! # Conventions
 //! Fields bear their manual's abbreviations in lower case. A bit field is a transparent word: `from_bits`
@@ -25,6 +26,7 @@ compile_error!("hardware structures are little-endian in memory; so must the tar
 
 pub mod amd;
 pub mod edu;
+pub mod iommu_testdev;
 pub mod nvme;
 pub mod pci;
 pub mod riscv;

@@ -23,20 +23,24 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod devicetree;
+mod kept;
+
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use dmamap::addr::{AddrError, PhysAddr, PhysRange};
-use dmamap::bridge::HostBridge;
-use dmamap::pci::{self, DevicePath, EnumerateError, PciAddress};
+use dmamap::bridge::{BridgeError, HostBridge};
+use dmamap::pci::{self, EnumerateError};
 use dmamap::platform::Platform;
 use dmamap::resource::{ResourceError, ResourceTree};
 use dmamap::system::{DmaSystem, Settings, StartError};
-use firmware::{
-    Devices, IommuDescription, Mcfg, PhysicalMemory, ReservedKind, ReservedRegion, Tables,
-};
+use firmware::{IommuDescription, Mcfg, PhysicalMemory, Tables};
+
+pub use devicetree::boot_from_devicetree;
 
 use crate::computer::Computer;
+use kept::{KeptDevice, kept_devices};
 
 /// What an environment knows of its machine before anything was looked at.
 #[derive(Clone, Debug)]
@@ -81,6 +85,15 @@ pub enum BootError {
         /// Its first bus.
         first_bus: u8,
     },
+    /// The devicetree is damaged.
+    #[error("{0}")]
+    Devicetree(#[from] firmware::TableError),
+    /// The devicetree describes no PCI host bridge.
+    #[error("the devicetree describes no PCI host bridge")]
+    NoHostBridge,
+    /// A host bridge cannot be as firmware describes it.
+    #[error("PCI host bridge: {0}")]
+    HostBridge(#[from] BridgeError),
     /// A table names addresses that cannot be.
     #[error("firmware tables: {0}")]
     Address(#[from] AddrError),
@@ -129,6 +142,21 @@ pub unsafe fn boot<P: Platform>(
         IommuUse::Ignored => IommuDescription::default(),
     };
 
+    // SAFETY: the caller's promise.
+    unsafe { bring_up(platform, bridge, ecam, &iommus, options) }
+}
+
+/// The part of a boot that is the same whatever firmware speaks.
+///
+/// # Safety
+/// As [`boot`], `bridge`, `ecam` and `iommus` being what firmware says.
+unsafe fn bring_up<P: Platform>(
+    platform: P,
+    bridge: &HostBridge,
+    ecam: PhysRange,
+    iommus: &IommuDescription,
+    options: BootOptions,
+) -> Result<Computer<P>, BootError> {
     let mut resources = ResourceTree::new();
     insert_ram(platform, &mut resources)?;
     // SAFETY: the caller vouches for the bridge's windows.
@@ -136,7 +164,7 @@ pub unsafe fn boot<P: Platform>(
     // SAFETY: the caller vouches for firmware's tables, and so for configuration space.
     unsafe { resources.insert_registers("PCI MMCONFIG", ecam)? };
 
-    let kept = kept_devices(&iommus);
+    let kept = kept_devices(iommus);
     let paths: Vec<_> = kept.iter().map(KeptDevice::path).collect();
     let topology = pci::enumerate(platform, bridge, ecam, &mut resources, &paths)?;
     for problem in topology.problems() {
@@ -146,7 +174,7 @@ pub unsafe fn boot<P: Platform>(
     let system = DmaSystem::new(platform, alloc::vec![bridge.clone()]);
     if !iommus.units.is_empty() {
         // SAFETY: the caller vouches for firmware's tables, and so for the units' registers.
-        unsafe { system.start_units(&iommus, &topology, &mut resources, options.units)? };
+        unsafe { system.start_units(iommus, &topology, &mut resources, options.units)? };
     }
     Ok(Computer {
         platform,
@@ -181,51 +209,4 @@ fn insert_ram<P: Platform>(platform: P, resources: &mut ResourceTree) -> Result<
         }
     });
     outcome
-}
-
-/// A device firmware keeps at work, which enumeration must not stop.
-struct KeptDevice {
-    segment: u16,
-    start_bus: u8,
-    path: Vec<(u8, u8)>,
-}
-
-impl KeptDevice {
-    fn path(&self) -> DevicePath<'_> {
-        DevicePath {
-            segment: self.segment,
-            start_bus: self.start_bus,
-            path: &self.path,
-        }
-    }
-}
-
-/// The devices that firmware left memory to.
-fn kept_devices(iommus: &IommuDescription) -> Vec<KeptDevice> {
-    let mut kept = Vec::new();
-    let direct = |region: &&ReservedRegion| matches!(region.kind, ReservedKind::Direct(_));
-    for region in iommus.reserved.iter().filter(direct) {
-        match &region.devices {
-            Devices::Scope { segment, scope } => kept.push(KeptDevice {
-                segment: *segment,
-                start_bus: scope.start_bus,
-                path: scope.path.clone(),
-            }),
-            // One device; a region for many is not about one that is at work.
-            Devices::Requesters {
-                segment,
-                first,
-                last,
-            } if first == last => {
-                let address = PciAddress::from_requester(*segment, *first);
-                kept.push(KeptDevice {
-                    segment: *segment,
-                    start_bus: address.bus,
-                    path: [(address.device, address.function)].into(),
-                });
-            }
-            Devices::Requesters { .. } | Devices::Segment { .. } | Devices::Named(_) => {}
-        }
-    }
-    kept
 }

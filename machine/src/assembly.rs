@@ -12,9 +12,14 @@ use crate::device::nvme::{NvmeConfig, NvmeController};
 use crate::error::MachineError;
 use crate::findings::Findings;
 use crate::interrupts::{Interrupts, MESSAGE_WINDOW};
+use crate::iommu::amd::{AmdConfig, AmdUnit};
+use crate::iommu::riscv::{RiscvConfig, RiscvUnit};
+use crate::iommu::virtio::{VirtioConfig, VirtioUnit};
 use crate::iommu::vtd::{VtdConfig, VtdUnit};
 use crate::iommu::{Unit, UnitEnvironment};
-use crate::memory_map::{MemoryMap, VTD_REGISTERS, WINDOWS};
+use crate::memory_map::{
+    AMD_REGISTERS, MemoryMap, RISCV_REGISTERS, VIRTIO_REGISTERS, VTD_REGISTERS, WINDOWS,
+};
 use crate::temper::{Dice, Temper};
 
 /// A unit, where its registers are, and what its walks see.
@@ -30,6 +35,9 @@ pub(crate) struct UnitSlot {
 pub(crate) struct Units {
     pub(crate) slots: Vec<UnitSlot>,
     pub(crate) vtd: Vec<Arc<VtdUnit>>,
+    pub(crate) virtio: Vec<Arc<VirtioUnit>>,
+    pub(crate) amd: Vec<Arc<AmdUnit>>,
+    pub(crate) riscv: Vec<Arc<RiscvUnit>>,
 }
 
 pub(crate) fn inbound(
@@ -111,6 +119,9 @@ pub(crate) fn units(
     match &config.iommu {
         Iommu::None => {}
         Iommu::Vtd { unit, walks } => units.add_vtd(&parts, unit, *walks)?,
+        Iommu::Virtio { unit } => units.add_virtio(&parts, unit)?,
+        Iommu::Amd { unit, walks } => units.add_amd(&parts, unit, *walks)?,
+        Iommu::Riscv { unit, walks } => units.add_riscv(&parts, unit, *walks)?,
     }
     Ok(units)
 }
@@ -135,6 +146,62 @@ impl Units {
                 walks,
             });
         }
+        Ok(())
+    }
+
+    fn add_virtio(&mut self, parts: &Parts<'_>, config: &VirtioConfig) -> Result<(), MachineError> {
+        // It reads its queues only, and these are coherent.
+        let environment = parts.environment("viommu".to_owned(), Snooping::On);
+        let walks = Arc::clone(&environment.walks);
+        let mut config = config.clone();
+        config.register_base = VIRTIO_REGISTERS.start;
+        let unit = VirtioUnit::new(config, environment)?;
+        self.virtio.push(Arc::clone(&unit));
+        self.slots.push(UnitSlot {
+            registers: VIRTIO_REGISTERS,
+            unit,
+            walks,
+        });
+        Ok(())
+    }
+
+    fn add_amd(
+        &mut self,
+        parts: &Parts<'_>,
+        config: &AmdConfig,
+        walks: Snooping,
+    ) -> Result<(), MachineError> {
+        let environment = parts.environment("ivhd0".to_owned(), walks);
+        let walks = Arc::clone(&environment.walks);
+        let mut config = config.clone();
+        config.register_base = AMD_REGISTERS.start;
+        let unit = AmdUnit::new(config, environment)?;
+        self.amd.push(Arc::clone(&unit));
+        self.slots.push(UnitSlot {
+            registers: AMD_REGISTERS,
+            unit,
+            walks,
+        });
+        Ok(())
+    }
+
+    fn add_riscv(
+        &mut self,
+        parts: &Parts<'_>,
+        config: &RiscvConfig,
+        walks: Snooping,
+    ) -> Result<(), MachineError> {
+        let environment = parts.environment("iommu0".to_owned(), walks);
+        let walks = Arc::clone(&environment.walks);
+        let mut config = config.clone();
+        config.register_base = RISCV_REGISTERS.start;
+        let unit = RiscvUnit::new(config, environment)?;
+        self.riscv.push(Arc::clone(&unit));
+        self.slots.push(UnitSlot {
+            registers: RISCV_REGISTERS,
+            unit,
+            walks,
+        });
         Ok(())
     }
 }

@@ -2,6 +2,9 @@
 
 use crate::cache::Snooping;
 use crate::device::nvme::NvmeConfig;
+use crate::iommu::amd::AmdConfig;
+use crate::iommu::riscv::RiscvConfig;
+use crate::iommu::virtio::VirtioConfig;
 use crate::iommu::vtd::VtdConfig;
 use crate::temper::Temper;
 
@@ -15,6 +18,25 @@ pub enum Iommu {
         /// What the units can do. The machine sets the address of their registers.
         unit: VtdConfig,
         /// Whether their walks see the CPU's caches.
+        walks: Snooping,
+    },
+    /// One virtio-iommu.
+    Virtio {
+        /// What it can do. The machine sets the address of its registers.
+        unit: VirtioConfig,
+    },
+    /// One AMD-Vi unit for all devices.
+    Amd {
+        /// What the unit can do. The machine sets the address of its registers.
+        unit: AmdConfig,
+        /// Whether its walks see the CPU's caches.
+        walks: Snooping,
+    },
+    /// One RISC-V IOMMU.
+    Riscv {
+        /// What the unit can do. The machine sets the address of its registers.
+        unit: RiscvConfig,
+        /// Whether its walks see the CPU's caches.
         walks: Snooping,
     },
 }

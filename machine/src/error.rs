@@ -4,6 +4,9 @@ use board::ram::RamError;
 
 use crate::config::MAX_DISKS;
 use crate::device::nvme::NvmeConfigError;
+use crate::iommu::amd::AmdConfigError;
+use crate::iommu::riscv::RiscvConfigError;
+use crate::iommu::virtio::VirtioConfigError;
 use crate::iommu::vtd::VtdConfigError;
 use crate::memory_map::{MAX_RAM_BYTES, MIN_RAM_BYTES};
 
@@ -42,6 +45,15 @@ pub enum MachineError {
     /// A VT-d unit cannot be as its configuration says.
     #[error(transparent)]
     Vtd(#[from] VtdConfigError),
+    /// A virtio-iommu cannot be as its configuration says.
+    #[error(transparent)]
+    Virtio(#[from] VirtioConfigError),
+    /// An AMD-Vi unit cannot be as its configuration says.
+    #[error(transparent)]
+    Amd(#[from] AmdConfigError),
+    /// A RISC-V IOMMU cannot be as its configuration says.
+    #[error(transparent)]
+    Riscv(#[from] RiscvConfigError),
     /// Memory shifted by the offset would not be memory for every device, or an IOMMU is there as well.
     #[error("devices cannot see memory {offset:#x} bytes higher: {reason}")]
     InboundOffset {

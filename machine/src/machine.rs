@@ -17,6 +17,9 @@ use crate::device::passive::Passive;
 use crate::error::MachineError;
 use crate::findings::{Finding, Findings};
 use crate::interrupts::Interrupts;
+use crate::iommu::amd::AmdUnit;
+use crate::iommu::riscv::RiscvUnit;
+use crate::iommu::virtio::VirtioUnit;
 use crate::iommu::vtd::VtdUnit;
 use crate::memory_map::{ECAM, MAX_RAM_BYTES, MIN_RAM_BYTES, MemoryMap, WINDOWS};
 use crate::pci::endpoint::Endpoint;
@@ -181,6 +184,21 @@ impl Machine {
     /// The VT-d units, in the order of firmware's table; none in a computer with another IOMMU.
     pub fn vtd_units(&self) -> impl Iterator<Item = &Arc<VtdUnit>> {
         self.units.vtd.iter()
+    }
+
+    /// The virtio-iommu, if there is one.
+    pub fn virtio_units(&self) -> impl Iterator<Item = &Arc<VirtioUnit>> {
+        self.units.virtio.iter()
+    }
+
+    /// The AMD-Vi units, in the order of firmware's table.
+    pub fn amd_units(&self) -> impl Iterator<Item = &Arc<AmdUnit>> {
+        self.units.amd.iter()
+    }
+
+    /// The RISC-V IOMMU, of which there is one or none.
+    pub fn riscv_units(&self) -> impl Iterator<Item = &Arc<RiscvUnit>> {
+        self.units.riscv.iter()
     }
 
     /// How the device is doing that firmware left running.

@@ -32,6 +32,13 @@ pub(crate) const ECAM: Range<u64> = 0xe000_0000..0xf000_0000;
 pub(crate) const VTD_REGISTERS: [Range<u64>; 2] =
     [0xfed9_0000..0xfed9_1000, 0xfed9_1000..0xfed9_2000];
 
+/// Where the registers of the virtio-iommu are.
+pub(crate) const VIRTIO_REGISTERS: Range<u64> = 0xfe80_0000..0xfe80_1000;
+/// Where the registers of the AMD-Vi unit are.
+pub(crate) const AMD_REGISTERS: Range<u64> = 0xfeb8_0000..0xfeb8_4000;
+/// Where the registers of the RISC-V IOMMU are.
+pub(crate) const RISCV_REGISTERS: Range<u64> = 0xfe90_0000..0xfe90_1000;
+
 /// Width of physical addresses.
 pub(crate) const HOST_ADDRESS_BITS: u8 = 46;
 
@@ -150,7 +157,11 @@ mod tests {
         let mut taken = MemoryMap::new(MAX_RAM_BYTES).ram;
         taken.extend([ECAM, MESSAGE_WINDOW]);
         taken.extend(WINDOWS.map(|window| window.phys..window.phys + window.len_bytes));
-        for registers in VTD_REGISTERS {
+        for registers in
+            VTD_REGISTERS
+                .into_iter()
+                .chain([VIRTIO_REGISTERS, AMD_REGISTERS, RISCV_REGISTERS])
+        {
             assert!(
                 taken
                     .iter()

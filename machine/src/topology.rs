@@ -6,7 +6,7 @@
 //!   00:02.0 root port ── nvme, if there is a second disk      unit 1
 //!   00:03.0 edu                                               unit 0
 //!   00:04.0 root port ── PCIe-to-PCI bridge ── legacy         unit 1
-//!   00:05.0 heartbeat, at work since boot (see below)         unit 1, RMRR
+//!   00:05.0 heartbeat, at work since boot (see below)         unit 1, RMRR or IVMD
 //!   00:06.0 greedy, if wanted                                 unit 1
 //! ```
 //!
@@ -16,8 +16,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::acpi::{Device, Dmar, ReservedMemory, Scope, Unit as UnitTable};
+use crate::acpi::{
+    Device, Dmar, Ivrs, ReservedMemory, Scope, Unit as UnitTable, UnityMemory, Viot, rimt,
+};
 use crate::bus::{Bus, DmaPort, Requester};
+use crate::cache::Snooping;
 use crate::config::Iommu;
 use crate::device::edu::Edu;
 use crate::device::heartbeat::Heartbeat;
@@ -26,7 +29,11 @@ use crate::device::nvme::NvmeController;
 use crate::device::passive::Passive;
 use crate::findings::Findings;
 use crate::iommu::Unit;
-use crate::memory_map::{HOST_ADDRESS_BITS, VTD_REGISTERS};
+use crate::iommu::amd::AmdConfig;
+use crate::iommu::virtio::VirtioConfig;
+use crate::memory_map::{
+    AMD_REGISTERS, HOST_ADDRESS_BITS, RISCV_REGISTERS, VIRTIO_REGISTERS, VTD_REGISTERS,
+};
 use crate::pci::bridge::{Bridge, BridgeKind};
 use crate::pci::endpoint::{AtBoot, Endpoint};
 use crate::pci::function::FunctionModel;
@@ -152,7 +159,9 @@ impl Wiring<'_> {
 /// What firmware left of the device that uses the direct region: at work where its tables can tell the kernel so.
 pub(crate) fn heartbeat_at_boot(iommu: &Iommu) -> AtBoot {
     match iommu {
-        Iommu::None | Iommu::Vtd { .. } => AtBoot::Running,
+        Iommu::None | Iommu::Vtd { .. } | Iommu::Amd { .. } => AtBoot::Running,
+        Iommu::Virtio { .. } => AtBoot::Idle,
+        Iommu::Riscv { .. } => AtBoot::Idle,
     }
 }
 
@@ -161,6 +170,16 @@ pub(crate) fn table(iommu: &Iommu, direct_region: &Range<u64>) -> Option<Vec<u8>
     match iommu {
         Iommu::None => None,
         Iommu::Vtd { .. } => Some(dmar(direct_region).into_table()),
+        Iommu::Virtio { unit } => Some(viot(unit).into_table()),
+        Iommu::Riscv { .. } => Some(rimt(RISCV_REGISTERS.start)),
+        Iommu::Amd { unit, walks } => Some(ivrs(unit, *walks, direct_region).into_table()),
+    }
+}
+
+fn viot(unit: &VirtioConfig) -> Viot {
+    Viot {
+        registers: VIRTIO_REGISTERS.start,
+        first_endpoint: unit.first_endpoint,
     }
 }
 
@@ -189,6 +208,21 @@ fn dmar(direct_region: &Range<u64>) -> Dmar {
             base: direct_region.start,
             last: direct_region.end - 1,
             devices: vec![on_root(HEARTBEAT)],
+        }],
+    }
+}
+
+fn ivrs(config: &AmdConfig, walks: Snooping, direct_region: &Range<u64>) -> Ivrs {
+    Ivrs {
+        host_address_bits: HOST_ADDRESS_BITS,
+        registers: AMD_REGISTERS.start,
+        coherent: walks == Snooping::On,
+        // A unit without features was refused when it was built.
+        features: config.features().map_or(0, |features| features.into_bits()),
+        unity: vec![UnityMemory {
+            device: u16::from(HEARTBEAT) << 3,
+            base: direct_region.start,
+            len_bytes: direct_region.end - direct_region.start,
         }],
     }
 }

@@ -1,6 +1,6 @@
 //! The computers QEMU is asked to be: a machine, and the IOMMU in front of its devices.
 
-use crate::Architecture;
+use crate::{Architecture, Installation, NotFound};
 
 /// A computer of QEMU's models.
 ///
@@ -37,8 +37,6 @@ const ARM: Board = Board {
     machine: "virt,gic-version=3",
     options: &["-cpu", "cortex-a57"],
 };
-
-const ARM_SMMU: &str = "virt,gic-version=3,iommu=smmuv3";
 
 const RISCV: Board = Board {
     name: "",
@@ -87,22 +85,29 @@ static BOARDS: [Board; 14] = [
     Board {
         name: "arm-smmu-stage1",
         description: "Arm, SMMUv3 with stage 1",
-        machine: ARM_SMMU,
-        options: &["-cpu", "cortex-a57", "-global", "arm-smmuv3.stage=1"],
+        options: &[
+            "-cpu",
+            "cortex-a57",
+            "-device",
+            "arm-smmuv3,primary-bus=pcie.0,stage=1",
+        ],
         ..ARM
     },
     Board {
         name: "arm-smmu-stage2",
         description: "Arm, SMMUv3 with stage 2",
-        machine: ARM_SMMU,
-        options: &["-cpu", "cortex-a57", "-global", "arm-smmuv3.stage=2"],
+        options: &[
+            "-cpu",
+            "cortex-a57",
+            "-device",
+            "arm-smmuv3,primary-bus=pcie.0,stage=2",
+        ],
         ..ARM
     },
     Board {
         name: "arm-smmu-nested",
         description: "Arm, SMMUv3 with both stages",
-        machine: ARM_SMMU,
-        options: &["-cpu", "cortex-a57", "-global", "arm-smmuv3.stage=nested"],
+        machine: "virt,gic-version=3,iommu=smmuv3",
         ..ARM
     },
     Board {
@@ -164,6 +169,21 @@ impl Board {
     /// Its CPUs' instruction set: which of QEMU's programs has it.
     pub fn architecture(&self) -> Architecture {
         self.architecture
+    }
+
+    /// The QEMU that can be this board; why there is none, and how to get one, is the error's text.
+    ///
+    /// # Errors
+    /// [`NotFound`].
+    pub fn installation(&self) -> Result<Installation, NotFound> {
+        let installation = Installation::find()?;
+        match installation.has(self.architecture) {
+            true => Ok(installation),
+            false => Err(NotFound::Unfit {
+                place: installation.place().to_owned(),
+                reason: format!("it has no {}", self.architecture.program()),
+            }),
+        }
     }
 }
 

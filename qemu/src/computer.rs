@@ -13,6 +13,7 @@ use crate::config::QemuConfig;
 use crate::error::{Failure, QemuError};
 use crate::fw_cfg::FwCfg;
 use crate::memory_map::{FIRMWARE_BYTES, MemoryMap};
+use crate::pci_buses::number_buses;
 use crate::process::Process;
 use crate::qtest::Qtest;
 use crate::table_loader::{TableLoaderError, place_tables};
@@ -170,9 +171,11 @@ fn set_up(
     ram: &Ram,
     qtest: &Qtest,
 ) -> Result<u64, TableLoaderError> {
+    qtest.wait_for_machine()?;
     if architecture == Architecture::X86_64 {
         q35::enable_ecam(qtest)?;
     }
+    number_buses(qtest, map.ecam)?;
     let staging = map.firmware.start..map.firmware.start + STAGING_BYTES;
     let fw_cfg = FwCfg::open(qtest, ram, map.fw_cfg, staging)?;
     for file in fw_cfg.files() {

@@ -8,7 +8,7 @@
 //!     board::ram::Ram ──── one memory file ──────────► RAM: DMA, table walks
 //!     Hardware::{read, write} ──── socket ───────────► registers, configuration space, IO ports
 //!     Hardware::idle ────── "clock_step" ────────────► its clock: timers of devices
-//!     firmware's work: ECAM, fw_cfg, ACPI tables       (q35, fw_cfg, table_loader)
+//!     firmware's work: ECAM, bus numbers, ACPI tables  (q35, pci_buses, fw_cfg, table_loader)
 //! ```
 //!
 //! Messages that devices write to raise interrupts reach QEMU's interrupt controller, which has no CPU to tell: the board
@@ -44,6 +44,7 @@ mod qtest;
 
 mod fw_cfg;
 mod memory_map;
+mod pci_buses;
 mod q35;
 mod table_loader;
 

@@ -51,6 +51,8 @@ pub(crate) struct MemoryMap {
     pub(crate) ram: Vec<RamRegion>,
     /// The part of it that is firmware's.
     pub(crate) firmware: Range<u64>,
+    /// Configuration space, from bus 0 on.
+    pub(crate) ecam: u64,
     /// The host bridge's windows.
     pub(crate) windows: Vec<WindowDescription>,
     /// The firmware configuration device.
@@ -64,6 +66,7 @@ impl MemoryMap {
             Architecture::X86_64 => q35(ram_len_bytes),
             Architecture::Aarch64 => virt(
                 0x4000_0000..0x4000_0000 + ram_len_bytes,
+                0x40_1000_0000,
                 vec![
                     same(WindowKind::Memory, 0x1000_0000..0x3eff_0000),
                     same(
@@ -76,6 +79,7 @@ impl MemoryMap {
             ),
             Architecture::Riscv64 => virt(
                 0x8000_0000..0x8000_0000 + ram_len_bytes,
+                0x3000_0000,
                 vec![
                     same(WindowKind::Memory, 0x4000_0000..0x8000_0000),
                     same(
@@ -108,6 +112,7 @@ fn q35(ram_len_bytes: u64) -> MemoryMap {
     MemoryMap {
         ram,
         firmware: low_end - FIRMWARE_BYTES..low_end,
+        ecam: Q35_ECAM,
         windows: vec![
             same(WindowKind::Memory, Q35_ECAM + 256 * MIB..0xfec0_0000),
             same(WindowKind::PrefetchableMemory, upper..upper + 32 * GIB),
@@ -117,12 +122,13 @@ fn q35(ram_len_bytes: u64) -> MemoryMap {
     }
 }
 
-fn virt(ram: Range<u64>, windows: Vec<WindowDescription>, fw_cfg: u64) -> MemoryMap {
+fn virt(ram: Range<u64>, ecam: u64, windows: Vec<WindowDescription>, fw_cfg: u64) -> MemoryMap {
     // Below 4 GiB, as the pointers of older ACPI tables have 32 bits.
     let firmware_end = ram.end.min(4 * GIB);
     MemoryMap {
         firmware: firmware_end - FIRMWARE_BYTES..firmware_end,
         ram: vec![region(ram, 0)],
+        ecam,
         windows,
         fw_cfg: DmaRegister::Memory(fw_cfg),
     }

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -62,17 +62,20 @@ impl Process {
         String::from_utf8_lossy(&self.said.lock()).trim().to_owned()
     }
 
-    /// How it ended, if it did within `patience`.
-    pub(crate) fn ended_within(&self, patience: Duration) -> Option<ExitStatus> {
+    /// Waits until it has ended and all it said was heard; `false` if `patience` was too short.
+    pub(crate) fn ended_within(&self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
-        loop {
-            match self.child.lock().try_wait() {
-                Ok(Some(status)) => return Some(status),
-                Ok(None) if Instant::now() < deadline => {}
-                _ => return None,
+        while self
+            .keeper
+            .as_ref()
+            .is_some_and(|keeper| !keeper.is_finished())
+        {
+            if Instant::now() >= deadline {
+                return false;
             }
             thread::sleep(LOOK);
         }
+        true
     }
 
     /// Its process id.

@@ -64,6 +64,11 @@ impl Qtest {
         })
     }
 
+    /// Waits until QEMU answers: its machine has been reset then, and its memory is the caller's.
+    pub(crate) fn wait_for_machine(&self) -> Result<(), QtestError> {
+        self.request(format_args!("endianness")).map(drop)
+    }
+
     /// Reads the memory-mapped register at `phys`.
     pub(crate) fn read(&self, phys: u64, width: Width) -> Result<u64, QtestError> {
         self.value(format_args!("read{} {phys:#x}", suffix(width)))
@@ -224,19 +229,21 @@ mod tests {
     #[test]
     fn requests_are_lines_of_the_protocol() {
         let qtest = peer(&[
+            ("endianness", "OK little\n"),
             ("readl 0xfed90000", "OK 0x00000000deadbeef\n"),
             ("writeb 0x10 0x34", "OK\n"),
             ("inw 0xcfc", "OK 0x29c0\n"),
             ("outl 0xcf8 0x80000060", "OK\n"),
             ("clock_step 1000", "OK 1000\n"),
         ]);
+        assert_eq!(qtest.wait_for_machine(), Ok(()));
         assert_eq!(qtest.read(0xfed9_0000, Width::Dword), Ok(0xdead_beef));
         assert_eq!(qtest.write(0x10, Width::Byte, 0x1234), Ok(()));
         assert_eq!(qtest.read_port(0xcfc, Width::Word), Some(Ok(0x29c0)));
         assert_eq!(qtest.write_port(0xcf8, Width::Dword, 0x8000_0060), Ok(()));
         assert_eq!(qtest.step_clock(1000), Ok(1000));
         assert_eq!(qtest.read_port(0, Width::Qword), None);
-        assert_eq!((qtest.requests(), qtest.failure()), (5, None));
+        assert_eq!((qtest.requests(), qtest.failure()), (6, None));
     }
 
     #[test]

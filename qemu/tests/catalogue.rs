@@ -43,3 +43,18 @@ fn every_journey_is_made_on_vtd_with_first_stage_tables() {
 fn every_journey_is_made_on_vtd_with_second_stage_tables() {
     every_journey_on("q35-vtd-second-stage");
 }
+
+#[test]
+fn every_journey_is_made_on_virtio() {
+    every_journey_on("q35-virtio");
+}
+
+#[test]
+fn every_journey_is_made_on_virtio_of_arm() {
+    every_journey_on("arm-virtio");
+}
+
+#[test]
+fn every_journey_is_made_on_amd_vi() {
+    every_journey_on("q35-amd");
+}

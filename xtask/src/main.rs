@@ -3,6 +3,7 @@
 //! - [`gate`] runs steps and counts them; [`steps`] says what they are
 //! - [`nostd`] shows that the crates a kernel links stand without the standard library
 //! - [`mutants`] breaks the source, and shows that the tests notice
+//! - [`qemu`] finds or gets the QEMU whose models are a board
 //! - [`soak`] runs long campaigns of the program over its settings and seeds
 //! - [`cargo`] finds the workspace and runs Cargo in it
 
@@ -10,6 +11,7 @@ mod cargo;
 mod gate;
 mod mutants;
 mod nostd;
+mod qemu;
 mod soak;
 mod steps;
 
@@ -40,6 +42,7 @@ enum Command {
     Soak(soak::Campaign),
     /// Breaks the source on purpose, in a copy, one rule of DMA at a time: a test named for it must fail.
     Mutants(mutants::Mutants),
+    Qemu(qemu::Qemu),
 }
 
 fn main() -> ExitCode {
@@ -53,5 +56,6 @@ fn main() -> ExitCode {
         Command::Test { only, list: false } => gate::run(steps::all(), &only),
         Command::Soak(campaign) => gate::run(campaign.steps(), &[]),
         Command::Mutants(mutants) => mutants.run(),
+        Command::Qemu(qemu) => qemu.run(),
     }
 }

@@ -29,6 +29,9 @@ pub(crate) struct Campaign {
     /// Length of the file that is read, in bytes.
     #[arg(long, default_value_t = (64 << 20) + 1, env = "DMAMAP_SOAK_BYTES")]
     bytes: u64,
+    /// Random steps compared with the oracle, on every board.
+    #[arg(long, default_value_t = 1_000_000, env = "DMAMAP_SOAK_STEPS")]
+    steps: u64,
     /// Seconds after which one run counts as hanging.
     #[arg(long, default_value_t = 120, env = "DMAMAP_SOAK_TIMEOUT")]
     timeout: u64,
@@ -36,6 +39,7 @@ pub(crate) struct Campaign {
 
 impl Campaign {
     pub(crate) fn steps(self) -> Vec<Step> {
+        let (steps, seed) = (self.steps, self.first_seed);
         vec![
             Step {
                 name: "ignored",
@@ -47,6 +51,25 @@ impl Campaign {
                         "--release",
                         "--",
                         "--ignored",
+                    ]))
+                }),
+            },
+            Step {
+                name: "differential",
+                purpose: "random steps on every board, compared with an oracle",
+                run: Box::new(move || {
+                    run(&mut cargo(&[
+                        "run",
+                        "--quiet",
+                        "--release",
+                        "--package",
+                        "cli",
+                        "--",
+                        "journeys",
+                        "--steps",
+                        &steps.to_string(),
+                        "--seed",
+                        &seed.to_string(),
                     ]))
                 }),
             },

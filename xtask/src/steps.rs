@@ -3,6 +3,7 @@
 use crate::cargo::{cargo, has_component, run};
 use crate::gate::{Outcome, Step};
 use crate::nostd;
+use crate::qemu;
 
 /// All steps, in the order they run.
 pub(crate) fn all() -> Vec<Step> {
@@ -37,6 +38,7 @@ pub(crate) fn all() -> Vec<Step> {
             "what a kernel links stands without the standard library",
             nostd::check,
         ),
+        step("qemu", "there is a QEMU to judge by", qemu::step),
         step(
             "tests",
             "unit, integration and documentation tests, and what the documents name exists",
@@ -46,6 +48,21 @@ pub(crate) fn all() -> Vec<Step> {
             "end-to-end",
             "the program as users build it, on real files",
             || run(&mut cargo(&["test", "--release", "--package", "cli"])),
+        ),
+        step(
+            "journeys",
+            "every journey on every board, and a thousand random steps compared with an oracle",
+            || {
+                run(&mut cargo(&[
+                    "run",
+                    "--quiet",
+                    "--release",
+                    "--package",
+                    "cli",
+                    "--",
+                    "journeys",
+                ]))
+            },
         ),
     ]
 }

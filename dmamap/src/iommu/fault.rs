@@ -21,6 +21,8 @@ pub enum Access {
     Read,
     /// To write memory.
     Write,
+    /// One or the other: its unit did not say.
+    Unknown,
 }
 
 impl fmt::Display for Access {
@@ -28,6 +30,7 @@ impl fmt::Display for Access {
         f.write_str(match self {
             Self::Read => "read",
             Self::Write => "write",
+            Self::Unknown => "access",
         })
     }
 }

@@ -11,6 +11,9 @@
 //! | `setup` | what a unit's driver begins with, and which driver that is |
 //! | `command_ring`, `bound` | what all units' queues and waits have in common |
 //! | `vtd` | Intel's units |
+//! | `virtio` | virtio-iommu |
+//! | `vtd`, `amd` | Intel's units, AMD's |
+//! | `riscv` | RISC-V units |
 //!
 //! [`DmaSystem`](crate::system::DmaSystem) owns the units and puts devices into domains.
 //!
@@ -21,6 +24,7 @@
 //! assert_eq!(disk.to_string(), "0000:01:00.0");
 //! ```
 
+mod amd;
 mod bound;
 mod command_ring;
 mod domain;
@@ -28,12 +32,14 @@ mod domain_ids;
 pub mod fault;
 mod fault_event;
 mod requester;
+mod riscv;
 mod scope;
 mod setup;
 mod start_error;
 mod stream;
 mod translation;
 mod unit;
+mod virtio;
 mod vtd;
 
 pub use domain::{DomainError, RevokeError};

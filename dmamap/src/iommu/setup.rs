@@ -4,10 +4,13 @@ use alloc::sync::Arc;
 
 use firmware::UnitKind;
 
+use crate::iommu::amd::AmdUnit;
 use crate::iommu::fault::FaultLog;
+use crate::iommu::riscv::RiscvUnit;
 use crate::iommu::start_error::UnitStartError;
 use crate::iommu::stream::StreamNames;
 use crate::iommu::unit::Unit;
+use crate::iommu::virtio::VirtioUnit;
 use crate::iommu::vtd::VtdUnit;
 use crate::mmio::Mmio;
 use crate::pagetable::WalkCoherence;
@@ -75,13 +78,9 @@ pub(crate) fn prepare<P: Platform>(
 ) -> Result<Arc<dyn Unit<P>>, UnitStartError> {
     match kind {
         UnitKind::Vtd => Ok(VtdUnit::prepare(setup)?),
-        UnitKind::AmdVi => Err(UnitStartError::NoDriver { kind: "AMD-Vi" }),
+        UnitKind::AmdVi => Ok(AmdUnit::prepare(setup)?),
         UnitKind::SmmuV3 => Err(UnitStartError::NoDriver { kind: "SMMUv3" }),
-        UnitKind::Riscv => Err(UnitStartError::NoDriver {
-            kind: "RISC-V IOMMU",
-        }),
-        UnitKind::Virtio => Err(UnitStartError::NoDriver {
-            kind: "virtio-iommu",
-        }),
+        UnitKind::Riscv => Ok(RiscvUnit::prepare(setup)?),
+        UnitKind::Virtio => Ok(VirtioUnit::prepare(setup)?),
     }
 }

@@ -133,6 +133,16 @@ pub enum UnitError {
         /// What its error register says.
         reason: &'static str,
     },
+    /// The unit answered a request with an error.
+    #[error("IOMMU unit at {unit} refused {command}: {reason}")]
+    Refused {
+        /// Physical address of its registers.
+        unit: PhysAddr,
+        /// What was asked of it.
+        command: &'static str,
+        /// What its status says.
+        reason: &'static str,
+    },
     /// No frame for a table of the unit.
     #[error("IOMMU unit at {unit} needs a table frame: {cause}")]
     OutOfFrames {

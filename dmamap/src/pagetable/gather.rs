@@ -82,7 +82,8 @@ impl<P: Platform> Gather<P> {
         self.tables.leak()
     }
 
-    pub(super) fn add_leaves(&mut self, bus: u64, len_bytes: u64, leaf_size_log2: u32) {
+    /// Leaves of `len_bytes` from `bus` on were cleared.
+    pub(crate) fn add_leaves(&mut self, bus: u64, len_bytes: u64, leaf_size_log2: u32) {
         self.widen(bus, len_bytes);
         let smallest = self
             .smallest_leaf_log2

@@ -24,6 +24,7 @@ pub enum Granule {
 
 impl Granule {
     /// log2 of its bytes.
+    #[inline]
     pub const fn size_log2(self) -> u32 {
         match self {
             Self::FourKib => 12,
@@ -33,6 +34,7 @@ impl Granule {
     }
 
     /// Bits of an address that a table resolves.
+    #[inline]
     pub const fn index_bits(self) -> u32 {
         self.size_log2() - ENTRY_SIZE_LOG2
     }
@@ -84,6 +86,7 @@ impl Geometry {
     }
 
     /// The smallest page.
+    #[inline]
     pub const fn granule(self) -> Granule {
         self.granule
     }
@@ -95,6 +98,7 @@ impl Geometry {
     }
 
     /// Bits of the addresses translated.
+    #[inline]
     pub const fn input_bits(self) -> u32 {
         self.input_bits
     }

@@ -104,12 +104,12 @@ impl<P: Platform, F: Format> PageTable<P, F> {
             }
             let table = path.node(batch.level).table;
             let first = geometry.index(batch.bus, batch.level);
-            for n in 0..batch.count {
-                let phys = batch.phys + ((n as u64) << geometry.size_log2(batch.level));
-                let phys = PhysAddr::new(phys);
-                let leaf = self.format.leaf(batch.level, phys, permission, batch.span);
-                table.store(first + n, leaf);
-            }
+            let size_log2 = geometry.size_log2(batch.level);
+            let leaf = |n: usize| {
+                let phys = PhysAddr::new(batch.phys + ((n as u64) << size_log2));
+                self.format.leaf(batch.level, phys, permission, batch.span)
+            };
+            table.store_all(first, (0..batch.count).map(leaf));
             self.publish(table, first..first + batch.count);
             path.add_present(batch.level, batch.count);
         });
@@ -242,24 +242,23 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         let mut room = room.min((len_bytes >> geometry.size_log2(level)) as usize);
         let table = (level == stop.level).then(|| path.node(level).table);
         // Where the table is missing, nothing is in the way.
-        let empty = |&index: &usize| {
-            table.is_none_or(|table| self.format.decode(level, table.load(index)) == Entry::Empty)
+        let count_empty = |room: usize| {
+            let empty = |word| self.format.decode(level, word) == Entry::Empty;
+            table.map_or(room, |table| table.count_while(first..first + room, empty))
         };
         let mut span = Span::Entry;
-        let run = 1 << self.usable_run_log2(level);
+        // Larger than the table where that is a small root: then there is never room for one.
+        let run = 1 << self.format.run_log2(level);
         if run > 1 && (bus ^ phys) >> geometry.size_log2(level) & (run as u64 - 1) == 0 {
             let from_boundary = first & (run - 1);
-            if from_boundary == 0 && room >= run && (first..first + run).all(|at| empty(&at)) {
+            if from_boundary == 0 && room >= run && count_empty(run) == run {
                 span = Span::Run;
             } else {
                 // Not past the place where the next run may begin.
                 room = room.min(run - from_boundary);
             }
         }
-        let mut count = match table {
-            None => room,
-            Some(_) => (first..first + room).take_while(empty).count(),
-        };
+        let mut count = count_empty(room);
         if span == Span::Run {
             count &= !(run - 1);
         }
@@ -271,16 +270,6 @@ impl<P: Platform, F: Format> PageTable<P, F> {
             stop_level: stop.level,
             count,
         })
-    }
-
-    /// [`Format::run_log2`], but 0 where the table of `level` is smaller than a run.
-    fn usable_run_log2(&self, level: u32) -> u32 {
-        let run_log2 = self.format.run_log2(level);
-        if run_log2 <= self.format.geometry().entries_log2(level) {
-            run_log2
-        } else {
-            0
-        }
     }
 }
 

@@ -85,6 +85,7 @@ mod frame_list;
 mod gather;
 mod geometry;
 mod map;
+mod next_leaf;
 mod path;
 mod phys_list;
 mod riscv;

@@ -48,12 +48,27 @@ pub(super) struct Stop {
     pub(super) entry: Entry,
 }
 
+/// Where a node below the root is: all of these are of one size, and a path is made anew for each request.
+#[derive(Clone, Copy)]
+struct Link {
+    table: PhysAddr,
+    shadow: Option<PhysAddr>,
+}
+
+impl Link {
+    const NONE: Self = Self {
+        table: PhysAddr::new(0),
+        shadow: None,
+    };
+}
+
 /// The tables on the way to `bus`, from the root down to level `deepest`.
 pub(super) struct Path<P, F> {
     platform: P,
     format: F,
-    /// By level; meaningful from `deepest` to the root's.
-    nodes: [Node<P>; MAX_LEVELS as usize + 1],
+    root: Node<P>,
+    /// The others, by level; meaningful from `deepest` to below the root's.
+    below: [Link; MAX_LEVELS as usize],
     deepest: u32,
     bus: u64,
 }
@@ -64,7 +79,8 @@ impl<P: Platform, F: Format> Path<P, F> {
         Self {
             platform,
             format,
-            nodes: [root; MAX_LEVELS as usize + 1],
+            root,
+            below: [Link::NONE; MAX_LEVELS as usize],
             deepest: format.geometry().levels(),
             bus: 0,
         }
@@ -90,7 +106,19 @@ impl<P: Platform, F: Format> Path<P, F> {
 
     pub(super) fn node(&self, level: u32) -> Node<P> {
         debug_assert!((self.deepest..=self.top()).contains(&level));
-        self.nodes[level as usize]
+        if level == self.top() {
+            return self.root;
+        }
+        let Link { table, shadow } = self.below[level as usize];
+        let frames = self.geometry().table_frames(level);
+        // SAFETY: from `deepest` on, links are of nodes that were pushed, of tables below the root, and while the
+        // path is used none of these is unlinked without a `reset`.
+        unsafe {
+            Node {
+                table: Words::adopt(self.platform, table, frames),
+                shadow: shadow.map(|phys| Words::adopt(self.platform, phys, frames)),
+            }
+        }
     }
 
     /// Goes up as far as needed for `bus`, then down as far as tables lead, but not below level `floor`.
@@ -121,7 +149,10 @@ impl<P: Platform, F: Format> Path<P, F> {
     /// Goes one level down, to a table on the way to the current address.
     pub(super) fn push(&mut self, node: Node<P>) {
         self.deepest -= 1;
-        self.nodes[self.deepest as usize] = node;
+        self.below[self.deepest as usize] = Link {
+            table: node.table.phys(),
+            shadow: node.shadow.map(|shadow| shadow.phys()),
+        };
     }
 
     /// Number of entries in the table of `level`; the root's are not counted.

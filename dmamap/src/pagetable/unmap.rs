@@ -66,7 +66,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
                 .expect("the range was checked under the same lock");
             let table = path.node(batch.level).table;
             let entries = batch.first..batch.first + batch.count;
-            entries.clone().for_each(|index| table.store(index, 0));
+            table.store_all(entries.start, entries.clone().map(|_| 0));
             self.publish(table, entries);
             let size_log2 = self.format.geometry().size_log2(batch.level);
             gather.add_leaves(at, batch.len_bytes, size_log2);
@@ -109,11 +109,11 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         let (table, first) = (path.node(level).table, geometry.index(bus, level));
         let room = geometry.entries(level) - first;
         let room = room.min((len_bytes >> geometry.size_log2(level)) as usize);
-        let alike = |&index: &usize| match self.format.decode(level, table.load(index)) {
+        let alike = |word| match self.format.decode(level, word) {
             Entry::Leaf { span: other, .. } => other == span,
             _ => false,
         };
-        let mut count = (first..first + room).take_while(alike).count();
+        let mut count = table.count_while(first..first + room, alike);
         if span == Span::Run {
             // Whole runs only: the last one of `range` may reach beyond it, which is found when its turn comes.
             let run_log2 = self.format.run_log2(level);

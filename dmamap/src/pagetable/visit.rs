@@ -74,9 +74,10 @@ impl<P: Platform, F: Format> PageTable<P, F> {
                     span,
                 } => {
                     let size_log2 = self.span_log2(level, span);
+                    let first = BusAddr::new(bus).align_down(size_log2);
+                    let bus = BusRange::new(first, 1 << size_log2);
+                    let bus = bus.expect("a leaf lies in the aperture");
                     entries = 1 << (size_log2 - geometry.size_log2(level));
-                    let bus = BusRange::new(BusAddr::new(bus), 1 << size_log2)
-                        .expect("a leaf lies in the aperture");
                     visit(Leaf {
                         bus,
                         phys,

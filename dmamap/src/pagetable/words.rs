@@ -73,6 +73,26 @@ impl<P: Platform> Words<P> {
         self.words()[index].store(word, Ordering::Release);
     }
 
+    /// Single stores as by [`store`](Self::store), side by side from `first` on.
+    pub(super) fn store_all(self, first: usize, words: impl ExactSizeIterator<Item = u64>) {
+        let entries = &self.words()[first..first + words.len()];
+        for (entry, word) in entries.iter().zip(words) {
+            entry.store(word, Ordering::Release);
+        }
+    }
+
+    /// How many of the words of `entries`, from the first on, are as `expected`.
+    pub(super) fn count_while(
+        self,
+        entries: Range<usize>,
+        mut expected: impl FnMut(u64) -> bool,
+    ) -> usize {
+        self.words()[entries]
+            .iter()
+            .take_while(|word| expected(word.load(Ordering::Relaxed)))
+            .count()
+    }
+
     pub(super) fn zero(self) {
         self.words()
             .iter()

@@ -5,6 +5,7 @@ mod support;
 
 mod coherence;
 mod failure;
+mod formats;
 mod frames;
 mod oracle;
 mod order;

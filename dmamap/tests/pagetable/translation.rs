@@ -114,7 +114,7 @@ pub(crate) fn each_byte_of_a_mapping_is_translated<F: Subject>(format: F) {
 }
 
 /// More leaves than this take long and say no more.
-const MANY: usize = 8192;
+const MANY: usize = 8200;
 
 /// The leaves a mapping must have, or the first [`MANY`]: at each address the largest that fits.
 pub(crate) fn best_leaves<F: Format>(format: &F, z: u64, y: u64, len_bytes: u64) -> Vec<Leaf> {

@@ -17,6 +17,7 @@ use hosted::{Hosted, ShutdownReport};
 use journeys::Computer;
 use journeys::boot::{BootError, BootOptions, IommuUse, MachineDescription, boot};
 use machine::cache::Snooping;
+use machine::iommu::amd::{AmdConfig, AmdUnit};
 use machine::iommu::vtd::{VtdConfig, VtdUnit};
 use machine::{Iommu, Machine, MachineConfig};
 
@@ -53,6 +54,17 @@ pub fn small() -> MachineConfig {
 /// Two units like `unit`, whose walks snoop.
 pub fn vtd(unit: VtdConfig) -> Iommu {
     Iommu::Vtd {
+        unit,
+        walks: Snooping::On,
+    }
+}
+
+/// Where the registers of an AMD-Vi machine's one unit are.
+pub const AMD_UNIT: PhysAddr = PhysAddr::new(0xfeb8_0000);
+
+/// One AMD-Vi unit for all devices, whose walks snoop.
+pub fn amd(unit: AmdConfig) -> Iommu {
+    Iommu::Amd {
         unit,
         walks: Snooping::On,
     }
@@ -125,6 +137,14 @@ impl<P: Platform> Rig<P> {
             .vtd_units()
             .nth(index)
             .expect("the machine has that unit")
+    }
+
+    /// The model of an AMD-Vi machine's one unit.
+    pub fn amd_unit(&self) -> &Arc<AmdUnit> {
+        self.machine
+            .amd_units()
+            .next()
+            .expect("the machine has an AMD-Vi unit")
     }
 
     /// The function with this requester id.

@@ -106,13 +106,13 @@ impl Devicetree<'_> {
             return Ok(None);
         }
         entry.last_of(0, span.base, span.len_bytes)?;
-        let base = self.from_bus(bus, span)?;
+        let base = self.seen_by_cpu(bus, span)?;
         entry.last_of(0, base, span.len_bytes)?;
         Ok(Some(Span { base, ..span }))
     }
 
     /// What the CPU sees the addresses on bus `bus` as: translated by each bus up to the root.
-    pub(super) fn from_bus(&self, bus: Option<usize>, span: Span) -> Result<u64, TableError> {
+    pub(super) fn seen_by_cpu(&self, bus: Option<usize>, span: Span) -> Result<u64, TableError> {
         let mut span = span;
         let mut bus = bus.and_then(|bus| self.nodes.get(bus));
         while let Some(node) = bus {

@@ -226,7 +226,7 @@ impl Devicetree<'_> {
         }
         entry.last_of(1, bus_base, len_bytes)?;
         entry.last_of(PCI_ADDRESS_CELLS, base, len_bytes)?;
-        let phys = self.from_bus(Some(bus), Span { base, len_bytes })?;
+        let phys = self.seen_by_cpu(Some(bus), Span { base, len_bytes })?;
         entry.last_of(PCI_ADDRESS_CELLS, phys, len_bytes)?;
         Ok(Some(PciRange {
             flags: entry.cell(0)?,

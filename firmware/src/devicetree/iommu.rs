@@ -75,20 +75,14 @@ impl Devicetree<'_> {
             }
         }
         self.map_segments(&places, &mut described.assignments)?;
-        let mapped = described.assignments.iter().rev();
-        let segments: Vec<_> = mapped
-            .filter_map(|one| Some((one.unit, one.devices.segment()?)))
-            .collect();
-        for (unit, segment) in segments {
-            if let Some(unit) = described.units.get_mut(unit) {
-                unit.segment = segment;
-            }
-        }
+        let mut masters = Vec::new();
         for (number, node) in self.in_use() {
             if node.property("iommus").is_some() {
-                self.add_masters(number, node, &places, &mut described.assignments)?;
+                self.add_masters(number, node, &places, &mut masters)?;
             }
         }
+        described.assignments.extend(masters);
+        described.name_segments();
         described.reserved = self.reserved_regions(&places)?;
         Ok(described)
     }
@@ -175,7 +169,7 @@ impl Devicetree<'_> {
         number: usize,
         node: &Node<'_>,
         places: &Places,
-        assignments: &mut Vec<Assignment>,
+        masters: &mut Vec<Assignment>,
     ) -> Result<(), TableError> {
         let list = node.required("iommus")?;
         let mut at = 0;
@@ -190,11 +184,11 @@ impl Devicetree<'_> {
                 _ => list.cell(at + 1)?,
             };
             if let Some(unit) = places.unit(to) {
-                if assignments.len() >= ENTRIES_MAX {
-                    let (stated, most) = (assignments.len() + 1, ENTRIES_MAX);
+                if masters.len() >= ENTRIES_MAX {
+                    let (stated, most) = (masters.len() + 1, ENTRIES_MAX);
                     return Err(list.value().error(at * 4, Damage::TooMany { stated, most }));
                 }
-                assignments.push(Assignment {
+                masters.push(Assignment {
                     devices: self.devices(number, places)?,
                     unit,
                     stream: Stream::One(id),

@@ -26,25 +26,17 @@ impl Iort {
             });
         }
         let unit_of = |mapping: &IdMapping| unit_of.get(mapping.to).copied().flatten();
-        let mut segments = Vec::new();
         for node in &self.nodes {
             for mapping in &node.mappings {
                 let Some(unit) = unit_of(mapping) else {
                     continue;
                 };
-                if let NodeKind::RootComplex(root) = &node.kind {
-                    segments.push((unit, root.segment));
-                }
                 described
                     .assignments
                     .extend(assignment(node, mapping, unit));
             }
         }
-        for (unit, segment) in segments.into_iter().rev() {
-            if let Some(unit) = described.units.get_mut(unit) {
-                unit.segment = segment;
-            }
-        }
+        described.name_segments();
         for node in &self.nodes {
             let NodeKind::Rmr(rmr) = &node.kind else {
                 continue;

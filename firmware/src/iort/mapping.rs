@@ -27,9 +27,6 @@ const OFFSET_AT: usize = 12;
 /// The mappings of `node`; `nodes` has the offsets of all nodes, in order.
 pub(super) fn all(node: &Fields<'_>, nodes: &[usize]) -> Result<Vec<IdMapping>, TableError> {
     let count = node.u32(COUNT_AT)? as usize;
-    if count == 0 {
-        return Ok(Vec::new());
-    }
     node.list(node.u32(OFFSET_AT)? as usize, count, BYTES)?
         .map(|entry| parse(&entry, nodes))
         .collect()

@@ -56,7 +56,7 @@ impl Iort {
         let table = verified(Signature::IORT, Self::HEADER_BYTES, bytes)?;
         let count = table.u32(Self::COUNT_AT)? as usize;
         let first = table.u32(Self::NODES_OFFSET_AT)? as usize;
-        if first < Self::HEADER_BYTES {
+        if first < Self::HEADER_BYTES || first > table.len() {
             let to = first as u64;
             return Err(table.error(Self::NODES_OFFSET_AT, Damage::BadReference { to }));
         }

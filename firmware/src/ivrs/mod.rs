@@ -26,12 +26,14 @@
 mod describe;
 mod entry;
 mod memory;
+mod settings;
 mod unit;
 
 use alloc::vec::Vec;
 
-pub use entry::{AcpiName, DeviceEntry, Selected, Settings, SpecialKind, Uid};
+pub use entry::{AcpiName, DeviceEntry, Selected, SpecialKind, Uid};
 pub use memory::{MemoryBlock, MemoryFlags, Named};
+pub use settings::Settings;
 pub use unit::{BlockType, Unit, UnitFlags};
 
 use crate::error::{Damage, TableError};

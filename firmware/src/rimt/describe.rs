@@ -30,16 +30,7 @@ impl Rimt {
                     .map(|mapping| assignment(Devices::Named(platform.name.clone()), mapping)),
             );
         }
-        let wires = self
-            .root_complexes
-            .iter()
-            .flat_map(|root| root.mappings.iter().map(move |mapping| (root, mapping)));
-        // The first of a unit counts, thus comes last.
-        for (root, mapping) in wires.rev() {
-            if let Some(unit) = described.units.get_mut(mapping.iommu) {
-                unit.segment = root.segment;
-            }
-        }
+        described.name_segments();
         described
     }
 }

@@ -122,13 +122,10 @@ impl Iommu {
             },
         };
         let count = usize::from(node.u16(36)?);
-        let wires = match count {
-            0 => Vec::new(),
-            _ => node
-                .list(node.u16(38)?.into(), count, Self::WIRE_BYTES)?
-                .map(|wire| Wire::parse(&wire))
-                .collect::<Result<_, _>>()?,
-        };
+        let wires = node
+            .list(node.u16(38)?.into(), count, Self::WIRE_BYTES)?
+            .map(|wire| Wire::parse(&wire))
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             id: node.u16(ID_AT)?,
             hardware_id: node.array(8)?,
@@ -192,9 +189,6 @@ impl IdMapping {
         count: u16,
         iommus: &[usize],
     ) -> Result<Vec<Self>, TableError> {
-        if count == 0 {
-            return Ok(Vec::new());
-        }
         node.list(at.into(), count.into(), Self::BYTES)?
             .map(|entry| Self::parse(&entry, iommus))
             .collect()

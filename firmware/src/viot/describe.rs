@@ -22,36 +22,13 @@ impl Viot {
             unit: endpoint.iommu,
             stream: Stream::One(endpoint.endpoint),
         });
-        IommuDescription {
-            units: (0..self.iommus.len())
-                .zip(&self.iommus)
-                .map(|(number, place)| self.unit(number, *place))
-                .collect(),
+        let mut described = IommuDescription {
+            units: self.iommus.iter().map(unit).collect(),
             assignments: ranges.chain(endpoints).collect(),
             ..IommuDescription::default()
-        }
-    }
-
-    fn unit(&self, number: usize, place: Place) -> UnitDescription {
-        let own = match place {
-            Place::Registers(_) => 0,
-            Place::Function { segment, .. } => segment,
         };
-        let behind = self.pci_ranges.iter().find(|range| range.iommu == number);
-        UnitDescription {
-            kind: UnitKind::Virtio,
-            place: match place {
-                Place::Registers(phys) => UnitPlace::Registers {
-                    phys,
-                    len_bytes: Self::REGISTERS,
-                },
-                Place::Function { segment, requester } => {
-                    UnitPlace::Function { segment, requester }
-                }
-            },
-            segment: behind.map_or(own, |range| range.first_segment),
-            walks: None,
-        }
+        described.name_segments();
+        described
     }
 
     /// One or two assignments for each segment of `range`.
@@ -78,6 +55,24 @@ impl Viot {
             .filter(|(first, last)| first <= last)
             .map(move |(first, last)| piece(&range, segment, first, last))
         })
+    }
+}
+
+fn unit(place: &Place) -> UnitDescription {
+    let (place, segment) = match *place {
+        Place::Registers(phys) => {
+            let len_bytes = Viot::REGISTERS;
+            (UnitPlace::Registers { phys, len_bytes }, 0)
+        }
+        Place::Function { segment, requester } => {
+            (UnitPlace::Function { segment, requester }, segment)
+        }
+    };
+    UnitDescription {
+        kind: UnitKind::Virtio,
+        place,
+        segment,
+        walks: None,
     }
 }
 

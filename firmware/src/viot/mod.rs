@@ -53,7 +53,7 @@ impl Viot {
     pub fn parse(bytes: &[u8]) -> Result<Self, TableError> {
         let table = verified(Signature::VIOT, Self::HEADER_BYTES, bytes)?;
         let first = usize::from(table.u16(Self::NODES_OFFSET_AT)?);
-        if first < Self::HEADER_BYTES {
+        if first < Self::HEADER_BYTES || first > table.len() {
             let to = first as u64;
             return Err(table.error(Self::NODES_OFFSET_AT, Damage::BadReference { to }));
         }

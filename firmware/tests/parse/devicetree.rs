@@ -8,9 +8,13 @@ use firmware::{
 
 use crate::error;
 
-type Properties<'a> = &'a [(&'a str, Vec<u8>)];
+pub(crate) type Properties<'a> = &'a [(&'a str, Vec<u8>)];
 
-fn node(name: &str, properties: Properties<'_>, children: Vec<DeviceTreeNode>) -> DeviceTreeNode {
+pub(crate) fn node(
+    name: &str,
+    properties: Properties<'_>,
+    children: Vec<DeviceTreeNode>,
+) -> DeviceTreeNode {
     let mut node = DeviceTreeNode::new_unchecked(name);
     for (name, value) in properties {
         node.add_property(DeviceTreeProperty::new_unchecked(*name, value.as_slice()));
@@ -21,11 +25,11 @@ fn node(name: &str, properties: Properties<'_>, children: Vec<DeviceTreeNode>) -
     node
 }
 
-fn cells(cells: &[u32]) -> Vec<u8> {
+pub(crate) fn cells(cells: &[u32]) -> Vec<u8> {
     cells.iter().flat_map(|cell| cell.to_be_bytes()).collect()
 }
 
-fn texts(texts: &[&str]) -> Vec<u8> {
+pub(crate) fn texts(texts: &[&str]) -> Vec<u8> {
     texts
         .iter()
         .flat_map(|text| text.bytes().chain([0]))
@@ -33,7 +37,7 @@ fn texts(texts: &[&str]) -> Vec<u8> {
 }
 
 /// A blob of `children` below a root whose addresses and lengths have two cells.
-fn blob(children: Vec<DeviceTreeNode>) -> Vec<u8> {
+pub(crate) fn blob(children: Vec<DeviceTreeNode>) -> Vec<u8> {
     let two = || cells(&[2]);
     let mut tree = DeviceTree::new();
     tree.root = node(
@@ -504,6 +508,7 @@ fn a_host_bridge_or_function_may_be_named_as_a_whole() {
         ),
     ]);
     let described = Devicetree::parse(&bytes).unwrap().iommus().unwrap();
+    assert_eq!(described.units[0].segment, 3);
     let expected = [
         Assignment {
             devices: Devices::Segment { segment: 3 },
@@ -795,4 +800,23 @@ fn tokens_out_of_place_are_told() {
         most: 24,
     };
     check(&deep, 24 * 8 + 4, damage);
+}
+
+#[test]
+fn streams_of_masked_maps_do_not_count_as_devices() {
+    let bridge = |name: &str| {
+        let map = [
+            ("iommu-map", cells(&[0, 1, 0, 0x1_0000])),
+            ("iommu-map-mask", cells(&[0xfffe])),
+        ];
+        host_bridge(name, &map, vec![])
+    };
+    let master = [("iommus", cells(&[1, 7]))];
+    let bytes = blob(vec![
+        smmu("iommu@1000000", 0x100_0000, 1),
+        bridge("pcie@1"),
+        device("dma@4000000", "example,dma", 0x400_0000, &master),
+    ]);
+    let described = Devicetree::parse(&bytes).unwrap().iommus().unwrap();
+    assert_eq!(described.assignments.len(), 0x8000 + 1);
 }

@@ -2,7 +2,9 @@ use firmware::dmar::{
     Affinity, DeviceScope, IntegratedAts, NamespaceDevice, ReservedRegion, RootPortAts, ScopeKind,
     Unit,
 };
-use firmware::{Damage, Dmar, Signature};
+use firmware::{
+    Assignment, Damage, Devices, DirectAccess, Dmar, ReservedKind, Signature, Stream, UnitPlace,
+};
 
 use crate::error;
 use crate::example::{dmar, dmar_of, reserved_region, scope, seal, structure, table, unit};
@@ -375,4 +377,51 @@ fn the_header_is_checked() {
         Dmar::parse(&table(b"DMAR", &[0; 8])),
         error(expected, 4, damage)
     );
+}
+
+#[test]
+fn the_table_is_described_with_its_catch_all_unit_last() {
+    let scopes = [
+        scope(3, 2, &[(4, 0)]),
+        scope(1, 0, &[(3, 0)]),
+        scope(4, 0, &[(5, 0)]),
+    ];
+    let regions = [scope(2, 0, &[(6, 0)]), scope(1, 0, &[(7, 0)])];
+    let described = parsed(&[
+        unit(1, 0xfed9_0000, &[]),
+        unit(0, 0xfed9_1000, &scopes),
+        reserved_region(0x7f00_0000, 0x7f00_0fff, &regions),
+    ])
+    .description();
+    let devices = |kind, device| Devices::Scope {
+        segment: 0,
+        scope: named(kind, 0, &[(device, 0)]),
+    };
+    let behind = |unit, devices| Assignment {
+        devices,
+        unit,
+        stream: Stream::Requester,
+    };
+    let expected = [
+        behind(1, devices(ScopeKind::Endpoint, 3)),
+        behind(0, Devices::Segment { segment: 0 }),
+    ];
+    assert_eq!(described.assignments, expected);
+    let region = |devices| firmware::ReservedRegion {
+        devices,
+        base: 0x7f00_0000,
+        last: 0x7f00_0fff,
+        kind: ReservedKind::Direct(DirectAccess::ReadWrite),
+    };
+    let expected = [
+        region(devices(ScopeKind::SubHierarchy, 6)),
+        region(devices(ScopeKind::Endpoint, 7)),
+    ];
+    assert_eq!(described.reserved, expected);
+    assert_eq!(described.host_address_bits, Some(46));
+    let place = UnitPlace::Registers {
+        phys: 0xfed9_1000,
+        len_bytes: 4096,
+    };
+    assert_eq!(described.units[1].place, place);
 }

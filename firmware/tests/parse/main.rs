@@ -7,9 +7,14 @@ mod example;
 mod damage;
 mod devicetree;
 mod dmar;
+mod iort;
+mod ivrs;
+mod largest;
 mod mcfg;
 mod qemu;
+mod rimt;
 mod tables;
+mod viot;
 
 use firmware::{Damage, Signature, TableError};
 

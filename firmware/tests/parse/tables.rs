@@ -1,4 +1,7 @@
-use firmware::{Damage, Entry, Error, Root, Rsdp, Signature, TableError, Tables, Unreadable};
+use firmware::{
+    Assignment, Damage, Devices, Entry, Error, Root, Rsdp, Signature, TableError, Tables, UnitKind,
+    Unreadable,
+};
 
 use crate::error;
 use crate::example::{image, rsdp, seal, table};
@@ -313,4 +316,87 @@ fn an_error_says_table_byte_and_damage() {
         "at physical address 0x7fe00000: DMAR table, byte 0x32: \
          a length of 0 is stated, below the least possible of 4"
     );
+}
+
+/// An image whose list leads to `tables`.
+fn image_of(tables: &[Vec<u8>]) -> Vec<u8> {
+    let mut image = image();
+    image.resize(0x4000, 0);
+    let mut addresses = Vec::new();
+    let mut at = 0x400;
+    for table in tables {
+        put(&mut image, at, table);
+        addresses.extend((BASE + at as u64).to_le_bytes());
+        at += table.len().next_multiple_of(16);
+    }
+    put(&mut image, 0x100, &table(b"XSDT", &addresses));
+    image
+}
+
+#[test]
+fn the_iommus_of_all_tables_are_joined() {
+    use crate::{example, iort, ivrs, rimt, viot};
+    use UnitKind::{AmdVi, Riscv, SmmuV3, Virtio, Vtd};
+
+    let image = image_of(&[
+        viot::rich(),
+        rimt::rich(),
+        iort::rich(),
+        ivrs::rich(),
+        example::dmar(),
+    ]);
+    let memory = memory(&image);
+    let tables = Tables::find(BASE, &memory).unwrap();
+    let all = tables.iommus().unwrap();
+    let kinds: Vec<UnitKind> = all.units.iter().map(|unit| unit.kind).collect();
+    assert_eq!(
+        kinds,
+        [Vtd, Vtd, AmdVi, SmmuV3, Riscv, Riscv, Virtio, Virtio]
+    );
+    assert_eq!(all.host_address_bits, Some(46));
+    // Each table's own assignments, with the number of units before it added, and what is for all the rest last.
+    let for_all = |one: &&Assignment| matches!(one.devices, Devices::Segment { .. });
+    let certain: Vec<_> = all.assignments.iter().filter(|one| !for_all(one)).collect();
+    let viot = tables.viot().unwrap().unwrap().description();
+    let last = &certain[certain.len() - viot.assignments.len()..];
+    for (joined, alone) in last.iter().zip(&viot.assignments) {
+        assert_eq!(
+            (&joined.devices, joined.stream),
+            (&alone.devices, alone.stream)
+        );
+        assert_eq!(joined.unit, alone.unit + 6);
+    }
+    let rest = &all.assignments[certain.len()..];
+    assert!(rest.iter().all(|one| for_all(&one)));
+    assert_eq!(rest.iter().map(|one| one.unit).collect::<Vec<_>>(), [1, 2]);
+    let reserved = [
+        tables.dmar().unwrap().unwrap().description().reserved.len(),
+        tables.ivrs().unwrap().unwrap().description().reserved.len(),
+        tables.iort().unwrap().unwrap().description().reserved.len(),
+        tables.rimt().unwrap().unwrap().description().reserved.len(),
+    ];
+    assert_eq!(all.reserved.len(), reserved.iter().sum());
+    assert!(all.reserved.len() > 3);
+}
+
+#[test]
+fn a_machine_without_iommus_has_an_empty_description() {
+    let image = image_of(&[]);
+    let memory = memory(&image);
+    let tables = Tables::find(BASE, &memory).unwrap();
+    assert_eq!(tables.iommus(), Ok(Default::default()));
+    assert!(tables.ivrs().unwrap().is_none() && tables.iort().unwrap().is_none());
+}
+
+#[test]
+fn one_damaged_table_of_iommus_is_told() {
+    let mut damaged = crate::iort::rich();
+    damaged[60] ^= 1;
+    let image = image_of(&[crate::example::dmar(), damaged]);
+    let memory = memory(&image);
+    let tables = Tables::find(BASE, &memory).unwrap();
+    let Err(Error::Damaged { error, .. }) = tables.iommus() else {
+        panic!("a damaged IORT was accepted");
+    };
+    assert_eq!((error.signature, error.offset), (Signature::IORT, 9));
 }

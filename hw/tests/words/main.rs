@@ -1,11 +1,15 @@
 //! Every word, field by field, against constants typed anew from the manuals.
 
+mod amd;
 mod amd_page_table;
 mod edu;
+mod iommu_testdev;
 mod nvme;
 mod pci;
+mod riscv;
 mod riscv_page_table;
 mod smmu_page_table;
+mod virtio;
 mod vtd;
 mod vtd_scalable;
 

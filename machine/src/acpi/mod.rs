@@ -1,13 +1,20 @@
-//! The tables firmware leaves in memory (ACPI specification 6.5, chapter 5; DMAR: VT-d specification, chapter 8).
+//! The tables firmware leaves in memory (ACPI specification 6.5, chapter 5; DMAR: VT-d specification, chapter 8; IVRS:
+//! 48882, chapter 5).
 //!
 //! Written here from scratch, and read by the crate `firmware`, which shares no line with this one.
 
 mod dmar;
+mod ivrs;
 mod mcfg;
+mod rimt;
 mod table;
+mod viot;
 
 pub(crate) use dmar::{Device, Dmar, ReservedMemory, Scope, Unit};
+pub(crate) use ivrs::{Ivrs, UnityMemory};
 pub(crate) use mcfg::mcfg;
+pub(crate) use rimt::rimt;
+pub(crate) use viot::Viot;
 
 use table::{checksum, table};
 

@@ -2,7 +2,10 @@
 //!
 //! - [`translator`]: what the bus asks a unit, and what it answers.
 //! - [`in_flight`]: how an invalidation waits for transactions on their way (drain);
-//! - [`vtd`]: the Intel VT-d unit.
+//! - [`vtd`]: the Intel VT-d unit;
+//! - [`virtio`]: the virtio-iommu.
+//! - [`amd`]: the AMD-Vi unit.
+//! - [`riscv`]: the RISC-V IOMMU.
 //!
 //! What every model is made of: `worker` (its threads), `messages` (its interrupts), `translation_cache` and
 //! `entry_cache` (what it remembers, in its temper), `table_memory` (how its walks read), `queue_hooks` (what tests
@@ -12,6 +15,7 @@
 //! A unit is built from its own configuration and a [`UnitEnvironment`], which is all it knows of the
 //! machine around it.
 
+pub mod amd;
 mod counters;
 mod entry_cache;
 mod freed;
@@ -22,9 +26,11 @@ mod queue_hooks;
 mod reach;
 mod report;
 mod reporter;
+pub mod riscv;
 mod table_memory;
 mod translation_cache;
 pub mod translator;
+pub mod virtio;
 pub mod vtd;
 mod worker;
 

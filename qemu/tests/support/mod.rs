@@ -10,8 +10,10 @@ use std::sync::Arc;
 use dmamap::device::Device;
 use dmamap::pci::Function;
 use dmamap::system::Protection;
+use drivers::iommu_testdev::IommuTestdev;
 use drivers::nvme::{Nvme, Settings};
 use hosted::Hosted;
+use hw::iommu_testdev::{DEVICE_ID, VENDOR_ID};
 use journeys::Computer;
 use journeys::boot::{BootOptions, MachineDescription, boot};
 use journeys::disk::{Disk, DiskOptions, read_disk};
@@ -120,6 +122,27 @@ impl Rig {
         let report = hosted.shutdown();
         assert!(report.is_clean(), "not given back: {report:?}");
     }
+}
+
+/// Attaches and brings up IOMMU test device `index`: behind the IOMMU where there is one.
+pub fn start_testdev(rig: &mut Rig, index: usize) -> IommuTestdev<Hosted> {
+    let is_testdev = |function: &&Function<Hosted>| {
+        (function.vendor(), function.device()) == (VENDOR_ID, DEVICE_ID)
+    };
+    let mut functions = rig.computer.topology().functions().filter(is_testdev);
+    let function = functions
+        .nth(index)
+        .expect("the computer has that device")
+        .clone();
+    drop(functions);
+    let system = rig.computer.system();
+    let device = match rig.computer.has_iommu() {
+        true => system.attach(&function, Protection::Strict),
+        // SAFETY: the device writes only where the test tells it to: into the test's own buffers.
+        false => unsafe { system.attach_trusted(&function, Protection::Identity) },
+    };
+    let device = device.expect("the device attaches");
+    IommuTestdev::start(device, &function, rig.computer.resources_mut()).expect("it comes up")
 }
 
 /// Byte `at` of every test disk.

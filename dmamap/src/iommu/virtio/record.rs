@@ -1,0 +1,217 @@
+//! A domain's record of Z → Y: what the unit is told by requests, kept where lookups and replays find it.
+//!
+//! The unit never reads it, so tables that go are free at once. Its root's address serves as its name.
+
+use alloc::boxed::Box;
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+
+use super::record_format::RecordFormat;
+use crate::addr::{BusAddr, BusRange, PhysAddr};
+use crate::iommu::translation::{Translate, Translation};
+use crate::pagetable::{
+    Gather, Leaf, MapError, PageTable, Permission, PhysList, TableChange, UnmapError,
+};
+use crate::platform::{OutOfFrames, Platform};
+
+/// A domain's record. `None` once the domain has ended.
+pub(super) struct Record<P: Platform> {
+    root: PhysAddr,
+    table: lock_api::Mutex<P::Lock, Option<PageTable<P, RecordFormat>>>,
+}
+
+/// What a [`Translate::Table`] of this kind of unit names.
+pub(super) struct Records<P: Platform> {
+    records: lock_api::Mutex<P::Lock, Vec<Weak<Record<P>>>>,
+}
+
+/// A run of addresses that one request maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    pub(super) first: u64,
+    /// Inclusive.
+    pub(super) last: u64,
+    pub(super) phys: PhysAddr,
+    pub(super) permission: Permission,
+}
+
+/// What may become one request. UNMAP takes whole requests only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Joining {
+    /// Neighbours in memory: for addresses that are mapped, and so will be unmapped, at once.
+    Neighbours,
+    /// A leaf alone: for addresses of which nobody knows how they will be unmapped.
+    Leaves,
+}
+
+impl<P: Platform> Records<P> {
+    pub(super) fn new() -> Self {
+        Self {
+            records: lock_api::Mutex::new(Vec::new()),
+        }
+    }
+
+    /// A record with nothing mapped.
+    pub(super) fn create(
+        &self,
+        platform: P,
+        format: RecordFormat,
+    ) -> Result<Box<RecordTable<P>>, OutOfFrames> {
+        let table = PageTable::new(platform, format)?;
+        let last = table.aperture_last();
+        let record = Arc::new(Record {
+            root: table.root_phys(),
+            table: lock_api::Mutex::new(Some(table)),
+        });
+        let mut records = self.records.lock();
+        records.retain(|known| known.strong_count() > 0);
+        records.push(Arc::downgrade(&record));
+        drop(records);
+        Ok(Box::new(RecordTable {
+            platform,
+            levels: format.geometry.levels() as u8,
+            last,
+            page_size_log2: format.geometry.granule().size_log2(),
+            record,
+        }))
+    }
+
+    /// The record whose root is at `root`.
+    pub(super) fn find(&self, root: PhysAddr) -> Option<Arc<Record<P>>> {
+        let records = self.records.lock();
+        let mut live = records.iter().filter_map(Weak::upgrade);
+        live.find(|record| record.root == root)
+    }
+}
+
+impl<P: Platform> Record<P> {
+    /// Lets `act` go through the runs from `first` to `last`, cut at both. Nobody changes the record meanwhile.
+    pub(super) fn with_runs<T>(
+        &self,
+        (first, last): (u64, u64),
+        joining: Joining,
+        act: impl FnOnce(&mut dyn Iterator<Item = Run>) -> T,
+    ) -> T {
+        let table = self.table.lock();
+        let mut at = Some(first);
+        let leaves = core::iter::from_fn(|| {
+            let leaf = table.as_ref()?.next_leaf(BusAddr::new(at?))?;
+            at = leaf.bus.last().as_u64().checked_add(1);
+            (leaf.bus.start().as_u64() <= last).then(|| cut(leaf, first, last))
+        });
+        let mut leaves = leaves.fuse().peekable();
+        act(&mut core::iter::from_fn(|| {
+            let mut run = leaves.next()?;
+            while joining == Joining::Neighbours
+                && let Some(next) = leaves.next_if(|next| continues(&run, next))
+            {
+                run.last = next.last;
+            }
+            Some(run)
+        }))
+    }
+}
+
+fn cut(leaf: Leaf, first: u64, last: u64) -> Run {
+    let start = leaf.bus.start().as_u64();
+    let cut_first = start.max(first);
+    Run {
+        first: cut_first,
+        last: leaf.bus.last().as_u64().min(last),
+        phys: PhysAddr::new(leaf.phys.as_u64() + (cut_first - start)),
+        permission: leaf.permission,
+    }
+}
+
+fn continues(run: &Run, leaf: &Run) -> bool {
+    let len_bytes = leaf.first.wrapping_sub(run.first);
+    run.last.checked_add(1) == Some(leaf.first)
+        && run.phys.checked_add(len_bytes) == Some(leaf.phys)
+        && run.permission == leaf.permission
+}
+
+/// A record in the hands of its domain.
+pub(super) struct RecordTable<P: Platform> {
+    platform: P,
+    levels: u8,
+    last: BusAddr,
+    page_size_log2: u32,
+    record: Arc<Record<P>>,
+}
+
+impl<P: Platform> RecordTable<P> {
+    fn with<T>(&self, act: impl FnOnce(&mut PageTable<P, RecordFormat>) -> T) -> T {
+        let mut table = self.record.table.lock();
+        act(table.as_mut().expect("only `free` takes it"))
+    }
+
+    /// Runs `act` on the table with a gather of its own, whose tables go at once.
+    fn change<T>(
+        &self,
+        act: impl FnOnce(&mut PageTable<P, RecordFormat>, &mut Gather<P>) -> T,
+    ) -> T {
+        let mut own = Gather::new(self.platform);
+        let outcome = self.with(|table| act(table, &mut own));
+        // SAFETY: no unit walks the tables, and the CPU does under the record's lock alone.
+        unsafe { own.release() };
+        outcome
+    }
+}
+
+impl<P: Platform> Translation<P> for RecordTable<P> {
+    fn root(&self) -> Translate {
+        Translate::Table {
+            root: self.record.root,
+            levels: self.levels,
+        }
+    }
+
+    fn aperture_last(&self) -> BusAddr {
+        self.last
+    }
+
+    fn page_size_log2(&self) -> u32 {
+        self.page_size_log2
+    }
+
+    fn map_list(
+        &mut self,
+        bus: BusAddr,
+        memory: &mut dyn PhysList,
+        permission: Permission,
+    ) -> Result<(), MapError> {
+        self.with(|table| table.map_list(bus, memory, permission))
+    }
+
+    fn unmap(&mut self, range: BusRange, gather: &mut Gather<P>) -> Result<(), UnmapError> {
+        self.change(|table, own| table.unmap(range, own))?;
+        if !range.is_empty() {
+            gather.add_leaves(
+                range.start().as_u64(),
+                range.len_bytes(),
+                self.page_size_log2,
+            );
+        }
+        debug_assert_eq!(gather.tables(), TableChange::Kept);
+        Ok(())
+    }
+
+    fn lookup(&self, bus: BusAddr) -> Option<PhysAddr> {
+        self.with(|table| table.lookup(bus).map(|target| target.phys))
+    }
+
+    fn frames(&self) -> usize {
+        self.with(|table| table.frames())
+    }
+
+    fn reclaim(&mut self, _gather: &mut Gather<P>) {
+        self.change(|table, own| table.reclaim(own));
+    }
+
+    unsafe fn free(self: Box<Self>) {
+        if let Some(table) = self.record.table.lock().take() {
+            // SAFETY: the caller says that the unit knows nothing of it any more; and it never walked it.
+            unsafe { table.free() };
+        }
+    }
+}

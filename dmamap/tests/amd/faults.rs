@@ -1,0 +1,208 @@
+//! The event log: what the unit refuses is told, however much it is, and the telling never stands in the way.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use board::hardware::Width;
+use dmamap::addr::BusAddr;
+use dmamap::buffer::DmaBuffer;
+use dmamap::iommu::fault::{Access, FIRST_FAULTS};
+use dmamap::map::ToDevice;
+use hw::amd::regs::{self, RingPointer, Status};
+use machine::MachineConfig;
+use machine::bus::Access as BusAccess;
+use machine::iommu::Unit;
+use machine::iommu::amd::{AmdConfig, AmdUnit, EventInterrupt};
+use machine::iommu::translator::Translator;
+
+use crate::rig::{self, AMD_UNIT, EDU, PAGE, Rig, first_fault, small, try_read, try_write};
+
+fn config(event_interrupt: EventInterrupt) -> MachineConfig {
+    small().with_iommu(rig::amd(AmdConfig {
+        event_interrupt,
+        ..AmdConfig::default()
+    }))
+}
+
+fn polled() -> MachineConfig {
+    config(EventInterrupt::ConfigurationSpaceOnly)
+}
+
+/// A request that must be refused, straight to the unit.
+fn refuse(unit: &AmdUnit, requester: u16, bus: u64) {
+    assert!(unit.translate(requester, bus, BusAccess::Write).is_err());
+}
+
+fn status(unit: &AmdUnit) -> Status {
+    Status::from_bits(unit.read_register(regs::STATUS, Width::Qword))
+}
+
+fn pointer(unit: &AmdUnit, register: u64) -> u64 {
+    RingPointer::from_bits(unit.read_register(register, Width::Qword)).offset()
+}
+
+#[test]
+fn a_fault_says_who_where_how_and_why() {
+    for access in [Access::Write, Access::Read] {
+        let mut rig = Rig::boot(polled());
+        let mut edu = rig.edu();
+        let bus = BusAddr::new(0x0123_4000);
+        match access {
+            Access::Write => try_write(&mut edu, bus, 16),
+            Access::Read => try_read(&mut edu, bus, 16),
+        }
+        let fault = first_fault(rig.system(), EDU).expect("it was refused");
+        assert_eq!((fault.unit, fault.requester), (AMD_UNIT, EDU));
+        assert_eq!((fault.address, fault.access), (bus, access));
+        let text = fault.to_string();
+        for part in [
+            "0000:00:03.0",
+            &access.to_string(),
+            "0x1234000",
+            "page not present",
+            "(reason 0x2)",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+        edu.stop().detach().unwrap();
+        rig.finish_after_faults();
+    }
+}
+
+#[test]
+fn devices_that_nobody_attached_are_refused_and_told() {
+    let rig = Rig::boot(polled());
+    let unit = rig.amd_unit();
+    for device in [0, 0x0018, 0x0100, 0xffff] {
+        for bus in [0, PAGE, 1 << 20, 0x7fff_f000, 1 << 38, u64::MAX - PAGE + 1] {
+            refuse(unit, device, bus);
+        }
+    }
+    let faults = rig.system().faults();
+    assert_eq!((faults.total, faults.overflows), (24, 0));
+    for fault in faults.first_per_requester {
+        assert_eq!(fault.reason.text, "I/O page fault: access not permitted");
+        assert_eq!(fault.access, Access::Write);
+    }
+    rig.finish_after_faults();
+}
+
+#[test]
+fn addresses_of_hypertransport_are_told_as_such() {
+    let rig = Rig::boot(polled());
+    refuse(rig.amd_unit(), EDU.id, 0xfd_1234_5678);
+    let fault = first_fault(rig.system(), EDU).expect("it was refused");
+    assert_eq!(fault.address.as_u64(), 0xfd_1234_5000);
+    assert_eq!(
+        (fault.reason.code, fault.reason.text),
+        (8, "invalid device request")
+    );
+    rig.finish_after_faults();
+}
+
+#[test]
+fn the_log_is_bounded_however_many_requesters_fault() {
+    let rig = Rig::boot(polled());
+    let unit = rig.amd_unit();
+    for requester in 0..4 * FIRST_FAULTS as u16 {
+        refuse(unit, requester, PAGE);
+        rig.system().service_faults();
+    }
+    let faults = rig.system().faults();
+    assert_eq!(faults.total, 4 * FIRST_FAULTS as u64);
+    let first: Vec<u16> = faults
+        .first_per_requester
+        .iter()
+        .map(|one| one.requester.id)
+        .collect();
+    assert_eq!(first, (0..FIRST_FAULTS as u16).collect::<Vec<_>>());
+    rig.finish_after_faults();
+}
+
+#[test]
+fn an_overflow_is_reported_and_the_log_goes_on() {
+    let rig = Rig::boot(polled());
+    let unit = rig.amd_unit();
+    for round in 0..3 {
+        for n in 0..300_u64 {
+            refuse(unit, 0x0200, (n + 1) * PAGE);
+        }
+        assert!(status(unit).eventoverflow());
+        let faults = rig.system().faults();
+        // The ring has 256 entries, one of which always stays free.
+        assert_eq!(
+            (faults.total, faults.overflows),
+            (256 * round + 255, round + 1)
+        );
+        assert_eq!(faults.first_per_requester[0].address, BusAddr::new(PAGE));
+        refuse(unit, 0x0200, PAGE);
+        assert_eq!(rig.system().faults().total, 256 * (round + 1));
+        assert!(!status(unit).eventoverflow() && status(unit).eventlogrun());
+    }
+    rig.finish_after_faults();
+}
+
+#[test]
+fn faults_are_read_though_nobody_asks() {
+    for interrupt in [EventInterrupt::MsiRegisters, EventInterrupt::IntCapXt] {
+        let rig = Rig::boot(config(interrupt));
+        let unit = rig.amd_unit();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        for n in 1..=50 {
+            refuse(unit, 0x0018, n * PAGE);
+            while pointer(unit, regs::EVENT_HEAD) != pointer(unit, regs::EVENT_TAIL) {
+                assert!(Instant::now() < deadline, "nobody reads fault {n}");
+                thread::sleep(Duration::from_micros(100));
+            }
+        }
+        let faults = rig.system().faults();
+        assert_eq!((faults.total, faults.overflows), (50, 0));
+        rig.finish_after_faults();
+    }
+}
+
+#[test]
+fn drivers_work_on_through_a_storm_of_faults() {
+    let mut rig = Rig::boot(config(EventInterrupt::MsiRegisters));
+    let edu = rig.edu();
+    let unit = rig.amd_unit();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for storm in 0..2_u16 {
+            let stop = &stop;
+            scope.spawn(move || {
+                let mut n = 0_u16;
+                while !stop.load(Ordering::Relaxed) {
+                    n = n.wrapping_add(1);
+                    refuse(unit, 0x4000 | (storm << 8) | (n % 40), u64::from(n) * PAGE);
+                }
+            });
+        }
+        let begun = Instant::now();
+        let mut rounds = 0;
+        while begun.elapsed() < Duration::from_millis(200) {
+            let buffer = DmaBuffer::allocate(rig.kernel, 2 * PAGE).unwrap();
+            drop(edu.device().map_single(buffer, ToDevice).unwrap());
+            rounds += 1;
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(rounds > 0);
+    });
+    rig.system().service_faults();
+    // Whatever was lost, the log goes on.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let settled = || {
+        pointer(unit, regs::EVENT_HEAD) == pointer(unit, regs::EVENT_TAIL)
+            && status(unit).eventlogrun()
+    };
+    while !settled() {
+        assert!(Instant::now() < deadline);
+        rig.system().service_faults();
+    }
+    let (statistics, faults) = (unit.statistics(), rig.system().faults());
+    assert_eq!(faults.total, statistics.events_logged);
+    assert!(statistics.events_lost == 0 || faults.overflows > 0);
+    edu.stop().detach().unwrap();
+    rig.finish_after_faults();
+}

@@ -1,0 +1,202 @@
+//! The command buffer: nothing is given back that the unit did not confirm, and no wait is without end.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dmamap::buffer::DmaBuffer;
+use dmamap::device::Device;
+use dmamap::iommu::{RevokeError, UnitError};
+use dmamap::map::{Bidirectional, ToDevice};
+use hosted::Hosted;
+use machine::MachineConfig;
+use machine::bus::Access;
+use machine::iommu::amd::{AmdConfig, AmdUnit, QueueFault};
+use machine::iommu::translator::Translator;
+use machine::temper::Temper;
+
+use crate::rig::{self, AMD_UNIT, EDU, PAGE, Rig, buffer_of, impatient, small};
+
+/// Long enough for what does not wait to be over.
+const A_WHILE: Duration = Duration::from_millis(30);
+
+/// A bound short enough to be waited for in a test.
+const BOUND_MS: u64 = 40;
+
+fn config() -> MachineConfig {
+    small().with_iommu(rig::amd(AmdConfig::default()))
+}
+
+fn buffer(device: &Device<Hosted>) -> DmaBuffer<Hosted> {
+    DmaBuffer::allocate(device.platform(), PAGE).unwrap()
+}
+
+/// A queue that is released also when the test fails.
+struct Held<'a>(&'a AmdUnit);
+
+impl<'a> Held<'a> {
+    fn new(unit: &'a AmdUnit) -> Self {
+        unit.hold_queue();
+        Self(unit)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.release_queue();
+    }
+}
+
+/// Runs `wait`; asserts that it does not end before `until` is dropped.
+fn while_there_is<R: Send>(until: impl Send, wait: impl FnOnce() -> R + Send) -> R {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let result = wait();
+            done.store(true, Ordering::SeqCst);
+            result
+        });
+        thread::sleep(A_WHILE);
+        assert!(!done.load(Ordering::SeqCst), "it did not wait");
+        drop(until);
+        waiting.join().expect("it ends well")
+    })
+}
+
+#[test]
+fn unmap_and_detach_do_not_return_before_the_completion_wait_is_done() {
+    for temper in [Temper::Keep, Temper::Forget, Temper::Random(7)] {
+        let rig = Rig::boot(config().with_temper(temper));
+        let device = rig.attach(EDU);
+        let mapping = device.map_single(buffer(&device), Bidirectional).unwrap();
+        let held = Held::new(rig.amd_unit());
+        drop(while_there_is(held, move || mapping.unmap().unwrap()));
+        let held = Held::new(rig.amd_unit());
+        while_there_is(held, move || device.detach().unwrap());
+        rig.finish();
+    }
+}
+
+#[test]
+fn unmap_and_detach_wait_for_requests_that_are_under_way() {
+    for access in [Access::Read, Access::Write] {
+        let rig = Rig::boot(config());
+        let device = rig.attach(EDU);
+        let mapping = device.map_single(buffer(&device), Bidirectional).unwrap();
+        let other = device.map_single(buffer(&device), Bidirectional).unwrap();
+        let request = |bus| rig.amd_unit().translate(EDU.id, bus, access).unwrap();
+        let under_way = request(mapping.bus_addr().as_u64());
+        drop(while_there_is(under_way, move || mapping.unmap().unwrap()));
+        let under_way = request(other.bus_addr().as_u64());
+        while_there_is(under_way, move || device.detach().unwrap());
+        drop(other);
+        rig.finish();
+    }
+}
+
+#[test]
+fn no_invalidation_is_lost_when_the_ring_is_full() {
+    let rig = Rig::boot(config());
+    let device = rig.attach(EDU);
+    let unit = rig.amd_unit();
+    // Each takes two commands, an invalidation and its wait; the ring has room for 255.
+    let mappings: Vec<_> = (0..160)
+        .map(|_| {
+            device
+                .map_single(buffer_of(rig.kernel, PAGE, 1), ToDevice)
+                .unwrap()
+        })
+        .collect();
+    let reaches = |bus| unit.translate(EDU.id, bus, Access::Read).is_ok();
+    let all: Vec<u64> = mappings
+        .iter()
+        .map(|mapping| mapping.bus_addr().as_u64())
+        .collect();
+    assert!(all.iter().all(|&bus| reaches(bus)));
+    let held = Held::new(unit);
+    thread::scope(|scope| {
+        for mapping in mappings {
+            scope.spawn(move || mapping.unmap().unwrap());
+        }
+        thread::sleep(A_WHILE);
+        drop(held);
+    });
+    assert!(
+        !all.iter().any(|&bus| reaches(bus)),
+        "an invalidation was lost"
+    );
+    drop(device);
+    rig.finish_after_faults();
+}
+
+#[test]
+fn a_unit_that_never_completes_is_an_error_that_names_unit_and_command() {
+    let rig = Rig::boot_with(config(), impatient(BOUND_MS));
+    let device = rig.attach(EDU);
+    let mapping = device.map_single(buffer(&device), Bidirectional).unwrap();
+    let held = Held::new(rig.amd_unit());
+    let error = mapping.unmap().unwrap_err();
+    let timed_out = |command| UnitError::TimedOut {
+        unit: AMD_UNIT,
+        command,
+        bound_ms: BOUND_MS,
+    };
+    assert_eq!(
+        error.error,
+        RevokeError::Unit(timed_out("page invalidation"))
+    );
+    assert!(error.to_string().contains("0xfeb80000"), "{error}");
+    assert_eq!(device.figures().quarantined_bytes, PAGE);
+    let error = device.detach().unwrap_err().error;
+    assert_eq!(error, timed_out("device invalidation"));
+    drop(held);
+    rig.assert_no_findings();
+    rig.abandon();
+}
+
+#[test]
+fn a_ring_that_stopped_is_a_typed_error_at_once() {
+    // The bound is long: the status register, not patience, tells.
+    let rig = Rig::boot_with(config(), impatient(5_000));
+    let device = rig.attach(EDU);
+    let mappings: Vec<_> = (0..3)
+        .map(|_| device.map_single(buffer(&device), Bidirectional).unwrap())
+        .collect();
+    rig.amd_unit().fail_queue(QueueFault::FetchError);
+    let begun = Instant::now();
+    for mapping in mappings {
+        match mapping.unmap().unwrap_err().error {
+            RevokeError::Unit(UnitError::QueueStopped { unit, reason, .. }) => {
+                assert_eq!((unit, reason), (AMD_UNIT, "command hardware error"));
+            }
+            other => panic!("{other}"),
+        }
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+    rig.assert_no_findings();
+    rig.abandon();
+}
+
+#[test]
+fn a_lost_completion_is_waited_for_no_longer_than_the_bound() {
+    let rig = Rig::boot_with(config(), impatient(BOUND_MS));
+    let device = rig.attach(EDU);
+    let [first, second] =
+        [(); 2].map(|()| device.map_single(buffer(&device), Bidirectional).unwrap());
+    // Of the first submission the invalidation is held back until its wait is the next to be lost.
+    let unit = rig.amd_unit();
+    let before = unit.statistics().page_invalidations;
+    let held = Held::new(unit);
+    assert!(first.unmap().is_err());
+    unit.fail_queue(QueueFault::Lost);
+    drop(held);
+    // The invalidation was lost, its wait was not: the second one's is another.
+    drop(second.unmap().unwrap());
+    assert_eq!(unit.statistics().page_invalidations, before + 1);
+    drop(device);
+    rig.abandon();
+}
