@@ -43,7 +43,17 @@ impl<P: Platform> HardwareFrames<P> {
         coherence: WalkCoherence,
         word: impl Fn(usize) -> u64,
     ) -> Result<Self, OutOfFrames> {
-        let frames = platform.allocate_frames(FrameRequest::new(count))?;
+        Self::allocate_as(platform, FrameRequest::new(count), coherence, word)
+    }
+
+    /// As [`allocate_filled`](Self::allocate_filled), frames as `request` asks.
+    pub(crate) fn allocate_as(
+        platform: P,
+        request: FrameRequest,
+        coherence: WalkCoherence,
+        word: impl Fn(usize) -> u64,
+    ) -> Result<Self, OutOfFrames> {
+        let frames = platform.allocate_frames(request)?;
         let start = platform.frame_pointer(frames.start());
         // SAFETY: the frames were just lent to us, whole, and nobody else has a pointer to them.
         unsafe { start.write_bytes(0, frames.len_bytes() as usize) };
@@ -77,6 +87,21 @@ impl<P: Platform> HardwareFrames<P> {
     pub(crate) fn store(&self, index: usize, value: u64) {
         self.word(index).store(value, Ordering::Release);
         self.publish(index * 8, 8);
+    }
+
+    /// Makes what the unit wrote visible in `len_bytes` from `offset` on, before they are loaded. Nothing was stored
+    /// there since the unit may have written.
+    pub(crate) fn refresh(&self, offset: usize, len_bytes: usize) {
+        let frames = self.frames.len_bytes() as usize;
+        assert!(
+            len_bytes <= frames && offset <= frames - len_bytes,
+            "{len_bytes} bytes at {offset} are outside the frames"
+        );
+        if self.coherence == WalkCoherence::NotSnooped {
+            // SAFETY: inside the frames by the assertion.
+            let start = unsafe { self.start.add(offset) };
+            self.platform.invalidate_cache(start, len_bytes);
+        }
     }
 
     /// The 32-bit word number `index`, which the unit writes.

@@ -14,11 +14,13 @@ use crate::findings::Findings;
 use crate::interrupts::{Interrupts, MESSAGE_WINDOW};
 use crate::iommu::amd::{AmdConfig, AmdUnit};
 use crate::iommu::riscv::{RiscvConfig, RiscvUnit};
+use crate::iommu::smmu::{SmmuConfig, SmmuUnit};
 use crate::iommu::virtio::{VirtioConfig, VirtioUnit};
 use crate::iommu::vtd::{VtdConfig, VtdUnit};
 use crate::iommu::{Unit, UnitEnvironment};
 use crate::memory_map::{
-    AMD_REGISTERS, MemoryMap, RISCV_REGISTERS, VIRTIO_REGISTERS, VTD_REGISTERS, WINDOWS,
+    AMD_REGISTERS, MemoryMap, RISCV_REGISTERS, SMMU_REGISTERS, VIRTIO_REGISTERS, VTD_REGISTERS,
+    WINDOWS,
 };
 use crate::temper::{Dice, Temper};
 
@@ -38,6 +40,7 @@ pub(crate) struct Units {
     pub(crate) virtio: Vec<Arc<VirtioUnit>>,
     pub(crate) amd: Vec<Arc<AmdUnit>>,
     pub(crate) riscv: Vec<Arc<RiscvUnit>>,
+    pub(crate) smmu: Vec<Arc<SmmuUnit>>,
 }
 
 pub(crate) fn inbound(
@@ -122,6 +125,7 @@ pub(crate) fn units(
         Iommu::Virtio { unit } => units.add_virtio(&parts, unit)?,
         Iommu::Amd { unit, walks } => units.add_amd(&parts, unit, *walks)?,
         Iommu::Riscv { unit, walks } => units.add_riscv(&parts, unit, *walks)?,
+        Iommu::Smmu { unit, walks } => units.add_smmu(&parts, unit, *walks)?,
     }
     Ok(units)
 }
@@ -199,6 +203,26 @@ impl Units {
         self.riscv.push(Arc::clone(&unit));
         self.slots.push(UnitSlot {
             registers: RISCV_REGISTERS,
+            unit,
+            walks,
+        });
+        Ok(())
+    }
+
+    fn add_smmu(
+        &mut self,
+        parts: &Parts<'_>,
+        config: &SmmuConfig,
+        walks: Snooping,
+    ) -> Result<(), MachineError> {
+        let environment = parts.environment("smmu0".to_owned(), walks);
+        let walks = Arc::clone(&environment.walks);
+        let mut config = config.clone();
+        config.register_base = SMMU_REGISTERS.start;
+        let unit = SmmuUnit::new(config, environment)?;
+        self.smmu.push(Arc::clone(&unit));
+        self.slots.push(UnitSlot {
+            registers: SMMU_REGISTERS,
             unit,
             walks,
         });

@@ -4,6 +4,7 @@ use crate::cache::Snooping;
 use crate::device::nvme::NvmeConfig;
 use crate::iommu::amd::AmdConfig;
 use crate::iommu::riscv::RiscvConfig;
+use crate::iommu::smmu::SmmuConfig;
 use crate::iommu::virtio::VirtioConfig;
 use crate::iommu::vtd::VtdConfig;
 use crate::temper::Temper;
@@ -30,6 +31,13 @@ pub enum Iommu {
         /// What the unit can do. The machine sets the address of its registers.
         unit: AmdConfig,
         /// Whether its walks see the CPU's caches.
+        walks: Snooping,
+    },
+    /// One Arm SMMUv3.
+    Smmu {
+        /// What it can do. The machine sets the address of its registers.
+        unit: SmmuConfig,
+        /// Whether its accesses see the CPU's caches.
         walks: Snooping,
     },
     /// One RISC-V IOMMU.

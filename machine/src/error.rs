@@ -6,6 +6,7 @@ use crate::config::MAX_DISKS;
 use crate::device::nvme::NvmeConfigError;
 use crate::iommu::amd::AmdConfigError;
 use crate::iommu::riscv::RiscvConfigError;
+use crate::iommu::smmu::SmmuConfigError;
 use crate::iommu::virtio::VirtioConfigError;
 use crate::iommu::vtd::VtdConfigError;
 use crate::memory_map::{MAX_RAM_BYTES, MIN_RAM_BYTES};
@@ -54,6 +55,9 @@ pub enum MachineError {
     /// A RISC-V IOMMU cannot be as its configuration says.
     #[error(transparent)]
     Riscv(#[from] RiscvConfigError),
+    /// An SMMU cannot be as its configuration says.
+    #[error(transparent)]
+    Smmu(#[from] SmmuConfigError),
     /// Memory shifted by the offset would not be memory for every device, or an IOMMU is there as well.
     #[error("devices cannot see memory {offset:#x} bytes higher: {reason}")]
     InboundOffset {

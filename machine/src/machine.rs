@@ -16,9 +16,10 @@ use crate::device::nvme::NvmeController;
 use crate::device::passive::Passive;
 use crate::error::MachineError;
 use crate::findings::{Finding, Findings};
-use crate::interrupts::Interrupts;
+use crate::interrupts::{Interrupts, MESSAGE_WINDOW};
 use crate::iommu::amd::AmdUnit;
 use crate::iommu::riscv::RiscvUnit;
+use crate::iommu::smmu::SmmuUnit;
 use crate::iommu::virtio::VirtioUnit;
 use crate::iommu::vtd::VtdUnit;
 use crate::memory_map::{ECAM, MAX_RAM_BYTES, MIN_RAM_BYTES, MemoryMap, WINDOWS};
@@ -157,9 +158,9 @@ impl Machine {
     }
 
     /// Walks all tables that hang from the units' registers: what devices can still reach, the regions that
-    /// firmware keeps for itself left out.
+    /// firmware keeps for itself left out, and the message window, which is no memory.
     pub fn audit(&self) -> Audit {
-        let mut audit = Audit::excluding(vec![self.map.direct_region.clone()]);
+        let mut audit = Audit::excluding(vec![self.map.direct_region.clone(), MESSAGE_WINDOW]);
         for slot in &self.units.slots {
             slot.unit.audit(&mut audit);
         }
@@ -199,6 +200,11 @@ impl Machine {
     /// The RISC-V IOMMU, of which there is one or none.
     pub fn riscv_units(&self) -> impl Iterator<Item = &Arc<RiscvUnit>> {
         self.units.riscv.iter()
+    }
+
+    /// The SMMU, if there is one.
+    pub fn smmu_units(&self) -> impl Iterator<Item = &Arc<SmmuUnit>> {
+        self.units.smmu.iter()
     }
 
     /// How the device is doing that firmware left running.

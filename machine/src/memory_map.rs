@@ -36,6 +36,8 @@ pub(crate) const VTD_REGISTERS: [Range<u64>; 2] =
 pub(crate) const VIRTIO_REGISTERS: Range<u64> = 0xfe80_0000..0xfe80_1000;
 /// Where the registers of the AMD-Vi unit are.
 pub(crate) const AMD_REGISTERS: Range<u64> = 0xfeb8_0000..0xfeb8_4000;
+/// Where the registers of the SMMU are.
+pub(crate) const SMMU_REGISTERS: Range<u64> = 0xfea0_0000..0xfea2_0000;
 /// Where the registers of the RISC-V IOMMU are.
 pub(crate) const RISCV_REGISTERS: Range<u64> = 0xfe90_0000..0xfe90_1000;
 
@@ -157,11 +159,12 @@ mod tests {
         let mut taken = MemoryMap::new(MAX_RAM_BYTES).ram;
         taken.extend([ECAM, MESSAGE_WINDOW]);
         taken.extend(WINDOWS.map(|window| window.phys..window.phys + window.len_bytes));
-        for registers in
-            VTD_REGISTERS
-                .into_iter()
-                .chain([VIRTIO_REGISTERS, AMD_REGISTERS, RISCV_REGISTERS])
-        {
+        for registers in VTD_REGISTERS.into_iter().chain([
+            VIRTIO_REGISTERS,
+            AMD_REGISTERS,
+            RISCV_REGISTERS,
+            SMMU_REGISTERS,
+        ]) {
             assert!(
                 taken
                     .iter()

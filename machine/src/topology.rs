@@ -17,7 +17,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::acpi::{
-    Device, Dmar, Ivrs, ReservedMemory, Scope, Unit as UnitTable, UnityMemory, Viot, rimt,
+    CoherenceOverride, Device, Dmar, Iort, Ivrs, ReservedMemory, RmrTable, Scope,
+    Unit as UnitTable, UnityMemory, Viot, rimt,
 };
 use crate::bus::{Bus, DmaPort, Requester};
 use crate::cache::Snooping;
@@ -30,9 +31,11 @@ use crate::device::passive::Passive;
 use crate::findings::Findings;
 use crate::iommu::Unit;
 use crate::iommu::amd::AmdConfig;
+use crate::iommu::smmu::{CoherenceTold, SmmuConfig};
 use crate::iommu::virtio::VirtioConfig;
 use crate::memory_map::{
-    AMD_REGISTERS, HOST_ADDRESS_BITS, RISCV_REGISTERS, VIRTIO_REGISTERS, VTD_REGISTERS,
+    AMD_REGISTERS, HOST_ADDRESS_BITS, RISCV_REGISTERS, SMMU_REGISTERS, VIRTIO_REGISTERS,
+    VTD_REGISTERS,
 };
 use crate::pci::bridge::{Bridge, BridgeKind};
 use crate::pci::endpoint::{AtBoot, Endpoint};
@@ -159,7 +162,7 @@ impl Wiring<'_> {
 /// What firmware left of the device that uses the direct region: at work where its tables can tell the kernel so.
 pub(crate) fn heartbeat_at_boot(iommu: &Iommu) -> AtBoot {
     match iommu {
-        Iommu::None | Iommu::Vtd { .. } | Iommu::Amd { .. } => AtBoot::Running,
+        Iommu::None | Iommu::Vtd { .. } | Iommu::Amd { .. } | Iommu::Smmu { .. } => AtBoot::Running,
         Iommu::Virtio { .. } => AtBoot::Idle,
         Iommu::Riscv { .. } => AtBoot::Idle,
     }
@@ -172,7 +175,28 @@ pub(crate) fn table(iommu: &Iommu, direct_region: &Range<u64>) -> Option<Vec<u8>
         Iommu::Vtd { .. } => Some(dmar(direct_region).into_table()),
         Iommu::Virtio { unit } => Some(viot(unit).into_table()),
         Iommu::Riscv { .. } => Some(rimt(RISCV_REGISTERS.start)),
+        Iommu::Smmu { unit, walks } => Some(iort(unit, *walks, direct_region).into_table()),
         Iommu::Amd { unit, walks } => Some(ivrs(unit, *walks, direct_region).into_table()),
+    }
+}
+
+fn iort(unit: &SmmuConfig, walks: Snooping, direct_region: &Range<u64>) -> Iort {
+    let told = unit.coherence_told;
+    let coherence = if walks == Snooping::On && told == CoherenceTold::ByFirmware {
+        CoherenceOverride::Coherent
+    } else {
+        CoherenceOverride::None
+    };
+    Iort {
+        registers: SMMU_REGISTERS.start,
+        coherence,
+        first_stream: unit.first_stream,
+        address_bits: HOST_ADDRESS_BITS,
+        reserved: vec![RmrTable {
+            base: direct_region.start,
+            len_bytes: direct_region.end - direct_region.start,
+            requester: u16::from(HEARTBEAT) << 3,
+        }],
     }
 }
 

@@ -35,16 +35,6 @@ fn every_journey_is_made_on_vtd() {
 }
 
 #[test]
-fn every_journey_is_made_on_vtd_with_first_stage_tables() {
-    every_journey_on("q35-vtd-first-stage");
-}
-
-#[test]
-fn every_journey_is_made_on_vtd_with_second_stage_tables() {
-    every_journey_on("q35-vtd-second-stage");
-}
-
-#[test]
 fn every_journey_is_made_on_virtio() {
     every_journey_on("q35-virtio");
 }
@@ -54,7 +44,30 @@ fn every_journey_is_made_on_virtio_of_arm() {
     every_journey_on("arm-virtio");
 }
 
-#[test]
 fn every_journey_is_made_on_amd_vi() {
     every_journey_on("q35-amd");
+}
+
+#[test]
+fn every_journey_is_made_on_an_smmu_with_stage_1() {
+    every_journey_on("arm-smmu-stage1");
+}
+
+#[test]
+fn every_journey_is_made_on_an_smmu_with_stage_2() {
+    every_journey_on("arm-smmu-stage2");
+}
+
+#[test]
+fn every_journey_is_made_on_an_smmu_with_both_stages() {
+    every_journey_on("arm-smmu-nested");
+}
+
+fn every_journey_is_made_on_vtd_with_first_stage_tables() {
+    every_journey_on("q35-vtd-first-stage");
+}
+
+#[test]
+fn every_journey_is_made_on_vtd_with_second_stage_tables() {
+    every_journey_on("q35-vtd-second-stage");
 }

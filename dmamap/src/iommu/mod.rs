@@ -14,6 +14,7 @@
 //! | `virtio` | virtio-iommu |
 //! | `vtd`, `amd` | Intel's units, AMD's |
 //! | `riscv` | RISC-V units |
+//! | `smmu` | Arm's |
 //!
 //! [`DmaSystem`](crate::system::DmaSystem) owns the units and puts devices into domains.
 //!
@@ -35,6 +36,7 @@ mod requester;
 mod riscv;
 mod scope;
 mod setup;
+mod smmu;
 mod start_error;
 mod stream;
 mod translation;

@@ -7,6 +7,7 @@ use firmware::UnitKind;
 use crate::iommu::amd::AmdUnit;
 use crate::iommu::fault::FaultLog;
 use crate::iommu::riscv::RiscvUnit;
+use crate::iommu::smmu::SmmuUnit;
 use crate::iommu::start_error::UnitStartError;
 use crate::iommu::stream::StreamNames;
 use crate::iommu::unit::Unit;
@@ -79,7 +80,7 @@ pub(crate) fn prepare<P: Platform>(
     match kind {
         UnitKind::Vtd => Ok(VtdUnit::prepare(setup)?),
         UnitKind::AmdVi => Ok(AmdUnit::prepare(setup)?),
-        UnitKind::SmmuV3 => Err(UnitStartError::NoDriver { kind: "SMMUv3" }),
+        UnitKind::SmmuV3 => Ok(SmmuUnit::prepare(setup)?),
         UnitKind::Riscv => Ok(RiscvUnit::prepare(setup)?),
         UnitKind::Virtio => Ok(VirtioUnit::prepare(setup)?),
     }

@@ -8,6 +8,7 @@ mod nvme;
 mod pci;
 mod riscv;
 mod riscv_page_table;
+mod smmu;
 mod smmu_page_table;
 mod virtio;
 mod vtd;

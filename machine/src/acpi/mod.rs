@@ -1,9 +1,10 @@
 //! The tables firmware leaves in memory (ACPI specification 6.5, chapter 5; DMAR: VT-d specification, chapter 8; IVRS:
-//! 48882, chapter 5).
+//! 48882, chapter 5; IORT: Arm DEN 0049).
 //!
 //! Written here from scratch, and read by the crate `firmware`, which shares no line with this one.
 
 mod dmar;
+mod iort;
 mod ivrs;
 mod mcfg;
 mod rimt;
@@ -11,6 +12,7 @@ mod table;
 mod viot;
 
 pub(crate) use dmar::{Device, Dmar, ReservedMemory, Scope, Unit};
+pub(crate) use iort::{CoherenceOverride, Iort, RmrTable};
 pub(crate) use ivrs::{Ivrs, UnityMemory};
 pub(crate) use mcfg::mcfg;
 pub(crate) use rimt::rimt;

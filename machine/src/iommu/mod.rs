@@ -6,6 +6,7 @@
 //! - [`virtio`]: the virtio-iommu.
 //! - [`amd`]: the AMD-Vi unit.
 //! - [`riscv`]: the RISC-V IOMMU.
+//! - [`smmu`]: the Arm SMMUv3.
 //!
 //! What every model is made of: `worker` (its threads), `messages` (its interrupts), `translation_cache` and
 //! `entry_cache` (what it remembers, in its temper), `table_memory` (how its walks read), `queue_hooks` (what tests
@@ -27,6 +28,7 @@ mod reach;
 mod report;
 mod reporter;
 pub mod riscv;
+pub mod smmu;
 mod table_memory;
 mod translation_cache;
 pub mod translator;
@@ -77,6 +79,12 @@ pub trait Unit: Translator + 'static {
     /// The kernel freed these frames: whatever still leads to them (a cached translation, a cached or
     /// reachable table) is a finding.
     fn frames_freed(&self, phys: u64, len_bytes: u64);
+
+    /// Whether the tables it walks can let a device write a page and not read it. Many of those that an operating system
+    /// shares with its CPUs cannot.
+    fn knows_write_only(&self) -> bool {
+        true
+    }
 
     /// Adds every leaf that can be reached from the unit's registers, if translation is on.
     fn audit(&self, audit: &mut Audit);

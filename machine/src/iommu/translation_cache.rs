@@ -135,6 +135,34 @@ impl<Tag: Copy + Eq + Hash, Page: Copy, Table: Copy> TranslationCache<Tag, Page,
         }
     }
 
+    /// Invalidates the pages of `extent`, and of them only those of a size (log₂) that `is_meant`: what a hint of the
+    /// leaves' level may leave behind.
+    pub(super) fn invalidate_size(
+        &mut self,
+        is_named: impl Fn(Tag) -> bool,
+        extent: Extent,
+        is_meant: impl Fn(u32) -> bool,
+    ) {
+        let Extent::Pages {
+            first,
+            last,
+            tables,
+        } = extent
+        else {
+            return self.invalidate(is_named, extent);
+        };
+        for (_, space) in self.spaces.iter_mut().filter(|(tag, _)| is_named(**tag)) {
+            for (size_log2, pages) in &mut space.pages {
+                if is_meant(*size_log2) {
+                    remove_entries(pages, *size_log2, first, last);
+                }
+            }
+            if tables == Tables::Invalidate {
+                remove_range(&mut space.tables, first, last);
+            }
+        }
+    }
+
     /// Calls `visit` with each remembered page: tag, bus address, log₂ of its size, the page.
     pub(super) fn visit_pages(&self, mut visit: impl FnMut(Tag, u64, u32, Page)) {
         for (tag, space) in &self.spaces {
@@ -167,11 +195,15 @@ fn insert<T>(sizes: &mut BySize<T>, bus: u64, size_log2: u32, entry: T) {
 
 fn remove_range<T>(sizes: &mut BySize<T>, first: u64, last: u64) {
     for (size_log2, entries) in sizes {
-        // Most ranges are one page or a few: cheaper than taking the tree apart.
-        let (first, last) = (first >> size_log2, last >> size_log2);
-        while let Some((&key, _)) = entries.range(first..=last).next() {
-            entries.remove(&key);
-        }
+        remove_entries(entries, *size_log2, first, last);
+    }
+}
+
+fn remove_entries<T>(entries: &mut BTreeMap<u64, T>, size_log2: u32, first: u64, last: u64) {
+    // Most ranges are one page or a few: cheaper than taking the tree apart.
+    let (first, last) = (first >> size_log2, last >> size_log2);
+    while let Some((&key, _)) = entries.range(first..=last).next() {
+        entries.remove(&key);
     }
 }
 

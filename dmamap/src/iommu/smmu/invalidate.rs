@@ -1,0 +1,114 @@
+//! What is to be forgotten when a domain's table or a stream's entry changes (4.3, 4.4).
+
+use hw::smmu::command::{ConfigInvalidate, Opcode, TlbInvalidate};
+
+use super::SmmuUnit;
+use crate::iommu::command_ring::{Batch, Command};
+use crate::iommu::unit::{Change, DomainId, UnitError};
+use crate::pagetable::{Granule, TableChange};
+use crate::platform::Platform;
+use crate::system::Stage;
+
+/// Units of a range, at most.
+const MAX_NUM: u64 = 31;
+/// Largest log2 of granules in a unit.
+const MAX_SCALE: u32 = 31;
+
+/// How one command names the granule of its range.
+fn granule_code(granule: Granule) -> u8 {
+    match granule {
+        Granule::FourKib => 1,
+        Granule::SixteenKib => 2,
+        Granule::SixtyFourKib => 3,
+    }
+}
+
+impl<P: Platform> SmmuUnit<P> {
+    fn tagged(&self, domain: DomainId) -> TlbInvalidate {
+        match self.stage {
+            Stage::First => TlbInvalidate::new().with_asid(domain.0),
+            Stage::Second => TlbInvalidate::new().with_vmid(domain.0),
+        }
+    }
+
+    /// Everything of `domain`.
+    pub(super) fn whole(&self, domain: DomainId) -> Command {
+        let opcode = match self.stage {
+            Stage::First => Opcode::TlbiNhAsid,
+            Stage::Second => Opcode::TlbiS12Vmall,
+        };
+        self.tagged(domain).with_op(opcode as u8).to_words()
+    }
+
+    /// What `change` made stale, or all of `domain` where that takes too many commands.
+    pub(super) fn changed(&self, domain: DomainId, change: Change) -> Batch {
+        let opcode = match self.stage {
+            Stage::First => Opcode::TlbiNhVa,
+            Stage::Second => Opcode::TlbiS2Ipa,
+        };
+        let granule_log2 = self.granule.size_log2();
+        let base = self
+            .tagged(domain)
+            .with_op(opcode as u8)
+            .with_leaf(change.tables == TableChange::Kept);
+        let mut batch = Batch::new();
+        let mut page = change.range.start().as_u64() >> granule_log2;
+        let end = (change.range.last().as_u64() >> granule_log2) + 1;
+        while page < end {
+            let single = base.with_address(page << granule_log2);
+            let (command, pages) = match self.registers.idr3().ril() {
+                true => range(single, self.granule, end - page),
+                // One address, and the leaf that translates it, whatever its size.
+                false => (single, 1),
+            };
+            if !batch.push(command.to_words()) {
+                return Batch::one(self.whole(domain));
+            }
+            page += pages;
+        }
+        batch
+    }
+
+    /// Makes the unit forget the entry of `stream` and what it leads to. When this returns it goes by what the entry
+    /// says now.
+    pub(super) fn forget_stream(&self, stream: u32) -> Result<(), UnitError> {
+        let base = ConfigInvalidate::new().with_stream(stream);
+        // The first level's descriptor too: it may have been remembered as one that leads nowhere.
+        let commands = [Opcode::CfgiSte, Opcode::CfgiCdAll]
+            .map(|opcode| base.with_op(opcode as u8).to_words());
+        // To a unit without stage 1, context descriptors are an illegal command (4.3.4).
+        let count = match self.stage {
+            Stage::First => 2,
+            Stage::Second => 1,
+        };
+        self.submit(&commands[..count], "stream table invalidation")
+    }
+
+    /// Makes the unit forget all translations of `domain`. Only after what leads to its table was
+    /// [forgotten](Self::forget_stream): they would come back.
+    pub(super) fn forget_domain(&self, domain: DomainId) -> Result<(), UnitError> {
+        self.submit(&[self.whole(domain)], "TLB invalidation")
+    }
+
+    /// Hands commands to the unit and returns when it has done them, and requests that used what they removed have
+    /// ended.
+    pub(super) fn submit(&self, commands: &[Command], what: &'static str) -> Result<(), UnitError> {
+        self.running.queue.submit(&self.registers, commands, what)
+    }
+}
+
+/// As many of `pages` from the address of `single` on as one command covers, and how many these are.
+fn range(single: TlbInvalidate, granule: Granule, pages: u64) -> (TlbInvalidate, u64) {
+    let scale = pages.trailing_zeros().min(MAX_SCALE);
+    let num = (pages >> scale) & MAX_NUM;
+    let num = if num == 0 { MAX_NUM } else { num };
+    if (num, scale) == (1, 0) {
+        // A range of one granule without a level hint is reserved (4.4.1.1).
+        return (single, 1);
+    }
+    let command = single
+        .with_tg(granule_code(granule))
+        .with_num(num as u8 - 1)
+        .with_scale(scale as u8);
+    (command, num << scale)
+}

@@ -1,0 +1,93 @@
+//! The command queue: full, stopped by an error, and going on after a reset.
+
+use std::thread;
+use std::time::Duration;
+
+use dmamap::buffer::DmaBuffer;
+use dmamap::iommu::{RevokeError, UnitError};
+use dmamap::map::{Bidirectional, ToDevice};
+use machine::bus::Access;
+use machine::iommu::smmu::{QueueFault, SmmuConfig};
+use machine::iommu::translator::Translator;
+
+use super::rig::{EDU, PAGE, Rig, buffer_of, impatient};
+use super::{STAGES, UNIT, boot, model, with};
+
+/// Each unmap takes two commands, an invalidation and its synchronisation; the queue has room for 255.
+const UNMAPS: usize = 160;
+
+#[test]
+fn no_invalidation_is_lost_when_the_queue_is_full() {
+    for stage in STAGES {
+        let rig = boot(stage);
+        let device = rig.attach(EDU);
+        let unit = model(&rig);
+        let mappings: Vec<_> = (0..UNMAPS)
+            .map(|_| {
+                device
+                    .map_single(buffer_of(rig.kernel, PAGE, 1), ToDevice)
+                    .unwrap()
+            })
+            .collect();
+        let reaches = |bus| unit.translate(EDU.id, bus, Access::Read).is_ok();
+        let all: Vec<u64> = mappings
+            .iter()
+            .map(|mapping| mapping.bus_addr().as_u64())
+            .collect();
+        assert!(all.iter().all(|&bus| reaches(bus)));
+        unit.hold_queue();
+        thread::scope(|scope| {
+            for mapping in mappings {
+                scope.spawn(move || mapping.unmap().unwrap());
+            }
+            thread::sleep(Duration::from_millis(50));
+            unit.release_queue();
+        });
+        assert!(
+            !all.iter().any(|&bus| reaches(bus)),
+            "an invalidation was lost"
+        );
+        drop(device);
+        rig.finish_after_faults();
+    }
+}
+
+#[test]
+fn the_queue_goes_around_its_ring_many_times() {
+    let rig = boot(dmamap::system::Stage::First);
+    let device = rig.attach(EDU);
+    for _ in 0..1000 {
+        let mapping = device
+            .map_single(buffer_of(rig.kernel, PAGE, 1), ToDevice)
+            .unwrap();
+        mapping.unmap().unwrap();
+    }
+    assert!(model(&rig).statistics().syncs >= 1000);
+    drop(device);
+    rig.finish();
+}
+
+#[test]
+fn a_command_error_stops_the_queue_and_a_reset_makes_it_go_on() {
+    let rig = Rig::boot_with(with(SmmuConfig::default()), impatient(1000));
+    let device = rig.attach(EDU);
+    let buffer = DmaBuffer::allocate(rig.kernel, PAGE).unwrap();
+    let mapping = device.map_single(buffer, Bidirectional).unwrap();
+    let unit = model(&rig);
+    unit.fail_queue(QueueFault::FetchError);
+    let error = mapping.unmap().unwrap_err();
+    match error.error {
+        RevokeError::Unit(UnitError::QueueStopped { unit, reason, .. }) => {
+            assert_eq!((unit, reason), (UNIT, "command fetch aborted"));
+        }
+        other => panic!("{other}"),
+    }
+    // SAFETY: nobody makes the devices do anything meanwhile but the heartbeat, which may be refused.
+    unsafe { rig.system().restart_units() }.expect("the unit restarts");
+    let buffer = DmaBuffer::allocate(rig.kernel, PAGE).unwrap();
+    let mapping = device.map_single(buffer, Bidirectional).unwrap();
+    mapping.unmap().unwrap();
+    drop(device);
+    rig.assert_no_findings();
+    rig.abandon();
+}

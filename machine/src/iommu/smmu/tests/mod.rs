@@ -1,0 +1,13 @@
+//! Tests of one unit against tables and commands built from raw words: numbers here are typed from the manual, none
+//! comes from `hw` or from a driver.
+
+mod bench;
+mod caching;
+mod concurrency;
+mod faults;
+mod freed;
+mod invalidation;
+mod malformed;
+mod queue;
+mod registers;
+mod walks;
