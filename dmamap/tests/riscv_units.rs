@@ -60,6 +60,7 @@ fn live(rig: &mut Rig, stage: Stage, access: Access) {
             try_read(&mut edu, bus, 64);
             read
         }
+        Access::Unknown => unreachable!("a device reads or writes"),
     };
     let fault = first_fault(rig.system(), EDU).expect("it was refused");
     assert_eq!(
