@@ -313,13 +313,13 @@ fn walks_that_do_not_snoop_meet_poison_where_firmware_does_not_say_so() {
     let machine = Machine::boot(small().with_iommu(iommu)).unwrap();
     let kernel = Hosted::boot(machine.clone()).unwrap();
     let rig = Rig::boot_on(machine, kernel, kernel, BootOptions::default()).unwrap();
-    let _device = rig.attach(EDU);
+    let device = rig.attach(EDU);
     let reached = (0..200).any(|n| {
         use machine::iommu::translator::Translator;
         let _ = unit(&rig).translate(EDU.id, n << 12, machine::bus::Access::Read);
         !rig.machine.findings().is_empty()
     });
     assert!(reached, "the model's walks snoop all the same");
-    drop(_device);
+    drop(device);
     rig.abandon();
 }
