@@ -44,6 +44,7 @@ fn every_journey_is_made_on_virtio_of_arm() {
     every_journey_on("arm-virtio");
 }
 
+#[test]
 fn every_journey_is_made_on_amd_vi() {
     every_journey_on("q35-amd");
 }
