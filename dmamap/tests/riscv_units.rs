@@ -57,7 +57,7 @@ fn live(rig: &mut Rig, stage: Stage, access: Access) {
             try_write(&mut edu, bus, 64);
             write
         }
-        Access::Read => {
+        Access::Read | Access::Unknown => {
             try_read(&mut edu, bus, 64);
             read
         }
