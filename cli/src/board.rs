@@ -9,6 +9,7 @@ use machine::cache::Snooping;
 use machine::device::nvme::{Medium, NvmeConfig, RogueReport};
 use machine::iommu::amd::AmdConfig;
 use machine::iommu::riscv::RiscvConfig;
+use machine::iommu::smmu::SmmuConfig;
 use machine::iommu::virtio::VirtioConfig;
 use machine::iommu::vtd::VtdConfig;
 use machine::temper::Temper;
@@ -161,6 +162,10 @@ pub(crate) fn iommu(args: &MachineArgs) -> Iommu {
         },
         IommuChoice::Riscv => Iommu::Riscv {
             unit: RiscvConfig::default(),
+            walks,
+        },
+        IommuChoice::Smmu => Iommu::Smmu {
+            unit: SmmuConfig::default(),
             walks,
         },
         _ => Iommu::None,
