@@ -60,20 +60,26 @@ fn by(stage: Stage) -> BootOptions {
     }
 }
 
-/// Runs `journey` by either stage on every unit, in every temper, with walks that snoop and walks that do not.
+/// Runs `journey` by either stage: on the ordinary unit in every temper, with walks that snoop and walks that do not, and
+/// on the others.
 fn on_every_computer(journey: impl Fn(&mut Rig)) {
-    for unit in units() {
-        for stage in STAGES {
-            for temper in TEMPERS {
-                for walks in [Snooping::On, Snooping::Off] {
-                    let config = computer(unit.clone(), walks, temper);
-                    let config = config.with_disk(test_disk(4096));
-                    let mut rig = Rig::boot_with(config, by(stage)).expect("the machine boots");
-                    journey(&mut rig);
-                    rig.finish_after_faults(Expected::Faults);
-                }
-            }
+    let [ordinary, others @ ..] = units();
+    let mut computers = Vec::new();
+    for temper in TEMPERS {
+        for walks in [Snooping::On, Snooping::Off] {
+            computers.push(computer(ordinary.clone(), walks, temper));
+            computers.push(computer(ordinary.clone(), walks, temper));
         }
+    }
+    for unit in others {
+        computers.push(computer(unit.clone(), Snooping::On, Temper::Keep));
+        computers.push(computer(unit, Snooping::On, Temper::Keep));
+    }
+    for (config, stage) in computers.into_iter().zip(STAGES.into_iter().cycle()) {
+        let config = config.with_disk(test_disk(4096));
+        let mut rig = Rig::boot_with(config, by(stage)).expect("the machine boots");
+        journey(&mut rig);
+        rig.finish_after_faults(Expected::Faults);
     }
 }
 
