@@ -11,7 +11,7 @@ use machine::iommu::amd::AmdConfig;
 use machine::iommu::riscv::RiscvConfig;
 use machine::iommu::smmu::SmmuConfig;
 use machine::iommu::virtio::VirtioConfig;
-use machine::iommu::vtd::VtdConfig;
+use machine::iommu::vtd::{ScalableMode, VtdConfig};
 use machine::temper::Temper;
 use machine::{Iommu, Machine, MachineConfig, MachineError};
 use qemu::{Installation, Qemu, QemuConfig};
@@ -145,8 +145,11 @@ pub(crate) fn iommu(args: &MachineArgs) -> Iommu {
     };
     match args.iommu {
         IommuChoice::None => Iommu::None,
-        IommuChoice::Vtd => {
+        IommuChoice::Vtd | IommuChoice::VtdScalable => {
             let mut unit = VtdConfig::default();
+            if args.iommu == IommuChoice::VtdScalable {
+                unit.scalable = Some(ScalableMode::default());
+            }
             if args.table_levels == Some(5) {
                 unit.address_widths = unit.address_widths.with_bits_57(true);
                 unit.guest_address_bits = 57;
@@ -168,7 +171,6 @@ pub(crate) fn iommu(args: &MachineArgs) -> Iommu {
             unit: SmmuConfig::default(),
             walks,
         },
-        _ => Iommu::None,
     }
 }
 

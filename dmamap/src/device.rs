@@ -29,7 +29,7 @@ use alloc::boxed::Box;
 
 use crate::addr::{BusAddr, BusRange, DmaMask, FRAME_BYTES, PhysAddr, PhysRange};
 use crate::iommu::{Requester, UnitError};
-use crate::map::Route;
+use crate::map::{Permission, Route};
 use crate::pci::Function;
 use crate::platform::Platform;
 use crate::system::{Below, DmaSystem};
@@ -276,7 +276,23 @@ impl<P: Platform> Device<P> {
 
     /// Z → Y: the memory the device reaches at `bus`, if any (`iommu_iova_to_phys`).
     pub fn translate(&self, bus: BusAddr) -> Option<PhysAddr> {
-        self.core().route.translate(bus)
+        Some(self.core().route.translate(bus)?.0)
+    }
+
+    /// What the device may do with the memory it reaches at `bus`. Where the unit's tables know no pages that are only
+    /// written, memory mapped [`FromDevice`](crate::map::FromDevice) can be read by the device too.
+    pub fn permission(&self, bus: BusAddr) -> Option<Permission> {
+        Some(self.core().route.translate(bus)?.1)
+    }
+
+    /// Bytes of the smallest page that the device can be lent: all of each page a mapping touches becomes reachable, and
+    /// memory must begin at a page's beginning to be mapped. [`FRAME_BYTES`](crate::addr::FRAME_BYTES) but for
+    /// units that were told to use a larger [`Granule`](crate::system::Granule).
+    pub fn page_bytes(&self) -> u64 {
+        match &self.core().route {
+            Route::Translated(domain) => 1 << domain.page_size_log2(),
+            Route::Direct(_) | Route::Blocked => FRAME_BYTES,
+        }
     }
 
     /// Frames the device's domain holds, for its tables and for choosing addresses; 0 where it has none.

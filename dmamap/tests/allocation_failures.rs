@@ -1,5 +1,7 @@
 //! Every allocation fails in turn: an error comes back, and everything taken on the way goes back.
 
+#[path = "support/modes.rs"]
+mod modes;
 #[path = "support/rig.rs"]
 mod rig;
 
@@ -17,6 +19,7 @@ use journeys::boot::BootOptions;
 use machine::cache::Snooping;
 use machine::iommu::vtd::{CachingMode, Support, VtdConfig};
 use machine::{Iommu, Machine, MachineConfig};
+use modes::SCALABLE;
 use rig::{EDU, HEARTBEAT, PAGE, Rig, small};
 
 type Injector = FaultInjector<Hosted>;
@@ -29,10 +32,14 @@ struct Failing {
 
 impl Failing {
     fn boot(config: MachineConfig) -> Self {
+        Self::boot_with(config, BootOptions::default())
+    }
+
+    fn boot_with(config: MachineConfig, options: BootOptions) -> Self {
         let machine = Machine::boot(config).unwrap();
         let kernel = Hosted::boot(machine.clone()).unwrap();
         let injector = FaultInjector::new(kernel);
-        let rig = Rig::boot_on(machine, kernel, injector, BootOptions::default()).unwrap();
+        let rig = Rig::boot_on(machine, kernel, injector, options).unwrap();
         Self { rig, injector }
     }
 
@@ -69,8 +76,8 @@ impl Lent {
     }
 }
 
-/// Units of every kind that take other paths when they start or a device enters.
-fn kinds_of_unit() -> Vec<Iommu> {
+/// Units of every kind that take other paths when they start or a device enters, and how they are to translate.
+fn kinds_of_unit() -> Vec<(Iommu, BootOptions)> {
     let plain = VtdConfig::default();
     let caching = VtdConfig {
         caching_mode: CachingMode::NotPresentToo,
@@ -80,24 +87,33 @@ fn kinds_of_unit() -> Vec<Iommu> {
         pass_through: Support::Yes,
         ..plain.clone()
     };
-    let mut kinds: Vec<_> = [plain.clone(), caching, passing].map(rig::vtd).into();
+    let mut kinds: Vec<_> = [plain.clone(), caching.clone(), passing]
+        .map(rig::vtd)
+        .into();
     kinds.push(Iommu::Vtd {
         unit: plain,
         walks: Snooping::Off,
     });
+    let mut kinds: Vec<_> = kinds
+        .into_iter()
+        .map(|iommu| (iommu, BootOptions::default()))
+        .collect();
+    for way in SCALABLE {
+        kinds.push((rig::vtd(way.unit(caching.clone())), way.options()));
+    }
     kinds
 }
 
 #[test]
 fn a_boot_that_fails_anywhere_gives_everything_back_and_can_be_tried_again() {
-    for iommu in kinds_of_unit() {
+    for (iommu, options) in kinds_of_unit() {
         let machine: Arc<Machine> = Machine::boot(small().with_iommu(iommu)).unwrap();
         let kernel = Hosted::boot(machine.clone()).unwrap();
         let injector = FaultInjector::new(kernel);
         let mut failed = Vec::new();
         let requests = injector.fail_each_in_turn(|nth| {
             let before = injector.injected();
-            match Rig::boot_on(machine.clone(), kernel, injector, BootOptions::default()) {
+            match Rig::boot_on(machine.clone(), kernel, injector, options) {
                 Err(_) => failed.push(injector.last_injected().unwrap()),
                 Ok(rig) => {
                     if injector.injected() != before {
@@ -132,7 +148,7 @@ fn a_boot_that_fails_anywhere_gives_everything_back_and_can_be_tried_again() {
             );
         }
         // Whatever the failures left in the hardware, the last boot worked; a device works now too.
-        let mut rig = Rig::boot_on(machine, kernel, injector, BootOptions::default()).unwrap();
+        let mut rig = Rig::boot_on(machine, kernel, injector, options).unwrap();
         let mut edu = rig.edu();
         let target = edu
             .device()
@@ -151,17 +167,22 @@ fn buffer(device: &Device<Injector>, pages: u64) -> DmaBuffer<Injector> {
 
 #[test]
 fn attaching_fails_cleanly() {
-    for iommu in kinds_of_unit() {
+    for (iommu, options) in kinds_of_unit() {
         for requester in [EDU, HEARTBEAT] {
             for protection in [Protection::Strict, Protection::Identity] {
-                attaching_fails_cleanly_with(iommu.clone(), requester, protection);
+                attaching_fails_cleanly_with(iommu.clone(), options, requester, protection);
             }
         }
     }
 }
 
-fn attaching_fails_cleanly_with(iommu: Iommu, requester: Requester, protection: Protection) {
-    let failing = Failing::boot(small().with_iommu(iommu));
+fn attaching_fails_cleanly_with(
+    iommu: Iommu,
+    options: BootOptions,
+    requester: Requester,
+    protection: Protection,
+) {
+    let failing = Failing::boot_with(small().with_iommu(iommu), options);
     let function = failing.rig.function(requester);
     // A bus's context table is allocated with its first device, and stays.
     drop(failing.rig.attach(EDU));

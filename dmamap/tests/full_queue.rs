@@ -1,5 +1,7 @@
 //! More to invalidate than the queue has room for.
 
+#[path = "support/modes.rs"]
+mod modes;
 #[path = "support/rig.rs"]
 mod rig;
 
@@ -9,14 +11,24 @@ use std::time::Duration;
 use dmamap::map::ToDevice;
 use machine::bus::Access;
 use machine::iommu::translator::Translator;
+use machine::iommu::vtd::VtdConfig;
+use modes::{WAYS, Way};
 use rig::{EDU, PAGE, Rig, buffer_of, small};
 
-/// Each unmap takes two descriptors, an invalidation and its wait; the queue has room for 255.
+/// Each unmap takes two descriptors, an invalidation and its wait; the queue has room for 255, or for 127 of scalable
+/// mode.
 const UNMAPS: usize = 160;
 
 #[test]
 fn no_invalidation_is_lost_when_the_queue_is_full() {
-    let rig = Rig::boot(small());
+    for way in WAYS {
+        check(way);
+    }
+}
+
+fn check(way: Way) {
+    let iommu = rig::vtd(way.unit(VtdConfig::default()));
+    let rig = Rig::boot_with(small().with_iommu(iommu), way.options());
     let device = rig.attach(EDU);
     let unit = rig.unit(0);
     let mappings: Vec<_> = (0..UNMAPS)

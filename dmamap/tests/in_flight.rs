@@ -1,5 +1,7 @@
 //! Requests under way when memory is taken from a device: nothing is given back before they have arrived.
 
+#[path = "support/modes.rs"]
+mod modes;
 #[path = "support/rig.rs"]
 mod rig;
 
@@ -13,6 +15,8 @@ use dmamap::map::{Bidirectional, ToDevice};
 use hosted::Hosted;
 use machine::bus::Access;
 use machine::iommu::translator::{InFlight, Translator};
+use machine::iommu::vtd::VtdConfig;
+use modes::{WAYS, Way};
 use rig::{EDU, PAGE, Rig, small};
 
 /// Long enough for what does not wait to be over.
@@ -41,10 +45,21 @@ fn while_in_flight<R: Send>(request: InFlight<'_>, wait: impl FnOnce() -> R + Se
     })
 }
 
+fn in_every_way() -> impl Iterator<Item = (Way, Access)> {
+    let accesses = [Access::Read, Access::Write];
+    WAYS.into_iter()
+        .flat_map(move |way| accesses.map(|access| (way, access)))
+}
+
+fn boot(way: Way) -> Rig {
+    let iommu = rig::vtd(way.unit(VtdConfig::default()));
+    Rig::boot_with(small().with_iommu(iommu), way.options())
+}
+
 #[test]
 fn unmapping_waits_for_requests_that_are_under_way() {
-    for access in [Access::Read, Access::Write] {
-        let rig = Rig::boot(small());
+    for (way, access) in in_every_way() {
+        let rig = boot(way);
         let device = rig.attach(EDU);
         let mapping = device.map_single(buffer(&device), Bidirectional).unwrap();
         let bus = mapping.bus_addr().as_u64();
@@ -57,8 +72,8 @@ fn unmapping_waits_for_requests_that_are_under_way() {
 
 #[test]
 fn detaching_waits_for_requests_that_are_under_way() {
-    for access in [Access::Read, Access::Write] {
-        let rig = Rig::boot(small());
+    for (way, access) in in_every_way() {
+        let rig = boot(way);
         let device = rig.attach(EDU);
         let mapping = device.map_single(buffer(&device), Bidirectional).unwrap();
         let bus = mapping.bus_addr().as_u64();
@@ -71,7 +86,14 @@ fn detaching_waits_for_requests_that_are_under_way() {
 
 #[test]
 fn a_table_that_is_being_unlinked_does_not_hide_what_is_mapped_meanwhile() {
-    let rig = Rig::boot(small());
+    for way in WAYS {
+        let rig = boot(way);
+        check_unlinked(&rig);
+        rig.finish();
+    }
+}
+
+fn check_unlinked(rig: &Rig) {
     let device = rig.attach(EDU);
     let unit = rig.unit(0).clone();
     let reaches = |bus| unit.translate(EDU.id, bus, Access::Read).is_ok();
@@ -96,5 +118,4 @@ fn a_table_that_is_being_unlinked_does_not_hide_what_is_mapped_meanwhile() {
         unit.release_queue();
     });
     drop(device);
-    rig.finish();
 }

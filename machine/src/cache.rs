@@ -155,6 +155,16 @@ impl MemoryView {
         }
     }
 
+    /// Sets `bits` in the word at `phys`, which was loaded as `word`; false if it is another one by now. For units that
+    /// snoop: others would write what the CPU overwrites.
+    ///
+    /// # Errors
+    /// [`OutsideRam`] if there is no memory, or `phys` is no multiple of 8.
+    pub fn set_bits(&self, phys: u64, word: u64, bits: u64) -> Result<bool, OutsideRam> {
+        let before = self.ram.compare_exchange_u64(phys, word, word | bits)?;
+        Ok(before.is_ok())
+    }
+
     /// The CPU wrote these dirty lines back: every line that holds a byte of the range.
     pub fn clean(&self, phys: u64, len_bytes: u64) {
         let Some(written_back) = &self.written_back else {

@@ -44,6 +44,7 @@ fn every_journey_is_made_on_virtio_of_arm() {
     every_journey_on("arm-virtio");
 }
 
+#[test]
 fn every_journey_is_made_on_amd_vi() {
     every_journey_on("q35-amd");
 }
@@ -61,4 +62,24 @@ fn every_journey_is_made_on_an_smmu_with_stage_2() {
 #[test]
 fn every_journey_is_made_on_an_smmu_with_both_stages() {
     every_journey_on("arm-smmu-nested");
+}
+
+#[test]
+fn every_journey_is_made_on_vtd_with_first_stage_tables() {
+    every_journey_on("q35-vtd-first-stage");
+}
+
+#[test]
+fn every_journey_is_made_on_vtd_with_second_stage_tables() {
+    every_journey_on("q35-vtd-second-stage");
+}
+
+#[test]
+fn every_journey_is_made_on_a_riscv_iommu_on_pci() {
+    every_journey_on("riscv-pci");
+}
+
+#[test]
+fn every_journey_is_made_on_a_riscv_iommu_of_the_platform() {
+    every_journey_on("riscv-platform");
 }

@@ -5,7 +5,8 @@ use core::ptr::NonNull;
 
 use super::bytes::Bytes;
 use super::{BufferError, DmaMemory, frames_for, phys_at};
-use crate::addr::{FRAME_SIZE_LOG2, PhysAddr, PhysRange, VirtAddr};
+use crate::addr::{FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr, PhysRange, VirtAddr};
+use crate::device::Device;
 use crate::platform::{FrameRequest, Platform};
 
 /// Physically contiguous memory of whole frames, zeroed when allocated (`kmalloc`).
@@ -27,6 +28,23 @@ impl<P: Platform> DmaBuffer<P> {
             PhysAddr::new(u64::MAX),
             FRAME_SIZE_LOG2,
         )
+    }
+
+    /// Allocates at least `len_bytes` zeroed bytes in whole pages of `device`'s IOMMU, which may be larger than a frame
+    /// ([`page_bytes`](Device::page_bytes)): memory that can be mapped for it.
+    ///
+    /// # Errors
+    /// As [`allocate`](Self::allocate).
+    pub fn allocate_for(device: &Device<P>, len_bytes: u64) -> Result<Self, BufferError> {
+        let page_bytes = device.page_bytes();
+        let len_bytes = match page_bytes {
+            FRAME_BYTES => len_bytes,
+            _ => len_bytes
+                .checked_next_multiple_of(page_bytes)
+                .ok_or(BufferError::TooLong { len_bytes })?,
+        };
+        let last = PhysAddr::new(u64::MAX);
+        Self::allocate_within(device.platform(), len_bytes, last, page_bytes.ilog2())
     }
 
     /// Allocates zeroed bytes none of which lies above `last`, the first a multiple of

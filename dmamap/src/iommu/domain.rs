@@ -82,6 +82,8 @@ pub(crate) struct Domain<P: Platform> {
     platform: P,
     id: DomainId,
     units: Units<P>,
+    /// log2 of the smallest page of the table.
+    page_size_log2: u32,
     /// Bit n: unit n walks the table. Read without the lock when invalidating.
     walkers: AtomicU64,
     inner: lock_api::Mutex<P::Lock, Inner<P>>,
@@ -101,7 +103,8 @@ impl<P: Platform> Domain<P> {
         let last = table.aperture_last();
         let len = last.as_u64().saturating_add(1);
         let aperture = BusRange::new(BusAddr::new(0), len).expect("an aperture starts at 0");
-        let iova = match IovaSpace::new(platform, aperture, table.page_size_log2()) {
+        let page_size_log2 = table.page_size_log2();
+        let iova = match IovaSpace::new(platform, aperture, page_size_log2) {
             Ok(iova) => iova,
             Err(error) => {
                 // SAFETY: the table was never given to a unit.
@@ -119,9 +122,15 @@ impl<P: Platform> Domain<P> {
             platform,
             id,
             units,
+            page_size_log2,
             walkers: AtomicU64::new(0),
             inner: lock_api::Mutex::new(inner),
         })
+    }
+
+    /// log2 of the smallest page that can be mapped.
+    pub(crate) fn page_size_log2(&self) -> u32 {
+        self.page_size_log2
     }
 
     /// Maps memory at the bus addresses equal to its physical ones (direct regions, identity), and keeps these
@@ -307,8 +316,8 @@ impl<P: Platform> Domain<P> {
         }
     }
 
-    /// Z → Y: what a device that uses `bus` reaches (`iommu_iova_to_phys`).
-    pub(crate) fn lookup(&self, bus: BusAddr) -> Option<PhysAddr> {
+    /// Z → Y: what a device that uses `bus` reaches (`iommu_iova_to_phys`), and what it may do there.
+    pub(crate) fn lookup(&self, bus: BusAddr) -> Option<(PhysAddr, Permission)> {
         self.inner.lock().table.as_ref()?.lookup(bus)
     }
 

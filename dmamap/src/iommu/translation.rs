@@ -33,7 +33,7 @@ pub(crate) trait Translation<P: Platform>: Send {
         permission: Permission,
     ) -> Result<(), MapError>;
     fn unmap(&mut self, range: BusRange, gather: &mut Gather<P>) -> Result<(), UnmapError>;
-    fn lookup(&self, bus: BusAddr) -> Option<PhysAddr>;
+    fn lookup(&self, bus: BusAddr) -> Option<(PhysAddr, Permission)>;
     fn frames(&self) -> usize;
     fn reclaim(&mut self, gather: &mut Gather<P>);
     /// # Safety
@@ -70,8 +70,8 @@ impl<P: Platform, F: Format> Translation<P> for PageTable<P, F> {
         PageTable::unmap(self, range, gather)
     }
 
-    fn lookup(&self, bus: BusAddr) -> Option<PhysAddr> {
-        PageTable::lookup(self, bus).map(|target| target.phys)
+    fn lookup(&self, bus: BusAddr) -> Option<(PhysAddr, Permission)> {
+        PageTable::lookup(self, bus).map(|target| (target.phys, target.permission))
     }
 
     fn frames(&self) -> usize {

@@ -58,8 +58,16 @@ impl<P: Platform> Device<P> {
             .ok_or(BufferError::TooLong {
                 len_bytes: u64::MAX,
             })?;
+        let page_bytes = self.page_bytes();
+        // Where the unit's pages are larger than frames, whole pages: all of them become reachable.
+        let bytes = match page_bytes {
+            FRAME_BYTES => bytes,
+            _ => bytes
+                .checked_next_multiple_of(page_bytes)
+                .ok_or(BufferError::TooLong { len_bytes: bytes })?,
+        };
         let order = bytes
-            .checked_next_multiple_of(FRAME_BYTES)
+            .checked_next_multiple_of(page_bytes)
             .and_then(u64::checked_next_power_of_two);
         let align_log2 = order.map_or(FRAME_SIZE_LOG2, u64::ilog2);
         let mask = self.coherent_mask();

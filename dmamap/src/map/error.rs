@@ -44,6 +44,17 @@ pub enum MapFailure {
         /// The first piece.
         first: PhysRange,
     },
+    /// The unit's smallest page is larger than a frame, and the memory is not made of such pages.
+    #[error(
+        "memory at {memory} is not whole pages of {page_bytes:#x} bytes, the smallest that the IOMMU maps for the \
+         device: allocate it with DmaBuffer::allocate_for"
+    )]
+    NotWholePages {
+        /// The memory.
+        memory: PhysRange,
+        /// Bytes of the smallest page.
+        page_bytes: u64,
+    },
     /// There is no byte to map.
     #[error("a mapping of no bytes")]
     Empty,

@@ -53,7 +53,8 @@ impl<P: Platform> Route<P> {
                 Ok(reached)
             }
             Self::Translated(domain) => {
-                let placement = translated::place(mask, first, len_bytes, alignment)?;
+                let page_log2 = domain.page_size_log2();
+                let placement = translated::place(page_log2, mask, first, len_bytes, alignment)?;
                 translated::map(domain, placement, memory, permission)
             }
         }
@@ -63,15 +64,17 @@ impl<P: Platform> Route<P> {
     pub(crate) fn unmap(&self, range: BusRange) -> Result<(), RevokeError> {
         match self {
             Self::Blocked | Self::Direct(_) => Ok(()),
-            Self::Translated(domain) => domain.unmap(translated::pages(range)),
+            Self::Translated(domain) => {
+                domain.unmap(translated::pages(range, domain.page_size_log2()))
+            }
         }
     }
 
-    /// Z → Y.
-    pub(crate) fn translate(&self, bus: BusAddr) -> Option<PhysAddr> {
+    /// Z → Y, and what the device may do there.
+    pub(crate) fn translate(&self, bus: BusAddr) -> Option<(PhysAddr, Permission)> {
         match self {
             Self::Blocked => None,
-            Self::Direct(direct) => direct.phys(bus),
+            Self::Direct(direct) => Some((direct.phys(bus)?, Permission::ReadWrite)),
             Self::Translated(domain) => domain.lookup(bus),
         }
     }

@@ -15,6 +15,8 @@ const LARGE_LEAVES_LOG2: [u32; 2] = [30, 21];
 pub(crate) struct Placement {
     /// Whole frames from the one with the first byte on.
     frames: IovaRequest,
+    /// log2 of the smallest page.
+    page_log2: u32,
     /// Whether addresses without the request's alignment will do.
     alignment: Alignment,
     /// Bytes of the first frame before the mapping's first.
@@ -26,16 +28,26 @@ pub(crate) struct Placement {
 /// large leaf, so that the table can use one; else aligned to their own size, so that one invalidation command
 /// covers them.
 pub(crate) fn place(
+    page_log2: u32,
     mask: DmaMask,
     first: PhysRange,
     len_bytes: u64,
     alignment: Alignment,
 ) -> Result<Placement, MapFailure> {
+    let page_bytes = 1u64 << page_log2;
     let head = first.start().frame_offset();
+    let frame = first.start().align_down(FRAME_SIZE_LOG2);
     let whole = head
         .checked_add(len_bytes)
         .and_then(|bytes| bytes.checked_next_multiple_of(FRAME_BYTES))
         .ok_or(MapFailure::TooLong { len_bytes })?;
+    // What is not the buffer's must not become reachable: only whole pages are lent.
+    if !frame.is_aligned(page_log2) || !whole.is_multiple_of(page_bytes) {
+        return Err(MapFailure::NotWholePages {
+            memory: first,
+            page_bytes,
+        });
+    }
     let order_log2 = u64::BITS - (whole - 1).leading_zeros();
     let large_log2 = LARGE_LEAVES_LOG2
         .into_iter()
@@ -43,10 +55,7 @@ pub(crate) fn place(
     let (align_log2, offset) = match (alignment, large_log2) {
         (Alignment::ToOrder, _) => (order_log2, 0),
         (Alignment::Convenient, None) => (order_log2.min(LARGE_LEAVES_LOG2[1]), 0),
-        (Alignment::Convenient, Some(log2)) => {
-            let frame = first.start().align_down(FRAME_SIZE_LOG2);
-            (log2, frame.as_u64() & ((1 << log2) - 1))
-        }
+        (Alignment::Convenient, Some(log2)) => (log2, frame.as_u64() & ((1 << log2) - 1)),
     };
     let last = mask.last();
     Ok(Placement {
@@ -56,6 +65,7 @@ pub(crate) fn place(
             offset,
             last,
         },
+        page_log2,
         alignment,
         head,
         len_bytes,
@@ -75,7 +85,7 @@ pub(crate) fn map<P: Platform>(
         // A small mask may only have room without the alignment.
         Err(DomainError::Iova(_)) if place.alignment == Alignment::Convenient => {
             let plain = IovaRequest {
-                align_log2: FRAME_SIZE_LOG2,
+                align_log2: place.page_log2,
                 offset: 0,
                 ..place.frames
             };
@@ -97,20 +107,17 @@ impl PhysList for WholeFrames<'_> {
     }
 
     fn next_range(&mut self) -> Option<PhysRange> {
-        self.0.next_range().map(whole_frames)
+        let piece = self.0.next_range()?;
+        let start: PhysAddr = piece.start().align_down(FRAME_SIZE_LOG2);
+        let len = (piece.start().frame_offset() + piece.len_bytes()).next_multiple_of(FRAME_BYTES);
+        Some(PhysRange::new(start, len).unwrap_or(piece))
     }
 }
 
 /// The whole pages that a mapping's range lies in.
-pub(crate) fn pages(range: BusRange) -> BusRange {
-    let start = range.start().align_down(FRAME_SIZE_LOG2);
-    let head = range.start().frame_offset();
-    let len = (head + range.len_bytes()).next_multiple_of(FRAME_BYTES);
+pub(crate) fn pages(range: BusRange, page_log2: u32) -> BusRange {
+    let start = range.start().align_down(page_log2);
+    let head = range.start().as_u64() - start.as_u64();
+    let len = (head + range.len_bytes()).next_multiple_of(1 << page_log2);
     BusRange::new(start, len).expect("a mapped range was allocated in whole pages")
-}
-
-fn whole_frames(piece: PhysRange) -> PhysRange {
-    let start: PhysAddr = piece.start().align_down(FRAME_SIZE_LOG2);
-    let len = (piece.start().frame_offset() + piece.len_bytes()).next_multiple_of(FRAME_BYTES);
-    PhysRange::new(start, len).unwrap_or(piece)
 }

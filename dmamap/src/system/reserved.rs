@@ -98,8 +98,18 @@ impl<P: Platform> DmaSystem<P> {
             .flat_map(|bridge| bridge.windows())
             .filter(|window| window.kind != WindowKind::Io)
             .map(|window| window.bus);
-        let unmappable = unit
-            .unmappable(self.attachment(device))?
+        let special = unit.unmappable(self.attachment(device))?;
+        let doorbells = match unit.facts().messages {
+            MessageRoute::Aside => None,
+            MessageRoute::Translated => self.platform.message_window(),
+        };
+        // A unit that says of one device that these addresses are special (virtio) takes its messages aside.
+        let doorbells = doorbells.filter(|doorbells| {
+            let start = BusAddr::new(doorbells.start().as_u64());
+            let bus = BusRange::new(start, doorbells.len_bytes());
+            bus.is_ok_and(|bus| !special.iter().any(|range| range.overlaps(bus)))
+        });
+        let unmappable = special
             .into_iter()
             .chain(self.unmappable_of(device))
             .chain(windows)
@@ -107,10 +117,6 @@ impl<P: Platform> DmaSystem<P> {
                 range,
                 kind: RegionKind::Unmappable,
             });
-        let doorbells = match unit.facts().messages {
-            MessageRoute::Aside => None,
-            MessageRoute::Translated => self.platform.message_window(),
-        };
         let direct = self
             .direct_of(device)
             .into_iter()

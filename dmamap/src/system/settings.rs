@@ -9,6 +9,16 @@ pub enum Stage {
     Second,
 }
 
+/// How a unit finds the table of a requester, where it has two ways (VT-d).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableMode {
+    /// VT-d legacy mode: a context entry names a second-stage table.
+    Legacy,
+    /// VT-d scalable mode: a context entry names a directory of address spaces (PASIDs), each of which has a first- or
+    /// a second-stage table.
+    Scalable,
+}
+
 /// The smallest page of a unit's tables, where it has several kinds (Arm).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Granule {
@@ -41,6 +51,9 @@ pub struct Settings {
     pub table_levels: Option<u8>,
     /// The stage that translates, where the unit has both; `None` takes the first.
     pub stage: Option<Stage>,
+    /// How tables are found, where the unit has two ways; `None` takes VT-d's scalable mode where the unit has it with
+    /// a stage that is wanted, and else legacy mode.
+    pub mode: Option<TableMode>,
     /// The smallest page, where the unit has several; `None` takes the smallest it has.
     pub granule: Option<Granule>,
 }
@@ -51,6 +64,7 @@ impl Default for Settings {
             wait_bound_ms: 10_000,
             table_levels: None,
             stage: None,
+            mode: None,
             granule: None,
         }
     }

@@ -71,7 +71,7 @@ fn live(rig: &mut Rig, access: Access) {
     let buffer = mapping.unmap().unwrap();
     match access {
         Access::Write => try_write(&mut edu, bus, 64),
-        Access::Read => try_read(&mut edu, bus, 64),
+        Access::Read | Access::Unknown => try_read(&mut edu, bus, 64),
     }
     assert_first_fault(rig, bus, access, "I/O page fault: page not present");
     assert!(buffer.as_slice().iter().all(|&byte| byte == 0x5a));

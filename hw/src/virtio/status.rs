@@ -1,4 +1,12 @@
 //! Device status (2.1) and interrupt status (4.1.4.5, 4.2.2).
+//!
+//! ```
+//! use hw::virtio::status::DeviceStatus;
+//!
+//! let ready = DeviceStatus::from_bits(0x0f);
+//! assert!(ready.acknowledge() && ready.driver() && ready.features_ok() && ready.driver_ok());
+//! assert_eq!(ready.with_device_needs_reset(true).into_bits(), 0x4f);
+//! ```
 
 use bitfield_struct::bitfield;
 

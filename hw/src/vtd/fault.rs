@@ -114,7 +114,8 @@ impl FaultRecord {
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $text:literal, $qualified:ident;)*) => {
-        /// Why a request was blocked (7.1.3): the codes of legacy-mode address translation.
+        /// Why a request was blocked (7.1.3): the codes of address translation, of legacy mode and of scalable
+        /// mode (from 0x30 on), for requests without PASID and without device-TLB.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
         pub enum FaultReason {
@@ -125,7 +126,7 @@ macro_rules! reasons {
             /// Every reason, in the order of the codes.
             pub const ALL: &[Self] = &[$(Self::$name),*];
 
-            /// The reason with this code, or `None` if legacy-mode address translation has none.
+            /// The reason with this code, or `None` if address translation of such requests has none.
             pub const fn from_code(code: u8) -> Option<Self> {
                 match code {
                     $($code => Some(Self::$name),)*
@@ -203,4 +204,66 @@ reasons! {
     OutputIsInterruptRange = 0xe, "translated into the interrupt address range", Qualified;
     /// RTA.1: `RTADDR_REG` has a reserved bit set, or names a mode the unit does not have.
     RootAddressInvalid = 0x30, "root table address invalid", Unqualified;
+    /// SRT.1: reading the scalable-mode root entry failed.
+    ScalableRootTableUnreachable = 0x38, "scalable mode: root table unreachable", Unqualified;
+    /// SRT.2: the present bit of the requester's half of the root entry is clear.
+    ScalableRootNotPresent = 0x39, "scalable mode: root entry not present", Unqualified;
+    /// SRT.3: a reserved field of a present root entry is not zero.
+    ScalableRootReserved = 0x3a, "scalable mode: reserved field of root entry not zero", Unqualified;
+    /// SCT.1: reading the scalable-mode context entry failed.
+    ScalableContextTableUnreachable = 0x40, "scalable mode: context table unreachable", Unqualified;
+    /// SCT.2: the present bit of the context entry is clear.
+    ScalableContextNotPresent = 0x41, "scalable mode: context entry not present", Qualified;
+    /// SCT.3: a reserved field of a present context entry is not zero.
+    ScalableContextReserved = 0x42, "scalable mode: reserved field of context entry not zero", Qualified;
+    /// SCT.4: the context entry asks for something the unit cannot do.
+    ScalableContextInvalid = 0x43, "scalable mode: context entry invalid", Qualified;
+    /// SCT.9: the `RID_PASID` of the context entry is larger than its directory.
+    RidPasidBeyondDirectory = 0x48, "scalable mode: RID_PASID beyond the PASID directory", Qualified;
+    /// SPD.1: reading the PASID-directory entry failed.
+    PasidDirectoryUnreachable = 0x50, "PASID directory unreachable", Unqualified;
+    /// SPD.2: the present bit of the PASID-directory entry is clear.
+    PasidDirectoryNotPresent = 0x51, "PASID-directory entry not present", Qualified;
+    /// SPD.3: a reserved field of a present PASID-directory entry is not zero.
+    PasidDirectoryReserved = 0x52, "reserved field of PASID-directory entry not zero", Qualified;
+    /// SPT.1: reading the PASID-table entry failed.
+    PasidTableUnreachable = 0x58, "PASID table unreachable", Unqualified;
+    /// SPT.2: the present bit of the PASID-table entry is clear.
+    PasidNotPresent = 0x59, "PASID-table entry not present", Qualified;
+    /// SPT.3: a reserved field of a present PASID-table entry is not zero.
+    PasidReserved = 0x5a, "reserved field of PASID-table entry not zero", Qualified;
+    /// SPT.4: the PASID-table entry asks for something the unit cannot do.
+    PasidInvalid = 0x5b, "PASID-table entry invalid", Qualified;
+    /// SFS.1: reading a first-stage entry failed.
+    FirstStageUnreachable = 0x70, "first-stage table unreachable", Qualified;
+    /// SFS.2: the present bit of a first-stage entry is clear.
+    FirstStageNotPresent = 0x71, "first-stage entry not present", Qualified;
+    /// SFS.3: a reserved field of a present first-stage entry is not zero.
+    FirstStageReserved = 0x72, "reserved field of first-stage entry not zero", Qualified;
+    /// SFS.4: reading an entry of the top first-stage table failed.
+    FirstStageTopUnreachable = 0x73, "first-stage top table unreachable", Qualified;
+    /// SSS.1: reading a second-stage entry failed.
+    SecondStageUnreachable = 0x78, "second-stage table unreachable", Qualified;
+    /// SSS.2: a second-stage entry grants neither reading nor writing.
+    SecondStageNotPresent = 0x79, "second-stage entry grants nothing", Qualified;
+    /// SSS.3: a reserved field of a present second-stage entry is not zero.
+    SecondStageReserved = 0x7a, "reserved field of second-stage entry not zero", Qualified;
+    /// SSS.4: reading an entry of the top second-stage table failed.
+    SecondStageTopUnreachable = 0x7b, "second-stage top table unreachable", Qualified;
+    /// SGN.1: the address is not canonical in the first-stage paging mode.
+    NotCanonical = 0x80, "address not canonical", Qualified;
+    /// SGN.2: a user request, and an entry of the first stage has `U/S` clear.
+    SupervisorOnly = 0x81, "first-stage entry is the supervisor's", Qualified;
+    /// SGN.5: the address lies above the width of the second-stage table or of the unit.
+    ScalableAddressBeyondWidth = 0x84, "address beyond the second-stage address width", Qualified;
+    /// SGN.6: a write, and an entry on the walk grants no write.
+    ScalableWriteNotPermitted = 0x85, "scalable mode: write not permitted", Qualified;
+    /// SGN.7: a read, and an entry on the walk grants no read.
+    ScalableReadNotPermitted = 0x86, "scalable mode: read not permitted", Qualified;
+    /// SGN.8: the translation leads into the interrupt address range.
+    ScalableOutputIsInterruptRange = 0x87, "scalable mode: translated into the interrupt address range", Qualified;
+    /// SFS.9: an accessed or dirty flag of a first-stage entry could not be set: the walk does not snoop.
+    AccessedFlagNoSnoop = 0x90, "accessed or dirty flag needs a snooping walk", Qualified;
+    /// SFS.10: setting an accessed or dirty flag of a first-stage entry failed.
+    AccessedFlagUnwritable = 0x91, "accessed or dirty flag could not be set", Qualified;
 }

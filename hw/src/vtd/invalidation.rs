@@ -1,4 +1,5 @@
-//! Descriptors of the invalidation queue, 128 bits each (6.5.2).
+//! Descriptors of the invalidation queue (6.5.2): 128 bits each, which in a queue of 256-bit descriptors, as
+//! scalable mode demands, are followed by 128 zero bits.
 //!
 //! One type per descriptor. Bits 3:0 and 11:9 of every descriptor say which it is; each type's `new` has them
 //! set. [`kind`] reads them back.
@@ -21,12 +22,14 @@
 //! assert_eq!(wait.to_words(), [0x0000_0001_0000_0025, 0x2000]);
 //! ```
 
-use bitfield_struct::bitfield;
+use bitfield_struct::{bitenum, bitfield};
 
 use super::regs::{ContextGranularity, FunctionMask, IotlbGranularity};
 
 /// Bytes of one descriptor of 128 bits.
 pub const DESCRIPTOR_BYTES: u64 = 16;
+/// Bytes of one descriptor of 256 bits.
+pub const WIDE_DESCRIPTOR_BYTES: u64 = 32;
 
 /// Which descriptor a pair of words is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,10 +45,14 @@ pub enum Kind {
     InterruptEntryCache = 4,
     /// [`Wait`] (6.5.2.8).
     Wait = 5,
+    /// [`PasidIotlb`] (6.5.2.4); scalable mode only.
+    PasidIotlb = 6,
+    /// [`PasidCache`] (6.5.2.2); scalable mode only.
+    PasidCache = 7,
 }
 
-/// The kind of the descriptor whose words at offsets 0 and 8 are `words`, or `None` for a type that legacy mode
-/// does not have.
+/// The kind of the descriptor whose words at offsets 0 and 8 are `words`, or `None` for a type that
+/// requests without device-TLB and page requests do not need.
 pub const fn kind([low, _]: [u64; 2]) -> Option<Kind> {
     match type_code(low) {
         1 => Some(Kind::ContextCache),
@@ -53,6 +60,8 @@ pub const fn kind([low, _]: [u64; 2]) -> Option<Kind> {
         3 => Some(Kind::DeviceTlb),
         4 => Some(Kind::InterruptEntryCache),
         5 => Some(Kind::Wait),
+        6 => Some(Kind::PasidIotlb),
+        7 => Some(Kind::PasidCache),
         _ => None,
     }
 }
@@ -238,6 +247,114 @@ pub struct InterruptEntryCache {
     __: u64,
 }
 descriptor_words!(InterruptEntryCache, [0xffff_0000_07ff_f1e0, u64::MAX]);
+
+/// `PasidIotlb::g`: what a PASID-based IOTLB invalidation covers (6.5.2.4).
+#[bitenum]
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PasidIotlbGranularity {
+    /// A value the manual reserves.
+    #[fallback]
+    Reserved = 0,
+    /// Everything of the PASID in its domain.
+    Pasid = 2,
+    /// Pages of the PASID in its domain.
+    Page = 3,
+}
+
+/// Invalidates cached first-stage translations of one PASID, and page-walk entries (6.5.2.4).
+#[bitfield(u128)]
+#[derive(PartialEq, Eq)]
+pub struct PasidIotlb {
+    /// Type, bits 3:0.
+    #[bits(4, default = 6)]
+    pub type_low: u8,
+    /// Granularity.
+    #[bits(2)]
+    pub g: PasidIotlbGranularity,
+    #[bits(3)]
+    __: u8,
+    /// Type, bits 6:4.
+    #[bits(3)]
+    pub type_high: u8,
+    #[bits(4)]
+    __: u8,
+    /// Domain id.
+    pub did: u16,
+    /// PASID.
+    #[bits(20)]
+    pub pasid: u32,
+    #[bits(12)]
+    __: u16,
+    /// Address mask: a page-selective invalidation covers `2^am` pages, aligned to their number.
+    #[bits(6)]
+    pub am: u8,
+    /// Invalidation hint: only leaves changed, so that cached non-leaf entries may stay.
+    pub ih: bool,
+    #[bits(5)]
+    __: u8,
+    #[bits(52)]
+    addr_page: u64,
+}
+descriptor_words!(PasidIotlb, [0xfff0_0000_0000_f1c0, 0x0000_0000_0000_0f80]);
+
+impl PasidIotlb {
+    /// First bus address of a page-selective invalidation.
+    pub const fn addr(self) -> u64 {
+        self.addr_page() << 12
+    }
+
+    /// With `bus`, a multiple of 4 KiB (lower bits are dropped), as first bus address.
+    #[must_use]
+    pub const fn with_addr(self, bus: u64) -> Self {
+        self.with_addr_page(bus >> 12)
+    }
+}
+
+/// `PasidCache::g`: which cached PASID-table entries go (6.5.2.2).
+#[bitenum]
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PasidCacheGranularity {
+    /// Those of a domain.
+    Domain = 0,
+    /// Those of one PASID in a domain.
+    Pasid = 1,
+    /// A value the manual reserves.
+    #[fallback]
+    Reserved = 2,
+    /// All.
+    Global = 3,
+}
+
+/// Invalidates cached entries of PASID directories and PASID tables (6.5.2.2).
+#[bitfield(u128)]
+#[derive(PartialEq, Eq)]
+pub struct PasidCache {
+    /// Type, bits 3:0.
+    #[bits(4, default = 7)]
+    pub type_low: u8,
+    /// Granularity.
+    #[bits(2, default = PasidCacheGranularity::Domain)]
+    pub g: PasidCacheGranularity,
+    #[bits(3)]
+    __: u8,
+    /// Type, bits 6:4.
+    #[bits(3)]
+    pub type_high: u8,
+    #[bits(4)]
+    __: u8,
+    /// Domain id.
+    pub did: u16,
+    /// PASID.
+    #[bits(20)]
+    pub pasid: u32,
+    #[bits(12)]
+    __: u16,
+    #[bits(64)]
+    __: u64,
+}
+descriptor_words!(PasidCache, [0xfff0_0000_0000_f1c0, u64::MAX]);
 
 /// Says when all descriptors before it have completed (6.5.2.8).
 #[bitfield(u128)]

@@ -12,6 +12,7 @@ mod smmu;
 mod smmu_page_table;
 mod virtio;
 mod vtd;
+mod vtd_scalable;
 
 /// Asserts of each `(word, bits)` that the word with that field at its maximum has just these bits.
 macro_rules! fields {

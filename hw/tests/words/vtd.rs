@@ -529,7 +529,7 @@ fn descriptors_are_told_apart_by_all_seven_type_bits() {
     assert_eq!(kind([0x4, 0]), Some(Kind::InterruptEntryCache));
     assert_eq!(kind([0x5, 0]), Some(Kind::Wait));
     assert_eq!(kind([0x0, 0]), None);
-    assert_eq!(kind([0x6, 0]), None);
+    assert_eq!(kind([0x8, 0]), None);
     assert_eq!(kind([0x202, 0]), None);
     assert_eq!(type_code(0xfff), 0x7f);
     assert_eq!(type_code(0x205), 0x15);
@@ -611,6 +611,37 @@ fn fault_reasons_have_the_manuals_codes() {
         (TranslationTypeBlocks, 0x0d),
         (OutputIsInterruptRange, 0x0e),
         (RootAddressInvalid, 0x30),
+        (ScalableRootTableUnreachable, 0x38),
+        (ScalableRootNotPresent, 0x39),
+        (ScalableRootReserved, 0x3a),
+        (ScalableContextTableUnreachable, 0x40),
+        (ScalableContextNotPresent, 0x41),
+        (ScalableContextReserved, 0x42),
+        (ScalableContextInvalid, 0x43),
+        (RidPasidBeyondDirectory, 0x48),
+        (PasidDirectoryUnreachable, 0x50),
+        (PasidDirectoryNotPresent, 0x51),
+        (PasidDirectoryReserved, 0x52),
+        (PasidTableUnreachable, 0x58),
+        (PasidNotPresent, 0x59),
+        (PasidReserved, 0x5a),
+        (PasidInvalid, 0x5b),
+        (FirstStageUnreachable, 0x70),
+        (FirstStageNotPresent, 0x71),
+        (FirstStageReserved, 0x72),
+        (FirstStageTopUnreachable, 0x73),
+        (SecondStageUnreachable, 0x78),
+        (SecondStageNotPresent, 0x79),
+        (SecondStageReserved, 0x7a),
+        (SecondStageTopUnreachable, 0x7b),
+        (NotCanonical, 0x80),
+        (SupervisorOnly, 0x81),
+        (ScalableAddressBeyondWidth, 0x84),
+        (ScalableWriteNotPermitted, 0x85),
+        (ScalableReadNotPermitted, 0x86),
+        (ScalableOutputIsInterruptRange, 0x87),
+        (AccessedFlagNoSnoop, 0x90),
+        (AccessedFlagUnwritable, 0x91),
     ];
     assert_eq!(FaultReason::ALL, codes.map(|(reason, _)| reason));
     for (reason, code) in codes {

@@ -62,6 +62,13 @@ impl DmaPort {
         &self.requester
     }
 
+    /// Whether what is lent to be written can be kept from being read.
+    pub fn knows_write_only(&self) -> bool {
+        self.unit
+            .as_ref()
+            .is_none_or(|unit| unit.knows_write_only())
+    }
+
     /// Reads memory from `bus` on into `into`.
     ///
     /// # Errors

@@ -80,6 +80,12 @@ pub trait Unit: Translator + 'static {
     /// reachable table) is a finding.
     fn frames_freed(&self, phys: u64, len_bytes: u64);
 
+    /// Whether the tables it walks can let a device write a page and not read it. Many of those that an operating system
+    /// shares with its CPUs cannot.
+    fn knows_write_only(&self) -> bool {
+        true
+    }
+
     /// Adds every leaf that can be reached from the unit's registers, if translation is on.
     fn audit(&self, audit: &mut Audit);
 

@@ -70,6 +70,28 @@ impl TableMemory {
         }
     }
 
+    /// An entry of `N` words, whose first word says whether the others count: read again while that changes.
+    pub(super) fn words<const N: usize>(&self, phys: u64) -> Result<[u64; N], OutsideRam> {
+        let mut words = [0; N];
+        loop {
+            for (word, at) in words.iter_mut().zip((phys..).step_by(8)) {
+                *word = self.entry(at)?;
+            }
+            if words.first().copied() == Some(self.entry(phys)?) {
+                return Ok(words);
+            }
+        }
+    }
+
+    /// Sets `bits` in the page-table entry at `phys`, which was read as `word`; false if it is another one by now.
+    pub(super) fn set_bits(&self, phys: u64, word: u64, bits: u64) -> Result<bool, OutsideRam> {
+        if let Some(unflushed) = &self.unflushed {
+            // An atomic access does not pass the stores before it.
+            unflushed.lock().remove(&(phys / TABLE_BYTES * TABLE_BYTES));
+        }
+        self.view.set_bits(phys, word, bits)
+    }
+
     /// The write buffers were flushed: by command, or as part of an invalidation.
     pub(super) fn flush_write_buffers(&self) {
         if let Some(unflushed) = &self.unflushed {

@@ -49,6 +49,14 @@ pub struct Rig {
 
 impl Rig {
     pub fn boot(board: &str, with: impl FnOnce(QemuConfig) -> QemuConfig) -> Option<Self> {
+        Self::boot_as(board, BootOptions::default(), with)
+    }
+
+    pub fn boot_as(
+        board: &str,
+        options: BootOptions,
+        with: impl FnOnce(QemuConfig) -> QemuConfig,
+    ) -> Option<Self> {
         let qemu = start(board, with)?;
         let hosted = Hosted::boot(qemu.clone()).expect("the kernel boots");
         let mut bridges = hosted.host_bridges().expect("the bridge is sound");
@@ -57,7 +65,7 @@ impl Rig {
             host_bridge: bridges.remove(0),
         };
         // SAFETY: the description is the board's own, which exists for this rig alone.
-        let computer = unsafe { boot(hosted, &description, &hosted, BootOptions::default()) };
+        let computer = unsafe { boot(hosted, &description, &hosted, options) };
         let computer = match computer {
             Ok(computer) => computer,
             Err(error) => panic!("no boot: {error}; {:?}", qemu.failure()),

@@ -47,7 +47,13 @@ pub(super) struct DeviceTable<P: Platform> {
 impl<P: Platform> DeviceTable<P> {
     /// A table that blocks every device.
     pub(super) fn new(platform: P, coherence: WalkCoherence) -> Result<Self, OutOfFrames> {
-        let word = |index: usize| if index % ENTRY_WORDS == 0 { BLOCKED } else { 0 };
+        let word = |index: usize| {
+            if index.is_multiple_of(ENTRY_WORDS) {
+                BLOCKED
+            } else {
+                0
+            }
+        };
         let words = HardwareFrames::allocate_filled(platform, FRAMES, coherence, word)?;
         Ok(Self { words })
     }

@@ -177,7 +177,8 @@ impl<P: Platform> AmdUnit<P> {
         // Not where the unit was turned off meanwhile.
         registers.switch(|now| now.with_eventlogen(now.iommuen()));
         registers.until("event log restart", |status| {
-            status.eventlogrun() || !registers.is_enabled()
+            // In a storm it may have stopped again by now.
+            status.eventlogrun() || status.eventoverflow() || !registers.is_enabled()
         })
     }
 
@@ -196,11 +197,7 @@ impl<P: Platform> AmdUnit<P> {
                 unit: self.registers.base(),
                 requester: self.streams.requester_of(event.deviceid().into()),
                 address: BusAddr::new(event.address()).align_down(12),
-                access: if event.rw() {
-                    Access::Write
-                } else {
-                    Access::Read
-                },
+                access: access(event),
                 reason: FaultReason {
                     code: code.code().into(),
                     text: text(event, code),
@@ -220,6 +217,15 @@ impl<P: Platform> AmdUnit<P> {
                 log::warn!("{}: {code}: {event:x?}", self.registers.base());
             }
         }
+    }
+}
+
+/// What the request tried. That it wrote is not told of an interrupt, nor of a request for a translation.
+fn access(event: Event) -> Access {
+    match (event.i() || event.tr(), event.rw()) {
+        (true, _) => Access::Unknown,
+        (false, true) => Access::Write,
+        (false, false) => Access::Read,
     }
 }
 

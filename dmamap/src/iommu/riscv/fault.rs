@@ -87,8 +87,7 @@ impl<P: Platform> FaultSource<P> for RiscvUnit<P> {
             if !empty {
                 registers.write_u32(regs::FQH, *head);
             }
-            clear_errors(registers, log);
-            if empty {
+            if clear_errors(registers, log) == Pending::Nothing && empty {
                 return Pending::Nothing;
             }
         }
@@ -96,11 +95,15 @@ impl<P: Platform> FaultSource<P> for RiscvUnit<P> {
     }
 }
 
-/// While an error stands the unit records nothing more, so it is cleared once there is room (5.16).
-fn clear_errors<P: Platform>(registers: &Registers<P>, log: &FaultLog<P>) {
+/// While an error stands the unit records nothing more, so it is cleared once there is room (5.16). Nobody waits for
+/// the register here, with interrupts off: one that is busy is left for later.
+fn clear_errors<P: Platform>(registers: &Registers<P>, log: &FaultLog<P>) -> Pending {
     let control = registers.read_fqcsr();
     if !control.fqof() && !control.fqmf() {
-        return;
+        return Pending::Nothing;
+    }
+    if control.busy() {
+        return Pending::More;
     }
     log.record_overflow();
     // The error bits are cleared by writing what was read.
@@ -109,9 +112,8 @@ fn clear_errors<P: Platform>(registers: &Registers<P>, log: &FaultLog<P>) {
         .with_fie(control.fie())
         .with_fqof(control.fqof())
         .with_fqmf(control.fqmf());
-    if let Err(error) = registers.write_fqcsr("fault queue", cleared) {
-        log::warn!("{error}");
-    }
+    registers.write_u32(regs::FQCSR, cleared.into_bits());
+    Pending::Nothing
 }
 
 fn record<P: Platform>(

@@ -240,12 +240,8 @@ impl<P: Platform> Unit<P> for VirtioUnit<P> {
             },
             domain_ids: self.config.domain_ids(),
             at_map: AtMap::Invalidate,
-            // A unit that knows messages by their address says so when it is probed.
-            messages: if self.features.probe() {
-                MessageRoute::Aside
-            } else {
-                MessageRoute::Translated
-            },
+            // Where it does not say otherwise when it is probed.
+            messages: MessageRoute::Translated,
         }
     }
 

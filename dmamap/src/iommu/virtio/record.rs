@@ -196,8 +196,12 @@ impl<P: Platform> Translation<P> for RecordTable<P> {
         Ok(())
     }
 
-    fn lookup(&self, bus: BusAddr) -> Option<PhysAddr> {
-        self.with(|table| table.lookup(bus).map(|target| target.phys))
+    fn lookup(&self, bus: BusAddr) -> Option<(PhysAddr, Permission)> {
+        self.with(|table| {
+            table
+                .lookup(bus)
+                .map(|target| (target.phys, target.permission))
+        })
     }
 
     fn frames(&self) -> usize {

@@ -1,47 +1,54 @@
-//! Intel VT-d in legacy mode: the driver of one remapping hardware unit.
+//! Intel VT-d, in legacy mode and in scalable mode: the driver of one remapping hardware unit.
 //!
 //! | part | here | manual |
 //! |---|---|---|
 //! | registers, commands that answer through GSTS | `registers` | 11.4 |
 //! | enabling and disabling | `start` | 11.4.4 |
-//! | requester → table | `device_table` | 9.1, 9.3 |
-//! | invalidation | `queue` | 6.5.2 |
+//! | which mode | `mode` | 3.4, 11.4.2, 11.4.3 |
+//! | requester → table, in either mode | `tables` | 3.4 |
+//! | … in legacy mode | `device_table` | 9.1, 9.3 |
+//! | … in scalable mode | `pasid_table` | 9.2, 9.4 to 9.6 |
+//! | invalidation | `queue`, `invalidation` | 6.5.2, 6.5.3 |
 //! | refused requests | `fault` | 7 |
 //!
-//! What the unit walks from there on is [`pagetable::VtdSecondStage`](crate::pagetable::VtdSecondStage).
+//! What the unit walks from there on is [`pagetable::VtdSecondStage`](crate::pagetable::VtdSecondStage) or, in scalable
+//! mode, [`pagetable::X86FirstStage`](crate::pagetable::X86FirstStage).
 
 mod device_table;
 mod fault;
+mod invalidation;
+mod mode;
+mod pasid_table;
 mod queue;
 mod registers;
 mod start;
+mod tables;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem::ManuallyDrop;
 use core::sync::atomic::AtomicBool;
 
-use hw::vtd::invalidation::{ContextCache, Iotlb};
-use hw::vtd::regs::{ContextGranularity, FunctionMask, IotlbGranularity};
-use hw::vtd::root::AddressWidth;
-
-use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2, PhysAddr};
-use crate::iommu::command_ring::{Batch, CommandRing};
+use crate::addr::{BusAddr, BusRange, PhysAddr};
+use crate::iommu::command_ring::CommandRing;
 use crate::iommu::fault::FaultLog;
 use crate::iommu::fault_event::{FaultEvent, FaultSource};
 use crate::iommu::requester::Attachment;
 use crate::iommu::translation::{Translate, Translation};
 use crate::iommu::unit::{
-    AtMap, Change, DomainId, MessageRoute, PassThrough, TableShape, TableShapes, Unit, UnitError,
-    UnitFacts,
+    AtMap, Change, DomainId, PassThrough, TableShape, Unit, UnitError, UnitFacts,
 };
 use crate::pagetable::{
-    LeafSizes, PageTable, SnoopControl, TableChange, VtdSecondStage, WalkCoherence,
+    Format, FormatError, PageTable, SnoopControl, TableChange, VtdSecondStage, WalkCoherence,
+    X86FirstStage,
 };
 use crate::platform::Platform;
-use device_table::{DeviceTable, Written};
+use crate::system::Stage;
+use device_table::Written;
 use fault::Place;
+use mode::Mode;
 use registers::Registers;
+use tables::Tables;
 
 /// What units of this kind are called.
 const KIND: &str = "VT-d";
@@ -51,21 +58,22 @@ const MESSAGE_WINDOW: (u64, u64) = (0xfee0_0000, 0x10_0000);
 
 /// What the unit reads from memory; given back when it is off.
 struct Running<P: Platform> {
-    tables: DeviceTable<P>,
+    tables: Tables<P>,
     queue: CommandRing<P>,
 }
 
-/// One VT-d unit, enabled in legacy mode.
+/// One VT-d unit, enabled.
 pub(crate) struct VtdUnit<P: Platform> {
     platform: P,
     segment: u16,
     registers: Registers<P>,
+    mode: Mode,
     facts: UnitFacts,
     /// Bits of a physical address on this host (DMAR 8.1).
     host_address_bits: u32,
+    /// How page tables are read.
     coherence: WalkCoherence,
     snoop: SnoopControl,
-    widest: AddressWidth,
     running: ManuallyDrop<Running<P>>,
     /// Whether the unit has confirmed that it walks and fetches nothing.
     off: AtomicBool,
@@ -75,57 +83,27 @@ pub(crate) struct VtdUnit<P: Platform> {
 }
 
 impl<P: Platform> VtdUnit<P> {
-    fn page_invalidations(&self, domain: DomainId, change: Change) -> Batch {
-        let cap = self.registers.cap();
-        let base = Iotlb::new()
-            .with_did(domain.0)
-            .with_dr(cap.drd())
-            .with_dw(cap.dwd());
-        let whole = Batch::one(base.with_g(IotlbGranularity::Domain).to_words());
-        if !cap.psi() {
-            return whole;
-        }
-        let mut batch = Batch::new();
-        let mut page = change.range.start().as_u64() >> FRAME_SIZE_LOG2;
-        let end = (change.range.last().as_u64() >> FRAME_SIZE_LOG2) + 1;
-        while page < end {
-            // The largest aligned block that starts here and stays inside: a leaf inside the range is then
-            // inside one block, as 6.5.2.3 asks of invalidations of large pages.
-            let block = page
-                .trailing_zeros()
-                .min((end - page).ilog2())
-                .min(cap.mamv().into());
-            let command = base
-                .with_g(IotlbGranularity::Page)
-                .with_am(block as u8)
-                .with_ih(change.tables == TableChange::Kept)
-                .with_addr(page << FRAME_SIZE_LOG2);
-            if !batch.push(command.to_words()) {
-                return whole;
-            }
-            page += 1 << block;
-        }
-        batch
-    }
-
     fn forget_device(&self, attachment: Attachment, domain: DomainId) -> Result<(), UnitError> {
-        let cap = self.registers.cap();
-        let context = ContextCache::new()
-            .with_g(ContextGranularity::Device)
-            .with_did(domain.0)
-            .with_sid(attachment.requester.id)
-            .with_fm(FunctionMask::None);
-        let iotlb = Iotlb::new()
-            .with_g(IotlbGranularity::Domain)
-            .with_did(domain.0)
-            .with_dr(cap.drd())
-            .with_dw(cap.dwd());
-        // Context first: an IOTLB entry made from a stale context after the IOTLB was emptied would stay
-        // (6.5.3.1).
-        let commands = [context.to_words(), iotlb.to_words()];
+        let requester = attachment.requester.id;
+        let batch = invalidation::device(self.mode, self.registers.cap(), requester, domain);
         self.running
             .queue
-            .submit(&self.registers, &commands, "device invalidation")
+            .submit(&self.registers, batch.as_slice(), "device invalidation")
+    }
+
+    fn boxed_table<F: Format>(
+        &self,
+        format: Result<F, FormatError>,
+    ) -> Result<Box<dyn Translation<P>>, UnitError> {
+        let unit = self.base();
+        let format = format.map_err(|_| UnitError::Unsupported {
+            unit,
+            feature: "tables of that many levels",
+        })?;
+        match PageTable::new(self.platform, format) {
+            Ok(table) => Ok(Box::new(table)),
+            Err(cause) => Err(UnitError::OutOfFrames { unit, cause }),
+        }
     }
 }
 
@@ -143,18 +121,26 @@ impl<P: Platform> Unit<P> for VtdUnit<P> {
         shape: TableShape,
         _domain: DomainId,
     ) -> Result<Box<dyn Translation<P>>, UnitError> {
-        let unit = self.base();
-        let format = VtdSecondStage::new(shape.levels.into(), self.host_address_bits)
-            .map_err(|_| UnitError::Unsupported {
-                unit,
-                feature: "tables of that many levels",
-            })?
-            .with_leaf_sizes(self.facts.leaf_sizes)
-            .with_snoop_control(self.snoop)
-            .with_coherence(self.coherence);
-        match PageTable::new(self.platform, format) {
-            Ok(table) => Ok(Box::new(table)),
-            Err(cause) => Err(UnitError::OutOfFrames { unit, cause }),
+        let (levels, bits) = (shape.levels.into(), self.host_address_bits);
+        let leaf_sizes = self.facts.leaf_sizes;
+        match self.mode {
+            Mode::Scalable(Stage::First) => {
+                let format = X86FirstStage::new(levels, bits);
+                self.boxed_table(format.map(|format| {
+                    format
+                        .with_leaf_sizes(leaf_sizes)
+                        .with_coherence(self.coherence)
+                }))
+            }
+            Mode::Legacy | Mode::Scalable(Stage::Second) => {
+                let format = VtdSecondStage::new(levels, bits);
+                self.boxed_table(format.map(|format| {
+                    format
+                        .with_leaf_sizes(leaf_sizes)
+                        .with_snoop_control(self.snoop)
+                        .with_coherence(self.coherence)
+                }))
+            }
         }
     }
 
@@ -175,7 +161,7 @@ impl<P: Platform> Unit<P> for VtdUnit<P> {
         if attachment.pasid.is_some() {
             return Err(UnitError::Unsupported {
                 unit,
-                feature: "PASIDs in legacy mode",
+                feature: "PASIDs of requests",
             });
         }
         if translate == Translate::PassThrough
@@ -190,7 +176,7 @@ impl<P: Platform> Unit<P> for VtdUnit<P> {
         let written = self
             .running
             .tables
-            .write(requester.id, domain, translate, self.widest)
+            .write(requester.id, domain, translate)
             .map_err(|cause| UnitError::OutOfFrames { unit, cause })?;
         match written {
             Written::Occupied => Err(UnitError::AlreadyAttached { unit, requester }),
@@ -213,7 +199,7 @@ impl<P: Platform> Unit<P> for VtdUnit<P> {
     }
 
     fn invalidate(&self, domain: DomainId, change: Change) -> Result<(), UnitError> {
-        let batch = self.page_invalidations(domain, change);
+        let batch = invalidation::pages(self.mode, self.registers.cap(), domain, change);
         self.running
             .queue
             .submit(&self.registers, batch.as_slice(), "IOTLB invalidation")
@@ -256,49 +242,5 @@ impl<P: Platform> Unit<P> for VtdUnit<P> {
         self.turn_off()?;
         self.event.close(self.platform, self.registers.bound());
         Ok(())
-    }
-}
-
-/// What domains on a unit with these capabilities look like.
-fn facts(registers: &Registers<impl Platform>) -> UnitFacts {
-    let (cap, ecap) = (registers.cap(), registers.ecap());
-    let widths = cap.sagaw();
-    let mut leaf_sizes = LeafSizes::FOUR_KIB;
-    if cap.sslps().size_2m() {
-        leaf_sizes = leaf_sizes | LeafSizes::TWO_MIB;
-    }
-    if cap.sslps().size_1g() {
-        leaf_sizes = leaf_sizes | LeafSizes::ONE_GIB;
-    }
-    UnitFacts {
-        tables: TableShapes::new(
-            [
-                (widths.bits_39(), 3),
-                (widths.bits_48(), 4),
-                (widths.bits_57(), 5),
-            ]
-            .into_iter()
-            .filter(|(walked, _)| *walked)
-            .map(|(_, levels)| TableShape {
-                levels,
-                address_bits: 12 + 9 * levels,
-            }),
-        ),
-        address_bits: cap.guest_address_bits() as u8,
-        leaf_sizes,
-        pass_through: if ecap.pt() {
-            PassThrough::Supported
-        } else {
-            PassThrough::Unsupported
-        },
-        domain_ids: 1 << cap.domain_id_bits(),
-        at_map: if cap.cm() {
-            AtMap::Invalidate
-        } else if cap.rwbf() {
-            AtMap::FlushWriteBuffer
-        } else {
-            AtMap::Nothing
-        },
-        messages: MessageRoute::Aside,
     }
 }

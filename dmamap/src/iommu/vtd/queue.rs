@@ -6,31 +6,36 @@ use hw::vtd::regs::{
 };
 
 use super::registers::Registers;
-use crate::addr::PhysAddr;
+use crate::addr::{FRAME_BYTES, PhysAddr};
 use crate::iommu::bound::Bound;
 use crate::iommu::command_ring::{Command, CommandRing, FenceSign, RingPorts};
 use crate::iommu::unit::UnitError;
 use crate::pagetable::WalkCoherence;
 use crate::platform::{OutOfFrames, Platform};
 
-/// Entries of the one frame the queue uses (IQA.QS = 0).
-const ENTRIES: u64 = 256;
-
-/// The queue of one unit, empty.
-pub(super) fn new<P: Platform>(platform: P) -> Result<CommandRing<P>, OutOfFrames> {
+/// The queue of one unit, of one frame (IQA.QS = 0), empty.
+pub(super) fn new<P: Platform>(
+    platform: P,
+    registers: &Registers<P>,
+) -> Result<CommandRing<P>, OutOfFrames> {
     // Queue fetches and status writes are snooped whatever ECAP.C says (VT-d 11.4.3, C: it covers root,
     // context, PASID and page-table accesses).
     CommandRing::new(
         platform,
-        DESCRIPTOR_BYTES,
+        registers.descriptor_bytes(),
         FenceSign::StatusWord,
         WalkCoherence::Snooped,
     )
 }
 
 /// What IQA_REG is set to.
-pub(super) fn address<P: Platform>(queue: &CommandRing<P>) -> QueueAddress {
-    QueueAddress::new().with_iqa(queue.phys().as_u64())
+pub(super) fn address<P: Platform>(
+    registers: &Registers<P>,
+    queue: &CommandRing<P>,
+) -> QueueAddress {
+    QueueAddress::new()
+        .with_dw(registers.descriptor_bytes() != DESCRIPTOR_BYTES)
+        .with_iqa(queue.phys().as_u64())
 }
 
 impl<P: Platform> RingPorts<P> for Registers<P> {
@@ -40,11 +45,11 @@ impl<P: Platform> RingPorts<P> for Registers<P> {
 
     fn read_head(&self) -> u32 {
         let head = QueuePointer::from_bits(self.read_u64(regs::IQH_REG)).offset();
-        (head / DESCRIPTOR_BYTES) as u32
+        (head / self.descriptor_bytes()) as u32
     }
 
     fn publish_tail(&self, tail: u32) {
-        let offset = u64::from(tail) % ENTRIES * DESCRIPTOR_BYTES;
+        let offset = u64::from(tail) * self.descriptor_bytes() % FRAME_BYTES;
         // The ordered write puts the descriptors, and the table changes they are about, in memory
         // before the unit is told.
         self.write_u64(regs::IQT_REG, QueuePointer::from_offset(offset).into_bits());

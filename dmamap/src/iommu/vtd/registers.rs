@@ -1,5 +1,6 @@
 //! The register window of a unit, and commands that answer through a status register.
 
+use hw::vtd::invalidation::{DESCRIPTOR_BYTES, WIDE_DESCRIPTOR_BYTES};
 use hw::vtd::regs::{self, Cap, Ecap, GlobalCommand, GlobalStatus};
 
 use crate::addr::PhysAddr;
@@ -13,6 +14,8 @@ pub(super) struct Registers<P: Platform> {
     mmio: Mmio<P>,
     cap: Cap,
     ecap: Ecap,
+    /// Width of the queue's descriptors.
+    descriptor_bytes: u64,
     bound: Bound<P>,
     /// GCMD writes carry the state of every function, and the next one must not come before the last has
     /// ended (VT-d 11.4.4).
@@ -42,9 +45,22 @@ impl<P: Platform> Registers<P> {
             mmio,
             cap,
             ecap,
+            descriptor_bytes: DESCRIPTOR_BYTES,
             bound,
             turn: lock_api::Mutex::new(Turn::Free),
         })
+    }
+
+    /// With a queue of 256-bit descriptors, as scalable mode demands (VT-d 6.5.2).
+    pub(super) fn with_wide_descriptors(self) -> Self {
+        Self {
+            descriptor_bytes: WIDE_DESCRIPTOR_BYTES,
+            ..self
+        }
+    }
+
+    pub(super) fn descriptor_bytes(&self) -> u64 {
+        self.descriptor_bytes
     }
 
     pub(super) fn base(&self) -> PhysAddr {

@@ -4,17 +4,16 @@ use alloc::sync::Arc;
 use core::mem::ManuallyDrop;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use hw::vtd::invalidation::{ContextCache, Iotlb};
 use hw::vtd::regs::{
-    self, ContextGranularity, EventAddress, EventControl, EventData, FaultStatus, GlobalStatus,
-    IotlbGranularity, ProtectedMemoryEnable, QueuePointer, RootTableAddress,
+    self, EventAddress, EventControl, EventData, FaultStatus, GlobalStatus, ProtectedMemoryEnable,
+    QueuePointer, RootTableAddress,
 };
-use hw::vtd::root::AddressWidth;
 
-use super::device_table::DeviceTable;
 use super::fault::Place;
+use super::mode::{Mode, widest};
 use super::registers::Registers;
-use super::{KIND, Running, VtdUnit, facts, queue};
+use super::tables::Tables;
+use super::{KIND, Running, VtdUnit, invalidation, queue};
 use crate::iommu::fault_event::FaultEvent;
 use crate::iommu::setup::UnitSetup;
 use crate::iommu::start_error::UnitStartError;
@@ -49,27 +48,27 @@ impl<P: Platform> VtdUnit<P> {
         if !registers.ecap().qi() {
             return Err(missing("queued invalidation (ECAP.QI)"));
         }
-        let facts = facts(&registers);
-        let widest = facts.tables.iter().last();
-        let Some(widest) = widest.and_then(|shape| AddressWidth::from_levels(shape.levels.into()))
-        else {
-            return Err(missing("page tables of 3 to 5 levels"));
+        let (cap, ecap) = (registers.cap(), registers.ecap());
+        let mode = Mode::choose(cap, ecap, &setup.settings).map_err(missing)?;
+        let registers = match mode {
+            Mode::Legacy => registers,
+            Mode::Scalable(_) => registers.with_wide_descriptors(),
         };
         silence(&registers)?;
 
-        let ecap = registers.ecap();
-        let coherence = if ecap.c() {
-            WalkCoherence::Snooped
-        } else {
-            WalkCoherence::NotSnooped
-        };
         let snoop = if ecap.sc() {
             SnoopControl::Force
         } else {
             SnoopControl::AsRequested
         };
-        let tables = DeviceTable::new(platform, coherence)?;
-        let queue = match queue::new(platform) {
+        let coherence = |snoops| match snoops {
+            true => WalkCoherence::Snooped,
+            false => WalkCoherence::NotSnooped,
+        };
+        // ECAP.C is about the tables that lead to page tables, whatever the mode.
+        let snooped = (mode.snoops(ecap), ecap.sc());
+        let tables = Tables::new(platform, coherence(ecap.c()), mode, widest(cap), snooped)?;
+        let queue = match queue::new(platform, &registers) {
             Ok(queue) => queue,
             Err(error) => {
                 // SAFETY: the unit is off and was never told of the tables.
@@ -81,11 +80,11 @@ impl<P: Platform> VtdUnit<P> {
             platform,
             segment: setup.segment,
             registers,
-            facts,
+            mode,
+            facts: mode.facts(cap, ecap),
             host_address_bits: setup.host_address_bits,
-            coherence,
+            coherence: coherence(mode.snoops(ecap)),
             snoop,
-            widest,
             running: ManuallyDrop::new(Running { tables, queue }),
             // From here on `Drop` gives everything back once `turn_off` has succeeded.
             off: AtomicBool::new(false),
@@ -105,7 +104,9 @@ impl<P: Platform> VtdUnit<P> {
     /// Points the unit at its tables and queue, and empties its caches.
     fn connect(&self) -> Result<(), UnitError> {
         let registers = &self.registers;
-        let root = RootTableAddress::new().with_rta(self.running.tables.root_phys());
+        let root = RootTableAddress::new()
+            .with_ttm(self.mode.table_mode())
+            .with_rta(self.running.tables.root_phys());
         registers.write_u64(regs::RTADDR_REG, root.into_bits());
         registers.flush_write_buffer()?;
         registers.command("root table", |now| now.with_srtp(true), GlobalStatus::rtps)?;
@@ -113,22 +114,16 @@ impl<P: Platform> VtdUnit<P> {
         registers.write_u64(regs::IQT_REG, 0);
         registers.write_u64(
             regs::IQA_REG,
-            queue::address(&self.running.queue).into_bits(),
+            queue::address(registers, &self.running.queue).into_bits(),
         );
         registers.command("queue enable", |now| now.with_qie(true), GlobalStatus::qies)?;
 
-        // A new root table leaves everything cached through the old one in place: context entries go
-        // first, then translations (VT-d 6.6, 11.4.5).
-        let cap = registers.cap();
-        let contexts = ContextCache::new().with_g(ContextGranularity::Global);
-        let translations = Iotlb::new()
-            .with_g(IotlbGranularity::Global)
-            .with_dr(cap.drd())
-            .with_dw(cap.dwd());
-        let commands = [contexts.to_words(), translations.to_words()];
+        // A new root table leaves everything cached through the old one in place: what leads to translations
+        // goes first, then translations (VT-d 6.6, 11.4.5).
+        let batch = invalidation::everything(self.mode, registers.cap());
         self.running
             .queue
-            .submit(registers, &commands, "global invalidation")
+            .submit(registers, batch.as_slice(), "global invalidation")
     }
 
     /// Tells the unit which message to write when it has recorded a fault; it stays masked where there is none.

@@ -1,4 +1,12 @@
 //! Configuration of the IOMMU device (5.13.4): byte offsets from where the transport has it.
+//!
+//! ```
+//! use hw::virtio::iommu::config;
+//! use hw::virtio::mmio;
+//!
+//! // In the memory map, the field that lets endpoints without a domain pass:
+//! assert_eq!(mmio::CONFIG + config::BYPASS, 0x124);
+//! ```
 
 /// Page sizes that can be mapped, 64 bits: bit n for `2^n` bytes; the lowest is the granularity of mappings.
 pub const PAGE_SIZE_MASK: u64 = 0;

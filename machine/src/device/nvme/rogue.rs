@@ -134,6 +134,10 @@ impl Rogue {
         runs: &[BusRun],
         counters: &Counters,
     ) {
+        if wrong == Access::Read && !port.knows_write_only() {
+            // Nobody promised that this is refused.
+            return;
+        }
         if let Some(run) = runs.get(self.dice.below(runs.len() as u64) as usize) {
             let bus = run.bus.wrapping_add(self.dice.below(run.len_bytes));
             self.attempt(port, RogueTarget::WrongDirection, wrong, bus, counters);

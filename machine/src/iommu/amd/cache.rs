@@ -55,7 +55,9 @@ impl Caches {
     /// forbids.
     pub(super) fn insert_device(&mut self, device: u16, entry: DeviceEntry) -> Option<u16> {
         let conflict = self.entries.iter().find_map(|(other, cached)| {
-            let differs = cached.entry.domain == entry.domain
+            // Its own entry of before may be another.
+            let differs = other != device
+                && cached.entry.domain == entry.domain
                 && cached.entry.table().is_some()
                 && entry.table().is_some()
                 && cached.entry.table() != entry.table();

@@ -288,6 +288,11 @@ impl super::Unit for RiscvUnit {
         self.core.frames_freed(phys, len_bytes);
     }
 
+    /// W without R is reserved in both stages (RISC-V privileged specification, 12.3.1).
+    fn knows_write_only(&self) -> bool {
+        false
+    }
+
     fn audit(&self, audit: &mut Audit) {
         self.core.audit(audit);
     }

@@ -68,7 +68,8 @@ impl Queue {
         NextCommand::Fetch(self.base.base() + u64::from(self.head) * COMMAND_BYTES)
     }
 
-    fn is_stopped(&self) -> bool {
+    /// Whether it stands still at an error.
+    pub(super) fn is_stopped(&self) -> bool {
         self.control.cqmf() || self.control.cmd_to() || self.control.cmd_ill()
     }
 

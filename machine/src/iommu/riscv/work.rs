@@ -72,7 +72,7 @@ impl Core {
                 "command queue enabled with its tail at {:#x}",
                 queue.tail
             )),
-            Switch::Off if queue.on && queue.head != queue.tail => self
+            Switch::Off if queue.on && !queue.is_stopped() && queue.head != queue.tail => self
                 .reporter
                 .illegal("command queue disabled before it was empty"),
             _ => {}

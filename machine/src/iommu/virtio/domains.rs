@@ -160,8 +160,9 @@ impl Domains {
         {
             return Err(Status::Range);
         }
+        let reserved = self.is_reserved(config, domain, first, last);
         let mappings = mappings(&mut self.domains, domain)?;
-        if overlapping(mappings, first, last).next().is_some() {
+        if reserved || overlapping(mappings, first, last).next().is_some() {
             return Err(Status::Invalid);
         }
         if self.mappings >= config.mappings_max {
@@ -176,6 +177,17 @@ impl Domains {
         };
         mappings.insert(first, mapping);
         Ok(Lost::Nothing)
+    }
+
+    /// Whether an endpoint in `domain` has an address from `first` to `last` reserved (5.13.6.8.1).
+    fn is_reserved(&self, config: &VirtioConfig, domain: u32, first: u64, last: u64) -> bool {
+        let endpoints = self.domains.get(&domain).map(|domain| &domain.endpoints);
+        endpoints.into_iter().flatten().any(|endpoint| {
+            let requester = (endpoint - config.first_endpoint) as u16;
+            config.reserved_for(requester).any(|reserved| {
+                first <= *reserved.addresses.end() && last >= *reserved.addresses.start()
+            })
+        })
     }
 
     /// UNMAP (5.13.6.6).

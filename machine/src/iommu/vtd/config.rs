@@ -68,6 +68,33 @@ pub struct VtdConfig {
     pub domain_id_bits: u32,
     /// Page-selective invalidation and its largest address mask, if the unit has it (`CAP.PSI`, `CAP.MAMV`).
     pub max_address_mask: Option<u8>,
+    /// Scalable mode, beside legacy mode (`ECAP.SMTS`).
+    pub scalable: Option<ScalableMode>,
+}
+
+/// What a unit's scalable mode has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScalableMode {
+    /// First-stage translation (`ECAP.FSTS`).
+    pub first_stage: Support,
+    /// Second-stage translation (`ECAP.SSTS`).
+    pub second_stage: Support,
+    /// First-stage tables of 5 levels (`CAP.FS5LP`).
+    pub five_levels: Support,
+    /// Context entries say which PASID requests without PASID have (`ECAP.RPS`); without it that is 0.
+    pub rid_pasid: Support,
+}
+
+impl Default for ScalableMode {
+    /// Both stages, 4 levels.
+    fn default() -> Self {
+        Self {
+            first_stage: Support::Yes,
+            second_stage: Support::Yes,
+            five_levels: Support::No,
+            rid_pasid: Support::Yes,
+        }
+    }
 }
 
 impl Default for VtdConfig {
@@ -87,6 +114,7 @@ impl Default for VtdConfig {
             fault_collapse: FaultCollapse::SameRequester,
             domain_id_bits: 16,
             max_address_mask: Some(18),
+            scalable: None,
         }
     }
 }
@@ -142,6 +170,12 @@ impl VtdConfig {
         if let Some(mask) = self.max_address_mask.filter(|mask| *mask > 63) {
             return Err(VtdConfigError::AddressMask(mask));
         }
+        let scalable = self.scalable.unwrap_or(ScalableMode {
+            first_stage: Support::No,
+            second_stage: Support::No,
+            five_levels: Support::No,
+            rid_pasid: Support::No,
+        });
         let cap = Cap::new()
             .with_nd(((self.domain_id_bits - 4) / 2) as u8)
             .with_rwbf(self.write_buffer == WriteBuffer::NeedsFlush)
@@ -155,13 +189,20 @@ impl VtdConfig {
             .with_nfr((self.fault_records - 1) as u8)
             .with_mamv(self.max_address_mask.unwrap_or(0))
             .with_dwd(true)
-            .with_drd(true);
+            .with_drd(true)
+            .with_fs1gp(scalable.first_stage.is_yes() && self.large_pages.size_1g())
+            .with_fs5lp(scalable.five_levels.is_yes());
         let ecap = Ecap::new()
             .with_c(walks == Snooping::On)
             .with_qi(true)
             .with_pt(self.pass_through.is_yes())
             .with_sc(self.snoop_control.is_yes())
-            .with_iro(IOTLB_REGISTERS);
+            .with_iro(IOTLB_REGISTERS)
+            .with_smts(self.scalable.is_some())
+            .with_ssts(scalable.second_stage.is_yes())
+            .with_fsts(scalable.first_stage.is_yes())
+            .with_smpwc(self.scalable.is_some() && walks == Snooping::On)
+            .with_rps(scalable.rid_pasid.is_yes());
         Ok((cap, ecap))
     }
 }

@@ -35,6 +35,20 @@ pub(super) struct Core {
     pub(super) worker: Worker,
 }
 
+/// Which tables translate (`RTADDR.TTM`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    Legacy,
+    Scalable,
+}
+
+/// Where the tables begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RootTable {
+    pub(super) phys: u64,
+    pub(super) mode: Mode,
+}
+
 /// What the registers came to, as requests see it.
 #[derive(Debug)]
 pub(super) struct Live {
@@ -44,6 +58,8 @@ pub(super) struct Live {
 
 /// No root table was ever set, or none that is well formed.
 const NO_ROOT_TABLE: u64 = u64::MAX;
+/// Beside a root table's address, of a frame: it is one of scalable mode.
+const SCALABLE: u64 = 1;
 
 impl Default for Live {
     fn default() -> Self {
@@ -63,14 +79,29 @@ impl Live {
         self.translating.store(on, Ordering::SeqCst);
     }
 
-    /// Physical address of the root table in use.
-    pub(super) fn root_table(&self) -> Option<u64> {
-        Some(self.root_table.load(Ordering::SeqCst)).filter(|table| *table != NO_ROOT_TABLE)
+    /// The root table in use.
+    pub(super) fn root_table(&self) -> Option<RootTable> {
+        let word = self.root_table.load(Ordering::SeqCst);
+        let mode = if word & SCALABLE == 0 {
+            Mode::Legacy
+        } else {
+            Mode::Scalable
+        };
+        (word != NO_ROOT_TABLE).then_some(RootTable {
+            phys: word & !SCALABLE,
+            mode,
+        })
     }
 
-    pub(super) fn set_root_table(&self, table: Option<u64>) {
-        self.root_table
-            .store(table.unwrap_or(NO_ROOT_TABLE), Ordering::SeqCst);
+    pub(super) fn set_root_table(&self, table: Option<RootTable>) {
+        let word = match table {
+            None => NO_ROOT_TABLE,
+            Some(RootTable { phys, mode }) => match mode {
+                Mode::Legacy => phys,
+                Mode::Scalable => phys | SCALABLE,
+            },
+        };
+        self.root_table.store(word, Ordering::SeqCst);
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) struct Engine {
     draining: Option<Draining>,
     /// What was not yet invalidated since the root table was set.
     pub(super) stale_contexts: bool,
+    pub(super) stale_pasids: bool,
     pub(super) stale_translations: bool,
     temper: Temper,
     dice: Dice,
@@ -50,6 +51,7 @@ impl Engine {
         Self {
             draining: None,
             stale_contexts: false,
+            stale_pasids: false,
             stale_translations: false,
             temper,
             dice: Dice::new(seed),

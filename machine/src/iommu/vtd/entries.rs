@@ -1,35 +1,50 @@
-//! What root, context and second-stage entries say on this unit, and which of their bits are reserved (chapter 9).
+//! What legacy-mode root and context entries, and second-stage entries, say on this unit, and which of their bits are reserved (chapter 9).
 
 use hw::vtd::fault::FaultReason;
-use hw::vtd::regs::{Cap, Ecap, RootTableAddress};
+use hw::vtd::regs::{Cap, Ecap, RootTableAddress, TranslationTableMode};
 use hw::vtd::root::{ContextEntry, RootEntry, TranslationType};
 use hw::vtd::second_stage::{self, Entry, Kind};
 
 use super::config::VtdConfig;
+use super::core::{Mode, RootTable};
+use super::first_stage;
+use super::stage::Stage;
 use crate::iommu::grant::Grant;
 
 /// What the entries of a unit's tables may say.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
-    cap: Cap,
-    ecap: Ecap,
+    pub(super) cap: Cap,
+    pub(super) ecap: Ecap,
     host_address_bits: u32,
 }
 
-/// A well-formed context entry.
+/// What the tables say of a requester.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Context {
-    pub(super) did: u16,
+    pub(super) tag: Tag,
     /// `FPD`: faults of this requester are not recorded.
     pub(super) silent: bool,
     pub(super) route: Route,
 }
 
-/// Where a context entry sends untranslated requests.
+/// What cached translations are tagged with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Tag {
+    pub(super) did: u16,
+    /// First-stage translations belong to one PASID of the domain.
+    pub(super) pasid: Option<u32>,
+}
+
+/// Where a requester's requests go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     /// Through the table at `table`, whose top is `levels`.
-    Table { table: u64, levels: u32 },
+    Table {
+        table: u64,
+        levels: u32,
+        stage: Stage,
+    },
     /// As they are.
     PassThrough,
 }
@@ -42,11 +57,6 @@ pub(super) struct ContextFault {
     pub(super) silent: bool,
     /// The words that are at fault.
     pub(super) entry: [u64; 2],
-}
-
-/// What `above` and this entry grant together.
-pub(super) fn through(above: Grant, entry: Entry) -> Grant {
-    above.and(entry.r(), entry.w())
 }
 
 /// A table of `level` and what the entries above it grant.
@@ -67,16 +77,21 @@ impl Rules {
     }
 
     /// Address bits of entries from the host address width on, up to `top`.
-    fn beyond_host_address(self, top: u64) -> u64 {
+    pub(super) fn beyond_host_address(self, top: u64) -> u64 {
         top & !((1 << self.host_address_bits) - 1)
     }
 
-    /// Number of address bits that a table of `levels` levels translates on this unit.
-    pub(super) fn width_of(self, levels: u32) -> u32 {
-        (12 + 9 * levels).min(self.cap.guest_address_bits())
+    /// Whether a table of `levels` levels translates `bus` on this unit.
+    pub(super) fn translates(self, stage: Stage, levels: u32, bus: u64) -> bool {
+        match stage {
+            Stage::Legacy | Stage::Second => {
+                bus >> (12 + 9 * levels).min(self.cap.guest_address_bits()) == 0
+            }
+            Stage::First(_) => first_stage::is_canonical(levels, bus),
+        }
     }
 
-    fn walks(self, levels: u32) -> bool {
+    pub(super) fn walks(self, levels: u32) -> bool {
         let widths = self.cap.sagaw();
         match levels {
             3 => widths.bits_39(),
@@ -91,20 +106,32 @@ impl Rules {
         self.cap.cm()
     }
 
-    /// Whether an entry of `level` may be a leaf.
-    pub(super) fn may_be_leaf(self, level: u32) -> bool {
+    /// Whether an entry of `level` of a `stage` table may be a leaf.
+    pub(super) fn may_be_leaf(self, stage: Stage, level: u32) -> bool {
+        let (size_2m, size_1g) = match stage {
+            Stage::Legacy | Stage::Second => {
+                (self.cap.sslps().size_2m(), self.cap.sslps().size_1g())
+            }
+            Stage::First(_) => (true, self.cap.fs1gp()),
+        };
         match level {
             1 => true,
-            2 => self.cap.sslps().size_2m(),
-            3 => self.cap.sslps().size_1g(),
+            2 => size_2m,
+            3 => size_1g,
             _ => false,
         }
     }
 
-    /// The table pointer that the root table address register holds, if it is one of legacy mode.
-    pub(super) fn root_table(self, register: RootTableAddress) -> Option<u64> {
-        let table = register.rta();
-        (register.into_bits() & 0xfff == 0 && self.beyond_host_address(table) == 0).then_some(table)
+    /// The root table that the root table address register names, if the unit has such tables.
+    pub(super) fn root_table(self, register: RootTableAddress) -> Option<RootTable> {
+        let mode = match register.ttm() {
+            TranslationTableMode::Legacy => Mode::Legacy,
+            TranslationTableMode::Scalable if self.ecap.smts() => Mode::Scalable,
+            _ => return None,
+        };
+        let phys = register.rta();
+        let well_formed = register.into_bits() & 0x3ff == 0 && self.beyond_host_address(phys) == 0;
+        well_formed.then_some(RootTable { phys, mode })
     }
 
     pub(super) fn root_reserved(self, words: [u64; 2]) -> bool {
@@ -135,6 +162,7 @@ impl Rules {
             (TranslationType::Untranslated, Some(levels)) => Route::Table {
                 table: entry.ssptptr(),
                 levels,
+                stage: Stage::Legacy,
             },
             // The width says how wide an address may be, and must be the widest of the unit (9.3).
             (TranslationType::PassThrough, Some(levels))
@@ -145,23 +173,35 @@ impl Rules {
             (TranslationType::DeviceTlb, Some(levels)) if self.ecap.dt() => Route::Table {
                 table: entry.ssptptr(),
                 levels,
+                stage: Stage::Legacy,
             },
             _ => return Err(fault(FaultReason::ContextInvalid)),
         };
         Ok(Context {
-            did: entry.did(),
+            tag: Tag {
+                did: entry.did(),
+                pasid: None,
+            },
             silent: entry.fpd(),
             route,
         })
     }
 
-    /// What an entry of `level` says (9.8).
-    pub(super) fn decode(self, word: u64, level: u32) -> Decoded {
+    /// What an entry of `level` of a `stage` table says.
+    pub(super) fn decode(self, stage: Stage, word: u64, level: u32) -> Decoded {
+        match stage {
+            Stage::Legacy | Stage::Second => self.decode_second_stage(stage, word, level),
+            Stage::First(first) => self.decode_first_stage(first, word, level),
+        }
+    }
+
+    /// A second-stage entry (9.8).
+    fn decode_second_stage(self, stage: Stage, word: u64, level: u32) -> Decoded {
         let entry = Entry::from_bits(word);
         if !entry.is_present() {
             return Decoded::NotPresent;
         }
-        let leaf = level == 1 || (entry.ps() && self.may_be_leaf(level));
+        let leaf = level == 1 || (entry.ps() && self.may_be_leaf(stage, level));
         let mut reserved = self.beyond_host_address(second_stage::ADDRESS_MASK);
         if leaf {
             reserved |= second_stage::reserved(level, Kind::Leaf);
@@ -176,19 +216,37 @@ impl Rules {
             reserved |=
                 second_stage::reserved(level, Kind::Table) | Entry::new().with_ps(true).into_bits();
         }
-        match (word & reserved != 0, leaf) {
-            (true, _) => Decoded::Reserved,
-            (false, true) => Decoded::Leaf(entry),
-            (false, false) => Decoded::Table(entry),
+        if word & reserved != 0 {
+            return Decoded::Malformed(stage.reserved());
+        }
+        let target = Target {
+            phys: entry.addr(),
+            grant: Grant {
+                read: entry.r(),
+                write: entry.w(),
+            },
+        };
+        if leaf {
+            Decoded::Leaf(target)
+        } else {
+            Decoded::Table(target)
         }
     }
 }
 
-/// A second-stage entry, understood.
+/// What a present entry leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) phys: u64,
+    /// What this entry grants.
+    pub(super) grant: Grant,
+}
+
+/// A page-table entry, understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decoded {
     NotPresent,
-    Reserved,
-    Leaf(Entry),
-    Table(Entry),
+    Malformed(FaultReason),
+    Leaf(Target),
+    Table(Target),
 }

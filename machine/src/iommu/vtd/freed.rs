@@ -30,9 +30,14 @@ impl Core {
         caches.visit_contexts(|requester, context| {
             if let Route::Table { table, .. } = context.route {
                 freed.table(table, || {
-                    format!("context cache entry of requester {requester:#06x}")
+                    format!("context or PASID cache entry of requester {requester:#06x}")
                 });
             }
+        });
+        caches.visit_directories(|requester, directory| {
+            freed.range(directory.phys, directory.len_bytes(), || {
+                format!("context cache entry of requester {requester:#06x}: PASID directory")
+            });
         });
         caches.visit_tables(|did, bus, table| {
             freed.table(table.phys, || {

@@ -1,12 +1,14 @@
 //! What an invalidation asks for, whether it came by register or by descriptor.
 
-use hw::vtd::invalidation::{ContextCache, Iotlb};
+use hw::vtd::invalidation::{
+    ContextCache, Iotlb, PasidCache, PasidCacheGranularity, PasidIotlb, PasidIotlbGranularity,
+};
 use hw::vtd::regs::{
     Cap, ContextCommand, ContextGranularity, FunctionMask, InvalidateAddress, IotlbGranularity,
     IotlbInvalidate,
 };
 
-use super::cache::{ContextSelection, TranslationSelection};
+use super::cache::{ContextSelection, PasidSelection, TranslationSelection};
 use crate::iommu::translation_cache::{Extent, Tables};
 
 /// An IOTLB invalidation: what goes, and which requests in flight are waited for.
@@ -20,7 +22,7 @@ pub(super) struct TranslationRequest {
 /// An invalidation that the unit cannot carry out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refused {
-    #[error("granularity 0 is reserved")]
+    #[error("the granularity is reserved")]
     Granularity,
     #[error("domain id {0:#x} has more bits than the unit's domain ids")]
     DomainId(u16),
@@ -78,30 +80,72 @@ fn translations(
             if !cap.psi() {
                 return Err(Refused::PageSelective);
             }
-            if pages.am() > cap.mamv() {
-                return Err(Refused::AddressMask(pages.am(), cap.mamv()));
-            }
-            // The low bits of the page number that the mask covers are not looked at.
-            let rest = 1_u64
-                .checked_shl(12 + u32::from(pages.am()))
-                .map_or(!0, |bytes| bytes - 1);
-            let first = pages.addr() & !rest;
-            let tables = if pages.ih() {
-                Tables::Keep
-            } else {
-                Tables::Invalidate
-            };
-            let did = check_domain(cap, did)?;
-            let last = first | rest;
             TranslationSelection::Pages {
-                did,
-                extent: Extent::Pages {
-                    first,
-                    last,
-                    tables,
-                },
+                did: check_domain(cap, did)?,
+                extent: extent(cap, pages)?,
             }
         }
+    })
+}
+
+fn extent(cap: Cap, pages: InvalidateAddress) -> Result<Extent, Refused> {
+    if pages.am() > cap.mamv() {
+        return Err(Refused::AddressMask(pages.am(), cap.mamv()));
+    }
+    // The low bits of the page number that the mask covers are not looked at.
+    let rest = 1_u64
+        .checked_shl(12 + u32::from(pages.am()))
+        .map_or(!0, |bytes| bytes - 1);
+    let first = pages.addr() & !rest;
+    Ok(Extent::Pages {
+        first,
+        last: first | rest,
+        tables: if pages.ih() {
+            Tables::Keep
+        } else {
+            Tables::Invalidate
+        },
+    })
+}
+
+pub(super) fn pasids_by_descriptor(
+    cap: Cap,
+    descriptor: PasidCache,
+) -> Result<PasidSelection, Refused> {
+    let did = descriptor.did();
+    Ok(match descriptor.g() {
+        PasidCacheGranularity::Reserved => return Err(Refused::Granularity),
+        PasidCacheGranularity::Global => PasidSelection::Global,
+        PasidCacheGranularity::Domain => PasidSelection::Domain(check_domain(cap, did)?),
+        PasidCacheGranularity::Pasid => PasidSelection::Pasid {
+            did: check_domain(cap, did)?,
+            pasid: descriptor.pasid(),
+        },
+    })
+}
+
+/// Reads and writes are drained without being asked for.
+pub(super) fn pasid_translations_by_descriptor(
+    cap: Cap,
+    descriptor: PasidIotlb,
+) -> Result<TranslationRequest, Refused> {
+    let pages = InvalidateAddress::new()
+        .with_addr(descriptor.addr())
+        .with_am(descriptor.am())
+        .with_ih(descriptor.ih());
+    let extent = match descriptor.g() {
+        PasidIotlbGranularity::Reserved => return Err(Refused::Granularity),
+        PasidIotlbGranularity::Pasid => Extent::All,
+        PasidIotlbGranularity::Page => extent(cap, pages)?,
+    };
+    Ok(TranslationRequest {
+        selection: TranslationSelection::Pasid {
+            did: check_domain(cap, descriptor.did())?,
+            pasid: descriptor.pasid(),
+            extent,
+        },
+        drain_reads: true,
+        drain_writes: true,
     })
 }
 

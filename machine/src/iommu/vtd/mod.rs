@@ -1,4 +1,4 @@
-//! One Intel VT-d remapping hardware unit in legacy mode, faithful and hostile.
+//! One Intel VT-d remapping hardware unit, in legacy and in scalable mode, faithful and hostile.
 //!
 //! It reads the driver's tables and queue from memory, as the manual says, and refuses what the manual reserves.
 //! Where the manual leaves hardware free, it takes the freedom that hurts most: caches forget nothing that
@@ -8,10 +8,11 @@
 //! | a request                | what software tells the unit     | what the unit tells      |
 //! |--------------------------|----------------------------------|--------------------------|
 //! | `translate` one request  | `registers` the register file    | `fault` fault records    |
-//! | `walk` the tables        | `command` GCMD and GSTS          | `event` its interrupts   |
-//! | `entries` what they say  | `queue`, `invalidation`          | `freed` what leads where |
-//! | `cache` what it remembers| `engine` finds time for          | `statistics` numbers     |
-//! |                          | `work` what was asked            |                          |
+//! | `contexts` whose tables  | `command` GCMD and GSTS          | `event` its interrupts   |
+//! | `walk` the tables        | `queue`, `invalidation`          | `malformed` findings     |
+//! | `entries`, `scalable`, `first_stage` what they say | `engine` finds time for | `freed`, `reach` what leads where |
+//! | `stage` and what faults  | `work` what was asked            | `statistics` numbers     |
+//! | `cache` what it remembers|                                  |                          |
 //!
 //! Locks: see `core`. A device's thread holds a guard while it copies, and never waits for the unit.
 //!
@@ -52,16 +53,21 @@
 mod cache;
 mod command;
 mod config;
+mod contexts;
 mod core;
 mod engine;
 mod entries;
 mod event;
 mod fault;
+mod first_stage;
 mod freed;
 mod invalidation;
+mod malformed;
 mod queue;
 mod reach;
 mod registers;
+mod scalable;
+mod stage;
 mod statistics;
 mod translate;
 mod walk;
@@ -78,7 +84,9 @@ use hw::vtd::regs;
 use parking_lot::{Mutex, RwLock};
 
 pub use super::queue_hooks::QueueFault;
-pub use config::{CachingMode, FaultCollapse, Support, VtdConfig, VtdConfigError, WriteBuffer};
+pub use config::{
+    CachingMode, FaultCollapse, ScalableMode, Support, VtdConfig, VtdConfigError, WriteBuffer,
+};
 pub use statistics::Statistics;
 
 use self::cache::Caches;

@@ -1,11 +1,12 @@
 //! The invalidation queue (6.5.2): where it lies, how far it came, and what stands in it.
 
-use hw::vtd::invalidation::{self, ContextCache, DESCRIPTOR_BYTES, Iotlb, Kind, Wait};
-use hw::vtd::regs::{Cap, QueueAddress, QueueErrorInfo, QueueErrorRecord, QueuePointer};
+use hw::vtd::invalidation::{self, ContextCache, Iotlb, Kind, PasidCache, PasidIotlb, Wait};
+use hw::vtd::regs::{Cap, Ecap, QueueAddress, QueueErrorInfo, QueueErrorRecord, QueuePointer};
 
-use super::cache::ContextSelection;
+use super::cache::{ContextSelection, PasidSelection};
 use super::invalidation::{
-    Refused, TranslationRequest, contexts_by_descriptor, translations_by_descriptor,
+    Refused, TranslationRequest, contexts_by_descriptor, pasid_translations_by_descriptor,
+    pasids_by_descriptor, translations_by_descriptor,
 };
 use crate::iommu::queue_hooks::QueueHooks;
 
@@ -38,6 +39,7 @@ pub(super) enum NextDescriptor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Descriptor {
     Contexts(ContextSelection),
+    Pasids(PasidSelection),
     Translations(TranslationRequest),
     Wait(Wait),
 }
@@ -71,6 +73,9 @@ impl Queue {
         if self.tail >= self.address.len_bytes() {
             return NextDescriptor::Error(QueueErrorInfo::InvalidTail);
         }
+        if !self.tail.is_multiple_of(self.address.descriptor_bytes()) {
+            return NextDescriptor::Error(QueueErrorInfo::TailNotAligned);
+        }
         if self.hooks.is_early() {
             return NextDescriptor::Later;
         }
@@ -79,7 +84,7 @@ impl Queue {
 
     /// The descriptor at the head is done.
     pub(super) fn advance(&mut self) {
-        self.head = (self.head + DESCRIPTOR_BYTES) % self.address.len_bytes();
+        self.head = (self.head + self.address.descriptor_bytes()) % self.address.len_bytes();
     }
 
     pub(super) fn write_tail(&mut self, value: QueuePointer) {
@@ -105,9 +110,15 @@ impl Queue {
     }
 }
 
-/// Understands the descriptor `words`.
-pub(super) fn decode(cap: Cap, words: [u64; 2]) -> Result<Descriptor, Invalid> {
-    let reserved = |mask: [u64; 2]| words[0] & mask[0] != 0 || words[1] & mask[1] != 0;
+/// Understands the descriptor `words`, behind which `upper` stands in a queue of 256-bit descriptors.
+pub(super) fn decode(
+    cap: Cap,
+    ecap: Ecap,
+    words: [u64; 2],
+    upper: [u64; 2],
+) -> Result<Descriptor, Invalid> {
+    let reserved =
+        |mask: [u64; 2]| words[0] & mask[0] != 0 || words[1] & mask[1] != 0 || upper != [0; 2];
     match invalidation::kind(words) {
         Some(Kind::ContextCache) if reserved(ContextCache::RESERVED) => Err(Invalid::Reserved),
         Some(Kind::ContextCache) => {
@@ -130,6 +141,21 @@ pub(super) fn decode(cap: Cap, words: [u64; 2]) -> Result<Descriptor, Invalid> {
             } else {
                 Ok(Descriptor::Wait(wait))
             }
+        }
+        Some(Kind::PasidCache | Kind::PasidIotlb) if !ecap.smts() => {
+            Err(Invalid::Type(invalidation::type_code(words[0])))
+        }
+        Some(Kind::PasidCache) if reserved(PasidCache::RESERVED) => Err(Invalid::Reserved),
+        Some(Kind::PasidCache) => {
+            let descriptor = PasidCache::from_words(words);
+            Ok(Descriptor::Pasids(pasids_by_descriptor(cap, descriptor)?))
+        }
+        Some(Kind::PasidIotlb) if reserved(PasidIotlb::RESERVED) => Err(Invalid::Reserved),
+        Some(Kind::PasidIotlb) => {
+            let descriptor = PasidIotlb::from_words(words);
+            Ok(Descriptor::Translations(pasid_translations_by_descriptor(
+                cap, descriptor,
+            )?))
         }
         // The unit has neither device-TLBs nor interrupt remapping.
         Some(Kind::DeviceTlb | Kind::InterruptEntryCache) | None => {

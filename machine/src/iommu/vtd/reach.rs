@@ -1,25 +1,44 @@
 //! Everything that can be reached from the root table, as the unit's walks would read it.
 
+use hw::vtd::pasid;
 use hw::vtd::root::{self, RootEntry};
+use hw::vtd::scalable::{self, Half};
 use hw::vtd::second_stage::{self, size_log2};
 
-use super::entries::{Context, Decoded, Route, Rules, TableAt, through};
+use super::core::{Mode, RootTable};
+use super::entries::{Context, Decoded, Route, Rules, TableAt, Target};
+use super::scalable::Directory;
+use super::stage::Stage;
 use crate::iommu::grant::Grant;
 use crate::iommu::reach::{Onward, Reached, Visitor};
 use crate::iommu::table_memory::TableMemory;
 
-/// Visits each thing once per path that leads to it; a second-stage table that several requesters share only for
-/// the first of them. Malformed entries lead nowhere.
+/// Visits each thing once per path that leads to it; a page table that several requesters share only for the first of
+/// them. Malformed entries lead nowhere.
 pub(super) fn visit(
     rules: Rules,
     memory: &TableMemory,
-    root_table: u64,
+    root_table: RootTable,
     visit: Visitor<'_>,
 ) -> Onward {
-    let mut seen: Vec<u64> = Vec::new();
-    if visit(Reached::Table { phys: root_table }) == Onward::Stop {
+    let RootTable { phys, mode } = root_table;
+    if visit(Reached::Table { phys }) == Onward::Stop {
         return Onward::Stop;
     }
+    let mut seen: Vec<u64> = Vec::new();
+    match mode {
+        Mode::Legacy => visit_root(rules, memory, phys, &mut seen, visit),
+        Mode::Scalable => visit_scalable_root(rules, memory, phys, &mut seen, visit),
+    }
+}
+
+fn visit_root(
+    rules: Rules,
+    memory: &TableMemory,
+    root_table: u64,
+    seen: &mut Vec<u64>,
+    visit: Visitor<'_>,
+) -> Onward {
     for bus in 0..root::ENTRIES as u64 {
         let Ok(words) = memory.wide_entry(root_table + bus * root::ENTRY_BYTES) else {
             break;
@@ -40,7 +59,91 @@ pub(super) fn visit(
                 continue;
             };
             let requester = (bus << 8 | function) as u16;
-            if visit_context(rules, memory, requester, context, &mut seen, visit) == Onward::Stop {
+            if visit_context(rules, memory, requester, context, seen, visit) == Onward::Stop {
+                return Onward::Stop;
+            }
+        }
+    }
+    Onward::Continue
+}
+
+fn visit_scalable_root(
+    rules: Rules,
+    memory: &TableMemory,
+    root_table: u64,
+    seen: &mut Vec<u64>,
+    visit: Visitor<'_>,
+) -> Onward {
+    for bus in 0..scalable::ROOT_ENTRIES as u64 {
+        let Ok(words) = memory.wide_entry(root_table + bus * scalable::ROOT_ENTRY_BYTES) else {
+            break;
+        };
+        for (half, first) in [(Half::Lower, 0), (Half::Upper, 0x80)] {
+            let Ok(table) = rules.context_table(words, half) else {
+                continue;
+            };
+            if visit(Reached::Table { phys: table }) == Onward::Stop {
+                return Onward::Stop;
+            }
+            for index in 0..scalable::CONTEXT_ENTRIES as u64 {
+                let Some(words) =
+                    present_words(memory, table + index * scalable::CONTEXT_ENTRY_BYTES)
+                else {
+                    continue;
+                };
+                let Ok(directory) = rules.decode_directory(words) else {
+                    continue;
+                };
+                let requester = (bus << 8 | first | index) as u16;
+                if visit_directory(rules, memory, requester, directory, seen, visit) == Onward::Stop
+                {
+                    return Onward::Stop;
+                }
+            }
+        }
+    }
+    Onward::Continue
+}
+
+/// The words of an entry whose first bit says that it is present.
+fn present_words<const N: usize>(memory: &TableMemory, phys: u64) -> Option<[u64; N]> {
+    let present = memory.entry(phys).ok()? & 1 != 0;
+    present.then(|| memory.words(phys).ok())?
+}
+
+fn visit_directory(
+    rules: Rules,
+    memory: &TableMemory,
+    requester: u16,
+    directory: Directory,
+    seen: &mut Vec<u64>,
+    visit: Visitor<'_>,
+) -> Onward {
+    for frame in 0..directory.len_bytes().div_ceil(pasid::TABLE_BYTES) {
+        let phys = directory.phys + frame * pasid::TABLE_BYTES;
+        if visit(Reached::Table { phys }) == Onward::Stop {
+            return Onward::Stop;
+        }
+    }
+    for index in 0..directory.entries {
+        let Ok(word) = memory.entry(directory.phys + index * pasid::DIRECTORY_ENTRY_BYTES) else {
+            break;
+        };
+        let Ok(table) = rules.pasid_table(word) else {
+            continue;
+        };
+        if visit(Reached::Table { phys: table }) == Onward::Stop {
+            return Onward::Stop;
+        }
+        for entry in 0..pasid::ENTRIES as u64 {
+            let Some(words) = present_words(memory, table + entry * pasid::ENTRY_BYTES) else {
+                continue;
+            };
+            let pasid = index << 6 | entry;
+            let Ok(context) = rules.decode_pasid(words, pasid as u32) else {
+                continue;
+            };
+            if visit_context(rules, memory, requester, context, seen, visit) == Onward::Stop {
                 return Onward::Stop;
             }
         }
@@ -59,14 +162,18 @@ fn visit_context(
     match context.route {
         Route::PassThrough => visit(Reached::All { requester }),
         Route::Table { table, .. } if seen.contains(&table) => Onward::Continue,
-        Route::Table { table, levels } => {
+        Route::Table {
+            table,
+            levels,
+            stage,
+        } => {
             seen.push(table);
             let top = TableAt {
                 phys: table,
                 level: levels,
                 grant: Grant::ALL,
             };
-            visit_table(rules, memory, requester, top, 0, visit)
+            visit_table(rules, memory, (requester, stage), top, 0, visit)
         }
     }
 }
@@ -74,7 +181,7 @@ fn visit_context(
 fn visit_table(
     rules: Rules,
     memory: &TableMemory,
-    requester: u16,
+    (requester, stage): (u16, Stage),
     table: TableAt,
     first_bus: u64,
     visit: Visitor<'_>,
@@ -88,23 +195,23 @@ fn visit_table(
             break;
         };
         let bus = first_bus + (index << size_log2(level));
-        let onward = match rules.decode(word, level) {
-            Decoded::NotPresent | Decoded::Reserved => continue,
-            Decoded::Leaf(entry) => visit(Reached::Leaf {
+        let granted = |target: Target| table.grant.and(target.grant.read, target.grant.write);
+        let onward = match rules.decode(stage, word, level) {
+            Decoded::NotPresent | Decoded::Malformed(_) => continue,
+            Decoded::Leaf(target) => visit(Reached::Leaf {
                 requester,
                 bus,
-                phys: entry.addr(),
+                phys: target.phys,
                 len_bytes: 1 << size_log2(level),
-                grant: through(table.grant, entry),
+                grant: granted(target),
             }),
-            Decoded::Table(entry) => {
-                let grant = through(table.grant, entry);
+            Decoded::Table(target) => {
                 let next = TableAt {
-                    phys: entry.addr(),
+                    phys: target.phys,
                     level: level - 1,
-                    grant,
+                    grant: granted(target),
                 };
-                visit_table(rules, memory, requester, next, bus, visit)
+                visit_table(rules, memory, (requester, stage), next, bus, visit)
             }
         };
         if onward == Onward::Stop {

@@ -221,8 +221,11 @@ impl Registers {
             return;
         }
         // Descriptors of 256 bits belong to scalable mode.
-        self.reporter.check_reserved("IQA", value, 0xff8);
-        self.queue.address = QueueAddress::from_bits(value).with_dw(false);
+        let wide = self.ecap.smts();
+        self.reporter
+            .check_reserved("IQA", value, if wide { 0x7f8 } else { 0xff8 });
+        let address = QueueAddress::from_bits(value);
+        self.queue.address = address.with_dw(wide && address.dw());
     }
 
     fn write_context_command(&mut self, command: ContextCommand) -> Work {

@@ -7,7 +7,7 @@ statistics! {
     translations,
     /// Of these, answered by the IOTLB.
     hits,
-    /// Walks of a second-stage table.
+    /// Walks of a page table.
     walks,
     /// Context-cache invalidations done.
     context_invalidations,
@@ -17,6 +17,10 @@ statistics! {
     domain_invalidations,
     /// IOTLB invalidations of pages.
     page_invalidations,
+    /// IOTLB invalidations of one PASID, or of pages of it.
+    pasid_invalidations,
+    /// PASID-cache invalidations done.
+    pasid_cache_invalidations,
     /// Wait descriptors completed.
     waits,
     /// Requests blocked.
@@ -27,6 +31,6 @@ statistics! {
     faults_collapsed,
     /// Of these, those lost because no record was free.
     faults_lost,
-    /// Of these, those the context entry said not to record (`FPD`).
+    /// Of these, those the tables said not to record (`FPD`).
     faults_silenced,
 }

@@ -5,12 +5,11 @@ use hw::vtd::second_stage::size_log2;
 
 use super::cache::{CachedPage, CachedTable, Caches};
 use super::core::Core;
-use super::entries::{Context, ContextFault, Route, TableAt};
+use super::entries::{Context, Route, TableAt, Tag};
 use super::fault::Logged;
+use super::stage::Stage;
 use super::walk::WalkEnd;
 use crate::bus::Access;
-use crate::cache::POISON;
-use crate::findings::FindingKind;
 use crate::iommu::grant::Grant;
 use crate::iommu::translator::{InFlight, TranslationFault};
 
@@ -24,28 +23,20 @@ struct Request {
 
 /// Why it does not pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Blocked {
-    reason: FaultReason,
-    /// The context entry says not to record it.
-    silent: bool,
+pub(super) struct Blocked {
+    pub(super) reason: FaultReason,
+    /// The tables say not to record it.
+    pub(super) silent: bool,
 }
 
 const PAGE_OFFSET: u64 = 0xfff;
 
 impl Request {
-    /// What a walk that found nothing gives: the reasons tell the request, not the entry.
-    fn not_permitted(self) -> FaultReason {
-        match self.access {
-            Access::Read => FaultReason::ReadNotPermitted,
-            Access::Write => FaultReason::WriteNotPermitted,
-        }
-    }
-
-    fn check(self, grant: Grant) -> Result<(), FaultReason> {
+    fn check(self, grant: Grant, stage: Stage) -> Result<(), FaultReason> {
         grant
             .allows(self.access)
             .then_some(())
-            .ok_or(self.not_permitted())
+            .ok_or(stage.not_permitted(self.access))
     }
 }
 
@@ -88,22 +79,22 @@ impl Core {
     /// The answer of the caches, if they have one.
     fn look_up(&self, request: Request) -> Option<Result<u64, Blocked>> {
         let caches = self.caches.read();
-        let context = caches.context(request.requester)?.ok()?;
-        let Route::Table { levels, .. } = context.route else {
+        let context = self.remembered_context(&caches, request.requester)?;
+        let Route::Table { levels, stage, .. } = context.route else {
             return None;
         };
-        if request.bus >> self.rules.width_of(levels) != 0 {
+        if !self.rules.translates(stage, levels, request.bus) {
             return None;
         }
-        let (page, size_log2) = caches.page(context.did, request.bus)?;
+        let (page, size_log2) = caches.page(context.tag, request.bus)?;
         self.counters.hits.add_one();
-        Some(self.answer(request, context, page, size_log2))
+        Some(self.answer(request, (context, stage), page, size_log2))
     }
 
     fn answer(
         &self,
         request: Request,
-        context: Context,
+        (context, stage): (Context, Stage),
         page: CachedPage,
         size_log2: u32,
     ) -> Result<u64, Blocked> {
@@ -113,11 +104,11 @@ impl Core {
         };
         match page {
             CachedPage::Page { phys, grant } => {
-                request.check(grant).map_err(blocked)?;
+                request.check(grant, stage).map_err(blocked)?;
                 let offset = request.bus & ((1 << size_log2) - 1);
                 Ok(phys + offset)
             }
-            CachedPage::NotPresent => Err(blocked(request.not_permitted())),
+            CachedPage::NotPresent => Err(blocked(stage.not_present(request.access))),
             CachedPage::Malformed(reason) => Err(blocked(reason)),
         }
     }
@@ -130,21 +121,28 @@ impl Core {
             reason,
             silent: context.silent,
         };
-        let Route::Table { table, levels } = context.route else {
+        let Route::Table {
+            table,
+            levels,
+            stage,
+        } = context.route
+        else {
             return Ok(request.bus);
         };
-        if request.bus >> self.rules.width_of(levels) != 0 {
-            return Err(blocked(FaultReason::AddressBeyondWidth));
+        if !self.rules.translates(stage, levels, request.bus) {
+            return Err(blocked(stage.beyond_width()));
         }
-        let did = context.did;
+        let tag = context.tag;
         // Another requester of the domain may have filled it while we waited for the lock.
-        if let Some((page, size_log2)) = caches.page(did, request.bus) {
+        if let Some((page, size_log2)) = caches.page(tag, request.bus) {
             self.counters.hits.add_one();
-            return self.answer(request, context, page, size_log2);
+            return self.answer(request, (context, stage), page, size_log2);
         }
-        let start = match caches.table(did, request.bus) {
+        let start = match caches.table(tag, request.bus) {
             Some(CachedTable::Table(table)) => table,
-            Some(CachedTable::NotPresent) => return Err(blocked(request.not_permitted())),
+            Some(CachedTable::NotPresent) => {
+                return Err(blocked(stage.not_present(request.access)));
+            }
             Some(CachedTable::Malformed(reason)) => return Err(blocked(reason)),
             None => TableAt {
                 phys: table,
@@ -153,29 +151,37 @@ impl Core {
             },
         };
         self.counters.walks.add_one();
+        let wanted = (request.bus, request.access);
         let end = self
             .rules
-            .second_stage(&self.tables, levels, start, request.bus, |table| {
-                caches.insert_table(did, request.bus, table.level + 1, CachedTable::Table(table));
+            .walk(&self.tables, (levels, stage), start, wanted, |table| {
+                caches.insert_table(tag, request.bus, table.level + 1, CachedTable::Table(table));
             });
         match end {
-            WalkEnd::Leaf { phys, level, grant } => {
+            WalkEnd::Leaf {
+                phys,
+                level,
+                grant,
+                remembered,
+            } => {
                 let page = CachedPage::Page { phys, grant };
-                caches.insert_page(did, request.bus, level, page);
-                self.answer(request, context, page, size_log2(level))
+                if remembered {
+                    caches.insert_page(tag, request.bus, level, page);
+                }
+                self.answer(request, (context, stage), page, size_log2(level))
             }
             WalkEnd::NotPresent { level } => {
-                self.remember_absence(&mut caches, did, request.bus, level, None);
-                Err(blocked(request.not_permitted()))
+                self.remember_absence(&mut caches, (tag, stage), request.bus, level, None);
+                Err(blocked(stage.not_present(request.access)))
             }
             WalkEnd::Malformed {
                 level,
                 reason,
                 entry,
             } => {
-                self.remember_absence(&mut caches, did, request.bus, level, Some(reason));
+                self.remember_absence(&mut caches, (tag, stage), request.bus, level, Some(reason));
                 drop(caches);
-                self.report_malformed(request, reason, [entry, 0]);
+                self.report_malformed(request.requester, request.bus, reason, [entry, 0]);
                 Err(blocked(reason))
             }
         }
@@ -185,7 +191,7 @@ impl Core {
     fn remember_absence(
         &self,
         caches: &mut Caches,
-        did: u16,
+        (tag, stage): (Tag, Stage),
         bus: u64,
         level: u32,
         malformed: Option<FaultReason>,
@@ -193,84 +199,13 @@ impl Core {
         if !self.rules.caches_absence() {
             return;
         }
-        if self.rules.may_be_leaf(level) {
+        if self.rules.may_be_leaf(stage, level) {
             let page = malformed.map_or(CachedPage::NotPresent, CachedPage::Malformed);
-            caches.insert_page(did, bus, level, page);
+            caches.insert_page(tag, bus, level, page);
         } else {
             let table = malformed.map_or(CachedTable::NotPresent, CachedTable::Malformed);
-            caches.insert_table(did, bus, level, table);
+            caches.insert_table(tag, bus, level, table);
         }
-    }
-
-    fn context(&self, caches: &mut Caches, requester: u16) -> Result<Context, Blocked> {
-        let blocked = |fault: ContextFault| Blocked {
-            reason: fault.reason,
-            silent: fault.silent,
-        };
-        if let Some(cached) = caches.context(requester) {
-            return cached.map_err(blocked);
-        }
-        let found = self
-            .rules
-            .context(&self.tables, self.live.root_table(), requester);
-        if found.is_ok() || self.rules.caches_absence() {
-            let conflict = caches.insert_context(requester, found);
-            if let (Some(other), Ok(context)) = (conflict, found) {
-                self.reporter.report(
-                    FindingKind::ProtocolViolation,
-                    format!(
-                        "domain id {:#x} leads requesters {requester:#06x} and {other:#06x} to \
-                         different tables",
-                        context.did
-                    ),
-                );
-            }
-        }
-        match found {
-            Ok(context) if context.did == 0 && self.rules.caches_absence() => {
-                self.reporter.report(
-                    FindingKind::ProtocolViolation,
-                    format!(
-                        "requester {requester:#06x} has domain id 0, reserved with caching mode"
-                    ),
-                );
-            }
-            Ok(_) => {}
-            Err(fault) => {
-                let request = Request {
-                    requester,
-                    bus: 0,
-                    access: Access::Read,
-                };
-                self.report_malformed(request, fault.reason, fault.entry);
-            }
-        }
-        found.map_err(blocked)
-    }
-
-    /// Tables that no correct driver writes are findings, beside the fault of the device.
-    fn report_malformed(&self, request: Request, reason: FaultReason, [low, high]: [u64; 2]) {
-        let kind = match reason {
-            FaultReason::RootReserved
-            | FaultReason::ContextReserved
-            | FaultReason::PageTableReserved => {
-                if low == POISON {
-                    FindingKind::PoisonRead
-                } else {
-                    FindingKind::ReservedBits
-                }
-            }
-            FaultReason::ContextInvalid
-            | FaultReason::PageTableUnreachable
-            | FaultReason::RootTableUnreachable
-            | FaultReason::ContextTableUnreachable => FindingKind::ProtocolViolation,
-            _ => return,
-        };
-        let Request { requester, bus, .. } = request;
-        self.reporter.report(
-            kind,
-            format!("{reason}: requester {requester:#06x}, bus {bus:#x}, entry {low:#x} {high:#x}"),
-        );
     }
 
     /// Logs a blocked request in the fault recording registers.

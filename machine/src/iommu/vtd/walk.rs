@@ -1,18 +1,28 @@
-//! The walk: root entry, context entry, then the second-stage table from its top level down (3.4, 3.7).
+//! The walk: legacy-mode root entry and context entry, and page tables of every stage from their top level down (3.4,
+//! 3.6, 3.7).
 
 use hw::vtd::fault::FaultReason;
 use hw::vtd::root::{self, RootEntry};
-use hw::vtd::second_stage;
+use hw::vtd::second_stage::{self, Kind};
 
-use super::entries::{Context, ContextFault, Decoded, Rules, TableAt, through};
+use super::entries::{Context, ContextFault, Decoded, Rules, TableAt};
+use super::first_stage::Flags;
+use super::stage::Stage;
+use crate::bus::Access;
 use crate::iommu::grant::Grant;
 use crate::iommu::table_memory::TableMemory;
 
-/// Where a walk of a second-stage table ended, and at which level.
+/// Where a walk of a page table ended, and at which level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WalkEnd {
     /// A leaf that maps `2^(12 + 9 * (level - 1))` bytes at `phys`.
-    Leaf { phys: u64, level: u32, grant: Grant },
+    Leaf {
+        phys: u64,
+        level: u32,
+        grant: Grant,
+        /// Whether caches may hold it.
+        remembered: bool,
+    },
     /// An entry that grants nothing.
     NotPresent { level: u32 },
     /// An entry that could not be read or used.
@@ -28,7 +38,7 @@ impl Rules {
     pub(super) fn context(
         self,
         memory: &TableMemory,
-        root_table: Option<u64>,
+        root_table: u64,
         requester: u16,
     ) -> Result<Context, ContextFault> {
         let unread = |reason| ContextFault {
@@ -36,7 +46,6 @@ impl Rules {
             silent: false,
             entry: [0; 2],
         };
-        let root_table = root_table.ok_or(unread(FaultReason::RootTableUnreachable))?;
         let at = root_table + root::root_index(requester) as u64 * root::ENTRY_BYTES;
         let words = memory
             .wide_entry(at)
@@ -60,60 +69,66 @@ impl Rules {
         self.decode_context(words)
     }
 
-    /// Walks from `start`, a table of a context whose top is `levels`, to the leaf of `bus`. `passed` is told each
-    /// table below `start` that the walk goes through.
-    pub(super) fn second_stage(
+    /// Walks from `start`, a table of `stage` whose top is `levels`, to the leaf of the page that `access` wants. `passed`
+    /// is told each table below `start` that the walk goes through.
+    pub(super) fn walk(
         self,
         memory: &TableMemory,
-        levels: u32,
+        (levels, stage): (u32, Stage),
         start: TableAt,
-        bus: u64,
+        (bus, access): (u64, Access),
         mut passed: impl FnMut(TableAt),
     ) -> WalkEnd {
         let mut table = start;
         loop {
             let level = table.level;
+            let malformed = |reason, entry| WalkEnd::Malformed {
+                level,
+                reason,
+                entry,
+            };
             let at =
                 table.phys + second_stage::index(bus, level) as u64 * second_stage::ENTRY_BYTES;
             let Ok(word) = memory.entry(at) else {
-                // The context entry is at fault for the top table, the entry above for the others (LCT.4, LSL.1).
                 let reason = if level == levels {
-                    FaultReason::ContextInvalid
+                    stage.top_unreachable()
                 } else {
-                    FaultReason::PageTableUnreachable
+                    stage.unreachable()
                 };
-                return WalkEnd::Malformed {
-                    level,
-                    reason,
-                    entry: table.phys,
-                };
+                return malformed(reason, table.phys);
             };
-            match self.decode(word, level) {
+            let (target, kind) = match self.decode(stage, word, level) {
                 Decoded::NotPresent => return WalkEnd::NotPresent { level },
-                Decoded::Reserved => {
-                    let reason = FaultReason::PageTableReserved;
-                    return WalkEnd::Malformed {
-                        level,
-                        reason,
-                        entry: word,
-                    };
-                }
-                Decoded::Leaf(entry) => {
-                    return WalkEnd::Leaf {
-                        phys: entry.addr(),
-                        level,
-                        grant: through(table.grant, entry),
-                    };
-                }
-                Decoded::Table(entry) => {
-                    table = TableAt {
-                        phys: entry.addr(),
-                        level: level - 1,
-                        grant: through(table.grant, entry),
-                    };
-                    passed(table);
+                Decoded::Malformed(reason) => return malformed(reason, word),
+                Decoded::Leaf(target) => (target, Kind::Leaf),
+                Decoded::Table(target) => (target, Kind::Table),
+            };
+            let grant = table.grant.and(target.grant.read, target.grant.write);
+            let mut remembered = true;
+            if let Stage::First(first) = stage {
+                let permitted = Some(access).filter(|access| grant.allows(*access));
+                match self.set_flags(memory, first, (at, word), kind, permitted) {
+                    Ok(Flags::Set) => {}
+                    Ok(Flags::Clean) => remembered = false,
+                    Ok(Flags::Changed) => continue,
+                    Err(reason) => return malformed(reason, word),
                 }
             }
+            let phys = target.phys;
+            if kind == Kind::Leaf {
+                return WalkEnd::Leaf {
+                    phys,
+                    level,
+                    grant,
+                    remembered,
+                };
+            }
+            table = TableAt {
+                phys,
+                level: level - 1,
+                grant,
+            };
+            passed(table);
         }
     }
 }

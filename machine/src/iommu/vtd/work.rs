@@ -3,9 +3,9 @@
 use hw::vtd::invalidation::Wait;
 use hw::vtd::regs::{ContextGranularity, IotlbGranularity, QueueErrorInfo, QueueErrorRecord};
 
-use super::cache::{ContextSelection, TranslationSelection};
+use super::cache::{ContextSelection, PasidSelection, TranslationSelection};
 use super::command::{Command, Switch};
-use super::core::Core;
+use super::core::{Core, Mode};
 use super::engine::{Engine, Job};
 use super::invalidation::{TranslationRequest, contexts_by_register, translations_by_register};
 use super::queue::{self, Descriptor};
@@ -35,11 +35,12 @@ impl Core {
                     let bits = register.into_bits();
                     self.reporter.report(
                         FindingKind::ReservedBits,
-                        format!("RTADDR {bits:#x}: not the address of a legacy-mode root table"),
+                        format!("RTADDR {bits:#x}: not the address of a root table of this unit"),
                     );
                 }
                 self.live.set_root_table(table);
                 engine.stale_contexts = true;
+                engine.stale_pasids = table.is_some_and(|table| table.mode == Mode::Scalable);
                 engine.stale_translations = true;
             }
             Command::Translation(Switch::On) => {
@@ -49,8 +50,8 @@ impl Core {
                 }
                 if engine.stale_contexts || engine.stale_translations {
                     self.reporter.illegal(
-                        "translation enabled before context cache and then IOTLB were invalidated \
-                         globally after the root table was set",
+                        "translation enabled before context cache, in scalable mode PASID cache, \
+                         and then IOTLB were invalidated globally after the root table was set",
                     );
                 }
                 self.live.set_translating(true);
@@ -69,8 +70,10 @@ impl Core {
                 queue.switch_on();
             }
             Command::Queue(Switch::Off) => {
-                let queue = &mut self.registers.lock().queue;
-                if queue.head != queue.tail {
+                let registers = &mut *self.registers.lock();
+                let queue = &mut registers.queue;
+                // One that stopped at an error does not get any emptier.
+                if queue.head != queue.tail && !registers.faults.queue_error() {
                     self.reporter.illegal("queue disabled before it was empty");
                 }
                 queue.switch_off();
@@ -145,13 +148,32 @@ impl Core {
                 );
             }
         };
-        match queue::decode(cap, words) {
+        let wide = self.registers.lock().queue.address.dw();
+        if !wide && self.is_scalable() {
+            return self.stop_queue(
+                QueueErrorInfo::InvalidDescriptorWidth,
+                "scalable mode needs descriptors of 256 bits",
+            );
+        }
+        let upper = match (
+            wide,
+            self.ram.load_u64(phys + 16),
+            self.ram.load_u64(phys + 24),
+        ) {
+            (false, ..) => [0; 2],
+            (true, low, high) => [low.unwrap_or(u64::MAX), high.unwrap_or(u64::MAX)],
+        };
+        match queue::decode(cap, self.rules.ecap, words, upper) {
             Ok(Descriptor::Contexts(selection)) => {
                 self.invalidate_contexts(engine, selection);
                 self.finish(job);
             }
             Ok(Descriptor::Translations(request)) => {
                 self.invalidate_translations(engine, request, job);
+            }
+            Ok(Descriptor::Pasids(selection)) => {
+                self.invalidate_pasids(engine, selection);
+                self.finish(job);
             }
             Ok(Descriptor::Wait(wait)) => self.complete_wait(wait),
             Err(invalid) => {
@@ -205,10 +227,29 @@ impl Core {
         self.counters.context_invalidations.add_one();
         // Invalidations flush the write buffers first (6.8).
         self.tables.flush_write_buffers();
-        self.caches.write().invalidate_contexts(selection);
+        {
+            let mut caches = self.caches.write();
+            caches.invalidate_contexts(selection);
+            caches.invalidate_directories(selection);
+        }
         if selection == ContextSelection::Global {
             engine.stale_contexts = false;
         }
+    }
+
+    fn invalidate_pasids(&self, engine: &mut Engine, selection: PasidSelection) {
+        self.counters.pasid_cache_invalidations.add_one();
+        self.tables.flush_write_buffers();
+        self.caches.write().invalidate_pasids(selection);
+        if selection == PasidSelection::Global {
+            engine.stale_pasids &= engine.stale_contexts;
+        }
+    }
+
+    fn is_scalable(&self) -> bool {
+        self.live
+            .root_table()
+            .is_some_and(|table| table.mode == Mode::Scalable)
     }
 
     fn invalidate_translations(&self, engine: &mut Engine, request: TranslationRequest, job: Job) {
@@ -216,10 +257,11 @@ impl Core {
             TranslationSelection::Global => {
                 self.counters.global_invalidations.add_one();
                 // Contexts still cached would bring old translations back.
-                engine.stale_translations = engine.stale_contexts;
+                engine.stale_translations = engine.stale_contexts || engine.stale_pasids;
             }
             TranslationSelection::Domain(_) => self.counters.domain_invalidations.add_one(),
             TranslationSelection::Pages { .. } => self.counters.page_invalidations.add_one(),
+            TranslationSelection::Pasid { .. } => self.counters.pasid_invalidations.add_one(),
         }
         self.tables.flush_write_buffers();
         self.caches

@@ -168,6 +168,8 @@ pub(super) const ALL: &[Mutation] = &[
         replace: "context.store(index, low);
             if !present { context.store(index + 1, high); }",
         why: "a unit that fetches the entry in between takes its width and domain from an empty half",
-        caught_by: &[contexts("a_context_entry_is_never_met_half_written")],
+        caught_by: &[contexts(
+            "an_entry_of_a_requester_is_never_met_half_written",
+        )],
     },
 ];

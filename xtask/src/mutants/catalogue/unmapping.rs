@@ -4,6 +4,7 @@ use super::super::mutation::{Mutation, Selection, Test};
 
 const DOMAIN: &str = "dmamap/src/iommu/domain.rs";
 const UNIT: &str = "dmamap/src/iommu/vtd/mod.rs";
+const INVALIDATION: &str = "dmamap/src/iommu/vtd/invalidation.rs";
 const QUEUE: &str = "dmamap/src/iommu/vtd/queue.rs";
 
 const fn strict(name: &'static str) -> Test {
@@ -16,6 +17,10 @@ const fn revocation(name: &'static str) -> Test {
 
 const fn in_flight(name: &'static str) -> Test {
     Test::program("dmamap", "in_flight", name)
+}
+
+const fn scalable(name: &'static str) -> Test {
+    Test::program("dmamap", "vtd_scalable", name)
 }
 
 pub(super) const ALL: &[Mutation] = &[
@@ -80,9 +85,9 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "unlinked-tables-kept-in-walk-caches",
         selection: Selection::Core,
-        file: UNIT,
-        find: ".with_ih(change.tables == TableChange::Kept)",
-        replace: ".with_ih(true)",
+        file: INVALIDATION,
+        find: "let hint = change.tables == TableChange::Kept;",
+        replace: "let hint = change.range.len_bytes() != 0;",
         why: "the hint says that only leaves changed: a unit goes on walking through an unlinked table",
         caught_by: &[strict(
             "what_is_mapped_while_tables_are_unlinked_is_reachable_at_once",
@@ -91,7 +96,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "last-page-not-invalidated",
         selection: Selection::Whole,
-        file: UNIT,
+        file: INVALIDATION,
         find: "let end = (change.range.last().as_u64() >> FRAME_SIZE_LOG2) + 1;",
         replace: "let end = change.range.last().as_u64() >> FRAME_SIZE_LOG2;",
         why: "a unit goes on using a translation of the last page",
@@ -100,18 +105,18 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "another-domain-invalidated",
         selection: Selection::Whole,
-        file: UNIT,
-        find: "let base = Iotlb::new().with_did(domain.0)",
-        replace: "let base = Iotlb::new().with_did(domain.0 + 1)",
+        file: INVALIDATION,
+        find: "iotlb(cap).with_g(IotlbGranularity::Page).with_did(domain.0)",
+        replace: "iotlb(cap).with_g(IotlbGranularity::Page).with_did(domain.0 + 1)",
         why: "a unit goes on using all translations of this domain",
         caught_by: &[Test::program("dmamap", "units", "an_ordinary_unit")],
     },
     Mutation {
         name: "unmap-without-drain",
         selection: Selection::Whole,
-        file: UNIT,
-        find: "let base = Iotlb::new().with_did(domain.0).with_dr(cap.drd()).with_dw(cap.dwd());",
-        replace: "let base = Iotlb::new().with_did(domain.0);",
+        file: INVALIDATION,
+        find: "iotlb(cap).with_g(IotlbGranularity::Page)",
+        replace: "Iotlb::new().with_g(IotlbGranularity::Page)",
         why: "requests translated before the invalidation reach the memory after unmapping returned",
         caught_by: &[in_flight("unmapping_waits_for_requests_that_are_under_way")],
     },
@@ -143,28 +148,69 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "detach-without-drain",
         selection: Selection::Whole,
-        file: UNIT,
-        find: ".with_g(IotlbGranularity::Domain).with_did(domain.0).with_dr(cap.drd()).with_dw(cap.dwd());",
-        replace: ".with_g(IotlbGranularity::Domain).with_did(domain.0);",
+        file: INVALIDATION,
+        find: "fn one_domain(cap: Cap, domain: DomainId) -> Command { iotlb(cap)",
+        replace: "fn one_domain(_cap: Cap, domain: DomainId) -> Command { Iotlb::new()",
         why: "requests translated before the detach reach memory that is given back after it",
         caught_by: &[in_flight("detaching_waits_for_requests_that_are_under_way")],
     },
     Mutation {
         name: "detach-forgets-only-the-context",
         selection: Selection::Whole,
-        file: UNIT,
-        find: "let commands = [context.to_words(), iotlb.to_words()];",
-        replace: "let _ = iotlb;
-            let commands = [context.to_words()];",
+        file: INVALIDATION,
+        find: "batch.push(one_domain(cap, domain));",
+        replace: "let _ = cap;",
         why: "the next device with the same domain id uses what was cached for this one",
         caught_by: &[revocation("detaching_revokes_mappings_that_live")],
+    },
+    Mutation {
+        name: "detach-forgets-no-pasid-entry",
+        selection: Selection::Whole,
+        file: INVALIDATION,
+        find: "batch.push(pasid.to_words());",
+        replace: "let _ = pasid;",
+        why: "in scalable mode a unit remembers the PASID-table entry: the detached device goes on as before",
+        caught_by: &[scalable(
+            "identity_reaches_all_memory_and_nothing_is_reached_after_it",
+        )],
+    },
+    Mutation {
+        name: "first-stage-pages-invalidated-as-second-stage",
+        selection: Selection::Whole,
+        file: INVALIDATION,
+        find: "let first_stage = mode == Mode::Scalable(Stage::First);",
+        replace: "let first_stage = false && mode == Mode::Scalable(Stage::First);",
+        why: "page-selective IOTLB invalidations do not reach first-stage translations",
+        caught_by: &[scalable("an_ordinary_unit")],
+    },
+    Mutation {
+        name: "pasid-entry-present-before-it-is-whole",
+        selection: Selection::Whole,
+        file: "dmamap/src/iommu/vtd/pasid_table.rs",
+        find: "for word in (0..WORDS).rev() { pasids.store(word, new[word]); }",
+        replace: "for word in 0..WORDS { pasids.store(word, new[word]); }",
+        why: "a unit that fetches the entry in between takes its domain id from an empty word",
+        caught_by: &[Test::program(
+            "dmamap",
+            "device_tables",
+            "an_entry_of_a_requester_is_never_met_half_written",
+        )],
+    },
+    Mutation {
+        name: "walks-of-first-stage-tables-do-not-snoop",
+        selection: Selection::Whole,
+        file: "dmamap/src/iommu/vtd/pasid_table.rs",
+        find: ".with_pwsnp(walks_snoop)",
+        replace: ".with_pwsnp(walks_snoop && false)",
+        why: "a unit walks what memory held before the CPU's caches were written back",
+        caught_by: &[scalable("entries_say_how_walks_and_pages_snoop")],
     },
     Mutation {
         name: "start-without-invalidation",
         selection: Selection::Core,
         file: "dmamap/src/iommu/vtd/start.rs",
-        find: "self.running.queue.submit(registers, &commands, \"global invalidation\")?;",
-        replace: "let _ = commands;",
+        find: "self.running.queue.submit(registers, batch.as_slice(), \"global invalidation\")",
+        replace: "Ok(drop(batch))",
         why: "what firmware's tables left in a unit's caches outlives them",
         caught_by: &[strict(
             "unmap_does_not_return_before_the_wait_descriptor_completed",

@@ -169,14 +169,11 @@ fn find<P: Platform>(
 }
 
 /// The MSI-X table, which may lie in a BAR of the structures. Without it faults are read when somebody asks.
-fn claim_msix<'a, P: Platform>(
+fn claim_msix<'a, P: Platform + 'a>(
     function: &Function<P>,
     tree: &mut ResourceTree,
     windows: impl Iterator<Item = &'a mut Mmio<P>>,
-) -> Option<MsixTable<P>>
-where
-    P: 'a,
-{
+) -> Option<MsixTable<P>> {
     let mut claimed = function.claim_msix(NAME, tree, None);
     for window in windows {
         if claimed.is_err() {

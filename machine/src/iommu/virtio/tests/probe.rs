@@ -53,6 +53,11 @@ fn reserved_regions_pass_untranslated_and_are_not_mapped() {
         bench.ask(&map(DOMAIN, 0xfeef_f000, 0xfef0_0fff, 0x5000, RW)),
         INVALID
     );
+    let own = map(DOMAIN, 0x4000, 0x5fff, 0x9000, RW);
+    assert_eq!(bench.ask(&own), INVALID);
+    // It is nobody else's.
+    assert_eq!(bench.ask(&attach(DOMAIN + 1, DEVICE + 1)), OK);
+    assert_eq!(bench.ask(&map(DOMAIN + 1, 0x4000, 0x5fff, 0x9000, RW)), OK);
 }
 
 #[test]

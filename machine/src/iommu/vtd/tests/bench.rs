@@ -50,6 +50,9 @@ pub(super) const SRTP: u32 = 1 << 30;
 pub(super) const WBF: u32 = 1 << 27;
 pub(super) const QIE: u32 = 1 << 26;
 
+/// Descriptors of 256 bits (`IQA.DW`).
+pub(super) const WIDE: u64 = 1 << 11;
+
 pub(super) const R: u64 = 1;
 pub(super) const W: u64 = 2;
 pub(super) const RW: u64 = 3;
@@ -218,10 +221,11 @@ impl Bench {
     /// Puts descriptors into the queue without waiting.
     pub(super) fn submit(&self, descriptors: &[[u64; 2]]) {
         let mut tail = self.read64(IQT);
+        let wide = self.read64(IQA) & WIDE != 0;
         for [low, high] in descriptors {
             self.store(QUEUE + tail, *low);
             self.store(QUEUE + tail + 8, *high);
-            tail = (tail + 16) % 0x1000;
+            tail = (tail + if wide { 32 } else { 16 }) % 0x1000;
         }
         self.write64(IQT, tail);
     }

@@ -10,4 +10,7 @@ mod invalidation;
 mod malformed;
 mod queue;
 mod registers;
+mod scalable;
+mod scalable_caching;
+mod scalable_faults;
 mod walks;
