@@ -57,7 +57,7 @@ fn live(rig: &mut Rig, stage: Stage, access: Access) {
             try_write(&mut edu, bus, 64);
             write
         }
-        Access::Read | Access::Unknown => {
+        Access::Read => {
             try_read(&mut edu, bus, 64);
             read
         }
@@ -368,7 +368,7 @@ fn a_device_beyond_the_directory_cannot_be_attached() {
     let rig = Rig::boot(with(config).with_disk(disk));
     let disk = rig.computer.disks().next().expect("it is there").clone();
     let refused = rig.system().attach(&disk, Protection::Strict);
-    let error = refused.err().expect("no place for it").to_string();
+    let error = refused.expect_err("no place for it").to_string();
     assert!(error.contains("device ids that wide"), "{error}");
     drop(rig.attach(EDU));
     drop(disk);

@@ -324,13 +324,12 @@ impl<P: Platform> Run<P> {
 
     /// The mapping a transfer to `bus` is in, and where in it.
     fn mapped_at(&self, bus: BusAddr) -> Option<(usize, usize)> {
-        let found = self.live.iter().enumerate().find_map(|(n, live)| {
+        self.live.iter().enumerate().find_map(|(n, live)| {
             let offset = bus.as_u64().checked_sub(live.mapping.bus_addr().as_u64())?;
             // To the end of the last page: the device reaches whole pages.
             let reach = (live.expected.len() as u64).next_multiple_of(PAGE_BYTES);
             (offset < reach).then_some((n, offset as usize))
-        });
-        found
+        })
     }
 
     fn write(&mut self) -> Result<(), Disagreement> {
