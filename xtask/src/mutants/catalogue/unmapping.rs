@@ -5,7 +5,6 @@ use super::super::mutation::{Mutation, Selection, Test};
 const DOMAIN: &str = "dmamap/src/iommu/domain.rs";
 const UNIT: &str = "dmamap/src/iommu/vtd/mod.rs";
 const INVALIDATION: &str = "dmamap/src/iommu/vtd/invalidation.rs";
-const QUEUE: &str = "dmamap/src/iommu/vtd/queue.rs";
 
 const fn strict(name: &'static str) -> Test {
     Test::program("dmamap", "strict_unmap", name)
