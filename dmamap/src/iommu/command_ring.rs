@@ -244,6 +244,10 @@ impl<P: Platform> CommandRing<P> {
         let head = head % self.count;
         // At most all entries but one are unread, so the head's place among them says how many are.
         let unread = (ring.tail + self.count - head) % self.count;
+        if u64::from(unread) > ring.written - ring.read {
+            // A head before what it was read past: no unit's answer either.
+            return;
+        }
         ring.free = self.count - 1 - unread;
         ring.read = ring.written - u64::from(unread);
     }
