@@ -2,8 +2,6 @@
 //! it has put into the queue, the next one of a kind is changed in memory before the unit learns of it. So a unit can
 //! be asked what the driver never asks, and the driver told what it is never told.
 
-#![allow(unreachable_pub, reason = "the test crate that uses it is its root")]
-
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -14,7 +12,7 @@ use hosted::Hosted;
 use hw::pci::capability::id::VENDOR_SPECIFIC;
 use hw::virtio::DEVICE_TYPE_IOMMU;
 use hw::virtio::iommu::REQUEST_QUEUE;
-use hw::virtio::iommu::request::{Head, RequestType};
+use hw::virtio::iommu::request::{Attach, Head, Map, RequestType, Unmap};
 use hw::virtio::pci::{self, CapabilityHeader, StructureType};
 use hw::virtio::queue::{self, Descriptor};
 use journeys::Computer;
@@ -206,4 +204,16 @@ impl Hardware for Altered {
     fn idle(&self) {
         self.inner.idle();
     }
+}
+
+pub fn map_of(words: &[u32]) -> Map {
+    Map::from_words(words.try_into().expect("it is that long"))
+}
+
+pub fn attach_of(words: &[u32]) -> Attach {
+    Attach::from_words(words.try_into().expect("it is that long"))
+}
+
+pub fn unmap_of(words: &[u32]) -> Unmap {
+    Unmap::from_words(words.try_into().expect("it is that long"))
 }
