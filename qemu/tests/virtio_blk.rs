@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
@@ -18,14 +19,11 @@ use drivers::virtio::{
 };
 use drivers::virtio_slot;
 use hosted::Hosted;
-use hw::virtio::pci::{VENDOR_ID, device_id};
+use journeys::virtio_disk::read_virtio_disk;
 use qemu::{Disk, Medium};
 use support::{Rig, bytes_at, test_file};
 
 const MIB: u64 = 1 << 20;
-
-/// Device type of a block device (VIRTIO 5).
-const BLOCK: u32 = 2;
 
 /// Each kind of IOMMU, and none.
 const BOARDS: [&str; 10] = [
@@ -47,10 +45,7 @@ fn boot(board: &str, file: &File, medium: Medium) -> Option<Rig> {
 }
 
 fn function(rig: &Rig) -> Function<Hosted> {
-    let is_disk = |function: &&Function<Hosted>| {
-        (function.vendor(), function.device()) == (VENDOR_ID, device_id(BLOCK))
-    };
-    let found = rig.computer.topology().functions().find(is_disk);
+    let found = rig.computer.virtio_disks().next();
     found.expect("the computer has the disk").clone()
 }
 
@@ -105,9 +100,21 @@ fn a_disk_is_read_whole() {
         let mut disk = start::<Slot>(&mut rig);
         assert_eq!(disk.capacity_sectors() * 512, 3 * MIB + 512, "{board}");
         assert!(disk.is_read_only(), "{board}");
-        let mut found = vec![0; 3 * MIB as usize + 512];
-        disk.read(0, &mut found).expect(board);
-        assert!(found == test_bytes(0, 3 * MIB + 512), "{board}: it differs");
+        let mut at = 0;
+        let read = read_virtio_disk(&mut disk, |bytes| {
+            let wanted = test_bytes(at, bytes.len() as u64);
+            assert!(bytes == wanted, "{board}: it differs from byte {at} on");
+            at += bytes.len() as u64;
+            Ok::<(), Infallible>(())
+        });
+        let report = read.expect(board);
+        assert_eq!(
+            (at, report.len_bytes),
+            (3 * MIB + 512, 3 * MIB + 512),
+            "{board}"
+        );
+        // The request, the data, the answer.
+        assert_eq!((report.requests, report.maps), (25, 3 * 25), "{board}");
         // Of single requests nothing is left between them: only the queue.
         assert_eq!(disk.figures().live_mappings, 2, "{board}");
         stop(disk, rig);

@@ -45,6 +45,8 @@ const WITHHELD: u64 = FLUSH
 
 type Driver<S> = VirtIOBlk<SlotHal<S>, PciTransport<<S as Slot>::Platform>>;
 
+type Doorbell<S> = Register<<S as Slot>::Platform, u16>;
+
 /// A virtio disk at work, in the place of `S`.
 ///
 /// Dropping it resets and detaches the device; [`stop`](Self::stop) gives the device back.
@@ -52,7 +54,7 @@ pub struct VirtioBlock<S: Slot> {
     platform: S::Platform,
     /// `None` once the disk was given up: the device is reset then, and its queue freed.
     driver: Option<Driver<S>>,
-    doorbell: Register<S::Platform, u16>,
+    doorbell: Doorbell<S>,
     timeout: Duration,
     capacity: u64,
     is_read_only: bool,
@@ -248,7 +250,7 @@ fn bring_up<S: Slot>(
     platform: S::Platform,
     function: &Function<S::Platform>,
     tree: &mut ResourceTree,
-) -> Result<(Driver<S>, Register<S::Platform, u16>), VirtioStartError> {
+) -> Result<(Driver<S>, Doorbell<S>), VirtioStartError> {
     let transport = PciTransport::open(platform, function, tree, WITHHELD)?;
     if transport.device_type() != DeviceType::Block {
         return Err(VirtioStartError::WrongType {

@@ -6,6 +6,9 @@
 //! assert_eq!(block::FLUSH, 0x200);
 //! ```
 
+/// Device type of a block device (5).
+pub const DEVICE_TYPE: u32 = 2;
+
 /// Bytes of the sectors in which a block device counts, whatever its own blocks are (5.2.4).
 pub const SECTOR_BYTES: u64 = 512;
 

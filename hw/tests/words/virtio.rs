@@ -473,6 +473,7 @@ fn fault_reports_lie_where_the_manual_says() {
 
 #[test]
 fn block_devices_count_in_sectors_and_offer_flushes_by_bit_9() {
+    assert_eq!(hw::virtio::block::DEVICE_TYPE, 2);
     assert_eq!(hw::virtio::block::SECTOR_BYTES, 512);
     assert_eq!(hw::virtio::block::FLUSH, 0x0000_0200);
 }
