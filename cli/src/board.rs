@@ -57,6 +57,7 @@ pub(crate) enum Board {
 impl Board {
     /// The board `args` ask for, with these disks.
     pub(crate) fn build(args: &MachineArgs, disks: Vec<DiskSpec>) -> Result<Self, Error> {
+        check_stage(args)?;
         match args.board {
             BoardChoice::Machine => machine(args, disks).map(Self::Machine),
             BoardChoice::Qemu => qemu(args, disks).map(Self::Qemu),
@@ -105,6 +106,26 @@ impl Board {
             // It ends with its last owner.
             Self::Qemu(_) => {}
         }
+    }
+}
+
+/// Refuses a stage that the IOMMU has no tables of.
+fn check_stage(args: &MachineArgs) -> Result<(), Error> {
+    let Some(stage) = args.stage else {
+        return Ok(());
+    };
+    let has_it = match args.iommu {
+        IommuChoice::VtdScalable | IommuChoice::Smmu | IommuChoice::Riscv => true,
+        IommuChoice::Vtd => stage == StageChoice::Second,
+        IommuChoice::Amd | IommuChoice::Virtio | IommuChoice::None => false,
+    };
+    match has_it {
+        true => Ok(()),
+        false => Err(Error::unusable(format!(
+            "--stage {}: --iommu {} has no such tables",
+            stage.name(),
+            args.iommu.name()
+        ))),
     }
 }
 
@@ -175,7 +196,7 @@ pub(crate) fn iommu(args: &MachineArgs) -> Iommu {
 }
 
 fn qemu(args: &MachineArgs, disks: Vec<DiskSpec>) -> Result<Arc<Qemu>, Error> {
-    let board = qemu_board(args)?;
+    let board = qemu_board(args);
     let installation = Installation::find().map_err(Error::unusable)?;
     let mut config = QemuConfig::new(board).with_ram(args.ram);
     for disk in disks {
@@ -189,6 +210,9 @@ fn qemu(args: &MachineArgs, disks: Vec<DiskSpec>) -> Result<Arc<Qemu>, Error> {
                 "--flip-bit-of-byte: QEMU's disk does not lie; use --board machine",
             ));
         }
+        if disk.rogue.is_some() {
+            config = config.with_iommu_testdevs(1);
+        }
         let medium = match disk.medium {
             Medium::ReadOnly => qemu::Medium::ReadOnly,
             Medium::ReadWrite => qemu::Medium::ReadWrite,
@@ -199,24 +223,18 @@ fn qemu(args: &MachineArgs, disks: Vec<DiskSpec>) -> Result<Arc<Qemu>, Error> {
 }
 
 /// The board of QEMU's that has the IOMMU of `args`.
-fn qemu_board(args: &MachineArgs) -> Result<&'static qemu::Board, Error> {
-    let name = match (args.iommu, args.stage) {
-        (IommuChoice::None, None) => "q35",
-        (IommuChoice::Vtd, None | Some(StageChoice::Second)) => "q35-vtd",
-        (IommuChoice::VtdScalable, None | Some(StageChoice::First)) => "q35-vtd-first-stage",
-        (IommuChoice::VtdScalable, Some(StageChoice::Second)) => "q35-vtd-second-stage",
-        (IommuChoice::Amd, None) => "q35-amd",
-        (IommuChoice::Smmu, None | Some(StageChoice::First)) => "arm-smmu-stage1",
-        (IommuChoice::Smmu, Some(StageChoice::Second)) => "arm-smmu-stage2",
-        (IommuChoice::Riscv, _) => "riscv-platform",
-        (IommuChoice::Virtio, None) => "q35-virtio",
-        (iommu, Some(stage)) => {
-            return Err(Error::unusable(format!(
-                "--stage {}: {} has no such tables",
-                stage.name(),
-                iommu.name()
-            )));
-        }
+fn qemu_board(args: &MachineArgs) -> &'static qemu::Board {
+    let second = args.stage == Some(StageChoice::Second);
+    let name = match args.iommu {
+        IommuChoice::None => "q35",
+        IommuChoice::Vtd => "q35-vtd",
+        IommuChoice::VtdScalable if second => "q35-vtd-second-stage",
+        IommuChoice::VtdScalable => "q35-vtd-first-stage",
+        IommuChoice::Amd => "q35-amd",
+        IommuChoice::Smmu if second => "arm-smmu-stage2",
+        IommuChoice::Smmu => "arm-smmu-stage1",
+        IommuChoice::Riscv => "riscv-platform",
+        IommuChoice::Virtio => "q35-virtio",
     };
-    Ok(qemu::Board::named(name).expect("the board is in QEMU's list"))
+    qemu::Board::named(name).expect("the board is in QEMU's list")
 }

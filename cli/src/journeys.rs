@@ -136,13 +136,16 @@ fn all_journeys(args: &JourneysArgs) -> Vec<(&'static str, &'static str, Made)> 
     all
 }
 
+/// What the hardware complains of now.
+type Complaints = Box<dyn Fn() -> Vec<String>>;
+
 /// A computer of one board with two disks, one full and one empty.
 struct Rig {
     kernel: Hosted,
     computer: Computer<Hosted>,
     hardware: Arc<dyn Hardware>,
     /// What the hardware complains of.
-    complaints: Box<dyn Fn() -> Vec<String>>,
+    complaints: Complaints,
 }
 
 fn make_all(board: &Listed, journeys: &[(&'static str, &'static str, Made)]) -> Vec<Outcome> {
@@ -181,9 +184,7 @@ impl Rig {
         let full = disk_file()?;
         let empty = tempfile::tempfile()?;
         empty.set_len(DISK_BYTES)?;
-        let (hardware, complaints): (Arc<dyn Hardware>, Box<dyn Fn() -> Vec<String>>) = match &board
-            .hardware
-        {
+        let (hardware, complaints): (Arc<dyn Hardware>, Complaints) = match &board.hardware {
             ListedHardware::Machine(choice) => {
                 let args = MachineArgs {
                     iommu: *choice,

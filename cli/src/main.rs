@@ -9,6 +9,7 @@
 //! | a computer booted and taken down | `computer` |
 //! | a disk brought up, or which setting is too small for it | `bring_up` |
 //! | what would refuse the job, before COPY is touched | `rehearsal` |
+//! | who attacks where the disk cannot | `rogue` |
 //! | the main job | `run`, `copy` |
 //! | what it shows on the way | `listing`, `picture`, `progress` |
 //! | what it says at the end | `report` |
@@ -33,6 +34,7 @@ mod picture;
 mod progress;
 mod rehearsal;
 mod report;
+mod rogue;
 mod run;
 mod signals;
 

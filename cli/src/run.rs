@@ -1,16 +1,15 @@
 //! The main job: a whole disk by DMA, verified, nothing left behind.
 
-use std::convert::Infallible;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use dmamap::pci::Function;
 use hosted::Hosted;
 use journeys::disk::{Disk, DiskOptions, ReadDiskError, read_disk};
-use machine::device::nvme::Medium;
+use machine::device::nvme::{Medium, RogueReport};
 use sha2::{Digest, Sha256};
 
-use crate::args::{IommuChoice, Policy, RunArgs};
+use crate::args::{BoardChoice, IommuChoice, Policy, RunArgs};
 use crate::board::DiskSpec;
 use crate::bring_up::{read_failed, start};
 use crate::computer::Booted;
@@ -24,6 +23,7 @@ use crate::picture::Picture;
 use crate::progress::Progress;
 use crate::rehearsal::rehearse;
 use crate::report::{CopyReport, Report, Totals};
+use crate::rogue::Rogue;
 
 /// `dmamap run`.
 pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<ExitCode, Error> {
@@ -76,7 +76,10 @@ pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<ExitCode, Error
         totals: done.totals,
         invalidations,
         faults,
-        rogue: args.rogue.then(|| board.rogue_disk()).flatten(),
+        rogue: args
+            .rogue
+            .then(|| done.rogue.or_else(|| board.rogue_disk()))
+            .flatten(),
         remains: remains?,
         findings: board.findings(),
         completion: done.completion,
@@ -96,6 +99,8 @@ struct Done {
     copy: Option<CopyReport>,
     totals: Totals,
     completion: String,
+    /// What another device than the disk tried.
+    rogue: Option<RogueReport>,
 }
 
 fn work(
@@ -122,7 +127,12 @@ fn work(
     output.line(format_args!("\n{}\n", Picture::take(args, &disk, first)?));
 
     // On an error below, dropping the disk stops it, takes its memory back and detaches it.
-    let (sha256, file_sha256) = read(args, booted.kernel, input, &mut disk)?;
+    let mut rogue = match (args.rogue, args.machine.board) {
+        (true, BoardChoice::Qemu) => Some(Rogue::start(booted, args.machine.seed)?),
+        _ => None,
+    };
+    let (sha256, file_sha256) = read(args, booted.kernel, input, &mut disk, rogue.as_mut())?;
+    let rogue = rogue.map(Rogue::stop).transpose()?;
     let completion = disk.completion_mode().to_string();
     let mut totals = Totals::default();
     let copied = match (&args.write, functions.get(1)) {
@@ -141,6 +151,7 @@ fn work(
         copy: copied,
         totals,
         completion,
+        rogue,
     })
 }
 
@@ -150,6 +161,7 @@ fn read(
     kernel: Hosted,
     input: &Input,
     disk: &mut Disk<Hosted>,
+    mut rogue: Option<&mut Rogue>,
 ) -> Result<(Sha, Sha), Error> {
     let file_hash =
         FileHash::start(input.reopen()?, input.len_bytes).map_err(|error| input.failed(&error))?;
@@ -162,11 +174,14 @@ fn read(
     read_disk(disk, &options, |piece| {
         hasher.update(piece);
         progress.advance(piece.len());
-        Ok::<(), Infallible>(())
+        match &mut rogue {
+            Some(rogue) => rogue.strike(),
+            None => Ok(()),
+        }
     })
     .map_err(|error| match error {
         ReadDiskError::Disk(error) => read_failed(args, kernel, input, &error),
-        ReadDiskError::Sink(never) => match never {},
+        ReadDiskError::Sink(error) => error,
     })?;
     drop(progress);
     let file = file_hash.finish().map_err(|error| input.failed(&error))?;

@@ -59,7 +59,7 @@ fn a_fault_says_who_where_how_and_why() {
         let bus = BusAddr::new(0x0123_4000);
         match access {
             Access::Write => try_write(&mut edu, bus, 16),
-            Access::Read => try_read(&mut edu, bus, 16),
+            Access::Read | Access::Unknown => try_read(&mut edu, bus, 16),
         }
         let fault = first_fault(rig.system(), EDU).expect("it was refused");
         assert_eq!((fault.unit, fault.requester), (UNITS[0], EDU));

@@ -72,6 +72,7 @@ fn a_fault_says_who_where_how_and_why() {
         match access {
             Access::Write => try_write(&mut edu, bus, 16),
             Access::Read => try_read(&mut edu, bus, 16),
+            Access::Unknown => unreachable!("a device reads or writes"),
         }
         let fault = first_fault(rig.system(), EDU).expect("it was refused");
         assert_eq!((fault.unit, fault.requester), (UNIT, EDU));

@@ -75,7 +75,7 @@ fn levels_that_the_unit_does_not_walk_are_an_error_of_the_first_attachment() {
         let rig = Rig::boot_with(with(config), options);
         let function = rig.function(EDU);
         let refused = rig.system().attach(&function, Protection::Strict);
-        let error = refused.err().expect("no such tables").to_string();
+        let error = refused.expect_err("no such tables").to_string();
         assert!(error.contains(&format!("{levels} levels")), "{error}");
         drop(function);
         rig.finish();
@@ -313,13 +313,13 @@ fn walks_that_do_not_snoop_meet_poison_where_firmware_does_not_say_so() {
     let machine = Machine::boot(small().with_iommu(iommu)).unwrap();
     let kernel = Hosted::boot(machine.clone()).unwrap();
     let rig = Rig::boot_on(machine, kernel, kernel, BootOptions::default()).unwrap();
-    let _device = rig.attach(EDU);
+    let device = rig.attach(EDU);
     let reached = (0..200).any(|n| {
         use machine::iommu::translator::Translator;
         let _ = unit(&rig).translate(EDU.id, n << 12, machine::bus::Access::Read);
         !rig.machine.findings().is_empty()
     });
     assert!(reached, "the model's walks snoop all the same");
-    drop(_device);
+    drop(device);
     rig.abandon();
 }

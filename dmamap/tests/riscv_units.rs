@@ -14,6 +14,7 @@ use hosted::Hosted;
 use hw::riscv::directory::ContextFormat;
 use hw::riscv::regs::InterruptGeneration;
 use journeys::boot::BootOptions;
+use machine::device::nvme::{Medium, NvmeConfig};
 use machine::iommu::riscv::{AtReset, Extension, RiscvConfig};
 use machine::{Machine, MachineConfig};
 use rig::{EDU, PAGE, Rig, buffer_of, first_fault, try_read, try_write};
@@ -60,6 +61,7 @@ fn live(rig: &mut Rig, stage: Stage, access: Access) {
             try_read(&mut edu, bus, 64);
             read
         }
+        Access::Unknown => unreachable!("a device reads or writes"),
     };
     let fault = first_fault(rig.system(), EDU).expect("it was refused");
     assert_eq!(
@@ -360,33 +362,17 @@ fn a_device_beyond_the_directory_cannot_be_attached() {
         directory_levels: vec![1],
         ..RiscvConfig::default()
     };
-    let disk = machine::device::nvme::NvmeConfig::new(
-        tempfile(PAGE),
-        PAGE,
-        machine::device::nvme::Medium::ReadOnly,
-    );
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(PAGE).unwrap();
+    let disk = NvmeConfig::new(file, PAGE, Medium::ReadOnly);
     let rig = Rig::boot(with(config).with_disk(disk));
     let disk = rig.computer.disks().next().expect("it is there").clone();
     let refused = rig.system().attach(&disk, Protection::Strict);
-    let error = refused.err().expect("no place for it").to_string();
+    let error = refused.expect_err("no place for it").to_string();
     assert!(error.contains("device ids that wide"), "{error}");
     drop(rig.attach(EDU));
     drop(disk);
     rig.finish();
-}
-
-fn tempfile(len_bytes: u64) -> std::fs::File {
-    let path = std::env::temp_dir().join(format!("dmamap-riscv-{}", std::process::id()));
-    let file = std::fs::File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(&path)
-        .expect("a temporary file");
-    std::fs::remove_file(&path).expect("it was just made");
-    file.set_len(len_bytes).expect("it may be that long");
-    file
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn check_with(unit: VtdConfig, options: BootOptions) {
                 let mut rig = Rig::boot_with(config, options);
                 let reason = match access {
                     Access::Write => FaultReason::WriteNotPermitted,
-                    Access::Read => FaultReason::ReadNotPermitted,
+                    Access::Read | Access::Unknown => FaultReason::ReadNotPermitted,
                 };
                 live(&mut rig, access, reason);
                 let pulse = rig.machine.heartbeat();

@@ -17,7 +17,7 @@
 //! - [`Ivrs`]: AMD's IOMMUs
 //! - [`Iort`]: Arm's SMMUs
 //! - [`Rimt`]: RISC-V's IOMMUs
-//! - [`Viot`]: virtio-iommus
+//! - [`Viot`]: virtio-iommus, and what they translate for
 //! - [`Mcfg`]: where configuration space is mapped in memory
 //! - [`PhysicalMemory`]: what the caller lends to read with
 //!

@@ -173,7 +173,6 @@ impl Dice {
 }
 
 struct Run<P: Platform> {
-    platform: P,
     dice: Dice,
     confined: ConfinedEdu<P>,
     live: Vec<Live<P>>,
@@ -211,18 +210,16 @@ pub fn differential<P: Platform>(
 impl<P: Platform> Run<P> {
     fn begin(computer: &mut Computer<P>, seed: u64) -> Result<Self, Disagreement> {
         NEEDS.check(computer)?;
-        let platform = computer.platform();
         let disk = computer.disks().next().cloned().ok_or(Unmet {
             lacking: Needs::DISK,
         })?;
         let neighbour = computer.system().attach(&disk, Protection::Strict)?;
-        let mut lent = DmaBuffer::allocate(platform, MAX_PAGES * PAGE_BYTES)?;
+        let mut lent = DmaBuffer::allocate_for(&neighbour, MAX_PAGES * PAGE_BYTES)?;
         lent.as_mut_slice().fill(NEIGHBOURS);
         let lent = neighbour
             .map_single(lent, Bidirectional)
             .map_err(not_mapped)?;
         Ok(Self {
-            platform,
             dice: Dice(seed),
             confined: ConfinedEdu::attach(computer)?,
             live: Vec::new(),
@@ -255,7 +252,7 @@ impl<P: Platform> Run<P> {
         };
         // Not whole pages: what follows in the last page is the buffer's too.
         let len_bytes = pages * PAGE_BYTES - self.dice.below(PAGE_BYTES / 2);
-        let mut buffer = DmaBuffer::allocate(self.platform, len_bytes)?;
+        let mut buffer = DmaBuffer::allocate_for(self.confined.edu().device(), len_bytes)?;
         self.dice.fill(buffer.as_mut_slice());
         let expected = buffer.as_slice().to_vec();
         let direction = match self.dice.below(3) {
@@ -324,13 +321,12 @@ impl<P: Platform> Run<P> {
 
     /// The mapping a transfer to `bus` is in, and where in it.
     fn mapped_at(&self, bus: BusAddr) -> Option<(usize, usize)> {
-        let found = self.live.iter().enumerate().find_map(|(n, live)| {
+        self.live.iter().enumerate().find_map(|(n, live)| {
             let offset = bus.as_u64().checked_sub(live.mapping.bus_addr().as_u64())?;
             // To the end of the last page: the device reaches whole pages.
             let reach = (live.expected.len() as u64).next_multiple_of(PAGE_BYTES);
             (offset < reach).then_some((n, offset as usize))
-        });
-        found
+        })
     }
 
     fn write(&mut self) -> Result<(), Disagreement> {

@@ -5,6 +5,7 @@ mod support;
 use std::time::Duration;
 
 use drivers::nvme::Settings;
+use journeys::differential::differential;
 use journeys::reserved_memory::reserved_memory;
 use machine::iommu::virtio::VirtioConfig;
 use machine::temper::Temper;
@@ -111,4 +112,22 @@ fn what_the_unit_reserves_is_kept() {
     // The message window, what lies above the addresses that can be mapped, and both windows of the host bridge.
     assert_eq!((found.direct, found.unmappable), (0, 4 * found.devices));
     rig.finish();
+}
+
+#[test]
+fn a_thousand_random_steps_agree_with_the_oracle() {
+    let given = std::env::var("SEED").ok();
+    let seed = given
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(|| u64::from(std::process::id()));
+    println!("SEED={seed}");
+    for unit in units() {
+        for temper in TEMPERS {
+            let mut rig = Rig::boot(behind(unit.clone(), temper));
+            let report = differential(&mut rig.computer, seed, 1_000);
+            let report = report.unwrap_or_else(|error| panic!("{temper:?}: {error}"));
+            assert!(report.allowed > 100 && report.refused > 100, "{report:?}");
+            rig.finish_after_faults(Expected::Faults);
+        }
+    }
 }

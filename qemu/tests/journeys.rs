@@ -25,7 +25,7 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
 /// The boards with an IOMMU that has a driver.
-const TRANSLATED: [&str; 1] = ["q35-vtd"];
+const TRANSLATED: [&str; 3] = ["q35-vtd", "q35-virtio", "arm-virtio"];
 
 /// The boards whose IOMMU refuses without a word what an entry it remembers does not allow: QEMU's VT-d looks for the
 /// reason only in tables.

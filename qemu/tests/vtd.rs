@@ -61,7 +61,7 @@ fn refuse(
     // SAFETY: the unit confines the device to what is mapped, which it may only read.
     let done = unsafe {
         match access {
-            Access::Read => edu.fetch_at(bus, LEN),
+            Access::Read | Access::Unknown => edu.fetch_at(bus, LEN),
             Access::Write => edu.store_at(bus, LEN),
         }
     };

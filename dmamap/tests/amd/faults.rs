@@ -206,3 +206,24 @@ fn drivers_work_on_through_a_storm_of_faults() {
     edu.stop().detach().unwrap();
     rig.finish_after_faults();
 }
+
+#[test]
+fn an_entry_of_the_lap_before_is_not_taken_for_a_new_one() {
+    let rig = Rig::boot(polled());
+    let unit = rig.amd_unit();
+    // Around the ring of 256, and on.
+    for requester in 0..400_u16 {
+        refuse(unit, if requester < 390 { 0x0200 } else { requester }, PAGE);
+        rig.system().service_faults();
+    }
+    let faults = rig.system().faults();
+    assert_eq!(faults.total, 400);
+    let first: Vec<u16> = faults
+        .first_per_requester
+        .iter()
+        .map(|one| one.requester.id)
+        .collect();
+    let expected: Vec<u16> = std::iter::once(0x0200).chain(390..400).collect();
+    assert_eq!(first, expected);
+    rig.finish_after_faults();
+}

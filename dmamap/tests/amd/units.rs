@@ -347,3 +347,24 @@ fn tables_deeper_than_the_unit_walks_are_not_to_be_had() {
     machine.shutdown();
     kernel.shutdown();
 }
+
+#[test]
+fn tables_that_are_given_back_are_forgotten_first() {
+    let rig = Rig::boot(small().with_iommu(rig::amd(AmdConfig::default())));
+    let device = rig.attach(EDU);
+    let unit = rig.amd_unit();
+    for round in 0..3 {
+        let mapping = device
+            .map_single(buffer_of(rig.kernel, PAGE, round), ToDevice)
+            .unwrap();
+        let bus = mapping.bus_addr().as_u64();
+        // The unit remembers the way there.
+        assert!(unit.translate(EDU.id, bus, BusAccess::Read).is_ok());
+        drop(mapping.unmap().unwrap());
+        let before = rig.frames_in_use();
+        device.reclaim().unwrap();
+        assert!(rig.frames_in_use() < before, "no table was given back");
+    }
+    device.detach().unwrap();
+    rig.finish();
+}

@@ -164,3 +164,30 @@ fn a_unit_that_firmware_left_on_is_taken_over() {
     );
     rig.abandon();
 }
+
+#[test]
+fn a_granule_that_firmwares_region_does_not_fit_is_an_error_at_start() {
+    for granule in [Granule::SixteenKib, Granule::SixtyFourKib] {
+        let machine = Machine::boot(with(SmmuConfig::default())).unwrap();
+        let kernel = Hosted::boot(machine.clone()).unwrap();
+        let units = Settings {
+            granule: Some(granule),
+            ..Settings::default()
+        };
+        let options = BootOptions {
+            units,
+            ..BootOptions::default()
+        };
+        let Err(BootError::Start(error)) = Rig::boot_on(machine.clone(), kernel, kernel, options)
+        else {
+            panic!("it booted");
+        };
+        match *error {
+            StartError::Direct { device, .. } => assert_eq!(device, super::rig::HEARTBEAT),
+            other => panic!("{other}"),
+        }
+        assert_eq!(machine.findings(), []);
+        machine.shutdown();
+        assert!(kernel.shutdown().is_clean());
+    }
+}

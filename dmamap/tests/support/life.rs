@@ -33,7 +33,7 @@ pub fn live(rig: &mut Rig, access: Access, reason: FaultReason) {
     let buffer = mapping.unmap().unwrap();
     match access {
         Access::Write => try_write(&mut edu, bus, 64),
-        Access::Read => try_read(&mut edu, bus, 64),
+        Access::Read | Access::Unknown => try_read(&mut edu, bus, 64),
     }
     assert_first_fault(rig.system(), EDU, bus, access, reason);
     assert!(buffer.as_slice().iter().all(|&byte| byte == 0x5a));

@@ -42,6 +42,7 @@
 //! ```
 
 mod block;
+mod config_space;
 mod error;
 mod hal;
 mod place;

@@ -16,6 +16,7 @@ use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Trans
 use virtio_drivers::{Error, PhysAddr};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use super::config_space;
 use super::error::VirtioStartError;
 use super::structures::Structures;
 use crate::wait::wait_until;
@@ -152,11 +153,6 @@ fn device_type<P: Platform>(function: &Function<P>) -> Result<DeviceType, Virtio
     }
 }
 
-/// The bytes of one access to a field of `T`: fields are accessed as wide as they are, and no wider than 4 bytes (4.1.3.1).
-fn access_bytes<T>() -> usize {
-    align_of::<T>().min(4)
-}
-
 impl<P: Platform> Transport for PciTransport<P> {
     fn device_type(&self) -> DeviceType {
         self.device_type
@@ -249,20 +245,7 @@ impl<P: Platform> Transport for PciTransport<P> {
     }
 
     fn read_config_space<T: FromBytes + IntoBytes>(&self, offset: usize) -> Result<T, Error> {
-        let config = self.config()?;
-        let mut value = T::new_zeroed();
-        let width = access_bytes::<T>();
-        for (index, part) in value.as_mut_bytes().chunks_mut(width).enumerate() {
-            let at = (offset + index * width) as u64;
-            let read = match width {
-                1 => config.register::<u8>(at).map(|byte| byte.read().into()),
-                2 => config.register::<u16>(at).map(|half| half.read().into()),
-                _ => config.register::<u32>(at).map(|word| word.read()),
-            };
-            let word = read.map_err(|_| Error::ConfigSpaceTooSmall)?;
-            part.copy_from_slice(&word.to_le_bytes()[..part.len()]);
-        }
-        Ok(value)
+        config_space::read(self.config()?, offset)
     }
 
     fn write_config_space<T: IntoBytes + Immutable>(
@@ -270,21 +253,7 @@ impl<P: Platform> Transport for PciTransport<P> {
         offset: usize,
         value: T,
     ) -> Result<(), Error> {
-        let config = self.config()?;
-        let width = access_bytes::<T>();
-        for (index, part) in value.as_bytes().chunks(width).enumerate() {
-            let at = (offset + index * width) as u64;
-            let mut word = [0; 4];
-            word[..part.len()].copy_from_slice(part);
-            let word = u32::from_le_bytes(word);
-            let written = match width {
-                1 => config.register(at).map(|byte| byte.write(word as u8)),
-                2 => config.register(at).map(|half| half.write(word as u16)),
-                _ => config.register(at).map(|whole| whole.write(word)),
-            };
-            written.map_err(|_| Error::ConfigSpaceTooSmall)?;
-        }
-        Ok(())
+        config_space::write(self.config()?, offset, value)
     }
 
     /// As the crate's, with an end: a configuration that goes on changing is [`Error::NotReady`].

@@ -103,10 +103,12 @@ const RISCV: QueueOfKind = QueueOfKind {
     },
     index: |tail, _| tail,
     astray: |word| {
-        let flushes = word & 0x7f == 1;
-        // Both valid bits, so that a flush of everything becomes one of nobody's too.
-        let nobodys = |word| with(with(word, 12, 20, NOBODYS), 44, 16, NOBODYS);
-        flushes.then(|| nobodys(word) | 1 << 32 | (word >> 33 & 1) << 33)
+        let (flushes, of_guest) = (word & 0x7f == 1, word >> 7 & 7 == 1);
+        // With the valid bit, so that a flush of everything becomes one of nobody's too.
+        flushes.then(|| match of_guest {
+            true => with(word, 44, 16, NOBODYS) | 1 << 33,
+            false => with(word, 12, 20, NOBODYS) | 1 << 32,
+        })
     },
 };
 

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test crate uses its part")]
 
+pub mod virtio;
+
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};

@@ -154,7 +154,8 @@ impl<P: Platform> AmdUnit<P> {
         });
         self.on.store(true, Ordering::Release);
         self.registers.until("enable", |status| {
-            status.cmdbufrun() && status.eventlogrun()
+            // Devices that are refused at once may fill the log at once.
+            status.cmdbufrun() && (status.eventlogrun() || status.eventoverflow())
         })?;
         self.registers.expect_commands(true);
         self.forget_all()

@@ -165,6 +165,14 @@ fn access(cause: Option<Cause>, kind: TransactionType) -> Access {
             _,
         ) => Access::Write,
         (_, TransactionType::UntranslatedWrite | TransactionType::TranslatedWrite) => Access::Write,
-        _ => Access::Read,
+        (
+            _,
+            TransactionType::UntranslatedExecute
+            | TransactionType::UntranslatedRead
+            | TransactionType::TranslatedExecute
+            | TransactionType::TranslatedRead,
+        ) => Access::Read,
+        // Of a translation asked for ahead, and of a message, nobody says.
+        _ => Access::Unknown,
     }
 }

@@ -1,5 +1,7 @@
 //! The event queue (VIRTIO 5.13.6.9): buffers kept posted, reports read from them in order.
 
+use core::sync::atomic::Ordering;
+
 use hw::virtio::iommu::EVENT_QUEUE;
 use hw::virtio::iommu::fault::{FAULT_BYTES, Fault as Report, FaultReason as Reason};
 use hw::virtio::queue::{AvailableFlags, Descriptor, DescriptorFlags};
@@ -145,6 +147,10 @@ impl<P: Platform> FaultSource<P> for VirtioUnit<P> {
     }
 
     fn read_faults(&self, log: &FaultLog<P>) -> Pending {
+        if self.off.load(Ordering::Acquire) {
+            // It is in its reset state, and takes no notification.
+            return Pending::Nothing;
+        }
         let unit = self.bound.unit();
         self.running.events.read(&*self.transport, |report| {
             log.record(describe(unit, &self.streams, report));

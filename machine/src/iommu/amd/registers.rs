@@ -274,10 +274,6 @@ impl Registers {
         {
             reporter.illegal("event log enabled before its overflow was cleared");
         }
-        if self.switching != Switching::Done && value.iommuen() != self.control.iommuen() {
-            reporter
-                .illegal("unit switched again before status showed the end of the switch before");
-        }
         if !value.eventlogen() || !value.iommuen() {
             self.log.note_disabled();
         }

@@ -11,7 +11,7 @@
 //! | `stream_table` finds entries | `handshake` CR0, IRQ_CTRL, GBPA  | `gerror` global errors      |
 //! | `entries` what they say      | `queue`, `invalidation`          | `message` its interrupts    |
 //! | `walk`, `descriptor`         | `engine` finds time for          | `reach`, `freed` audits     |
-//! | `cache` what it remembers    | `work` what was asked            | `statistics` numbers        |
+//! | `cache` what it remembers    | `work` what was asked, `reuse`   | `statistics` numbers        |
 //!
 //! It has stage 1, stage 2 or both; tables of 48-bit addresses, of which it walks the lower range; it has neither
 //! substreams, nor device-TLBs, page requests, stalls, secure streams or hypervisor contexts. Streams are PCI
@@ -68,6 +68,7 @@ mod message;
 mod queue;
 mod reach;
 mod registers;
+mod reuse;
 mod statistics;
 mod stream_table;
 mod translate;
@@ -272,6 +273,11 @@ impl super::Unit for SmmuUnit {
 
     fn frames_freed(&self, phys: u64, len_bytes: u64) {
         self.core.frames_freed(phys, len_bytes);
+    }
+
+    /// Stage 1 has no such permission (Arm ARM D8.4); whether stage 2 is used is software's choice.
+    fn knows_write_only(&self) -> bool {
+        !self.core.rules.id.idr0.s1p()
     }
 
     fn audit(&self, audit: &mut Audit) {

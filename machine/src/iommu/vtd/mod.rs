@@ -276,6 +276,11 @@ impl super::Unit for VtdUnit {
         self.core.frames_freed(phys, len_bytes);
     }
 
+    /// First-stage tables have no such permission (9.9); whether they are used is software's choice.
+    fn knows_write_only(&self) -> bool {
+        !self.core.rules.ecap.fsts()
+    }
+
     fn audit(&self, audit: &mut Audit) {
         self.core.audit(audit);
     }

@@ -145,9 +145,9 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "bridge-windows-not-reserved",
         selection: Selection::Whole,
-        file: "dmamap/src/system/new_domain.rs",
-        find: ".chain(windows.filter(|w| w.kind != WindowKind::Io).map(|w| w.bus))",
-        replace: "",
+        file: "dmamap/src/system/reserved.rs",
+        find: ".chain(windows)",
+        replace: ".chain(windows.take(0))",
         why: "requests of a device to a peer's registers and to memory cannot be told apart",
         caught_by: &[reserved(
             "a_device_can_use_every_address_of_its_mask_but_the_reserved_ones",

@@ -6,9 +6,11 @@
 //! - [`mapping`]: where a mapping may lie, what it allows, and how it ends
 //! - [`modes`]: units that remember absence, or see stores late
 //! - [`registers`]: buses, BARs, claims and interrupts
+//! - [`amd`]: AMD-Vi's tables, commands and log
 //! - [`disk`]: the NVMe driver's half of the protocol
 //! - [`ground`]: what the tests themselves stand on
 
+mod amd;
 mod disk;
 mod ground;
 mod mapping;
@@ -29,6 +31,7 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         mapping::ALL,
         modes::ALL,
         registers::ALL,
+        amd::ALL,
         disk::ALL,
         ground::ALL,
     ]

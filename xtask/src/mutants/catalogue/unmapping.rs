@@ -5,7 +5,6 @@ use super::super::mutation::{Mutation, Selection, Test};
 const DOMAIN: &str = "dmamap/src/iommu/domain.rs";
 const UNIT: &str = "dmamap/src/iommu/vtd/mod.rs";
 const INVALIDATION: &str = "dmamap/src/iommu/vtd/invalidation.rs";
-const QUEUE: &str = "dmamap/src/iommu/vtd/queue.rs";
 
 const fn strict(name: &'static str) -> Test {
     Test::program("dmamap", "strict_unmap", name)
@@ -38,9 +37,9 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "unmap-without-wait",
         selection: Selection::Core,
-        file: QUEUE,
-        find: "self.wait(registers, sequence, what, deadline_ns)?;",
-        replace: "let _ = sequence;",
+        file: "dmamap/src/iommu/command_ring.rs",
+        find: "self.wait(ports, fence, what, deadline_ns)?;",
+        replace: "let _ = fence;",
         why: "the invalidation was asked for, but is not done when unmapping returns",
         caught_by: &[strict(
             "unmap_does_not_return_before_the_wait_descriptor_completed",
@@ -272,9 +271,9 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "queue-overruns-itself",
         selection: Selection::Whole,
-        file: QUEUE,
+        file: "dmamap/src/iommu/command_ring.rs",
         find: "if ring.free >= needed {",
-        replace: "if ring.free < needed { ring.free = ENTRIES - 1; }
+        replace: "if ring.free < needed { ring.free = self.count - 1; }
             if true {",
         why: "descriptors that the unit has not fetched are overwritten",
         caught_by: &[Test::program(
@@ -286,9 +285,9 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "stopped-queue-not-noticed",
         selection: Selection::Whole,
-        file: QUEUE,
+        file: "dmamap/src/iommu/command_ring.rs",
         find: "if polls.is_multiple_of(POLLS_PER_ERROR_CHECK) {
-                self.check(registers)?;
+                ports.check()?;
             }",
         replace: "let _ = POLLS_PER_ERROR_CHECK;",
         why: "a unit that stopped is waited for until patience ends, and the reason is lost",
