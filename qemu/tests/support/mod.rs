@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test crate uses its part")]
 
 pub mod refusal;
+pub mod virtio;
 pub mod walk;
 
 use std::convert::Infallible;
