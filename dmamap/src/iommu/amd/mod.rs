@@ -155,7 +155,11 @@ impl<P: Platform> Unit<P> for AmdUnit<P> {
 
     fn detach(&self, attachment: Attachment, domain: DomainId) -> Result<(), UnitError> {
         let device = self.device_id(attachment)?;
-        self.running.tables.block(device);
+        let tables = &self.running.tables;
+        tables.block(device);
+        // As in `attach`: not the table of before with the id of after.
+        self.forget_entry(device)?;
+        tables.unname(device);
         self.forget_device(device, domain)
     }
 

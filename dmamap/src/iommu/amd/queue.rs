@@ -101,9 +101,10 @@ impl<P: Platform> AmdUnit<P> {
 
     /// Makes the unit forget the entry of `device` and all of `domain`.
     pub(super) fn forget_device(&self, device: u16, domain: DomainId) -> Result<(), UnitError> {
-        // The entry first: a translation made from a stale entry after the pages were forgotten would stay.
-        let commands = [entry_command(device), domain_command(domain.0)];
-        self.submit(&commands, "device invalidation")
+        // The entry first: a translation made from a stale entry after the pages were forgotten would stay. And waited
+        // for: the unit may do the commands before a completion wait in any order, or at once (2.4).
+        self.forget_entry(device)?;
+        self.submit(&[domain_command(domain.0)], "device invalidation")
     }
 
     /// Makes the unit forget everything.
