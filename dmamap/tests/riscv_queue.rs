@@ -14,13 +14,13 @@ use dmamap::buffer::{DmaBuffer, ScatteredBuffer};
 use dmamap::device::Device;
 use dmamap::iommu::{RevokeError, UnitError};
 use dmamap::map::{Bidirectional, FromDevice, Quarantined, ToDevice};
-use dmamap::system::Stage;
+use dmamap::system::{AttachError, Protection, Stage};
 use hosted::Hosted;
 use journeys::boot::BootOptions;
 use machine::bus::Access;
 use machine::iommu::riscv::{QueueFault, RiscvConfig, RiscvUnit};
 use machine::iommu::translator::{InFlight, Translator};
-use rig::{EDU, PAGE, Rig, impatient, share_a_page, try_write};
+use rig::{EDU, HEARTBEAT, PAGE, Rig, impatient, share_a_page, try_write};
 use riscv::{TEMPERS, UNIT, by, unit, with};
 
 /// Long enough for what does not wait to be over.
@@ -319,9 +319,17 @@ fn a_unit_that_hangs_cannot_be_restarted_nor_stopped_but_tells_so() {
         text.contains("command queue drain") && text.contains("0xfe900000"),
         "{text}"
     );
+    // Nothing may confine a device now, so none is attached.
+    let other = rig.function(HEARTBEAT);
+    let refused = rig.system().attach(&other, Protection::Strict).unwrap_err();
+    assert!(
+        matches!(refused, AttachError::UnitsChanging { .. }),
+        "{refused}"
+    );
     unit(&rig).release_queue();
     // SAFETY: as above.
     unsafe { rig.system().restart_units() }.unwrap();
+    drop(rig.attach(HEARTBEAT));
     device.detach().unwrap();
     assert_eq!(rig.finish_with_losses().frames.in_use, 1);
 }
