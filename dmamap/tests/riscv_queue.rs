@@ -20,7 +20,7 @@ use journeys::boot::BootOptions;
 use machine::bus::Access;
 use machine::iommu::riscv::{QueueFault, RiscvConfig, RiscvUnit};
 use machine::iommu::translator::{InFlight, Translator};
-use rig::{EDU, HEARTBEAT, PAGE, Rig, impatient, share_a_page, try_write};
+use rig::{EDU, HEARTBEAT, PAGE, Rig, impatient, restart_under_load, share_a_page, try_write};
 use riscv::{TEMPERS, UNIT, by, unit, with};
 
 /// Long enough for what does not wait to be over.
@@ -392,4 +392,11 @@ fn what_is_mapped_while_tables_are_unlinked_is_reachable_at_once() {
     });
     drop(device);
     rig.finish();
+}
+
+#[test]
+fn others_map_and_unmap_while_the_unit_restarts() {
+    let rig = Rig::boot(with(RiscvConfig::default()));
+    restart_under_load(&rig);
+    rig.finish_after_faults();
 }

@@ -15,7 +15,7 @@ use machine::iommu::smmu::{QueueFault, SmmuConfig};
 use machine::iommu::translator::Translator;
 
 use super::observed::{Observed, Touch};
-use super::rig::{EDU, PAGE, Rig, buffer_of, impatient};
+use super::rig::{EDU, PAGE, Rig, buffer_of, impatient, restart_under_load};
 use super::{STAGES, UNIT, boot, model, with};
 
 /// Each unmap takes two commands, an invalidation and its synchronisation; the queue has room for 255.
@@ -146,5 +146,12 @@ fn nobody_submits_to_a_ring_that_begins_anew() {
         assert!(unit.translate(EDU.id, bus, Access::Write).is_err());
     }
     drop(device);
+    rig.finish_after_faults();
+}
+
+#[test]
+fn others_map_and_unmap_while_the_unit_restarts() {
+    let rig = boot(dmamap::system::Stage::First);
+    restart_under_load(&rig);
     rig.finish_after_faults();
 }
