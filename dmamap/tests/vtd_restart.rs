@@ -17,7 +17,8 @@ use machine::iommu::vtd::{CachingMode, QueueFault, VtdConfig};
 use machine::temper::Temper;
 use modes::{WAYS, Way};
 use rig::{
-    EDU, PAGE, Rig, UNITS, assert_first_fault, buffer_of, first_fault, small, try_read, try_write,
+    EDU, PAGE, Rig, UNITS, assert_first_fault, buffer_of, first_fault, restart_under_load, small,
+    try_read, try_write,
 };
 
 fn boot(way: Way, unit: VtdConfig, walks: Snooping, temper: Temper) -> Rig {
@@ -187,4 +188,11 @@ fn a_unit_that_hangs_is_named_and_can_be_restarted_later() {
         drop(edu);
         rig.finish();
     }
+}
+
+#[test]
+fn others_map_and_unmap_while_the_unit_restarts() {
+    let rig = Rig::boot(small());
+    restart_under_load(&rig);
+    rig.finish_after_faults();
 }

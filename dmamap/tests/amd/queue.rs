@@ -19,7 +19,7 @@ use machine::iommu::amd::{AmdConfig, AmdUnit, QueueFault};
 use machine::iommu::translator::Translator;
 use machine::temper::Temper;
 
-use crate::rig::{self, AMD_UNIT, EDU, PAGE, Rig, buffer_of, impatient, small};
+use crate::rig::{self, AMD_UNIT, EDU, PAGE, Rig, buffer_of, impatient, restart_under_load, small};
 
 /// Long enough for what does not wait to be over.
 const A_WHILE: Duration = Duration::from_millis(30);
@@ -227,4 +227,11 @@ fn a_lost_completion_is_waited_for_no_longer_than_the_bound() {
     assert_eq!(unit.statistics().page_invalidations, before + 1);
     drop(device);
     rig.abandon();
+}
+
+#[test]
+fn others_map_and_unmap_while_the_unit_restarts() {
+    let rig = Rig::boot(config());
+    restart_under_load(&rig);
+    rig.finish_after_faults();
 }

@@ -67,13 +67,14 @@ impl<P: Platform> EventLog<P> {
             .with_entries_log2(ENTRIES_LOG2)
     }
 
-    /// Empties the log, for a unit that is off.
-    pub(super) fn reset(&self) {
+    /// Empties the log, for a unit that is off: `point` tells it where the log is, and that head and tail are 0.
+    pub(super) fn reset(&self, point: impl FnOnce()) {
         let mut place = self.place.lock();
         for word in 0..ENTRIES as usize * 2 {
             self.entries.store(word, 0);
         }
         *place = Place::default();
+        point();
     }
 
     /// Why the command buffer stopped, if the log says so.

@@ -111,19 +111,18 @@ impl<P: Platform> VtdUnit<P> {
         registers.flush_write_buffer()?;
         registers.command("root table", |now| now.with_srtp(true), GlobalStatus::rtps)?;
 
-        registers.write_u64(regs::IQT_REG, 0);
-        registers.write_u64(
-            regs::IQA_REG,
-            queue::address(registers, &self.running.queue).into_bits(),
-        );
+        let queue = &self.running.queue;
+        queue.reset(|| {
+            registers.write_u64(regs::IQT_REG, 0);
+            let address = queue::address(registers, queue);
+            registers.write_u64(regs::IQA_REG, address.into_bits());
+        });
         registers.command("queue enable", |now| now.with_qie(true), GlobalStatus::qies)?;
 
         // A new root table leaves everything cached through the old one in place: what leads to translations
         // goes first, then translations (VT-d 6.6, 11.4.5).
         let batch = invalidation::everything(self.mode, registers.cap());
-        self.running
-            .queue
-            .submit(registers, batch.as_slice(), "global invalidation")
+        queue.submit(registers, batch.as_slice(), "global invalidation")
     }
 
     /// Tells the unit which message to write when it has recorded a fault; it stays masked where there is none.
@@ -162,7 +161,6 @@ impl<P: Platform> VtdUnit<P> {
     /// Turns everything off and on again, with the tables as they are.
     pub(super) fn reset(&self) -> Result<(), UnitError> {
         silence(&self.registers)?;
-        self.running.queue.reset();
         *self.fault_place.lock() = Place::default();
         self.connect()?;
         self.running.queue.cover();
