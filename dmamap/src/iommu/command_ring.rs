@@ -43,8 +43,8 @@ pub(crate) trait RingPorts<P: Platform> {
     /// The bound of waits on the unit.
     fn bound(&self) -> &Bound<P>;
 
-    /// Index of the entry the unit reads next.
-    fn read_head(&self) -> u32;
+    /// Index of the entry the unit reads next; `None` where the register reads as all ones: nobody answers.
+    fn read_head(&self) -> Option<u32>;
 
     /// Tells the unit of all entries before `tail`, which counts on a circle of twice the ring's entries, so that
     /// its highest bit is the wrap flag of units that have one. What was stored before is visible to the unit first.
@@ -240,7 +240,11 @@ impl<P: Platform> CommandRing<P> {
 
     /// Learns how far the unit has read.
     fn see_head(&self, ring: &mut Ring, ports: &impl RingPorts<P>) {
-        let head = ports.read_head() % self.count;
+        let Some(head) = ports.read_head() else {
+            // It cannot be known how far a unit came that is gone.
+            return;
+        };
+        let head = head % self.count;
         // At most all entries but one are unread, so the head's place among them says how many are.
         let unread = u64::from((ring.tail + self.count - head) % self.count);
         // It only moves on, up to the tail. One elsewhere is of a unit that lost its state, or answers no more.

@@ -5,6 +5,7 @@
 //! | registers, what is on | `registers` | 3.4 |
 //! | enabling and disabling | `start` | 2.3, 3.4 |
 //! | device id → table | `device_table` | 2.2.2 |
+//! | what a change makes the unit forget | `invalidation` | 2.4.2 to 2.4.8 |
 //! | commands | `queue` | 2.4 |
 //! | refused requests | `fault` | 2.5 |
 //!
@@ -19,6 +20,7 @@
 
 mod device_table;
 mod fault;
+mod invalidation;
 mod queue;
 mod registers;
 mod start;
@@ -208,7 +210,7 @@ fn facts(registers: &Registers<impl Platform>) -> UnitFacts {
         address_bits: address_bits(most),
         leaf_sizes: LeafSizes::FOUR_KIB | LeafSizes::TWO_MIB | LeafSizes::ONE_GIB,
         pass_through: PassThrough::Supported,
-        domain_ids: queue::DOMAIN_IDS,
+        domain_ids: invalidation::DOMAIN_IDS,
         at_map: AtMap::Nothing,
         messages: MessageRoute::Aside,
     }

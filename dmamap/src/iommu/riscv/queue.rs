@@ -34,8 +34,9 @@ impl<P: Platform> RingPorts<P> for Registers<P> {
         self.bound()
     }
 
-    fn read_head(&self) -> u32 {
-        self.read_u32(regs::CQH)
+    fn read_head(&self) -> Option<u32> {
+        let head = self.read_u32(regs::CQH);
+        (head != u32::MAX).then_some(head)
     }
 
     fn publish_tail(&self, tail: u32) {
@@ -69,7 +70,7 @@ impl<P: Platform> RingPorts<P> for Registers<P> {
         };
         Err(UnitError::QueueStopped {
             unit: self.base(),
-            entry: self.read_head(),
+            entry: self.read_head().unwrap_or(u32::MAX),
             reason,
         })
     }

@@ -38,11 +38,11 @@ impl<P: Platform> RingPorts<P> for Registers<P> {
         self.bound()
     }
 
-    fn read_head(&self) -> u32 {
-        let consumer = CommandConsumer::from_bits(self.read_u32(regs::CMDQ_CONS));
-        QueueIndex::new()
-            .with_index(consumer.index())
-            .entry(LOG2_SIZE.into())
+    fn read_head(&self) -> Option<u32> {
+        let bits = self.read_u32(regs::CMDQ_CONS);
+        let consumer = CommandConsumer::from_bits(bits);
+        let index = QueueIndex::new().with_index(consumer.index());
+        (bits != u32::MAX).then_some(index.entry(LOG2_SIZE.into()))
     }
 
     fn publish_tail(&self, tail: u32) {
@@ -64,7 +64,7 @@ impl<P: Platform> RingPorts<P> for Registers<P> {
         let consumer = CommandConsumer::from_bits(self.read_u32(regs::CMDQ_CONS));
         Err(UnitError::QueueStopped {
             unit: self.base(),
-            entry: self.read_head(),
+            entry: self.read_head().unwrap_or(u32::MAX),
             reason: match consumer.err() {
                 CommandError::None => "no reason given",
                 CommandError::Illegal => "illegal command",

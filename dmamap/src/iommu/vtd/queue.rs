@@ -43,9 +43,10 @@ impl<P: Platform> RingPorts<P> for Registers<P> {
         self.bound()
     }
 
-    fn read_head(&self) -> u32 {
-        let head = QueuePointer::from_bits(self.read_u64(regs::IQH_REG)).offset();
-        (head / self.descriptor_bytes()) as u32
+    fn read_head(&self) -> Option<u32> {
+        let head = self.read_u64(regs::IQH_REG);
+        let offset = QueuePointer::from_bits(head).offset();
+        (head != u64::MAX).then_some((offset / self.descriptor_bytes()) as u32)
     }
 
     fn publish_tail(&self, tail: u32) {
@@ -71,7 +72,7 @@ impl<P: Platform> RingPorts<P> for Registers<P> {
         let record = QueueErrorRecord::from_bits(self.read_u64(regs::IQERCD_REG));
         Err(UnitError::QueueStopped {
             unit: self.base(),
-            entry: self.read_head(),
+            entry: self.read_head().unwrap_or(u32::MAX),
             reason: match record.iqei() {
                 QueueErrorInfo::Unknown => "no reason given",
                 QueueErrorInfo::InvalidTail => "tail outside the queue",

@@ -4,7 +4,7 @@ use super::super::mutation::{Mutation, Selection, Test};
 
 const UNIT: &str = "dmamap/src/iommu/amd/mod.rs";
 const START: &str = "dmamap/src/iommu/amd/start.rs";
-const QUEUE: &str = "dmamap/src/iommu/amd/queue.rs";
+const QUEUE: &str = "dmamap/src/iommu/amd/invalidation.rs";
 const LOG: &str = "dmamap/src/iommu/amd/fault.rs";
 
 const fn driver(name: &'static str) -> Test {
