@@ -26,6 +26,10 @@ pub(crate) const MAX_BATCH: usize = 8;
 /// access each.
 const POLLS_PER_ERROR_CHECK: u32 = 64;
 
+/// Why a unit reads no commands whose registers read as all ones. To wait for it, command by command, would last for
+/// ever.
+pub(crate) const GONE: &str = "its registers read as all ones, so it is gone";
+
 /// One command: two 64-bit words in every vendor's queue. Wider entries have zeroes after them.
 pub(crate) type Command = [u64; 2];
 
@@ -43,7 +47,7 @@ pub(crate) trait RingPorts<P: Platform> {
     /// The bound of waits on the unit.
     fn bound(&self) -> &Bound<P>;
 
-    /// Index of the entry the unit reads next; `None` where the register reads as all ones: nobody answers.
+    /// Index of the entry the unit reads next; `None` if its register reads as all ones, which is nobody's answer.
     fn read_head(&self) -> Option<u32>;
 
     /// Tells the unit of all entries before `tail`, which counts on a circle of twice the ring's entries, so that
@@ -54,7 +58,7 @@ pub(crate) trait RingPorts<P: Platform> {
     /// `sequence` to `status`.
     fn fence(&self, sequence: u32, status: PhysAddr) -> Command;
 
-    /// Whether the unit has stopped reading.
+    /// Whether the unit has stopped reading, or is not there any more ([`GONE`]).
     ///
     /// # Errors
     /// [`UnitError::QueueStopped`] then.
@@ -241,7 +245,6 @@ impl<P: Platform> CommandRing<P> {
     /// Learns how far the unit has read.
     fn see_head(&self, ring: &mut Ring, ports: &impl RingPorts<P>) {
         let Some(head) = ports.read_head() else {
-            // It cannot be known how far a unit came that is gone.
             return;
         };
         let head = head % self.count;

@@ -6,7 +6,7 @@ use hw::amd::regs::{self, RING_ENTRY_BYTES, RingBase, RingPointer};
 use super::AmdUnit;
 use crate::addr::PhysAddr;
 use crate::iommu::bound::Bound;
-use crate::iommu::command_ring::{Command, CommandRing, FenceSign, RingPorts};
+use crate::iommu::command_ring::{Command, CommandRing, FenceSign, GONE, RingPorts};
 use crate::iommu::unit::UnitError;
 use crate::pagetable::WalkCoherence;
 use crate::platform::{OutOfFrames, Platform};
@@ -43,7 +43,7 @@ impl<P: Platform> RingPorts<P> for AmdUnit<P> {
         let head = self.registers.read_u64(regs::COMMAND_HEAD);
         let offset = RingPointer::from_bits(head).offset();
         // Emulations have been seen whose head reads as the end of the ring before it wraps.
-        (head != u64::MAX).then_some((offset / RING_ENTRY_BYTES) as u32 % ENTRIES)
+        (head != u64::MAX).then(|| (offset / RING_ENTRY_BYTES) as u32 % ENTRIES)
     }
 
     fn publish_tail(&self, tail: u32) {
@@ -65,13 +65,15 @@ impl<P: Platform> RingPorts<P> for AmdUnit<P> {
 
     /// Whether the unit has stopped fetching: it logged why.
     fn check(&self) -> Result<(), UnitError> {
-        if !self.registers.has_stopped() {
+        let is_gone = self.registers.status().into_bits() == u64::MAX;
+        if !is_gone && !self.registers.has_stopped() {
             return Ok(());
         }
         Err(UnitError::QueueStopped {
             unit: self.registers.base(),
-            entry: self.read_head().unwrap_or(u32::MAX),
+            entry: self.read_head().unwrap_or(0),
             reason: match self.log.command_error(&self.registers) {
+                _ if is_gone => GONE,
                 Some(code) => code.text(),
                 None => "no reason given",
             },
