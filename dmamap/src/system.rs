@@ -83,11 +83,15 @@ enum Phase {
     Running,
     /// Some did not turn off.
     Stuck,
+    /// Some did not start again, and may translate nothing.
+    Broken,
 }
 
-/// A device that firmware left some memory to, before and after a driver has it.
+/// A device that firmware left some memory to, or several that their unit cannot tell apart, before and after a driver
+/// has it.
 struct FirmwareDevice<P: Platform> {
-    requester: Requester,
+    /// What its unit takes for it: it, and its aliases.
+    behind: Behind,
     id: DomainId,
     domain: Domain<P>,
 }
@@ -215,7 +219,7 @@ impl<P: Platform> DmaSystem<P> {
             match state.phase {
                 Phase::Off => return Ok(()),
                 Phase::Changing => return Err(ShutdownError::Busy),
-                Phase::Running | Phase::Stuck => state.phase = Phase::Changing,
+                Phase::Running | Phase::Stuck | Phase::Broken => state.phase = Phase::Changing,
             }
             state.units.clone()
         };

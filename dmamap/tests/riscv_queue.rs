@@ -14,13 +14,13 @@ use dmamap::buffer::{DmaBuffer, ScatteredBuffer};
 use dmamap::device::Device;
 use dmamap::iommu::{RevokeError, UnitError};
 use dmamap::map::{Bidirectional, FromDevice, Quarantined, ToDevice};
-use dmamap::system::Stage;
+use dmamap::system::{AttachError, Protection, Stage};
 use hosted::Hosted;
 use journeys::boot::BootOptions;
 use machine::bus::Access;
 use machine::iommu::riscv::{QueueFault, RiscvConfig, RiscvUnit};
 use machine::iommu::translator::{InFlight, Translator};
-use rig::{EDU, PAGE, Rig, impatient, share_a_page, try_write};
+use rig::{EDU, HEARTBEAT, PAGE, Rig, impatient, restart_under_load, share_a_page, try_write};
 use riscv::{TEMPERS, UNIT, by, unit, with};
 
 /// Long enough for what does not wait to be over.
@@ -319,9 +319,17 @@ fn a_unit_that_hangs_cannot_be_restarted_nor_stopped_but_tells_so() {
         text.contains("command queue drain") && text.contains("0xfe900000"),
         "{text}"
     );
+    // Nothing may confine a device now, so none is attached.
+    let other = rig.function(HEARTBEAT);
+    let refused = rig.system().attach(&other, Protection::Strict).unwrap_err();
+    assert!(
+        matches!(refused, AttachError::UnitsChanging { .. }),
+        "{refused}"
+    );
     unit(&rig).release_queue();
     // SAFETY: as above.
     unsafe { rig.system().restart_units() }.unwrap();
+    drop(rig.attach(HEARTBEAT));
     device.detach().unwrap();
     assert_eq!(rig.finish_with_losses().frames.in_use, 1);
 }
@@ -384,4 +392,11 @@ fn what_is_mapped_while_tables_are_unlinked_is_reachable_at_once() {
     });
     drop(device);
     rig.finish();
+}
+
+#[test]
+fn others_map_and_unmap_while_the_unit_restarts() {
+    let rig = Rig::boot(with(RiscvConfig::default()));
+    restart_under_load(&rig);
+    rig.finish_after_faults();
 }

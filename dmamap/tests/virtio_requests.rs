@@ -21,7 +21,7 @@ use machine::bus::Access;
 use machine::iommu::translator::Translator;
 use machine::iommu::virtio::{QueueFault, VirtioConfig, VirtioUnit};
 use machine::temper::Temper;
-use rig::{EDU, PAGE, Rig, buffer_of, impatient};
+use rig::{EDU, PAGE, Rig, buffer_of, impatient, restart_under_load};
 use virtio::{TEMPERS, UNIT, behind, unit};
 
 /// Long enough for what does not wait to have returned.
@@ -443,4 +443,11 @@ fn many_cpus_share_the_queue() {
         drop(device);
         rig.finish();
     }
+}
+
+#[test]
+fn others_map_and_unmap_while_the_unit_restarts() {
+    let rig = boot(Temper::Keep);
+    restart_under_load(&rig);
+    rig.finish_after_faults();
 }

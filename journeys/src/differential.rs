@@ -115,6 +115,14 @@ pub enum Disagreement {
         /// Where it read.
         bus: BusAddr,
     },
+    /// The driver's tables do not say what the mapping does.
+    #[error(
+        "the device should be able to read at bus {bus}, where a mapping lends it memory to read"
+    )]
+    NotReadable {
+        /// Where it is mapped.
+        bus: BusAddr,
+    },
     /// A read that a mapping allows brought something else.
     #[error("the device read something else at bus {bus} than what is mapped there")]
     ReadWrong {
@@ -353,53 +361,45 @@ impl<P: Platform> Run<P> {
 
     fn read(&mut self) -> Result<(), Disagreement> {
         let bus = self.target();
-        let before = [!self.dice.next() as u8; TRANSFER_BYTES];
+        // A refused read leaves it, or brings all ones or zeros: nothing that lies anywhere.
+        let mut before = [0; TRANSFER_BYTES];
+        self.dice.fill(&mut before);
         self.confined.load_bytes(&before)?;
         // SAFETY: the device was attached by the safe `attach`, so it is confined.
         unsafe { self.confined.edu().fetch_at(bus, TRANSFER_BYTES as u64) }?;
         let mut got = [0; TRANSFER_BYTES];
         self.confined.stored_bytes(&mut got)?;
-        let lies_there = self.lies_at(bus);
-        match self.mapped_at(bus) {
-            // Where tables know no pages that are only written, what is lent to be written can be read.
-            Some(_)
-                if self
-                    .confined
-                    .edu()
-                    .device()
-                    .permission(bus)
-                    .is_some_and(Permission::reads) =>
-            {
+        let mapped = self.mapped_at(bus);
+        // Where tables know no pages that are only written, what is lent to be written can be read.
+        let readable = self.confined.edu().device().permission(bus);
+        let readable = readable.is_some_and(Permission::reads);
+        if let Some((n, offset)) = mapped {
+            let live = &self.live[n];
+            if live.mapping.direction().permission().reads() && !readable {
+                return Err(Disagreement::NotReadable { bus });
+            }
+            let lies_there = part(&live.expected, offset);
+            if readable {
                 self.report.allowed += 1;
-                match lies_there {
+                return match lies_there {
                     Some(bytes) if bytes != got => Err(Disagreement::ReadWrong { bus }),
                     _ => Ok(()),
-                }
+                };
             }
-            _ => {
-                self.report.refused += 1;
-                match lies_there {
-                    Some(bytes) if bytes == got => Err(Disagreement::ReadForbidden { bus }),
-                    _ => Ok(()),
-                }
+            if lies_there == Some(&got[..]) {
+                return Err(Disagreement::ReadForbidden { bus });
             }
         }
-    }
-
-    /// What memory holds that is, or was, at `bus`, whole transfers only.
-    fn lies_at(&self, bus: BusAddr) -> Option<[u8; TRANSFER_BYTES]> {
-        let part = |base: BusAddr, bytes: &[u8]| {
-            let offset = bus.as_u64().checked_sub(base.as_u64())? as usize;
-            let part = bytes.get(offset..offset.checked_add(TRANSFER_BYTES)?)?;
-            part.try_into().ok()
-        };
-        match self.mapped_at(bus) {
-            Some((n, _)) => part(self.live[n].mapping.bus_addr(), &self.live[n].expected),
-            None => {
-                let mut dead = self.dead.iter().rev();
-                dead.find_map(|dead| part(dead.bus, &dead.expected))
-            }
+        self.report.refused += 1;
+        // Nor what lay there before, whenever that was, nor what the neighbour has there.
+        let forbidden = self.dead.iter().any(|dead| {
+            let offset = bus.as_u64().checked_sub(dead.bus.as_u64());
+            offset.and_then(|offset| part(&dead.expected, offset as usize)) == Some(&got[..])
+        });
+        if forbidden || got == [NEIGHBOURS; TRANSFER_BYTES] {
+            return Err(Disagreement::ReadForbidden { bus });
         }
+        Ok(())
     }
 
     fn end(mut self) -> Result<DifferentialReport, Disagreement> {
@@ -415,6 +415,11 @@ impl<P: Platform> Run<P> {
         self.neighbour.detach()?;
         Ok(self.report)
     }
+}
+
+/// What a transfer from byte `offset` on moves, if the buffer holds all of it.
+fn part(bytes: &[u8], offset: usize) -> Option<&[u8]> {
+    bytes.get(offset..offset.checked_add(TRANSFER_BYTES)?)
 }
 
 /// What the neighbour's memory holds.

@@ -68,15 +68,19 @@ pub(crate) trait RingPorts<P: Platform> {
 struct Ring {
     /// Next entry to write, on a circle of twice the entries.
     tail: u32,
-    /// Entries that may be written before the head must be read again; one always stays free, as a
-    /// full ring looks like an empty one to units without a wrap flag.
-    free: u32,
     /// The number the last fence writes.
     sequence: u32,
     /// Entries written since the ring was made.
     written: u64,
-    /// How many of them the unit is known to have read.
+    /// How many of them the unit is known to have read, or was reset before it did.
     read: u64,
+}
+
+impl Ring {
+    /// Entries that the unit may still have to read.
+    fn unread(&self) -> u64 {
+        self.written - self.read
+    }
 }
 
 /// A place in the ring at which a submission is done.
@@ -133,7 +137,6 @@ impl<P: Platform> CommandRing<P> {
             sign,
             ring: lock_api::Mutex::new(Ring {
                 tail: 0,
-                free: count - 1,
                 sequence: 0,
                 written: 0,
                 read: 0,
@@ -159,13 +162,15 @@ impl<P: Platform> CommandRing<P> {
         self.completed.load(Ordering::Relaxed)
     }
 
-    /// Empties the ring, for a unit that was turned off and on again: its head and tail are to be 0. What was not done
-    /// before will not be done; who waits for it goes on waiting until [`cover`](Self::cover).
-    pub(crate) fn reset(&self) {
+    /// Empties the ring, for a unit whose queue is off: `point` tells it where the ring is, and that head and tail are
+    /// 0. What was not done before will not be done; who waits for it goes on waiting until [`cover`](Self::cover).
+    pub(crate) fn reset(&self, point: impl FnOnce()) {
+        // Nobody submits in between: the tail would be taken back, and the head of before be taken for one of now.
         let mut ring = self.ring.lock();
         ring.tail = 0;
-        ring.free = self.count - 1;
+        ring.read = ring.written;
         self.cut.store(ring.written, Ordering::Release);
+        point();
     }
 
     /// Says that everything cached before the last [`reset`](Self::reset) is gone, and with it whatever submissions of
@@ -201,21 +206,22 @@ impl<P: Platform> CommandRing<P> {
         what: &'static str,
         deadline_ns: u64,
     ) -> Result<Fence, UnitError> {
-        let needed = commands.len() as u32 + 1;
+        let needed = commands.len() as u64 + 1;
+        // One entry always stays free, as a full ring looks like an empty one to units without a wrap flag.
+        let room = u64::from(self.count - 1);
         loop {
             let mut ring = self.ring.lock();
-            if ring.free < needed {
+            if ring.unread() + needed > room {
                 self.see_head(&mut ring, ports);
             }
-            if ring.free >= needed {
+            if ring.unread() + needed <= room {
                 ring.sequence = ring.sequence.wrapping_add(1);
                 let fence = ports.fence(ring.sequence, self.status.phys());
                 for &command in commands.iter().chain([&fence]) {
                     self.write(ring.tail % self.count, command);
                     ring.tail = (ring.tail + 1) % (2 * self.count);
                 }
-                ring.free -= needed;
-                ring.written += u64::from(needed);
+                ring.written += needed;
                 ports.publish_tail(ring.tail);
                 return Ok(Fence {
                     sequence: ring.sequence,
@@ -243,22 +249,18 @@ impl<P: Platform> CommandRing<P> {
         };
         let head = head % self.count;
         // At most all entries but one are unread, so the head's place among them says how many are.
-        let unread = (ring.tail + self.count - head) % self.count;
-        if u64::from(unread) > ring.written - ring.read {
-            // A head before what it was read past: no unit's answer either.
-            return;
+        let unread = u64::from((ring.tail + self.count - head) % self.count);
+        // It only moves on, up to the tail. One elsewhere is of a unit that lost its state, or answers no more.
+        if unread <= ring.unread() {
+            ring.read = ring.written - unread;
         }
-        ring.free = self.count - 1 - unread;
-        ring.read = ring.written - u64::from(unread);
     }
 
     fn is_done(&self, ports: &impl RingPorts<P>, fence: Fence) -> bool {
-        if fence.written <= self.cut.load(Ordering::Acquire) {
-            return fence.written <= self.covered.load(Ordering::Acquire);
-        }
-        match self.sign {
+        let shown = match self.sign {
             // Before or after, on a circle of 2^32 numbers of which at most a ring of them are under way.
             FenceSign::StatusWord => {
+                self.status.refresh(0, size_of::<u32>());
                 self.status.load_u32(0).wrapping_sub(fence.sequence) as i32 >= 0
             }
             FenceSign::Head => {
@@ -268,7 +270,12 @@ impl<P: Platform> CommandRing<P> {
                 }
                 ring.read >= fence.written
             }
+        };
+        // Only then, as the ring may have been reset meanwhile: what it shows since is about later submissions.
+        if fence.written <= self.cut.load(Ordering::Acquire) {
+            return fence.written <= self.covered.load(Ordering::Acquire);
         }
+        shown
     }
 
     fn wait(

@@ -227,8 +227,12 @@ impl<P: Platform> Domain<P> {
         }
         // Not under the lock: the wait is on hardware, and other CPUs map and unmap meanwhile. The
         // addresses stay taken until it is over.
-        self.sync(gather)?;
+        let outcome = self.sync(gather);
         let mut inner = self.inner.lock();
+        // Whoever ended the domain meanwhile took this mapping away too, and was told so by the units.
+        if inner.reach != Reach::Revoked {
+            outcome?;
+        }
         if inner.reach == Reach::Live {
             inner
                 .iova

@@ -25,16 +25,19 @@ impl StreamRange {
     pub(crate) fn stream_of(&self, requester: Requester) -> u32 {
         match self.stream {
             Stream::Requester => requester.id.into(),
-            Stream::From(first) => first.wrapping_add(u32::from(requester.id - self.first)),
+            // Those beyond the last number there is share it, as aliases do.
+            Stream::From(first) => first.saturating_add(u32::from(requester.id - self.first)),
             Stream::One(stream) => stream,
         }
     }
 
-    /// The greatest number in the range.
-    fn last_stream(&self) -> u32 {
-        self.stream_of(Requester {
-            segment: self.segment,
-            id: self.last,
+    /// The greatest number in the range; `None` if nobody is in it.
+    fn last_stream(&self) -> Option<u32> {
+        (self.first <= self.last).then(|| {
+            self.stream_of(Requester {
+                segment: self.segment,
+                id: self.last,
+            })
         })
     }
 
@@ -97,7 +100,7 @@ impl StreamNames {
 
     /// The greatest number the unit may meet: how far its tables must reach.
     pub(crate) fn last_stream(&self) -> u32 {
-        let ranges = self.ranges.iter().map(StreamRange::last_stream);
+        let ranges = self.ranges.iter().filter_map(StreamRange::last_stream);
         ranges.max().unwrap_or(0)
     }
 
@@ -111,5 +114,57 @@ impl StreamNames {
             segment: self.segment,
             id: stream as u16,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use firmware::Assignment;
+
+    use super::*;
+
+    fn names(first: u16, last: u16, stream: Stream) -> StreamNames {
+        let devices = Devices::Requesters {
+            segment: 0,
+            first,
+            last,
+        };
+        let assignments = [Assignment {
+            devices,
+            unit: 0,
+            stream,
+        }];
+        let description = IommuDescription {
+            assignments: assignments.into(),
+            ..IommuDescription::default()
+        };
+        StreamNames::of_unit(&description, 0)
+    }
+
+    #[test]
+    fn the_last_number_is_of_the_last_requester() {
+        assert_eq!(names(8, 15, Stream::Requester).last_stream(), 15);
+        assert_eq!(names(8, 15, Stream::From(0x100)).last_stream(), 0x107);
+        assert_eq!(names(8, 15, Stream::One(3)).last_stream(), 3);
+    }
+
+    #[test]
+    fn a_range_that_ends_before_it_begins_has_nobody_in_it() {
+        for stream in [Stream::Requester, Stream::From(9), Stream::One(9)] {
+            assert_eq!(names(15, 8, stream).last_stream(), 0);
+        }
+    }
+
+    #[test]
+    fn numbers_do_not_wrap() {
+        let range = StreamRange {
+            segment: 0,
+            first: 0,
+            last: u16::MAX,
+            stream: Stream::From(u32::MAX - 1),
+        };
+        let stream = |id| range.stream_of(Requester { segment: 0, id });
+        assert_eq!([0, 1, 2].map(stream), [u32::MAX - 1, u32::MAX, u32::MAX]);
+        assert_eq!(names(0, u16::MAX, range.stream).last_stream(), u32::MAX);
     }
 }

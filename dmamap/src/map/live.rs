@@ -2,7 +2,7 @@
 
 use core::mem::ManuallyDrop;
 
-use crate::addr::{BusRange, DmaMask, PhysRange};
+use crate::addr::{BusRange, DmaMask, FRAME_BYTES, PhysRange};
 use crate::buffer::DmaMemory;
 use crate::device::{Coherence, Device, Held};
 use crate::map::Permission;
@@ -97,8 +97,10 @@ impl<P: Platform> Live<P> {
             // What the CPU wrote goes to memory; and no dirty line is left to be written over what the
             // device will write.
             Coherence::NotSnooped => {
-                core.platform
-                    .clean_cache(buffer.pointer(), len_bytes as usize);
+                // Whole frames: the device reaches what follows the buffer in its last one, and memory may still hold
+                // there what somebody else wrote.
+                let reached = len_bytes.next_multiple_of(FRAME_BYTES) as usize;
+                core.platform.clean_cache(buffer.pointer(), reached);
             }
         }
         let mapped = core.route.map(

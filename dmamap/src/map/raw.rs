@@ -104,7 +104,8 @@ impl<P: Platform> Device<P> {
             return Err(self.fail(failure));
         };
         if self.core().route.joins_pieces() && inner_ends_are_aligned(pieces) {
-            let len_bytes = pieces.iter().map(|piece| piece.len_bytes()).sum();
+            let lengths = pieces.iter().map(|piece| piece.len_bytes());
+            let len_bytes = lengths.reduce(u64::saturating_add).unwrap_or_default();
             let mut list = Replay::new(pieces.iter().copied());
             *slot = self.map_raw(first, len_bytes, &mut list, direction)?;
             return Ok(1);

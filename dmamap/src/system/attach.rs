@@ -6,6 +6,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use super::new_domain::without;
+use super::reserved::Reserved;
 use super::{AttachError, CoreSlot, DmaSystem, FirmwareDevice, Phase, Protection};
 use crate::device::{DetachError, Device, DeviceCore};
 use crate::iommu::{Domain, DomainError, DomainId, PassThrough, Requester, Translate, UnitError};
@@ -263,7 +264,7 @@ impl<P: Platform> DmaSystem<P> {
     /// Takes the device's way to memory away. Called once, by the device's handle.
     pub(crate) fn detach(&self, core: &DeviceCore<P>) -> Result<(), DetachError> {
         let device = core.requester;
-        if self.firmware_device(device).is_none() {
+        if !self.is_left_at_work(device) {
             // A device that firmware left at work goes on within its reserved memory.
             core.function.disable_bus_master();
         }
@@ -300,13 +301,21 @@ impl<P: Platform> DmaSystem<P> {
         Some(self.behind(device)?.unit)
     }
 
-    fn firmware_device(&self, device: Requester) -> Option<Arc<FirmwareDevice<P>>> {
+    pub(super) fn firmware_device(&self, device: Requester) -> Option<Arc<FirmwareDevice<P>>> {
         let state = self.state.lock();
-        state
-            .firmware
-            .iter()
-            .find(|known| known.requester == device)
-            .cloned()
+        let behind = state.scopes.as_ref()?.behind(device)?;
+        let mut firmware = state.firmware.iter();
+        firmware.find(|known| known.behind == behind).cloned()
+    }
+
+    /// Whether firmware left memory to the device itself, and not only to an alias of it.
+    fn is_left_at_work(&self, device: Requester) -> bool {
+        let is_behind = self.behind(device).is_some();
+        let state = self.state.lock();
+        let mut reserved = state.reserved.iter();
+        is_behind
+            && reserved
+                .any(|each| each.device == device && matches!(each.what, Reserved::Direct(..)))
     }
 
     pub(super) fn allocate_id(&self, device: Requester) -> Result<DomainId, AttachError> {

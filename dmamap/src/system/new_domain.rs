@@ -19,30 +19,15 @@ impl<P: Platform> DmaSystem<P> {
     /// As [`direct_regions_of`](Self::direct_regions_of), with what the device may do there.
     pub(super) fn direct_of(&self, device: Requester) -> Vec<(PhysRange, Permission)> {
         let state = self.state.lock();
-        let mut regions: Vec<(PhysRange, Permission)> = state
-            .reserved
-            .iter()
-            .filter(|each| each.device == device)
-            .filter_map(|each| match each.what {
-                Reserved::Direct(memory, permission) => Some((memory, permission)),
-                Reserved::Unmappable(_) => None,
-            })
-            .collect();
-        regions.sort_by_key(|(memory, _)| memory.start());
-        // Firmware may name memory twice, and in parts that overlap.
-        let mut merged: Vec<(PhysRange, Permission)> = Vec::with_capacity(regions.len());
-        for (region, permission) in regions {
-            match merged.last_mut() {
-                Some((last, known)) if last.overlaps(region) => {
-                    *last = union(*last, region);
-                    if *known != permission {
-                        *known = Permission::ReadWrite;
-                    }
-                }
-                _ => merged.push((region, permission)),
-            }
-        }
-        merged
+        let behind = |requester| state.scopes.as_ref()?.behind(requester);
+        // What its aliases use it may use as well: its unit takes the requests of all of them for the same.
+        let is_alias =
+            |other| other == device || behind(device).is_some_and(|one| behind(other) == Some(one));
+        let ours = state.reserved.iter().filter(|each| is_alias(each.device));
+        merged(ours.filter_map(|each| match each.what {
+            Reserved::Direct(memory, permission) => Some((memory, permission)),
+            Reserved::Unmappable(_) => None,
+        }))
     }
 
     /// The bus addresses firmware keeps `device` from using.
@@ -116,6 +101,27 @@ impl<P: Platform> DmaSystem<P> {
         let reaches = |shape: &TableShape| u32::from(shape.address_bits) >= bits;
         tables.iter().find(reaches).or(tables.iter().last())
     }
+}
+
+/// `regions` in ascending order. They may name memory twice, and in parts that overlap.
+pub(super) fn merged(
+    regions: impl Iterator<Item = (PhysRange, Permission)>,
+) -> Vec<(PhysRange, Permission)> {
+    let mut regions: Vec<_> = regions.collect();
+    regions.sort_by_key(|(memory, _)| memory.start());
+    let mut merged: Vec<(PhysRange, Permission)> = Vec::with_capacity(regions.len());
+    for (region, permission) in regions {
+        match merged.last_mut() {
+            Some((last, known)) if last.overlaps(region) => {
+                *last = union(*last, region);
+                if *known != permission {
+                    *known = Permission::ReadWrite;
+                }
+            }
+            _ => merged.push((region, permission)),
+        }
+    }
+    merged
 }
 
 /// The run from the first byte of either to the last, of two that overlap, `first` starting first.

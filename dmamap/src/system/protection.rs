@@ -35,8 +35,8 @@ pub enum AttachError {
         /// The other.
         alias: Requester,
     },
-    /// Somebody is starting or stopping the units, or they did not stop: what stands before the device may
-    /// not stay.
+    /// Somebody is starting or stopping the units, or they did not stop, or not start again: what stands before the
+    /// device may not stay.
     #[error("{device}: the IOMMU units are being started or stopped: attach it afterwards")]
     UnitsChanging {
         /// The device.

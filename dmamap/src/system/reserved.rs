@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use firmware::{DirectAccess, IommuDescription, ReservedKind};
 
 use super::DmaSystem;
+use super::new_domain::merged;
 use crate::addr::{AddrError, BusAddr, BusRange, PhysAddr, PhysRange};
 use crate::bridge::WindowKind;
 use crate::iommu::{MessageRoute, Requester, UnitError, requesters_of};
@@ -90,7 +91,10 @@ impl<P: Platform> DmaSystem<P> {
             return Ok(Vec::new());
         };
         let units = self.units();
-        let unit = &units[behind.unit];
+        let Some(unit) = units.get(behind.unit) else {
+            // They were stopped in between.
+            return Ok(Vec::new());
+        };
         let windows = self
             .bridges
             .iter()
@@ -117,10 +121,9 @@ impl<P: Platform> DmaSystem<P> {
                 range,
                 kind: RegionKind::Unmappable,
             });
-        let direct = self
-            .direct_of(device)
+        let doorbells = doorbells.map(|doorbells| (doorbells, Permission::Write));
+        let direct = merged(self.direct_of(device).into_iter().chain(doorbells))
             .into_iter()
-            .chain(doorbells.map(|doorbells| (doorbells, Permission::Write)))
             .filter_map(|(memory, permission)| {
                 let start = BusAddr::new(memory.start().as_u64());
                 Some(ReservedRegion {

@@ -7,10 +7,11 @@ use crate::platform::Platform;
 /// Why the units were not restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RestartError {
-    /// No unit runs, or somebody is starting or stopping them.
+    /// No unit runs, or somebody is starting or stopping them, or they did not stop.
     #[error("the IOMMU units do not run, or are being started or stopped by somebody else")]
     NotRunning,
-    /// A unit did not answer. It may be tried again; until then nothing that goes through it is confirmed.
+    /// A unit did not answer. It may be tried again; until then nothing that goes through it is confirmed, and nothing
+    /// is attached.
     #[error(transparent)]
     Unit(#[from] UnitError),
 }
@@ -25,11 +26,11 @@ impl<P: Platform> DmaSystem<P> {
     ///
     /// # Safety
     /// While a unit is reset it may let requests through untranslated. The caller vouches that no device makes
-    /// requests until this returns, but those it trusts with all memory: they sleep, or are quiet.
+    /// requests until this has returned `Ok`, but those it trusts with all memory: they sleep, or are quiet.
     pub unsafe fn restart_units(&self) -> Result<(), RestartError> {
         let units = {
             let mut state = self.state.lock();
-            if state.phase != Phase::Running {
+            if !matches!(state.phase, Phase::Running | Phase::Broken) {
                 return Err(RestartError::NotRunning);
             }
             // Nobody attaches or stops meanwhile.
@@ -41,7 +42,11 @@ impl<P: Platform> DmaSystem<P> {
             unit.service_faults(&self.faults);
             outcome = outcome.and(unit.restart());
         }
-        self.state.lock().phase = Phase::Running;
+        // What is attached to a unit that does not translate would be confined by nothing.
+        self.state.lock().phase = match outcome {
+            Ok(()) => Phase::Running,
+            Err(_) => Phase::Broken,
+        };
         Ok(outcome?)
     }
 }

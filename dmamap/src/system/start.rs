@@ -44,6 +44,14 @@ pub enum StartError {
         /// How many it names.
         count: usize,
     },
+    /// Firmware puts devices behind a unit that it does not name.
+    #[error("firmware puts devices behind IOMMU unit number {unit}, but names {count}")]
+    NoSuchUnit {
+        /// The unit's number.
+        unit: usize,
+        /// How many it names.
+        count: usize,
+    },
     /// Firmware names addresses that do not exist.
     #[error("what firmware says of the IOMMU: {0}")]
     Range(#[from] AddrError),
@@ -94,6 +102,10 @@ impl<P: Platform> DmaSystem<P> {
         let count = description.units.len();
         if !(1..=MAX_UNITS).contains(&count) {
             return Err(StartError::UnitCount { count });
+        }
+        let mut behind = description.assignments.iter().map(|each| each.unit);
+        if let Some(unit) = behind.find(|&unit| unit >= count) {
+            return Err(StartError::NoSuchUnit { unit, count });
         }
         {
             let mut state = self.state.lock();
@@ -241,17 +253,18 @@ impl<P: Platform> DmaSystem<P> {
 
     /// Gives a device the memory firmware reserved for it, and nothing else.
     fn attach_firmware(&'static self, requester: Requester) -> Result<(), AttachError> {
-        let Some(Behind { unit, .. }) = self.behind(requester) else {
+        let Some(behind) = self.behind(requester) else {
             return Ok(());
         };
+        if self.firmware_device(requester).is_some() {
+            // An alias has it already.
+            return Ok(());
+        }
+        let Behind { unit, .. } = behind;
         let id = self.allocate_id(requester)?;
         let domain: Domain<P> = self.build_domain(requester, unit, id)?;
         let attachment = self.attachment(requester);
-        let device = Arc::new(FirmwareDevice {
-            requester,
-            id,
-            domain,
-        });
+        let device = Arc::new(FirmwareDevice { behind, id, domain });
         // Known before its unit is told: if that fails, stopping the units ends its domain too.
         self.state.lock().firmware.push(device.clone());
         let attached = device.domain.attach(unit, attachment);

@@ -6,6 +6,7 @@ mod observed;
 mod rig;
 
 mod allocation_failures;
+mod described;
 mod device_tables;
 mod faults;
 mod in_flight;

@@ -3,12 +3,15 @@
 #![allow(dead_code, unreachable_pub)]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use dmamap::addr::{BusAddr, BusRange, PhysAddr};
 use dmamap::buffer::DmaBuffer;
 use dmamap::device::Device;
 use dmamap::iommu::Requester;
 use dmamap::iommu::fault::{Access, Fault};
+use dmamap::map::Bidirectional;
 use dmamap::pci::Function;
 use dmamap::platform::Platform;
 use dmamap::system::{DmaSystem, Protection, Settings};
@@ -234,6 +237,48 @@ impl<P: Platform> Rig<P> {
         self.machine.shutdown();
         self.kernel.shutdown();
     }
+}
+
+/// Restarts the units again and again while others map, unmap and detach; then what lived through it is still mapped.
+/// The devices make no requests.
+pub fn restart_under_load(rig: &Rig) {
+    let device = rig.attach(EDU);
+    let kept = buffer_of(rig.kernel, 3 * PAGE, 1);
+    let kept = device.map_single(kept, Bidirectional).unwrap();
+    let target = device.translate(kept.bus_addr());
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (1..3)
+            .map(|pages| {
+                let (device, done) = (&device, &done);
+                scope.spawn(move || {
+                    let mut rounds = 0;
+                    while rounds < 20 || !done.load(Ordering::SeqCst) {
+                        let buffer = buffer_of(rig.kernel, pages * PAGE, 2);
+                        let mapping = device.map_single(buffer, Bidirectional);
+                        let mapping = mapping.unwrap_or_else(|error| panic!("map: {error}"));
+                        let unmapped = mapping.unmap();
+                        drop(unmapped.unwrap_or_else(|error| panic!("unmap: {error}")));
+                        rounds += 1;
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..25 {
+            let other = rig.attach(HEARTBEAT);
+            let detaching = scope.spawn(move || other.detach().unwrap());
+            // SAFETY: the device is idle, and the heartbeat's requests may be refused.
+            unsafe { rig.system().restart_units() }.expect("the units restart");
+            detaching.join().unwrap();
+        }
+        done.store(true, Ordering::SeqCst);
+        for worker in workers {
+            worker.join().unwrap();
+        }
+    });
+    assert_eq!(device.translate(kept.bus_addr()), target);
+    drop(kept.unmap().unwrap());
+    device.detach().unwrap();
 }
 
 /// A buffer of `len_bytes` bytes that are all `pattern`.

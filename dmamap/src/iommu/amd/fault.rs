@@ -26,6 +26,9 @@ const MAX_READ: u32 = 4 * ENTRIES;
 /// Looks at an entry that memory does not show yet, before it is left for later.
 const LOOKS: u32 = 1000;
 
+/// Times that an entry is left for later, before it is given up: the unit then says more than it writes.
+const PATIENCE: u32 = 100;
+
 /// The log of one unit.
 pub(super) struct EventLog<P: Platform> {
     platform: P,
@@ -39,6 +42,8 @@ pub(super) struct EventLog<P: Platform> {
 struct Place {
     /// Index of the next entry to read.
     head: u32,
+    /// How often the next entry was left for later.
+    left: u32,
     /// The last entry that told why the command buffer stopped.
     command_error: Option<EventCode>,
 }
@@ -62,13 +67,14 @@ impl<P: Platform> EventLog<P> {
             .with_entries_log2(ENTRIES_LOG2)
     }
 
-    /// Empties the log, for a unit that is off.
-    pub(super) fn reset(&self) {
+    /// Empties the log, for a unit that is off: `point` tells it where the log is, and that head and tail are 0.
+    pub(super) fn reset(&self, point: impl FnOnce()) {
         let mut place = self.place.lock();
         for word in 0..ENTRIES as usize * 2 {
             self.entries.store(word, 0);
         }
         *place = Place::default();
+        point();
     }
 
     /// Why the command buffer stopped, if the log says so.
@@ -138,10 +144,15 @@ impl<P: Platform> FaultSource<P> for AmdUnit<P> {
             if place.head == tail(registers) {
                 return self.restart_log(log);
             }
-            let Some(event) = self.log.look(place.head) else {
-                return Pending::More;
-            };
-            self.report(event, &mut place, log);
+            match self.log.look(place.head) {
+                Some(event) => self.report(event, &mut place, log),
+                None if place.left < PATIENCE => {
+                    place.left += 1;
+                    return Pending::More;
+                }
+                None => log::error!("{}: an event was never written", registers.base()),
+            }
+            place.left = 0;
             let word = place.head as usize * 2;
             self.log.entries.store(word, 0);
             self.log.entries.store(word + 1, 0);

@@ -83,18 +83,18 @@ impl<P: Platform> AmdUnit<P> {
         let registers = &self.registers;
         let table = self.running.tables.base();
         registers.write_u64(regs::DEVICE_TABLE_BASE, table.into_bits());
-        let commands = queue::base(&self.running.queue);
-        registers.write_u64(regs::COMMAND_BUFFER_BASE, commands.into_bits());
-        registers.write_u64(regs::EVENT_LOG_BASE, self.log.base().into_bits());
         let start = RingPointer::from_offset(0).into_bits();
-        for pointer in [
-            regs::COMMAND_HEAD,
-            regs::COMMAND_TAIL,
-            regs::EVENT_HEAD,
-            regs::EVENT_TAIL,
-        ] {
-            registers.write_u64(pointer, start);
-        }
+        let queue = &self.running.queue;
+        queue.reset(|| {
+            registers.write_u64(regs::COMMAND_BUFFER_BASE, queue::base(queue).into_bits());
+            registers.write_u64(regs::COMMAND_HEAD, start);
+            registers.write_u64(regs::COMMAND_TAIL, start);
+        });
+        self.log.reset(|| {
+            registers.write_u64(regs::EVENT_LOG_BASE, self.log.base().into_bits());
+            registers.write_u64(regs::EVENT_HEAD, start);
+            registers.write_u64(regs::EVENT_TAIL, start);
+        });
     }
 
     fn message_registers(&self) -> MessageRegisters {
@@ -164,8 +164,6 @@ impl<P: Platform> AmdUnit<P> {
     /// Turns everything off and on again, with the tables as they are.
     pub(super) fn reset(&self) -> Result<(), UnitError> {
         silence(&self.registers)?;
-        self.running.queue.reset();
-        self.log.reset();
         self.connect();
         self.translate()?;
         self.running.queue.cover();

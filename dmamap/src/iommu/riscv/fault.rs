@@ -45,13 +45,16 @@ impl<P: Platform> FaultQueue<P> {
             .with_entries_log2(RECORDS.trailing_zeros() as u8)
     }
 
-    /// Begins anew, the unit's head and tail being 0.
-    pub(super) fn reset(&self) {
-        *self.head.lock() = 0;
+    /// Begins anew, for a unit whose queue is off: `point` tells it where the queue is, and that its head is 0.
+    pub(super) fn reset(&self, point: impl FnOnce()) {
+        let mut head = self.head.lock();
+        *head = 0;
+        point();
     }
 
     fn record(&self, index: u32) -> FaultRecord {
         let first = index as usize * WORDS;
+        self.records.refresh(first * 8, WORDS * 8);
         FaultRecord::from_words([0, 1, 2, 3].map(|word| self.records.load(first + word)))
     }
 
@@ -74,6 +77,10 @@ impl<P: Platform> FaultSource<P> for RiscvUnit<P> {
         let (registers, queue) = (&self.registers, &self.running.faults);
         let mut head = queue.head.lock();
         for _ in 0..TURNS {
+            if !registers.read_fqcsr().fqon() {
+                // While it is off its tail may be one of before: it is 0 once it is on (5.16).
+                return Pending::Nothing;
+            }
             // The bit falls before the records are read: one that comes after raises it, and an interrupt, again
             // (5.18).
             let pending = InterruptPending::new().with_fip(true);

@@ -123,13 +123,17 @@ impl<P: Platform> RiscvUnit<P> {
     fn connect(&self) -> Result<(), UnitError> {
         let registers = &self.registers;
         let Running { queue, faults, .. } = &*self.running;
-        registers.write_u64(regs::CQB, queue::base(queue).into_bits());
-        registers.write_u32(regs::CQT, 0);
+        queue.reset(|| {
+            registers.write_u64(regs::CQB, queue::base(queue).into_bits());
+            registers.write_u32(regs::CQT, 0);
+        });
         let on = CommandQueueControl::new().with_cqen(true);
         registers.write_cqcsr("command queue enable", on)?;
 
-        registers.write_u64(regs::FQB, faults.base().into_bits());
-        registers.write_u32(regs::FQH, 0);
+        faults.reset(|| {
+            registers.write_u64(regs::FQB, faults.base().into_bits());
+            registers.write_u32(regs::FQH, 0);
+        });
         let on = FaultQueueControl::new().with_fqen(true);
         registers.write_fqcsr("fault queue enable", on)?;
 
@@ -212,8 +216,6 @@ impl<P: Platform> RiscvUnit<P> {
                 feature: "little-endian structures as it had before",
             });
         }
-        self.running.queue.reset();
-        self.running.faults.reset();
         self.connect()?;
         self.running.queue.cover();
         self.program_fault_event()?;

@@ -48,9 +48,12 @@ impl<P: Platform> EventQueue<P> {
             .with_allocate(true)
     }
 
-    /// Empties the queue, for a unit whose indices are 0 again.
-    pub(super) fn reset(&self) {
-        *self.consumer.lock() = QueueIndex::new();
+    /// Empties the queue, for a unit whose queue is off: `point` tells it where the queue is, and that its indices are
+    /// 0. Nobody reads records in between: an index of before would be taken for one of now.
+    pub(super) fn reset(&self, point: impl FnOnce()) {
+        let mut consumer = self.consumer.lock();
+        *consumer = QueueIndex::new();
+        point();
     }
 
     fn record(&self, index: QueueIndex) -> EventRecord {

@@ -116,9 +116,11 @@ impl<P: Platform> SmmuUnit<P> {
         registers.write_u64(regs::STRTAB_BASE, tables.base().into_bits());
         registers.write_u32(regs::STRTAB_BASE_CFG, tables.config().into_bits());
 
-        registers.write_u64(regs::CMDQ_BASE, queue::base(queue).into_bits());
-        registers.write_u32(regs::CMDQ_PROD, 0);
-        registers.write_u32(regs::CMDQ_CONS, 0);
+        queue.reset(|| {
+            registers.write_u64(regs::CMDQ_BASE, queue::base(queue).into_bits());
+            registers.write_u32(regs::CMDQ_PROD, 0);
+            registers.write_u32(regs::CMDQ_CONS, 0);
+        });
         let commands = Cr0::new().with_cmdqen(true);
         registers.set_control("command queue enable", commands)?;
 
@@ -136,9 +138,11 @@ impl<P: Platform> SmmuUnit<P> {
         let count = if registers.idr0().hyp() { 3 } else { 2 };
         self.submit(&commands_of_start[..count], "global invalidation")?;
 
-        registers.write_u64(regs::EVENTQ_BASE, events.base().into_bits());
-        registers.write_u32(regs::EVENTQ_PROD, 0);
-        registers.write_u32(regs::EVENTQ_CONS, 0);
+        events.reset(|| {
+            registers.write_u64(regs::EVENTQ_BASE, events.base().into_bits());
+            registers.write_u32(regs::EVENTQ_PROD, 0);
+            registers.write_u32(regs::EVENTQ_CONS, 0);
+        });
         registers.set_control("event queue enable", commands.with_eventqen(true))
     }
 
@@ -200,8 +204,6 @@ impl<P: Platform> SmmuUnit<P> {
         let aborted = self.firmware_bypass.with_abort(true);
         self.registers.set_bypass_attributes(aborted)?;
         silence(&self.registers)?;
-        self.running.queue.reset();
-        self.running.events.reset();
         self.connect()?;
         self.running.queue.cover();
         self.program_fault_event()?;

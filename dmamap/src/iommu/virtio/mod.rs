@@ -53,7 +53,7 @@ use crate::platform::Platform;
 use config::Config;
 use device_table::{DeviceTable, Entry, Target, Written};
 use fault::EventQueue;
-use queue::{Ports, Queue};
+use queue::{Asker, Ports, Queue};
 use record::{Joining, Record, Records, Run};
 use record_format::RecordFormat;
 use request::{Batch, Request};
@@ -89,10 +89,11 @@ pub(crate) struct VirtioUnit<P: Platform> {
 }
 
 impl<P: Platform> VirtioUnit<P> {
-    fn ports(&self) -> Ports<'_, P> {
+    fn ports(&self, asker: Asker) -> Ports<'_, P> {
         Ports {
             transport: &*self.transport,
             bound: &self.bound,
+            asker,
         }
     }
 
@@ -101,25 +102,27 @@ impl<P: Platform> VirtioUnit<P> {
         self.config.domains.0 + u32::from(domain.0)
     }
 
-    fn send_attach(&self, entry: &Entry<P>) -> Result<(), UnitError> {
+    fn send_attach(&self, asker: Asker, entry: &Entry<P>) -> Result<(), UnitError> {
         let bypass = matches!(entry.target, Target::Bypass);
         let flags = AttachFlags::new().with_bypass(bypass);
         let request = Request::attach(self.number(entry.domain), entry.endpoint, flags);
         self.running
             .requests
-            .submit(&self.ports(), &Batch::one(request), "ATTACH")
+            .submit(&self.ports(asker), &Batch::one(request), "ATTACH")
     }
 
     /// Tells the unit what the record maps in `range`, first and last address.
     fn send_maps(
         &self,
+        asker: Asker,
         domain: DomainId,
         record: &Record<P>,
         range: (u64, u64),
         joining: Joining,
     ) -> Result<(), UnitError> {
         let number = self.number(domain);
-        self.tell(record, range, joining, "MAP", |_, runs, batch| {
+        let ports = self.ports(asker);
+        self.tell(&ports, record, range, joining, "MAP", |_, runs, batch| {
             for run in runs {
                 batch.push(Request::map(number, run));
                 if batch.is_full() {
@@ -140,6 +143,7 @@ impl<P: Platform> VirtioUnit<P> {
     ) -> Result<usize, UnitError> {
         let number = self.number(domain);
         self.tell(
+            &self.ports(Asker::Anybody),
             record,
             range,
             Joining::Neighbours,
@@ -168,13 +172,14 @@ impl<P: Platform> VirtioUnit<P> {
     /// the unit has done all of them. A batch is handed over before anybody else can change the record.
     fn tell(
         &self,
+        ports: &Ports<'_, P>,
         record: &Record<P>,
         (first, last): (u64, u64),
         joining: Joining,
         command: &'static str,
         fill: impl Fn(u64, &mut dyn Iterator<Item = Run>, &mut Batch) -> Option<u64>,
     ) -> Result<usize, UnitError> {
-        let (queue, ports) = (&self.running.requests, self.ports());
+        let queue = &self.running.requests;
         let mut requests = 0;
         let mut next = Some(first);
         while let Some(from) = next.filter(|from| *from <= last) {
@@ -184,7 +189,7 @@ impl<P: Platform> VirtioUnit<P> {
                     let mut batch = Batch::with_room(queue.capacity());
                     let after = fill(from, runs, &mut batch);
                     let len = batch.as_slice().len();
-                    let submission = queue.enqueue(ports.transport, &batch)?;
+                    let submission = queue.enqueue(ports, &batch)?;
                     Some((submission, after, len))
                 });
                 if let Some((submission, after, len)) = enqueued {
@@ -192,9 +197,9 @@ impl<P: Platform> VirtioUnit<P> {
                     requests += len;
                     break submission;
                 }
-                queue.make_room(&ports, deadline_ns, command)?;
+                queue.make_room(ports, deadline_ns, command)?;
             };
-            queue.wait(&ports, submission, command)?;
+            queue.wait(ports, submission, command)?;
         }
         Ok(requests)
     }
@@ -268,7 +273,7 @@ impl<P: Platform> Unit<P> for VirtioUnit<P> {
         let mut ranges: Vec<BusRange> = self.config.outside().collect();
         self.running
             .requests
-            .probe(&self.ports(), attachment.stream, |words| {
+            .probe(&self.ports(Asker::Anybody), attachment.stream, |words| {
                 ranges.extend(probe::reserved(words));
             })?;
         Ok(ranges)
@@ -299,14 +304,14 @@ impl<P: Platform> Unit<P> for VirtioUnit<P> {
             }
             Written::NewDomain | Written::KnownDomain => {}
         }
-        let attached = self.send_attach(&entry);
+        let attached = self.send_attach(Asker::Anybody, &entry);
         if matches!(attached, Err(UnitError::Refused { .. })) {
             self.devices.clear(entry.endpoint);
         }
         attached?;
         match &entry.target {
             Target::Record(record) if written == Written::NewDomain => {
-                self.send_maps(domain, record, ALL, Joining::Leaves)
+                self.send_maps(Asker::Anybody, domain, record, ALL, Joining::Leaves)
             }
             _ => Ok(()),
         }
@@ -317,7 +322,7 @@ impl<P: Platform> Unit<P> for VirtioUnit<P> {
             return Ok(());
         };
         let request = Request::detach(self.number(domain), attachment.stream);
-        let (queue, ports) = (&self.running.requests, self.ports());
+        let (queue, ports) = (&self.running.requests, self.ports(Asker::Anybody));
         match queue.ask(&ports, &Batch::one(request), "DETACH")? {
             // The endpoint is not in the domain: an ATTACH that was not answered did nothing.
             Some(Status::Invalid | Status::NoEntry) => Ok(()),
@@ -341,7 +346,19 @@ impl<P: Platform> Unit<P> for VirtioUnit<P> {
             return Ok(());
         };
         let range = (range.start().as_u64(), range.last().as_u64());
-        self.send_maps(domain, &record, range, Joining::Neighbours)
+        let tell = || self.send_maps(Asker::Anybody, domain, &record, range, Joining::Neighbours);
+        match tell() {
+            // A restart that came between the record's change and this told the unit already, leaf by leaf. Nobody uses
+            // the mapping yet.
+            Err(UnitError::Refused { .. }) => {
+                let request = Request::unmap(self.number(domain), range.0, range.1);
+                let ports = self.ports(Asker::Anybody);
+                let batch = Batch::one(request);
+                self.running.requests.submit(&ports, &batch, "UNMAP")?;
+                tell()
+            }
+            outcome => outcome,
+        }
     }
 
     fn service_faults(&self, log: &FaultLog<P>) {

@@ -56,7 +56,8 @@ struct State {
     slots: [Slot; SLOTS_MAX],
     /// Counts resets.
     epoch: u64,
-    /// The last epoch whose state has been replayed.
+    /// The last epoch whose state has been replayed. Until the one that is now has been, only the replay asks anything:
+    /// a request of somebody else would meet domains that are not there yet, or what it maps be mapped twice.
     covered: u64,
     /// What made the queue useless, until the next reset.
     broken: Option<&'static str>,
@@ -84,6 +85,16 @@ pub(super) struct Submission {
 pub(super) struct Ports<'a, P: Platform> {
     pub(super) transport: &'a dyn Transport<P>,
     pub(super) bound: &'a Bound<P>,
+    pub(super) asker: Asker,
+}
+
+/// On whose behalf requests are made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// Somebody who attaches, maps, unmaps, detaches.
+    Anybody,
+    /// A restart, which tells the unit again what is attached and mapped.
+    Replay,
 }
 
 impl<P: Platform> Queue<P> {
@@ -161,13 +172,12 @@ impl<P: Platform> Queue<P> {
 
     /// Hands `batch` to the unit, without waiting for anything; `None` if there is no room now. Whoever holds a lock
     /// over what the requests are about decides their order by this.
-    pub(super) fn enqueue(
-        &self,
-        transport: &dyn Transport<P>,
-        batch: &Batch,
-    ) -> Option<Submission> {
+    pub(super) fn enqueue(&self, ports: &Ports<'_, P>, batch: &Batch) -> Option<Submission> {
         let requests = batch.as_slice();
         let mut state = self.state.lock();
+        if state.covered != state.epoch && ports.asker == Asker::Anybody {
+            return None;
+        }
         let mut submission = Submission {
             slots: [0; MAX_BATCH],
             len: requests.len(),
@@ -189,7 +199,7 @@ impl<P: Platform> Queue<P> {
         }
         self.ring.publish(&self.frames, &state.progress);
         // Under the lock: a reset does not come between.
-        transport.notify(REQUEST_QUEUE);
+        ports.transport.notify(REQUEST_QUEUE);
         Some(submission)
     }
 
@@ -245,7 +255,7 @@ impl<P: Platform> Queue<P> {
     ) -> Result<Option<Status>, UnitError> {
         let deadline_ns = ports.bound.deadline_ns();
         loop {
-            if let Some(submission) = self.enqueue(ports.transport, batch) {
+            if let Some(submission) = self.enqueue(ports, batch) {
                 return self.answer(ports, submission, command);
             }
             self.make_room(ports, deadline_ns, command)?;

@@ -14,7 +14,7 @@ use hw::virtio::status::DeviceStatus;
 use super::config::Config;
 use super::device_table::{DeviceTable, Target};
 use super::fault::{self, EventQueue};
-use super::queue::{self, Queue};
+use super::queue::{self, Asker, Queue};
 use super::record::{Joining, Records};
 use super::transport::{self, Transport};
 use super::{ALL, KIND, Running, VirtioUnit};
@@ -159,11 +159,11 @@ impl<P: Platform> VirtioUnit<P> {
         self.block()?;
         let mut replayed = Vec::new();
         for entry in self.devices.snapshot() {
-            self.send_attach(&entry)?;
+            self.send_attach(Asker::Replay, &entry)?;
             if let Target::Record(record) = &entry.target
                 && !replayed.contains(&entry.domain)
             {
-                self.send_maps(entry.domain, record, ALL, Joining::Leaves)?;
+                self.send_maps(Asker::Replay, entry.domain, record, ALL, Joining::Leaves)?;
                 replayed.push(entry.domain);
             }
         }

@@ -111,19 +111,18 @@ impl<P: Platform> VtdUnit<P> {
         registers.flush_write_buffer()?;
         registers.command("root table", |now| now.with_srtp(true), GlobalStatus::rtps)?;
 
-        registers.write_u64(regs::IQT_REG, 0);
-        registers.write_u64(
-            regs::IQA_REG,
-            queue::address(registers, &self.running.queue).into_bits(),
-        );
+        let queue = &self.running.queue;
+        queue.reset(|| {
+            registers.write_u64(regs::IQT_REG, 0);
+            let address = queue::address(registers, queue);
+            registers.write_u64(regs::IQA_REG, address.into_bits());
+        });
         registers.command("queue enable", |now| now.with_qie(true), GlobalStatus::qies)?;
 
         // A new root table leaves everything cached through the old one in place: what leads to translations
         // goes first, then translations (VT-d 6.6, 11.4.5).
         let batch = invalidation::everything(self.mode, registers.cap());
-        self.running
-            .queue
-            .submit(registers, batch.as_slice(), "global invalidation")
+        queue.submit(registers, batch.as_slice(), "global invalidation")
     }
 
     /// Tells the unit which message to write when it has recorded a fault; it stays masked where there is none.
@@ -162,7 +161,6 @@ impl<P: Platform> VtdUnit<P> {
     /// Turns everything off and on again, with the tables as they are.
     pub(super) fn reset(&self) -> Result<(), UnitError> {
         silence(&self.registers)?;
-        self.running.queue.reset();
         *self.fault_place.lock() = Place::default();
         self.connect()?;
         self.running.queue.cover();
@@ -178,7 +176,8 @@ impl<P: Platform> VtdUnit<P> {
     }
 }
 
-/// Turns off whatever is on, whoever left it on: translation, interrupt remapping, the queue, pending faults.
+/// Turns off whatever is on, whoever left it on: translation, interrupt remapping, the queue, the fault log in memory,
+/// pending faults.
 /// Not protected memory regions: they are meant for the time without translation.
 fn silence<P: Platform>(registers: &Registers<P>) -> Result<(), UnitError> {
     registers.write_u32(
@@ -205,17 +204,27 @@ fn silence<P: Platform>(registers: &Registers<P>) -> Result<(), UnitError> {
             |now| !now.qies(),
         )?;
     }
+    if status.afls() {
+        // Faults would go to somebody else's memory, and none to the records.
+        let off = |now: regs::GlobalCommand| now.with_eafl(false);
+        registers.command("fault-log disable", off, |now| !now.afls())?;
+    }
     // Every recorded fault and every error bit: they are somebody else's (write 1 to clear, 11.4.9).
     let cap = registers.cap();
     for index in 0..cap.fault_records() {
         let cleared = hw::vtd::fault::FaultRecord::new().with_f(true).to_words()[1];
         registers.write_u64(regs::fault_record(cap, index) + 8, cleared);
     }
+    // Those that are set: what the unit does not have is reserved.
+    let set = FaultStatus::from_bits(registers.read_u32(regs::FSTS_REG));
     let errors = FaultStatus::new()
-        .with_pfo(true)
-        .with_iqe(true)
-        .with_ice(true)
-        .with_ite(true);
+        .with_pfo(set.pfo())
+        .with_afo(set.afo())
+        .with_apf(set.apf())
+        .with_iqe(set.iqe())
+        .with_ice(set.ice())
+        .with_ite(set.ite())
+        .with_pro(set.pro());
     registers.write_u32(regs::FSTS_REG, errors.into_bits());
     Ok(())
 }
