@@ -133,6 +133,9 @@ impl<P: Platform> FaultSource<P> for AmdUnit<P> {
 
     fn read_faults(&self, log: &FaultLog<P>) -> Pending {
         let registers = &self.registers;
+        if registers.is_gone() {
+            return Pending::Nothing;
+        }
         let mut place = self.log.place.lock();
         for _ in 0..MAX_READ {
             // Cleared before the tail is read: an event that comes after that raises the interrupt anew.

@@ -1,6 +1,7 @@
 //! The command buffer (48882 2.4): the unit's side of the [command ring](crate::iommu::command_ring).
 
 use hw::amd::command::CompletionWait;
+use hw::amd::event::EventCode;
 use hw::amd::regs::{self, RING_ENTRY_BYTES, RingBase, RingPointer};
 
 use super::AmdUnit;
@@ -65,23 +66,28 @@ impl<P: Platform> RingPorts<P> for AmdUnit<P> {
 
     /// Whether the unit has stopped fetching: it logged why.
     fn check(&self) -> Result<(), UnitError> {
-        let is_gone = self.registers.status().into_bits() == u64::MAX;
+        let is_gone = self.registers.is_gone();
         if !is_gone && !self.registers.has_stopped() {
             return Ok(());
         }
         Err(UnitError::QueueStopped {
             unit: self.registers.base(),
             entry: self.read_head().unwrap_or(0),
-            reason: match self.log.command_error(&self.registers) {
-                _ if is_gone => GONE,
-                Some(code) => code.text(),
-                None => "no reason given",
+            reason: match is_gone {
+                true => GONE,
+                false => self.logged_reason(),
             },
         })
     }
 }
 
 impl<P: Platform> AmdUnit<P> {
+    /// Why it stopped, as it logged it.
+    fn logged_reason(&self) -> &'static str {
+        let logged = self.log.command_error(&self.registers);
+        logged.map_or("no reason given", EventCode::text)
+    }
+
     /// Hands `commands` to the unit and waits until they are done. Nothing is cached before the unit is on.
     pub(super) fn submit(&self, commands: &[Command], what: &'static str) -> Result<(), UnitError> {
         if !self.is_on() {

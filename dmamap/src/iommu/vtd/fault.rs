@@ -44,7 +44,12 @@ fn service<P: Platform>(
     let cap = registers.cap();
     let records = cap.fault_records();
     for _ in 0..TURNS {
-        let status = FaultStatus::from_bits(registers.read_u32(regs::FSTS_REG));
+        let status = registers.read_u32(regs::FSTS_REG);
+        if status == u32::MAX {
+            // Nobody's answer: the unit is gone, and tells nothing any more.
+            return Pending::Nothing;
+        }
+        let status = FaultStatus::from_bits(status);
         if status.ppf() {
             let mut index = place.next.unwrap_or(u64::from(status.fri()) % records);
             let mut read = 0;
