@@ -44,7 +44,7 @@ impl<P: Platform> RingPorts<P> for AmdUnit<P> {
         let head = self.registers.read_u64(regs::COMMAND_HEAD);
         let offset = RingPointer::from_bits(head).offset();
         // Emulations have been seen whose head reads as the end of the ring before it wraps.
-        (head != u64::MAX).then(|| (offset / RING_ENTRY_BYTES) as u32 % ENTRIES)
+        (head != u64::MAX).then_some((offset / RING_ENTRY_BYTES) as u32 % ENTRIES)
     }
 
     fn publish_tail(&self, tail: u32) {
