@@ -7,6 +7,7 @@ use qemu::Installation;
 
 use crate::args::{BoardChoice, IommuChoice};
 use crate::error::Error;
+use crate::notes::Notes;
 use crate::output::Output;
 
 /// A board as it is listed.
@@ -59,6 +60,7 @@ pub(crate) fn all() -> Vec<Listed> {
 /// `dmamap boards`.
 pub(crate) fn boards_command(output: &mut Output) -> Result<ExitCode, Error> {
     let mut shown = None;
+    let mut notes = Notes::default();
     for board in all() {
         if shown != Some(board.kind) {
             shown = Some(board.kind);
@@ -67,11 +69,15 @@ pub(crate) fn boards_command(output: &mut Output) -> Result<ExitCode, Error> {
                 BoardChoice::Qemu => "qemu: QEMU's models, driven from this process",
             });
         }
-        let state = board.missing.as_deref().unwrap_or("runs here");
+        let state = match board.missing {
+            None => "runs here".to_owned(),
+            Some(why) => format!("cannot run here ({})", notes.number(why)),
+        };
         output.line(format_args!(
-            "  {:22} {:52} {state}",
+            "  {:21}{:57} {state}",
             board.name, board.description
         ));
     }
+    notes.print(output);
     Ok(ExitCode::SUCCESS)
 }

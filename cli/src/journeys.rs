@@ -1,39 +1,21 @@
-//! Every journey on every board: a table of what passed, and why the rest did not.
+//! Every journey on every board: a table of what passed, and why the rest did not. On a board of models each is made
+//! once for every temper of their caches.
 
-use std::convert::Infallible;
-use std::fmt::Display;
-use std::fs::File;
-use std::io::{Seek, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use board::hardware::Hardware;
-use dmamap::device::Device;
-use dmamap::pci::Function;
-use dmamap::system::{AttachError, Protection};
-use drivers::nvme::Settings;
 use hosted::Hosted;
-use journeys::boot::BootOptions;
-use journeys::catalogue::{Journey, JourneyError, journeys};
-use journeys::differential::{self, differential};
-use journeys::disk::{Disk, DiskOptions, read_disk, write_disk};
-use journeys::{Computer, Needs};
-use machine::device::nvme::{Medium, NvmeConfig};
-use machine::{Machine, MachineConfig};
-use qemu::{Installation, Qemu, QemuConfig};
+use journeys::catalogue::{Journey, journeys};
+use machine::temper::Temper;
 
-use crate::args::{JourneysArgs, MachineArgs, RunArgs};
-use crate::board::iommu;
+use crate::args::JourneysArgs;
 use crate::boards::{Listed, ListedHardware, all};
-use crate::computer::describe;
 use crate::error::Error;
+use crate::notes::Notes;
 use crate::output::Output;
 
-/// Length of the disks.
-const DISK_BYTES: u64 = 4 << 20;
+mod rig;
 
-/// Memory of QEMU's computers: some of it above 4 GiB on every board.
-const QEMU_RAM_BYTES: u64 = 4 << 30;
+use rig::Rig;
 
 /// What became of one journey on one board.
 enum Outcome {
@@ -41,6 +23,17 @@ enum Outcome {
     /// It cannot be made there.
     Cannot(String),
     Failed(String),
+}
+
+impl Outcome {
+    /// The worse of two: what failed first, then what cannot be.
+    fn worse(self, other: Self) -> Self {
+        match (self, other) {
+            (failed @ Self::Failed(_), _) | (_, failed @ Self::Failed(_)) => failed,
+            (cannot @ Self::Cannot(_), _) | (_, cannot @ Self::Cannot(_)) => cannot,
+            _ => Self::Passed,
+        }
+    }
 }
 
 /// A journey with its own disks, or one of the catalogue.
@@ -63,7 +56,7 @@ pub(crate) fn journeys_command(
     let numbers: String = (1..=journeys.len()).map(|n| format!("{n:>6}")).collect();
     output.line(format_args!("   seed {}", args.seed));
     output.line(format_args!("\n{:30}{numbers}", ""));
-    let mut notes: Vec<String> = Vec::new();
+    let mut notes = Notes::default();
     let mut failed = false;
     let wanted = |board: &Listed| {
         args.board.is_none_or(|kind| board.kind == kind)
@@ -72,38 +65,32 @@ pub(crate) fn journeys_command(
                 .as_ref()
                 .is_none_or(|name| board.name.contains(name))
     };
-    for board in all().into_iter().filter(wanted) {
-        let outcomes = match &board.missing {
-            Some(missing) => journeys
-                .iter()
-                .map(|_| Outcome::Cannot(missing.clone()))
-                .collect(),
-            None => make_all(&board, &journeys),
-        };
+    let boards: Vec<Listed> = all().into_iter().filter(wanted).collect();
+    if boards.is_empty() {
+        return Err(Error::unusable(
+            "no board is called so: `dmamap boards` lists all",
+        ));
+    }
+    for board in boards {
         let mut line = format!("{:8}{:22}", board.kind.name(), board.name);
-        for outcome in outcomes {
-            let mut note = |text: String| {
-                let known = notes.iter().position(|known| *known == text);
-                let n = known.unwrap_or_else(|| {
-                    notes.push(text);
-                    notes.len() - 1
-                });
-                n + 1
-            };
+        if let Some(missing) = &board.missing {
+            let note = notes.number(missing.clone());
+            output.line(line + &format!("{:>6} cannot run here", format!("({note})")));
+            continue;
+        }
+        for outcome in make_all(&board, &journeys, args.seed) {
             line += &match outcome {
                 Outcome::Passed => format!("{:>6}", "pass"),
-                Outcome::Cannot(why) => format!("{:>6}", format!("({})", note(why))),
+                Outcome::Cannot(why) => format!("{:>6}", format!("({})", notes.number(why))),
                 Outcome::Failed(why) => {
                     failed = true;
-                    format!("{:>6}", format!("FAIL{}", note(why)))
+                    format!("{:>6}", format!("FAIL{}", notes.number(why)))
                 }
             };
         }
         output.line(line);
     }
-    for (n, note) in notes.iter().enumerate() {
-        output.line(format_args!("({}) {note}", n + 1));
-    }
+    notes.print(output);
     Ok(match failed {
         false => ExitCode::SUCCESS,
         true => ExitCode::FAILURE,
@@ -136,28 +123,45 @@ fn all_journeys(args: &JourneysArgs) -> Vec<(&'static str, &'static str, Made)> 
     all
 }
 
-/// What the hardware complains of now.
-type Complaints = Box<dyn Fn() -> Vec<String>>;
+type Journeys = [(&'static str, &'static str, Made)];
 
-/// A computer of one board with two disks, one full and one empty.
-struct Rig {
-    kernel: Hosted,
-    computer: Computer<Hosted>,
-    hardware: Arc<dyn Hardware>,
-    /// What the hardware complains of.
-    complaints: Complaints,
+/// Makes all of them, in every temper that the board's hardware can be given.
+fn make_all(board: &Listed, journeys: &Journeys, seed: u64) -> Vec<Outcome> {
+    let ListedHardware::Machine(_) = board.hardware else {
+        return make_in(Temper::Keep, board, journeys);
+    };
+    let mut worst: Vec<Outcome> = journeys.iter().map(|_| Outcome::Passed).collect();
+    for (name, temper) in [
+        ("keep", Temper::Keep),
+        ("forget", Temper::Forget),
+        ("random", Temper::Random(seed)),
+    ] {
+        let outcomes = make_in(temper, board, journeys).into_iter();
+        let told = outcomes.map(|outcome| match outcome {
+            Outcome::Failed(why) => Outcome::Failed(format!("temper {name}: {why}")),
+            other => other,
+        });
+        worst = worst
+            .into_iter()
+            .zip(told)
+            .map(|(worst, told)| worst.worse(told))
+            .collect();
+    }
+    worst
 }
 
-fn make_all(board: &Listed, journeys: &[(&'static str, &'static str, Made)]) -> Vec<Outcome> {
+fn make_in(temper: Temper, board: &Listed, journeys: &Journeys) -> Vec<Outcome> {
     let mut rig = None;
     let mut outcomes = Vec::new();
     for (_, _, journey) in journeys {
         // After a failure on a computer of its own: what failed may have left something.
-        let mut on = match rig.take().map_or_else(|| Rig::boot(board), Ok) {
+        let mut on = match rig.take().map_or_else(|| Rig::boot(board, temper), Ok) {
             Ok(on) => on,
             Err(error) => {
-                outcomes.push(Outcome::Failed(format!("boot: {error}")));
-                continue;
+                // Nor would it for the next journey.
+                let failed = || Outcome::Failed(format!("boot: {error}"));
+                outcomes.resize_with(journeys.len(), failed);
+                return outcomes;
             }
         };
         let outcome = on.make(journey);
@@ -177,186 +181,4 @@ fn make_all(board: &Listed, journeys: &[(&'static str, &'static str, Made)]) -> 
         *last = Outcome::Failed(format!("shutting down: {error}"));
     }
     outcomes
-}
-
-impl Rig {
-    fn boot(board: &Listed) -> Result<Self, JourneyError> {
-        let full = disk_file()?;
-        let empty = tempfile::tempfile()?;
-        empty.set_len(DISK_BYTES)?;
-        let (hardware, complaints): (Arc<dyn Hardware>, Complaints) = match &board.hardware {
-            ListedHardware::Machine(choice) => {
-                let args = MachineArgs {
-                    iommu: *choice,
-                    ..RunArgs::without_file().machine
-                };
-                let config = MachineConfig::default()
-                    .with_iommu(iommu(&args))
-                    .with_disk(NvmeConfig::new(full, DISK_BYTES, Medium::ReadOnly))
-                    .with_disk(NvmeConfig::new(empty, DISK_BYTES, Medium::ReadWrite));
-                let machine = Machine::boot(config)?;
-                let said = machine.clone();
-                let complaints = move || said.findings().iter().map(ToString::to_string).collect();
-                (machine, Box::new(complaints))
-            }
-            ListedHardware::Qemu(board) => {
-                let config = QemuConfig::new(board)
-                    .with_ram(QEMU_RAM_BYTES)
-                    .with_edu()
-                    .with_disk(qemu::Disk::nvme(full, qemu::Medium::ReadOnly))
-                    .with_disk(qemu::Disk::nvme(empty, qemu::Medium::ReadWrite));
-                let qemu = Qemu::boot(&Installation::find()?, config)?;
-                let said = qemu.clone();
-                let complaints = move || said.failure().iter().map(ToString::to_string).collect();
-                (qemu, Box::new(complaints))
-            }
-        };
-        let kernel = Hosted::boot(hardware.clone())?;
-        let description = describe(kernel).map_err(|error| error.to_string())?;
-        let options = BootOptions::default();
-        // SAFETY: the description and the tables are those of hardware made for this kernel alone.
-        let computer = unsafe { journeys::boot::boot(kernel, &description, &kernel, options)? };
-        Ok(Self {
-            kernel,
-            computer,
-            hardware,
-            complaints,
-        })
-    }
-
-    fn make(&mut self, journey: &Made) -> Outcome {
-        let needs = match journey {
-            Made::ReadDisk | Made::WriteDisk => Needs::DISK,
-            Made::Listed(journey) => journey.needs,
-            Made::Differential { .. } => differential::NEEDS,
-        };
-        if let Err(unmet) = needs.check(&self.computer) {
-            return Outcome::Cannot(unmet.to_string());
-        }
-        let outcome = match journey {
-            Made::ReadDisk => self.read(),
-            Made::WriteDisk => self.write(),
-            // SAFETY: nobody else drives the computer.
-            Made::Listed(journey) => unsafe { journey.run(&mut self.computer) },
-            Made::Differential { seed, steps } => differential(&mut self.computer, *seed, *steps)
-                .map(drop)
-                .map_err(Into::into),
-        };
-        match outcome {
-            Ok(()) => Outcome::Passed,
-            Err(error) => Outcome::Failed(error.to_string()),
-        }
-    }
-
-    fn attach(&self, function: &Function<Hosted>) -> Result<Device<Hosted>, AttachError> {
-        let system = self.computer.system();
-        match self.computer.has_iommu() {
-            true => system.attach(function, Protection::Strict),
-            // SAFETY: a disk accesses what its driver tells it to, and the driver unmaps only what it has finished
-            // with.
-            false => unsafe { system.attach_trusted(function, Protection::Identity) },
-        }
-    }
-
-    fn start(&mut self, index: usize) -> Result<Disk<Hosted>, JourneyError> {
-        let function = self.computer.disks().nth(index).ok_or("no such disk")?;
-        let function = function.clone();
-        let device = self.attach(&function)?;
-        let resources = self.computer.resources_mut();
-        Disk::start(device, &function, resources, Settings::default())
-            .map_err(|failed| failed.error.into())
-    }
-
-    fn read(&mut self) -> Result<(), JourneyError> {
-        let disk = self.start(0)?;
-        read_and_check(disk)
-    }
-
-    fn write(&mut self) -> Result<(), JourneyError> {
-        let mut disk = self.start(1)?;
-        let mut at = 0;
-        write_disk(&mut disk, &options(), |piece: &mut [u8]| {
-            content(at, piece);
-            at += piece.len() as u64;
-            Ok::<(), Infallible>(())
-        })?;
-        read_and_check(disk)
-    }
-
-    /// The first thing the hardware complains of.
-    fn complaint(&self) -> Option<String> {
-        (self.complaints)().into_iter().next()
-    }
-
-    /// After a failure: devices may still be attached, so the hardware just goes.
-    fn abandon(self) {
-        self.kernel.shutdown();
-    }
-
-    fn shut_down(self) -> Result<(), JourneyError> {
-        let Self {
-            kernel,
-            computer,
-            hardware,
-            ..
-        } = self;
-        // SAFETY: every device was detached, and the models obey their bus-master bit.
-        unsafe { computer.system().shutdown()? };
-        drop((computer, hardware));
-        let report = kernel.shutdown();
-        match report.is_clean() {
-            true => Ok(()),
-            false => Err(format!("not given back: {report:?}").into()),
-        }
-    }
-}
-
-fn options() -> DiskOptions {
-    DiskOptions {
-        len_bytes: Some(DISK_BYTES),
-        ..DiskOptions::default()
-    }
-}
-
-/// What every disk holds: no two places are alike.
-fn content(at: u64, into: &mut [u8]) {
-    for (offset, byte) in into.iter_mut().enumerate() {
-        let at = at + offset as u64;
-        *byte = ((at / 8).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (8 * (at % 8))) as u8;
-    }
-}
-
-fn disk_file() -> std::io::Result<File> {
-    let mut file = tempfile::tempfile()?;
-    let mut bytes = vec![0; DISK_BYTES as usize];
-    content(0, &mut bytes);
-    file.write_all(&bytes)?;
-    file.rewind()?;
-    Ok(file)
-}
-
-/// Reads a disk whole, compares, and gives it back.
-fn read_and_check(mut disk: Disk<Hosted>) -> Result<(), JourneyError> {
-    let mut at = 0;
-    let mut wanted = Vec::new();
-    let mut differs = None;
-    read_disk(&mut disk, &options(), |piece: &[u8]| {
-        wanted.resize(piece.len(), 0);
-        content(at, &mut wanted);
-        if piece != wanted {
-            differs.get_or_insert(at);
-        }
-        at += piece.len() as u64;
-        Ok::<(), Infallible>(())
-    })?;
-    let device = disk.shutdown().map_err(|failed| failed.error)?;
-    device.detach()?;
-    match differs {
-        None => Ok(()),
-        Some(at) => Err(differs_at(at)),
-    }
-}
-
-fn differs_at(at: impl Display) -> JourneyError {
-    format!("what arrived differs from byte {at} on").into()
 }

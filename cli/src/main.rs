@@ -13,7 +13,7 @@
 //! | the main job | `run`, `copy` |
 //! | what it shows on the way | `listing`, `picture`, `progress` |
 //! | what it says at the end | `report` |
-//! | which boards there are, and every journey on each | `boards`, `journeys` |
+//! | which boards there are, and every journey on each | `boards`, `journeys`, `notes` |
 //!
 //! Exit status: 0 when the data was verified and nothing leaked, 1 when something failed, 2 when the input cannot
 //! be used.
@@ -29,6 +29,7 @@ mod hash;
 mod input;
 mod journeys;
 mod listing;
+mod notes;
 mod output;
 mod picture;
 mod progress;

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
 
 use machine::device::nvme::Medium;
@@ -48,6 +49,12 @@ fn check(args: &MachineArgs, disks: &[DiskSpec]) -> Result<(), Error> {
     }
     if disks.iter().any(|disk| disk.flip_bit_of_byte.is_some()) {
         return refused("--flip-bit-of-byte", "QEMU's disk does not lie");
+    }
+    for disk in disks {
+        let kind = disk.file.metadata().map_err(Error::failed)?.file_type();
+        if kind.is_char_device() {
+            return refused("--write", "QEMU makes no disk of a character device");
+        }
     }
     if args.temper != TemperChoice::Keep {
         return refused("--temper", "what QEMU's caches remember is QEMU's choice");

@@ -19,13 +19,17 @@ struct Enough;
 /// Boots the computer the job needs, with the file in the place of the copy too, brings both disks up, fills
 /// their queues, and takes all of it down.
 pub(crate) fn rehearse(args: &RunArgs, input: &Input) -> Result<(), Error> {
-    let disk = |address_lines| -> Result<DiskSpec, Error> {
-        Ok(DiskSpec {
-            address_lines,
-            ..DiskSpec::new(input.reopen()?, input.len_bytes, Medium::ReadOnly)
-        })
+    let disk = || -> Result<DiskSpec, Error> {
+        let file = input.reopen()?;
+        Ok(DiskSpec::new(file, input.len_bytes, Medium::ReadOnly))
     };
-    let disks = vec![disk(args.address_bits)?, disk(64)?];
+    let first = DiskSpec {
+        address_lines: args.address_bits,
+        rogue: args.rogue.then_some(args.machine.seed),
+        flip_bit_of_byte: args.flip_bit_of_byte,
+        ..disk()?
+    };
+    let disks = vec![first, disk()?];
     let mut booted = Booted::boot(&args.machine, disks)?;
     let outcome = begin(args, input, &mut booted);
     let board = booted.board.clone();

@@ -59,8 +59,12 @@ fn add_endpoints(command: &mut Command, config: &QemuConfig) {
             Medium::ReadOnly => "on",
             Medium::ReadWrite => "off",
         };
+        let driver = match disk.is_block_device() {
+            true => "host_device",
+            false => "file",
+        };
         let node = format!(
-            "driver=raw,node-name=disk{index},read-only={read_only},file.driver=file,file.locking=off,file.filename={}",
+            "driver=raw,node-name=disk{index},read-only={read_only},file.driver={driver},file.locking=off,file.filename={}",
             reopened(std::os::fd::AsFd::as_fd(&disk.file))
         );
         command.args(["-blockdev", &node]);

@@ -1,6 +1,7 @@
 //! What stands in a computer beside its board: memory, disks, devices.
 
 use std::fs::File;
+use std::os::unix::fs::FileTypeExt;
 
 use crate::Board;
 
@@ -39,6 +40,12 @@ impl Disk {
             medium,
             kind: DiskKind::Nvme,
         }
+    }
+
+    /// Whether its bytes are a block device of the host's, which QEMU opens in another way.
+    pub(crate) fn is_block_device(&self) -> bool {
+        let metadata = self.file.metadata();
+        metadata.is_ok_and(|metadata| metadata.file_type().is_block_device())
     }
 
     /// As [`nvme`](Self::nvme), as a virtio block device.

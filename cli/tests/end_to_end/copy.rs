@@ -145,6 +145,9 @@ fn a_job_that_is_refused_leaves_an_old_copy_alone() {
         &["--address-bits", "28", "--iommu", "none"],
         &["--address-bits", "28", "--policy", "identity"],
         &["--rogue", "--iommu", "none"],
+        &["--iommu", "amd", "--table-levels", "2"],
+        &["--iommu", "riscv", "--walks", "no-snoop"],
+        &["--iommu", "virtio", "--stage", "first"],
     ] {
         for path in [&copy, &new] {
             copies(&file, path).args(unusable).finish().expect_status(2);

@@ -10,6 +10,8 @@
 //! | a disk that lies, and one that attacks | `rogue` |
 //! | what cannot be used is refused, with a reason | `refusals`, `host_limits` |
 //! | files that change under the program | `changing_files` |
+//! | every unit, on the models and on QEMU | `units`, `qemu` |
+//! | every board and every journey | `boards` |
 //! | memory does not grow with the file | `memory` |
 //! | the other subcommands, and help | `commands` |
 //!
@@ -22,6 +24,7 @@ mod program;
 mod report;
 mod screen;
 
+mod boards;
 mod changing_files;
 mod commands;
 mod copy;
@@ -30,6 +33,8 @@ mod host_limits;
 mod json;
 mod main_job;
 mod memory;
+mod qemu;
 mod refusals;
 mod rogue;
 mod text;
+mod units;

@@ -175,7 +175,9 @@ fn a_mask_that_does_not_reach_memory_is_refused_with_mask_and_address() {
 fn settings_that_do_not_exist_are_refused() {
     let file = TestFile::random(1000, 6);
     for args in [
-        &["--iommu", "smmu"][..],
+        &["--iommu", "smmuv2"][..],
+        &["--board", "paper"],
+        &["--stage", "third"],
         &["--iommu", ""],
         &["--policy", "lax"],
         &["--temper", "mild"],
@@ -192,6 +194,11 @@ fn settings_that_do_not_exist_are_refused() {
         &["--address-bits", "65"],
         &["--table-levels", "2"],
         &["--table-levels", "6"],
+        &["--table-levels", "7"],
+        &["--stage", "first"],
+        &["--iommu", "amd", "--stage", "second"],
+        &["--iommu", "virtio", "--stage", "first"],
+        &["--iommu", "none", "--stage", "first"],
         &["--ram"],
         &["--write"],
         &["--no-such-flag"],
@@ -199,6 +206,20 @@ fn settings_that_do_not_exist_are_refused() {
     ] {
         let flag = args[0].split('=').next().expect("a word");
         refused(&file.path, args, &[flag]);
+    }
+    for (iommu, levels) in [
+        ("vtd-scalable", "3"),
+        ("amd", "2"),
+        ("smmu", "5"),
+        ("riscv", "6"),
+        ("virtio", "5"),
+    ] {
+        let args = ["--iommu", iommu, "--table-levels", levels];
+        refused(&file.path, &args, &[&format!("--table-levels {levels}")]);
+    }
+    for iommu in ["riscv", "virtio"] {
+        let args = ["--iommu", iommu, "--walks", "no-snoop"];
+        refused(&file.path, &args, &["--walks no-snoop", iommu]);
     }
     Program::alone()
         .args(["walk"])

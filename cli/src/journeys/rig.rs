@@ -1,0 +1,230 @@
+//! The computer that journeys are made on: one of any board, with two disks of which one is full.
+
+use std::convert::Infallible;
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{Seek, Write};
+use std::sync::Arc;
+
+use board::hardware::Hardware;
+use dmamap::device::Device;
+use dmamap::pci::Function;
+use dmamap::system::{AttachError, Protection};
+use drivers::nvme::Settings;
+use hosted::Hosted;
+use journeys::boot::BootOptions;
+use journeys::catalogue::JourneyError;
+use journeys::differential::{self, differential};
+use journeys::disk::{Disk, DiskOptions, read_disk, write_disk};
+use journeys::{Computer, Needs};
+use machine::device::nvme::{Medium, NvmeConfig};
+use machine::temper::Temper;
+use machine::{Machine, MachineConfig};
+use qemu::{Installation, Qemu, QemuConfig};
+
+use super::{Made, Outcome};
+use crate::args::{MachineArgs, RunArgs};
+use crate::board::iommu;
+use crate::boards::{Listed, ListedHardware};
+use crate::computer::describe;
+
+/// Length of the disks.
+const DISK_BYTES: u64 = 4 << 20;
+
+/// Memory of QEMU's computers: some of it above 4 GiB on every board.
+const QEMU_RAM_BYTES: u64 = 4 << 30;
+
+/// What the hardware complains of now.
+type Complaints = Box<dyn Fn() -> Vec<String>>;
+
+/// A computer of one board with two disks, one full and one empty.
+pub(super) struct Rig {
+    kernel: Hosted,
+    computer: Computer<Hosted>,
+    hardware: Arc<dyn Hardware>,
+    /// What the hardware complains of.
+    complaints: Complaints,
+}
+
+impl Rig {
+    pub(super) fn boot(board: &Listed, temper: Temper) -> Result<Self, JourneyError> {
+        let full = disk_file()?;
+        let empty = tempfile::tempfile()?;
+        empty.set_len(DISK_BYTES)?;
+        let (hardware, complaints): (Arc<dyn Hardware>, Complaints) = match &board.hardware {
+            ListedHardware::Machine(choice) => {
+                let args = MachineArgs {
+                    iommu: *choice,
+                    ..RunArgs::without_file().machine
+                };
+                let config = MachineConfig::default()
+                    .with_iommu(iommu(&args))
+                    .with_temper(temper)
+                    .with_disk(NvmeConfig::new(full, DISK_BYTES, Medium::ReadOnly))
+                    .with_disk(NvmeConfig::new(empty, DISK_BYTES, Medium::ReadWrite));
+                let machine = Machine::boot(config)?;
+                let said = machine.clone();
+                let complaints = move || said.findings().iter().map(ToString::to_string).collect();
+                (machine, Box::new(complaints))
+            }
+            ListedHardware::Qemu(board) => {
+                let config = QemuConfig::new(board)
+                    .with_ram(QEMU_RAM_BYTES)
+                    .with_edu()
+                    .with_disk(qemu::Disk::nvme(full, qemu::Medium::ReadOnly))
+                    .with_disk(qemu::Disk::nvme(empty, qemu::Medium::ReadWrite));
+                let qemu = Qemu::boot(&Installation::find()?, config)?;
+                let said = qemu.clone();
+                let complaints = move || said.failure().iter().map(ToString::to_string).collect();
+                (qemu, Box::new(complaints))
+            }
+        };
+        let kernel = Hosted::boot(hardware.clone())?;
+        let description = describe(kernel).map_err(|error| error.to_string())?;
+        let options = BootOptions::default();
+        // SAFETY: the description and the tables are those of hardware made for this kernel alone.
+        let computer = unsafe { journeys::boot::boot(kernel, &description, &kernel, options)? };
+        Ok(Self {
+            kernel,
+            computer,
+            hardware,
+            complaints,
+        })
+    }
+
+    pub(super) fn make(&mut self, journey: &Made) -> Outcome {
+        let needs = match journey {
+            Made::ReadDisk | Made::WriteDisk => Needs::DISK,
+            Made::Listed(journey) => journey.needs,
+            Made::Differential { .. } => differential::NEEDS,
+        };
+        if let Err(unmet) = needs.check(&self.computer) {
+            return Outcome::Cannot(unmet.to_string());
+        }
+        let outcome = match journey {
+            Made::ReadDisk => self.read(),
+            Made::WriteDisk => self.write(),
+            // SAFETY: nobody else drives the computer.
+            Made::Listed(journey) => unsafe { journey.run(&mut self.computer) },
+            Made::Differential { seed, steps } => differential(&mut self.computer, *seed, *steps)
+                .map(drop)
+                .map_err(Into::into),
+        };
+        match outcome {
+            Ok(()) => Outcome::Passed,
+            Err(error) => Outcome::Failed(error.to_string()),
+        }
+    }
+
+    fn attach(&self, function: &Function<Hosted>) -> Result<Device<Hosted>, AttachError> {
+        let system = self.computer.system();
+        match self.computer.has_iommu() {
+            true => system.attach(function, Protection::Strict),
+            // SAFETY: a disk accesses what its driver tells it to, and the driver unmaps only what it has finished
+            // with.
+            false => unsafe { system.attach_trusted(function, Protection::Identity) },
+        }
+    }
+
+    fn start(&mut self, index: usize) -> Result<Disk<Hosted>, JourneyError> {
+        let function = self.computer.disks().nth(index).ok_or("no such disk")?;
+        let function = function.clone();
+        let device = self.attach(&function)?;
+        let resources = self.computer.resources_mut();
+        Disk::start(device, &function, resources, Settings::default())
+            .map_err(|failed| failed.error.into())
+    }
+
+    fn read(&mut self) -> Result<(), JourneyError> {
+        let disk = self.start(0)?;
+        read_and_check(disk)
+    }
+
+    fn write(&mut self) -> Result<(), JourneyError> {
+        let mut disk = self.start(1)?;
+        let mut at = 0;
+        write_disk(&mut disk, &options(), |piece: &mut [u8]| {
+            content(at, piece);
+            at += piece.len() as u64;
+            Ok::<(), Infallible>(())
+        })?;
+        read_and_check(disk)
+    }
+
+    /// The first thing the hardware complains of.
+    pub(super) fn complaint(&self) -> Option<String> {
+        (self.complaints)().into_iter().next()
+    }
+
+    /// After a failure: devices may still be attached, so the hardware just goes.
+    pub(super) fn abandon(self) {
+        self.kernel.shutdown();
+    }
+
+    pub(super) fn shut_down(self) -> Result<(), JourneyError> {
+        let Self {
+            kernel,
+            computer,
+            hardware,
+            ..
+        } = self;
+        // SAFETY: every device was detached, and the models obey their bus-master bit.
+        unsafe { computer.system().shutdown()? };
+        drop((computer, hardware));
+        let report = kernel.shutdown();
+        match report.is_clean() {
+            true => Ok(()),
+            false => Err(format!("not given back: {report:?}").into()),
+        }
+    }
+}
+
+fn options() -> DiskOptions {
+    DiskOptions {
+        len_bytes: Some(DISK_BYTES),
+        ..DiskOptions::default()
+    }
+}
+
+/// What every disk holds: no two places are alike.
+fn content(at: u64, into: &mut [u8]) {
+    for (offset, byte) in into.iter_mut().enumerate() {
+        let at = at + offset as u64;
+        *byte = ((at / 8).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (8 * (at % 8))) as u8;
+    }
+}
+
+fn disk_file() -> std::io::Result<File> {
+    let mut file = tempfile::tempfile()?;
+    let mut bytes = vec![0; DISK_BYTES as usize];
+    content(0, &mut bytes);
+    file.write_all(&bytes)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+/// Reads a disk whole, compares, and gives it back.
+fn read_and_check(mut disk: Disk<Hosted>) -> Result<(), JourneyError> {
+    let mut at = 0;
+    let mut wanted = Vec::new();
+    let mut differs = None;
+    read_disk(&mut disk, &options(), |piece: &[u8]| {
+        wanted.resize(piece.len(), 0);
+        content(at, &mut wanted);
+        if piece != wanted {
+            differs.get_or_insert(at);
+        }
+        at += piece.len() as u64;
+        Ok::<(), Infallible>(())
+    })?;
+    let device = disk.shutdown().map_err(|failed| failed.error)?;
+    device.detach()?;
+    match differs {
+        None => Ok(()),
+        Some(at) => Err(differs_at(at)),
+    }
+}
+
+fn differs_at(at: impl Display) -> JourneyError {
+    format!("what arrived differs from byte {at} on").into()
+}
