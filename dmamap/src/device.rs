@@ -286,7 +286,7 @@ impl<P: Platform> Device<P> {
     }
 
     /// Bytes of the smallest page that the device can be lent: all of each page a mapping touches becomes reachable, and
-    /// memory must begin at a page's beginning to be mapped. [`FRAME_BYTES`](crate::addr::FRAME_BYTES) but for
+    /// memory must begin at a page's beginning to be mapped. [`FRAME_BYTES`] but for
     /// units that were told to use a larger [`Granule`](crate::system::Granule).
     pub fn page_bytes(&self) -> u64 {
         match &self.core().route {

@@ -42,7 +42,7 @@ impl<P: Platform> RingPorts<P> for Registers<P> {
         // That bit 31 is zero tells an index from no answer.
         let read = self.read_u32(regs::CMDQ_CONS);
         let index = CommandConsumer::from_bits(read).index();
-        (read != u32::MAX).then(|| QueueIndex::new().with_index(index).entry(LOG2_SIZE.into()))
+        (read != u32::MAX).then_some(QueueIndex::new().with_index(index).entry(LOG2_SIZE.into()))
     }
 
     fn publish_tail(&self, tail: u32) {

@@ -46,7 +46,7 @@ impl<P: Platform> RingPorts<P> for Registers<P> {
     fn read_head(&self) -> Option<u32> {
         let head = self.read_u64(regs::IQH_REG);
         let offset = QueuePointer::from_bits(head).offset();
-        (head != u64::MAX).then(|| (offset / self.descriptor_bytes()) as u32)
+        (head != u64::MAX).then_some((offset / self.descriptor_bytes()) as u32)
     }
 
     fn publish_tail(&self, tail: u32) {
