@@ -37,6 +37,8 @@ pub(crate) struct Report {
     pub(crate) invalidations: u64,
     pub(crate) faults: FaultReport,
     pub(crate) rogue: Option<RogueReport>,
+    /// What attacks, if something does.
+    pub(crate) attacker: &'static str,
     pub(crate) remains: Remains,
     /// What the models saw that a correct kernel never causes.
     pub(crate) findings: Vec<String>,
@@ -106,8 +108,8 @@ impl Report {
             Some(rogue) => complain(
                 rogue.breaches_total != 0,
                 format!(
-                    "the rogue disk reached memory {} times: {:?}",
-                    rogue.breaches_total, rogue.breaches
+                    "the rogue {} reached memory {} times: {:?}",
+                    self.attacker, rogue.breaches_total, rogue.breaches
                 ),
             ),
             None => {
@@ -158,8 +160,8 @@ impl Report {
         ));
         if let Some(rogue) = &self.rogue {
             output.line(format_args!(
-                "rogue disk      {} attempts outside its mappings, {} reached memory",
-                rogue.attempts, rogue.breaches_total
+                "rogue {:9} {} attempts outside its mappings, {} reached memory",
+                self.attacker, rogue.attempts, rogue.breaches_total
             ));
         }
         let more = match self.faults.overflows {

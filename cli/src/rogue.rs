@@ -17,6 +17,9 @@ use crate::error::Error;
 /// One attempt in so many pieces of the disk, after the first.
 const PIECES_PER_ATTEMPT: u64 = 4;
 
+/// Kinds of places it aims at, in turn.
+const TARGETS: u64 = 4;
+
 /// Bytes an attempt writes.
 const ATTEMPT_BYTES: u64 = 64;
 
@@ -83,12 +86,17 @@ impl Rogue {
         if self.pieces > 3 && !self.pieces.is_multiple_of(PIECES_PER_ATTEMPT) {
             return Ok(());
         }
+        self.attempt()
+    }
+
+    /// Aims at the next of its targets.
+    fn attempt(&mut self) -> Result<(), Error> {
         // Xorshift: where to aim need not be unpredictable, only different each time.
         self.dice ^= self.dice << 13;
         self.dice ^= self.dice >> 7;
         self.dice ^= self.dice << 17;
         let lost = self.lost.phys(0).unwrap_or(PhysAddr::new(0));
-        let targets = [
+        let targets: [_; TARGETS as usize] = [
             // The page at bus address 0, and what it was lent before.
             (BusAddr::new(0), PhysAddr::new(0)),
             (self.lost_at, lost),
@@ -112,7 +120,11 @@ impl Rogue {
     }
 
     /// Ends the attacks and gives the device back.
-    pub(crate) fn stop(self) -> Result<RogueReport, Error> {
+    pub(crate) fn stop(mut self) -> Result<RogueReport, Error> {
+        // Of a short disk few pieces came by: no kind of place is left out.
+        while self.attempts < TARGETS {
+            self.attempt()?;
+        }
         let untouched = self.lost.as_slice().iter().all(|&byte| byte == KEPT);
         self.device.stop().detach().map_err(Error::failed)?;
         Ok(RogueReport {

@@ -89,6 +89,10 @@ pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<ExitCode, Error
             .rogue
             .then(|| done.rogue.or_else(|| board.rogue_disk()))
             .flatten(),
+        attacker: match args.machine.board {
+            BoardChoice::Machine => "disk",
+            BoardChoice::Qemu => "device",
+        },
         remains,
         findings: board.findings(),
         completion: done.completion,

@@ -16,6 +16,10 @@ const DEPTHS: [u32; 5] = [1, 2, 16, 64, 256];
 const QUEUES: [u32; 3] = [1, 2, 4];
 const TEMPERS: [&str; 3] = ["keep", "forget", "random"];
 const MOODS: [&[&str]; 2] = [&[], &["--rogue"]];
+const UNITS: [&str; 6] = ["vtd", "vtd-scalable", "amd", "smmu", "riscv", "virtio"];
+
+/// Runs of one depth: all tempers in all moods.
+const MOODINESS: u64 = (TEMPERS.len() * MOODS.len()) as u64;
 
 /// What to run and for how long.
 #[derive(clap::Args)]
@@ -75,7 +79,7 @@ impl Campaign {
             },
             Step {
                 name: "settings",
-                purpose: "the program over depths, queues, tempers and seeds, calm and rogue",
+                purpose: "the program over units, depths, queues, tempers and seeds, calm and rogue",
                 run: Box::new(move || match self.all_settings() {
                     Ok(runs) => Outcome::Passed(format!("{runs} runs")),
                     Err(why) => Outcome::Failed(why),
@@ -102,7 +106,9 @@ impl Campaign {
                 {
                     let mut command = Command::new(&program);
                     command.arg("run").arg(file.path()).arg("--json").args(mood);
-                    command.args(["--temper", temper]);
+                    // A Latin square: each temper and mood meets each unit at some depth.
+                    let unit = UNITS[(runs / MOODINESS + runs) as usize % UNITS.len()];
+                    command.args(["--temper", temper, "--iommu", unit]);
                     for (flag, value) in [
                         ("--queue-depth", u64::from(*depth)),
                         ("--queues", u64::from(queues)),

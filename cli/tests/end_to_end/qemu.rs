@@ -78,13 +78,17 @@ fn every_unit_stops_the_rogue_beside_the_disk() {
     if !is_there() {
         return;
     }
-    let file = TestFile::random(3_000_001, 51);
-    for (n, unit) in UNITS.iter().enumerate() {
-        let ended = reads(&file)
+    let files = [1, 3_000_001].map(|len_bytes| TestFile::random(len_bytes, 51));
+    for (n, (unit, file)) in UNITS
+        .iter()
+        .flat_map(|unit| files.iter().map(move |file| (unit, file)))
+        .enumerate()
+    {
+        let ended = reads(file)
             .args(["--rogue", "--seed", &n.to_string()])
             .args(*unit)
             .finish();
-        let report = ended.expect_right(&file);
+        let report = ended.expect_right(file);
         assert!(number(&report, "rogue_attempts") >= 4, "{ended:?}");
         assert!(number(&report, "faults_total") > 0, "{ended:?}");
     }
