@@ -70,6 +70,8 @@ struct Ring {
     written: u64,
     /// How many of them the unit is known to have read, or was reset before it did.
     read: u64,
+    /// Whether whoever wants to submit waits for a reset.
+    held: bool,
 }
 
 impl Ring {
@@ -136,6 +138,7 @@ impl<P: Platform> CommandRing<P> {
                 sequence: 0,
                 written: 0,
                 read: 0,
+                held: false,
             }),
             completed: AtomicU64::new(0),
             cut: AtomicU64::new(0),
@@ -158,6 +161,11 @@ impl<P: Platform> CommandRing<P> {
         self.completed.load(Ordering::Relaxed)
     }
 
+    /// Lets nobody submit until [`reset`](Self::reset): a queue is turned off when it is empty, and stays so.
+    pub(crate) fn hold(&self) {
+        self.ring.lock().held = true;
+    }
+
     /// Empties the ring, for a unit whose queue is off: `point` tells it where the ring is, and that head and tail are
     /// 0. What was not done before will not be done; who waits for it goes on waiting until [`cover`](Self::cover).
     pub(crate) fn reset(&self, point: impl FnOnce()) {
@@ -165,6 +173,7 @@ impl<P: Platform> CommandRing<P> {
         let mut ring = self.ring.lock();
         ring.tail = 0;
         ring.read = ring.written;
+        ring.held = false;
         self.cut.store(ring.written, Ordering::Release);
         point();
     }
@@ -210,7 +219,7 @@ impl<P: Platform> CommandRing<P> {
             if ring.unread() + needed > room {
                 self.see_head(&mut ring, ports);
             }
-            if ring.unread() + needed <= room {
+            if !ring.held && ring.unread() + needed <= room {
                 ring.sequence = ring.sequence.wrapping_add(1);
                 let fence = ports.fence(ring.sequence, self.status.phys());
                 for &command in commands.iter().chain([&fence]) {

@@ -209,6 +209,7 @@ impl<P: Platform> RiscvUnit<P> {
 
     /// Turns everything off and on again, with the directory as it is.
     pub(super) fn reset(&self) -> Result<(), UnitError> {
+        self.running.queue.hold();
         silence(&self.registers)?;
         if !choose_features(&self.registers) {
             return Err(UnitError::Unsupported {

@@ -350,7 +350,7 @@ impl<P: Platform> Unit<P> for VirtioUnit<P> {
         match tell() {
             // A restart that came between the record's change and this told the unit already, leaf by leaf. Nobody uses
             // the mapping yet.
-            Err(UnitError::Refused { .. }) => {
+            Err(UnitError::Refused { .. }) if self.running.requests.was_held() => {
                 let request = Request::unmap(self.number(domain), range.0, range.1);
                 let ports = self.ports(Asker::Anybody);
                 let batch = Batch::one(request);
