@@ -204,7 +204,7 @@ pub(crate) struct MachineArgs {
     #[arg(long, value_name = "SIZE", default_value = "8G", value_parser = parse_size)]
     pub(crate) ram: u64,
 
-    /// What the IOMMU's caches remember
+    /// What the IOMMU's caches remember (QEMU's: what QEMU likes)
     #[arg(long, value_enum, default_value_t)]
     pub(crate) temper: TemperChoice,
 
@@ -212,11 +212,11 @@ pub(crate) struct MachineArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
 
-    /// Whether the IOMMU's walks see the CPU's caches
+    /// Whether the IOMMU's walks see the CPU's caches (not of riscv and virtio, nor on QEMU)
     #[arg(long, value_enum, default_value_t)]
     pub(crate) walks: Walks,
 
-    /// Levels of the I/O page tables [default: the fewest that reach all memory]
+    /// Levels of the I/O page tables, where there is an IOMMU [default: the fewest that reach all memory]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=6))]
     pub(crate) table_levels: Option<u8>,
 
@@ -268,7 +268,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) completion: CompletionChoice,
 
-    /// Address lines the disk has: it really drops the higher bits
+    /// Address lines the disk has: it really drops the higher bits (QEMU's disk has all 64)
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(13..=64))]
     pub(crate) address_bits: u32,
 
@@ -276,7 +276,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "COPY")]
     pub(crate) write: Option<PathBuf>,
 
-    /// The disk also reads and writes outside its mappings while it works: every attempt must fail
+    /// The disk (on QEMU a test device beside it) also reads and writes outside its mappings while
+    /// the disk works: every attempt must fail
     #[arg(long)]
     pub(crate) rogue: bool,
 

@@ -14,10 +14,11 @@ use machine::iommu::virtio::VirtioConfig;
 use machine::iommu::vtd::{ScalableMode, VtdConfig};
 use machine::temper::Temper;
 use machine::{Iommu, Machine, MachineConfig, MachineError};
-use qemu::{Installation, Qemu, QemuConfig};
+use qemu::Qemu;
 
 use crate::args::{BoardChoice, IommuChoice, MachineArgs, StageChoice, TemperChoice, Walks};
 use crate::error::Error;
+use crate::qemu_board;
 
 /// A disk to be put into the computer.
 pub(crate) struct DiskSpec {
@@ -58,9 +59,10 @@ impl Board {
     /// The board `args` ask for, with these disks.
     pub(crate) fn build(args: &MachineArgs, disks: Vec<DiskSpec>) -> Result<Self, Error> {
         check_stage(args)?;
+        check_walks(args)?;
         match args.board {
             BoardChoice::Machine => machine(args, disks).map(Self::Machine),
-            BoardChoice::Qemu => qemu(args, disks).map(Self::Qemu),
+            BoardChoice::Qemu => qemu_board::build(args, disks).map(Self::Qemu),
         }
     }
 
@@ -88,6 +90,17 @@ impl Board {
                 let failure = qemu.failure().map(|failure| failure.to_string());
                 failure.into_iter().collect()
             }
+        }
+    }
+
+    /// `error`, or why the hardware is not there any more, where that is what it comes from.
+    pub(crate) fn explained(&self, error: Error) -> Error {
+        match self {
+            Self::Qemu(qemu) => match qemu.failure() {
+                Some(failure) => Error::failed(format!("{failure} (then: {error})")),
+                None => error,
+            },
+            Self::Machine(_) => error,
         }
     }
 
@@ -127,6 +140,19 @@ fn check_stage(args: &MachineArgs) -> Result<(), Error> {
             args.iommu.name()
         ))),
     }
+}
+
+/// Refuses walks that no table of firmware's could tell a kernel of: it would take them for others.
+fn check_walks(args: &MachineArgs) -> Result<(), Error> {
+    let why = match (args.walks, args.iommu) {
+        (Walks::NoSnoop, IommuChoice::Riscv) => "firmware's RIMT has no word for it",
+        (Walks::NoSnoop, IommuChoice::Virtio) => "it walks no tables",
+        _ => return Ok(()),
+    };
+    let iommu = args.iommu.name();
+    Err(Error::unusable(format!(
+        "--walks no-snoop: not with --iommu {iommu}: {why}"
+    )))
 }
 
 fn machine(args: &MachineArgs, disks: Vec<DiskSpec>) -> Result<Arc<Machine>, Error> {
@@ -193,48 +219,4 @@ pub(crate) fn iommu(args: &MachineArgs) -> Iommu {
             walks,
         },
     }
-}
-
-fn qemu(args: &MachineArgs, disks: Vec<DiskSpec>) -> Result<Arc<Qemu>, Error> {
-    let board = qemu_board(args);
-    let installation = Installation::find().map_err(Error::unusable)?;
-    let mut config = QemuConfig::new(board).with_ram(args.ram);
-    for disk in disks {
-        if disk.address_lines != 64 {
-            return Err(Error::unusable(
-                "--address-bits: QEMU's disk drives all 64 address lines; use --board machine",
-            ));
-        }
-        if disk.flip_bit_of_byte.is_some() {
-            return Err(Error::unusable(
-                "--flip-bit-of-byte: QEMU's disk does not lie; use --board machine",
-            ));
-        }
-        if disk.rogue.is_some() {
-            config = config.with_iommu_testdevs(1);
-        }
-        let medium = match disk.medium {
-            Medium::ReadOnly => qemu::Medium::ReadOnly,
-            Medium::ReadWrite => qemu::Medium::ReadWrite,
-        };
-        config = config.with_disk(qemu::Disk::nvme(disk.file, medium));
-    }
-    Qemu::boot(&installation, config).map_err(Error::unusable)
-}
-
-/// The board of QEMU's that has the IOMMU of `args`.
-fn qemu_board(args: &MachineArgs) -> &'static qemu::Board {
-    let second = args.stage == Some(StageChoice::Second);
-    let name = match args.iommu {
-        IommuChoice::None => "q35",
-        IommuChoice::Vtd => "q35-vtd",
-        IommuChoice::VtdScalable if second => "q35-vtd-second-stage",
-        IommuChoice::VtdScalable => "q35-vtd-first-stage",
-        IommuChoice::Amd => "q35-amd",
-        IommuChoice::Smmu if second => "arm-smmu-stage2",
-        IommuChoice::Smmu => "arm-smmu-stage1",
-        IommuChoice::Riscv => "riscv-platform",
-        IommuChoice::Virtio => "q35-virtio",
-    };
-    qemu::Board::named(name).expect("the board is in QEMU's list")
 }

@@ -14,7 +14,7 @@ use hosted::Hosted;
 use journeys::disk::{Disk, DiskError};
 
 use crate::args::{CompletionChoice, Policy, RunArgs, size_text};
-use crate::computer::Booted;
+use crate::computer::{Booted, no_such_levels};
 use crate::error::Error;
 use crate::input::Input;
 
@@ -31,7 +31,7 @@ pub(crate) fn start(
     let kernel = booted.kernel;
     let device = booted
         .attach(function, protection)
-        .map_err(|error| refused(args, kernel, &error))?;
+        .map_err(|error| no_such_levels(&error).unwrap_or_else(|| refused(args, kernel, &error)))?;
     let settings = Settings {
         queues: args.queues.into(),
         queue_depth: args.queue_depth.into(),

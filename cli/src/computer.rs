@@ -2,10 +2,10 @@
 
 use dmamap::device::Device;
 use dmamap::pci::Function;
-use dmamap::system::{AttachError, DmaSystem, Protection, Settings, Stage};
+use dmamap::system::{AttachError, DmaSystem, Protection, Settings, Stage, StartError};
 use hosted::{Hosted, ShutdownReport};
 use journeys::Computer;
-use journeys::boot::{BootOptions, IommuUse, MachineDescription};
+use journeys::boot::{BootError, BootOptions, IommuUse, MachineDescription};
 use machine::audit::Audit;
 
 use crate::args::{IommuChoice, MachineArgs, StageChoice};
@@ -51,7 +51,7 @@ impl Booted {
         };
         // SAFETY: the description and the tables are those of hardware made for this kernel alone.
         let computer = unsafe { journeys::boot::boot(kernel, &description, &kernel, options) }
-            .map_err(Error::failed)?;
+            .map_err(|error| board.explained(not_booted(error)))?;
         Ok(Self {
             board,
             kernel,
@@ -100,6 +100,27 @@ impl Booted {
         let kernel = kernel.shutdown();
         stopped.map_err(Error::failed)?;
         Ok(Remains { audit, kernel })
+    }
+}
+
+/// Why there is no computer: what was asked for cannot be, or a failure.
+fn not_booted(error: BootError) -> Error {
+    if let BootError::Start(start) = &error
+        && let StartError::Direct { error: why, .. } = &**start
+        && let Some(refusal) = no_such_levels(why)
+    {
+        return refusal;
+    }
+    Error::failed(error)
+}
+
+/// The refusal of a number of table levels that the IOMMU does not have.
+pub(crate) fn no_such_levels(error: &AttachError) -> Option<Error> {
+    match error {
+        AttachError::NoSuchLevels { levels, .. } => {
+            Some(Error::unusable(format!("--table-levels {levels}: {error}")))
+        }
+        _ => None,
     }
 }
 

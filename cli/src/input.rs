@@ -132,6 +132,6 @@ impl Input {
 }
 
 /// That the file at `path` cannot be used, for `reason`.
-fn about(path: &Path, reason: &dyn Display) -> Error {
+pub(crate) fn about(path: &Path, reason: &dyn Display) -> Error {
     Error::unusable(format!("{}: {reason}", path.display()))
 }

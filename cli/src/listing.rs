@@ -30,7 +30,8 @@ fn list(args: &MachineArgs, show: impl FnOnce(&mut Booted)) -> Result<ExitCode, 
     let disk = DiskSpec::new(input.file, input.len_bytes, Medium::ReadOnly);
     let mut booted = Booted::boot(args, vec![disk])?;
     show(&mut booted);
-    booted.shut_down()?;
+    let board = booted.board.clone();
+    booted.shut_down().map_err(|error| board.explained(error))?;
     Ok(ExitCode::SUCCESS)
 }
 

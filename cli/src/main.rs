@@ -5,7 +5,7 @@
 //! |---|---|
 //! | what was asked | `args` |
 //! | the files given, and what cannot be used | `input` |
-//! | hardware: models of ours, or QEMU's | `board` |
+//! | hardware: models of ours, or QEMU's | `board`, `qemu_board` |
 //! | a computer booted and taken down | `computer` |
 //! | a disk brought up, or which setting is too small for it | `bring_up` |
 //! | what would refuse the job, before COPY is touched | `rehearsal` |
@@ -32,6 +32,7 @@ mod listing;
 mod output;
 mod picture;
 mod progress;
+mod qemu_board;
 mod rehearsal;
 mod report;
 mod rogue;

@@ -28,9 +28,11 @@ pub(crate) fn rehearse(args: &RunArgs, input: &Input) -> Result<(), Error> {
     let disks = vec![disk(args.address_bits)?, disk(64)?];
     let mut booted = Booted::boot(&args.machine, disks)?;
     let outcome = begin(args, input, &mut booted);
+    let board = booted.board.clone();
     let remains = booted.shut_down();
-    outcome?;
-    remains.map(drop)
+    outcome
+        .and(remains.map(drop))
+        .map_err(|error| board.explained(error))
 }
 
 fn begin(args: &RunArgs, input: &Input, booted: &mut Booted) -> Result<(), Error> {

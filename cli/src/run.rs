@@ -16,11 +16,12 @@ use crate::computer::Booted;
 use crate::copy::copy;
 use crate::error::Error;
 use crate::hash::{FileHash, Sha};
-use crate::input::Input;
+use crate::input::{Input, about};
 use crate::listing;
 use crate::output::Output;
 use crate::picture::Picture;
 use crate::progress::Progress;
+use crate::qemu_board::WholeBlocks;
 use crate::rehearsal::rehearse;
 use crate::report::{CopyReport, Report, Totals};
 use crate::rogue::Rogue;
@@ -38,7 +39,7 @@ pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<ExitCode, Error
         Some(path) => {
             input.check_copy(path)?;
             rehearse(args, &input)?;
-            Some(input.open_copy(path)?)
+            Some((path, input.open_copy(path)?))
         }
         None => None,
     };
@@ -51,7 +52,13 @@ pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<ExitCode, Error
         flip_bit_of_byte: args.flip_bit_of_byte,
         ..DiskSpec::new(input.reopen()?, input.len_bytes, Medium::ReadOnly)
     }];
-    if let Some(file) = copy_file {
+    // Declared before the computer: on an error below, the file gets its length when QEMU is gone.
+    let mut whole_blocks = None;
+    if let Some((path, file)) = copy_file {
+        if args.machine.board == BoardChoice::Qemu {
+            let whole = WholeBlocks::of(&file, input.len_bytes);
+            whole_blocks = whole.map_err(|error| about(path, &error))?;
+        }
         disks.push(DiskSpec::new(file, input.len_bytes, Medium::ReadWrite));
     }
     let mut booted = Booted::boot(&args.machine, disks)?;
@@ -66,7 +73,9 @@ pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<ExitCode, Error
     let done = outcome.map_err(|error| match ran_out_of_memory {
         true => error.with_hint("the computer ran out of memory: --ram gives it more"),
         false => error,
-    })?;
+    });
+    let done = done.map_err(|error| board.explained(error))?;
+    let remains = remains.map_err(|error| board.explained(error))?;
     let report = Report {
         bytes: input.len_bytes,
         sha256: done.sha256,
@@ -80,10 +89,14 @@ pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<ExitCode, Error
             .rogue
             .then(|| done.rogue.or_else(|| board.rogue_disk()))
             .flatten(),
-        remains: remains?,
+        remains,
         findings: board.findings(),
         completion: done.completion,
     };
+    drop(board);
+    if let (Some(whole), Some(path)) = (whole_blocks, &args.write) {
+        whole.cut().map_err(|error| about(path, &error))?;
+    }
     if args.json {
         output.line(report.json());
     } else {

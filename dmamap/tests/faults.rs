@@ -276,6 +276,23 @@ fn records_that_are_filled_while_others_are_read_are_not_passed_over() {
 }
 
 #[test]
+fn faults_are_read_where_the_unit_records_them_though_somebody_else_cleared_some() {
+    let rig = Rig::boot(recording(8));
+    let unit = rig.unit(0);
+    mask_fault_event(unit);
+    refuse(unit, 0x0018, PAGE);
+    assert_eq!(rig.system().faults().total, 1);
+    refuse(unit, 0x0018, 2 * PAGE);
+    let cap = Cap::from_bits(unit.read_register(regs::CAP_REG, Width::Qword));
+    unit.write_register(regs::fault_record(cap, 1) + 8, Width::Qword, 1 << 63);
+    assert!(!status(unit).ppf());
+    refuse(unit, 0x0018, 3 * PAGE);
+    assert_eq!(rig.system().faults().total, 2);
+    assert!(!status(unit).ppf());
+    rig.finish_after_faults();
+}
+
+#[test]
 fn units_stop_in_a_storm_and_give_everything_back() {
     for _ in 0..10 {
         let rig = Rig::boot(recording(2));

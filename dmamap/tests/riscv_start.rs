@@ -75,7 +75,7 @@ fn levels_that_the_unit_does_not_walk_are_an_error_of_the_first_attachment() {
         let rig = Rig::boot_with(with(config), options);
         let function = rig.function(EDU);
         let refused = rig.system().attach(&function, Protection::Strict);
-        let error = refused.err().expect("no such tables").to_string();
+        let error = refused.expect_err("no such tables").to_string();
         assert!(error.contains(&format!("{levels} levels")), "{error}");
         drop(function);
         rig.finish();

@@ -10,7 +10,9 @@ use dmamap::iommu::{RevokeError, UnitError};
 use dmamap::map::{Bidirectional, ToDevice};
 use dmamap::system::RestartError;
 use machine::Iommu;
+use machine::bus::Access as BusAccess;
 use machine::cache::Snooping;
+use machine::iommu::translator::Translator;
 use machine::iommu::vtd::{CachingMode, QueueFault, VtdConfig};
 use machine::temper::Temper;
 use modes::{WAYS, Way};
@@ -119,6 +121,41 @@ fn faults_are_told_after_a_reset_as_before() {
         assert_first_fault(rig.system(), EDU, bus, Access::Write, reason);
         drop(edu);
         rig.finish_after_faults();
+    }
+}
+
+#[test]
+fn a_command_that_ends_late_does_not_keep_later_ones_out() {
+    for way in WAYS {
+        let unit = way.unit(VtdConfig::default());
+        let options = journeys::boot::BootOptions {
+            units: dmamap::system::Settings {
+                wait_bound_ms: 50,
+                ..way.settings()
+            },
+            ..journeys::boot::BootOptions::default()
+        };
+        let mut rig = Rig::boot_with(small().with_iommu(rig::vtd(unit)), options);
+        let mut edu = rig.edu();
+        let buffer = buffer_of(rig.kernel, PAGE, 1);
+        let mapping = edu.device().map_single(buffer, Bidirectional).unwrap();
+        let bus = mapping.bus_addr().as_u64();
+        // A request that does not land keeps translation on.
+        let under_way = rig.unit(0).translate(EDU.id, bus, BusAccess::Read).unwrap();
+        for _ in 0..2 {
+            match restart(&rig) {
+                Err(RestartError::Unit(UnitError::TimedOut { unit, command, .. })) => {
+                    assert_eq!((unit, command), (UNITS[0], "translation disable"));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        drop(under_way);
+        restart(&rig).unwrap();
+        edu.fetch(&mapping, 0, 64).unwrap();
+        mapping.unmap().unwrap();
+        drop(edu);
+        rig.finish();
     }
 }
 

@@ -22,10 +22,9 @@ const KEPT: u8 = 0xd1;
 /// [`IsolationError`], [`Breached`](IsolationError::Breached) if the write to the old address arrived.
 pub fn attach_again<P: Platform>(computer: &mut Computer<P>) -> Result<Refused, IsolationError> {
     NEEDS.check(computer)?;
-    let platform = computer.platform();
     let mut confined = ConfinedEdu::attach(computer)?;
     confined.load(SENT)?;
-    let lent = buffer_of(platform, KEPT)?;
+    let lent = buffer_of(confined.edu().device(), KEPT)?;
     let lent = confined
         .edu()
         .device()

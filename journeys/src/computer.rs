@@ -6,6 +6,7 @@ use dmamap::resource::ResourceTree;
 use dmamap::system::DmaSystem;
 use hw::edu;
 use hw::pci::config::class;
+use hw::virtio;
 
 /// A machine that was booted: resources known, devices found, IOMMU units at work.
 pub struct Computer<P: Platform> {
@@ -51,6 +52,17 @@ impl<P: Platform> Computer<P> {
         self.topology
             .functions()
             .filter(|function| function.class() == class::NVME)
+    }
+
+    /// The virtio disks, in the order of their addresses.
+    pub fn virtio_disks(&self) -> impl Iterator<Item = &Function<P>> {
+        let ids = (
+            virtio::pci::VENDOR_ID,
+            virtio::pci::device_id(virtio::block::DEVICE_TYPE),
+        );
+        self.topology
+            .functions()
+            .filter(move |function| (function.vendor(), function.device()) == ids)
     }
 
     /// The educational devices, in the order of their addresses.

@@ -181,7 +181,6 @@ impl Dice {
 }
 
 struct Run<P: Platform> {
-    platform: P,
     dice: Dice,
     confined: ConfinedEdu<P>,
     live: Vec<Live<P>>,
@@ -219,18 +218,16 @@ pub fn differential<P: Platform>(
 impl<P: Platform> Run<P> {
     fn begin(computer: &mut Computer<P>, seed: u64) -> Result<Self, Disagreement> {
         NEEDS.check(computer)?;
-        let platform = computer.platform();
         let disk = computer.disks().next().cloned().ok_or(Unmet {
             lacking: Needs::DISK,
         })?;
         let neighbour = computer.system().attach(&disk, Protection::Strict)?;
-        let mut lent = DmaBuffer::allocate(platform, MAX_PAGES * PAGE_BYTES)?;
+        let mut lent = DmaBuffer::allocate_for(&neighbour, MAX_PAGES * PAGE_BYTES)?;
         lent.as_mut_slice().fill(NEIGHBOURS);
         let lent = neighbour
             .map_single(lent, Bidirectional)
             .map_err(not_mapped)?;
         Ok(Self {
-            platform,
             dice: Dice(seed),
             confined: ConfinedEdu::attach(computer)?,
             live: Vec::new(),
@@ -263,7 +260,7 @@ impl<P: Platform> Run<P> {
         };
         // Not whole pages: what follows in the last page is the buffer's too.
         let len_bytes = pages * PAGE_BYTES - self.dice.below(PAGE_BYTES / 2);
-        let mut buffer = DmaBuffer::allocate(self.platform, len_bytes)?;
+        let mut buffer = DmaBuffer::allocate_for(self.confined.edu().device(), len_bytes)?;
         self.dice.fill(buffer.as_mut_slice());
         let expected = buffer.as_slice().to_vec();
         let direction = match self.dice.below(3) {

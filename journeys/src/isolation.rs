@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use dmamap::addr::{BusAddr, BusRange};
 use dmamap::buffer::{BufferError, DmaBuffer};
-use dmamap::device::DetachError;
+use dmamap::device::{DetachError, Device};
 use dmamap::iommu::fault::{Access, Fault};
 use dmamap::iommu::{Requester, UnitError};
 use dmamap::map::{FromDevice, MapError, Quarantined, Rejected, ToDevice};
@@ -167,7 +167,7 @@ impl<P: Platform> ConfinedEdu<P> {
     /// Fills the device's buffer with `pattern`, by way of memory mapped for it.
     pub(crate) fn load(&mut self, pattern: u8) -> Result<(), IsolationError> {
         let device = self.edu.device();
-        let buffer = buffer_of(device.platform(), pattern)?;
+        let buffer = buffer_of(device, pattern)?;
         let mapping = device.map_single(buffer, ToDevice).map_err(not_mapped)?;
         self.edu.fetch(&mapping, 0, ATTEMPT_BYTES as u64)?;
         mapping.unmap()?;
@@ -177,8 +177,8 @@ impl<P: Platform> ConfinedEdu<P> {
     /// Puts `bytes` into the device's buffer, by way of memory mapped for it.
     pub(crate) fn load_bytes(&mut self, bytes: &[u8]) -> Result<(), IsolationError> {
         let device = self.edu.device();
-        let mut buffer = DmaBuffer::allocate(device.platform(), bytes.len() as u64)?;
-        buffer.as_mut_slice().copy_from_slice(bytes);
+        let mut buffer = DmaBuffer::allocate_for(device, bytes.len() as u64)?;
+        buffer.as_mut_slice()[..bytes.len()].copy_from_slice(bytes);
         let mapping = device.map_single(buffer, ToDevice).map_err(not_mapped)?;
         self.edu.fetch(&mapping, 0, bytes.len() as u64)?;
         mapping.unmap()?;
@@ -188,17 +188,18 @@ impl<P: Platform> ConfinedEdu<P> {
     /// Takes what the device's buffer holds, by way of memory mapped for it.
     pub(crate) fn stored_bytes(&mut self, into: &mut [u8]) -> Result<(), IsolationError> {
         let device = self.edu.device();
-        let buffer = DmaBuffer::allocate(device.platform(), into.len() as u64)?;
+        let buffer = DmaBuffer::allocate_for(device, into.len() as u64)?;
         let mapping = device.map_single(buffer, FromDevice).map_err(not_mapped)?;
         self.edu.store(&mapping, 0, into.len() as u64)?;
-        into.copy_from_slice(mapping.unmap()?.as_slice());
+        let bytes = mapping.unmap()?;
+        into.copy_from_slice(&bytes.as_slice()[..into.len()]);
         Ok(())
     }
 
     /// Whether the device's buffer is full of `pattern`, by way of memory mapped for it.
     pub(crate) fn holds(&mut self, pattern: u8) -> Result<Held, IsolationError> {
         let device = self.edu.device();
-        let buffer = buffer_of(device.platform(), !pattern)?;
+        let buffer = buffer_of(device, !pattern)?;
         let mapping = device.map_single(buffer, FromDevice).map_err(not_mapped)?;
         self.edu.store(&mapping, 0, ATTEMPT_BYTES as u64)?;
         Ok(Held::of(&mapping.unmap()?, pattern))
@@ -281,19 +282,21 @@ pub(crate) enum Held {
 
 impl Held {
     pub(crate) fn of<P: Platform>(buffer: &DmaBuffer<P>, pattern: u8) -> Self {
-        match buffer.as_slice().iter().all(|&byte| byte == pattern) {
+        // What follows is the rest of a larger page.
+        let bytes = &buffer.as_slice()[..ATTEMPT_BYTES];
+        match bytes.iter().all(|&byte| byte == pattern) {
             true => Self::Pattern,
             false => Self::SomethingElse,
         }
     }
 }
 
-/// A buffer full of `pattern`.
+/// A buffer full of `pattern` that can be mapped for `device`.
 pub(crate) fn buffer_of<P: Platform>(
-    platform: P,
+    device: &Device<P>,
     pattern: u8,
 ) -> Result<DmaBuffer<P>, BufferError> {
-    let mut buffer = DmaBuffer::allocate(platform, ATTEMPT_BYTES as u64)?;
+    let mut buffer = DmaBuffer::allocate_for(device, ATTEMPT_BYTES as u64)?;
     buffer.as_mut_slice().fill(pattern);
     Ok(buffer)
 }

@@ -41,12 +41,11 @@ pub struct LargePage {
 /// [`IsolationError`], [`Breached`](IsolationError::Breached) if anything arrived in the piece that was taken away.
 pub fn large_page<P: Platform>(computer: &mut Computer<P>) -> Result<LargePage, IsolationError> {
     NEEDS.check(computer)?;
-    let platform = computer.platform();
     let mut confined = ConfinedEdu::attach(computer)?;
     confined.load(SENT)?;
 
     let mut lend = || -> Result<_, IsolationError> {
-        let mut buffer = DmaBuffer::allocate(platform, PIECE_BYTES)?;
+        let mut buffer = DmaBuffer::allocate_for(confined.edu().device(), PIECE_BYTES)?;
         buffer.as_mut_slice().fill(KEPT);
         let device = confined.edu().device();
         device.map_single(buffer, FromDevice).map_err(not_mapped)

@@ -7,6 +7,7 @@
 //! | journey | shows | needs |
 //! |---|---|---|
 //! | [`read_disk`](disk::read_disk), [`write_disk`](disk::write_disk), [`verify_disk`](disk::verify_disk) | a whole disk by DMA, every mapping living only while it is used | a disk |
+//! | [`read_virtio_disk`](virtio_disk::read_virtio_disk) | a whole disk by a driver that knows nothing of `dmamap` | a virtio disk |
 //! | [`unmap_blocks_device`](unmap_blocks_device::unmap_blocks_device) | a device reaches memory while it is mapped, not a moment longer | [`EDU`](Needs::EDU), [`IOMMU`](Needs::IOMMU) |
 //! | [`read_only_mapping`](read_only_mapping::read_only_mapping) | a device cannot write what it was lent to read | [`EDU`](Needs::EDU), [`IOMMU`](Needs::IOMMU) |
 //! | [`two_domains`](two_domains::two_domains) | a device reaches nothing of what another was lent | [`EDU`](Needs::EDU), [`DISK`](Needs::DISK), [`IOMMU`](Needs::IOMMU) |
@@ -36,6 +37,7 @@ mod transfer_buffer;
 pub mod two_domains;
 pub mod unit_reset;
 pub mod unmap_blocks_device;
+pub mod virtio_disk;
 
 pub use computer::Computer;
 pub use isolation::{IsolationError, Refused};

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use dmamap::addr::{BusAddr, DmaMask, PhysAddr};
 use dmamap::buffer::DmaBuffer;
+use dmamap::device::Device;
 use dmamap::map::Bidirectional;
 use dmamap::platform::Platform;
 
@@ -41,9 +42,8 @@ pub struct MaskLimits {
 /// [`IsolationError`], [`BeyondMask`](IsolationError::BeyondMask) if the mapping is out of the device's reach.
 pub fn mask_limits<P: Platform>(computer: &mut Computer<P>) -> Result<MaskLimits, IsolationError> {
     NEEDS.check(computer)?;
-    let platform = computer.platform();
     let mut confined = ConfinedEdu::attach(computer)?;
-    let (buffer, phys) = high_buffer(platform)?;
+    let (buffer, phys) = high_buffer(confined.edu().device())?;
 
     let device = confined.edu().device();
     let mask = device.mask();
@@ -71,10 +71,12 @@ pub fn mask_limits<P: Platform>(computer: &mut Computer<P>) -> Result<MaskLimits
 }
 
 /// A buffer above 4 GiB. The platform cannot be asked for one, so low ones are held until a high one comes.
-fn high_buffer<P: Platform>(platform: P) -> Result<(DmaBuffer<P>, PhysAddr), IsolationError> {
+fn high_buffer<P: Platform>(
+    device: &Device<P>,
+) -> Result<(DmaBuffer<P>, PhysAddr), IsolationError> {
     let mut low = Vec::new();
     for _ in 0..TRIES {
-        let buffer = buffer_of(platform, SENT)?;
+        let buffer = buffer_of(device, SENT)?;
         match buffer.phys(0) {
             Some(phys) if phys >= FOUR_GIB => return Ok((buffer, phys)),
             _ => low.push(buffer),

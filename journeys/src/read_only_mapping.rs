@@ -26,10 +26,9 @@ pub fn read_only_mapping<P: Platform>(
     computer: &mut Computer<P>,
 ) -> Result<Refused, IsolationError> {
     NEEDS.check(computer)?;
-    let platform = computer.platform();
     let mut confined = ConfinedEdu::attach(computer)?;
 
-    let buffer = buffer_of(platform, LENT)?;
+    let buffer = buffer_of(confined.edu().device(), LENT)?;
     let mapping = confined
         .edu()
         .device()

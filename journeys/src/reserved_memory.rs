@@ -59,7 +59,7 @@ pub fn reserved_memory<P: Platform>(
             }
             kept(&device, region)?;
         }
-        let buffers = (0..MAPPINGS).map(|_| buffer_of(computer.platform(), 0));
+        let buffers = (0..MAPPINGS).map(|_| buffer_of(&device, 0));
         let mappings: Vec<_> = buffers
             .map(|buffer| -> Result<_, IsolationError> {
                 device

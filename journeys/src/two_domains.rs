@@ -36,7 +36,6 @@ pub struct TwoDomains {
 /// [`IsolationError`], [`Breached`](IsolationError::Breached) if anything arrived in the disk's memory.
 pub fn two_domains<P: Platform>(computer: &mut Computer<P>) -> Result<TwoDomains, IsolationError> {
     NEEDS.check(computer)?;
-    let platform = computer.platform();
     let disk = computer.disks().next().cloned().ok_or(Unmet {
         lacking: Needs::DISK,
     })?;
@@ -44,14 +43,14 @@ pub fn two_domains<P: Platform>(computer: &mut Computer<P>) -> Result<TwoDomains
     let mut confined = ConfinedEdu::attach(computer)?;
     confined.load(SENT)?;
 
-    let lent = buffer_of(platform, KEPT)?;
+    let lent = buffer_of(&neighbour, KEPT)?;
     let lent = neighbour
         .map_single(lent, Bidirectional)
         .map_err(not_mapped)?;
     let neighbours_bus = lent.bus_addr();
     let refused = confined.attempt_write(neighbours_bus)?;
 
-    let own = buffer_of(platform, KEPT)?;
+    let own = buffer_of(confined.edu().device(), KEPT)?;
     let own = confined
         .edu()
         .device()

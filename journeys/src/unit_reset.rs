@@ -28,11 +28,10 @@ pub unsafe fn unit_reset<P: Platform>(
     computer: &mut Computer<P>,
 ) -> Result<Refused, IsolationError> {
     NEEDS.check(computer)?;
-    let platform = computer.platform();
     let system = computer.system();
     let mut confined = ConfinedEdu::attach(computer)?;
     confined.load(SENT)?;
-    let lent = buffer_of(platform, KEPT)?;
+    let lent = buffer_of(confined.edu().device(), KEPT)?;
     let lent = confined
         .edu()
         .device()

@@ -45,11 +45,10 @@ pub fn unmap_blocks_device<P: Platform>(
     computer: &mut Computer<P>,
 ) -> Result<Refused, IsolationError> {
     NEEDS.check(computer)?;
-    let platform = computer.platform();
     let mut confined = ConfinedEdu::attach(computer)?;
     confined.load(SENT)?;
 
-    let buffer = buffer_of(platform, KEPT)?;
+    let buffer = buffer_of(confined.edu().device(), KEPT)?;
     let mapping = confined
         .edu()
         .device()

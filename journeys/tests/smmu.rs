@@ -2,7 +2,9 @@
 
 mod support;
 
-use dmamap::system::{Settings as UnitSettings, Stage};
+use dmamap::buffer::DmaBuffer;
+use dmamap::map::{MapFailure, ToDevice};
+use dmamap::system::{Granule as UnitGranule, Settings as UnitSettings, Stage};
 use drivers::nvme::Settings;
 use hosted::Hosted;
 use hw::smmu::event::EventKind;
@@ -160,5 +162,66 @@ fn firmwares_region_and_the_message_window_are_kept() {
     // The message window for every device, and the region of the one firmware left at work.
     assert_eq!(found.direct, found.devices + 1, "{found:?}");
     assert_eq!(rig.machine.heartbeat().missed, 0);
+    rig.finish();
+}
+
+#[test]
+fn every_journey_is_made_with_pages_larger_than_frames() {
+    for granule in [UnitGranule::SixteenKib, UnitGranule::SixtyFourKib] {
+        for (stage, temper) in STAGES.into_iter().cycle().zip(TEMPERS) {
+            let config = computer(SmmuConfig::default(), Snooping::On, temper);
+            let mut options = by(stage);
+            options.units.granule = Some(granule);
+            let config = config.with_disk(test_disk(4096));
+            let mut rig = Rig::boot_with(config, options).expect("the machine boots");
+            for journey in journeys::catalogue::journeys::<Hosted>() {
+                // SAFETY: nobody else drives the machine.
+                let outcome = unsafe { journey.run(&mut rig.computer) };
+                outcome.unwrap_or_else(|error| {
+                    panic!(
+                        "{granule:?}, {stage:?}, {temper:?}: {}: {error}",
+                        journey.name
+                    )
+                });
+            }
+            let report = differential(&mut rig.computer, 7, 300);
+            report.unwrap_or_else(|error| panic!("{granule:?}, {stage:?}, {temper:?}: {error}"));
+            rig.finish_after_faults(Expected::Faults);
+        }
+    }
+}
+
+#[test]
+fn a_frame_is_not_mapped_where_pages_are_larger() {
+    let mut options = by(Stage::First);
+    options.units.granule = Some(UnitGranule::SixtyFourKib);
+    let config = computer(SmmuConfig::default(), Snooping::On, Temper::Keep);
+    let rig = Rig::boot_with(config.with_disk(test_disk(4096)), options).expect("it boots");
+    let device = rig.attach_disk(0);
+    assert_eq!(device.page_bytes(), 64 << 10);
+    // The rest of the page would be somebody else's.
+    let frame = DmaBuffer::allocate(rig.hosted, 4096).expect("there is memory");
+    let rejected = device
+        .map_single(frame, ToDevice)
+        .expect_err("it is no page");
+    assert!(
+        matches!(
+            rejected.error.failure,
+            MapFailure::NotWholePages {
+                page_bytes: 0x1_0000,
+                ..
+            }
+        ),
+        "{}",
+        rejected.error
+    );
+    drop(rejected);
+    let page = DmaBuffer::allocate_for(&device, 4096).expect("there is memory");
+    drop(device.map_single(page, ToDevice).expect("it is a page"));
+    let shared = device
+        .alloc_coherent::<u64>(8)
+        .expect("coherent memory is whole pages");
+    drop(shared);
+    device.detach().expect("the device is detached");
     rig.finish();
 }

@@ -103,7 +103,7 @@ impl MemoryMap {
         let tables = firmware + FIRMWARE_BYTES / 2;
         Self {
             ram,
-            direct_region: firmware..firmware + 2 * PAGE,
+            direct_region: firmware..tables,
             tables: tables..low_end,
         }
     }
@@ -123,7 +123,7 @@ mod tests {
     fn small_memory_has_the_legacy_hole_only() {
         let map = MemoryMap::new(MIN_RAM_BYTES);
         assert_eq!(map.ram, [0..0xa_0000, 0x10_0000..0x40_0000]);
-        assert_eq!(map.direct_region, 0x3e_0000..0x3e_2000);
+        assert_eq!(map.direct_region, 0x3e_0000..0x3f_0000);
         assert_eq!(map.tables, 0x3f_0000..0x40_0000);
     }
 

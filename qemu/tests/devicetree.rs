@@ -5,8 +5,12 @@ mod support;
 use std::collections::BTreeMap;
 
 use board::hardware::{Hardware, WindowKind};
-use qemu::{Architecture, Board, QemuConfig};
-use support::start;
+use drivers::nvme::Settings;
+use hosted::Hosted;
+use journeys::boot::{BootOptions, boot_from_devicetree};
+use journeys::unmap_blocks_device::unmap_blocks_device;
+use qemu::{Architecture, Board, Disk, Medium, QemuConfig};
+use support::{Rig, read_and_check, start, test_file};
 
 /// The properties of every node of a flattened devicetree, by path (Devicetree specification 0.4, chapter 5).
 fn nodes(blob: &[u8]) -> BTreeMap<String, BTreeMap<String, Vec<u8>>> {
@@ -151,5 +155,70 @@ fn the_devicetree_has_the_boards_iommu() {
             .map(|(_, compatible)| compatible.split('\0').next().unwrap());
         assert_eq!(found, compatible, "{board}");
         assert_eq!(maps, units.len(), "{board}");
+    }
+}
+
+/// `board` with an educational device and a disk of [`DISK_BYTES`], booted without a look at its ACPI tables.
+fn boot_without_acpi(board: &str) -> Option<Rig> {
+    let qemu = start(board, |config| {
+        let disk = Disk::nvme(test_file(DISK_BYTES), Medium::ReadOnly);
+        config.with_edu().with_disk(disk)
+    })?;
+    let hosted = Hosted::boot(qemu.clone()).expect("the kernel boots");
+    let blob = hosted.devicetree().expect("the board has a devicetree");
+    // SAFETY: the devicetree is the board's own, which exists for this rig alone.
+    let computer = unsafe { boot_from_devicetree(hosted, &blob, BootOptions::default()) };
+    let computer = match computer {
+        Ok(computer) => computer,
+        Err(error) => panic!("{board}: no boot: {error}; {:?}", qemu.failure()),
+    };
+    Some(Rig {
+        qemu,
+        hosted,
+        computer,
+    })
+}
+
+const DISK_BYTES: u64 = 2 << 20;
+
+/// The boards with an IOMMU that their devicetree describes.
+const DESCRIBED: [&str; 6] = [
+    "arm-smmu-stage1",
+    "arm-smmu-stage2",
+    "arm-smmu-nested",
+    "arm-virtio",
+    "riscv-platform",
+    "riscv-pci",
+];
+
+#[test]
+fn the_devicetree_alone_is_enough_to_confine_a_device() {
+    for board in DESCRIBED {
+        let Some(mut rig) = boot_without_acpi(board) else {
+            return;
+        };
+        assert_eq!(rig.computer.system().unit_count(), 1, "{board}");
+        let refused = unmap_blocks_device(&mut rig.computer);
+        let refused = refused.unwrap_or_else(|error| panic!("{board}: {error}"));
+        let edu = rig.computer.edus().next().expect("it is there").requester();
+        assert_eq!(refused.fault.requester.id, edu, "{board}");
+        rig.finish_after_faults();
+    }
+}
+
+#[test]
+fn the_devicetree_alone_is_enough_to_read_a_disk() {
+    for board in DESCRIBED {
+        let Some(mut rig) = boot_without_acpi(board) else {
+            return;
+        };
+        assert!(rig.computer.has_iommu(), "{board}");
+        let mut disk = rig.start_disk(0, Settings::default());
+        read_and_check(&mut disk, DISK_BYTES);
+        disk.shutdown()
+            .expect("the disk stops")
+            .detach()
+            .expect("it is detached");
+        rig.finish();
     }
 }

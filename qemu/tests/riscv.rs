@@ -5,10 +5,14 @@ mod support;
 use dmamap::system::{Settings as UnitSettings, Stage};
 use drivers::nvme::Settings;
 use hosted::Hosted;
+use hw::riscv::directory::{FirstStageMode, SecondStageMode, TranslationControl};
+use hw::riscv::page_table::{self, Entry};
 use journeys::boot::{BootOptions, MachineDescription, boot};
 use journeys::catalogue::journeys;
 use journeys::unmap_blocks_device::unmap_blocks_device;
 use qemu::{Disk, Medium};
+use support::refusal::{Attempt, Tables, refuse};
+use support::walk::riscv::{context, leaf};
 use support::{Rig, read_and_check, start, test_file};
 
 const BOARDS: [&str; 2] = ["riscv-platform", "riscv-pci"];
@@ -102,4 +106,114 @@ fn a_refusal_tells_who_how_and_why() {
             rig.finish_after_faults();
         }
     }
+}
+
+/// Makes `attempt` on each board by each stage, and checks the reason it is refused for: the first stage's, the second's.
+fn check(attempt: Attempt, alter: impl Fn(&mut Tables<'_>, Stage), reasons: [(u16, &str); 2]) {
+    for board in BOARDS {
+        for (stage, (code, text)) in [Stage::First, Stage::Second].into_iter().zip(reasons) {
+            let settings = UnitSettings {
+                stage: Some(stage),
+                ..UnitSettings::default()
+            };
+            let alter = |tables: &mut Tables<'_>| {
+                let (_, context) = context(tables);
+                let first = context.fsc.mode() != FirstStageMode::Bare;
+                assert_eq!(first, stage == Stage::First, "{board}");
+                alter(tables, stage);
+            };
+            let Some(refusal) = refuse(board, settings, attempt, alter) else {
+                return;
+            };
+            refusal.check(&format!("{board}, {stage:?}, {attempt:?}"), code, text);
+        }
+    }
+}
+
+const READ: [(u16, &str); 2] = [(13, "read page fault"), (21, "read guest-page fault")];
+const WRITE: [(u16, &str); 2] = [
+    (15, "write/AMO page fault"),
+    (23, "write/AMO guest-page fault"),
+];
+
+#[test]
+fn what_is_not_mapped_is_a_page_fault() {
+    check(Attempt::ReadUnmapped, |_, _| {}, READ);
+    check(Attempt::WriteUnmapped, |_, _| {}, WRITE);
+}
+
+#[test]
+fn a_write_to_what_may_be_read_is_a_page_fault() {
+    check(Attempt::WriteReadOnly, |_, _| {}, WRITE);
+}
+
+/// A page fault is all that is told of a leaf, whatever is wrong with it.
+#[test]
+fn a_bad_leaf_is_a_page_fault() {
+    let leaves: [fn(Entry) -> Entry; 5] = [
+        |leaf| leaf.with_v(false),
+        |leaf| leaf.with_u(false),
+        |leaf| leaf.with_a(false),
+        // Writable and not readable.
+        |leaf| leaf.with_r(false),
+        |leaf| Entry::from_bits(leaf.into_bits() | page_table::RESERVED),
+    ];
+    for bad in leaves {
+        let alter = |tables: &mut Tables<'_>, _| {
+            tables.alter(leaf(tables), |word| bad(Entry::from_bits(word)).into_bits());
+        };
+        check(Attempt::Read, alter, READ);
+    }
+    let clean = |tables: &mut Tables<'_>, _| {
+        tables.alter(leaf(tables), |word| {
+            Entry::from_bits(word).with_d(false).into_bits()
+        });
+    };
+    check(Attempt::Write, clean, WRITE);
+}
+
+#[test]
+fn a_context_that_is_not_valid_is_told() {
+    let clear_valid = |tables: &mut Tables<'_>, _| {
+        let (phys, context) = context(tables);
+        tables.alter(phys, |_| context.tc.with_v(false).into_bits());
+    };
+    check(
+        Attempt::Read,
+        clear_valid,
+        [(258, "DDT entry not valid"); 2],
+    );
+}
+
+#[test]
+fn a_reserved_bit_of_a_context_is_a_misconfiguration() {
+    let misconfigured = [(259, "DDT entry misconfigured"); 2];
+    let reserved = |tables: &mut Tables<'_>, _| {
+        let (phys, _) = context(tables);
+        tables.alter(phys, |word| word | TranslationControl::RESERVED);
+    };
+    check(Attempt::Read, reserved, misconfigured);
+}
+
+/// QEMU calls it a misconfiguration of the second stage alone; the manual has 259 for both (2.1.4).
+#[test]
+fn a_mode_that_there_is_not_is_told() {
+    let no_mode = |tables: &mut Tables<'_>, stage| {
+        let (phys, context) = context(tables);
+        match stage {
+            Stage::First => tables.alter(phys + 24, |_| {
+                let fsc = context.fsc.with_mode(FirstStageMode::Reserved);
+                fsc.into_bits()
+            }),
+            Stage::Second => tables.alter(phys + 8, |_| {
+                let iohgatp = context.iohgatp.with_mode(SecondStageMode::Reserved);
+                iohgatp.into_bits()
+            }),
+        }
+    };
+    let reasons = [
+        (258, "DDT entry not valid"),
+        (259, "DDT entry misconfigured"),
+    ];
+    check(Attempt::Read, no_mode, reasons);
 }

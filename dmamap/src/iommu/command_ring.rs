@@ -26,6 +26,10 @@ pub(crate) const MAX_BATCH: usize = 8;
 /// access each.
 const POLLS_PER_ERROR_CHECK: u32 = 64;
 
+/// Why a unit reads no commands whose registers read as all ones. To wait for it, command by command, would last for
+/// ever.
+pub(crate) const GONE: &str = "its registers read as all ones, so it is gone";
+
 /// One command: two 64-bit words in every vendor's queue. Wider entries have zeroes after them.
 pub(crate) type Command = [u64; 2];
 
@@ -43,8 +47,8 @@ pub(crate) trait RingPorts<P: Platform> {
     /// The bound of waits on the unit.
     fn bound(&self) -> &Bound<P>;
 
-    /// Index of the entry the unit reads next.
-    fn read_head(&self) -> u32;
+    /// Index of the entry the unit reads next; `None` if its register reads as all ones, which is nobody's answer.
+    fn read_head(&self) -> Option<u32>;
 
     /// Tells the unit of all entries before `tail`, which counts on a circle of twice the ring's entries, so that
     /// its highest bit is the wrap flag of units that have one. What was stored before is visible to the unit first.
@@ -54,7 +58,7 @@ pub(crate) trait RingPorts<P: Platform> {
     /// `sequence` to `status`.
     fn fence(&self, sequence: u32, status: PhysAddr) -> Command;
 
-    /// Whether the unit has stopped reading.
+    /// Whether the unit has stopped reading, or is not there any more ([`GONE`]).
     ///
     /// # Errors
     /// [`UnitError::QueueStopped`] then.
@@ -249,7 +253,10 @@ impl<P: Platform> CommandRing<P> {
 
     /// Learns how far the unit has read.
     fn see_head(&self, ring: &mut Ring, ports: &impl RingPorts<P>) {
-        let head = ports.read_head() % self.count;
+        let Some(head) = ports.read_head() else {
+            return;
+        };
+        let head = head % self.count;
         // At most all entries but one are unread, so the head's place among them says how many are.
         let unread = u64::from((ring.tail + self.count - head) % self.count);
         // It only moves on, up to the tail. One elsewhere is of a unit that lost its state, or answers no more.

@@ -6,6 +6,7 @@
 use core::cell::Cell;
 use core::fmt;
 use core::marker::PhantomData;
+use core::ptr::NonNull;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -120,6 +121,13 @@ impl<P: Platform, T: Shared> Coherent<P, T> {
     /// X: where the CPU has the first element, for printing.
     pub fn virt(&self) -> VirtAddr {
         self.parts().1.virt()
+    }
+
+    /// The CPU's pointer to the first element, for a driver of somebody else's that shares memory by pointers. Valid until
+    /// the memory is freed; what is read or written through it meets a device that does the same, so no reference to
+    /// the memory may be made of it.
+    pub fn pointer(&self) -> NonNull<u8> {
+        self.parts().1.pointer()
     }
 
     /// Number of elements.

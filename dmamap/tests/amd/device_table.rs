@@ -77,11 +77,12 @@ fn a_detached_device_is_blocked_again() {
     assert!(translation.ir() && translation.iw() && translation.mode() >= 3);
     assert_ne!(domain.domainid(), 0);
     device.detach().unwrap();
-    let (translation, _) = entry(&rig.machine, EDU.id);
+    let (translation, domain) = entry(&rig.machine, EDU.id);
     assert_eq!(
         translation,
         TranslationWord::new().with_v(true).with_tv(true)
     );
+    assert_eq!(domain, DomainWord::new(), "its id may be another's now");
     rig.finish();
 }
 

@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use board::hardware::Width;
+use board::hardware::{Hardware, Width};
 use dmamap::addr::BusAddr;
 use dmamap::buffer::DmaBuffer;
 use dmamap::iommu::fault::{Access, FIRST_FAULTS};
 use dmamap::map::ToDevice;
-use hw::amd::regs::{self, RingPointer, Status};
+use hw::amd::regs::{self, RingBase, RingPointer, Status};
 use machine::MachineConfig;
 use machine::bus::Access as BusAccess;
 use machine::iommu::Unit;
@@ -204,6 +204,28 @@ fn drivers_work_on_through_a_storm_of_faults() {
     assert_eq!(faults.total, statistics.events_logged);
     assert!(statistics.events_lost == 0 || faults.overflows > 0);
     edu.stop().detach().unwrap();
+    rig.finish_after_faults();
+}
+
+#[test]
+fn an_entry_that_is_never_written_does_not_keep_later_ones_from_being_told() {
+    let rig = Rig::boot(polled());
+    let unit = rig.amd_unit();
+    refuse(unit, 0x0200, PAGE);
+    // The unit counts an event that memory never shows.
+    let base = RingBase::from_bits(unit.read_register(regs::EVENT_LOG_BASE, Width::Qword)).base();
+    for word in [base, base + 8] {
+        rig.machine.ram().store_u64(word, 0).unwrap();
+    }
+    rig.system().service_faults();
+    assert_eq!(pointer(unit, regs::EVENT_HEAD), 0, "it may still come");
+    refuse(unit, 0x0300, PAGE);
+    for _ in 0..200 {
+        rig.system().service_faults();
+    }
+    let faults = rig.system().faults();
+    assert_eq!(faults.total, 1);
+    assert_eq!(faults.first_per_requester[0].requester.id, 0x0300);
     rig.finish_after_faults();
 }
 

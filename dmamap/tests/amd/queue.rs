@@ -4,13 +4,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use board::hardware::{Hardware, Width};
 use dmamap::buffer::DmaBuffer;
 use dmamap::device::Device;
 use dmamap::iommu::{RevokeError, UnitError};
 use dmamap::map::{Bidirectional, ToDevice};
 use hosted::Hosted;
+use hw::amd::command::{self, Kind};
+use hw::amd::regs::{self, RingBase, RingPointer};
 use machine::MachineConfig;
 use machine::bus::Access;
+use machine::iommu::Unit;
 use machine::iommu::amd::{AmdConfig, AmdUnit, QueueFault};
 use machine::iommu::translator::Translator;
 use machine::temper::Temper;
@@ -95,6 +99,30 @@ fn unmap_and_detach_wait_for_requests_that_are_under_way() {
 }
 
 #[test]
+fn pages_are_forgotten_only_when_the_entry_is_known_to_be() {
+    let rig = Rig::boot(config());
+    let device = rig.attach(EDU);
+    device.detach().unwrap();
+    let unit = rig.amd_unit();
+    let register = |offset| unit.read_register(offset, Width::Qword);
+    let base = RingBase::from_bits(register(regs::COMMAND_BUFFER_BASE)).base();
+    let tail = RingPointer::from_bits(register(regs::COMMAND_TAIL)).offset();
+    let ram = rig.machine.ram();
+    let kinds: Vec<Kind> = (base..base + tail)
+        .step_by(regs::RING_ENTRY_BYTES as usize)
+        .map(|at| [at, at + 8].map(|at| ram.load_u64(at).unwrap()))
+        .map(|words| command::kind(words).unwrap())
+        .collect();
+    let pairs = || kinds.windows(2);
+    let entries = pairs().filter(|pair| pair[0] == Kind::InvalidateDeviceEntry);
+    assert!(entries.clone().count() >= 4, "{kinds:?}");
+    for pair in entries {
+        assert_eq!(pair[1], Kind::CompletionWait, "{kinds:?}");
+    }
+    rig.finish();
+}
+
+#[test]
 fn no_invalidation_is_lost_when_the_ring_is_full() {
     let rig = Rig::boot(config());
     let device = rig.attach(EDU);
@@ -148,7 +176,7 @@ fn a_unit_that_never_completes_is_an_error_that_names_unit_and_command() {
     assert!(error.to_string().contains("0xfeb80000"), "{error}");
     assert_eq!(device.figures().quarantined_bytes, PAGE);
     let error = device.detach().unwrap_err().error;
-    assert_eq!(error, timed_out("device invalidation"));
+    assert_eq!(error, timed_out("device entry invalidation"));
     drop(held);
     rig.assert_no_findings();
     rig.abandon();

@@ -6,9 +6,11 @@
 //! - [`pci`]: the registers of a device on a PCI bus, and how its capabilities place them (section 4.1)
 //! - [`mmio`]: the registers of a device in the memory map (section 4.2)
 //! - [`iommu`]: configuration, requests and fault reports of the IOMMU device (section 5.13)
+//! - [`block`]: what of block devices is needed here (section 5.2)
 //!
 //! Everything is little-endian: legacy devices are not described here.
 
+pub mod block;
 pub mod feature;
 pub mod iommu;
 pub mod mmio;

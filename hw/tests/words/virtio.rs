@@ -470,3 +470,10 @@ fn fault_reports_lie_where_the_manual_says() {
     assert_eq!(Fault::from_words(words), fault);
     assert_eq!(fault::FAULT_BYTES, 24);
 }
+
+#[test]
+fn block_devices_count_in_sectors_and_offer_flushes_by_bit_9() {
+    assert_eq!(hw::virtio::block::DEVICE_TYPE, 2);
+    assert_eq!(hw::virtio::block::SECTOR_BYTES, 512);
+    assert_eq!(hw::virtio::block::FLUSH, 0x0000_0200);
+}

@@ -2,6 +2,10 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test crate uses its part")]
 
+pub mod refusal;
+pub mod virtio;
+pub mod walk;
+
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};

@@ -6,7 +6,8 @@
 //! An entry is 256 bits and a unit may fetch it at any moment, so its words are never changed in a way that some of
 //! the old and some of the new ones together mean anything: the word that holds table and permissions is replaced by
 //! one 64-bit store, and the domain id beside it changes only while that word blocks and the unit has confirmed
-//! that it knows. The words for interrupts and attributes stay zero: interrupts pass as they are.
+//! that it knows. An entry that blocks bears id 0, which no domain has: the unit tags what it remembers with the id
+//! alone, so all entries with one id must lead to one table. The words for interrupts and attributes stay zero: interrupts pass as they are.
 
 use hw::amd::device_table::{DomainWord, entry_offset};
 use hw::amd::device_table::{ENTRY_BYTES, ENTRY_WORDS, MAX_ENTRIES, TranslationWord};
@@ -97,6 +98,13 @@ impl<P: Platform> DeviceTable<P> {
     /// Makes requests of `device` fault.
     pub(super) fn block(&self, device: u16) {
         self.words.store(index(device), BLOCKED);
+    }
+
+    /// Takes the domain's id away from the entry of `device`, which blocks: another domain may get it, and the unit
+    /// must not find a device under it that is not that domain's. The unit must confirm before that it knows that the
+    /// entry blocks, and after that it forgot the entry.
+    pub(super) fn unname(&self, device: u16) {
+        self.words.store(index(device) + 1, 0);
     }
 
     /// Gives the table back.

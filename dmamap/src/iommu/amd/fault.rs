@@ -26,6 +26,9 @@ const MAX_READ: u32 = 4 * ENTRIES;
 /// Looks at an entry that memory does not show yet, before it is left for later.
 const LOOKS: u32 = 1000;
 
+/// Times that an entry is left for later, before it is given up: the unit then says more than it writes.
+const PATIENCE: u32 = 100;
+
 /// The log of one unit.
 pub(super) struct EventLog<P: Platform> {
     platform: P,
@@ -39,6 +42,8 @@ pub(super) struct EventLog<P: Platform> {
 struct Place {
     /// Index of the next entry to read.
     head: u32,
+    /// How often the next entry was left for later.
+    left: u32,
     /// The last entry that told why the command buffer stopped.
     command_error: Option<EventCode>,
 }
@@ -128,6 +133,9 @@ impl<P: Platform> FaultSource<P> for AmdUnit<P> {
 
     fn read_faults(&self, log: &FaultLog<P>) -> Pending {
         let registers = &self.registers;
+        if registers.is_gone() {
+            return Pending::Nothing;
+        }
         let mut place = self.log.place.lock();
         for _ in 0..MAX_READ {
             // Cleared before the tail is read: an event that comes after that raises the interrupt anew.
@@ -136,10 +144,15 @@ impl<P: Platform> FaultSource<P> for AmdUnit<P> {
             if place.head == tail(registers) {
                 return self.restart_log(log);
             }
-            let Some(event) = self.log.look(place.head) else {
-                return Pending::More;
-            };
-            self.report(event, &mut place, log);
+            match self.log.look(place.head) {
+                Some(event) => self.report(event, &mut place, log),
+                None if place.left < PATIENCE => {
+                    place.left += 1;
+                    return Pending::More;
+                }
+                None => log::error!("{}: an event was never written", registers.base()),
+            }
+            place.left = 0;
             let word = place.head as usize * 2;
             self.log.entries.store(word, 0);
             self.log.entries.store(word + 1, 0);

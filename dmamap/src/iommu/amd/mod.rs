@@ -5,6 +5,7 @@
 //! | registers, what is on | `registers` | 3.4 |
 //! | enabling and disabling | `start` | 2.3, 3.4 |
 //! | device id → table | `device_table` | 2.2.2 |
+//! | what a change makes the unit forget | `invalidation` | 2.4.2 to 2.4.8 |
 //! | commands | `queue` | 2.4 |
 //! | refused requests | `fault` | 2.5 |
 //!
@@ -19,6 +20,7 @@
 
 mod device_table;
 mod fault;
+mod invalidation;
 mod queue;
 mod registers;
 mod start;
@@ -155,7 +157,11 @@ impl<P: Platform> Unit<P> for AmdUnit<P> {
 
     fn detach(&self, attachment: Attachment, domain: DomainId) -> Result<(), UnitError> {
         let device = self.device_id(attachment)?;
-        self.running.tables.block(device);
+        let tables = &self.running.tables;
+        tables.block(device);
+        // As in `attach`: not the table of before with the id of after.
+        self.forget_entry(device)?;
+        tables.unname(device);
         self.forget_device(device, domain)
     }
 
@@ -204,7 +210,7 @@ fn facts(registers: &Registers<impl Platform>) -> UnitFacts {
         address_bits: address_bits(most),
         leaf_sizes: LeafSizes::FOUR_KIB | LeafSizes::TWO_MIB | LeafSizes::ONE_GIB,
         pass_through: PassThrough::Supported,
-        domain_ids: queue::DOMAIN_IDS,
+        domain_ids: invalidation::DOMAIN_IDS,
         at_map: AtMap::Nothing,
         messages: MessageRoute::Aside,
     }

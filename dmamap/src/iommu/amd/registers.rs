@@ -76,6 +76,11 @@ impl<P: Platform> Registers<P> {
         Status::from_bits(self.read_u64(regs::STATUS))
     }
 
+    /// Whether nobody answers any more: reserved bits of the status register are read as zeroes.
+    pub(super) fn is_gone(&self) -> bool {
+        self.status().into_bits() == u64::MAX
+    }
+
     /// Whether the command buffer stopped, though nobody told it to.
     pub(super) fn has_stopped(&self) -> bool {
         self.does_commands.load(Ordering::Acquire) && !self.status().cmdbufrun()

@@ -85,7 +85,12 @@ impl<P: Platform> FaultSource<P> for RiscvUnit<P> {
             // (5.18).
             let pending = InterruptPending::new().with_fip(true);
             registers.write_u32(regs::IPSR, pending.into_bits());
-            let tail = registers.read_u32(regs::FQT) % RECORDS;
+            let tail = registers.read_u32(regs::FQT);
+            if tail == u32::MAX {
+                // Nobody's answer: the unit is gone, and tells nothing any more.
+                return Pending::Nothing;
+            }
+            let tail = tail % RECORDS;
             let empty = *head == tail;
             while *head != tail {
                 record(registers, &self.streams, queue.record(*head), log);

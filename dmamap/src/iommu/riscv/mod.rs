@@ -5,7 +5,8 @@
 //! | registers, those that are busy for a while | `registers` | 5 |
 //! | enabling and disabling | `start` | 6.2 |
 //! | device → table | `device_table` | 2.1 |
-//! | invalidation | `queue` | 3.1 |
+//! | what a change makes the unit forget | `invalidation` | 3.1, 6.3 |
+//! | commands | `queue` | 3.1 |
 //! | refused requests, and the messages that tell of them | `fault`, `message` | 3.2, 5.28 |
 //!
 //! One stage of the two translates, as the [settings](crate::system::Settings) say. What the unit walks from there on
@@ -15,6 +16,7 @@
 
 mod device_table;
 mod fault;
+mod invalidation;
 mod message;
 mod queue;
 mod registers;
@@ -25,11 +27,10 @@ use alloc::vec::Vec;
 use core::mem::ManuallyDrop;
 use core::sync::atomic::AtomicBool;
 
-use hw::riscv::command::{DirectoryInvalidation, Fence, TableInvalidation};
 use hw::riscv::regs::Capabilities;
 
-use crate::addr::{BusRange, FRAME_SIZE_LOG2, PhysAddr};
-use crate::iommu::command_ring::{Batch, CommandRing};
+use crate::addr::{BusRange, PhysAddr};
+use crate::iommu::command_ring::CommandRing;
 use crate::iommu::fault::FaultLog;
 use crate::iommu::fault_event::{FaultEvent, FaultSource};
 use crate::iommu::requester::Attachment;
@@ -39,7 +40,7 @@ use crate::iommu::unit::{
     AtMap, Change, DomainId, MessageRoute, PassThrough, TableShape, TableShapes, Unit, UnitError,
     UnitFacts,
 };
-use crate::pagetable::{LeafSizes, PageTable, Riscv, TableChange, WalkCoherence};
+use crate::pagetable::{LeafSizes, PageTable, Riscv, WalkCoherence};
 use crate::platform::Platform;
 use crate::system::Stage;
 use device_table::{DeviceTable, Written};
@@ -49,9 +50,6 @@ use registers::Registers;
 
 /// What units of this kind are called.
 const KIND: &str = "RISC-V IOMMU";
-
-/// Pages of the largest range an invalidation can name, base-2 logarithm (8.3).
-const MAX_RANGE_LOG2: u32 = 51;
 
 /// What the unit reads from memory, and writes to it; given back when it is off.
 struct Running<P: Platform> {
@@ -75,72 +73,6 @@ pub(crate) struct RiscvUnit<P: Platform> {
     /// Whether the unit has confirmed that it walks, fetches and writes nothing.
     off: AtomicBool,
     event: FaultEvent<P>,
-}
-
-impl<P: Platform> RiscvUnit<P> {
-    /// Everything that is cached of `domain`.
-    fn whole(&self, domain: DomainId) -> TableInvalidation {
-        match self.stage {
-            Stage::First => TableInvalidation::vma()
-                .with_pscv(true)
-                .with_pscid(domain.0.into()),
-            Stage::Second => TableInvalidation::gvma().with_gv(true).with_gscid(domain.0),
-        }
-    }
-
-    fn page_invalidations(&self, domain: DomainId, change: Change) -> Batch {
-        let capabilities = self.registers.capabilities();
-        let whole = Batch::one(self.whole(domain).to_words());
-        // An address names leaves alone (3.1.1), what leads there only with the extension (8.2).
-        let unlinked = change.tables == TableChange::Unlinked;
-        if unlinked && !capabilities.nl() {
-            return whole;
-        }
-        let base = self.whole(domain).with_av(true).with_nl(unlinked);
-        let mut batch = Batch::new();
-        let mut page = change.range.start().as_u64() >> FRAME_SIZE_LOG2;
-        let end = (change.range.last().as_u64() >> FRAME_SIZE_LOG2) + 1;
-        while page < end {
-            // Page by page, as some units cache pieces of large pages; where a range can be named, the largest aligned
-            // one that starts here and stays inside.
-            let block = match capabilities.s() {
-                true => page
-                    .trailing_zeros()
-                    .min((end - page).ilog2())
-                    .min(MAX_RANGE_LOG2),
-                false => 0,
-            };
-            let bus = page << FRAME_SIZE_LOG2;
-            let command = match block {
-                0 => base.with_addr(bus),
-                _ => base.with_range(bus, block),
-            };
-            if !batch.push(command.to_words()) {
-                return whole;
-            }
-            page += 1 << block;
-        }
-        batch
-    }
-
-    /// Drops what is cached of a device's context and of the domains it was in (6.3.1).
-    fn forget_device(&self, stream: u32, domains: [Option<DomainId>; 2]) -> Result<(), UnitError> {
-        let context = DirectoryInvalidation::ddt().with_dv(true).with_did(stream);
-        let mut batch = Batch::one(context.to_words());
-        // Commands may be carried out in any order up to a fence (3.1.2): a translation made by way of the old context
-        // after those of its domain were dropped would stay.
-        batch.push(Fence::new().to_words());
-        for domain in domains.into_iter().flatten() {
-            if self.stage == Stage::Second && has_first_stage(self.registers.capabilities()) {
-                let nested = TableInvalidation::vma().with_gv(true).with_gscid(domain.0);
-                batch.push(nested.to_words());
-            }
-            batch.push(self.whole(domain).to_words());
-        }
-        self.running
-            .queue
-            .submit(&self.registers, batch.as_slice(), "device invalidation")
-    }
 }
 
 impl<P: Platform> Unit<P> for RiscvUnit<P> {

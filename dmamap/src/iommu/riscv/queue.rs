@@ -6,7 +6,7 @@ use hw::riscv::regs::{self, QueueBase};
 use super::registers::Registers;
 use crate::addr::PhysAddr;
 use crate::iommu::bound::Bound;
-use crate::iommu::command_ring::{Command, CommandRing, FenceSign, RingPorts};
+use crate::iommu::command_ring::{Command, CommandRing, FenceSign, GONE, RingPorts};
 use crate::iommu::unit::UnitError;
 use crate::pagetable::WalkCoherence;
 use crate::platform::{OutOfFrames, Platform};
@@ -34,8 +34,9 @@ impl<P: Platform> RingPorts<P> for Registers<P> {
         self.bound()
     }
 
-    fn read_head(&self) -> u32 {
-        self.read_u32(regs::CQH)
+    fn read_head(&self) -> Option<u32> {
+        let head = self.read_u32(regs::CQH);
+        (head != u32::MAX).then_some(head)
     }
 
     fn publish_tail(&self, tail: u32) {
@@ -58,7 +59,9 @@ impl<P: Platform> RingPorts<P> for Registers<P> {
     /// Whether the unit has stopped fetching (5.15).
     fn check(&self) -> Result<(), UnitError> {
         let control = self.read_cqcsr();
-        let reason = if control.cqmf() {
+        let reason = if control.into_bits() == u32::MAX {
+            GONE
+        } else if control.cqmf() {
             "a command was not fetched, or what it writes not written"
         } else if control.cmd_ill() {
             "illegal or unsupported command"
@@ -69,7 +72,7 @@ impl<P: Platform> RingPorts<P> for Registers<P> {
         };
         Err(UnitError::QueueStopped {
             unit: self.base(),
-            entry: self.read_head(),
+            entry: self.read_head().unwrap_or(0),
             reason,
         })
     }

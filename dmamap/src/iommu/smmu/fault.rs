@@ -89,6 +89,10 @@ impl<P: Platform> FaultSource<P> for SmmuUnit<P> {
         let mut place = queue.consumer.lock();
         for _ in 0..TURNS {
             let producer = QueueIndex::from_bits(registers.read_u32(regs::EVENTQ_PROD));
+            if producer.into_bits() == u32::MAX {
+                // Nobody's answer: the unit is gone, and tells nothing any more.
+                return Pending::Nothing;
+            }
             let is_empty = producer.index() & mask == place.index() & mask;
             if is_empty && producer.overflow() == place.overflow() {
                 return Pending::Nothing;

@@ -5,7 +5,7 @@
 //! | registers, those that acknowledge late | `registers` | 6.3 |
 //! | enabling and disabling | `start` | 3.11, 6.3.9 |
 //! | stream → table | `device_table`, `shape` | 5 |
-//! | invalidation | `queue`, `invalidate` | 4 |
+//! | invalidation | `queue`, `invalidation` | 4 |
 //! | refused requests | `fault` | 7 |
 //!
 //! A domain's id is its ASID, or with stage 2 its VMID. What the unit walks from there on is
@@ -14,7 +14,7 @@
 
 mod device_table;
 mod fault;
-mod invalidate;
+mod invalidation;
 mod queue;
 mod registers;
 mod shape;

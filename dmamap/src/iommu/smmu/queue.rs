@@ -9,7 +9,7 @@ use hw::smmu::regs::{self, CommandConsumer, CommandError, Gerror, QueueBase, Que
 use super::registers::Registers;
 use crate::addr::PhysAddr;
 use crate::iommu::bound::Bound;
-use crate::iommu::command_ring::{Command, CommandRing, FenceSign, RingPorts};
+use crate::iommu::command_ring::{Command, CommandRing, FenceSign, GONE, RingPorts};
 use crate::iommu::unit::UnitError;
 use crate::pagetable::WalkCoherence;
 use crate::platform::{OutOfFrames, Platform};
@@ -38,11 +38,11 @@ impl<P: Platform> RingPorts<P> for Registers<P> {
         self.bound()
     }
 
-    fn read_head(&self) -> u32 {
-        let consumer = CommandConsumer::from_bits(self.read_u32(regs::CMDQ_CONS));
-        QueueIndex::new()
-            .with_index(consumer.index())
-            .entry(LOG2_SIZE.into())
+    fn read_head(&self) -> Option<u32> {
+        // That bit 31 is zero tells an index from no answer.
+        let read = self.read_u32(regs::CMDQ_CONS);
+        let index = CommandConsumer::from_bits(read).index();
+        (read != u32::MAX).then(|| QueueIndex::new().with_index(index).entry(LOG2_SIZE.into()))
     }
 
     fn publish_tail(&self, tail: u32) {
@@ -58,14 +58,17 @@ impl<P: Platform> RingPorts<P> for Registers<P> {
 
     /// Whether a command stopped the queue (7.1).
     fn check(&self) -> Result<(), UnitError> {
-        if !self.active_errors().cmdq_err() {
+        // Raised and acknowledged, the two registers of a unit that is gone say the same.
+        let is_gone = self.read_u32(regs::GERROR) == u32::MAX;
+        if !is_gone && !self.active_errors().cmdq_err() {
             return Ok(());
         }
         let consumer = CommandConsumer::from_bits(self.read_u32(regs::CMDQ_CONS));
         Err(UnitError::QueueStopped {
             unit: self.base(),
-            entry: self.read_head(),
+            entry: self.read_head().unwrap_or(0),
             reason: match consumer.err() {
+                _ if is_gone => GONE,
                 CommandError::None => "no reason given",
                 CommandError::Illegal => "illegal command",
                 CommandError::Abort => "command fetch aborted",

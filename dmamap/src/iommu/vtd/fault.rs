@@ -44,10 +44,16 @@ fn service<P: Platform>(
     let cap = registers.cap();
     let records = cap.fault_records();
     for _ in 0..TURNS {
-        let status = FaultStatus::from_bits(registers.read_u32(regs::FSTS_REG));
+        let status = registers.read_u32(regs::FSTS_REG);
+        if status == u32::MAX {
+            // Nobody's answer: the unit is gone, and tells nothing any more.
+            return Pending::Nothing;
+        }
+        let status = FaultStatus::from_bits(status);
         if status.ppf() {
             let mut index = place.next.unwrap_or(u64::from(status.fri()) % records);
-            for _ in 0..records {
+            let mut read = 0;
+            while read < records {
                 let at = regs::fault_record(cap, index);
                 let high = registers.read_u64(at + 8);
                 let record = FaultRecord::from_words([registers.read_u64(at), high]);
@@ -58,16 +64,22 @@ fn service<P: Platform>(
                 // F is write-1-to-clear and the rest read-only (11.4.14.1); clearing frees the record.
                 registers.write_u64(at + 8, FaultRecord::new().with_f(true).to_words()[1]);
                 index = (index + 1) % records;
+                read += 1;
             }
-            place.next = Some(index);
+            // Where none was found the unit is somewhere else, and its register says where.
+            place.next = (read > 0).then_some(index);
         }
         // While PFO is set the unit records nothing more (7.2.1), so it is cleared once records are free.
         if status.pfo() {
             log.record_overflow();
-            registers.write_u32(
-                regs::FSTS_REG,
-                FaultStatus::new().with_pfo(true).into_bits(),
-            );
+        }
+        // A condition that stands keeps later ones from raising the interrupt (11.4.7.2): also that a device answered
+        // an invalidation nobody asked it for.
+        let stands = FaultStatus::new()
+            .with_pfo(status.pfo())
+            .with_ice(status.ice());
+        if stands != FaultStatus::new() {
+            registers.write_u32(regs::FSTS_REG, stands.into_bits());
         }
         if !status.ppf() {
             return Pending::Nothing;

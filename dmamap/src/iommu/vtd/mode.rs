@@ -80,9 +80,11 @@ impl Mode {
     pub(super) fn facts(self, cap: Cap, ecap: Ecap) -> UnitFacts {
         let first = self == Self::Scalable(Stage::First);
         let (tables, address_bits, size_2m, size_1g) = if first {
-            // Half of the canonical addresses: 48 or 57 bits, the highest of which is that of all above.
-            let highest = if cap.fs5lp() { 56 } else { 47 };
-            (first_stage_tables(cap), highest, true, cap.fs1gp())
+            // Half of the canonical addresses: 48 or 57 bits, the highest of which is that of all above. Of these,
+            // those the unit lets in at all (3.6: the least of both).
+            let canonical = if cap.fs5lp() { 56 } else { 47 };
+            let bits = canonical.min(cap.guest_address_bits() as u8);
+            (first_stage_tables(cap), bits, true, cap.fs1gp())
         } else {
             let sizes = cap.sslps();
             let bits = cap.guest_address_bits() as u8;
@@ -202,6 +204,20 @@ mod tests {
             choose(first_only, None, Some(Stage::Second)),
             Ok(Mode::Legacy)
         );
+    }
+
+    #[test]
+    fn the_units_address_width_bounds_first_stage_tables_too() {
+        let first = Mode::Scalable(Stage::First);
+        let bits = |mgaw, five| {
+            let cap = Cap::new().with_mgaw(mgaw).with_fs5lp(five);
+            first.facts(cap, Ecap::new()).address_bits
+        };
+        assert_eq!(
+            [38, 46, 47, 56].map(|mgaw| bits(mgaw, false)),
+            [39, 47, 47, 47]
+        );
+        assert_eq!([38, 47, 56].map(|mgaw| bits(mgaw, true)), [39, 48, 56]);
     }
 
     #[test]

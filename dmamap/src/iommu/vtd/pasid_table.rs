@@ -53,6 +53,8 @@ pub(super) struct Style {
     pub(super) walks_snoop: bool,
     /// Accesses to first-stage pages are to snoop (`PGSNP`); second-stage leaves say so themselves.
     pub(super) pages_snoop: bool,
+    /// The unit's greatest address width, which pass-through asks for (9.6, AW).
+    pub(super) widest: AddressWidth,
 }
 
 /// The tables of one unit in scalable mode.
@@ -129,6 +131,7 @@ impl<P: Platform> PasidTables<P> {
             stage,
             walks_snoop,
             pages_snoop,
+            widest,
         } = self.style;
         let entry = Entry::new()
             .with_p(true)
@@ -136,7 +139,9 @@ impl<P: Platform> PasidTables<P> {
             .with_pwsnp(walks_snoop)
             .with_pgsnp(pages_snoop && stage == Stage::First);
         match (translate, stage) {
-            (Translate::PassThrough, _) => entry.with_pgtt(Translation::PassThrough),
+            (Translate::PassThrough, _) => {
+                entry.with_pgtt(Translation::PassThrough).with_aw(widest)
+            }
             (Translate::Table { root, levels }, Stage::First) => entry
                 .with_pgtt(Translation::FirstStage)
                 .with_fspm(

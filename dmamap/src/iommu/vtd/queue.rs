@@ -8,7 +8,7 @@ use hw::vtd::regs::{
 use super::registers::Registers;
 use crate::addr::{FRAME_BYTES, PhysAddr};
 use crate::iommu::bound::Bound;
-use crate::iommu::command_ring::{Command, CommandRing, FenceSign, RingPorts};
+use crate::iommu::command_ring::{Command, CommandRing, FenceSign, GONE, RingPorts};
 use crate::iommu::unit::UnitError;
 use crate::pagetable::WalkCoherence;
 use crate::platform::{OutOfFrames, Platform};
@@ -43,9 +43,10 @@ impl<P: Platform> RingPorts<P> for Registers<P> {
         self.bound()
     }
 
-    fn read_head(&self) -> u32 {
-        let head = QueuePointer::from_bits(self.read_u64(regs::IQH_REG)).offset();
-        (head / self.descriptor_bytes()) as u32
+    fn read_head(&self) -> Option<u32> {
+        let head = self.read_u64(regs::IQH_REG);
+        let offset = QueuePointer::from_bits(head).offset();
+        (head != u64::MAX).then(|| (offset / self.descriptor_bytes()) as u32)
     }
 
     fn publish_tail(&self, tail: u32) {
@@ -65,14 +66,16 @@ impl<P: Platform> RingPorts<P> for Registers<P> {
 
     /// Whether the unit has stopped fetching (VT-d 6.5.2.9, IQE).
     fn check(&self) -> Result<(), UnitError> {
-        if !FaultStatus::from_bits(self.read_u32(regs::FSTS_REG)).iqe() {
+        let status = self.read_u32(regs::FSTS_REG);
+        if !FaultStatus::from_bits(status).iqe() {
             return Ok(());
         }
         let record = QueueErrorRecord::from_bits(self.read_u64(regs::IQERCD_REG));
         Err(UnitError::QueueStopped {
             unit: self.base(),
-            entry: self.read_head(),
+            entry: self.read_head().unwrap_or(0),
             reason: match record.iqei() {
+                _ if status == u32::MAX => GONE,
                 QueueErrorInfo::Unknown => "no reason given",
                 QueueErrorInfo::InvalidTail => "tail outside the queue",
                 QueueErrorInfo::DescriptorFetch => "descriptor fetch failed",

@@ -22,11 +22,16 @@ pub(super) struct Registers<P: Platform> {
     turn: lock_api::Mutex<P::Lock, Turn>,
 }
 
+/// How the end of a command shows in GSTS.
+type Done = fn(&GlobalStatus) -> bool;
+
 /// Whether a command is under way.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Turn {
     Free,
     Taken,
+    /// Nobody waits for its end any more; no other command may come before it.
+    Late(Done),
 }
 
 impl<P: Platform> Registers<P> {
@@ -108,23 +113,38 @@ impl<P: Platform> Registers<P> {
         &self,
         what: &'static str,
         change: impl FnOnce(GlobalCommand) -> GlobalCommand,
-        done: impl Fn(&GlobalStatus) -> bool,
+        done: Done,
     ) -> Result<(), UnitError> {
         self.take_turn(what)?;
-        let status = GlobalStatus::from_bits(self.read_u32(regs::GSTS_REG));
-        self.write_u32(regs::GCMD_REG, change(status.to_command()).into_bits());
-        // A command that does not end leaves its turn taken: no other may follow it.
-        self.bound.until(what, || {
-            done(&GlobalStatus::from_bits(self.read_u32(regs::GSTS_REG)))
-        })?;
-        *self.turn.lock() = Turn::Free;
-        Ok(())
+        self.write_u32(
+            regs::GCMD_REG,
+            change(self.status().to_command()).into_bits(),
+        );
+        let outcome = self.bound.until(what, || done(&self.status()));
+        *self.turn.lock() = match outcome {
+            Ok(()) => Turn::Free,
+            Err(_) => Turn::Late(done),
+        };
+        outcome
+    }
+
+    fn status(&self) -> GlobalStatus {
+        GlobalStatus::from_bits(self.read_u32(regs::GSTS_REG))
     }
 
     /// Waits until no command is under way. Nobody waits with the lock held: it keeps interrupts off.
     fn take_turn(&self, what: &'static str) -> Result<(), UnitError> {
         self.bound.until(what, || {
-            core::mem::replace(&mut *self.turn.lock(), Turn::Taken) == Turn::Free
+            let mut turn = self.turn.lock();
+            let free = match *turn {
+                Turn::Free => true,
+                Turn::Taken => false,
+                Turn::Late(done) => done(&self.status()),
+            };
+            if free {
+                *turn = Turn::Taken;
+            }
+            free
         })
     }
 

@@ -177,7 +177,8 @@ impl<P: Platform> VtdUnit<P> {
     }
 }
 
-/// Turns off whatever is on, whoever left it on: translation, interrupt remapping, the queue, pending faults.
+/// Turns off whatever is on, whoever left it on: translation, interrupt remapping, the queue, the fault log in memory,
+/// pending faults.
 /// Not protected memory regions: they are meant for the time without translation.
 fn silence<P: Platform>(registers: &Registers<P>) -> Result<(), UnitError> {
     registers.write_u32(
@@ -204,17 +205,27 @@ fn silence<P: Platform>(registers: &Registers<P>) -> Result<(), UnitError> {
             |now| !now.qies(),
         )?;
     }
+    if status.afls() {
+        // Faults would go to somebody else's memory, and none to the records.
+        let off = |now: regs::GlobalCommand| now.with_eafl(false);
+        registers.command("fault-log disable", off, |now| !now.afls())?;
+    }
     // Every recorded fault and every error bit: they are somebody else's (write 1 to clear, 11.4.9).
     let cap = registers.cap();
     for index in 0..cap.fault_records() {
         let cleared = hw::vtd::fault::FaultRecord::new().with_f(true).to_words()[1];
         registers.write_u64(regs::fault_record(cap, index) + 8, cleared);
     }
+    // Those that are set: what the unit does not have is reserved.
+    let set = FaultStatus::from_bits(registers.read_u32(regs::FSTS_REG));
     let errors = FaultStatus::new()
-        .with_pfo(true)
-        .with_iqe(true)
-        .with_ice(true)
-        .with_ite(true);
+        .with_pfo(set.pfo())
+        .with_afo(set.afo())
+        .with_apf(set.apf())
+        .with_iqe(set.iqe())
+        .with_ice(set.ice())
+        .with_ite(set.ite())
+        .with_pro(set.pro());
     registers.write_u32(regs::FSTS_REG, errors.into_bits());
     Ok(())
 }

@@ -41,6 +41,7 @@ impl<P: Platform> Tables<P> {
                     stage,
                     walks_snoop,
                     pages_snoop,
+                    widest,
                 };
                 Self::Pasids(PasidTables::new(platform, coherence, style)?)
             }

@@ -56,10 +56,11 @@ impl Caches {
     pub(super) fn insert_device(&mut self, device: u16, entry: DeviceEntry) -> Option<u16> {
         let conflict = self.entries.iter().find_map(|(other, cached)| {
             // Its own entry of before may be another.
+            // One that has no table must not find what was remembered for one that has.
             let differs = other != device
                 && cached.entry.domain == entry.domain
-                && cached.entry.table().is_some()
-                && entry.table().is_some()
+                && !cached.entry.is_open()
+                && !entry.is_open()
                 && cached.entry.table() != entry.table();
             differs.then_some(other)
         });

@@ -241,6 +241,11 @@ pub(super) fn through(grant: Grant, entry: Entry) -> Grant {
 }
 
 impl DeviceEntry {
+    /// Whether it says nothing, not even a domain.
+    pub(super) fn is_open(self) -> bool {
+        self.route == Route::Open
+    }
+
     /// Physical address of the page table's root, and its levels.
     pub(super) fn table(self) -> Option<(u64, u32)> {
         match self.route {

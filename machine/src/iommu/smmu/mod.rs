@@ -11,7 +11,7 @@
 //! | `stream_table` finds entries | `handshake` CR0, IRQ_CTRL, GBPA  | `gerror` global errors      |
 //! | `entries` what they say      | `queue`, `invalidation`          | `message` its interrupts    |
 //! | `walk`, `descriptor`         | `engine` finds time for          | `reach`, `freed` audits     |
-//! | `cache` what it remembers    | `work` what was asked            | `statistics` numbers        |
+//! | `cache` what it remembers    | `work` what was asked, `reuse`   | `statistics` numbers        |
 //!
 //! It has stage 1, stage 2 or both; tables of 48-bit addresses, of which it walks the lower range; it has neither
 //! substreams, nor device-TLBs, page requests, stalls, secure streams or hypervisor contexts. Streams are PCI
@@ -68,6 +68,7 @@ mod message;
 mod queue;
 mod reach;
 mod registers;
+mod reuse;
 mod statistics;
 mod stream_table;
 mod translate;

@@ -167,15 +167,22 @@ impl Core {
     /// whoever comes before the configuration goes too brings old ones back.
     fn finish_invalidations(&self, engine: &mut Engine) {
         let unfinished = std::mem::take(&mut engine.unfinished);
+        let changing: Vec<ConfigSelection> = unfinished
+            .iter()
+            .filter_map(|one| match one {
+                Unfinished::Config(selection) => Some(*selection),
+                Unfinished::Translations(_) => None,
+            })
+            .collect();
+        let used = self.pages_of(&changing);
         for one in &unfinished {
             if let Unfinished::Translations(selection) = one {
                 self.invalidate_translations(engine, *selection);
             }
         }
-        for one in &unfinished {
-            if let Unfinished::Config(selection) = one {
-                self.invalidate_config(engine, *selection);
-            }
+        self.use_again(&used);
+        for selection in changing {
+            self.invalidate_config(engine, selection);
         }
     }
 

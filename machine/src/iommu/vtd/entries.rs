@@ -87,7 +87,12 @@ impl Rules {
             Stage::Legacy | Stage::Second => {
                 bus >> (12 + 9 * levels).min(self.cap.guest_address_bits()) == 0
             }
-            Stage::First(_) => first_stage::is_canonical(levels, bus),
+            // Of the lower half, no more than the unit's address width (3.6).
+            Stage::First(_) => {
+                let lower_half = bus >> 63 == 0;
+                first_stage::is_canonical(levels, bus)
+                    && !(lower_half && bus >> self.cap.guest_address_bits() != 0)
+            }
         }
     }
 
@@ -99,6 +104,11 @@ impl Rules {
             5 => widths.bits_57(),
             _ => false,
         }
+    }
+
+    /// Levels of the deepest second-stage table this unit walks, if it walks any.
+    pub(super) fn deepest(self) -> Option<u32> {
+        (3..=5).rev().find(|levels| self.walks(*levels))
     }
 
     /// Whether what is not there may be cached (caching mode).
@@ -166,7 +176,7 @@ impl Rules {
             },
             // The width says how wide an address may be, and must be the widest of the unit (9.3).
             (TranslationType::PassThrough, Some(levels))
-                if self.ecap.pt() && (levels + 1..=5).all(|wider| !self.walks(wider)) =>
+                if self.ecap.pt() && self.deepest() == Some(levels) =>
             {
                 Route::PassThrough
             }

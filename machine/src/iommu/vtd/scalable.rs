@@ -192,7 +192,8 @@ impl Rules {
             (Translation::SecondStage, _, Some(levels)) if self.ecap.ssts() => {
                 (entry.ssptptr(), levels, Stage::Second)
             }
-            (Translation::PassThrough, ..) if self.ecap.pt() => {
+            // The address width is to be the greatest there is, as in legacy mode (9.6).
+            (Translation::PassThrough, _, aw) if self.ecap.pt() && aw == self.deepest() => {
                 return Ok(Context {
                     tag: Tag {
                         did: entry.did(),

@@ -4,7 +4,7 @@ use super::super::mutation::{Mutation, Selection, Test};
 
 const UNIT: &str = "dmamap/src/iommu/amd/mod.rs";
 const START: &str = "dmamap/src/iommu/amd/start.rs";
-const QUEUE: &str = "dmamap/src/iommu/amd/queue.rs";
+const QUEUE: &str = "dmamap/src/iommu/amd/invalidation.rs";
 const LOG: &str = "dmamap/src/iommu/amd/fault.rs";
 
 const fn driver(name: &'static str) -> Test {
@@ -29,10 +29,30 @@ pub(super) const ALL: &[Mutation] = &[
         name: "amd-detach-keeps-cached-entry",
         selection: Selection::Core,
         file: UNIT,
-        find: "self.running.tables.block(device); self.forget_device(device, domain)",
-        replace: "self.running.tables.block(device); Ok(())",
+        find: "self.forget_entry(device)?; tables.unname(device); self.forget_device(device, domain)",
+        replace: "tables.unname(device); Ok(())",
         why: "the unit goes on with the entry it remembers, into tables that are given back",
         caught_by: &[ORDINARY],
+    },
+    Mutation {
+        name: "amd-detached-entry-keeps-its-id",
+        selection: Selection::Whole,
+        file: UNIT,
+        find: "tables.unname(device);",
+        replace: "",
+        why: "a device that is blocked shares the id of the domain that gets it next, and what is remembered under it",
+        caught_by: &[driver("device_table::a_detached_device_is_blocked_again")],
+    },
+    Mutation {
+        name: "amd-pages-forgotten-beside-the-entry",
+        selection: Selection::Whole,
+        file: QUEUE,
+        find: "self.forget_entry(device)?; self.submit(&[domain_command(domain.0)], \"device invalidation\")",
+        replace: "self.submit(&[entry_command(device), domain_command(domain.0)], \"device invalidation\")",
+        why: "a translation made from the stale entry after its pages were forgotten stays",
+        caught_by: &[driver(
+            "queue::pages_are_forgotten_only_when_the_entry_is_known_to_be",
+        )],
     },
     Mutation {
         name: "amd-attach-keeps-cached-entry",

@@ -89,7 +89,7 @@ pub(super) const ALL: &[Mutation] = &[
         name: "faults-not-cleared",
         selection: Selection::Whole,
         file: "dmamap/src/iommu/vtd/fault.rs",
-        find: "registers.write_u32(regs::FSTS_REG, FaultStatus::new().with_pfo(true).into_bits());",
+        find: "registers.write_u32(regs::FSTS_REG, stands.into_bits());",
         replace: "",
         why: "after one overflow a unit records no fault any more",
         caught_by: &[Test::program(

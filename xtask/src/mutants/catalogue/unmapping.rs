@@ -5,7 +5,6 @@ use super::super::mutation::{Mutation, Selection, Test};
 const DOMAIN: &str = "dmamap/src/iommu/domain.rs";
 const UNIT: &str = "dmamap/src/iommu/vtd/mod.rs";
 const INVALIDATION: &str = "dmamap/src/iommu/vtd/invalidation.rs";
-const QUEUE: &str = "dmamap/src/iommu/vtd/queue.rs";
 
 const fn strict(name: &'static str) -> Test {
     Test::program("dmamap", "strict_unmap", name)
@@ -50,20 +49,16 @@ pub(super) const ALL: &[Mutation] = &[
         name: "iova-freed-before-invalidation",
         selection: Selection::Core,
         file: DOMAIN,
-        find: "self.sync(gather)?;
-            let mut inner = self.inner.lock();
-            if inner.reach == Reach::Live {
-                inner.iova.free(range).expect(\"a range is freed once, as it was allocated\");
-            }
-            Ok(())",
-        replace: "{
-                let mut inner = self.inner.lock();
-                if inner.reach == Reach::Live {
-                    inner.iova.free(range).expect(\"a range is freed once, as it was allocated\");
-                }
-            }
-            self.sync(gather)?;
-            Ok(())",
+        find: "let outcome = self.sync(gather);
+        let mut inner = self.inner.lock();",
+        replace: "if self.inner.lock().reach == Reach::Live {
+            self.inner.lock().iova.free(range).expect(\"a range is freed once, as it was allocated\");
+        }
+        if true {
+            return Ok(self.sync(gather)?);
+        }
+        let outcome: Result<(), RevokeError> = Ok(());
+        let mut inner = self.inner.lock();",
         why: "another mapping takes addresses that a unit still translates to the old memory",
         caught_by: &[strict(
             "other_cpus_map_meanwhile_but_never_at_the_addresses_waited_for",
@@ -209,7 +204,7 @@ pub(super) const ALL: &[Mutation] = &[
         name: "start-without-invalidation",
         selection: Selection::Core,
         file: "dmamap/src/iommu/vtd/start.rs",
-        find: "self.running.queue.submit(registers, batch.as_slice(), \"global invalidation\")",
+        find: "queue.submit(registers, batch.as_slice(), \"global invalidation\")",
         replace: "Ok(drop(batch))",
         why: "what firmware's tables left in a unit's caches outlives them",
         caught_by: &[strict(
@@ -234,14 +229,13 @@ pub(super) const ALL: &[Mutation] = &[
         name: "quarantined-addresses-reused",
         selection: Selection::Whole,
         file: DOMAIN,
-        find: "self.sync(gather)?;
-            let mut inner = self.inner.lock();",
-        replace: "let synced = self.sync(gather);
-            let mut inner = self.inner.lock();
-            if synced.is_err() {
-                let _ = inner.iova.free(range);
-            }
-            synced?;",
+        find: "let outcome = self.sync(gather);
+        let mut inner = self.inner.lock();",
+        replace: "let outcome = self.sync(gather);
+        let mut inner = self.inner.lock();
+        if outcome.is_err() {
+            let _ = inner.iova.free(range);
+        }",
         why: "addresses whose old translation may be cached are given to another mapping",
         caught_by: &[strict(
             "an_unmap_that_is_never_confirmed_quarantines_the_memory",
@@ -273,9 +267,14 @@ pub(super) const ALL: &[Mutation] = &[
         name: "queue-overruns-itself",
         selection: Selection::Whole,
         file: "dmamap/src/iommu/command_ring.rs",
-        find: "if ring.free >= needed {",
-        replace: "if ring.free < needed { ring.free = self.count - 1; }
-            if true {",
+        find: "if ring.unread() + needed > room {
+                self.see_head(&mut ring, ports);
+            }
+            if ring.unread() + needed <= room {",
+        replace: "if ring.unread() + needed > room {
+                ring.read = ring.written;
+            }
+            if ring.unread() + needed <= room {",
         why: "descriptors that the unit has not fetched are overwritten",
         caught_by: &[Test::program(
             "dmamap",

@@ -165,6 +165,15 @@ fn one_domain_id_for_two_tables_is_a_finding() {
 }
 
 #[test]
+fn one_domain_id_for_a_table_and_for_none_is_a_finding() {
+    let (bench, _) = with_temper(Temper::Keep);
+    bench.set_entry(DEVICE + 1, [V | TV, DOMAIN.into(), 0, 0]);
+    assert_eq!(bench.read(0x1000), Err(2));
+    assert_eq!(bench.reach(DEVICE + 1, 0x1000, Access::Read), Err(2));
+    assert_eq!(bench.found(FindingKind::ProtocolViolation), 1);
+}
+
+#[test]
 fn large_page_is_forgotten_whole() {
     let (bench, top) = with_temper(Temper::Keep);
     let leaf = bench.map(top, 4, 0x4000_0000, 2, entry(0x80_0000, 0));

@@ -126,6 +126,29 @@ fn ranges_of_entries_are_invalidated() {
     assert_eq!(gone, [false, true, true, false]);
 }
 
+/// A stream leaves its domain. In one synchronised step its entry and its translations have no order; in two they have.
+#[test]
+fn translations_come_back_by_a_configuration_that_was_not_forgotten_before() {
+    let moved = |apart: bool| {
+        let (bench, root) = Bench::translating(first());
+        let other = bench.frame();
+        bench.map(root, 0x1000, 3, 0x5000 | PAGE);
+        bench.map(other, 0x1000, 3, 0x6000 | PAGE);
+        assert_eq!(bench.read(0x1000), Ok(0x5000));
+        bench.store(context_of(DEVICE) + 8, other);
+        let (config, translations) = (cfgi_cd(DEVICE.into()), nh_asid(DOMAIN));
+        if apart {
+            bench.submit_and_wait(&[config]);
+            bench.submit_and_wait(&[translations]);
+        } else {
+            bench.submit_and_wait(&[config, translations]);
+        }
+        bench.read(0x1000)
+    };
+    assert_eq!(moved(true), Ok(0x6000));
+    assert_eq!(moved(false), Ok(0x5000), "brought back");
+}
+
 #[test]
 fn ranges_need_the_unit_to_have_them() {
     let config = SmmuConfig {

@@ -161,6 +161,26 @@ fn second_stage_tables_of_every_depth_translate() {
 }
 
 #[test]
+fn first_stage_tables_translate_no_more_than_the_units_width() {
+    let scalable = Scalable::new(
+        VtdConfig {
+            guest_address_bits: 39,
+            ..config()
+        },
+        Temper::Keep,
+    );
+    let bench = &scalable.bench;
+    let top = bench.frame();
+    scalable.set_pasid([FIRST, u64::from(DOMAIN) | SNOOPED, top]);
+    for bus in [0x7f_ffff_f000, 0x80_0000_0000] {
+        scalable.map_first(top, 4, bus, 1, 0x5000 | PWU | AD);
+    }
+    scalable.enable();
+    assert_eq!(bench.read(0x7f_ffff_f000), Ok(0x5000));
+    assert_eq!(bench.read(0x80_0000_0000), Err(0x80));
+}
+
+#[test]
 fn first_stage_tables_translate_both_halves_of_canonical_addresses() {
     let five = ScalableMode {
         five_levels: Support::Yes,
@@ -243,9 +263,16 @@ fn pass_through_reaches_everything_where_the_unit_has_it() {
         pass_through: Support::Yes,
         ..config()
     };
-    for (config, expected) in [(with, Ok(0x1000)), (config(), Err(0x5b))] {
+    for (config, width, expected) in [
+        (with.clone(), 2, Ok(0x1000)),
+        (with.clone(), 1, Err(0x5b)),
+        (with.clone(), 3, Err(0x5b)),
+        (with, 0, Err(0x5b)),
+        (config(), 2, Err(0x5b)),
+    ] {
         let scalable = Scalable::new(config, Temper::Keep);
-        scalable.set_pasid([4 << 6 | 1, DOMAIN.into(), 0]);
+        // Its width is the unit's greatest.
+        scalable.set_pasid([4 << 6 | width << 2 | 1, DOMAIN.into(), 0]);
         scalable.enable();
         assert_eq!(scalable.bench.read(0x1000), expected);
     }

@@ -1,0 +1,89 @@
+//! What a change makes the unit forget (48882 2.4), in as few commands as name no more than they must.
+
+use hw::amd::command::{InvalidateAll, InvalidateDeviceEntry, InvalidatePages, PageRange};
+use hw::amd::device_table::MAX_ENTRIES;
+
+use super::AmdUnit;
+use crate::addr::FRAME_SIZE_LOG2;
+use crate::iommu::command_ring::{Batch, Command, MAX_BATCH};
+use crate::iommu::unit::{Change, DomainId, UnitError};
+use crate::pagetable::TableChange;
+use crate::platform::Platform;
+
+/// Domain ids there are: the cached translations of each can be asked to be forgotten.
+pub(super) const DOMAIN_IDS: u32 = 1 << 16;
+
+impl<P: Platform> AmdUnit<P> {
+    /// Makes the unit forget the entry of `device`.
+    pub(super) fn forget_entry(&self, device: u16) -> Result<(), UnitError> {
+        self.submit(&[entry_command(device)], "device entry invalidation")
+    }
+
+    /// Makes the unit forget the entry of `device` and all of `domain`.
+    pub(super) fn forget_device(&self, device: u16, domain: DomainId) -> Result<(), UnitError> {
+        // The entry first: a translation made from a stale entry after the pages were forgotten would stay. And waited
+        // for: the unit may do the commands before a completion wait in any order, or at once (2.4).
+        self.forget_entry(device)?;
+        self.submit(&[domain_command(domain.0)], "device invalidation")
+    }
+
+    /// Makes the unit forget everything.
+    pub(super) fn forget_all(&self) -> Result<(), UnitError> {
+        let what = "global invalidation";
+        if self.registers.features().iasup() {
+            return self.submit(&[InvalidateAll::new().to_words()], what);
+        }
+        // One by one, for every device and every domain there can be: entries first.
+        for first in (0..MAX_ENTRIES).step_by(MAX_BATCH) {
+            let batch = core::array::from_fn::<_, MAX_BATCH, _>(|n| {
+                entry_command((first + n as u64) as u16)
+            });
+            self.submit(&batch, what)?;
+        }
+        for first in (0..DOMAIN_IDS).step_by(MAX_BATCH) {
+            let batch = core::array::from_fn::<_, MAX_BATCH, _>(|n| {
+                domain_command((first + n as u32) as u16)
+            });
+            self.submit(&batch, what)?;
+        }
+        Ok(())
+    }
+
+    /// The commands that make the unit forget `change` of `domain`.
+    pub(super) fn page_invalidations(&self, domain: DomainId, change: Change) -> Batch {
+        let base = InvalidatePages::new()
+            .with_domainid(domain.0)
+            .with_pde(change.tables == TableChange::Unlinked);
+        let mut batch = Batch::new();
+        let mut page = change.range.start().as_u64() >> FRAME_SIZE_LOG2;
+        let end = (change.range.last().as_u64() >> FRAME_SIZE_LOG2) + 1;
+        while page < end {
+            // The largest aligned block that starts here and stays inside: a leaf inside the range is then
+            // inside one block.
+            let pages_log2 = page.trailing_zeros().min((end - page).ilog2());
+            let range = PageRange::Block {
+                start: page << FRAME_SIZE_LOG2,
+                len_log2: (FRAME_SIZE_LOG2 + pages_log2) as u8,
+            };
+            if !batch.push(base.with_range(range).to_words()) {
+                return Batch::one(domain_command(domain.0));
+            }
+            page += 1 << pages_log2;
+        }
+        batch
+    }
+}
+
+fn entry_command(device: u16) -> Command {
+    InvalidateDeviceEntry::new()
+        .with_deviceid(device)
+        .to_words()
+}
+
+fn domain_command(domain: u16) -> Command {
+    InvalidatePages::new()
+        .with_domainid(domain)
+        .with_pde(true)
+        .with_range(PageRange::All)
+        .to_words()
+}
