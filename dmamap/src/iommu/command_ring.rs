@@ -74,7 +74,7 @@ struct Ring {
     written: u64,
     /// How many of them the unit is known to have read, or was reset before it did.
     read: u64,
-    /// Whether whoever wants to submit waits for a reset.
+    /// Whether whoever wants to submit waits until the queue is on.
     held: bool,
 }
 
@@ -165,21 +165,27 @@ impl<P: Platform> CommandRing<P> {
         self.completed.load(Ordering::Relaxed)
     }
 
-    /// Lets nobody submit until [`reset`](Self::reset): a queue is turned off when it is empty, and stays so.
+    /// Lets nobody submit until [`open`](Self::open): a queue is turned off and on when it is empty.
     pub(crate) fn hold(&self) {
         self.ring.lock().held = true;
     }
 
     /// Empties the ring, for a unit whose queue is off: `point` tells it where the ring is, and that head and tail are
     /// 0. What was not done before will not be done; who waits for it goes on waiting until [`cover`](Self::cover).
+    /// Nobody submits until [`open`](Self::open).
     pub(crate) fn reset(&self, point: impl FnOnce()) {
         // Nobody submits in between: the tail would be taken back, and the head of before be taken for one of now.
         let mut ring = self.ring.lock();
         ring.tail = 0;
         ring.read = ring.written;
-        ring.held = false;
+        ring.held = true;
         self.cut.store(ring.written, Ordering::Release);
         point();
+    }
+
+    /// Lets everybody submit, the queue being on.
+    pub(crate) fn open(&self) {
+        self.ring.lock().held = false;
     }
 
     /// Says that everything cached before the last [`reset`](Self::reset) is gone, and with it whatever submissions of

@@ -152,6 +152,7 @@ impl<P: Platform> AmdUnit<P> {
                 .with_eventinten(interrupt.eventinten())
                 .with_intcapxten(interrupt.intcapxten())
         });
+        self.running.queue.open();
         self.on.store(true, Ordering::Release);
         self.registers.until("enable", |status| {
             // Devices that are refused at once may fill the log at once.

@@ -129,6 +129,7 @@ impl<P: Platform> RiscvUnit<P> {
         });
         let on = CommandQueueControl::new().with_cqen(true);
         registers.write_cqcsr("command queue enable", on)?;
+        queue.open();
 
         faults.reset(|| {
             registers.write_u64(regs::FQB, faults.base().into_bits());

@@ -123,6 +123,7 @@ impl<P: Platform> SmmuUnit<P> {
         });
         let commands = Cr0::new().with_cmdqen(true);
         registers.set_control("command queue enable", commands)?;
+        queue.open();
 
         // What the caches hold is unknown, after reset too (3.11).
         let all = ConfigInvalidate::new()

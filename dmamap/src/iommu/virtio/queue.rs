@@ -459,9 +459,9 @@ impl<P: Platform> Queue<P> {
         self.state.lock().epoch += 1;
     }
 
-    /// Whether the unit was ever reset since it was started.
-    pub(super) fn was_held(&self) -> bool {
-        self.state.lock().epoch > 0
+    /// How often the unit was reset since it was started.
+    pub(super) fn epoch(&self) -> u64 {
+        self.state.lock().epoch
     }
 
     /// The unit was reset and has let go of everything: the queue is as new.

@@ -118,6 +118,7 @@ impl<P: Platform> VtdUnit<P> {
             registers.write_u64(regs::IQA_REG, address.into_bits());
         });
         registers.command("queue enable", |now| now.with_qie(true), GlobalStatus::qies)?;
+        queue.open();
 
         // A new root table leaves everything cached through the old one in place: what leads to translations
         // goes first, then translations (VT-d 6.6, 11.4.5).
