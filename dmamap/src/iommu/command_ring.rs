@@ -74,6 +74,8 @@ struct Ring {
     written: u64,
     /// How many of them the unit is known to have read, or was reset before it did.
     read: u64,
+    /// Whether whoever wants to submit waits until the queue is on.
+    held: bool,
 }
 
 impl Ring {
@@ -140,6 +142,7 @@ impl<P: Platform> CommandRing<P> {
                 sequence: 0,
                 written: 0,
                 read: 0,
+                held: false,
             }),
             completed: AtomicU64::new(0),
             cut: AtomicU64::new(0),
@@ -162,15 +165,27 @@ impl<P: Platform> CommandRing<P> {
         self.completed.load(Ordering::Relaxed)
     }
 
+    /// Lets nobody submit until [`open`](Self::open): a queue is turned off and on when it is empty.
+    pub(crate) fn hold(&self) {
+        self.ring.lock().held = true;
+    }
+
     /// Empties the ring, for a unit whose queue is off: `point` tells it where the ring is, and that head and tail are
     /// 0. What was not done before will not be done; who waits for it goes on waiting until [`cover`](Self::cover).
+    /// Nobody submits until [`open`](Self::open).
     pub(crate) fn reset(&self, point: impl FnOnce()) {
         // Nobody submits in between: the tail would be taken back, and the head of before be taken for one of now.
         let mut ring = self.ring.lock();
         ring.tail = 0;
         ring.read = ring.written;
+        ring.held = true;
         self.cut.store(ring.written, Ordering::Release);
         point();
+    }
+
+    /// Lets everybody submit, the queue being on.
+    pub(crate) fn open(&self) {
+        self.ring.lock().held = false;
     }
 
     /// Says that everything cached before the last [`reset`](Self::reset) is gone, and with it whatever submissions of
@@ -214,7 +229,7 @@ impl<P: Platform> CommandRing<P> {
             if ring.unread() + needed > room {
                 self.see_head(&mut ring, ports);
             }
-            if ring.unread() + needed <= room {
+            if !ring.held && ring.unread() + needed <= room {
                 ring.sequence = ring.sequence.wrapping_add(1);
                 let fence = ports.fence(ring.sequence, self.status.phys());
                 for &command in commands.iter().chain([&fence]) {

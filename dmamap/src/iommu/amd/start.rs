@@ -152,6 +152,7 @@ impl<P: Platform> AmdUnit<P> {
                 .with_eventinten(interrupt.eventinten())
                 .with_intcapxten(interrupt.intcapxten())
         });
+        self.running.queue.open();
         self.on.store(true, Ordering::Release);
         self.registers.until("enable", |status| {
             // Devices that are refused at once may fill the log at once.
@@ -163,6 +164,7 @@ impl<P: Platform> AmdUnit<P> {
 
     /// Turns everything off and on again, with the tables as they are.
     pub(super) fn reset(&self) -> Result<(), UnitError> {
+        self.running.queue.hold();
         silence(&self.registers)?;
         self.connect();
         self.translate()?;

@@ -129,6 +129,7 @@ impl<P: Platform> RiscvUnit<P> {
         });
         let on = CommandQueueControl::new().with_cqen(true);
         registers.write_cqcsr("command queue enable", on)?;
+        queue.open();
 
         faults.reset(|| {
             registers.write_u64(regs::FQB, faults.base().into_bits());
@@ -209,6 +210,7 @@ impl<P: Platform> RiscvUnit<P> {
 
     /// Turns everything off and on again, with the directory as it is.
     pub(super) fn reset(&self) -> Result<(), UnitError> {
+        self.running.queue.hold();
         silence(&self.registers)?;
         if !choose_features(&self.registers) {
             return Err(UnitError::Unsupported {

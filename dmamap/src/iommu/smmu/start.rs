@@ -123,6 +123,7 @@ impl<P: Platform> SmmuUnit<P> {
         });
         let commands = Cr0::new().with_cmdqen(true);
         registers.set_control("command queue enable", commands)?;
+        queue.open();
 
         // What the caches hold is unknown, after reset too (3.11).
         let all = ConfigInvalidate::new()
@@ -201,6 +202,7 @@ impl<P: Platform> SmmuUnit<P> {
     /// Turns everything off and on again, with the tables as they are. Requests in between are aborted, whatever
     /// becomes of them while the unit is off for good.
     pub(super) fn reset(&self) -> Result<(), UnitError> {
+        self.running.queue.hold();
         let aborted = self.firmware_bypass.with_abort(true);
         self.registers.set_bypass_attributes(aborted)?;
         silence(&self.registers)?;

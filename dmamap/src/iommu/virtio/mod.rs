@@ -347,17 +347,20 @@ impl<P: Platform> Unit<P> for VirtioUnit<P> {
         };
         let range = (range.start().as_u64(), range.last().as_u64());
         let tell = || self.send_maps(Asker::Anybody, domain, &record, range, Joining::Neighbours);
-        match tell() {
+        let mut unmapped_at = 0;
+        loop {
+            let outcome = tell();
+            let epoch = self.running.requests.epoch();
+            if !matches!(outcome, Err(UnitError::Refused { .. })) || epoch == unmapped_at {
+                return outcome;
+            }
             // A restart that came between the record's change and this told the unit already, leaf by leaf. Nobody uses
             // the mapping yet.
-            Err(UnitError::Refused { .. }) => {
-                let request = Request::unmap(self.number(domain), range.0, range.1);
-                let ports = self.ports(Asker::Anybody);
-                let batch = Batch::one(request);
-                self.running.requests.submit(&ports, &batch, "UNMAP")?;
-                tell()
-            }
-            outcome => outcome,
+            unmapped_at = epoch;
+            let request = Request::unmap(self.number(domain), range.0, range.1);
+            let ports = self.ports(Asker::Anybody);
+            let batch = Batch::one(request);
+            self.running.requests.submit(&ports, &batch, "UNMAP")?;
         }
     }
 

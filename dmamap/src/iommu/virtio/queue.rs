@@ -423,7 +423,7 @@ impl<P: Platform> Queue<P> {
         let submission = loop {
             {
                 let mut state = self.state.lock();
-                if state.slots[slot] == Slot::Free {
+                if state.slots[slot] == Slot::Free && state.covered == state.epoch {
                     let reply = (frames.phys(), len_bytes + TAIL_BYTES as u32);
                     self.offer(&mut state, slot, &Request::probe(endpoint), reply);
                     self.ring.publish(&self.frames, &state.progress);
@@ -453,12 +453,22 @@ impl<P: Platform> Queue<P> {
         answered
     }
 
+    /// The unit is about to be reset: nobody asks it anything, and who waits goes on waiting until
+    /// [`cover`](Self::cover).
+    pub(super) fn hold(&self) {
+        self.state.lock().epoch += 1;
+    }
+
+    /// How often the unit was reset since it was started.
+    pub(super) fn epoch(&self) -> u64 {
+        self.state.lock().epoch
+    }
+
     /// The unit was reset and has let go of everything: the queue is as new.
     pub(super) fn reset(&self) {
         let mut state = self.state.lock();
         state.progress = Progress::default();
         state.slots = [Slot::Free; SLOTS_MAX];
-        state.epoch += 1;
         state.broken = None;
         self.clear();
     }

@@ -152,6 +152,7 @@ impl<P: Platform> VirtioUnit<P> {
 
     /// Resets the unit, attaches everybody again and maps what is mapped.
     pub(super) fn restart_all(&self) -> Result<(), UnitError> {
+        self.running.requests.hold();
         reset(&*self.transport, &self.bound)?;
         self.running.requests.reset();
         self.connect()?;

@@ -118,6 +118,7 @@ impl<P: Platform> VtdUnit<P> {
             registers.write_u64(regs::IQA_REG, address.into_bits());
         });
         registers.command("queue enable", |now| now.with_qie(true), GlobalStatus::qies)?;
+        queue.open();
 
         // A new root table leaves everything cached through the old one in place: what leads to translations
         // goes first, then translations (VT-d 6.6, 11.4.5).
@@ -160,6 +161,7 @@ impl<P: Platform> VtdUnit<P> {
 
     /// Turns everything off and on again, with the tables as they are.
     pub(super) fn reset(&self) -> Result<(), UnitError> {
+        self.running.queue.hold();
         silence(&self.registers)?;
         *self.fault_place.lock() = Place::default();
         self.connect()?;
