@@ -122,7 +122,8 @@ fn leave_on(machine: &Machine) {
         }
         panic!("register {offset:#x} never showed {value:#x}");
     };
-    let table = machine.reserved_ram()[0].end;
+    // The last page of what firmware keeps for the device at work.
+    let table = machine.reserved_ram()[0].end - 1;
     write(0x80, table & !0xfff, Width::Qword);
     write(0x88, 0, Width::Dword);
     write(0x90, table & !0xfff | 4, Width::Qword);
@@ -168,7 +169,9 @@ fn a_unit_that_firmware_left_on_is_taken_over() {
 #[test]
 fn a_granule_that_firmwares_region_does_not_fit_is_an_error_at_start() {
     for granule in [Granule::SixteenKib, Granule::SixtyFourKib] {
-        let machine = Machine::boot(with(SmmuConfig::default())).unwrap();
+        // Firmware's memory is at the end of RAM, which is no multiple of such a granule.
+        let config = with(SmmuConfig::default()).with_ram((1 << 30) + 4096);
+        let machine = Machine::boot(config).unwrap();
         let kernel = Hosted::boot(machine.clone()).unwrap();
         let units = Settings {
             granule: Some(granule),
