@@ -27,7 +27,7 @@ const MESSAGES: (u64, u64) = (0xfee0_0000, 0xfef0_0000);
 /// The memory windows of the machine's host bridge, on the bus.
 const WINDOWS: [(u64, u64); 2] = [(0x8000_0000, 0x9000_0000), (0x40_0000_0000, 0x41_0000_0000)];
 /// The memory firmware reserved for one device, on a machine with at least 2 GiB.
-const DIRECT: (u64, u64) = (0x7ffe_0000, 0x7ffe_2000);
+const DIRECT: (u64, u64) = (0x7ffe_0000, 0x7fff_0000);
 
 fn range((start, end): (u64, u64)) -> BusRange {
     BusRange::new(BusAddr::new(start), end - start).unwrap()

@@ -115,7 +115,7 @@ fn description(first_endpoint: u32) -> IommuDescription {
 }
 
 /// Memory that firmware keeps for a device.
-const DIRECT: (u64, u64) = (0x7ffe_0000, 0x7ffe_2000);
+const DIRECT: (u64, u64) = (0x7ffe_0000, 0x7fff_0000);
 
 #[test]
 fn reserved_memory_is_told_whenever_its_device_is_attached() {
