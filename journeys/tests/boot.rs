@@ -38,7 +38,8 @@ fn every_disk_and_the_educational_device_are_found() {
     let all = Needs::DISK
         .and(Needs::EDU)
         .and(Needs::IOMMU)
-        .and(Needs::HIGH_MEMORY);
+        .and(Needs::HIGH_MEMORY)
+        .and(Needs::RESERVED);
     assert_eq!(Needs::of(&rig.computer), all);
     rig.finish();
 }
