@@ -269,12 +269,10 @@ pub(super) const ALL: &[Mutation] = &[
         file: "dmamap/src/iommu/command_ring.rs",
         find: "if ring.unread() + needed > room {
                 self.see_head(&mut ring, ports);
-            }
-            if ring.unread() + needed <= room {",
+            }",
         replace: "if ring.unread() + needed > room {
                 ring.read = ring.written;
-            }
-            if ring.unread() + needed <= room {",
+            }",
         why: "descriptors that the unit has not fetched are overwritten",
         caught_by: &[Test::program(
             "dmamap",
