@@ -6,13 +6,18 @@ mod astray;
 mod stale;
 
 use dmamap::system::Stage;
-use journeys::boot::BootOptions;
+use hosted::Hosted;
+use journeys::boot::{BootOptions, MachineDescription, boot};
+use journeys::unmap_blocks_device::unmap_blocks_device;
 use machine::cache::Snooping;
 use machine::iommu::amd::AmdConfig;
 use machine::iommu::riscv::RiscvConfig;
 use machine::iommu::smmu::SmmuConfig;
 use machine::iommu::vtd::{ScalableMode, VtdConfig};
 use machine::{Iommu, Machine, MachineConfig};
+
+/// Where the machine has its AMD-Vi unit.
+const AMD_REGISTERS: u64 = 0xfeb8_0000;
 
 fn check(name: &str, iommu: Iommu, stage: Option<Stage>) {
     let config = MachineConfig::default()
@@ -65,5 +70,39 @@ fn a_flush_left_out_shows_on_the_riscv_iommu() {
         let unit = RiscvConfig::default();
         let walks = Snooping::On;
         check("riscv", Iommu::Riscv { unit, walks }, Some(stage));
+    }
+}
+
+/// QEMU's AMD-Vi remembers no entries of its device table; the model does.
+#[test]
+fn a_device_entry_that_is_not_forgotten_shows_on_amd_vi() {
+    for (goes_astray, shows) in [(false, false), (true, true)] {
+        let unit = AmdConfig::default();
+        let walks = Snooping::On;
+        let config = MachineConfig::default()
+            .with_ram(256 << 20)
+            .with_iommu(Iommu::Amd { unit, walks });
+        let machine = Machine::boot(config).expect("the machine is sound");
+        let astray = astray::Astray::new(machine.clone());
+        astray.follow_amd_entries(AMD_REGISTERS);
+        let kernel = Hosted::boot(astray.clone()).expect("the kernel boots");
+        let description = MachineDescription {
+            rsdp: kernel.rsdp().expect("the machine has ACPI"),
+            host_bridge: kernel
+                .host_bridges()
+                .expect("the bridge is sound")
+                .remove(0),
+        };
+        // SAFETY: the description is the machine's own, and nobody else drives it.
+        let computer = unsafe { boot(kernel, &description, &kernel, BootOptions::default()) };
+        let mut computer = computer.expect("it boots");
+        astray.lead_astray(goes_astray);
+        // The journey ends with the device detached and its tables freed.
+        unmap_blocks_device(&mut computer).expect("pages are forgotten all the same");
+        assert_eq!(astray.gone() > 0, goes_astray);
+        let found = machine.findings();
+        assert_eq!(!found.is_empty(), shows, "{found:?}");
+        drop(computer);
+        kernel.shutdown();
     }
 }

@@ -74,6 +74,12 @@ const AMD: QueueOfKind = QueueOfKind {
     astray: |word| (word >> 60 == 3).then(|| with(word, 32, 16, NOBODYS)),
 };
 
+/// As [`AMD`], but what goes astray is INVALIDATE_DEVTAB_ENTRY (2.4.2).
+const AMD_ENTRIES: QueueOfKind = QueueOfKind {
+    astray: |word| (word >> 60 == 2).then(|| with(word, 0, 16, NOBODYS)),
+    ..AMD
+};
+
 /// SMMUv3: SMMU_CMDQ_BASE and _PROD (6.3.26, 6.3.27); CMD_TLBI_* of one ASID or VMID (4.4).
 const SMMU: QueueOfKind = QueueOfKind {
     tail: 0x98,
@@ -160,6 +166,16 @@ impl Astray {
                 next: 0,
             });
         }
+    }
+
+    /// As [`follow`](Self::follow) an AMD-Vi unit whose registers are at `registers`: what goes astray makes it forget
+    /// entries of its device table.
+    pub fn follow_amd_entries(&self, registers: u64) {
+        self.queues.lock().push(Followed {
+            registers,
+            kind: &AMD_ENTRIES,
+            next: 0,
+        });
     }
 
     /// From now on flushes go astray, or no longer do.
