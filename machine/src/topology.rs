@@ -21,7 +21,7 @@ use crate::acpi::{
     Unit as UnitTable, UnityMemory, Viot, rimt,
 };
 use crate::bus::{Bus, DmaPort, Requester};
-use crate::cache::Snooping;
+use crate::cache::{CpuCaches, Snooping};
 use crate::config::Iommu;
 use crate::device::edu::Edu;
 use crate::device::heartbeat::Heartbeat;
@@ -68,6 +68,10 @@ pub(crate) struct Wiring<'a> {
     /// Two units, one for all, or none.
     pub(crate) units: &'a [Arc<dyn Unit>],
     pub(crate) findings: &'a Findings,
+    /// The CPU's caches, where devices do not snoop.
+    pub(crate) beside: Option<&'a Arc<CpuCaches>>,
+    /// The device on bus 0, or what is behind the port there, that snoops all the same.
+    pub(crate) snooping_exception: Option<u8>,
 }
 
 impl Wiring<'_> {
@@ -150,7 +154,16 @@ impl Wiring<'_> {
             units => units.get(unit),
         };
         let unit = unit.cloned();
-        let port = DmaPort::new(Arc::clone(self.bus), unit, requester);
+        let on_root = match requester.root_port() {
+            Some(port) => port.device_function() >> 3,
+            None => device,
+        };
+        let mut port = DmaPort::new(Arc::clone(self.bus), unit, requester);
+        if let Some(caches) = self.beside
+            && self.snooping_exception != Some(on_root)
+        {
+            port = port.beside(Arc::clone(caches));
+        }
         Arc::new(Endpoint::new(model, description, port, at_boot))
     }
 
