@@ -114,6 +114,7 @@ impl<P: Platform> DeviceCore<P> {
         requester: Requester,
         route: Route<P>,
         below: Below,
+        coherence: Coherence,
     ) -> Self {
         let platform = system.platform();
         Self {
@@ -123,8 +124,7 @@ impl<P: Platform> DeviceCore<P> {
             requester,
             route,
             below,
-            // PCI requests snoop unless marked otherwise, and no device here marks them.
-            coherence: Coherence::Snooped,
+            coherence,
             counters: Counters::new(platform),
             quarantined_bytes: AtomicU64::new(0),
             mask: AtomicU64::new(DmaMask::DEFAULT.last().as_u64()),
@@ -144,6 +144,23 @@ impl<P: Platform> DeviceCore<P> {
 
     pub(crate) fn max_segment_bytes(&self) -> u64 {
         self.max_segment_bytes.load(Ordering::Relaxed)
+    }
+
+    /// What the CPU stored in these bytes is where the device reads it, and no dirty line is left to be written over what
+    /// the device will write.
+    pub(crate) fn clean_cache(&self, start: NonNull<u8>, len_bytes: u64) {
+        if self.coherence == Coherence::NotSnooped && len_bytes != 0 {
+            self.platform.clean_cache(start, len_bytes as usize);
+            self.counters.cleaned(len_bytes);
+        }
+    }
+
+    /// What the device wrote in these bytes is what the CPU loads from now on.
+    pub(crate) fn invalidate_cache(&self, start: NonNull<u8>, len_bytes: u64) {
+        if self.coherence == Coherence::NotSnooped && len_bytes != 0 {
+            self.platform.invalidate_cache(start, len_bytes as usize);
+            self.counters.invalidated(len_bytes);
+        }
     }
 
     /// Counts memory that the device may still reach although its mapping ended.
@@ -265,6 +282,11 @@ impl<P: Platform> Device<P> {
         self.core()
             .max_segment_bytes
             .store(whole, Ordering::Relaxed);
+    }
+
+    /// Whether the device's accesses see and update the CPU's caches, so that syncs only order (`dev_is_dma_coherent`).
+    pub fn coherence(&self) -> Coherence {
+        self.core().coherence
     }
 
     /// What the device's mappings add up to.

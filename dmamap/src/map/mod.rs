@@ -44,6 +44,7 @@ mod segments;
 mod sg;
 mod single;
 mod translated;
+mod uncached;
 mod view;
 mod window;
 

@@ -1,0 +1,1 @@
+//! Maintenance that is left out.

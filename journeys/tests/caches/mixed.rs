@@ -1,0 +1,1 @@
+//! A device that snoops among others that do not.
