@@ -16,9 +16,10 @@ use crate::addr::{BusAddr, BusRange, FRAME_BYTES, FRAME_SIZE_LOG2, VirtAddr};
 use crate::buffer::{BufferError, DmaBuffer, DmaMemory};
 use crate::device::Device;
 use crate::iommu::Requester;
-use crate::map::Permission;
+use crate::map::Bidirectional;
 use crate::map::error::{MapError, Quarantined};
-use crate::map::live::{Live, Shape};
+use crate::map::live::Live;
+use crate::map::terms::{Shape, Terms};
 use crate::map::uncached::Uncached;
 use crate::map::view::OutOfBounds;
 use crate::platform::{Platform, VirtualMapError};
@@ -93,8 +94,8 @@ impl<P: Platform> Device<P> {
             let device = self.requester();
             CoherentError::Uncached { device, error }
         })?;
-        let access = Permission::ReadWrite;
-        match Live::establish_owned(self, buffer, mask, Shape::AlignedBlock, access) {
+        let terms = Terms::new(mask, Shape::AlignedBlock, Bidirectional);
+        match Live::establish_owned(self, buffer, terms) {
             Ok(parts) => Ok(Coherent {
                 parts: Some(parts),
                 uncached,
