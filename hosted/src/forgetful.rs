@@ -72,7 +72,11 @@ struct Plan {
     cleans: AtomicU64,
     invalidations: AtomicU64,
     forgotten: AtomicU64,
+    watcher: Mutex<Option<Watcher>>,
 }
+
+/// Sees each call before it is made or left out.
+type Watcher = Box<dyn FnMut(Maintenance, VirtAddr, usize) + Send>;
 
 impl<P: Platform> Forgetful<P> {
     /// Wraps `inner`; nothing is forgotten yet.
@@ -93,6 +97,11 @@ impl<P: Platform> Forgetful<P> {
         *self.plan.forget.lock() = (what, 0);
     }
 
+    /// Has `watcher` called before each call is made or left out, with its address and length, instead of the last one.
+    pub fn watch(&self, watcher: impl FnMut(Maintenance, VirtAddr, usize) + Send + 'static) {
+        *self.plan.watcher.lock() = Some(Box::new(watcher));
+    }
+
     /// How many calls of a kind there were, those that were left out included.
     pub fn calls(&self, kind: Maintenance) -> u64 {
         self.counter(kind).load(Ordering::Relaxed)
@@ -111,7 +120,10 @@ impl<P: Platform> Forgetful<P> {
     }
 
     /// Whether this call is made.
-    fn remembers(&self, kind: Maintenance) -> bool {
+    fn remembers(&self, kind: Maintenance, start: NonNull<u8>, len_bytes: usize) -> bool {
+        if let Some(watcher) = &mut *self.plan.watcher.lock() {
+            watcher(kind, VirtAddr::from_ptr(start.as_ptr()), len_bytes);
+        }
         self.counter(kind).fetch_add(1, Ordering::Relaxed);
         let mut forget = self.plan.forget.lock();
         let forgotten = match forget.0 {
@@ -135,13 +147,13 @@ unsafe impl<P: Platform> Platform for Forgetful<P> {
     type Lock = P::Lock;
 
     fn clean_cache(&self, start: NonNull<u8>, len_bytes: usize) {
-        if self.remembers(Maintenance::Clean) {
+        if self.remembers(Maintenance::Clean, start, len_bytes) {
             self.inner.clean_cache(start, len_bytes);
         }
     }
 
     fn invalidate_cache(&self, start: NonNull<u8>, len_bytes: usize) {
-        if self.remembers(Maintenance::Invalidate) {
+        if self.remembers(Maintenance::Invalidate, start, len_bytes) {
             self.inner.invalidate_cache(start, len_bytes);
         }
     }

@@ -37,6 +37,7 @@ mod direct;
 mod direction;
 mod error;
 mod live;
+mod maintain;
 mod owned;
 mod raw;
 mod route;
