@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use dmamap::device::Device;
 use dmamap::pci::Function;
+use dmamap::platform::Platform;
 use dmamap::system::Protection;
 use drivers::nvme::Settings;
 use hosted::{Forgetful, Hosted};
@@ -124,20 +125,11 @@ impl Rig {
         let machine = Machine::boot(config).expect("the machine is sound");
         let kernel = Hosted::boot(machine.clone()).expect("the kernel boots");
         let platform = Forgetful::new(kernel);
-        let description = MachineDescription {
-            rsdp: kernel.rsdp().expect("the machine has ACPI"),
-            host_bridge: kernel
-                .host_bridges()
-                .expect("the bridge is sound")
-                .remove(0),
-        };
-        // SAFETY: the description is the machine's own, which exists for this rig alone.
-        let computer = unsafe { boot(platform, &description, &kernel, BootOptions::default()) };
         Self {
             machine,
             kernel,
             platform,
-            computer: computer.expect("the computer boots"),
+            computer: computer(platform, kernel),
             empty,
         }
     }
@@ -146,17 +138,13 @@ impl Rig {
         &self,
         function: &Function<Forgetful<Hosted>>,
     ) -> Device<Forgetful<Hosted>> {
-        let system = self.computer.system();
-        let device = match self.computer.has_iommu() {
-            true => system.attach(function, Protection::Strict),
-            // SAFETY: the models access what their drivers tell them to, and the drivers unmap only what these have
-            // finished with.
-            false => unsafe { system.attach_trusted(function, Protection::Identity) },
-        };
-        device.expect("the device attaches")
+        attach(&self.computer, function)
     }
 
-    fn start_disk(&mut self, index: usize) -> Result<Disk<Forgetful<Hosted>>, JourneyError> {
+    pub(crate) fn start_disk(
+        &mut self,
+        index: usize,
+    ) -> Result<Disk<Forgetful<Hosted>>, JourneyError> {
         let function = self
             .computer
             .disks()
@@ -178,12 +166,7 @@ impl Rig {
     /// Writes the empty disk, compares what arrived, and reads it back.
     pub(crate) fn write(&mut self) -> Result<(), JourneyError> {
         let mut disk = self.start_disk(1)?;
-        let mut at = 0;
-        write_disk(&mut disk, &options(), |piece: &mut [u8]| {
-            content(at, piece);
-            at += piece.len() as u64;
-            Ok::<(), Infallible>(())
-        })?;
+        write_content(&mut disk)?;
         let mut written = Vec::new();
         self.empty.rewind()?;
         self.empty.read_to_end(&mut written)?;
@@ -215,6 +198,32 @@ impl Rig {
     }
 }
 
+/// Boots a computer that nobody else uses, through `platform`, which ends in `kernel`.
+pub(crate) fn computer<P: Platform>(platform: P, kernel: Hosted) -> Computer<P> {
+    let description = MachineDescription {
+        rsdp: kernel.rsdp().expect("the machine has ACPI"),
+        host_bridge: kernel
+            .host_bridges()
+            .expect("the bridge is sound")
+            .remove(0),
+    };
+    // SAFETY: the description is the machine's own, and nobody else uses it.
+    let computer = unsafe { boot(platform, &description, &kernel, BootOptions::default()) };
+    computer.expect("the computer boots")
+}
+
+/// Attaches a device, with an IOMMU in front of it if there is one.
+pub(crate) fn attach<P: Platform>(computer: &Computer<P>, function: &Function<P>) -> Device<P> {
+    let system = computer.system();
+    let device = match computer.has_iommu() {
+        true => system.attach(function, Protection::Strict),
+        // SAFETY: the models access what their drivers tell them to, and the drivers unmap only what these have
+        // finished with.
+        false => unsafe { system.attach_trusted(function, Protection::Identity) },
+    };
+    device.expect("the device attaches")
+}
+
 fn options() -> DiskOptions {
     DiskOptions {
         len_bytes: Some(DISK_BYTES),
@@ -230,7 +239,17 @@ fn content(at: u64, into: &mut [u8]) {
     }
 }
 
-fn read_and_check(mut disk: Disk<Forgetful<Hosted>>) -> Result<(), JourneyError> {
+pub(crate) fn write_content(disk: &mut Disk<Forgetful<Hosted>>) -> Result<(), JourneyError> {
+    let mut at = 0;
+    write_disk(disk, &options(), |piece: &mut [u8]| {
+        content(at, piece);
+        at += piece.len() as u64;
+        Ok::<(), Infallible>(())
+    })?;
+    Ok(())
+}
+
+pub(crate) fn read_and_check(mut disk: Disk<Forgetful<Hosted>>) -> Result<(), JourneyError> {
     let mut at = 0;
     let mut wanted = Vec::new();
     let mut differs = None;

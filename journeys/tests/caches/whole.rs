@@ -1,9 +1,12 @@
 //! Every journey passes, whatever the caches do by themselves.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use board::hardware::Hardware;
 use journeys::catalogue::journeys;
 use journeys::differential::{self, differential};
 
-use crate::rig::{Rig, TEMPERS, config, iommus};
+use crate::rig::{Rig, TEMPERS, config, iommus, read_and_check, write_content};
 
 #[test]
 fn disks_are_read_and_written_whole() {
@@ -54,6 +57,37 @@ fn random_steps_agree_with_the_oracle() {
             }
             differential(&mut rig.computer, 7, 400)
                 .unwrap_or_else(|error| panic!("{name} {temper:?}: {error}"));
+            rig.finish();
+        }
+    }
+}
+
+#[test]
+fn two_cpus_drive_two_disks_while_lines_come_and_go() {
+    for (name, iommu) in iommus() {
+        for temper in TEMPERS {
+            let mut rig = Rig::boot(config(iommu.clone(), temper));
+            let full = rig.start_disk(0).expect("the disk comes up");
+            let mut empty = rig.start_disk(1).expect("the disk comes up");
+            let (machine, done) = (&rig.machine, &AtomicBool::new(false));
+            std::thread::scope(|scope| {
+                let reader = scope.spawn(|| read_and_check(full));
+                let writer = scope.spawn(|| {
+                    write_content(&mut empty)?;
+                    read_and_check(empty)
+                });
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        machine.idle();
+                    }
+                });
+                let outcomes = [reader.join(), writer.join()];
+                done.store(true, Ordering::Relaxed);
+                for outcome in outcomes {
+                    let outcome = outcome.expect("no thread panics");
+                    outcome.unwrap_or_else(|error| panic!("{name} {temper:?}: {error}"));
+                }
+            });
             rig.finish();
         }
     }
