@@ -43,9 +43,10 @@ pub(crate) use limits::Limits;
 pub use limits::MaskError;
 
 /// Whether a device's accesses to memory see and update the CPU's caches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Coherence {
-    /// They do: `sync` calls only order.
+    /// They do: `sync` calls only order. So it is on PCI unless firmware says otherwise.
+    #[default]
     Snooped,
     /// They do not: `sync` calls maintain the caches.
     NotSnooped,

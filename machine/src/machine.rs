@@ -100,7 +100,11 @@ impl Machine {
         let units = units(&config, &ram, caches.as_ref(), &interrupts, &findings)?;
 
         let mut tables = vec![acpi::mcfg(ECAM.start, 0, 255)];
-        tables.extend(topology::table(&config.iommu, &map.direct_region));
+        tables.extend(topology::table(
+            &config.iommu,
+            config.devices,
+            &map.direct_region,
+        ));
         let image = acpi::image(map.tables.start, &tables);
         ram.write(map.tables.start, &image)
             .map_err(RamError::from)?;

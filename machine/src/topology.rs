@@ -182,18 +182,24 @@ pub(crate) fn heartbeat_at_boot(iommu: &Iommu) -> AtBoot {
 }
 
 /// The table by which firmware tells of the units and of the wiring above.
-pub(crate) fn table(iommu: &Iommu, direct_region: &Range<u64>) -> Option<Vec<u8>> {
+pub(crate) fn table(
+    iommu: &Iommu,
+    devices: Snooping,
+    direct_region: &Range<u64>,
+) -> Option<Vec<u8>> {
     match iommu {
         Iommu::None => None,
         Iommu::Vtd { .. } => Some(dmar(direct_region).into_table()),
         Iommu::Virtio { unit } => Some(viot(unit).into_table()),
         Iommu::Riscv { .. } => Some(rimt(RISCV_REGISTERS.start)),
-        Iommu::Smmu { unit, walks } => Some(iort(unit, *walks, direct_region).into_table()),
+        Iommu::Smmu { unit, walks } => {
+            Some(iort(unit, *walks, devices, direct_region).into_table())
+        }
         Iommu::Amd { unit, walks } => Some(ivrs(unit, *walks, direct_region).into_table()),
     }
 }
 
-fn iort(unit: &SmmuConfig, walks: Snooping, direct_region: &Range<u64>) -> Iort {
+fn iort(unit: &SmmuConfig, walks: Snooping, devices: Snooping, direct_region: &Range<u64>) -> Iort {
     let told = unit.coherence_told;
     let coherence = if walks == Snooping::On && told == CoherenceTold::ByFirmware {
         CoherenceOverride::Coherent
@@ -205,6 +211,7 @@ fn iort(unit: &SmmuConfig, walks: Snooping, direct_region: &Range<u64>) -> Iort 
         coherence,
         first_stream: unit.first_stream,
         address_bits: HOST_ADDRESS_BITS,
+        devices,
         reserved: vec![RmrTable {
             base: direct_region.start,
             len_bytes: direct_region.end - direct_region.start,

@@ -6,7 +6,10 @@ use dmamap::iommu::Requester;
 use dmamap::map::{Bidirectional, Direction, FromDevice, ToDevice};
 use drivers::edu::Edu;
 use hosted::{Forgetful, Hosted};
-use machine::Iommu;
+use journeys::boot::{BootOptions, MachineDescription, boot};
+use machine::cache::Snooping;
+use machine::iommu::smmu::SmmuConfig;
+use machine::{Iommu, Machine};
 
 use crate::rig::{Rig, TEMPERS, config, iommus, read_and_check};
 
@@ -44,6 +47,44 @@ fn a_device_that_snoops_is_given_cached_memory_and_no_maintenance() {
             rig.finish();
         }
     }
+}
+
+#[test]
+fn what_a_table_says_counts_where_the_bridge_is_said_to_be_coherent() {
+    let said = |iommu, devices| {
+        let machine = Machine::boot(config(iommu, TEMPERS[0]).with_devices(devices));
+        let machine = machine.expect("the machine is sound");
+        let kernel = Hosted::boot(machine.clone()).expect("the kernel boots");
+        let bridge = kernel
+            .host_bridges()
+            .expect("the bridge is sound")
+            .remove(0);
+        let description = MachineDescription {
+            rsdp: kernel.rsdp().expect("the machine has ACPI"),
+            host_bridge: bridge.with_coherence(Coherence::Snooped),
+        };
+        // SAFETY: the description is the machine's own, but for what is not asked of its devices here.
+        let computer = unsafe { boot(kernel, &description, &kernel, BootOptions::default()) };
+        let computer = computer.expect("the computer boots");
+        let coherence = computer.system().bridges()[0].coherence();
+        // SAFETY: no device was attached.
+        unsafe { computer.system().shutdown() }.expect("the units stop");
+        drop(computer);
+        machine.shutdown();
+        assert!(kernel.shutdown().is_clean());
+        coherence
+    };
+    let smmu = Iommu::Smmu {
+        unit: SmmuConfig::default(),
+        walks: Snooping::On,
+    };
+    assert_eq!(said(smmu.clone(), Snooping::Off), Coherence::NotSnooped);
+    assert_eq!(said(smmu, Snooping::On), Coherence::Snooped);
+    assert_eq!(
+        said(Iommu::None, Snooping::Off),
+        Coherence::Snooped,
+        "no table has a word for it"
+    );
 }
 
 #[test]

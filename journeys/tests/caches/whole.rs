@@ -1,10 +1,12 @@
 //! Every journey passes, whatever the caches do by themselves.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use board::hardware::Hardware;
 use journeys::catalogue::journeys;
 use journeys::differential::{self, differential};
+use machine::temper::Temper;
 
 use crate::rig::{Rig, TEMPERS, config, iommus, read_and_check, write_content};
 
@@ -65,7 +67,7 @@ fn random_steps_agree_with_the_oracle() {
 #[test]
 fn two_cpus_drive_two_disks_while_lines_come_and_go() {
     for (name, iommu) in iommus() {
-        for temper in TEMPERS {
+        for temper in [Temper::Forget, Temper::Random(5)] {
             let mut rig = Rig::boot(config(iommu.clone(), temper));
             let full = rig.start_disk(0).expect("the disk comes up");
             let mut empty = rig.start_disk(1).expect("the disk comes up");
@@ -79,6 +81,7 @@ fn two_cpus_drive_two_disks_while_lines_come_and_go() {
                 scope.spawn(|| {
                     while !done.load(Ordering::Relaxed) {
                         machine.idle();
+                        std::thread::sleep(Duration::from_micros(20));
                     }
                 });
                 let outcomes = [reader.join(), writer.join()];
