@@ -86,6 +86,10 @@ fn nothing_there_is_an_error() {
         fn ram(&self) -> &Arc<board::ram::Ram> {
             self.0.ram()
         }
+        fn uncached_ram(&self) -> Option<&Arc<board::ram::Ram>> {
+            self.0.uncached_ram()
+        }
+
         fn rsdp(&self) -> Option<u64> {
             self.0.rsdp()
         }

@@ -42,6 +42,10 @@ impl Hardware for Fading {
         self.machine.ram()
     }
 
+    fn uncached_ram(&self) -> Option<&Arc<Ram>> {
+        self.machine.uncached_ram()
+    }
+
     fn rsdp(&self) -> Option<u64> {
         self.machine.rsdp()
     }
