@@ -13,9 +13,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use crate::addr::{BusAddr, BusRange, FRAME_BYTES, FRAME_SIZE_LOG2, VirtAddr};
 use crate::buffer::{BufferError, DmaBuffer, DmaMemory};
 use crate::device::Device;
-use crate::map::Permission;
+use crate::map::Bidirectional;
 use crate::map::error::{MapError, Quarantined};
-use crate::map::live::{Live, Shape};
+use crate::map::live::Live;
+use crate::map::terms::{Shape, Terms};
 use crate::map::view::OutOfBounds;
 use crate::platform::Platform;
 
@@ -74,9 +75,9 @@ impl<P: Platform> Device<P> {
         let mask = self.coherent_mask();
         let last = self.core().route.last_within(mask);
         let buffer = DmaBuffer::allocate_within(self.platform(), bytes, last, align_log2)?;
-        let access = Permission::ReadWrite;
-        let (live, buffer) = Live::establish_owned(self, buffer, mask, Shape::AlignedBlock, access)
-            .map_err(|rejected| rejected.error)?;
+        let terms = Terms::new(mask, Shape::AlignedBlock, Bidirectional);
+        let (live, buffer) =
+            Live::establish_owned(self, buffer, terms).map_err(|rejected| rejected.error)?;
         Ok(Coherent {
             parts: Some((live, buffer)),
             count,

@@ -31,6 +31,7 @@
 //! }
 //! ```
 
+mod attributes;
 mod coherent;
 mod direct;
 mod direction;
@@ -43,11 +44,13 @@ mod scoped;
 mod segments;
 mod sg;
 mod single;
+mod terms;
 mod translated;
 mod view;
 mod window;
 
 pub use crate::pagetable::Permission;
+pub use attributes::Attributes;
 pub use coherent::{Coherent, CoherentError, Shared};
 pub use direction::{
     AnyDirection, Bidirectional, DeviceReads, DeviceWrites, Direction, FromDevice, ToDevice,

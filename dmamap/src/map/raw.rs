@@ -5,9 +5,9 @@
 use crate::addr::{BusRange, FRAME_SIZE_LOG2, PhysAddr, PhysRange, VirtAddr};
 use crate::device::{Counters, Device, Held};
 use crate::iommu::{DomainError, RevokeError};
+use crate::map::AnyDirection;
 use crate::map::error::{MapError, MapFailure, Quarantined};
-use crate::map::route::Alignment;
-use crate::map::{AnyDirection, Direction};
+use crate::map::terms::{Shape, Terms};
 use crate::pagetable::{PhysList, Replay};
 use crate::platform::Platform;
 
@@ -186,15 +186,8 @@ impl<P: Platform> Device<P> {
     ) -> Result<BusRange, MapError> {
         let held = Held::new(self, len_bytes);
         let core = self.core();
-        let permission = direction.permission();
-        match core.route.map(
-            core.mask(),
-            first,
-            len_bytes,
-            list,
-            permission,
-            Alignment::Convenient,
-        ) {
+        let terms = Terms::new(core.limits.mask(), Shape::Pieces, direction);
+        match core.route.map(&terms, first, len_bytes, list) {
             Ok(range) => {
                 // The count is `unmap_raw`'s to take back.
                 core::mem::forget(held);

@@ -135,7 +135,7 @@ impl<P: Platform> DmaSystem<P> {
         let revocable = match protection {
             Protection::Blocked => true,
             Protection::Identity => false,
-            Protection::Strict => unit.is_some(),
+            Protection::Deferred | Protection::Strict | Protection::Bounce => unit.is_some(),
         };
         if trust == Trust::Withheld && !revocable {
             return Err(AttachError::NotRevocable { device });
@@ -148,7 +148,7 @@ impl<P: Platform> DmaSystem<P> {
         }
         match (protection, unit) {
             (Protection::Blocked, _) => Ok((Route::Blocked, Below::Nothing)),
-            (Protection::Identity | Protection::Strict, None) => {
+            (_, None) => {
                 let bus = function.address().bus;
                 let bridge = self
                     .bridges
@@ -170,7 +170,7 @@ impl<P: Platform> DmaSystem<P> {
                 let direct = direct.inspect_err(|error| self.return_id_after(error, device, id))?;
                 Ok((Route::Direct(direct), Below::Unit { unit, id }))
             }
-            (Protection::Strict, Some(unit)) => {
+            (Protection::Deferred | Protection::Strict | Protection::Bounce, Some(unit)) => {
                 let id = self.id_for(device)?;
                 let domain = self
                     .build_domain(device, unit, id)

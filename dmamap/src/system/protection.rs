@@ -12,8 +12,12 @@ pub enum Protection {
     Blocked,
     /// The device reaches all memory, at equal addresses: it must be vouched for.
     Identity,
+    /// The device reaches what is mapped for it, and for a bounded while after unmapping: unmaps share flushes.
+    Deferred,
     /// The device reaches what is mapped for it, from when mapping returns until unmapping returns.
     Strict,
+    /// The device reaches copies only, in memory that is always mapped for it and nothing else's.
+    Bounce,
 }
 
 /// Why a device could not be attached; it reaches what it did before then, unless the error says otherwise.
