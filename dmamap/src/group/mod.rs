@@ -153,13 +153,8 @@ impl Groups {
 
     /// The group of the function at `address`.
     pub fn group_of(&self, address: PciAddress) -> Option<&Group> {
-        Some(&self.0[self.index_of(address)?])
-    }
-
-    /// The number of the group of the function at `address`.
-    pub(crate) fn index_of(&self, address: PciAddress) -> Option<usize> {
-        let holds = |group: &Group| group.members.iter().any(|member| member.address == address);
-        self.0.iter().position(holds)
+        let holds = |group: &&Group| group.members.iter().any(|member| member.address == address);
+        self.0.iter().find(holds)
     }
 
     /// The functions whose requests may carry `id`: those to ask when a unit refused a request of that name.
@@ -167,6 +162,31 @@ impl Groups {
         let members = self.0.iter().flat_map(|group| &group.members);
         let carriers = members.filter(move |member| member.ids.contains(&id));
         carriers.map(|member| member.address)
+    }
+}
+
+/// What the system asks by the ids of requests.
+impl Groups {
+    /// The ids that requests of `device` may carry, its own first.
+    pub(crate) fn ids_of(&self, device: Requester) -> Vec<Requester> {
+        let mut members = self.0.iter().flat_map(|group| &group.members);
+        let member = members.find(|member| member.ids.first() == Some(&device));
+        member.map_or([device].into(), |member| member.ids.clone())
+    }
+
+    /// Whether a function has this id.
+    pub(crate) fn is_function(&self, id: Requester) -> bool {
+        let mut members = self.0.iter().flat_map(|group| &group.members);
+        members.any(|member| member.ids.first() == Some(&id))
+    }
+
+    /// The functions of a group, by the ids they have.
+    pub(crate) fn own_ids(&self, group: usize) -> Vec<Requester> {
+        let group = self.0.get(group);
+        let members = group.into_iter().flat_map(|group| &group.members);
+        members
+            .filter_map(|member| member.ids.first().copied())
+            .collect()
     }
 }
 
