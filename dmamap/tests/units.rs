@@ -258,7 +258,7 @@ fn only_devices_of_one_group_share_a_domain() {
         let buffer = buffer_of(rig.kernel, PAGE, 1);
         let mapping = device.map_single(buffer, ToDevice).unwrap();
         let group = group_of(device.requester().id);
-        let mut ids: Vec<u16> = group
+        let ids: Vec<u16> = group
             .members()
             .iter()
             .map(|member| member.address.requester())
@@ -267,11 +267,12 @@ fn only_devices_of_one_group_share_a_domain() {
             let reached = other.translate(mapping.bus_addr()).is_some();
             assert_eq!(reached, ids.contains(&other.requester().id), "{group}");
         }
+        // One table, whoever of the group is asked for it.
         let leaves = rig.machine.audit().leaves;
-        let mut reached: Vec<u16> = leaves.iter().map(|leaf| leaf.requester).collect();
-        reached.sort_unstable();
-        ids.sort_unstable();
-        assert_eq!(reached, ids, "{group}");
+        let [leaf] = &leaves[..] else {
+            panic!("{leaves:?}")
+        };
+        assert!(ids.contains(&leaf.requester), "{group}");
     }
     // The port without a disk, and the one with the bridge and all behind it.
     let sizes = |id| group_of(id).members().len();

@@ -2,6 +2,7 @@
 
 use crate::cache::Snooping;
 use crate::device::nvme::NvmeConfig;
+use crate::fabric::{PeerForwarding, PortConfig};
 use crate::iommu::amd::AmdConfig;
 use crate::iommu::riscv::RiscvConfig;
 use crate::iommu::smmu::SmmuConfig;
@@ -68,6 +69,8 @@ pub struct MachineConfig {
     pub(crate) seed: u64,
     pub(crate) inbound_offset: u64,
     pub(crate) greedy: Greedy,
+    pub(crate) ports: Vec<PortConfig>,
+    pub(crate) peers: PeerForwarding,
 }
 
 impl Default for MachineConfig {
@@ -83,6 +86,8 @@ impl Default for MachineConfig {
             seed: 0,
             inbound_offset: 0,
             greedy: Greedy::Absent,
+            ports: Vec::new(),
+            peers: PeerForwarding::Refused,
         }
     }
 }
@@ -132,6 +137,21 @@ impl MachineConfig {
         self
     }
 
+    /// One more root port, with what is below it: the first is 00:08.0, and there is room for
+    /// [`MAX_PORTS`].
+    #[must_use]
+    pub fn with_port(mut self, port: PortConfig) -> Self {
+        self.ports.push(port);
+        self
+    }
+
+    /// What the host bridge does with requests of devices to other devices.
+    #[must_use]
+    pub fn with_peer_forwarding(mut self, peers: PeerForwarding) -> Self {
+        self.peers = peers;
+        self
+    }
+
     /// A device at 00:06.0 one of whose BARs fits in no window.
     #[must_use]
     pub fn with_greedy_device(mut self) -> Self {
@@ -139,6 +159,9 @@ impl MachineConfig {
         self
     }
 }
+
+/// Most root ports that can be configured.
+pub const MAX_PORTS: usize = 24;
 
 /// Most disks one computer can have.
 pub const MAX_DISKS: usize = 2;
