@@ -83,6 +83,16 @@ pub struct Inbound {
     pub phys: PhysRange,
 }
 
+/// What a host bridge does with requests of devices to registers of other devices behind it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PeerForwarding {
+    /// It is not known to send them down again: they may be lost.
+    #[default]
+    Unknown,
+    /// It sends them to the device.
+    Forwarded,
+}
+
 /// A PCI host bridge: which buses lie behind it, and both ways through it. Holding one proves that
 /// its ranges passed the checks of [`new`](Self::new).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +102,7 @@ pub struct HostBridge {
     last_bus: u8,
     windows: Vec<Window>,
     inbound: Vec<Inbound>,
+    peers: PeerForwarding,
 }
 
 impl HostBridge {
@@ -145,7 +156,21 @@ impl HostBridge {
             last_bus,
             windows,
             inbound,
+            peers: PeerForwarding::Unknown,
         })
+    }
+
+    /// The same bridge, of which is known what it does with requests of devices to other devices. No register tells: boot
+    /// code knows its root complex, or does not.
+    #[must_use]
+    pub fn with_peer_forwarding(mut self, peers: PeerForwarding) -> Self {
+        self.peers = peers;
+        self
+    }
+
+    /// What it does with requests of devices to other devices.
+    pub fn peer_forwarding(&self) -> PeerForwarding {
+        self.peers
     }
 
     /// The PCI segment group.
