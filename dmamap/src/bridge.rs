@@ -32,6 +32,7 @@ use core::fmt;
 pub use error::{BridgeError, RangeKind};
 
 use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
+use crate::device::Coherence;
 use crate::resource::{ResourceError, ResourceTree};
 
 /// What a host-bridge window carries.
@@ -103,6 +104,7 @@ pub struct HostBridge {
     windows: Vec<Window>,
     inbound: Vec<Inbound>,
     peers: PeerForwarding,
+    coherence: Coherence,
 }
 
 impl HostBridge {
@@ -157,7 +159,25 @@ impl HostBridge {
             windows,
             inbound,
             peers: PeerForwarding::Unknown,
+            coherence: Coherence::Snooped,
         })
+    }
+
+    /// The same bridge, of which firmware says how its devices meet the CPU's caches (`_CCA`, IORT's memory access
+    /// properties, `dma-coherent`). Without that PCI requests snoop.
+    #[must_use]
+    pub fn with_coherence(self, coherence: Coherence) -> Self {
+        Self { coherence, ..self }
+    }
+
+    /// How devices behind it meet the CPU's caches.
+    pub fn coherence(&self) -> Coherence {
+        self.coherence
+    }
+
+    /// Whether bus `bus` of `segment` is behind it.
+    pub fn leads_to(&self, segment: u16, bus: u8) -> bool {
+        self.segment == segment && (self.first_bus..=self.last_bus).contains(&bus)
     }
 
     /// The same bridge, of which is known what it does with requests of devices to other devices. No register tells: boot

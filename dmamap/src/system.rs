@@ -25,6 +25,7 @@
 //! ```
 
 mod attach;
+mod coherence;
 mod membership;
 mod new_domain;
 mod occupancy;
@@ -41,7 +42,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::bridge::HostBridge;
-use crate::device::{DeviceCore, free_core};
+use crate::device::{Coherence, DeviceCore, free_core};
 use crate::group::{Group, Groups, Quirk, Quirks};
 use crate::iommu::fault::{FaultLog, FaultReport};
 use crate::iommu::{
@@ -131,6 +132,8 @@ struct State<P: Platform> {
     /// The groups of which somebody is attached.
     occupied: Vec<Occupancy<P>>,
     attached: Vec<Requester>,
+    /// Devices that do not do as their host bridge says.
+    coherence: Vec<(Requester, Coherence)>,
     cores: Vec<CoreSlot<P>>,
 }
 
@@ -159,6 +162,7 @@ impl<P: Platform> DmaSystem<P> {
             groups: Groups::default(),
             occupied: Vec::new(),
             attached: Vec::new(),
+            coherence: Vec::new(),
             cores: Vec::new(),
         };
         Box::leak(Box::new(Self {

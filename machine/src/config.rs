@@ -71,6 +71,8 @@ pub struct MachineConfig {
     pub(crate) greedy: Greedy,
     pub(crate) ports: Vec<PortConfig>,
     pub(crate) peers: PeerForwarding,
+    pub(crate) devices: Snooping,
+    pub(crate) snooping_exception: Option<u8>,
 }
 
 impl Default for MachineConfig {
@@ -88,6 +90,8 @@ impl Default for MachineConfig {
             greedy: Greedy::Absent,
             ports: Vec::new(),
             peers: PeerForwarding::Refused,
+            devices: Snooping::On,
+            snooping_exception: None,
         }
     }
 }
@@ -149,6 +153,22 @@ impl MachineConfig {
     #[must_use]
     pub fn with_peer_forwarding(mut self, peers: PeerForwarding) -> Self {
         self.peers = peers;
+        self
+    }
+
+    /// Whether devices' accesses see the CPU's caches. Firmware says so of the host bridge. Where they do not, the
+    /// computer has two copies of memory, and a forgotten sync shows as wrong data.
+    #[must_use]
+    pub fn with_devices(mut self, snooping: Snooping) -> Self {
+        self.devices = snooping;
+        self
+    }
+
+    /// The device of this number on bus 0, or what is behind the port of that number, snoops in any case. No table of
+    /// firmware's says so.
+    #[must_use]
+    pub fn with_snooping_device(mut self, device: u8) -> Self {
+        self.snooping_exception = Some(device);
         self
     }
 

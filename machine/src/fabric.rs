@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use hw::pci::capability::AcsFlags;
 
-use crate::bus::{ConventionalIds, DmaPort, Requester};
+use crate::bus::{ConventionalIds, Requester};
 use crate::device::edu::Edu;
 use crate::device::memory::DeviceMemory;
 use crate::pci::bridge::{Bridge, BridgeKind};
@@ -221,8 +221,7 @@ impl Wiring<'_> {
         let description = model.description();
         let lines = description.address_lines;
         let requester = Requester::new(device, function, lines, upstream.to_vec());
-        let unit = self.unit(ALL_OTHERS);
-        let port = DmaPort::new(Arc::clone(self.bus), unit, Arc::new(requester));
+        let port = self.dma_port(ALL_OTHERS, device, Arc::new(requester));
         let endpoint = Endpoint::new(model, description, port, AtBoot::Idle, in_device);
         Node::Endpoint(Arc::new(endpoint))
     }

@@ -6,6 +6,7 @@ use alloc::boxed::Box;
 
 use super::occupancy::Turn;
 use super::{AttachError, CoreSlot, DmaSystem, Protection};
+use crate::bridge::HostBridge;
 use crate::device::{Device, DeviceCore};
 use crate::iommu::Requester;
 use crate::map::{Direct, Route};
@@ -43,6 +44,8 @@ impl<P: Platform> DmaSystem<P> {
     /// [`AttachError`].
     ///
     /// # Safety
+    /// What [`start_units`](Self::start_units) asks of [`HostBridge::coherence`] holds here too.
+    ///
     /// With [`Protection::Identity`], or where no unit translates for the device
     /// ([`is_translated`](Self::is_translated)), the caller vouches that the device accesses only the bus
     /// addresses its driver gives it, and that the driver
@@ -66,7 +69,7 @@ impl<P: Platform> DmaSystem<P> {
         let device = requester_of(function);
         let turn = Turn::to_attach(self, device)?;
         // From here on the units are not stopped: what stands before the device stays there.
-        let route = match self.route(function, device, protection, trust, &turn) {
+        let route = match self.route(device, protection, trust, &turn) {
             Ok(route) => route,
             Err(error) => {
                 if let AttachError::Unconfirmed { undo, .. } = &error {
@@ -78,7 +81,8 @@ impl<P: Platform> DmaSystem<P> {
             }
         };
         let masters = !matches!(route, Route::Blocked);
-        let core = DeviceCore::new(self, function.clone(), device, route);
+        let coherence = self.coherence_of(device);
+        let core = DeviceCore::new(self, function.clone(), device, route, coherence);
         let core = NonNull::from(Box::leak(Box::new(core)));
         self.state.lock().cores.push(CoreSlot(core));
         if masters {
@@ -94,7 +98,6 @@ impl<P: Platform> DmaSystem<P> {
 
     fn route(
         &'static self,
-        function: &Function<P>,
         device: Requester,
         protection: Protection,
         trust: Trust,
@@ -112,7 +115,12 @@ impl<P: Platform> DmaSystem<P> {
         let Some(unit) = unit else {
             let route = match protection {
                 Protection::Blocked => Route::Blocked,
-                _ => Route::Direct(self.direct(function, device)?),
+                _ => {
+                    let bridge = self.bridge_of(device);
+                    Route::Direct(Direct::behind(
+                        bridge.ok_or(AttachError::NoHostBridge { device })?,
+                    ))
+                }
             };
             turn.joined(device, protection, None);
             return Ok(route);
@@ -145,16 +153,11 @@ impl<P: Platform> DmaSystem<P> {
         })
     }
 
-    /// The way of a device that no unit stands before.
-    fn direct(&self, function: &Function<P>, device: Requester) -> Result<Direct, AttachError> {
-        let bus = function.address().bus;
+    /// The host bridge that leads to the device.
+    pub(super) fn bridge_of(&self, device: Requester) -> Option<&HostBridge> {
+        let bus = (device.id >> 8) as u8;
         let mut bridges = self.bridges.iter();
-        let bridge = bridges.find(|bridge| {
-            bridge.segment() == device.segment
-                && (bridge.first_bus()..=bridge.last_bus()).contains(&bus)
-        });
-        let bridge = bridge.ok_or(AttachError::NoHostBridge { device })?;
-        Ok(Direct::behind(bridge))
+        bridges.find(|bridge| bridge.leads_to(device.segment, bus))
     }
 
     pub(super) fn unit_of(&self, device: Requester) -> Option<usize> {
