@@ -29,6 +29,7 @@ mod coherence;
 mod membership;
 mod new_domain;
 mod occupancy;
+mod peer;
 mod protection;
 mod reserved;
 mod restart;
@@ -52,6 +53,7 @@ use crate::pci::Function;
 use crate::platform::Platform;
 
 use occupancy::{GroupKey, Occupancy};
+pub use peer::{PeerRefusal, PeerVerdict};
 pub use protection::{AttachError, Protection};
 use reserved::ReservedFor;
 pub use reserved::{RegionKind, ReservedRegion};

@@ -29,6 +29,11 @@ impl Direct {
         Self { bridge: None }
     }
 
+    /// Whether what the device asks is a bus address, and not a physical one.
+    pub(crate) const fn is_on_bus(&self) -> bool {
+        self.bridge.is_some()
+    }
+
     /// Y → Z, or `None` where the bus does not see all of this memory.
     pub(crate) fn bus_range(&self, memory: PhysRange) -> Option<BusRange> {
         match &self.bridge {

@@ -50,7 +50,11 @@ impl<P: Platform> DmaSystem<P> {
     /// ([`is_translated`](Self::is_translated)), the caller vouches that the device accesses only the bus
     /// addresses its driver gives it, and that the driver
     /// - gives it only addresses of mappings that live, of coherent memory, and of message interrupts;
-    /// - unmaps, frees, drops or detaches only after the device has finished with the memory.
+    /// - unmaps, frees, drops or detaches only after the device has finished with the memory;
+    /// - lets no other device use its registers ([`Device::map_resource`]) but one that may be trusted likewise.
+    ///
+    /// A device with [`Protection::Identity`] shares that with all of its [group](crate::group) that is attached so, or that
+    /// firmware left at work: the caller vouches for these as well.
     pub unsafe fn attach_trusted(
         &'static self,
         function: &Function<P>,
@@ -154,7 +158,7 @@ impl<P: Platform> DmaSystem<P> {
     }
 
     /// The host bridge that leads to the device.
-    pub(super) fn bridge_of(&self, device: Requester) -> Option<&HostBridge> {
+    pub(crate) fn bridge_of(&self, device: Requester) -> Option<&HostBridge> {
         let bus = (device.id >> 8) as u8;
         let mut bridges = self.bridges.iter();
         bridges.find(|bridge| bridge.leads_to(device.segment, bus))

@@ -266,7 +266,7 @@ impl<P: Platform> DmaSystem<P> {
 
     /// Gives devices the memory firmware reserved for them and others of their groups, and nothing else.
     fn attach_firmware(&'static self, devices: &[Requester]) -> Result<(), StartError> {
-        let mut domains: Vec<(GroupKey, usize, Vec<(Requester, Attachment)>)> = Vec::new();
+        let mut domains: Vec<(GroupKey, usize, Named)> = Vec::new();
         for &device in devices {
             let Some(Behind { unit, .. }) = self.behind(device) else {
                 continue;
@@ -326,6 +326,9 @@ impl<P: Platform> DmaSystem<P> {
         Ok(())
     }
 }
+
+/// Names that a unit knows devices by, and whose they are.
+type Named = Vec<(Requester, Attachment)>;
 
 fn not_direct(device: Requester, error: AttachError) -> StartError {
     StartError::Direct {

@@ -4,6 +4,7 @@
 
 mod computers;
 mod oracle;
+mod peers;
 mod sharing;
 mod topologies;
 
