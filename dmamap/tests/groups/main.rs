@@ -5,6 +5,7 @@
 mod computers;
 mod oracle;
 mod peers;
+mod reserved;
 mod sharing;
 mod topologies;
 
