@@ -83,6 +83,7 @@ pub mod resource;
 
 pub mod buffer;
 pub mod device;
+pub mod group;
 pub mod iommu;
 pub mod iova;
 pub mod map;

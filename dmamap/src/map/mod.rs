@@ -6,6 +6,7 @@
 //! | [`map_sg`](crate::device::Device::map_sg) | owned, in pieces | `sg` |
 //! | [`map_within`](crate::device::Device::map_within) | borrowed for a closure | `scoped` |
 //! | [`alloc_coherent`](crate::device::Device::alloc_coherent) | shared with the device for long | `coherent` |
+//! | [`map_resource`](crate::device::Device::map_resource) | none: another device's registers | `resource` |
 //! | [`map_phys`](crate::device::Device::map_phys) and others | anything, unsafe | `raw` |
 //!
 //! Each asks the device's route for bus addresses: none (`Blocked`), those the host bridge gives memory
@@ -40,6 +41,7 @@ mod live;
 mod maintain;
 mod owned;
 mod raw;
+mod resource;
 mod route;
 mod scoped;
 mod segments;
@@ -58,6 +60,7 @@ pub use direction::{
     AnyDirection, Bidirectional, DeviceReads, DeviceWrites, Direction, FromDevice, ToDevice,
 };
 pub use error::{MapError, MapFailure, Quarantined, Rejected};
+pub use resource::ResourceMapping;
 pub use scoped::ScopedMapping;
 pub use sg::SgMapping;
 pub use single::Mapping;

@@ -3,6 +3,7 @@
 //! - [`unmapping`]: clear, invalidate, wait, and only then reuse
 //! - [`tables`]: what a unit walks is whole and visible before it is led there
 //! - [`scopes`]: every unit and every device that firmware names
+//! - [`groups`]: who shares a domain, and who reaches whom without an IOMMU
 //! - [`mapping`]: where a mapping may lie, what it allows, and how it ends
 //! - [`modes`]: units that remember absence, or see stores late
 //! - [`registers`]: buses, BARs, claims and interrupts
@@ -13,6 +14,7 @@
 mod amd;
 mod disk;
 mod ground;
+mod groups;
 mod mapping;
 mod modes;
 mod registers;
@@ -28,6 +30,7 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         unmapping::ALL,
         tables::ALL,
         scopes::ALL,
+        groups::ALL,
         mapping::ALL,
         modes::ALL,
         registers::ALL,
