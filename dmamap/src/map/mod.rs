@@ -51,7 +51,7 @@ mod window;
 
 pub use crate::pagetable::Permission;
 pub use attributes::Attributes;
-pub use coherent::{Coherent, CoherentError, Shared};
+pub use coherent::{Coherent, CoherentError, Descriptors, Elements, FlagWord, Published, Shared};
 pub use direction::{
     AnyDirection, Bidirectional, DeviceReads, DeviceWrites, Direction, FromDevice, ToDevice,
 };
