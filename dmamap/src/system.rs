@@ -39,6 +39,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::bridge::HostBridge;
+use crate::buffer::ContiguousArea;
 use crate::device::{DeviceCore, free_core};
 use crate::iommu::fault::{FaultLog, FaultReport};
 use crate::iommu::{
@@ -121,6 +122,7 @@ pub struct DmaSystem<P: Platform> {
     bridges: Vec<HostBridge>,
     faults: Arc<FaultLog<P>>,
     state: lock_api::Mutex<P::Lock, State<P>>,
+    area: lock_api::Mutex<P::Lock, Option<ContiguousArea<P>>>,
 }
 
 impl<P: Platform> DmaSystem<P> {
@@ -144,6 +146,7 @@ impl<P: Platform> DmaSystem<P> {
             bridges,
             faults: Arc::new(FaultLog::new()),
             state: lock_api::Mutex::new(state),
+            area: lock_api::Mutex::new(None),
         }))
     }
 
@@ -155,6 +158,17 @@ impl<P: Platform> DmaSystem<P> {
     /// The host bridges.
     pub fn bridges(&self) -> &[HostBridge] {
         &self.bridges
+    }
+
+    /// Has coherent memory longer than a frame come from `area`, as long as there is room, for every device without an
+    /// [area of its own](crate::device::Device::set_contiguous_area).
+    pub fn set_contiguous_area(&self, area: Option<ContiguousArea<P>>) {
+        let before = core::mem::replace(&mut *self.area.lock(), area);
+        drop(before);
+    }
+
+    pub(crate) fn contiguous_area(&self) -> Option<ContiguousArea<P>> {
+        self.area.lock().clone()
     }
 
     /// Number of IOMMU units that translate.

@@ -51,7 +51,10 @@ mod window;
 
 pub use crate::pagetable::Permission;
 pub use attributes::Attributes;
-pub use coherent::{Coherent, CoherentError, Descriptors, Elements, FlagWord, Published, Shared};
+pub use coherent::{
+    Coherent, CoherentError, CoherentOptions, DeclareError, DeclaredFull, Descriptors, Elements,
+    FlagWord, Noncoherent, Noncontiguous, Opaque, Published, Shared,
+};
 pub use direction::{
     AnyDirection, Bidirectional, DeviceReads, DeviceWrites, Direction, FromDevice, ToDevice,
 };
@@ -61,5 +64,6 @@ pub use sg::SgMapping;
 pub use single::Mapping;
 pub use view::{CpuView, OutOfBounds};
 
+pub(crate) use coherent::CoherentSources;
 pub(crate) use direct::Direct;
 pub(crate) use route::Route;

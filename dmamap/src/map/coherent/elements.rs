@@ -10,6 +10,7 @@ use core::ptr::NonNull;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use super::options::CpuStores;
 use crate::addr::{BusAddr, BusRange, VirtAddr};
 use crate::map::view::OutOfBounds;
 use crate::map::window::{copy_in, copy_out};
@@ -28,6 +29,7 @@ pub struct Elements<P: Platform, T: Shared> {
     start: NonNull<u8>,
     bus: BusRange,
     count: usize,
+    stores: CpuStores,
     element: PhantomData<Cell<T>>,
 }
 
@@ -35,23 +37,38 @@ pub struct Elements<P: Platform, T: Shared> {
 unsafe impl<P: Platform, T: Shared> Send for Elements<P, T> {}
 
 impl<P: Platform, T: Shared> Elements<P, T> {
-    /// `count` elements at `start`, which the device finds at `bus`.
+    /// `count` elements at `start`, which the device finds at `bus`, written as `stores` says.
     ///
     /// # Safety
     /// While the value can be reached, all bytes of the elements are readable and writable for the CPU, aligned for
     /// `T`, and accessed by no CPU but through this value or by volatile means; and `bus` has at least as many bytes.
-    pub(super) unsafe fn new(platform: P, start: NonNull<u8>, bus: BusRange, count: usize) -> Self {
+    pub(super) unsafe fn new(
+        platform: P,
+        start: NonNull<u8>,
+        bus: BusRange,
+        count: usize,
+        stores: CpuStores,
+    ) -> Self {
         Self {
             platform,
             start,
             bus,
             count,
+            stores,
             element: PhantomData,
         }
     }
 
     pub(super) fn platform(&self) -> P {
         self.platform
+    }
+
+    /// What was written before is visible to the device before what is written after.
+    pub(super) fn order_stores(&self) {
+        match self.stores {
+            CpuStores::Ordered => self.platform.dma_wmb(),
+            CpuStores::Combined => self.platform.dma_mb(),
+        }
     }
 
     /// Z: where the device finds the first element.

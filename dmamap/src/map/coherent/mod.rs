@@ -1,24 +1,41 @@
 //! Coherent memory: shared with a device for as long as both need it, seen by both without syncs.
 //!
-//! Queues and descriptor rings live in it. Order still matters: write the body, then
-//! [`dma_wmb`](crate::platform::Platform::dma_wmb), then the flag that makes it valid.
+//! Queues and descriptor rings live in it. Order still matters: the body, then a barrier, then the flag that makes it
+//! valid, which is what [`Descriptors`] do.
+//!
+//! - [`Coherent`] are elements in whole pages ([`Device::alloc_coherent`], with options [`Device::alloc_attrs`]); [`Opaque`] is
+//!   memory that no CPU reaches. What the CPU may do with elements is [`Elements`]'.
+//! - Memory that is mapped when it is allocated but needs syncs is [`Noncoherent`] and [`Noncontiguous`].
+//! - A device's own memory is `declared.rs`; where the platform's comes from is `memory.rs`.
 
+mod declared;
 mod elements;
+mod memory;
+mod noncoherent;
+mod noncontiguous;
+mod opaque;
+mod options;
 mod publish;
 
 use core::fmt;
 use core::ops::Deref;
 
-use crate::addr::{FRAME_BYTES, FRAME_SIZE_LOG2};
-use crate::buffer::{BufferError, DmaBuffer, DmaMemory};
+use crate::addr::FRAME_BYTES;
+use crate::buffer::BufferError;
 use crate::device::Device;
-use crate::map::Bidirectional;
 use crate::map::error::{MapError, Quarantined};
-use crate::map::live::Live;
-use crate::map::terms::{Shape, Terms};
 use crate::platform::Platform;
 
+use memory::Memory;
+use options::Report;
+
+pub(crate) use declared::CoherentSources;
+pub use declared::{DeclareError, DeclaredFull};
 pub use elements::{Elements, Shared};
+pub use noncoherent::Noncoherent;
+pub use noncontiguous::Noncontiguous;
+pub use opaque::Opaque;
+pub use options::CoherentOptions;
 pub use publish::{Descriptors, FlagWord, Published};
 
 /// Why coherent memory could not be had.
@@ -30,6 +47,9 @@ pub enum CoherentError {
     /// The device cannot be given it.
     #[error(transparent)]
     Map(#[from] MapError),
+    /// The device has memory of its own, and that is used up.
+    #[error(transparent)]
+    Declared(#[from] DeclaredFull),
     /// An element needs a stricter alignment than a frame has, or takes no space.
     #[error("elements of {len_bytes} bytes aligned to {align} cannot be coherent memory")]
     Element {
@@ -42,12 +62,47 @@ pub enum CoherentError {
 
 impl<P: Platform> Device<P> {
     /// Allocates `count` zeroed elements that the device reads and writes at
-    /// [`bus_addr`](Elements::bus_addr) (`dma_alloc_coherent`). The first is aligned, on the bus and in
-    /// memory, to the power of two of bytes that holds them all.
+    /// [`bus_addr`](Elements::bus_addr) (`dma_alloc_coherent`). The first is aligned on the bus to the power of two of bytes
+    /// that holds them all; in memory too where nothing translates.
+    ///
+    /// # Errors
+    /// [`CoherentError`], which is logged as a warning, too.
+    pub fn alloc_coherent<T: Shared>(&self, count: usize) -> Result<Coherent<P, T>, CoherentError> {
+        self.alloc_attrs(count, CoherentOptions::NONE)
+    }
+
+    /// As [`alloc_coherent`](Self::alloc_coherent), with options (`dma_alloc_attrs`).
     ///
     /// # Errors
     /// [`CoherentError`].
-    pub fn alloc_coherent<T: Shared>(&self, count: usize) -> Result<Coherent<P, T>, CoherentError> {
+    pub fn alloc_attrs<T: Shared>(
+        &self,
+        count: usize,
+        options: CoherentOptions,
+    ) -> Result<Coherent<P, T>, CoherentError> {
+        let memory = reported(self, options, self.obtain::<T>(count, options))?;
+        // SAFETY: the memory holds `count` elements from a frame's start on, is the value's from here on, and is freed when
+        // that ends; no reference to it is made.
+        let elements = unsafe {
+            Elements::new(
+                self.platform(),
+                memory.pointer(),
+                memory.bus(),
+                count,
+                memory.stores(),
+            )
+        };
+        Ok(Coherent {
+            elements,
+            memory: Some(memory),
+        })
+    }
+
+    fn obtain<T: Shared>(
+        &self,
+        count: usize,
+        options: CoherentOptions,
+    ) -> Result<Memory<P>, CoherentError> {
         let (len_bytes, align) = (size_of::<T>(), align_of::<T>());
         if len_bytes == 0 || align as u64 > FRAME_BYTES {
             return Err(CoherentError::Element { len_bytes, align });
@@ -57,33 +112,22 @@ impl<P: Platform> Device<P> {
             .ok_or(BufferError::TooLong {
                 len_bytes: u64::MAX,
             })?;
-        let page_bytes = self.page_bytes();
-        // Where the unit's pages are larger than frames, whole pages: all of them become reachable.
-        let bytes = match page_bytes {
-            FRAME_BYTES => bytes,
-            _ => bytes
-                .checked_next_multiple_of(page_bytes)
-                .ok_or(BufferError::TooLong { len_bytes: bytes })?,
-        };
-        let order = bytes
-            .checked_next_multiple_of(page_bytes)
-            .and_then(u64::checked_next_power_of_two);
-        let align_log2 = order.map_or(FRAME_SIZE_LOG2, u64::ilog2);
-        let mask = self.coherent_mask();
-        let last = self.core().route.last_within(mask);
-        let buffer = DmaBuffer::allocate_within(self.platform(), bytes, last, align_log2)?;
-        let terms = Terms::new(mask, Shape::AlignedBlock, Bidirectional);
-        let (live, buffer) =
-            Live::establish_owned(self, buffer, terms).map_err(|rejected| rejected.error)?;
-        // SAFETY: the buffer holds `count` elements from a frame's start on, is the value's from here on, and is freed when
-        // that ends; no reference to it is made.
-        let elements =
-            unsafe { Elements::new(self.platform(), buffer.pointer(), live.range(), count) };
-        Ok(Coherent {
-            elements,
-            memory: Some((live, buffer)),
-        })
+        Memory::obtain(self, bytes, options)
     }
+}
+
+/// `outcome`, told to the log if it is a failure and the caller does not see to that.
+fn reported<P: Platform, M>(
+    device: &Device<P>,
+    options: CoherentOptions,
+    outcome: Result<M, CoherentError>,
+) -> Result<M, CoherentError> {
+    if let Err(error) = &outcome
+        && options.report == Report::Logged
+    {
+        log::warn!("{}: no coherent memory: {error}", device.requester());
+    }
+    outcome
 }
 
 /// Elements that the CPU and one device share, and their memory. What can be done with them is [`Elements`]'.
@@ -92,7 +136,7 @@ impl<P: Platform> Device<P> {
 pub struct Coherent<P: Platform, T: Shared> {
     elements: Elements<P, T>,
     /// `None` only while `free` or `drop` runs.
-    memory: Option<(Live<P>, DmaBuffer<P>)>,
+    memory: Option<Memory<P>>,
 }
 
 impl<P: Platform, T: Shared> Coherent<P, T> {
@@ -105,10 +149,7 @@ impl<P: Platform, T: Shared> Coherent<P, T> {
     }
 
     fn end(&mut self) -> Result<(), Quarantined> {
-        match self.memory.take() {
-            Some((live, buffer)) => live.revoke_owned(buffer).map(drop),
-            None => Ok(()),
-        }
+        self.memory.take().map_or(Ok(()), Memory::free)
     }
 }
 

@@ -152,7 +152,7 @@ where
             .write_bytes(at + flag_end as u64, &bytes[flag_end..])?;
         let flag = D::Flag::read_from_bytes(&bytes[flag_start..flag_end]);
         let flag = flag.expect("the slice has as many bytes as the flag");
-        self.memory.platform().dma_wmb();
+        self.memory.order_stores();
         self.memory.write_at(at + flag_start as u64, flag)
     }
 
@@ -194,7 +194,7 @@ where
     /// [`OutOfBounds`] past the last entry.
     pub fn publish_flag(&self, index: usize, flag: D::Flag) -> Result<(), OutOfBounds> {
         let at = self.offset(index)?;
-        self.memory.platform().dma_wmb();
+        self.memory.order_stores();
         self.memory.write_at(at + D::FLAG_OFFSET as u64, flag)
     }
 

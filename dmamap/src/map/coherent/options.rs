@@ -1,0 +1,68 @@
+//! What a caller may ask of coherent memory beside its size (`DMA_ATTR_…` of `dma_alloc_attrs`).
+//!
+//! ```
+//! use dmamap::map::CoherentOptions;
+//!
+//! let options = CoherentOptions::NONE.force_contiguous().no_warn();
+//! assert_ne!(options, CoherentOptions::NONE);
+//! ```
+
+/// Where the memory may lie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Placement {
+    /// In a row if it can be had, else in frames from anywhere where an IOMMU joins them.
+    #[default]
+    Any,
+    Contiguous,
+}
+
+/// How the CPU's stores reach the memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CpuStores {
+    /// In program order as far as the architecture's memory is.
+    Ordered,
+    /// Merged, in any order, until a full barrier.
+    Combined,
+}
+
+/// Who is told of a failure beside the caller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Report {
+    #[default]
+    Logged,
+    Quiet,
+}
+
+/// Options of one allocation. [`NONE`](Self::NONE) asks nothing in particular.
+///
+/// Memory that no CPU reaches (`DMA_ATTR_NO_KERNEL_MAPPING`) is not an option but a type:
+/// [`alloc_opaque`](crate::device::Device::alloc_opaque).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CoherentOptions {
+    pub(super) placement: Placement,
+    pub(super) report: Report,
+}
+
+impl CoherentOptions {
+    /// Nothing in particular.
+    pub const NONE: Self = Self {
+        placement: Placement::Any,
+        report: Report::Logged,
+    };
+
+    /// The memory is physically contiguous too (`DMA_ATTR_FORCE_CONTIGUOUS`), as memory is anyway that reaches the device
+    /// without translation. Otherwise, behind an IOMMU, the memory may be frames from anywhere where no run of
+    /// them is left.
+    #[must_use]
+    pub const fn force_contiguous(mut self) -> Self {
+        self.placement = Placement::Contiguous;
+        self
+    }
+
+    /// A failure is the caller's to report: nothing is logged (`DMA_ATTR_NO_WARN`).
+    #[must_use]
+    pub const fn no_warn(mut self) -> Self {
+        self.report = Report::Quiet;
+        self
+    }
+}
