@@ -52,8 +52,10 @@ mod window;
 pub use crate::pagetable::Permission;
 pub use attributes::Attributes;
 pub use coherent::{
-    Coherent, CoherentError, CoherentOptions, DeclareError, DeclaredFull, Descriptors, Elements,
-    FlagWord, Noncoherent, Noncontiguous, Opaque, Published, Shared,
+    AtomicBlock, AtomicDestroyError, AtomicPool, AtomicPoolError, AtomicPoolFigures, Coherent,
+    CoherentError, CoherentOptions, DeclareError, DeclaredFull, Descriptors, DestroyError, DmaPool,
+    Elements, FlagWord, LayoutError, Noncoherent, Noncontiguous, Opaque, PoolBlock, PoolError,
+    PoolFigures, PoolLayout, Published, Shared,
 };
 pub use direction::{
     AnyDirection, Bidirectional, DeviceReads, DeviceWrites, Direction, FromDevice, ToDevice,

@@ -63,6 +63,33 @@ impl<P: Platform, T: Shared> Elements<P, T> {
         self.platform
     }
 
+    /// `count` elements of `U` from byte `offset` on.
+    ///
+    /// # Safety
+    /// They lie inside the memory, aligned for `U`; what was promised to [`new`](Self::new) holds for them as long as what comes
+    /// back can be reached, and nothing else accesses them.
+    pub(super) unsafe fn part<U: Shared>(&self, offset: u64, count: usize) -> Elements<P, U> {
+        // SAFETY: inside the memory.
+        let start = unsafe { self.start.add(offset as usize) };
+        let len_bytes = (count * size_of::<U>()) as u64;
+        let bus = (self.bus)
+            .slice(offset, len_bytes)
+            .expect("a part lies inside its memory");
+        // SAFETY: the caller's promise.
+        unsafe { Elements::new(self.platform, start, bus, count, self.stores) }
+    }
+
+    /// Whether all bytes are `byte`.
+    pub(super) fn is_filled_with(&self, byte: u8) -> bool {
+        let mut chunk = [0; 64];
+        (0..self.len_bytes()).step_by(chunk.len()).all(|offset| {
+            let step = chunk.len().min(self.len_bytes() - offset);
+            // SAFETY: `offset + step` is at most the length; the rest as in `read_bytes`.
+            unsafe { copy_out(self.start.add(offset), &mut chunk[..step]) };
+            chunk[..step].iter().all(|&one| one == byte)
+        })
+    }
+
     /// What was written before is visible to the device before what is written after.
     pub(super) fn order_stores(&self) {
         match self.stores {

@@ -5,9 +5,11 @@
 //!
 //! - [`Coherent`] are elements in whole pages ([`Device::alloc_coherent`], with options [`Device::alloc_attrs`]); [`Opaque`] is
 //!   memory that no CPU reaches. What the CPU may do with elements is [`Elements`]'.
+//! - Small blocks come from a [`DmaPool`], or where nothing may be waited for from an [`AtomicPool`].
 //! - Memory that is mapped when it is allocated but needs syncs is [`Noncoherent`] and [`Noncontiguous`].
 //! - A device's own memory is `declared.rs`; where the platform's comes from is `memory.rs`.
 
+mod atomic;
 mod declared;
 mod elements;
 mod memory;
@@ -15,6 +17,7 @@ mod noncoherent;
 mod noncontiguous;
 mod opaque;
 mod options;
+mod pool;
 mod publish;
 
 use core::fmt;
@@ -29,6 +32,7 @@ use crate::platform::Platform;
 use memory::Memory;
 use options::Report;
 
+pub use atomic::{AtomicBlock, AtomicDestroyError, AtomicPool, AtomicPoolError, AtomicPoolFigures};
 pub(crate) use declared::CoherentSources;
 pub use declared::{DeclareError, DeclaredFull};
 pub use elements::{Elements, Shared};
@@ -36,6 +40,7 @@ pub use noncoherent::Noncoherent;
 pub use noncontiguous::Noncontiguous;
 pub use opaque::Opaque;
 pub use options::CoherentOptions;
+pub use pool::{DestroyError, DmaPool, LayoutError, PoolBlock, PoolError, PoolFigures, PoolLayout};
 pub use publish::{Descriptors, FlagWord, Published};
 
 /// Why coherent memory could not be had.
