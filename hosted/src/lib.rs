@@ -52,6 +52,7 @@ mod vmalloc;
 
 mod forward;
 
+mod barrier_observer;
 mod fault_injector;
 mod tracer;
 
@@ -63,6 +64,7 @@ use dmamap::addr::{PhysAddr, VirtAddr};
 use dmamap::bridge::HostBridge;
 use firmware::{PhysicalMemory, Unreadable};
 
+pub use barrier_observer::{Barrier, BarrierObserver};
 pub use fault_injector::{FaultInjector, Resource};
 pub use frames::{FrameCounts, FreeError, POISON};
 pub use host_bridges::HostBridgeError;
