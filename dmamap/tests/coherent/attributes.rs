@@ -2,8 +2,13 @@
 
 use dmamap::addr::DmaMask;
 use dmamap::buffer::BufferError;
-use dmamap::map::{CoherentError, CoherentOptions};
-use dmamap::system::Protection;
+use dmamap::map::{CoherentError, CoherentOptions, FromDevice, PoolLayout};
+use dmamap::platform::{FrameRequest, Platform};
+use dmamap::system::{Granule, Protection, Settings};
+use hw::smmu::stream;
+use journeys::boot::BootOptions;
+use machine::cache::Snooping;
+use machine::iommu::smmu::SmmuConfig;
 use machine::{Iommu, MachineConfig};
 
 use crate::rig::{EDU, PAGE, Rig, small, try_read, try_write};
@@ -131,5 +136,76 @@ fn coherent_memory_keeps_to_the_coherent_mask() {
         assert!(mask.covers(memory.range()), "{memory:?} and {mask}");
     }
     drop(device);
+    rig.finish();
+}
+
+#[test]
+fn with_large_pages_pieces_are_whole_pages() {
+    let unit = SmmuConfig {
+        granules: vec![stream::Granule::Size64K],
+        ..SmmuConfig::default()
+    };
+    let iommu = Iommu::Smmu {
+        unit,
+        walks: Snooping::On,
+    };
+    let config = MachineConfig::default()
+        .with_ram(32 << 20)
+        .with_iommu(iommu);
+    let units = Settings {
+        granule: Some(Granule::SixtyFourKib),
+        ..Settings::default()
+    };
+    let options = BootOptions {
+        units,
+        ..BootOptions::default()
+    };
+    let rig = Rig::boot_with(config, options);
+    let device = rig.attach(EDU);
+    assert_eq!(device.page_bytes(), 64 << 10);
+    // Every second run of 64 KiB is somebody else's.
+    let request = FrameRequest {
+        align_log2: 16,
+        ..FrameRequest::new(16)
+    };
+    let mut runs = Vec::new();
+    while let Ok(run) = rig.kernel.allocate_frames(request) {
+        runs.push(run);
+    }
+    let (kept, free): (Vec<_>, Vec<_>) = runs
+        .into_iter()
+        .partition(|run| (run.start().as_u64() >> 16).is_multiple_of(2));
+    for run in free {
+        // SAFETY: nothing refers to it.
+        unsafe { rig.kernel.free_frames(run) };
+    }
+    let memory = device.alloc_coherent::<u64>(3 * 8192 - 5).unwrap();
+    assert_eq!(memory.bus_addr().as_u64() % (256 << 10), 0);
+    assert_eq!(memory.range().len_bytes(), 192 << 10);
+    let pieces: Vec<_> = (0..3)
+        .map(|page| device.translate(memory.element_bus_addr(page * 8192).unwrap()))
+        .map(|phys| phys.unwrap().as_u64())
+        .collect();
+    assert!(pieces.iter().all(|piece| piece.is_multiple_of(64 << 10)));
+    assert!(
+        pieces
+            .windows(2)
+            .all(|two| two[0].abs_diff(two[1]) > 64 << 10),
+        "{pieces:x?}"
+    );
+    let list = device.alloc_noncontiguous(130 << 10, FromDevice).unwrap();
+    assert_eq!(list.pieces().count(), 3);
+    let pool = device
+        .create_pool::<u64>("large", PoolLayout::of(16))
+        .unwrap();
+    let block = pool.zalloc(&device).unwrap();
+    assert_eq!(pool.figures().free_blocks, 511);
+    drop((memory, list, block));
+    pool.destroy().unwrap();
+    drop(device);
+    for run in kept {
+        // SAFETY: nothing refers to it.
+        unsafe { rig.kernel.free_frames(run) };
+    }
     rig.finish();
 }

@@ -10,7 +10,7 @@ use dmamap::map::{
 };
 use hosted::Hosted;
 
-use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, small, try_read, try_write};
+use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, impatient, small, try_read, try_write};
 
 fn assert_shared_by_threads<T: Send + Sync>(_: &T) {}
 
@@ -427,4 +427,24 @@ fn a_block_may_be_taken_and_freed_in_an_interrupt_handler() {
     pool.destroy().unwrap();
     drop(device);
     rig.finish();
+}
+
+#[test]
+fn memory_of_a_pool_that_the_device_may_still_reach_is_kept() {
+    let rig = Rig::boot_with(small(), impatient(200));
+    let device = rig.attach(EDU);
+    let (pool, blocks) = busy(&device, 20);
+    drop(blocks);
+    rig.unit(0).hold_queue();
+    let destroyed = pool.destroy();
+    assert!(
+        matches!(destroyed, Err(DestroyError::Quarantined(_))),
+        "{destroyed:?}"
+    );
+    rig.unit(0).release_queue();
+    assert_eq!(device.figures().quarantined_bytes, 2 * PAGE);
+    drop(device);
+    let report = rig.finish_with_losses();
+    assert!(report.frames.in_use >= 2, "{report:?}");
+    assert_eq!(report.frames.disturbed, 0);
 }

@@ -59,6 +59,16 @@ impl CoherentOptions {
         self
     }
 
+    /// The memory is for a privileged user of the device, like its firmware (`DMA_ATTR_PRIVILEGED`).
+    ///
+    /// Changes nothing: requests of PCI functions carry a privilege only together with a process address space id (PCIe Base
+    /// 6.0, section 6.20), and none are made here. Tables that know the difference (Arm's stage 1, x86's first stage)
+    /// would shut all other requests out of such memory.
+    #[must_use]
+    pub const fn privileged(self) -> Self {
+        self
+    }
+
     /// A failure is the caller's to report: nothing is logged (`DMA_ATTR_NO_WARN`).
     #[must_use]
     pub const fn no_warn(mut self) -> Self {

@@ -4,6 +4,7 @@
 //! - [`tables`]: what a unit walks is whole and visible before it is led there
 //! - [`scopes`]: every unit and every device that firmware names
 //! - [`mapping`]: where a mapping may lie, what it allows, and how it ends
+//! - [`coherent`]: memory that both sides share, its pools, and the order of handing over
 //! - [`modes`]: units that remember absence, or see stores late
 //! - [`registers`]: buses, BARs, claims and interrupts
 //! - [`amd`]: AMD-Vi's tables, commands and log
@@ -11,6 +12,7 @@
 //! - [`ground`]: what the tests themselves stand on
 
 mod amd;
+mod coherent;
 mod disk;
 mod ground;
 mod mapping;
@@ -29,6 +31,7 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         tables::ALL,
         scopes::ALL,
         mapping::ALL,
+        coherent::ALL,
         modes::ALL,
         registers::ALL,
         amd::ALL,
