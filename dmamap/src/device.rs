@@ -18,6 +18,7 @@
 //! }
 //! ```
 
+mod cache;
 mod counters;
 mod held;
 mod limits;
@@ -42,9 +43,10 @@ pub(crate) use limits::Limits;
 pub use limits::MaskError;
 
 /// Whether a device's accesses to memory see and update the CPU's caches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Coherence {
-    /// They do: `sync` calls only order.
+    /// They do: `sync` calls only order. So it is on PCI unless firmware says otherwise.
+    #[default]
     Snooped,
     /// They do not: `sync` calls maintain the caches.
     NotSnooped,
@@ -88,6 +90,7 @@ impl<P: Platform> DeviceCore<P> {
         requester: Requester,
         route: Route<P>,
         below: Below,
+        coherence: Coherence,
     ) -> Self {
         let platform = system.platform();
         Self {
@@ -97,8 +100,7 @@ impl<P: Platform> DeviceCore<P> {
             requester,
             route,
             below,
-            // PCI requests snoop unless marked otherwise, and no device here marks them.
-            coherence: Coherence::Snooped,
+            coherence,
             counters: Counters::new(platform),
             quarantined_bytes: AtomicU64::new(0),
             limits: Limits::default(),

@@ -86,24 +86,6 @@ impl<P: Platform> BarrierObserver<P> {
 unsafe impl<P: Platform> Platform for BarrierObserver<P> {
     type Lock = P::Lock;
 
-    fn allocate_frames(&self, request: FrameRequest) -> Result<PhysRange, OutOfFrames> {
-        self.inner.allocate_frames(request)
-    }
-
-    unsafe fn map_scattered(&self, frames: &[PhysAddr]) -> Result<NonNull<u8>, VirtualMapError> {
-        // SAFETY: the caller's promise is this one's.
-        unsafe { self.inner.map_scattered(frames) }
-    }
-
-    unsafe fn ioremap(
-        &self,
-        range: PhysRange,
-        attribute: MemoryAttribute,
-    ) -> Result<NonNull<u8>, VirtualMapError> {
-        // SAFETY: the caller's promise is this one's.
-        unsafe { self.inner.ioremap(range, attribute) }
-    }
-
     fn dma_wmb(&self) {
         self.show(Barrier::Write);
         self.inner.dma_wmb();
@@ -119,15 +101,8 @@ unsafe impl<P: Platform> Platform for BarrierObserver<P> {
         self.inner.dma_mb();
     }
 
-    fn allocate_interrupt(
-        &self,
-        handler: Option<InterruptHandler>,
-    ) -> Result<Interrupt, OutOfInterrupts> {
-        self.inner.allocate_interrupt(handler)
-    }
-
     forward! {
-        memory_map free_frames frame_pointer unmap_scattered virt_to_phys iounmap cache_maintenance
-        cpus_and_time free_interrupt interrupt_arrivals
+        memory_map allocate_frames free_frames frame_pointer map_scattered unmap_scattered map_frames unmap_frames
+        virt_to_phys ioremap iounmap cache_maintenance cpus_and_time allocate_interrupt free_interrupt interrupt_arrivals
     }
 }

@@ -37,6 +37,7 @@ mod direct;
 mod direction;
 mod error;
 mod live;
+mod maintain;
 mod owned;
 mod raw;
 mod route;
@@ -46,6 +47,7 @@ mod sg;
 mod single;
 mod terms;
 mod translated;
+mod uncached;
 mod view;
 mod window;
 

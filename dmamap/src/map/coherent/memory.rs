@@ -7,12 +7,13 @@ use super::declared::DeclaredRun;
 use super::options::{CoherentOptions, CpuStores, Placement};
 use crate::addr::{BusRange, FRAME_BYTES, FRAME_SIZE_LOG2, PhysRange, VirtAddr};
 use crate::buffer::{BufferError, DmaBuffer, DmaMemory, ScatteredBuffer};
-use crate::device::Device;
+use crate::device::{Coherence, Device};
 use crate::map::Bidirectional;
 use crate::map::error::Quarantined;
 use crate::map::live::Live;
 use crate::map::terms::{Shape, Terms};
-use crate::platform::Platform;
+use crate::map::uncached::Uncached;
+use crate::platform::{MemoryAttribute, Platform};
 
 /// log2 of the alignment in memory that is worth asking for where the IOMMU aligns bus addresses: a large leaf.
 const LARGE_LEAF_LOG2: u32 = 21;
@@ -23,10 +24,23 @@ pub(super) enum Frames<P: Platform> {
     Scattered(ScatteredBuffer<P>),
 }
 
+/// Whether the CPU is to reach memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum CpuReach {
+    Elements,
+    None,
+}
+
 /// What holds elements that a device reaches.
 pub(super) enum Memory<P: Platform> {
     /// The platform's memory, mapped.
-    Mapped(Live<P>, Frames<P>),
+    Mapped {
+        live: Live<P>,
+        frames: Frames<P>,
+        /// The CPU's way past its caches, where it takes that. Ends before the frames go back.
+        uncached: Option<Uncached<P>>,
+        stores: CpuStores,
+    },
     /// The device's own.
     Declared(DeclaredRun<P>),
 }
@@ -37,6 +51,7 @@ impl<P: Platform> Memory<P> {
         device: &Device<P>,
         len_bytes: u64,
         options: CoherentOptions,
+        reach: CpuReach,
     ) -> Result<Self, CoherentError> {
         let too_long = BufferError::TooLong { len_bytes };
         let page_bytes = device.page_bytes();
@@ -51,23 +66,60 @@ impl<P: Platform> Memory<P> {
         if let Some(run) = device.core().coherent.declared_run(whole, mask) {
             return Ok(Self::Declared(run?));
         }
-        let frames = Frames::allocate(device, whole, options.placement)?;
+        let core = device.core();
+        let attribute = match (reach, options.stores, core.coherence) {
+            (CpuReach::None, _, _)
+            | (CpuReach::Elements, CpuStores::Ordered, Coherence::Snooped) => None,
+            (CpuReach::Elements, CpuStores::Ordered, Coherence::NotSnooped) => {
+                Some(MemoryAttribute::Uncached)
+            }
+            (CpuReach::Elements, CpuStores::Combined, _) => Some(MemoryAttribute::WriteCombining),
+        };
+        // The platform maps frames with an attribute in a row only.
+        let placement = attribute.map_or(options.placement, |_| Placement::Contiguous);
+        let mut frames = Frames::allocate(device, whole, placement)?;
+        // Before the device reaches the memory: the lines that are dropped are the CPU's alone.
+        let uncached = match (&mut frames, attribute) {
+            (Frames::Contiguous(buffer), Some(attribute)) => {
+                let mapped = Uncached::map(core, buffer, attribute);
+                Some(mapped.map_err(|error| {
+                    let device = device.requester();
+                    CoherentError::Uncached { device, error }
+                })?)
+            }
+            _ => None,
+        };
         let terms = Terms::new(mask, Shape::AlignedBlock, Bidirectional);
-        let (live, frames) =
-            Live::establish_owned(device, frames, terms).map_err(|rejected| rejected.error)?;
-        Ok(Self::Mapped(live, frames))
+        match Live::establish_owned(device, frames, terms) {
+            Ok((live, frames)) => Ok(Self::Mapped {
+                live,
+                frames,
+                uncached,
+                stores: options.stores,
+            }),
+            Err(rejected) => {
+                // Before the frames are freed with what is left of `rejected`.
+                drop(uncached);
+                Err(rejected.error.into())
+            }
+        }
     }
 
     pub(super) fn bus(&self) -> BusRange {
         match self {
-            Self::Mapped(live, _) => live.range(),
+            Self::Mapped { live, .. } => live.range(),
             Self::Declared(run) => run.bus(),
         }
     }
 
     pub(super) fn pointer(&self) -> NonNull<u8> {
         match self {
-            Self::Mapped(_, frames) => frames.pointer(),
+            Self::Mapped {
+                frames, uncached, ..
+            } => match uncached {
+                Some(uncached) => uncached.pointer(),
+                None => frames.pointer(),
+            },
             Self::Declared(run) => run.pointer(),
         }
     }
@@ -75,7 +127,7 @@ impl<P: Platform> Memory<P> {
     /// How stores of the CPU reach it.
     pub(super) fn stores(&self) -> CpuStores {
         match self {
-            Self::Mapped(..) => CpuStores::Ordered,
+            Self::Mapped { stores, .. } => *stores,
             // How the port mapped it is not known.
             Self::Declared(_) => CpuStores::Combined,
         }
@@ -84,7 +136,19 @@ impl<P: Platform> Memory<P> {
     /// Gives it back, when the device has lost it.
     pub(super) fn free(self) -> Result<(), Quarantined> {
         match self {
-            Self::Mapped(live, frames) => live.revoke_owned(frames).map(drop),
+            Self::Mapped {
+                live,
+                frames,
+                uncached,
+                ..
+            } => {
+                let frames = live.revoke_owned(frames)?;
+                if let Some(uncached) = uncached {
+                    uncached.end(&frames);
+                }
+                drop(frames);
+                Ok(())
+            }
             Self::Declared(run) => {
                 drop(run);
                 Ok(())

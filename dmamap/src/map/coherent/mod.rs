@@ -3,6 +3,8 @@
 //! Queues and descriptor rings live in it. Order still matters: the body, then a barrier, then the flag that makes it
 //! valid, which is what [`Descriptors`] do.
 //!
+//! With a device that does not snoop the CPU reaches the memory [past its caches](crate::platform::Platform::map_frames).
+//!
 //! - [`Coherent`] are elements in whole pages ([`Device::alloc_coherent`], with options [`Device::alloc_attrs`]); [`Opaque`] is
 //!   memory that no CPU reaches. What the CPU may do with elements is [`Elements`]'.
 //! - Small blocks come from a [`DmaPool`], or where nothing may be waited for from an [`AtomicPool`].
@@ -26,10 +28,11 @@ use core::ops::Deref;
 use crate::addr::FRAME_BYTES;
 use crate::buffer::BufferError;
 use crate::device::Device;
+use crate::iommu::Requester;
 use crate::map::error::{MapError, Quarantined};
-use crate::platform::Platform;
+use crate::platform::{Platform, VirtualMapError};
 
-use memory::Memory;
+use memory::{CpuReach, Memory};
 use options::Report;
 
 pub use atomic::{AtomicBlock, AtomicDestroyError, AtomicPool, AtomicPoolError, AtomicPoolFigures};
@@ -55,6 +58,15 @@ pub enum CoherentError {
     /// The device has memory of its own, and that is used up.
     #[error(transparent)]
     Declared(#[from] DeclaredFull),
+    /// The CPU is to reach the memory past its caches, as the device does not snoop or the caller wants it so, and the
+    /// platform could not map it like that.
+    #[error("{device}: its memory cannot be mapped past the CPU's caches: {error}")]
+    Uncached {
+        /// The device.
+        device: Requester,
+        /// What the platform said.
+        error: VirtualMapError,
+    },
     /// An element needs a stricter alignment than a frame has, or takes no space.
     #[error("elements of {len_bytes} bytes aligned to {align} cannot be coherent memory")]
     Element {
@@ -117,7 +129,7 @@ impl<P: Platform> Device<P> {
             .ok_or(BufferError::TooLong {
                 len_bytes: u64::MAX,
             })?;
-        Memory::obtain(self, bytes, options)
+        Memory::obtain(self, bytes, options, CpuReach::Elements)
     }
 }
 

@@ -18,7 +18,7 @@
 
 use core::fmt;
 
-use super::memory::Memory;
+use super::memory::{CpuReach, Memory};
 use super::options::CoherentOptions;
 use super::{CoherentError, reported};
 use crate::addr::{BusAddr, BusRange};
@@ -37,7 +37,8 @@ impl<P: Platform> Device<P> {
         len_bytes: u64,
         options: CoherentOptions,
     ) -> Result<Opaque<P>, CoherentError> {
-        let memory = reported(self, options, Memory::obtain(self, len_bytes, options))?;
+        let memory = Memory::obtain(self, len_bytes, options, CpuReach::None);
+        let memory = reported(self, options, memory)?;
         Ok(Opaque {
             memory: Some(memory),
             len_bytes,

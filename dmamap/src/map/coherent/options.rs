@@ -17,9 +17,10 @@ pub(super) enum Placement {
 }
 
 /// How the CPU's stores reach the memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum CpuStores {
     /// In program order as far as the architecture's memory is.
+    #[default]
     Ordered,
     /// Merged, in any order, until a full barrier.
     Combined,
@@ -40,6 +41,7 @@ pub(super) enum Report {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CoherentOptions {
     pub(super) placement: Placement,
+    pub(super) stores: CpuStores,
     pub(super) report: Report,
 }
 
@@ -47,6 +49,7 @@ impl CoherentOptions {
     /// Nothing in particular.
     pub const NONE: Self = Self {
         placement: Placement::Any,
+        stores: CpuStores::Ordered,
         report: Report::Logged,
     };
 
@@ -56,6 +59,15 @@ impl CoherentOptions {
     #[must_use]
     pub const fn force_contiguous(mut self) -> Self {
         self.placement = Placement::Contiguous;
+        self
+    }
+
+    /// The CPU writes past its caches, several stores at a time (`DMA_ATTR_WRITE_COMBINE`): fast for long streams of stores, slow
+    /// for loads. [`Descriptors`](super::Descriptors) then use a full barrier, and so must whoever writes by other means. The memory
+    /// is physically contiguous.
+    #[must_use]
+    pub const fn write_combine(mut self) -> Self {
+        self.stores = CpuStores::Combined;
         self
     }
 
