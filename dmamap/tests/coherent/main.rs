@@ -18,6 +18,7 @@ mod opaque;
 mod pool;
 mod pool_oracle;
 mod publish;
+mod uncached;
 
 use std::cell::RefCell;
 use std::sync::Once;

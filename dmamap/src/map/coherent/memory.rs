@@ -142,9 +142,12 @@ impl<P: Platform> Memory<P> {
                 uncached,
                 ..
             } => {
+                let coherence = live.held().core().coherence;
                 let frames = live.revoke_owned(frames)?;
-                if let Some(uncached) = uncached {
-                    uncached.end(&frames);
+                match (uncached, coherence) {
+                    (Some(uncached), Coherence::Snooped) => uncached.end(&frames),
+                    // Revoking dropped the lines of what a device wrote past the caches.
+                    (uncached, _) => drop(uncached),
                 }
                 drop(frames);
                 Ok(())

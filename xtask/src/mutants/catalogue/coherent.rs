@@ -49,6 +49,17 @@ pub(super) const ALL: &[Mutation] = &[
         )],
     },
     Mutation {
+        name: "lines-beside-merged-stores-kept",
+        selection: Selection::Whole,
+        file: MEMORY,
+        find: "(Some(uncached), Coherence::Snooped) => uncached.end(&frames),",
+        replace: "(Some(uncached), Coherence::Snooped) => drop(uncached),",
+        why: "the next owner of the frames reads lines from before they were written past the caches",
+        caught_by: &[coherent(
+            "uncached::write_combined_memory_is_mapped_so_and_is_in_a_row",
+        )],
+    },
+    Mutation {
         name: "forced-contiguity-forgotten",
         selection: Selection::Whole,
         file: MEMORY,
