@@ -146,6 +146,7 @@ impl Bitmap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec;
     use proptest::prelude::*;
 
     fn request(units: usize, align: usize, phase: usize, end: usize) -> RunRequest {

@@ -23,6 +23,9 @@ impl SetAside {
             ..FrameRequest::new(frames)
         };
         let frames = kernel.allocate_frames(request).unwrap();
+        let (start, len_bytes) = (kernel.frame_pointer(frames.start()), frames.len_bytes());
+        // SAFETY: the frames are ours. What firmware left in them is nobody's to see.
+        unsafe { start.write_bytes(0xee, len_bytes as usize) };
         Self { kernel, frames }
     }
 
