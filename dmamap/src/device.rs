@@ -21,6 +21,7 @@
 mod counters;
 mod held;
 mod limits;
+mod protection;
 
 use core::fmt;
 use core::ptr::NonNull;
@@ -40,6 +41,8 @@ pub use counters::Figures;
 pub(crate) use held::Held;
 pub(crate) use limits::Limits;
 pub use limits::MaskError;
+pub use protection::RelaxError;
+pub(crate) use protection::{Guard, Revocation, Trust};
 
 /// Whether a device's accesses to memory see and update the CPU's caches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +79,7 @@ pub(crate) struct DeviceCore<P: Platform> {
     pub(crate) counters: Counters<P>,
     pub(crate) quarantined_bytes: AtomicU64,
     pub(crate) limits: Limits,
+    pub(crate) guard: Guard,
     /// No [`Device`] refers to this any more; only mappings may.
     handle_gone: AtomicBool,
 }
@@ -87,6 +91,7 @@ impl<P: Platform> DeviceCore<P> {
         requester: Requester,
         route: Route<P>,
         below: Below,
+        guard: Guard,
     ) -> Self {
         let platform = system.platform();
         Self {
@@ -101,6 +106,7 @@ impl<P: Platform> DeviceCore<P> {
             counters: Counters::new(platform),
             quarantined_bytes: AtomicU64::new(0),
             limits: Limits::default(),
+            guard,
             handle_gone: AtomicBool::new(false),
         }
     }

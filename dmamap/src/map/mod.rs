@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`map_single`](crate::device::Device::map_single) | owned, physically contiguous | `single` |
 //! | [`map_sg`](crate::device::Device::map_sg) | owned, in pieces | `sg` |
+//! | [`Mapping::retire`] | owned, on its way back, several with one flush | `retired` |
 //! | [`map_within`](crate::device::Device::map_within) | borrowed for a closure | `scoped` |
 //! | [`alloc_coherent`](crate::device::Device::alloc_coherent) | shared with the device for long | `coherent` |
 //! | [`map_phys`](crate::device::Device::map_phys) and others | anything, unsafe | `raw` |
@@ -39,6 +40,7 @@ mod error;
 mod live;
 mod owned;
 mod raw;
+mod retired;
 mod route;
 mod scoped;
 mod segments;
@@ -56,6 +58,7 @@ pub use direction::{
     AnyDirection, Bidirectional, DeviceReads, DeviceWrites, Direction, FromDevice, ToDevice,
 };
 pub use error::{MapError, MapFailure, Quarantined, Rejected};
+pub use retired::{NotMappedAgain, Retired};
 pub use scoped::ScopedMapping;
 pub use sg::SgMapping;
 pub use single::Mapping;

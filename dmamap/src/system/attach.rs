@@ -8,20 +8,11 @@ use alloc::sync::Arc;
 use super::new_domain::without;
 use super::reserved::Reserved;
 use super::{AttachError, CoreSlot, DmaSystem, FirmwareDevice, Phase, Protection};
-use crate::device::{DetachError, Device, DeviceCore};
+use crate::device::{DetachError, Device, DeviceCore, Guard, Trust};
 use crate::iommu::{Domain, DomainError, DomainId, PassThrough, Requester, Translate, UnitError};
 use crate::map::{Direct, Permission, Route};
 use crate::pci::{Function, PortType};
 use crate::platform::Platform;
-
-/// Whether somebody vouched for a device.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Trust {
-    /// Nobody did: something must be able to take memory back from it.
-    Withheld,
-    /// The caller of [`DmaSystem::attach_trusted`] did.
-    Given,
-}
 
 /// What stands below a device's route in hardware, to be undone at detach.
 pub(crate) enum Below {
@@ -63,6 +54,12 @@ impl<P: Platform> DmaSystem<P> {
     /// addresses its driver gives it, and that the driver
     /// - gives it only addresses of mappings that live, of coherent memory, and of message interrupts;
     /// - unmaps, frees, drops or detaches only after the device has finished with the memory.
+    ///
+    /// The same with [`Protection::Deferred`], also after
+    /// [`relax_to_deferred`](Device::relax_to_deferred): memory of a trusted device comes back at once, and until a flush
+    /// ([`flush_window_ms`](super::Settings::flush_window_ms)) the device could still reach what was mapped at the
+    /// addresses of a mapping that does not live any more. A mapping asked to be protected
+    /// [at least](crate::map::Attributes::at_least) as [`Protection::Strict`] is out of its reach when unmapping returns.
     pub unsafe fn attach_trusted(
         &'static self,
         function: &Function<P>,
@@ -100,7 +97,10 @@ impl<P: Platform> DmaSystem<P> {
             state.attached.push(device);
         }
         // From here on the units are not stopped: what stands before the device stays there.
-        let (route, below) = match self.route(function, device, protection, trust) {
+        let route = self
+            .check_strength(device, protection)
+            .and_then(|()| self.route(function, device, protection, trust));
+        let (route, below) = match route {
             Ok(route) => route,
             Err(error) => {
                 if error.is_settled() {
@@ -110,7 +110,8 @@ impl<P: Platform> DmaSystem<P> {
             }
         };
         let masters = !matches!(route, Route::Blocked);
-        let core = DeviceCore::new(self, function.clone(), device, route, below);
+        let guard = Guard::new(protection, trust);
+        let core = DeviceCore::new(self, function.clone(), device, route, below, guard);
         let core = NonNull::from(Box::leak(Box::new(core)));
         self.state.lock().cores.push(CoreSlot(core));
         if masters {
@@ -122,6 +123,28 @@ impl<P: Platform> DmaSystem<P> {
             function.disable_bus_master();
         }
         Ok(Device::new(core))
+    }
+
+    /// Whether the settings allow to protect no more than so.
+    fn check_strength(&self, device: Requester, protection: Protection) -> Result<(), AttachError> {
+        let least = self.least_protection();
+        let protection = match (protection, self.unit_of(device)) {
+            (Protection::Blocked, _) | (_, Some(_)) => protection,
+            (_, None) => Protection::Identity,
+        };
+        if protection.is_weaker_than(least) {
+            return Err(AttachError::TooWeak {
+                device,
+                protection,
+                least,
+            });
+        }
+        Ok(())
+    }
+
+    /// The weakest protection that the settings allow.
+    pub(crate) fn least_protection(&self) -> Protection {
+        self.state.lock().settings.least_protection
     }
 
     fn route(
@@ -172,10 +195,18 @@ impl<P: Platform> DmaSystem<P> {
             }
             (Protection::Deferred | Protection::Strict | Protection::Bounce, Some(unit)) => {
                 let id = self.id_for(device)?;
+                let room = |domain: &Domain<P>| match protection {
+                    Protection::Deferred => domain.lend_flush_room(),
+                    _ => Ok(()),
+                };
                 let domain = self
                     .build_domain(device, unit, id)
-                    .and_then(|domain| self.enter(device, unit, id, domain))
+                    .and_then(|domain| match room(&domain) {
+                        Ok(()) => self.enter(device, unit, id, domain),
+                        Err(error) => Err(AttachError::Domain { device, error }),
+                    })
                     .inspect_err(|error| self.return_id_after(error, device, id))?;
+                let domain = domain.into_shared();
                 Ok((Route::Translated(domain), Below::Unit { unit, id }))
             }
         }
@@ -274,7 +305,7 @@ impl<P: Platform> DmaSystem<P> {
         };
         let outcome = self.leave(device, unit, id);
         let domain = match &core.route {
-            Route::Translated(domain) => Some(domain),
+            Route::Translated(domain) => Some(&**domain),
             Route::Direct(direct) => direct.identity_domain(),
             Route::Blocked => None,
         };

@@ -1,5 +1,7 @@
 //! Choices a machine's owner may make of how its units are used.
 
+use super::Protection;
+
 /// Which of a unit's two kinds of tables translates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -56,6 +58,14 @@ pub struct Settings {
     pub mode: Option<TableMode>,
     /// The smallest page, where the unit has several; `None` takes the smallest it has.
     pub granule: Option<Granule>,
+    /// The weakest protection a device may be attached with or relaxed to. [`Protection::Identity`] forbids nothing.
+    pub least_protection: Protection,
+    /// How many unmapped mappings of a domain may wait for a shared flush; whoever unmaps one more flushes. From 1 to
+    /// 16384.
+    pub flush_entries: u32,
+    /// How long an unmapped mapping may wait for a shared flush, in milliseconds, before a timer flushes. The device may
+    /// reach it for so long, and for as long as the flush takes.
+    pub flush_window_ms: u64,
 }
 
 impl Default for Settings {
@@ -66,6 +76,9 @@ impl Default for Settings {
             stage: None,
             mode: None,
             granule: None,
+            least_protection: Protection::Identity,
+            flush_entries: 256,
+            flush_window_ms: 10,
         }
     }
 }
