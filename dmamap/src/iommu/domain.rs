@@ -6,11 +6,13 @@
 //! chosen again.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
 use crate::iommu::flush_queue::{FlushLimits, FlushQueue};
 use crate::iommu::requester::Attachment;
+use crate::iommu::retire::TimerGate;
 use crate::iommu::translation::{Translate, Translation};
 use crate::iommu::unit::{Change, DomainId, Unit, UnitError, Units};
 use crate::iova::{IovaError, IovaRequest, IovaSpace};
@@ -99,6 +101,8 @@ pub(crate) struct Domain<P: Platform> {
     pub(super) inner: lock_api::Mutex<P::Lock, Inner<P>>,
     /// What looks after the flush queue, once the domain is [shared](Self::into_shared).
     pub(super) timer: Option<InterruptHandler>,
+    /// Where that comes by.
+    pub(super) timers: Arc<TimerGate>,
 }
 
 /// How many units one domain can span: a bit each in [`Domain::walkers`].
@@ -140,6 +144,7 @@ impl<P: Platform> Domain<P> {
             walkers: AtomicU64::new(0),
             inner: lock_api::Mutex::new(inner),
             timer: None,
+            timers: Arc::default(),
         })
     }
 

@@ -5,6 +5,7 @@
 //! that was retired before shares it.
 
 use alloc::sync::{Arc, Weak};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::addr::BusRange;
 use crate::iommu::domain::{Domain, DomainError, Reach, RevokeError};
@@ -30,13 +31,15 @@ impl<P: Platform> Domain<P> {
     /// The domain, looked after by a timer of the platform for as long as somebody shares it.
     pub(crate) fn into_shared(self) -> Arc<Self> {
         Arc::new_cyclic(|weak: &Weak<Self>| {
-            let weak = weak.clone();
+            let (weak, gate) = (weak.clone(), self.timers.clone());
             let mut domain = self;
             domain.timer = Some(Arc::new(move || {
-                // It may come when nobody has the domain any more.
-                if let Some(domain) = weak.upgrade() {
-                    domain.timer_came();
-                }
+                gate.pass(|| {
+                    // It may come when nobody has the domain any more.
+                    if let Some(domain) = weak.upgrade() {
+                        domain.timer_came();
+                    }
+                });
             }));
             domain
         })
@@ -144,10 +147,15 @@ impl<P: Platform> Domain<P> {
         self.inner.lock().unlinking > 0
     }
 
-    /// Waits until no flush is under way, for a while: then what that flush holds is given back too.
+    /// Lets no timer in any more, and waits until no timer and no flush is under way, for a while: then nothing is left
+    /// but what the domain's owners hold.
     pub(super) fn await_flush(&self) {
+        self.timers.close();
         let give_up_ns = self.platform.now_ns().saturating_add(SHARE_NS);
-        while self.inner.lock().queue.is_under_way() && self.platform.now_ns() < give_up_ns {
+        while self.timers.are_in() || self.inner.lock().queue.is_under_way() {
+            if self.platform.now_ns() >= give_up_ns {
+                break;
+            }
             self.platform.relax();
         }
     }
@@ -230,6 +238,31 @@ impl<P: Platform> Domain<P> {
         if let (Some(deadline_ns), Some(timer)) = (deadline_ns, &self.timer) {
             self.platform.call_at(deadline_ns, timer.clone());
         }
+    }
+}
+
+/// What timers pass to look after a domain: once it is closed and nobody is in it, no timer holds the domain.
+#[derive(Default)]
+pub(super) struct TimerGate {
+    closed: AtomicBool,
+    inside: AtomicUsize,
+}
+
+impl TimerGate {
+    fn pass(&self, timer: impl FnOnce()) {
+        self.inside.fetch_add(1, Ordering::SeqCst);
+        if !self.closed.load(Ordering::SeqCst) {
+            timer();
+        }
+        self.inside.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    fn are_in(&self) -> bool {
+        self.inside.load(Ordering::SeqCst) > 0
     }
 }
 
