@@ -3,6 +3,7 @@
 //! Nothing in hardware stands between the device and memory, so taking a mapping back changes nothing: that
 //! the device has finished is the promise of whoever attached it.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::addr::{BusAddr, BusRange, DmaMask, PhysAddr, PhysRange};
@@ -17,7 +18,7 @@ pub(crate) struct Direct<P: Platform> {
     /// address.
     bridge: Option<HostBridge>,
     /// The tables that make Z equal Y, where the IOMMU cannot let requests through.
-    identity: Option<Domain<P>>,
+    identity: Option<Arc<Domain<P>>>,
 }
 
 impl<P: Platform> Direct<P> {
@@ -30,7 +31,7 @@ impl<P: Platform> Direct<P> {
     }
 
     /// Behind an IOMMU that lets the device through, by itself or by the tables of `identity`.
-    pub(crate) fn passed_through(identity: Option<Domain<P>>) -> Self {
+    pub(crate) fn passed_through(identity: Option<Arc<Domain<P>>>) -> Self {
         Self {
             bridge: None,
             identity,
@@ -39,7 +40,7 @@ impl<P: Platform> Direct<P> {
 
     /// The domain behind an identity made of tables.
     pub(crate) fn identity_domain(&self) -> Option<&Domain<P>> {
-        self.identity.as_ref()
+        self.identity.as_deref()
     }
 
     /// Y → Z, or `None` where the bus does not see all of this memory.

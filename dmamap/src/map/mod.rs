@@ -5,6 +5,7 @@
 //! | [`map_single`](crate::device::Device::map_single) | owned, physically contiguous | `single` |
 //! | [`map_sg`](crate::device::Device::map_sg) | owned, in pieces | `sg` |
 //! | [`Mapping::retire`] | owned, on its way back, several with one flush | `retired` |
+//! | [`BufferPool`] | blocks that stay mapped while they change hands | `buffer_pool` |
 //! | [`map_within`](crate::device::Device::map_within) | borrowed for a closure | `scoped` |
 //! | [`alloc_coherent`](crate::device::Device::alloc_coherent) | shared with the device for long | `coherent` |
 //! | [`map_phys`](crate::device::Device::map_phys) and others | anything, unsafe | `raw` |
@@ -33,6 +34,7 @@
 //! ```
 
 mod attributes;
+mod buffer_pool;
 mod coherent;
 mod direct;
 mod direction;
@@ -53,6 +55,7 @@ mod window;
 
 pub use crate::pagetable::Permission;
 pub use attributes::Attributes;
+pub use buffer_pool::{BufferPool, BufferPoolError, PooledBuffer};
 pub use coherent::{Coherent, CoherentError, Shared};
 pub use direction::{
     AnyDirection, Bidirectional, DeviceReads, DeviceWrites, Direction, FromDevice, ToDevice,

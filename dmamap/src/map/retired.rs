@@ -121,6 +121,10 @@ impl<P: Platform, B: DmaMemory, D: Direction> Retired<P, B, D> {
     ///
     /// # Errors
     /// [`NotMappedAgain`].
+    #[expect(
+        clippy::result_large_err,
+        reason = "the memory comes back in it, and nothing here may allocate"
+    )]
     pub fn remap<D2: Direction>(
         self,
         direction: D2,
@@ -133,6 +137,10 @@ impl<P: Platform, B: DmaMemory, D: Direction> Retired<P, B, D> {
     ///
     /// # Errors
     /// As [`remap`](Self::remap).
+    #[expect(
+        clippy::result_large_err,
+        reason = "the memory comes back in it, and nothing here may allocate"
+    )]
     pub fn remap_sg<D2: Direction>(
         self,
         direction: D2,
@@ -141,6 +149,10 @@ impl<P: Platform, B: DmaMemory, D: Direction> Retired<P, B, D> {
             .map(SgMapping::from_owned)
     }
 
+    #[expect(
+        clippy::result_large_err,
+        reason = "the memory comes back in it, and nothing here may allocate"
+    )]
     fn lend_again<D2: Direction>(
         mut self,
         shape: Shape,

@@ -254,9 +254,8 @@ impl<P: Platform> DmaSystem<P> {
             }
         });
         outcome.map_err(|error| AttachError::Domain { device, error })?;
-        Ok(Direct::passed_through(Some(
-            self.enter(device, unit, id, domain)?,
-        )))
+        let domain = self.enter(device, unit, id, domain)?;
+        Ok(Direct::passed_through(Some(Arc::new(domain))))
     }
 
     /// Points the device's unit at `domain`.

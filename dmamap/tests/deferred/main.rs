@@ -1,11 +1,13 @@
 //! Unmaps that share an invalidation: how long a device is exposed to memory, and that nothing is reused before.
 
 #[path = "../support/random.rs"]
+#[allow(dead_code, unreachable_pub)]
 mod random;
 #[path = "../support/rig.rs"]
 mod rig;
 
 mod allocation_failures;
+mod buffer_pool;
 mod ending;
 mod exposure;
 mod kinds;

@@ -147,6 +147,8 @@ impl Tickets {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
 
     const ERROR: RevokeError = RevokeError::DetachUnconfirmed;
