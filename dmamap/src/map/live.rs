@@ -48,6 +48,8 @@ pub(crate) struct Live<P: Platform> {
     /// What must be covered by flushes, beside taking `range` back, before the device has lost the memory: earlier
     /// mappings of it. An error where one is lost for good.
     owed: Result<Owed, RevokeError>,
+    /// Whether the device could write the memory while it was mapped earlier.
+    written_earlier: bool,
 }
 
 impl<P: Platform> Live<P> {
@@ -85,12 +87,11 @@ impl<P: Platform> Live<P> {
             held.withdraw();
             return Err(error);
         }
-        if maintains(core.coherence, terms) {
-            // What the CPU wrote goes to memory; and no dirty line is left to be written over what the device will
+        if terms.attributes.cpu_sync == CpuSync::Automatic {
+            // Whatever the direction: what the CPU wrote goes to memory; and no dirty line is left to be written over what the device will
             // write. Whole frames: the device reaches what follows the buffer in its last one, and memory may still
             // hold there what somebody else wrote.
-            let reached = len_bytes.next_multiple_of(FRAME_BYTES) as usize;
-            core.platform.clean_cache(buffer.pointer(), reached);
+            core.clean_cache(buffer.pointer(), len_bytes.next_multiple_of(FRAME_BYTES));
         }
         match core
             .route
@@ -101,6 +102,7 @@ impl<P: Platform> Live<P> {
                 range,
                 terms,
                 owed: Ok(Owed::NOTHING),
+                written_earlier: false,
             }),
             Err(failure) => {
                 let error = fail(failure);
@@ -152,8 +154,9 @@ impl<P: Platform> Live<P> {
     /// now on.
     pub(crate) fn sync_for_cpu(&self, start: NonNull<u8>, len_bytes: u64) {
         let core = self.held.core();
-        if self.need_sync() {
-            core.platform.invalidate_cache(start, len_bytes as usize);
+        // What the device only reads is in memory as it is in the caches.
+        if self.terms.direction.device_writes() {
+            core.invalidate_cache(start, len_bytes);
         }
         core.platform.dma_rmb();
     }
@@ -162,8 +165,9 @@ impl<P: Platform> Live<P> {
     /// now on.
     pub(crate) fn sync_for_device(&self, start: NonNull<u8>, len_bytes: u64) {
         let core = self.held.core();
-        if self.need_sync() {
-            core.platform.clean_cache(start, len_bytes as usize);
+        // Where the device only writes, the CPU has only read.
+        if self.terms.direction.device_reads() {
+            core.clean_cache(start, len_bytes);
         }
         core.platform.dma_wmb();
     }
@@ -221,6 +225,7 @@ impl<P: Platform> Live<P> {
         let held = self.held.another(buffer.len_bytes());
         Ok(Self {
             owed: self.owed,
+            written_earlier: self.written_earlier || self.terms.direction.device_writes(),
             ..Self::establish_for(held, buffer, terms)?
         })
     }
@@ -241,9 +246,15 @@ impl<P: Platform> Live<P> {
                 error,
             });
         }
-        if maintains(core.coherence, self.terms) {
-            core.platform
-                .invalidate_cache(buffer.pointer(), buffer.len_bytes() as usize);
+        let Terms {
+            direction,
+            attributes,
+            ..
+        } = self.terms;
+        // After the device lost the memory: until then lines of it could come into the caches and be outdated again.
+        let written = direction.device_writes() || self.written_earlier;
+        if written && attributes.cpu_sync == CpuSync::Automatic {
+            core.invalidate_cache(buffer.pointer(), buffer.len_bytes());
         }
         // What the device wrote before it lost the memory is read after this.
         core.platform.dma_rmb();
@@ -274,9 +285,4 @@ pub(crate) fn take_back<P: Platform>(
         }
         (Revocation::Later, owed) => core.route.retire(range).and(owed).map(|_| ()),
     }
-}
-
-/// Whether mapping and unmapping maintain caches.
-fn maintains(coherence: Coherence, terms: Terms) -> bool {
-    coherence == Coherence::NotSnooped && terms.attributes.cpu_sync == CpuSync::Automatic
 }

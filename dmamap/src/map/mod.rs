@@ -40,6 +40,7 @@ mod direct;
 mod direction;
 mod error;
 mod live;
+mod maintain;
 mod owned;
 mod raw;
 mod retired;
@@ -50,6 +51,7 @@ mod sg;
 mod single;
 mod terms;
 mod translated;
+mod uncached;
 mod view;
 mod window;
 

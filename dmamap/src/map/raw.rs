@@ -7,6 +7,7 @@ use crate::device::{Counters, Device, Held};
 use crate::iommu::{DomainError, Owed, RevokeError};
 use crate::map::error::{MapError, MapFailure, Quarantined};
 use crate::map::live::take_back;
+use crate::map::maintain::{clean_pieces, invalidate_mapped};
 use crate::map::terms::{Shape, Terms};
 use crate::map::{AnyDirection, Attributes};
 use crate::pagetable::{PhysList, Replay};
@@ -149,10 +150,12 @@ impl<P: Platform> Device<P> {
     /// at `range`.
     ///
     /// # Safety
-    /// `range` is one that a call of this layer for this device returned, whole, and not unmapped yet; where
-    /// no IOMMU translates, the device has finished with it.
+    /// `range` is one that a call of this layer for this device returned, whole, and not unmapped yet. Where no IOMMU
+    /// translates, or the device does not snoop, the device has finished with it.
     pub unsafe fn unmap_raw(&self, range: BusRange) -> Result<(), Quarantined> {
         let core = self.core();
+        // Now, as the tables tell where the memory is.
+        invalidate_mapped(core, range);
         let outcome = take_back(core, range, Attributes::NONE, Ok(Owed::NOTHING));
         let (shares, bytes) = (core.counters.shares(), range.len_bytes());
         match outcome {
@@ -189,6 +192,7 @@ impl<P: Platform> Device<P> {
         let held = Held::new(self, len_bytes);
         let core = self.core();
         let terms = Terms::new(core.limits.mask(), Shape::Pieces, direction);
+        clean_pieces(core, list);
         match core.route.map(&terms, first, len_bytes, list) {
             Ok(range) => {
                 // The count is `unmap_raw`'s to take back.
