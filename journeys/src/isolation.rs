@@ -7,7 +7,7 @@ use dmamap::addr::{BusAddr, BusRange};
 use dmamap::buffer::{BufferError, DmaBuffer};
 use dmamap::device::{DetachError, Device};
 use dmamap::iommu::fault::{Access, Fault};
-use dmamap::iommu::{Requester, UnitError};
+use dmamap::iommu::{Requester, RevokeError, UnitError};
 use dmamap::map::{FromDevice, MapError, Quarantined, Rejected, ToDevice};
 use dmamap::platform::Platform;
 use dmamap::system::{AttachError, DmaSystem, Protection, RestartError};
@@ -47,6 +47,9 @@ pub enum IsolationError {
     /// A buffer could not be taken back.
     #[error(transparent)]
     Quarantined(#[from] Quarantined),
+    /// A flush was not confirmed.
+    #[error(transparent)]
+    Revoke(#[from] RevokeError),
     /// The device could not be detached.
     #[error(transparent)]
     Detach(#[from] DetachError),
@@ -144,11 +147,19 @@ pub(crate) struct ConfinedEdu<P: Platform> {
 impl<P: Platform> ConfinedEdu<P> {
     /// Attaches the computer's first educational device so that it need not be trusted.
     pub(crate) fn attach(computer: &mut Computer<P>) -> Result<Self, IsolationError> {
+        Self::attach_with(computer, Protection::Strict)
+    }
+
+    /// The same, protected as `protection` says.
+    pub(crate) fn attach_with(
+        computer: &mut Computer<P>,
+        protection: Protection,
+    ) -> Result<Self, IsolationError> {
         let system = computer.system;
         let function = computer.edus().next().cloned().ok_or(Unmet {
             lacking: Needs::EDU,
         })?;
-        let device = system.attach(&function, Protection::Strict)?;
+        let device = system.attach(&function, protection)?;
         let edu = Edu::start(device, &function, &mut computer.resources);
         Ok(Self {
             system,

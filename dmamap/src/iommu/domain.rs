@@ -20,6 +20,7 @@ use crate::pagetable::{
     Gather, MapError as TableError, Permission, PhysList, Replay, TableChange, UnmapError,
 };
 use crate::platform::{InterruptHandler, OutOfFrames, Platform};
+use crate::system::AddressOrder;
 
 /// Why a domain could not map memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -96,6 +97,7 @@ pub(crate) struct Domain<P: Platform> {
     units: Units<P>,
     /// log2 of the smallest page of the table.
     page_size_log2: u32,
+    address_order: AddressOrder,
     /// Bit n: unit n walks the table. Read without the lock when invalidating.
     walkers: AtomicU64,
     pub(super) inner: lock_api::Mutex<P::Lock, Inner<P>>,
@@ -141,11 +143,23 @@ impl<P: Platform> Domain<P> {
             id,
             units,
             page_size_log2,
+            address_order: AddressOrder::LowFirst,
             walkers: AtomicU64::new(0),
             inner: lock_api::Mutex::new(inner),
             timer: None,
             timers: Arc::default(),
         })
+    }
+
+    /// The same, whose mappings are given addresses in that order.
+    pub(crate) fn with_address_order(mut self, order: AddressOrder) -> Self {
+        self.address_order = order;
+        self
+    }
+
+    /// Which addresses mappings are given first.
+    pub(crate) fn address_order(&self) -> AddressOrder {
+        self.address_order
     }
 
     /// log2 of the smallest page that can be mapped.

@@ -176,6 +176,7 @@ impl<P: Platform> IovaSpace<P> {
             len: request.len_bytes >> self.granule_log2,
             align,
             offset: (request.offset >> self.granule_log2) & (align - 1),
+            start: first_granule(request.first, self.granule_log2),
             end: end_granule(request.last, self.granule_log2),
         })
     }

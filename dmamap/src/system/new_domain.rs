@@ -69,6 +69,7 @@ impl<P: Platform> DmaSystem<P> {
             .map_err(|error| fail(error.into()))?;
         let limits = FlushLimits::new(settings.flush_entries, settings.flush_window_ms);
         let domain = Domain::new(self.platform, id, units.clone(), table, limits).map_err(fail)?;
+        let domain = domain.with_address_order(settings.address_order);
         let beyond = BusAddr::new(1u64.checked_shl(facts.address_bits.into()).unwrap_or(0));
         let beyond = BusRange::new(beyond, beyond.as_u64().wrapping_neg()).ok();
         if let Some(beyond) = beyond.filter(|range| !range.is_empty()) {

@@ -6,6 +6,7 @@ mod random;
 #[path = "../support/rig.rs"]
 mod rig;
 
+mod addresses;
 mod allocation_failures;
 mod buffer_pool;
 mod ending;

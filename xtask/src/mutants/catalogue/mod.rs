@@ -1,6 +1,7 @@
 //! The mutations, by what they break.
 //!
 //! - [`unmapping`]: clear, invalidate, wait, and only then reuse
+//! - [`deferred`]: unmaps that share a flush
 //! - [`tables`]: what a unit walks is whole and visible before it is led there
 //! - [`scopes`]: every unit and every device that firmware names
 //! - [`mapping`]: where a mapping may lie, what it allows, and how it ends
@@ -11,6 +12,7 @@
 //! - [`ground`]: what the tests themselves stand on
 
 mod amd;
+mod deferred;
 mod disk;
 mod ground;
 mod mapping;
@@ -26,6 +28,7 @@ use super::mutation::Mutation;
 pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
     [
         unmapping::ALL,
+        deferred::ALL,
         tables::ALL,
         scopes::ALL,
         mapping::ALL,
