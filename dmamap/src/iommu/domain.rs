@@ -43,6 +43,9 @@ pub enum DomainError {
         /// Why it could not be undone.
         undo: RevokeError,
     },
+    /// What was mapped was not taken back.
+    #[error(transparent)]
+    Revoke(#[from] RevokeError),
     /// No memory for what waits for a flush.
     #[error("no memory for the flush queue: {0}")]
     FlushQueue(#[from] OutOfFrames),
@@ -242,6 +245,35 @@ impl<P: Platform> Domain<P> {
                 Err(undo) => Err(DomainError::Unconfirmed { cause, undo }),
             },
         }
+    }
+
+    /// As [`map_list`](Self::map_list), at `bus`.
+    pub(crate) fn map_at(
+        &self,
+        bus: BusAddr,
+        len_bytes: u64,
+        memory: &mut dyn PhysList,
+        permission: Permission,
+    ) -> Result<(), DomainError> {
+        // Only one address below 2^63 is that modulo 2^63.
+        let request = IovaRequest::new(len_bytes)
+            .aligned(63, bus.as_u64())
+            .from(bus);
+        self.map_list(request, memory, permission).map(|_| ())
+    }
+
+    /// As [`unmap`](Self::unmap), of what may not be mapped, or not as one range.
+    ///
+    /// # Errors
+    /// [`DomainError::Iova`] then; [`DomainError::Revoke`] as [`unmap`](Self::unmap).
+    pub(crate) fn unmap_at(&self, range: BusRange) -> Result<(), DomainError> {
+        {
+            let mut inner = self.inner.lock();
+            if inner.reach == Reach::Live {
+                inner.iova.check_allocated(range)?;
+            }
+        }
+        Ok(self.unmap(range)?)
     }
 
     /// Makes `range` unreachable, and returns when it is.

@@ -209,6 +209,24 @@ impl<P: Platform> IovaSpace<P> {
         Ok(())
     }
 
+    /// Whether `range` is allocated as it is, so that it can be freed.
+    ///
+    /// # Errors
+    /// As [`free`](Self::free).
+    pub fn check_allocated(&mut self, range: BusRange) -> Result<(), IovaError> {
+        let start = range.start().as_u64() >> self.granule_log2;
+        match self.tree.around(start).0 {
+            Some(extent) if extent.kind == Use::Allocated => match self.range(extent) {
+                allocated if allocated == range => Ok(()),
+                allocated if allocated.start() == range.start() => {
+                    Err(IovaError::PartialFree { range, allocated })
+                }
+                _ => Err(IovaError::NotAllocated { range }),
+            },
+            _ => Err(IovaError::NotAllocated { range }),
+        }
+    }
+
     /// Counts.
     pub fn statistics(&self) -> IovaStatistics {
         IovaStatistics {

@@ -8,6 +8,7 @@
 //! | [`BufferPool`] | blocks that stay mapped while they change hands | `buffer_pool` |
 //! | [`map_within`](crate::device::Device::map_within) | borrowed for a closure | `scoped` |
 //! | [`alloc_coherent`](crate::device::Device::alloc_coherent) | shared with the device for long | `coherent` |
+//! | [`UnmanagedDomain`] | anything, at bus addresses of the caller's choice | `unmanaged` |
 //! | [`map_phys`](crate::device::Device::map_phys) and others | anything, unsafe | `raw` |
 //!
 //! Each asks the device's route for bus addresses: none (`Blocked`), those the host bridge gives memory
@@ -52,6 +53,7 @@ mod single;
 mod terms;
 mod translated;
 mod uncached;
+mod unmanaged;
 mod view;
 mod window;
 
@@ -67,6 +69,7 @@ pub use retired::{NotMappedAgain, Retired};
 pub use scoped::ScopedMapping;
 pub use sg::SgMapping;
 pub use single::Mapping;
+pub use unmanaged::{NotUnmanaged, Refused, UnmanagedDomain};
 pub use view::{CpuView, OutOfBounds};
 
 pub(crate) use direct::Direct;

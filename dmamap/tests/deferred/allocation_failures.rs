@@ -28,12 +28,9 @@ fn retiring_needs_no_memory_and_relaxing_fails_whole() {
                 let Ok(device) = rig.system().attach(&function, protection) else {
                     continue;
                 };
-                let map = || {
-                    let buffer = buffer_of(kernel, PAGE, 1);
-                    device.map_single(buffer, Bidirectional)
-                };
                 for _ in 0..3 {
-                    match map() {
+                    let buffer = buffer_of(kernel, PAGE, 1);
+                    match device.map_single(buffer, Bidirectional) {
                         Ok(mapping) => {
                             let one = mapping.retire();
                             if let Ok(again) = one.remap(Bidirectional) {

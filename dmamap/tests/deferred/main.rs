@@ -17,6 +17,7 @@ mod remap;
 mod reuse;
 mod sharing;
 mod unconfirmed;
+mod unmanaged;
 mod window;
 
 use dmamap::buffer::DmaBuffer;
