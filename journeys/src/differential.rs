@@ -5,7 +5,7 @@
 //! device is told to do, memory must be as the oracle says: a write arrives where a mapping allows it and
 //! nowhere else, not at addresses that were just unmapped, not in a neighbour's memory, not against the direction.
 //!
-//! With [`Protection::Deferred`] memory is also retired, and then a transfer to it may arrive until a flush, and must not
+//! On a computer that attaches with [`Protection::Deferred`] memory is also retired, and then a transfer to it may arrive until a flush, and must not
 //! after it.
 //!
 //! ```no_run
@@ -221,22 +221,9 @@ pub fn differential<P: Platform>(
     seed: u64,
     operations: u64,
 ) -> Result<DifferentialReport, DifferentialError> {
-    differential_with(computer, Protection::Strict, seed, operations)
-}
-
-/// As [`differential`], the device being attached with `protection`: strict or deferred.
-///
-/// # Errors
-/// As [`differential`].
-pub fn differential_with<P: Platform>(
-    computer: &mut Computer<P>,
-    protection: Protection,
-    seed: u64,
-    operations: u64,
-) -> Result<DifferentialReport, DifferentialError> {
     let at = |step, error| DifferentialError { seed, step, error };
     let faults = computer.system().faults().total;
-    let mut run = Run::begin(computer, protection, seed).map_err(|error| at(0, error))?;
+    let mut run = Run::begin(computer, seed).map_err(|error| at(0, error))?;
     for step in 0..operations {
         run = run.step(computer).map_err(|error| at(step, error))?;
     }
@@ -250,25 +237,21 @@ pub fn differential_with<P: Platform>(
 }
 
 impl<P: Platform> Run<P> {
-    fn begin(
-        computer: &mut Computer<P>,
-        protection: Protection,
-        seed: u64,
-    ) -> Result<Self, Disagreement> {
+    fn begin(computer: &mut Computer<P>, seed: u64) -> Result<Self, Disagreement> {
         NEEDS.check(computer)?;
         let disk = computer.disks().next().cloned().ok_or(Unmet {
             lacking: Needs::DISK,
         })?;
-        let neighbour = computer.system().attach(&disk, Protection::Strict)?;
+        let neighbour = computer.attach(&disk)?;
         let mut lent = DmaBuffer::allocate_for(&neighbour, MAX_PAGES * PAGE_BYTES)?;
         lent.as_mut_slice().fill(NEIGHBOURS);
         let lent = neighbour
             .map_single(lent, Bidirectional)
             .map_err(not_mapped)?;
         Ok(Self {
-            protection,
+            protection: computer.protection,
             dice: Dice(seed),
-            confined: ConfinedEdu::attach_with(computer, protection)?,
+            confined: ConfinedEdu::attach(computer)?,
             live: Vec::new(),
             windows: Vec::new(),
             dead: VecDeque::new(),
@@ -430,7 +413,7 @@ impl<P: Platform> Run<P> {
     /// Detaches the device with all it has mapped, and attaches it again.
     fn attach_anew(mut self, computer: &mut Computer<P>) -> Result<Self, Disagreement> {
         self.confined.detach()?;
-        self.confined = ConfinedEdu::attach_with(computer, self.protection)?;
+        self.confined = ConfinedEdu::attach(computer)?;
         self.report.attaches += 1;
         while !self.live.is_empty() {
             self.unmap(0)?;

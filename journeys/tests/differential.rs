@@ -3,7 +3,8 @@
 mod support;
 
 use dmamap::system::Protection;
-use journeys::differential::{differential, differential_with};
+use journeys::boot::BootOptions;
+use journeys::differential::differential;
 use machine::MachineConfig;
 use machine::temper::Temper;
 use support::{Expected, Rig, test_disk};
@@ -38,9 +39,12 @@ fn a_thousand_random_steps_agree_where_unmaps_share_flushes() {
         let config = MachineConfig::default()
             .with_temper(temper)
             .with_disk(test_disk(4096));
-        let mut rig = Rig::boot(config);
-        let deferred = Protection::Deferred;
-        let report = differential_with(&mut rig.computer, deferred, seed(), 1_000);
+        let options = BootOptions {
+            protection: Protection::Deferred,
+            ..BootOptions::default()
+        };
+        let mut rig = Rig::boot_with(config, options).expect("the machine boots");
+        let report = differential(&mut rig.computer, seed(), 1_000);
         let report = report.unwrap_or_else(|error| panic!("{temper:?}: {error}"));
         assert!(report.allowed > 50 && report.refused > 50, "{report:?}");
         assert!(report.retired > 50 && report.exposed > 20, "{report:?}");

@@ -82,7 +82,12 @@ impl<P: Platform> Live<P> {
             held.withdraw();
             return Err(error);
         }
-        if terms.shape != Shape::Pieces && first.len_bytes() != len_bytes {
+        let in_one_piece = match terms.shape {
+            Shape::Single => true,
+            Shape::AlignedBlock => !core.route.joins_pieces(),
+            Shape::Pieces => false,
+        };
+        if in_one_piece && first.len_bytes() != len_bytes {
             let error = fail(MapFailure::NotContiguous { first });
             held.withdraw();
             return Err(error);

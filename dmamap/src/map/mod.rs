@@ -9,6 +9,7 @@
 //! | [`map_within`](crate::device::Device::map_within) | borrowed for a closure | `scoped` |
 //! | [`alloc_coherent`](crate::device::Device::alloc_coherent) | shared with the device for long | `coherent` |
 //! | [`UnmanagedDomain`] | anything, at bus addresses of the caller's choice | `unmanaged` |
+//! | [`map_resource`](crate::device::Device::map_resource) | none: another device's registers | `resource` |
 //! | [`map_phys`](crate::device::Device::map_phys) and others | anything, unsafe | `raw` |
 //!
 //! Each asks the device's route for bus addresses: none (`Blocked`), those the host bridge gives memory
@@ -44,6 +45,7 @@ mod live;
 mod maintain;
 mod owned;
 mod raw;
+mod resource;
 mod retired;
 mod route;
 mod scoped;
@@ -60,11 +62,17 @@ mod window;
 pub use crate::pagetable::Permission;
 pub use attributes::Attributes;
 pub use buffer_pool::{BufferPool, BufferPoolError, PooledBuffer};
-pub use coherent::{Coherent, CoherentError, Shared};
+pub use coherent::{
+    AtomicBlock, AtomicDestroyError, AtomicPool, AtomicPoolError, AtomicPoolFigures, Coherent,
+    CoherentError, CoherentOptions, DeclareError, DeclaredFull, Descriptors, DestroyError, DmaPool,
+    Elements, FlagWord, LayoutError, Noncoherent, Noncontiguous, Opaque, PoolBlock, PoolError,
+    PoolFigures, PoolLayout, Published, Shared,
+};
 pub use direction::{
     AnyDirection, Bidirectional, DeviceReads, DeviceWrites, Direction, FromDevice, ToDevice,
 };
 pub use error::{MapError, MapFailure, Quarantined, Rejected};
+pub use resource::ResourceMapping;
 pub use retired::{NotMappedAgain, Retired};
 pub use scoped::ScopedMapping;
 pub use sg::SgMapping;
@@ -72,5 +80,6 @@ pub use single::Mapping;
 pub use unmanaged::{NotUnmanaged, Refused, UnmanagedDomain};
 pub use view::{CpuView, OutOfBounds};
 
+pub(crate) use coherent::CoherentSources;
 pub(crate) use direct::Direct;
 pub(crate) use route::Route;

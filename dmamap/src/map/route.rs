@@ -7,7 +7,7 @@ use crate::iommu::{Domain, Owed, RevokeError};
 use crate::map::direct::Direct;
 use crate::map::terms::Terms;
 use crate::map::{MapFailure, Permission, translated};
-use crate::pagetable::PhysList;
+use crate::pagetable::{MemoryType, PhysList};
 use crate::platform::Platform;
 
 /// The way of one device, chosen when it is attached.
@@ -15,7 +15,7 @@ pub(crate) enum Route<P: Platform> {
     /// It reaches nothing.
     Blocked,
     /// It reaches memory where the bus has it.
-    Direct(Direct<P>),
+    Direct(Direct),
     /// It reaches what its domain's tables say.
     Translated(Arc<Domain<P>>),
 }
@@ -58,7 +58,13 @@ impl<P: Platform> Route<P> {
                 let alignment = terms.shape.alignment();
                 let placement =
                     translated::place(page_log2, terms.mask, first, len_bytes, alignment)?;
-                translated::map(domain, placement, memory, terms.permission())
+                translated::map(
+                    domain,
+                    placement,
+                    memory,
+                    terms.permission(),
+                    MemoryType::Normal,
+                )
             }
         }
     }

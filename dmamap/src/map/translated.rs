@@ -5,7 +5,7 @@ use crate::iommu::{Domain, DomainError};
 use crate::iova::IovaRequest;
 use crate::map::route::Alignment;
 use crate::map::{MapFailure, Permission};
-use crate::pagetable::PhysList;
+use crate::pagetable::{MemoryType, PhysList};
 use crate::platform::Platform;
 use crate::system::AddressOrder;
 
@@ -81,6 +81,7 @@ pub(crate) fn map<P: Platform>(
     place: Placement,
     memory: &mut dyn PhysList,
     permission: Permission,
+    memory_type: MemoryType,
 ) -> Result<BusRange, MapFailure> {
     let mut frames = WholeFrames(memory);
     let high = IovaRequest {
@@ -88,12 +89,12 @@ pub(crate) fn map<P: Platform>(
         ..place.frames
     };
     if domain.address_order() == AddressOrder::HighFirst && high.first <= high.last {
-        match domain.map_list(high, &mut frames, permission) {
+        match domain.map_list(high, &mut frames, permission, memory_type) {
             Err(DomainError::Iova(_)) => {}
             outcome => return Ok(place.range(outcome?)),
         }
     }
-    let range = match domain.map_list(place.frames, &mut frames, permission) {
+    let range = match domain.map_list(place.frames, &mut frames, permission, memory_type) {
         // A small mask may only have room without the alignment.
         Err(DomainError::Iova(_)) if place.alignment == Alignment::Convenient => {
             let plain = IovaRequest {
@@ -101,7 +102,7 @@ pub(crate) fn map<P: Platform>(
                 offset: 0,
                 ..place.frames
             };
-            domain.map_list(plain, &mut frames, permission)
+            domain.map_list(plain, &mut frames, permission, memory_type)
         }
         outcome => outcome,
     }?;
