@@ -65,7 +65,13 @@ impl<P: Platform> DmaSystem<P> {
         has_firmware: bool,
     ) -> Result<Option<Arc<Domain<P>>>, AttachError> {
         if protection != Protection::Identity {
-            return Ok(Some(Arc::new(self.build_domain(device, unit, id)?)));
+            let domain = self.build_domain(device, unit, id)?;
+            if protection == Protection::Deferred {
+                domain
+                    .lend_flush_room()
+                    .map_err(|error| AttachError::Domain { device, error })?;
+            }
+            return Ok(Some(domain.into_shared()));
         }
         let supported = self.units()[unit].facts().pass_through == PassThrough::Supported;
         if supported && !has_firmware {
