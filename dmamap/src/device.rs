@@ -31,7 +31,7 @@ use alloc::boxed::Box;
 
 use crate::addr::{BusAddr, FRAME_BYTES, PhysAddr};
 use crate::iommu::{Requester, UnitError};
-use crate::map::{Permission, Route};
+use crate::map::{CoherentSources, Permission, Route};
 use crate::pci::Function;
 use crate::platform::Platform;
 use crate::system::DmaSystem;
@@ -109,6 +109,7 @@ pub(crate) struct DeviceCore<P: Platform> {
     pub(crate) counters: Counters<P>,
     pub(crate) quarantined_bytes: AtomicU64,
     pub(crate) limits: Limits,
+    pub(crate) coherent: CoherentSources<P>,
     /// No [`Device`] refers to this any more; only mappings may.
     handle_gone: AtomicBool,
 }
@@ -132,6 +133,7 @@ impl<P: Platform> DeviceCore<P> {
             counters: Counters::new(platform),
             quarantined_bytes: AtomicU64::new(0),
             limits: Limits::default(),
+            coherent: CoherentSources::new(),
             handle_gone: AtomicBool::new(false),
         }
     }

@@ -90,6 +90,7 @@ pub mod map;
 pub mod pagetable;
 pub mod system;
 
+mod bitmap;
 mod frame;
 pub mod slab;
 

@@ -43,6 +43,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::bridge::HostBridge;
+use crate::buffer::ContiguousArea;
 use crate::device::{Coherence, DeviceCore, free_core};
 use crate::group::{Group, Groups, Quirk, Quirks};
 use crate::iommu::fault::{FaultLog, FaultReport};
@@ -145,6 +146,7 @@ pub struct DmaSystem<P: Platform> {
     bridges: Vec<HostBridge>,
     faults: Arc<FaultLog<P>>,
     state: lock_api::Mutex<P::Lock, State<P>>,
+    area: lock_api::Mutex<P::Lock, Option<ContiguousArea<P>>>,
 }
 
 impl<P: Platform> DmaSystem<P> {
@@ -172,6 +174,7 @@ impl<P: Platform> DmaSystem<P> {
             bridges,
             faults: Arc::new(FaultLog::new()),
             state: lock_api::Mutex::new(state),
+            area: lock_api::Mutex::new(None),
         }))
     }
 
@@ -183,6 +186,17 @@ impl<P: Platform> DmaSystem<P> {
     /// The host bridges.
     pub fn bridges(&self) -> &[HostBridge] {
         &self.bridges
+    }
+
+    /// Has coherent memory longer than a frame come from `area`, as long as there is room, for every device without an
+    /// [area of its own](crate::device::Device::set_contiguous_area).
+    pub fn set_contiguous_area(&self, area: Option<ContiguousArea<P>>) {
+        let before = core::mem::replace(&mut *self.area.lock(), area);
+        drop(before);
+    }
+
+    pub(crate) fn contiguous_area(&self) -> Option<ContiguousArea<P>> {
+        self.area.lock().clone()
     }
 
     /// Number of IOMMU units that translate.

@@ -55,7 +55,12 @@ mod window;
 
 pub use crate::pagetable::Permission;
 pub use attributes::Attributes;
-pub use coherent::{Coherent, CoherentError, Shared};
+pub use coherent::{
+    AtomicBlock, AtomicDestroyError, AtomicPool, AtomicPoolError, AtomicPoolFigures, Coherent,
+    CoherentError, CoherentOptions, DeclareError, DeclaredFull, Descriptors, DestroyError, DmaPool,
+    Elements, FlagWord, LayoutError, Noncoherent, Noncontiguous, Opaque, PoolBlock, PoolError,
+    PoolFigures, PoolLayout, Published, Shared,
+};
 pub use direction::{
     AnyDirection, Bidirectional, DeviceReads, DeviceWrites, Direction, FromDevice, ToDevice,
 };
@@ -66,5 +71,6 @@ pub use sg::SgMapping;
 pub use single::Mapping;
 pub use view::{CpuView, OutOfBounds};
 
+pub(crate) use coherent::CoherentSources;
 pub(crate) use direct::Direct;
 pub(crate) use route::Route;

@@ -5,6 +5,7 @@
 //! - [`scopes`]: every unit and every device that firmware names
 //! - [`groups`]: who shares a domain, and who reaches whom without an IOMMU
 //! - [`mapping`]: where a mapping may lie, what it allows, and how it ends
+//! - [`coherent`]: memory that both sides share, its pools, and the order of handing over
 //! - [`modes`]: units that remember absence, or see stores late
 //! - [`registers`]: buses, BARs, claims and interrupts
 //! - [`amd`]: AMD-Vi's tables, commands and log
@@ -12,6 +13,7 @@
 //! - [`ground`]: what the tests themselves stand on
 
 mod amd;
+mod coherent;
 mod disk;
 mod ground;
 mod groups;
@@ -32,6 +34,7 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         scopes::ALL,
         groups::ALL,
         mapping::ALL,
+        coherent::ALL,
         modes::ALL,
         registers::ALL,
         amd::ALL,
