@@ -15,7 +15,8 @@ use crate::platform::Platform;
 
 impl<P: Platform> DmaSystem<P> {
     /// Attaches a device that need not be trusted, and lets it do DMA: a unit stands before it, and it
-    /// reaches only what is mapped for it.
+    /// reaches only what is mapped for it, and what is mapped for others of its [group](crate::group) that are attached:
+    /// they share one domain, and all are attached with the same protection.
     ///
     /// # Errors
     /// [`AttachError`]; [`AttachError::NotRevocable`] where no unit translates for the device, or
