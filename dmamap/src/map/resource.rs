@@ -4,6 +4,7 @@
 //! registers gives the window onto them away for that time.
 
 use crate::addr::{BusAddr, BusRange, PhysRange};
+use crate::bridge::WindowKind;
 use crate::device::{Device, DeviceCore, Held};
 use crate::iommu::RevokeError;
 use crate::map::route::Alignment;
