@@ -29,6 +29,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use alloc::boxed::Box;
 
 use crate::addr::{BusAddr, FRAME_BYTES, PhysAddr};
+use crate::bounce::{Bounce, PoolFigures};
 use crate::iommu::{Requester, UnitError};
 use crate::map::{Permission, Route};
 use crate::pci::Function;
@@ -48,6 +49,15 @@ pub enum Coherence {
     Snooped,
     /// They do not: `sync` calls maintain the caches.
     NotSnooped,
+}
+
+/// Whether somebody vouched for a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// Nobody did: something must be able to take memory back from it, and it reaches nothing but what it was given.
+    Withheld,
+    /// The caller of [`DmaSystem::attach_trusted`] did.
+    Given,
 }
 
 /// A device was detached, but a unit did not confirm that it lost its translation.
@@ -73,6 +83,8 @@ pub(crate) struct DeviceCore<P: Platform> {
     pub(crate) route: Route<P>,
     pub(crate) below: Below,
     pub(crate) coherence: Coherence,
+    pub(crate) trust: Trust,
+    pub(crate) bounce: Bounce<P>,
     pub(crate) counters: Counters<P>,
     pub(crate) quarantined_bytes: AtomicU64,
     pub(crate) limits: Limits,
@@ -87,6 +99,8 @@ impl<P: Platform> DeviceCore<P> {
         requester: Requester,
         route: Route<P>,
         below: Below,
+        trust: Trust,
+        bounce: Bounce<P>,
     ) -> Self {
         let platform = system.platform();
         Self {
@@ -98,6 +112,8 @@ impl<P: Platform> DeviceCore<P> {
             below,
             // PCI requests snoop unless marked otherwise, and no device here marks them.
             coherence: Coherence::Snooped,
+            trust,
+            bounce,
             counters: Counters::new(platform),
             quarantined_bytes: AtomicU64::new(0),
             limits: Limits::default(),
@@ -153,6 +169,12 @@ impl<P: Platform> Device<P> {
         let core = self.core();
         core.counters
             .figures(core.quarantined_bytes.load(Ordering::Relaxed))
+    }
+
+    /// What the pools hold and lend that the device's copies come from: its own under
+    /// [`Protection::Bounce`](crate::system::Protection::Bounce), else the one it is restricted to, else the machine's.
+    pub fn bounce_figures(&self) -> PoolFigures {
+        self.core().bounce.figures()
     }
 
     /// Z → Y: the memory the device reaches at `bus`, if any (`iommu_iova_to_phys`).

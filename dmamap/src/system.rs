@@ -25,6 +25,7 @@
 //! ```
 
 mod attach;
+mod bounce;
 mod new_domain;
 mod protection;
 mod reserved;
@@ -38,6 +39,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use crate::bounce::{BounceSettings, Pool};
 use crate::bridge::HostBridge;
 use crate::device::{DeviceCore, free_core};
 use crate::iommu::fault::{FaultLog, FaultReport};
@@ -47,6 +49,8 @@ use crate::iommu::{
 use crate::platform::Platform;
 
 pub(crate) use attach::Below;
+pub use bounce::RestrictError;
+use bounce::Restricted;
 pub use protection::{AttachError, Protection};
 use reserved::ReservedFor;
 pub use reserved::{RegionKind, ReservedRegion};
@@ -111,6 +115,8 @@ struct State<P: Platform> {
     /// Addresses firmware reserved, and for whom.
     reserved: Vec<ReservedFor>,
     firmware: Vec<Arc<FirmwareDevice<P>>>,
+    bounce: BounceSettings,
+    restricted: Vec<Restricted<P>>,
     attached: Vec<Requester>,
     cores: Vec<CoreSlot<P>>,
 }
@@ -120,6 +126,8 @@ pub struct DmaSystem<P: Platform> {
     platform: P,
     bridges: Vec<HostBridge>,
     faults: Arc<FaultLog<P>>,
+    /// What stands in for memory that devices do not reach.
+    bounce: Pool<P>,
     state: lock_api::Mutex<P::Lock, State<P>>,
 }
 
@@ -136,6 +144,8 @@ impl<P: Platform> DmaSystem<P> {
             settings: Settings::default(),
             reserved: Vec::new(),
             firmware: Vec::new(),
+            bounce: BounceSettings::default(),
+            restricted: Vec::new(),
             attached: Vec::new(),
             cores: Vec::new(),
         };
@@ -143,6 +153,7 @@ impl<P: Platform> DmaSystem<P> {
             platform,
             bridges,
             faults: Arc::new(FaultLog::new()),
+            bounce: bounce::default_pool(platform),
             state: lock_api::Mutex::new(state),
         }))
     }
@@ -211,6 +222,7 @@ impl<P: Platform> DmaSystem<P> {
     /// own any more: they are switched off, or trusted, or powered down with the machine.
     pub unsafe fn shutdown(&self) -> Result<(), ShutdownError> {
         self.sweep();
+        self.reclaim_bounce();
         let units = {
             let mut state = self.state.lock();
             if let Some(&device) = state.attached.first() {
@@ -263,11 +275,14 @@ impl<P: Platform> DmaSystem<P> {
                 found.map(|n| state.cores.swap_remove(n))
             };
             let Some(CoreSlot(core)) = unreferenced else {
-                return;
+                break;
             };
             // Outside the lock: freeing a core frees its domain.
             // SAFETY: it came from a leaked box, is unreferenced for good, and is in the list no more.
             unsafe { free_core(core) };
+        }
+        if self.state.lock().attached.is_empty() {
+            self.reclaim_bounce();
         }
     }
 }

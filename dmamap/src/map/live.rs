@@ -4,10 +4,13 @@ use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
 use crate::addr::{BusRange, FRAME_BYTES, PhysRange};
-use crate::buffer::DmaMemory;
+use crate::buffer::{DmaMemory, Frames};
 use crate::device::{Coherence, Device, Held};
+use crate::map::AnyDirection;
 use crate::map::attributes::CpuSync;
+use crate::map::backing::{Backing, Side};
 use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
+use crate::map::place::{Memory, Placed};
 use crate::map::terms::{Shape, Terms};
 use crate::pagetable::PhysList;
 use crate::platform::Platform;
@@ -43,6 +46,8 @@ pub(crate) struct Live<P: Platform> {
     held: Held<P>,
     range: BusRange,
     terms: Terms,
+    backing: Backing,
+    len_bytes: u64,
 }
 
 impl<P: Platform> Live<P> {
@@ -68,18 +73,34 @@ impl<P: Platform> Live<P> {
         }
         let held = Held::new(device, len_bytes);
         let core = held.core();
+        let frames = buffer.frames();
         if maintains(core.coherence, terms) {
             // What the CPU wrote goes to memory; and no dirty line is left to be written over what the device will
-            // write. Whole frames: the device reaches what follows the buffer in its last one, and memory may still
-            // hold there what somebody else wrote.
-            let reached = len_bytes.next_multiple_of(FRAME_BYTES) as usize;
-            core.platform.clean_cache(buffer.pointer(), reached);
+            // write. Whole frames, where they are the buffer's: the device reaches what follows the buffer in its last
+            // one, and memory may still hold there what somebody else wrote.
+            let reached = match frames {
+                Frames::Whole => len_bytes.next_multiple_of(FRAME_BYTES),
+                Frames::Shared => len_bytes,
+            };
+            core.platform
+                .clean_cache(buffer.pointer(), reached as usize);
         }
-        match core
-            .route
-            .map(&terms, first, len_bytes, &mut Pieces::of(buffer))
-        {
-            Ok(range) => Ok(Self { held, range, terms }),
+        let mut memory = Memory {
+            first,
+            len_bytes,
+            pieces: &mut Pieces::of(buffer),
+            contents: Some(buffer.pointer()),
+            frames,
+        };
+        // SAFETY: the buffer's bytes are readable, and all access to them goes through the buffer, which is borrowed.
+        match unsafe { core.place(&terms, &mut memory) } {
+            Ok(Placed { range, backing }) => Ok(Self {
+                held,
+                range,
+                terms,
+                backing,
+                len_bytes,
+            }),
             Err(failure) => {
                 let error = fail(failure);
                 if error.leaves_memory_reachable() {
@@ -120,38 +141,88 @@ impl<P: Platform> Live<P> {
         self.range
     }
 
+    /// Whether the device was given copies, whole or in part.
+    pub(crate) fn backing(&self) -> &Backing {
+        &self.backing
+    }
+
     /// Whether [`sync_for_cpu`](Self::sync_for_cpu) and [`sync_for_device`](Self::sync_for_device) do more than order
     /// accesses.
     pub(crate) fn need_sync(&self) -> bool {
-        self.held.core().coherence == Coherence::NotSnooped
+        self.held.core().coherence == Coherence::NotSnooped || self.backing.is_copied()
     }
 
-    /// What the device wrote to the `len_bytes` bytes at `start`, memory of the mapped buffer, is what the CPU reads from
-    /// now on.
-    pub(crate) fn sync_for_cpu(&self, start: NonNull<u8>, len_bytes: u64) {
+    /// Calls `visit` with each stretch of `len_bytes` bytes from byte `offset` of the mapping on: the CPU's pointer to where
+    /// the device has it, and how long it is.
+    pub(crate) fn device_side(
+        &self,
+        buffer: NonNull<u8>,
+        offset: u64,
+        len_bytes: u64,
+        mut visit: impl FnMut(NonNull<u8>, u64),
+    ) {
+        let platform = self.held.core().platform;
+        self.backing
+            .each_side(offset, len_bytes, self.len_bytes, |side, at, len| {
+                // SAFETY: callers name bytes of the buffer or, in the same measure, of a copy of them.
+                let pointer = unsafe {
+                    match side {
+                        Side::Buffer => buffer.add(at as usize),
+                        Side::Copy(run, within) => run.pointer(platform).add(within as usize),
+                    }
+                };
+                visit(pointer, len);
+            });
+    }
+
+    /// What the device wrote to the `len_bytes` bytes from `offset` on of the mapping, whose buffer begins at `buffer`, is
+    /// what the CPU reads [on the device's side](Self::device_side) from now on.
+    pub(crate) fn sync_for_cpu(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
         let core = self.held.core();
-        if self.need_sync() {
-            core.platform.invalidate_cache(start, len_bytes as usize);
+        if core.coherence == Coherence::NotSnooped {
+            self.device_side(buffer, offset, len_bytes, |start, len| {
+                core.platform.invalidate_cache(start, len as usize);
+            });
         }
         core.platform.dma_rmb();
+        if self.terms.attributes.cpu_sync == CpuSync::Skipped {
+            // Unmapping will not.
+            self.copy_out(buffer, offset, len_bytes);
+        }
     }
 
-    /// What the CPU wrote to the `len_bytes` bytes at `start`, memory of the mapped buffer, is what the device reads from
-    /// now on.
-    pub(crate) fn sync_for_device(&self, start: NonNull<u8>, len_bytes: u64) {
+    /// What the CPU wrote there is what the device reads from now on.
+    pub(crate) fn sync_for_device(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
         let core = self.held.core();
-        if self.need_sync() {
-            core.platform.clean_cache(start, len_bytes as usize);
+        if core.coherence == Coherence::NotSnooped {
+            self.device_side(buffer, offset, len_bytes, |start, len| {
+                core.platform.clean_cache(start, len as usize);
+            });
         }
         core.platform.dma_wmb();
+    }
+
+    /// Brings what the device wrote to its side into the buffer.
+    fn copy_out(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
+        if self.terms.direction != AnyDirection::ToDevice {
+            let platform = self.held.core().platform;
+            // SAFETY: the mapping has the buffer to itself, and views of it are volatile.
+            unsafe {
+                self.backing
+                    .copy_out(platform, buffer, offset, len_bytes, self.len_bytes);
+            }
+        }
     }
 
     /// Takes the addresses back; when this returns `Ok` the device reaches nothing through them.
     pub(crate) fn revoke<B: DmaMemory>(self, buffer: &B) -> Result<(), Quarantined> {
         let core = self.held.core();
         let (device, range) = (core.requester, self.range);
-        if let Err(error) = core.route.unmap(range) {
-            core.count_quarantined(buffer.len_bytes());
+        if !self.backing.is_always_mapped()
+            && let Err(error) = core.route.unmap(range)
+        {
+            let lent_bytes = self.backing.lent_bytes();
+            core.count_quarantined(buffer.len_bytes() + lent_bytes);
             return Err(Quarantined {
                 device,
                 range,
@@ -159,11 +230,19 @@ impl<P: Platform> Live<P> {
             });
         }
         if maintains(core.coherence, self.terms) {
-            core.platform
-                .invalidate_cache(buffer.pointer(), buffer.len_bytes() as usize);
+            if !self.backing.is_one_run() {
+                core.platform
+                    .invalidate_cache(buffer.pointer(), buffer.len_bytes() as usize);
+            }
+            self.backing.invalidate(core.platform);
         }
         // What the device wrote before it lost the memory is read after this.
         core.platform.dma_rmb();
+        if self.terms.attributes.cpu_sync == CpuSync::Automatic {
+            self.copy_out(buffer.pointer(), 0, self.len_bytes);
+        }
+        // SAFETY: the route confirmed that the device lost the mapping, or has the copy always.
+        unsafe { self.backing.release(core) };
         Ok(())
     }
 

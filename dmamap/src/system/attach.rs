@@ -8,20 +8,12 @@ use alloc::sync::Arc;
 use super::new_domain::without;
 use super::reserved::Reserved;
 use super::{AttachError, CoreSlot, DmaSystem, FirmwareDevice, Phase, Protection};
-use crate::device::{DetachError, Device, DeviceCore};
+use crate::bounce::{Bounce, Forced, OwnPools};
+use crate::device::{DetachError, Device, DeviceCore, Trust};
 use crate::iommu::{Domain, DomainError, DomainId, PassThrough, Requester, Translate, UnitError};
 use crate::map::{Direct, Permission, Route};
 use crate::pci::{Function, PortType};
 use crate::platform::Platform;
-
-/// Whether somebody vouched for a device.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Trust {
-    /// Nobody did: something must be able to take memory back from it.
-    Withheld,
-    /// The caller of [`DmaSystem::attach_trusted`] did.
-    Given,
-}
 
 /// What stands below a device's route in hardware, to be undone at detach.
 pub(crate) enum Below {
@@ -110,7 +102,8 @@ impl<P: Platform> DmaSystem<P> {
             }
         };
         let masters = !matches!(route, Route::Blocked);
-        let core = DeviceCore::new(self, function.clone(), device, route, below);
+        let bounce = self.bounce_of(device, protection, &route);
+        let core = DeviceCore::new(self, function.clone(), device, route, below, trust, bounce);
         let core = NonNull::from(Box::leak(Box::new(core)));
         self.state.lock().cores.push(CoreSlot(core));
         if masters {
@@ -122,6 +115,31 @@ impl<P: Platform> DmaSystem<P> {
             function.disable_bus_master();
         }
         Ok(Device::new(core))
+    }
+
+    /// The pools that serve a device of that route.
+    fn bounce_of(
+        &'static self,
+        device: Requester,
+        protection: Protection,
+        route: &Route<P>,
+    ) -> Bounce<P> {
+        let state = self.state.lock();
+        let mut restricted = state.restricted.iter();
+        let own = restricted.find(|each| each.device == device);
+        let is_direct = matches!(route, Route::Direct(_));
+        let always = protection == Protection::Bounce;
+        Bounce {
+            shared: own
+                .filter(|_| is_direct)
+                .map_or(&self.bounce, |own| own.pool),
+            own: (always && matches!(route, Route::Translated(_)))
+                .then(|| OwnPools::new(self.platform)),
+            forced: match always || own.is_some() {
+                true => Forced::Always,
+                false => state.bounce.forced,
+            },
+        }
     }
 
     fn route(
@@ -284,6 +302,9 @@ impl<P: Platform> DmaSystem<P> {
         };
         match outcome {
             Ok(()) => {
+                if let Some(own) = &core.bounce.own {
+                    own.device_lost_them();
+                }
                 self.return_id(device, id);
                 self.forget(device);
                 Ok(())
