@@ -24,6 +24,8 @@ pub(crate) struct Totals {
     pub(crate) unmaps: u64,
     pub(crate) live_mappings: u64,
     pub(crate) quarantined_bytes: u64,
+    pub(crate) bounced_maps: u64,
+    pub(crate) bounced_bytes: u64,
 }
 
 /// Everything the job came to.
@@ -158,6 +160,12 @@ impl Report {
             "mappings        {} maps, {} unmaps, {} live; {} invalidations",
             totals.maps, totals.unmaps, totals.live_mappings, self.invalidations
         ));
+        if totals.bounced_maps != 0 {
+            output.line(format_args!(
+                "bounced         {} mappings, {} bytes: the disk was given copies",
+                totals.bounced_maps, totals.bounced_bytes
+            ));
+        }
         if let Some(rogue) = &self.rogue {
             output.line(format_args!(
                 "rogue {:9} {} attempts outside its mappings, {} reached memory",
@@ -217,6 +225,8 @@ impl Report {
             "unmaps": self.totals.unmaps,
             "live_mappings": self.totals.live_mappings,
             "quarantined_bytes": self.totals.quarantined_bytes,
+            "bounced_maps": self.totals.bounced_maps,
+            "bounced_bytes": self.totals.bounced_bytes,
             "invalidations": self.invalidations,
             "faults": self.faults.first_per_requester.iter().map(fault).collect::<Vec<_>>(),
             "faults_total": self.faults.total,

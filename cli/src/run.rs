@@ -215,5 +215,7 @@ pub(crate) fn finish(disk: Disk<Hosted>, totals: &mut Totals) -> Result<(), Erro
     totals.unmaps += figures.unmaps;
     totals.live_mappings += figures.live_mappings;
     totals.quarantined_bytes += figures.quarantined_bytes;
+    totals.bounced_maps += figures.bounced_maps;
+    totals.bounced_bytes += figures.bounced_bytes;
     device.detach().map_err(Error::failed)
 }

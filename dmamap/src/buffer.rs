@@ -1,8 +1,8 @@
 //! Memory a device may be given, and what that proves: X → Y.
 //!
-//! The safe API maps only memory whose type implements [`DmaMemory`]: owned, made of whole frames of the
-//! machine's RAM, at a place that does not change. [`DmaBuffer`] is physically contiguous (`kmalloc`),
-//! [`ScatteredBuffer`] contiguous for the CPU only (`vmalloc`). While such a buffer is mapped the mapping
+//! The safe API maps only memory whose type implements [`DmaMemory`]: owned, of the machine's RAM, at a place that
+//! does not change. [`DmaBuffer`] is physically contiguous (`kmalloc`), [`ScatteredBuffer`] contiguous for the CPU only
+//! (`vmalloc`), both of whole frames; a [`PackedBuffer`] shares its frame with others. While such a buffer is mapped the mapping
 //! owns it, so no reference to memory that a device may write exists; `unmap` gives it back.
 //!
 //! ```
@@ -20,6 +20,7 @@
 
 mod bytes;
 mod contiguous;
+mod packed;
 mod scattered;
 
 use core::ptr::NonNull;
@@ -28,6 +29,7 @@ use crate::addr::{FRAME_BYTES, PhysAddr, PhysRange, VirtAddr};
 use crate::platform::{OutOfFrames, VirtualMapError};
 
 pub use contiguous::DmaBuffer;
+pub use packed::{PackedBuffer, PackedFrames};
 pub use scattered::ScatteredBuffer;
 
 /// Why a buffer could not be allocated.

@@ -70,3 +70,41 @@ impl RunRequest {
         Some((len_bytes, align_log2.max(FRAME_SIZE_LOG2)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bounce::SLOT_BYTES;
+
+    /// Every offset in a page, and every length up to two pages.
+    #[test]
+    fn a_run_holds_the_mapping_keeps_its_offset_and_wastes_no_slot() {
+        for (align_mask, granule_log2) in [(0, 0), (511, 0), (4095, 0), (0xffff, 0), (4095, 12)] {
+            for start in 0x1_7000..0x1_8000_u64 {
+                for len_bytes in 1..=8192 {
+                    let request = RunRequest {
+                        len_bytes,
+                        offset: start & align_mask,
+                        align_log2: u64::BITS - align_mask.leading_zeros(),
+                        granule_log2,
+                        boundary_log2: 32,
+                        origin: PhysAddr::new(start),
+                        direction: AnyDirection::ToDevice,
+                    };
+                    let (order, keep) = request.block().expect("there is one");
+                    let slot = 1 << granule_log2.max(SLOT_SIZE_LOG2);
+                    let (first, end) = (request.offset, request.offset + len_bytes);
+                    let kept = u64::from(keep.start) * SLOT_BYTES..u64::from(keep.end) * SLOT_BYTES;
+                    assert!(kept.start <= first && end <= kept.end, "{request:?}");
+                    assert!(
+                        first - kept.start < slot && kept.end - end < slot,
+                        "{request:?}"
+                    );
+                    assert!(keep.end <= 1 << order, "{request:?}");
+                    // A block is aligned to its size, and so to what must be kept.
+                    assert!(SLOT_BYTES << order > align_mask, "{request:?}");
+                }
+            }
+        }
+    }
+}

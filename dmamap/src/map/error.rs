@@ -53,6 +53,12 @@ pub enum MapFailure {
         /// The memory.
         memory: PhysRange,
     },
+    /// The device could only be given a copy, and this is no memory that could be copied.
+    #[error("physical {memory} is not RAM, and would have to be copied for the device")]
+    NotRam {
+        /// The physical addresses.
+        memory: PhysRange,
+    },
     /// The device is given a copy, and there is no memory for one.
     #[error(transparent)]
     Bounce(#[from] BounceError),

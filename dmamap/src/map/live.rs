@@ -10,7 +10,7 @@ use crate::map::AnyDirection;
 use crate::map::attributes::CpuSync;
 use crate::map::backing::{Backing, Side};
 use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
-use crate::map::place::{Memory, Placed};
+use crate::map::place::{Contents, Memory, Placed};
 use crate::map::terms::{Shape, Terms};
 use crate::pagetable::PhysList;
 use crate::platform::Platform;
@@ -89,7 +89,7 @@ impl<P: Platform> Live<P> {
             first,
             len_bytes,
             pieces: &mut Pieces::of(buffer),
-            contents: Some(buffer.pointer()),
+            contents: Contents::At(buffer.pointer()),
             frames,
         };
         // SAFETY: the buffer's bytes are readable, and all access to them goes through the buffer, which is borrowed.

@@ -44,6 +44,7 @@ mod owned;
 mod place;
 mod raw;
 mod raw_copy;
+mod raw_sync;
 mod route;
 mod scoped;
 mod segments;

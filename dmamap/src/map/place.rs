@@ -33,10 +33,19 @@ pub(crate) struct Memory<'a> {
     pub(crate) len_bytes: u64,
     /// All pieces.
     pub(crate) pieces: &'a mut dyn PhysList,
-    /// Where the CPU has its bytes side by side; `None` where it does not.
-    pub(crate) contents: Option<NonNull<u8>>,
+    /// Where the CPU has its bytes.
+    pub(crate) contents: Contents,
     /// Whose the frames are that it touches.
     pub(crate) frames: Frames,
+}
+
+/// Where the CPU has the bytes of some memory.
+#[derive(Clone, Copy)]
+pub(crate) enum Contents {
+    /// Side by side, from there on.
+    At(NonNull<u8>),
+    /// Where the platform has memory at its physical address, if it is RAM; side by side where it is one piece.
+    AsLent,
 }
 
 /// A mapping made.
@@ -98,7 +107,11 @@ impl<P: Platform> DeviceCore<P> {
             Ok(_) => None,
             Err(failure) => Some(failure),
         };
-        let contents = self.may_copy(terms, memory)?;
+        let contents = match (self.may_copy(terms, memory), failure) {
+            (Ok(contents), _) => contents,
+            (Err(MapFailure::NotRam { .. }), Some(failure)) => return Err(failure),
+            (Err(refused), _) => return Err(refused),
+        };
         let keep_mask = self.limits.min_align_mask();
         let request = self.request(memory, terms, keep_mask, 0);
         let reached = ThroughBridge {
@@ -120,7 +133,8 @@ impl<P: Platform> DeviceCore<P> {
         let kept = |bus: BusRange| {
             let kept =
                 bus.start().as_u64() & keep_mask == memory.first.start().as_u64() & keep_mask;
-            kept && !crosses(bus, self.limits.segment_boundary())
+            let in_one = terms.shape == Shape::Single;
+            kept && !(in_one && crosses(bus, self.limits.segment_boundary()))
         };
         let Some(range) = bus.filter(|&bus| kept(bus)) else {
             // SAFETY: the device was not told of it.
@@ -252,20 +266,21 @@ impl<P: Platform> DeviceCore<P> {
         head: Option<PhysRange>,
         tail: Option<PhysRange>,
     ) -> Result<Placed, MapFailure> {
-        self.may_be_copied(terms, memory)?;
+        self.may_be_copied(terms, memory.first)?;
         let page_log2 = domain.page_size_log2();
         let edge = |bytes: PhysRange| {
             let memory = &Memory {
                 first: bytes,
                 len_bytes: bytes.len_bytes(),
                 pieces: &mut Replay::new(core::iter::once(bytes)),
-                contents: None,
+                contents: Contents::AsLent,
                 frames: Frames::Shared,
             };
             let request = self.request(memory, terms, (1 << page_log2) - 1, page_log2);
+            let contents = self.lent_pointer(bytes)?;
             let run = self.bounce.shared.allocate(&request, &Anywhere)?;
             // SAFETY: the caller vouches for the memory, of which this is a part.
-            unsafe { self.fill(&run, self.platform.frame_pointer(bytes.start())) };
+            unsafe { self.fill(&run, contents) };
             Ok::<Run, MapFailure>(run)
         };
         let head = head.map(edge).transpose()?;
@@ -337,17 +352,32 @@ impl<P: Platform> DeviceCore<P> {
 
     /// Where the CPU has the bytes to copy, if the mapping may be a copy.
     fn may_copy(&self, terms: &Terms, memory: &Memory<'_>) -> Result<NonNull<u8>, MapFailure> {
-        self.may_be_copied(terms, memory)?;
         let first = memory.first;
-        memory.contents.ok_or(MapFailure::NotContiguous { first })
+        self.may_be_copied(terms, first)?;
+        match memory.contents {
+            Contents::At(start) => Ok(start),
+            Contents::AsLent if first.len_bytes() != memory.len_bytes => {
+                Err(MapFailure::NotContiguous { first })
+            }
+            Contents::AsLent => self.lent_pointer(first),
+        }
     }
 
-    fn may_be_copied(&self, terms: &Terms, memory: &Memory<'_>) -> Result<(), MapFailure> {
+    fn may_be_copied(&self, terms: &Terms, memory: PhysRange) -> Result<(), MapFailure> {
         match terms.attributes.need {
             Need::Any => Ok(()),
-            Need::Coherent => Err(MapFailure::WouldBounce {
-                memory: memory.first,
-            }),
+            Need::Coherent => Err(MapFailure::WouldBounce { memory }),
+        }
+    }
+
+    /// The CPU's pointer to RAM.
+    fn lent_pointer(&self, memory: PhysRange) -> Result<NonNull<u8>, MapFailure> {
+        let mut is_ram = false;
+        self.platform
+            .memory_map(&mut |ram| is_ram |= ram.covers(memory));
+        match is_ram {
+            true => Ok(self.platform.frame_pointer(memory.start())),
+            false => Err(MapFailure::NotRam { memory }),
         }
     }
 

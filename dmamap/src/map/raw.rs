@@ -8,7 +8,7 @@ use crate::device::{Coherence, Counters, Device, Held};
 use crate::iommu::{DomainError, RevokeError};
 use crate::map::AnyDirection;
 use crate::map::error::{MapError, MapFailure, Quarantined};
-use crate::map::place::{Memory, Placed};
+use crate::map::place::{Contents, Memory, Placed};
 use crate::map::raw_copy::Copy;
 use crate::map::terms::{Shape, Terms};
 use crate::pagetable::Replay;
@@ -33,15 +33,11 @@ impl<P: Platform> Device<P> {
         memory: PhysRange,
         direction: AnyDirection,
     ) -> Result<BusRange, MapError> {
-        let contents = match memory.is_empty() {
-            true => None,
-            false => Some(self.platform().frame_pointer(memory.start())),
-        };
         let mut memory = Memory {
             first: memory,
             len_bytes: memory.len_bytes(),
             pieces: &mut Replay::new(core::iter::once(memory)),
-            contents,
+            contents: Contents::AsLent,
             frames: Frames::Shared,
         };
         // SAFETY: the caller says that the memory is RAM, allocated, and not written by references.
@@ -125,7 +121,7 @@ impl<P: Platform> Device<P> {
                 first,
                 len_bytes,
                 pieces: &mut Replay::new(pieces.iter().copied()),
-                contents: None,
+                contents: Contents::AsLent,
                 frames: Frames::Shared,
             };
             // SAFETY: the caller's promise, for each piece.
