@@ -18,6 +18,7 @@
 //! }
 //! ```
 
+mod cache;
 mod counters;
 mod held;
 mod limits;
@@ -43,9 +44,10 @@ pub(crate) use limits::Limits;
 pub use limits::MaskError;
 
 /// Whether a device's accesses to memory see and update the CPU's caches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Coherence {
-    /// They do: `sync` calls only order.
+    /// They do: `sync` calls only order. So it is on PCI unless firmware says otherwise.
+    #[default]
     Snooped,
     /// They do not: `sync` calls maintain the caches.
     NotSnooped,
@@ -71,6 +73,13 @@ pub struct DetachError {
     pub device: Requester,
     /// What the unit did.
     pub error: UnitError,
+}
+
+/// What is known of a device beside its way to memory.
+pub(crate) struct Standing<P: Platform> {
+    pub(crate) coherence: Coherence,
+    pub(crate) trust: Trust,
+    pub(crate) bounce: Bounce<P>,
 }
 
 /// What a device's handle and its mappings share. Freed by the system when the handle and the last
@@ -99,10 +108,14 @@ impl<P: Platform> DeviceCore<P> {
         requester: Requester,
         route: Route<P>,
         below: Below,
-        trust: Trust,
-        bounce: Bounce<P>,
+        standing: Standing<P>,
     ) -> Self {
         let platform = system.platform();
+        let Standing {
+            coherence,
+            trust,
+            bounce,
+        } = standing;
         Self {
             platform,
             system,
@@ -110,8 +123,7 @@ impl<P: Platform> DeviceCore<P> {
             requester,
             route,
             below,
-            // PCI requests snoop unless marked otherwise, and no device here marks them.
-            coherence: Coherence::Snooped,
+            coherence,
             trust,
             bounce,
             counters: Counters::new(platform),

@@ -26,6 +26,7 @@
 
 mod attach;
 mod bounce;
+mod coherence;
 mod new_domain;
 mod protection;
 mod reserved;
@@ -41,7 +42,7 @@ use alloc::vec::Vec;
 
 use crate::bounce::{BounceSettings, Pool};
 use crate::bridge::HostBridge;
-use crate::device::{DeviceCore, free_core};
+use crate::device::{Coherence, DeviceCore, free_core};
 use crate::iommu::fault::{FaultLog, FaultReport};
 use crate::iommu::{
     Attachment, Behind, Domain, DomainId, DomainIds, Requester, ScopeMap, UnitError, Units,
@@ -118,6 +119,8 @@ struct State<P: Platform> {
     bounce: BounceSettings,
     restricted: Vec<Restricted<P>>,
     attached: Vec<Requester>,
+    /// Devices that do not do as their host bridge says.
+    coherence: Vec<(Requester, Coherence)>,
     cores: Vec<CoreSlot<P>>,
 }
 
@@ -147,6 +150,7 @@ impl<P: Platform> DmaSystem<P> {
             bounce: BounceSettings::default(),
             restricted: Vec::new(),
             attached: Vec::new(),
+            coherence: Vec::new(),
             cores: Vec::new(),
         };
         Box::leak(Box::new(Self {

@@ -170,11 +170,4 @@ impl Backing {
             }
         });
     }
-
-    /// Brings all copies to where the CPU reads what the device wrote, where it does not snoop.
-    pub(crate) fn invalidate<P: Platform>(&self, platform: P) {
-        for run in self.runs() {
-            platform.invalidate_cache(run.pointer(platform), run.len_bytes() as usize);
-        }
-    }
 }

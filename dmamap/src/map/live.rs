@@ -74,16 +74,15 @@ impl<P: Platform> Live<P> {
         let held = Held::new(device, len_bytes);
         let core = held.core();
         let frames = buffer.frames();
-        if maintains(core.coherence, terms) {
-            // What the CPU wrote goes to memory; and no dirty line is left to be written over what the device will
-            // write. Whole frames, where they are the buffer's: the device reaches what follows the buffer in its last
-            // one, and memory may still hold there what somebody else wrote.
+        if terms.attributes.cpu_sync == CpuSync::Automatic {
+            // Whatever the direction: what the CPU wrote goes to memory; and no dirty line is left to be written over
+            // what the device will write. Whole frames, where they are the buffer's: the device reaches what follows the
+            // buffer in its last one, and memory may still hold there what somebody else wrote.
             let reached = match frames {
                 Frames::Whole => len_bytes.next_multiple_of(FRAME_BYTES),
                 Frames::Shared => len_bytes,
             };
-            core.platform
-                .clean_cache(buffer.pointer(), reached as usize);
+            core.clean_cache(buffer.pointer(), reached);
         }
         let mut memory = Memory {
             first,
@@ -179,9 +178,10 @@ impl<P: Platform> Live<P> {
     /// what the CPU reads [on the device's side](Self::device_side) from now on.
     pub(crate) fn sync_for_cpu(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
         let core = self.held.core();
-        if core.coherence == Coherence::NotSnooped {
+        // What the device only reads is in memory as it is in the caches.
+        if self.terms.direction.device_writes() {
             self.device_side(buffer, offset, len_bytes, |start, len| {
-                core.platform.invalidate_cache(start, len as usize);
+                core.invalidate_cache(start, len);
             });
         }
         core.platform.dma_rmb();
@@ -194,9 +194,10 @@ impl<P: Platform> Live<P> {
     /// What the CPU wrote there is what the device reads from now on.
     pub(crate) fn sync_for_device(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
         let core = self.held.core();
-        if core.coherence == Coherence::NotSnooped {
+        // Where the device only writes, the CPU has only read.
+        if self.terms.direction.device_reads() {
             self.device_side(buffer, offset, len_bytes, |start, len| {
-                core.platform.clean_cache(start, len as usize);
+                core.clean_cache(start, len);
             });
         }
         core.platform.dma_wmb();
@@ -229,12 +230,16 @@ impl<P: Platform> Live<P> {
                 error,
             });
         }
-        if maintains(core.coherence, self.terms) {
-            if !self.backing.is_one_run() {
-                core.platform
-                    .invalidate_cache(buffer.pointer(), buffer.len_bytes() as usize);
-            }
-            self.backing.invalidate(core.platform);
+        let Terms {
+            direction,
+            attributes,
+            ..
+        } = self.terms;
+        // After the device lost the memory: until then lines of it could come into the caches and be outdated again.
+        if direction.device_writes() && attributes.cpu_sync == CpuSync::Automatic {
+            self.device_side(buffer.pointer(), 0, self.len_bytes, |start, len| {
+                core.invalidate_cache(start, len);
+            });
         }
         // What the device wrote before it lost the memory is read after this.
         core.platform.dma_rmb();
@@ -252,9 +257,4 @@ impl<P: Platform> Live<P> {
         self.revoke(&*buffer)?;
         Ok(ManuallyDrop::into_inner(buffer))
     }
-}
-
-/// Whether mapping and unmapping maintain caches.
-fn maintains(coherence: Coherence, terms: Terms) -> bool {
-    coherence == Coherence::NotSnooped && terms.attributes.cpu_sync == CpuSync::Automatic
 }

@@ -40,6 +40,7 @@ mod direction;
 mod edges;
 mod error;
 mod live;
+mod maintain;
 mod owned;
 mod place;
 mod raw;
@@ -52,6 +53,7 @@ mod sg;
 mod single;
 mod terms;
 mod translated;
+mod uncached;
 mod view;
 pub(crate) mod window;
 

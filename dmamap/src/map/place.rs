@@ -390,11 +390,8 @@ impl<P: Platform> DeviceCore<P> {
 
     /// Brings what the CPU wrote to where a device that does not snoop sees it.
     pub(crate) fn clean_for_device(&self, memory: PhysRange) {
-        if self.coherence == Coherence::NotSnooped {
-            let start = self.platform.frame_pointer(memory.start());
-            self.platform
-                .clean_cache(start, memory.len_bytes() as usize);
-        }
+        let start = self.platform.frame_pointer(memory.start());
+        self.clean_cache(start, memory.len_bytes());
     }
 
     /// Whether the device, which does not snoop, would write cache lines that hold others' memory as well: the CPU

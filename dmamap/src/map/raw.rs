@@ -4,10 +4,11 @@
 
 use crate::addr::{BusRange, FRAME_SIZE_LOG2, PhysAddr, PhysRange, VirtAddr};
 use crate::buffer::Frames;
-use crate::device::{Coherence, Counters, Device, Held};
+use crate::device::{Counters, Device, Held};
 use crate::iommu::{DomainError, RevokeError};
 use crate::map::AnyDirection;
 use crate::map::error::{MapError, MapFailure, Quarantined};
+use crate::map::maintain::{clean_pieces, invalidate_mapped};
 use crate::map::place::{Contents, Memory, Placed};
 use crate::map::raw_copy::Copy;
 use crate::map::terms::{Shape, Terms};
@@ -175,10 +176,12 @@ impl<P: Platform> Device<P> {
     /// at `range`.
     ///
     /// # Safety
-    /// `range` is one that a call of this layer for this device returned, whole, and not unmapped yet; where
-    /// no IOMMU translates, the device has finished with it.
+    /// `range` is one that a call of this layer for this device returned, whole, and not unmapped yet. Where no IOMMU
+    /// translates, or the device does not snoop, the device has finished with it.
     pub unsafe fn unmap_raw(&self, range: BusRange) -> Result<(), Quarantined> {
         let core = self.core();
+        // Now, as the tables tell where the memory is.
+        invalidate_mapped(core, range);
         let backing = core.backing_of(range);
         let outcome = match backing.is_always_mapped() {
             true => Ok(()),
@@ -205,9 +208,6 @@ impl<P: Platform> Device<P> {
             range,
             error,
         })?;
-        if core.coherence == Coherence::NotSnooped {
-            backing.invalidate(core.platform);
-        }
         core.platform.dma_rmb();
         // SAFETY: the caller says that the memory is allocated until this returns; what the device may write nobody refers
         // to. The route confirmed that the device lost the mapping, or it has the copy always.
@@ -229,6 +229,7 @@ impl<P: Platform> Device<P> {
         let held = Held::new(self, len_bytes);
         let core = self.core();
         let terms = Terms::new(core.limits.mask(), Shape::Pieces, direction);
+        clean_pieces(core, memory.pieces);
         // SAFETY: the caller's promise.
         match unsafe { core.place(&terms, memory) } {
             Ok(Placed { range, backing }) => {

@@ -1,9 +1,8 @@
 //! Syncs of mappings without owners: the CPU's turn at memory that stays mapped.
 
-use core::ptr::NonNull;
-
-use crate::addr::{BusRange, FRAME_BYTES};
-use crate::device::{Coherence, Device, DeviceCore};
+use crate::addr::BusRange;
+use crate::device::Device;
+use crate::map::maintain::{clean_mapped, invalidate_mapped};
 use crate::map::raw_copy::Copy;
 use crate::map::{AnyDirection, OutOfBounds};
 use crate::platform::Platform;
@@ -27,7 +26,9 @@ impl<P: Platform> Device<P> {
     ) -> Result<(), OutOfBounds> {
         OutOfBounds::check(offset, len_bytes, range.len_bytes())?;
         let core = self.core();
-        core.maintain_reached(range, offset, len_bytes, P::invalidate_cache);
+        if let Some(part) = range.slice(offset, len_bytes) {
+            invalidate_mapped(core, part);
+        }
         core.platform.dma_rmb();
         if direction != AnyDirection::ToDevice {
             let backing = core.backing_of(range);
@@ -61,38 +62,10 @@ impl<P: Platform> Device<P> {
             unsafe { core.copy_raw(&backing, range, offset, len_bytes, Copy::ToCopy) };
             core::mem::forget(backing);
         }
-        core.maintain_reached(range, offset, len_bytes, P::clean_cache);
+        if let Some(part) = range.slice(offset, len_bytes) {
+            clean_mapped(core, part);
+        }
         core.platform.dma_wmb();
         Ok(())
-    }
-}
-
-impl<P: Platform> DeviceCore<P> {
-    /// Maintains the cache for a device that does not snoop, wherever it has the bytes.
-    fn maintain_reached(
-        &self,
-        range: BusRange,
-        offset: u64,
-        len_bytes: u64,
-        operation: impl Fn(&P, NonNull<u8>, usize),
-    ) {
-        if self.coherence == Coherence::Snooped {
-            return;
-        }
-        let (mut at, end) = (offset, offset + len_bytes);
-        while at < end {
-            let Some(bus) = range.start().checked_add(at) else {
-                return;
-            };
-            let len = (FRAME_BYTES - bus.frame_offset()).min(end - at);
-            if let Some((phys, _)) = self.route.translate(bus) {
-                operation(
-                    &self.platform,
-                    self.platform.frame_pointer(phys),
-                    len as usize,
-                );
-            }
-            at += len;
-        }
     }
 }

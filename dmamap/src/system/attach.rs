@@ -9,7 +9,8 @@ use super::new_domain::without;
 use super::reserved::Reserved;
 use super::{AttachError, CoreSlot, DmaSystem, FirmwareDevice, Phase, Protection};
 use crate::bounce::{Bounce, Forced, OwnPools};
-use crate::device::{DetachError, Device, DeviceCore, Trust};
+use crate::bridge::HostBridge;
+use crate::device::{DetachError, Device, DeviceCore, Standing, Trust};
 use crate::iommu::{Domain, DomainError, DomainId, PassThrough, Requester, Translate, UnitError};
 use crate::map::{Direct, Permission, Route};
 use crate::pci::{Function, PortType};
@@ -50,6 +51,8 @@ impl<P: Platform> DmaSystem<P> {
     /// [`AttachError`].
     ///
     /// # Safety
+    /// What [`start_units`](Self::start_units) asks of [`HostBridge::coherence`] holds here too.
+    ///
     /// With [`Protection::Identity`], or where no unit translates for the device
     /// ([`is_translated`](Self::is_translated)), the caller vouches that the device accesses only the bus
     /// addresses its driver gives it, and that the driver
@@ -102,8 +105,12 @@ impl<P: Platform> DmaSystem<P> {
             }
         };
         let masters = !matches!(route, Route::Blocked);
-        let bounce = self.bounce_of(device, protection, &route);
-        let core = DeviceCore::new(self, function.clone(), device, route, below, trust, bounce);
+        let standing = Standing {
+            coherence: self.coherence_of(device),
+            trust,
+            bounce: self.bounce_of(device, protection, &route),
+        };
+        let core = DeviceCore::new(self, function.clone(), device, route, below, standing);
         let core = NonNull::from(Box::leak(Box::new(core)));
         self.state.lock().cores.push(CoreSlot(core));
         if masters {
@@ -167,14 +174,8 @@ impl<P: Platform> DmaSystem<P> {
         match (protection, unit) {
             (Protection::Blocked, _) => Ok((Route::Blocked, Below::Nothing)),
             (_, None) => {
-                let bus = function.address().bus;
                 let bridge = self
-                    .bridges
-                    .iter()
-                    .find(|bridge| {
-                        bridge.segment() == device.segment
-                            && (bridge.first_bus()..=bridge.last_bus()).contains(&bus)
-                    })
+                    .bridge_of(device)
                     .ok_or(AttachError::NoHostBridge { device })?;
                 Ok((Route::Direct(Direct::behind(bridge)), Below::Nothing))
             }
@@ -312,6 +313,13 @@ impl<P: Platform> DmaSystem<P> {
             // Neither the id nor the device is used again: both may still be in the unit's caches.
             Err(error) => Err(DetachError { device, error }),
         }
+    }
+
+    /// The host bridge that leads to the device.
+    pub(super) fn bridge_of(&self, device: Requester) -> Option<&HostBridge> {
+        let bus = (device.id >> 8) as u8;
+        let mut bridges = self.bridges.iter();
+        bridges.find(|bridge| bridge.leads_to(device.segment, bus))
     }
 
     fn forget(&self, device: Requester) {
