@@ -129,6 +129,11 @@ impl<P: Platform> Pool<P> {
         self.limit_bytes.store(limit_bytes, Ordering::Relaxed);
     }
 
+    /// Whether it was given its memory and gets no more.
+    pub(crate) fn is_restricted(&self) -> bool {
+        self.growth == Growth::Fixed
+    }
+
     /// Bytes of the longest run that an area can lend.
     pub(crate) fn longest_area(&self) -> u64 {
         let ready = self.areas.iter().map(Area::bytes).max().unwrap_or(0);

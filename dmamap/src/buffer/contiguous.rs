@@ -1,11 +1,13 @@
 //! One physically contiguous run of memory.
 
 use core::fmt;
+use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
 use super::bytes::Bytes;
 use super::{BufferError, DmaMemory, frames_for, phys_at};
 use crate::addr::{FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr, PhysRange, VirtAddr};
+use crate::bounce::{Pool, Run};
 use crate::device::Device;
 use crate::platform::{FrameRequest, Platform};
 
@@ -14,6 +16,15 @@ pub struct DmaBuffer<P: Platform> {
     platform: P,
     frames: PhysRange,
     bytes: Bytes,
+    home: Home<P>,
+}
+
+/// Where a buffer's frames go back to.
+enum Home<P: Platform> {
+    /// The platform lent them.
+    Platform,
+    /// A device's own pool did.
+    Pool(&'static Pool<P>, ManuallyDrop<Run>),
 }
 
 impl<P: Platform> DmaBuffer<P> {
@@ -74,7 +85,23 @@ impl<P: Platform> DmaBuffer<P> {
             platform,
             frames,
             bytes,
+            home: Home::Platform,
         })
+    }
+
+    /// `len_bytes` zeroed bytes of memory that `pool` lent as `run`, in whole frames.
+    pub(crate) fn of_pool(platform: P, pool: &'static Pool<P>, run: Run, len_bytes: u64) -> Self {
+        let frames = run.memory();
+        let start = platform.frame_pointer(frames.start());
+        let count = (frames.len_bytes() / FRAME_BYTES) as usize;
+        // SAFETY: the run is this value's until it goes back in `drop`, and has whole frames for all bytes.
+        let bytes = unsafe { Bytes::zeroed(start, count, len_bytes as usize) };
+        Self {
+            platform,
+            frames,
+            bytes,
+            home: Home::Pool(pool, ManuallyDrop::new(run)),
+        }
     }
 
     /// The bytes.
@@ -119,9 +146,13 @@ unsafe impl<P: Platform> DmaMemory for DmaBuffer<P> {
 
 impl<P: Platform> Drop for DmaBuffer<P> {
     fn drop(&mut self) {
-        // SAFETY: the range came from `allocate_frames`; no mapping owns the buffer (it would own `self`)
-        // and no reference outlives it.
-        unsafe { self.platform.free_frames(self.frames) };
+        match &mut self.home {
+            // SAFETY: the range came from `allocate_frames`; no mapping owns the buffer (it would own `self`)
+            // and no reference outlives it.
+            Home::Platform => unsafe { self.platform.free_frames(self.frames) },
+            // SAFETY: the run is of this pool and taken out once, as nothing follows a drop; for the rest as above.
+            Home::Pool(pool, run) => unsafe { pool.release(ManuallyDrop::take(run)) },
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use core::ptr::NonNull;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::addr::{BusAddr, BusRange, FRAME_BYTES, FRAME_SIZE_LOG2, VirtAddr};
+use crate::bounce::BounceError;
 use crate::buffer::{BufferError, DmaBuffer, DmaMemory};
 use crate::device::Device;
 use crate::iommu::Requester;
@@ -30,6 +31,9 @@ pub enum CoherentError {
     /// The platform lent no memory for it.
     #[error(transparent)]
     Buffer(#[from] BufferError),
+    /// The pool that the device is restricted to has none for it.
+    #[error(transparent)]
+    Pool(#[from] BounceError),
     /// The device cannot be given it.
     #[error(transparent)]
     Map(#[from] MapError),
@@ -87,8 +91,16 @@ impl<P: Platform> Device<P> {
             .and_then(u64::checked_next_power_of_two);
         let align_log2 = order.map_or(FRAME_SIZE_LOG2, u64::ilog2);
         let mask = self.coherent_mask();
-        let last = self.core().route.last_within(mask);
-        let mut buffer = DmaBuffer::allocate_within(self.platform(), bytes, last, align_log2)?;
+        let mut buffer = match self
+            .core()
+            .run_of_restricted_pool(bytes, align_log2, mask)?
+        {
+            Some((pool, run)) => DmaBuffer::of_pool(self.platform(), pool, run, bytes),
+            None => {
+                let last = self.core().route.last_within(mask);
+                DmaBuffer::allocate_within(self.platform(), bytes, last, align_log2)?
+            }
+        };
         // Before the device reaches the memory: the lines that are dropped are the CPU's alone.
         let uncached = Uncached::for_device(self.core(), &mut buffer).map_err(|error| {
             let device = self.requester();

@@ -7,7 +7,7 @@
 use core::ptr::NonNull;
 
 use crate::addr::{BusAddr, BusRange, DmaMask, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
-use crate::bounce::{AlwaysMapped, BounceError, Exposure, Forced, PoolName, Run, RunRequest};
+use crate::bounce::{AlwaysMapped, BounceError, Exposure, Forced, Pool, PoolName, Run, RunRequest};
 use crate::buffer::Frames;
 use crate::device::{Coherence, DeviceCore, Trust};
 use crate::iommu::{Domain, DomainError};
@@ -316,6 +316,33 @@ impl<P: Platform> DeviceCore<P> {
                 Err(failure)
             }
         }
+    }
+
+    /// Whole frames for memory that a device shares, where all its memory is that of a pool; aligned to `2^align_log2` bytes.
+    pub(crate) fn run_of_restricted_pool(
+        &self,
+        len_bytes: u64,
+        align_log2: u32,
+        mask: DmaMask,
+    ) -> Result<Option<(&'static Pool<P>, Run)>, BounceError> {
+        let (Route::Direct(direct), pool) = (&self.route, self.bounce.shared) else {
+            return Ok(None);
+        };
+        if !pool.is_restricted() {
+            return Ok(None);
+        }
+        let request = RunRequest {
+            len_bytes,
+            offset: 0,
+            align_log2,
+            granule_log2: FRAME_SIZE_LOG2,
+            boundary_log2: u64::BITS,
+            // It stands in for no other memory.
+            origin: PhysAddr::new(0),
+            direction: AnyDirection::Bidirectional,
+        };
+        let run = pool.allocate(&request, &ThroughBridge { direct, mask })?;
+        Ok(Some((pool, run)))
     }
 
     fn reaches_memory(&self, direct: &Direct<P>, mask: DmaMask) -> bool {

@@ -70,7 +70,7 @@ impl<P: Platform> DmaSystem<P> {
     }
 
     /// Lets `device` reach only `memory` where no unit translates for it (a `restricted-dma-pool`): all its streaming
-    /// mappings are copied there. To be called before the device is attached; the last call counts.
+    /// mappings are copied there, and its coherent memory is of it. To be called before the device is attached; the last call counts.
     ///
     /// # Errors
     /// [`RestrictError`].

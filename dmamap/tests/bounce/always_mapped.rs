@@ -159,3 +159,27 @@ fn one_mapping_can_ask_for_more_than_its_domain() {
     spy.stop();
     rig.finish();
 }
+
+#[test]
+fn new_memory_of_a_pool_holds_nothing_of_others() {
+    let mut rig = Rig::boot(small());
+    // What the pool will be made of was somebody's.
+    let mut theirs: Vec<_> = (0..40)
+        .map(|_| buffer_of(rig.kernel, 1 << 20, 0x99))
+        .collect();
+    theirs.clear();
+    let function = rig.function(EDU);
+    let device = rig.system().attach(&function, Protection::Bounce).unwrap();
+    let mut spy = Spy::on(&mut rig, device);
+    let mapping = spy
+        .device()
+        .map_single(buffer_of(rig.kernel, PAGE, 1), ToDevice)
+        .unwrap();
+    let area = dmamap::addr::BusAddr::new(mapping.bus_addr().as_u64() >> 20 << 20);
+    let seen = spy.peek(area, 256 * PAGE);
+    let not_zero = seen.iter().filter(|&&byte| byte != 0);
+    assert_eq!(not_zero.count(), PAGE as usize);
+    drop(mapping);
+    spy.stop();
+    rig.finish();
+}

@@ -149,11 +149,12 @@ fn every_class_is_cut_right_for_a_device_nobody_vouched_for() {
 fn every_offset_and_every_length_is_copied_right() {
     let offsets: Vec<u64> = (0..4096).collect();
     let lengths: Vec<u64> = (1..=8192).collect();
-    for (config, around) in [
-        (without_units(), Around::Slots),
-        (crate::small(), Around::Pages),
-    ] {
-        check_all(config.clone(), around, &offsets, &LENGTHS, &[0, 4095]);
-        check_all(config, around, &OFFSETS, &lengths, &[0, 4095]);
+    for around in [Around::Slots, Around::Pages] {
+        let config = || match around {
+            Around::Slots => without_units(),
+            Around::Pages => crate::small(),
+        };
+        check_all(config(), around, &offsets, &LENGTHS, &[0, 4095]);
+        check_all(config(), around, &OFFSETS, &lengths, &[0, 4095]);
     }
 }

@@ -7,7 +7,9 @@ use dmamap::addr::{DmaMask, PhysAddr, PhysRange};
 use dmamap::bounce::{BounceError, BounceSettings};
 use dmamap::buffer::{DmaBuffer, PackedFrames};
 use dmamap::device::{Device, MaskError};
-use dmamap::map::{AnyDirection, Bidirectional, FromDevice, MapFailure, Mapping, ToDevice};
+use dmamap::map::{
+    AnyDirection, Bidirectional, CoherentError, FromDevice, MapFailure, Mapping, ToDevice,
+};
 use dmamap::platform::{FrameRequest, Platform};
 use dmamap::system::{Protection, RestrictError};
 use hosted::{FaultInjector, Hosted, Resource};
@@ -322,6 +324,18 @@ fn a_restricted_device_is_given_its_own_memory_and_no_other() {
         "{failure}"
     );
     drop(live);
+    // What it shares with the CPU is of that memory too.
+    let shared = device.alloc_coherent::<u64>(1000).unwrap();
+    let reached = device.translate(shared.bus_addr()).unwrap();
+    assert!(memory.covers(PhysRange::new(reached, 2 * PAGE).unwrap()));
+    assert!(reached.is_aligned(13));
+    assert_eq!(device.bounce_figures().slots_in_use, 4);
+    assert!((0..1000).all(|n| shared.read(n) == Ok(0)));
+    assert!(matches!(
+        device.alloc_coherent::<u8>(22 << 12),
+        Err(CoherentError::Pool(_))
+    ));
+    drop(shared);
     let pool = device.bounce_figures();
     assert_eq!((pool.bytes, pool.slots_in_use), (21 * PAGE, 0));
     assert_eq!(rig.system().bounce_figures().bytes, 0);

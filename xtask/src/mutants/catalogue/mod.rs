@@ -4,6 +4,7 @@
 //! - [`tables`]: what a unit walks is whole and visible before it is led there
 //! - [`scopes`]: every unit and every device that firmware names
 //! - [`mapping`]: where a mapping may lie, what it allows, and how it ends
+//! - [`bounce`]: copies: what a device sees of them, and what comes back
 //! - [`modes`]: units that remember absence, or see stores late
 //! - [`registers`]: buses, BARs, claims and interrupts
 //! - [`amd`]: AMD-Vi's tables, commands and log
@@ -11,6 +12,7 @@
 //! - [`ground`]: what the tests themselves stand on
 
 mod amd;
+mod bounce;
 mod disk;
 mod ground;
 mod mapping;
@@ -29,6 +31,7 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         tables::ALL,
         scopes::ALL,
         mapping::ALL,
+        bounce::ALL,
         modes::ALL,
         registers::ALL,
         amd::ALL,
