@@ -170,6 +170,7 @@ fn new_memory_of_a_pool_holds_nothing_of_others() {
     theirs.clear();
     let function = rig.function(EDU);
     let device = rig.system().attach(&function, Protection::Bounce).unwrap();
+    drop(function);
     let mut spy = Spy::on(&mut rig, device);
     let mapping = spy
         .device()
