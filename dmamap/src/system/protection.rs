@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use crate::iommu::{DomainError, Requester, UnitError};
 
 /// How strongly memory is protected from a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Protection {
     /// The device reaches nothing.
@@ -15,6 +15,7 @@ pub enum Protection {
     /// The device reaches what is mapped for it, and for a bounded while after unmapping: unmaps share flushes.
     Deferred,
     /// The device reaches what is mapped for it, from when mapping returns until unmapping returns.
+    #[default]
     Strict,
     /// The device reaches copies only, in memory that is always mapped for it and nothing else's.
     Bounce,
