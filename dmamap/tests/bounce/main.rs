@@ -5,6 +5,7 @@
 //! | every class of offset, length, direction and alignment | `classes` |
 //! | the direct route: who is given a copy, and of what | `direct_route` |
 //! | devices that nobody vouched for, and memory that shares pages | `neighbours` |
+//! | devices that do not snoop | `not_snooped` |
 //! | pools that are always mapped | `always_mapped` |
 //! | slots: areas, growth, transient and restricted pools, exhaustion | `pools` |
 //! | no two mappings share a slot, whatever is asked for | `overlaps` |
@@ -19,6 +20,7 @@ mod always_mapped;
 mod classes;
 mod direct_route;
 mod neighbours;
+mod not_snooped;
 mod overlaps;
 mod pools;
 mod spy;
