@@ -2,7 +2,7 @@
 //!
 //! One for each permission, so that the device cannot change what it shall only read.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use alloc::sync::Arc;
 
 use super::figures::PoolFigures;
 use super::pool::{Exposure, Pool};
@@ -11,7 +11,7 @@ use crate::iommu::{Domain, DomainError};
 use crate::iova::IovaRequest;
 use crate::map::Permission;
 use crate::map::window::zero;
-use crate::pagetable::Replay;
+use crate::pagetable::{MemoryType, Replay};
 use crate::platform::Platform;
 
 /// Bytes of an area: devices have few of them.
@@ -24,15 +24,15 @@ const PERMISSIONS: [Permission; 3] = [Permission::Read, Permission::Write, Permi
 /// A device's pools, one for each permission.
 pub(crate) struct OwnPools<P: Platform> {
     pools: [Pool<P>; 3],
-    /// The device lost its domain, and its unit confirmed it.
-    lost: AtomicBool,
+    /// Where they are mapped; it may be others' of the device's group as well.
+    domain: Arc<Domain<P>>,
 }
 
 impl<P: Platform> OwnPools<P> {
-    pub(crate) fn new(platform: P) -> Self {
+    pub(crate) fn new(platform: P, domain: Arc<Domain<P>>) -> Self {
         Self {
             pools: PERMISSIONS.map(|_| Pool::new(platform, AREA_BYTES, LIMIT_BYTES)),
-            lost: AtomicBool::new(false),
+            domain,
         }
     }
 
@@ -45,11 +45,6 @@ impl<P: Platform> OwnPools<P> {
         self.pools.iter()
     }
 
-    /// The device lost its domain, and its unit confirmed it.
-    pub(crate) fn device_lost_them(&self) {
-        self.lost.store(true, Ordering::Release);
-    }
-
     pub(crate) fn figures(&self) -> PoolFigures {
         let figures = self.pools.iter().map(Pool::figures);
         figures.fold(PoolFigures::default(), PoolFigures::and)
@@ -58,11 +53,12 @@ impl<P: Platform> OwnPools<P> {
 
 impl<P: Platform> Drop for OwnPools<P> {
     fn drop(&mut self) {
-        if *self.lost.get_mut() {
-            for pool in &self.pools {
-                // SAFETY: the device's unit confirmed that it has nothing any more.
-                unsafe { pool.release_idle() };
-            }
+        for pool in &self.pools {
+            // Whoever else uses the domain reaches the memory until it is unmapped.
+            let lost = |range| self.domain.unmap(range).is_ok();
+            // SAFETY: the device is gone with its last mapping, and memory goes back only where it was confirmed that
+            // nobody reaches it.
+            unsafe { pool.release_idle_where(lost) };
         }
     }
 }
@@ -99,7 +95,9 @@ impl<P: Platform> Exposure for AlwaysMapped<'_, P> {
             .aligned(frames.len_bytes().ilog2(), 0)
             .below(self.mask.last());
         let mut list = Replay::new(core::iter::once(frames));
-        let range = self.domain.map_list(request, &mut list, self.permission)?;
+        let range =
+            self.domain
+                .map_list(request, &mut list, self.permission, MemoryType::Normal)?;
         Ok(Some(range.start()))
     }
 }

@@ -16,7 +16,7 @@ use super::request::RunRequest;
 use super::run::{Place, Run};
 use super::transient::{TransientRun, TransientRuns};
 use super::{BounceError, SLOT_BYTES, SLOT_SIZE_LOG2};
-use crate::addr::{BusAddr, FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
+use crate::addr::{BusAddr, BusRange, FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
 use crate::iommu::DomainError;
 use crate::platform::{FrameRequest, Platform};
 
@@ -367,12 +367,29 @@ impl<P: Platform> Pool<P> {
     /// # Safety
     /// No device reaches the pool's memory but through a mapping that lives.
     pub(crate) unsafe fn release_idle(&self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.release_idle_where(|_| true) };
+    }
+
+    /// As [`release_idle`](Self::release_idle), of areas that devices always have those of which `lost` says that none does
+    /// any more; the others are kept for good.
+    ///
+    /// # Safety
+    /// As [`release_idle`](Self::release_idle), for what `lost` is true of or is in no device's tables.
+    pub(crate) unsafe fn release_idle_where(&self, lost: impl Fn(BusRange) -> bool) {
         if self.growth == Growth::Fixed {
             return;
         }
         for area in &self.areas {
             if let Some(memory) = area.take_idle() {
                 let len_bytes = memory.frames.len_bytes();
+                let bus = memory
+                    .bus
+                    .and_then(|bus| BusRange::new(bus, len_bytes).ok());
+                if !bus.is_none_or(&lost) {
+                    // The area stays taken.
+                    continue;
+                }
                 // SAFETY: lent as one range; nothing of it is lent on, and the caller says that no device has it.
                 unsafe { self.platform.free_frames(memory.frames) };
                 drop(memory.free);

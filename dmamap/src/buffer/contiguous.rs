@@ -4,6 +4,7 @@ use core::fmt;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
+use super::area::Lease;
 use super::bytes::Bytes;
 use super::{BufferError, DmaMemory, frames_for, phys_at};
 use crate::addr::{FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr, PhysRange, VirtAddr};
@@ -23,7 +24,9 @@ pub struct DmaBuffer<P: Platform> {
 enum Home<P: Platform> {
     /// The platform lent them.
     Platform,
-    /// A device's own pool did.
+    /// They are of an area, and go back with this.
+    Area(#[expect(dead_code, reason = "dropping it gives the frames back")] Lease<P>),
+    /// They are of a device's own pool.
     Pool(&'static Pool<P>, ManuallyDrop<Run>),
 }
 
@@ -47,6 +50,15 @@ impl<P: Platform> DmaBuffer<P> {
     /// # Errors
     /// As [`allocate`](Self::allocate).
     pub fn allocate_for(device: &Device<P>, len_bytes: u64) -> Result<Self, BufferError> {
+        Self::allocate_for_within(device, len_bytes, PhysAddr::new(u64::MAX))
+    }
+
+    /// As [`allocate_for`](Self::allocate_for), nothing of it above `last`.
+    pub(crate) fn allocate_for_within(
+        device: &Device<P>,
+        len_bytes: u64,
+        last: PhysAddr,
+    ) -> Result<Self, BufferError> {
         let page_bytes = device.page_bytes();
         let len_bytes = match page_bytes {
             FRAME_BYTES => len_bytes,
@@ -54,7 +66,6 @@ impl<P: Platform> DmaBuffer<P> {
                 .checked_next_multiple_of(page_bytes)
                 .ok_or(BufferError::TooLong { len_bytes })?,
         };
-        let last = PhysAddr::new(u64::MAX);
         Self::allocate_within(device.platform(), len_bytes, last, page_bytes.ilog2())
     }
 
@@ -92,15 +103,38 @@ impl<P: Platform> DmaBuffer<P> {
     /// `len_bytes` zeroed bytes of memory that `pool` lent as `run`, in whole frames.
     pub(crate) fn of_pool(platform: P, pool: &'static Pool<P>, run: Run, len_bytes: u64) -> Self {
         let frames = run.memory();
+        let home = Home::Pool(pool, ManuallyDrop::new(run));
+        // SAFETY: the run is this value's until it goes back in `drop`, and has whole frames for all bytes.
+        unsafe { Self::at_home(platform, frames, len_bytes, home) }
+    }
+
+    /// `len_bytes` zeroed bytes in `frames` that go back with `lease`.
+    ///
+    /// # Safety
+    /// The frames are lent to nobody else until the lease is dropped, and hold `len_bytes` bytes, at least 1.
+    pub(super) unsafe fn of_lease(
+        platform: P,
+        frames: PhysRange,
+        len_bytes: u64,
+        lease: Lease<P>,
+    ) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self::at_home(platform, frames, len_bytes, Home::Area(lease)) }
+    }
+
+    /// # Safety
+    /// As [`of_lease`](Self::of_lease), until the frames go back to `home`.
+    unsafe fn at_home(platform: P, frames: PhysRange, len_bytes: u64, home: Home<P>) -> Self {
         let start = platform.frame_pointer(frames.start());
         let count = (frames.len_bytes() / FRAME_BYTES) as usize;
-        // SAFETY: the run is this value's until it goes back in `drop`, and has whole frames for all bytes.
+        // SAFETY: the frames are ours by the caller's promise, enough for `len_bytes` bytes, and go back only in `drop`;
+        // the pointer reaches all of them for reading and writing.
         let bytes = unsafe { Bytes::zeroed(start, count, len_bytes as usize) };
         Self {
             platform,
             frames,
             bytes,
-            home: Home::Pool(pool, ManuallyDrop::new(run)),
+            home,
         }
     }
 
@@ -150,6 +184,8 @@ impl<P: Platform> Drop for DmaBuffer<P> {
             // SAFETY: the range came from `allocate_frames`; no mapping owns the buffer (it would own `self`)
             // and no reference outlives it.
             Home::Platform => unsafe { self.platform.free_frames(self.frames) },
+            // It goes back with the field.
+            Home::Area(_) => {}
             // SAFETY: the run is of this pool and taken out once, as nothing follows a drop; for the rest as above.
             Home::Pool(pool, run) => unsafe { pool.release(ManuallyDrop::take(run)) },
         }

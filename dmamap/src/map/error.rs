@@ -6,6 +6,7 @@ use core::fmt;
 use crate::addr::{BusRange, DmaMask, PhysRange, VirtAddr};
 use crate::bounce::BounceError;
 use crate::iommu::{DomainError, Requester, RevokeError};
+use crate::system::PeerRefusal;
 
 /// A mapping that could not be made, and for which device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +47,16 @@ pub enum MapFailure {
         /// The first piece.
         first: PhysRange,
     },
+    /// An IOMMU would show registers beside these as well, as they are not whole pages: and registers are never copied.
+    #[error(
+        "{memory} is not whole pages of {page_bytes:#x} bytes, the smallest that the IOMMU maps for the device"
+    )]
+    NotWholePages {
+        /// The registers.
+        memory: PhysRange,
+        /// Bytes of the smallest page.
+        page_bytes: u64,
+    },
     /// The device could only be given a copy, and the caller asked for none
     /// ([`require_coherent`](crate::map::Attributes::require_coherent)).
     #[error("memory at {memory} would be copied for the device, but coherent memory is required")]
@@ -83,6 +94,23 @@ pub enum MapFailure {
         /// What the caller had room for.
         room: usize,
     },
+    /// What was to be mapped as registers is memory.
+    #[error("physical {range} is memory: only registers are mapped as a resource")]
+    IsRam {
+        /// The addresses.
+        range: PhysRange,
+    },
+    /// The registers are not, or not all, the caller's to give.
+    #[error(
+        "registers at physical {registers} are not the peer's, or a part of them was given to another owner"
+    )]
+    NotOfPeer {
+        /// The addresses.
+        registers: PhysRange,
+    },
+    /// Requests of the device are not known to arrive at the peer.
+    #[error("no way to the peer: {0}")]
+    PeerRefused(PeerRefusal),
     /// The domain behind the device refused.
     #[error(transparent)]
     Domain(#[from] DomainError),

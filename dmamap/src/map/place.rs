@@ -19,7 +19,7 @@ use crate::map::route::Route;
 use crate::map::terms::{Shape, Terms};
 use crate::map::translated::{self, Room};
 use crate::map::{AnyDirection, MapFailure};
-use crate::pagetable::{PhysList, Replay};
+use crate::pagetable::{MemoryType, PhysList, Replay};
 use crate::platform::Platform;
 use crate::system::Protection;
 
@@ -86,7 +86,7 @@ impl<P: Platform> DeviceCore<P> {
 
     unsafe fn place_directly(
         &self,
-        direct: &Direct<P>,
+        direct: &Direct,
         terms: &Terms,
         memory: &mut Memory<'_>,
     ) -> Result<Placed, MapFailure> {
@@ -189,7 +189,13 @@ impl<P: Platform> DeviceCore<P> {
             edges::Cut::InPlace => {
                 let room = self.room(page_log2, terms);
                 let placement = translated::place(room, memory.first, memory.len_bytes)?;
-                let range = translated::map(domain, placement, memory.pieces, terms.permission())?;
+                let range = translated::map(
+                    domain,
+                    placement,
+                    memory.pieces,
+                    terms.permission(),
+                    MemoryType::Normal,
+                )?;
                 let backing = Backing::InPlace;
                 Ok(Placed { range, backing })
             }
@@ -236,7 +242,13 @@ impl<P: Platform> DeviceCore<P> {
         let room = self.room(domain.page_size_log2(), terms);
         let mapped = translated::place(room, run.bytes(), run.len_bytes()).and_then(|placement| {
             let mut list = Replay::new(core::iter::once(run.memory()));
-            translated::map(domain, placement, &mut list, terms.permission())
+            translated::map(
+                domain,
+                placement,
+                &mut list,
+                terms.permission(),
+                MemoryType::Normal,
+            )
         });
         match mapped {
             Ok(range) => {
@@ -301,7 +313,13 @@ impl<P: Platform> DeviceCore<P> {
         let room = self.room(page_log2, terms);
         let mut list = EdgedList::new(memory, head.as_ref(), tail.as_ref());
         let mapped = translated::place(room, first, list.len_bytes()).and_then(|placement| {
-            translated::map(domain, placement, &mut list, terms.permission())
+            translated::map(
+                domain,
+                placement,
+                &mut list,
+                terms.permission(),
+                MemoryType::Normal,
+            )
         });
         match mapped {
             Ok(range) => Ok(Placed { range, backing }),
@@ -345,12 +363,12 @@ impl<P: Platform> DeviceCore<P> {
         Ok(Some((pool, run)))
     }
 
-    fn reaches_memory(&self, direct: &Direct<P>, mask: DmaMask) -> bool {
+    fn reaches_memory(&self, direct: &Direct, mask: DmaMask) -> bool {
         let lowest = direct.lowest(self.platform);
         lowest.is_some_and(|(_, bus)| bus <= mask.last())
     }
 
-    fn room(&self, page_log2: u32, terms: &Terms) -> Room {
+    pub(crate) fn room(&self, page_log2: u32, terms: &Terms) -> Room {
         Room {
             page_log2,
             keep_log2: u64::BITS - self.limits.min_align_mask().leading_zeros(),
@@ -443,12 +461,12 @@ fn crosses(range: BusRange, boundary: u64) -> bool {
 }
 
 /// Memory for a device that the bus shows memory to as `direct` says.
-struct ThroughBridge<'a, P: Platform> {
-    direct: &'a Direct<P>,
+struct ThroughBridge<'a> {
+    direct: &'a Direct,
     mask: DmaMask,
 }
 
-impl<P: Platform> Exposure for ThroughBridge<'_, P> {
+impl Exposure for ThroughBridge<'_> {
     fn last(&self) -> PhysAddr {
         self.direct.last_within(self.mask)
     }

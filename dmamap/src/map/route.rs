@@ -1,5 +1,7 @@
 //! Which way a device's mappings take.
 
+use alloc::sync::Arc;
+
 use crate::addr::{BusAddr, BusRange, DmaMask, PhysAddr};
 use crate::iommu::{Domain, RevokeError};
 use crate::map::direct::Direct;
@@ -11,9 +13,9 @@ pub(crate) enum Route<P: Platform> {
     /// It reaches nothing.
     Blocked,
     /// It reaches memory where the bus has it.
-    Direct(Direct<P>),
+    Direct(Direct),
     /// It reaches what its domain's tables say.
-    Translated(Domain<P>),
+    Translated(Arc<Domain<P>>),
 }
 
 /// Where bus addresses should lie.

@@ -5,7 +5,7 @@ use crate::iommu::{Domain, DomainError};
 use crate::iova::IovaRequest;
 use crate::map::route::Alignment;
 use crate::map::{MapFailure, Permission};
-use crate::pagetable::PhysList;
+use crate::pagetable::{MemoryType, PhysList};
 use crate::platform::Platform;
 
 /// log2 of the leaves worth aligning for, largest first.
@@ -82,15 +82,16 @@ pub(crate) fn map<P: Platform>(
     place: Placement,
     memory: &mut dyn PhysList,
     permission: Permission,
+    memory_type: MemoryType,
 ) -> Result<BusRange, MapFailure> {
     let mut pages = WholePages {
         list: memory,
         page_log2: place.page_log2,
     };
-    let range = match domain.map_list(place.pages, &mut pages, permission) {
+    let range = match domain.map_list(place.pages, &mut pages, permission, memory_type) {
         // A small mask may only have room without the alignment.
         Err(DomainError::Iova(_)) if place.alignment == Alignment::Convenient => {
-            domain.map_list(place.plain, &mut pages, permission)
+            domain.map_list(place.plain, &mut pages, permission, memory_type)
         }
         outcome => outcome,
     }?;

@@ -333,7 +333,7 @@ fn a_restricted_device_is_given_its_own_memory_and_no_other() {
     assert!((0..1000).all(|n| shared.read(n) == Ok(0)));
     assert!(matches!(
         device.alloc_coherent::<u8>(22 << 12),
-        Err(CoherentError::Pool(_))
+        Err(CoherentError::Bounce(_))
     ));
     drop(shared);
     let pool = device.bounce_figures();

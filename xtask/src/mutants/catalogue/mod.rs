@@ -3,8 +3,10 @@
 //! - [`unmapping`]: clear, invalidate, wait, and only then reuse
 //! - [`tables`]: what a unit walks is whole and visible before it is led there
 //! - [`scopes`]: every unit and every device that firmware names
+//! - [`groups`]: who shares a domain, and who reaches whom without an IOMMU
 //! - [`mapping`]: where a mapping may lie, what it allows, and how it ends
 //! - [`bounce`]: copies: what a device sees of them, and what comes back
+//! - [`coherent`]: memory that both sides share, its pools, and the order of handing over
 //! - [`modes`]: units that remember absence, or see stores late
 //! - [`registers`]: buses, BARs, claims and interrupts
 //! - [`amd`]: AMD-Vi's tables, commands and log
@@ -13,8 +15,10 @@
 
 mod amd;
 mod bounce;
+mod coherent;
 mod disk;
 mod ground;
+mod groups;
 mod mapping;
 mod modes;
 mod registers;
@@ -30,8 +34,10 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         unmapping::ALL,
         tables::ALL,
         scopes::ALL,
+        groups::ALL,
         mapping::ALL,
         bounce::ALL,
+        coherent::ALL,
         modes::ALL,
         registers::ALL,
         amd::ALL,
