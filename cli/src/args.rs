@@ -156,6 +156,8 @@ pub(crate) enum Policy {
     Deferred,
     /// Always: bus addresses are physical ones, and the disk is trusted
     Identity,
+    /// Never: the disk reaches copies, in memory that is always mapped for it
+    Bounce,
 }
 
 /// What the modelled IOMMU's caches remember.

@@ -27,6 +27,8 @@ pub(crate) struct Totals {
     pub(crate) quarantined_bytes: u64,
     /// What flushes came to that several unmaps share.
     pub(crate) flushes: FlushFigures,
+    pub(crate) bounced_maps: u64,
+    pub(crate) bounced_bytes: u64,
 }
 
 /// Everything the job came to.
@@ -172,6 +174,12 @@ impl Report {
                 flushes.longest_window_ns as f64 / 1e6,
             ));
         }
+        if totals.bounced_maps != 0 {
+            output.line(format_args!(
+                "bounced         {} mappings, {} bytes: the disk was given copies",
+                totals.bounced_maps, totals.bounced_bytes
+            ));
+        }
         if let Some(rogue) = &self.rogue {
             output.line(format_args!(
                 "rogue {:9} {} attempts outside its mappings, {} reached memory",
@@ -231,6 +239,8 @@ impl Report {
             "unmaps": self.totals.unmaps,
             "live_mappings": self.totals.live_mappings,
             "quarantined_bytes": self.totals.quarantined_bytes,
+            "bounced_maps": self.totals.bounced_maps,
+            "bounced_bytes": self.totals.bounced_bytes,
             "invalidations": self.invalidations,
             "flushes": self.totals.flushes.flushes,
             "flushes_shared_by": self.totals.flushes.retired,

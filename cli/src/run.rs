@@ -221,5 +221,7 @@ pub(crate) fn finish(disk: Disk<Hosted>, totals: &mut Totals) -> Result<(), Erro
     flushes.waiting += flushed.waiting;
     flushes.largest_flush = flushes.largest_flush.max(flushed.largest_flush);
     flushes.longest_window_ns = flushes.longest_window_ns.max(flushed.longest_window_ns);
+    totals.bounced_maps += figures.bounced_maps;
+    totals.bounced_bytes += figures.bounced_bytes;
     device.detach().map_err(Error::failed)
 }

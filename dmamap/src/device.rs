@@ -31,6 +31,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use alloc::boxed::Box;
 
 use crate::addr::{BusAddr, FRAME_BYTES, PhysAddr};
+use crate::bounce::{Bounce, PoolFigures};
 use crate::iommu::{Requester, UnitError};
 use crate::map::{CoherentSources, Permission, Route};
 use crate::pci::Function;
@@ -100,6 +101,13 @@ impl DetachError {
     }
 }
 
+/// What is known of a device beside its way to memory.
+pub(crate) struct Standing<P: Platform> {
+    pub(crate) coherence: Coherence,
+    pub(crate) guard: Guard,
+    pub(crate) bounce: Bounce<P>,
+}
+
 /// What a device's handle and its mappings share. Freed by the system when the handle and the last
 /// mapping are gone.
 pub(crate) struct DeviceCore<P: Platform> {
@@ -109,6 +117,7 @@ pub(crate) struct DeviceCore<P: Platform> {
     pub(crate) requester: Requester,
     pub(crate) route: Route<P>,
     pub(crate) coherence: Coherence,
+    pub(crate) bounce: Bounce<P>,
     pub(crate) counters: Counters<P>,
     pub(crate) quarantined_bytes: AtomicU64,
     pub(crate) limits: Limits,
@@ -124,10 +133,14 @@ impl<P: Platform> DeviceCore<P> {
         function: Function<P>,
         requester: Requester,
         route: Route<P>,
-        coherence: Coherence,
-        guard: Guard,
+        standing: Standing<P>,
     ) -> Self {
         let platform = system.platform();
+        let Standing {
+            coherence,
+            guard,
+            bounce,
+        } = standing;
         Self {
             platform,
             system,
@@ -135,6 +148,7 @@ impl<P: Platform> DeviceCore<P> {
             requester,
             route,
             coherence,
+            bounce,
             counters: Counters::new(platform),
             quarantined_bytes: AtomicU64::new(0),
             limits: Limits::default(),
@@ -192,6 +206,12 @@ impl<P: Platform> Device<P> {
         let core = self.core();
         core.counters
             .figures(core.quarantined_bytes.load(Ordering::Relaxed))
+    }
+
+    /// What the pools hold and lend that the device's copies come from: its own under
+    /// [`Protection::Bounce`](crate::system::Protection::Bounce), else the one it is restricted to, else the machine's.
+    pub fn bounce_figures(&self) -> PoolFigures {
+        self.core().bounce.figures()
     }
 
     /// Z → Y: the memory the device reaches at `bus`, if any (`iommu_iova_to_phys`).

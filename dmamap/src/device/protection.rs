@@ -11,7 +11,7 @@ use crate::system::Protection;
 /// Whether somebody vouched for a device.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trust {
-    /// Nobody did: something must be able to take memory back from it.
+    /// Nobody did: something must be able to take memory back from it, and it reaches nothing but what it was given.
     Withheld,
     /// The caller of [`attach_trusted`](crate::system::DmaSystem::attach_trusted) did.
     Given,
@@ -50,6 +50,11 @@ impl Guard {
             trust,
             relaxed: AtomicU8::new(AS_ATTACHED),
         }
+    }
+
+    /// Whether somebody vouched for the device.
+    pub(crate) fn trust(&self) -> Trust {
+        self.trust
     }
 
     /// What every mapping of the device gets at least, where its unit translates for it.

@@ -265,10 +265,10 @@ impl<P: Platform, D: Direction> PooledBuffer<P, D> {
 
     /// A view of bytes that are the block's.
     fn view(&mut self, offset: u64, len_bytes: u64) -> CpuView<'_, P, D> {
-        // SAFETY: the block lies in the pool's memory, and the bytes in the block.
-        let start = unsafe { self.shared.start.add((self.offset() + offset) as usize) };
-        // SAFETY: the bytes are the live mapping's for as long as the view borrows this block, which alone has them.
-        unsafe { CpuView::over(self.shared.live(), start, len_bytes) }
+        let start = self.offset() + offset;
+        // SAFETY: the block lies in the pool's memory, and the bytes in the block: the live mapping's for as long as the
+        // view borrows this block, which alone has them.
+        unsafe { CpuView::over(self.shared.live(), self.shared.start, start, len_bytes) }
     }
 }
 

@@ -4,12 +4,15 @@ use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
 use crate::addr::{BusRange, FRAME_BYTES, PhysRange};
-use crate::buffer::DmaMemory;
+use crate::buffer::{DmaMemory, Frames};
 use crate::device::{Coherence, Device, DeviceCore, Held, Revocation};
 use crate::iommu::{Owed, RevokeError};
+use crate::map::AnyDirection;
 use crate::map::attributes::{Attributes, CpuSync};
+use crate::map::backing::{Backing, Side};
 use crate::map::direction::Direction;
 use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
+use crate::map::place::{Contents, Memory, Placed};
 use crate::map::terms::{Shape, Terms};
 use crate::pagetable::PhysList;
 use crate::platform::Platform;
@@ -50,6 +53,8 @@ pub(crate) struct Live<P: Platform> {
     owed: Result<Owed, RevokeError>,
     /// Whether the device could write the memory while it was mapped earlier.
     written_earlier: bool,
+    backing: Backing,
+    len_bytes: u64,
 }
 
 impl<P: Platform> Live<P> {
@@ -92,22 +97,34 @@ impl<P: Platform> Live<P> {
             held.withdraw();
             return Err(error);
         }
+        let frames = buffer.frames();
         if terms.attributes.cpu_sync == CpuSync::Automatic {
-            // Whatever the direction: what the CPU wrote goes to memory; and no dirty line is left to be written over what the device will
-            // write. Whole frames: the device reaches what follows the buffer in its last one, and memory may still
-            // hold there what somebody else wrote.
-            core.clean_cache(buffer.pointer(), len_bytes.next_multiple_of(FRAME_BYTES));
+            // Whatever the direction: what the CPU wrote goes to memory; and no dirty line is left to be written over
+            // what the device will write. Whole frames, where they are the buffer's: the device reaches what follows the
+            // buffer in its last one, and memory may still hold there what somebody else wrote.
+            let reached = match frames {
+                Frames::Whole => len_bytes.next_multiple_of(FRAME_BYTES),
+                Frames::Shared => len_bytes,
+            };
+            core.clean_cache(buffer.pointer(), reached);
         }
-        match core
-            .route
-            .map(&terms, first, len_bytes, &mut Pieces::of(buffer))
-        {
-            Ok(range) => Ok(Self {
+        let mut memory = Memory {
+            first,
+            len_bytes,
+            pieces: &mut Pieces::of(buffer),
+            contents: Contents::At(buffer.pointer()),
+            frames,
+        };
+        // SAFETY: the buffer's bytes are readable, and all access to them goes through the buffer, which is borrowed.
+        match unsafe { core.place(&terms, &mut memory) } {
+            Ok(Placed { range, backing }) => Ok(Self {
                 held,
                 range,
                 terms,
                 owed: Ok(Owed::NOTHING),
                 written_earlier: false,
+                backing,
+                len_bytes,
             }),
             Err(failure) => {
                 let error = fail(failure);
@@ -149,44 +166,99 @@ impl<P: Platform> Live<P> {
         self.range
     }
 
+    /// Whether the device was given copies, whole or in part.
+    pub(crate) fn backing(&self) -> &Backing {
+        &self.backing
+    }
+
     /// Whether [`sync_for_cpu`](Self::sync_for_cpu) and [`sync_for_device`](Self::sync_for_device) do more than order
     /// accesses.
     pub(crate) fn need_sync(&self) -> bool {
-        self.held.core().coherence == Coherence::NotSnooped
+        self.held.core().coherence == Coherence::NotSnooped || self.backing.is_copied()
     }
 
-    /// What the device wrote to the `len_bytes` bytes at `start`, memory of the mapped buffer, is what the CPU reads from
-    /// now on.
-    pub(crate) fn sync_for_cpu(&self, start: NonNull<u8>, len_bytes: u64) {
+    /// Calls `visit` with each stretch of `len_bytes` bytes from byte `offset` of the mapping on: the CPU's pointer to where
+    /// the device has it, and how long it is.
+    pub(crate) fn device_side(
+        &self,
+        buffer: NonNull<u8>,
+        offset: u64,
+        len_bytes: u64,
+        mut visit: impl FnMut(NonNull<u8>, u64),
+    ) {
+        let platform = self.held.core().platform;
+        self.backing
+            .each_side(offset, len_bytes, self.len_bytes, |side, at, len| {
+                // SAFETY: callers name bytes of the buffer or, in the same measure, of a copy of them.
+                let pointer = unsafe {
+                    match side {
+                        Side::Buffer => buffer.add(at as usize),
+                        Side::Copy(run, within) => run.pointer(platform).add(within as usize),
+                    }
+                };
+                visit(pointer, len);
+            });
+    }
+
+    /// What the device wrote to the `len_bytes` bytes from `offset` on of the mapping, whose buffer begins at `buffer`, is
+    /// what the CPU reads [on the device's side](Self::device_side) from now on.
+    pub(crate) fn sync_for_cpu(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
         let core = self.held.core();
         // What the device only reads is in memory as it is in the caches.
         if self.terms.direction.device_writes() {
-            core.invalidate_cache(start, len_bytes);
+            self.device_side(buffer, offset, len_bytes, |start, len| {
+                core.invalidate_cache(start, len);
+            });
         }
         core.platform.dma_rmb();
+        if self.terms.attributes.cpu_sync == CpuSync::Skipped {
+            // Unmapping will not.
+            self.copy_out(buffer, offset, len_bytes);
+        }
     }
 
-    /// What the CPU wrote to the `len_bytes` bytes at `start`, memory of the mapped buffer, is what the device reads from
-    /// now on.
-    pub(crate) fn sync_for_device(&self, start: NonNull<u8>, len_bytes: u64) {
+    /// What the CPU wrote there is what the device reads from now on.
+    pub(crate) fn sync_for_device(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
         let core = self.held.core();
         // Where the device only writes, the CPU has only read.
         if self.terms.direction.device_reads() {
-            core.clean_cache(start, len_bytes);
+            self.device_side(buffer, offset, len_bytes, |start, len| {
+                core.clean_cache(start, len);
+            });
         }
         core.platform.dma_wmb();
+    }
+
+    /// Brings what the device wrote to its side into the buffer.
+    fn copy_out(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
+        if self.terms.direction != AnyDirection::ToDevice {
+            let platform = self.held.core().platform;
+            // SAFETY: the mapping has the buffer to itself, and views of it are volatile.
+            unsafe {
+                self.backing
+                    .copy_out(platform, buffer, offset, len_bytes, self.len_bytes);
+            }
+        }
     }
 
     /// Takes the addresses back; when this returns `Ok` the device reaches nothing through them.
     pub(crate) fn revoke<B: DmaMemory>(self, buffer: &B) -> Result<(), Quarantined> {
         let core = self.held.core();
-        let outcome = take_back(core, self.range, self.terms.attributes, self.owed);
+        let attributes = self.backing.revoked_with(self.terms.attributes);
+        let outcome = match self.backing.is_always_mapped() {
+            // What was retired earlier is still to be lost.
+            true => self.owed.and_then(|owed| core.route.flush_through(owed)),
+            false => take_back(core, self.range, attributes, self.owed),
+        };
         self.part(buffer, outcome)
     }
 
     /// Takes the addresses out of the tables; the device may reach the memory until a flush.
     /// [`finish`](Self::finish) tells when it has lost it.
     pub(crate) fn retire(&mut self) {
+        if self.backing.is_always_mapped() {
+            return;
+        }
         let retired = self.held.core().route.retire(self.range);
         self.owed = match (self.owed, retired) {
             (Ok(earlier), Ok(owed)) => Ok(earlier.and(owed)),
@@ -217,6 +289,33 @@ impl<P: Platform> Live<P> {
         Ok(ManuallyDrop::into_inner(buffer))
     }
 
+    /// Where the device of this [retired](Self::retire) mapping had copies: flushes, brings what it wrote into the buffer,
+    /// and gives the copies back.
+    pub(crate) fn end_copies<B: DmaMemory>(&mut self, buffer: &B) -> Result<(), RevokeError> {
+        if !self.backing.is_copied() {
+            return Ok(());
+        }
+        let route = &self.held.core().route;
+        self.owed = self
+            .owed
+            .and_then(|owed| route.flush_through(owed))
+            .map(|()| Owed::NOTHING);
+        self.owed?;
+        self.take_from_device(buffer);
+        let backing = core::mem::replace(&mut self.backing, Backing::InPlace);
+        // SAFETY: the route confirmed that the device lost the mapping, or has the copy always.
+        unsafe { backing.release(self.held.core()) };
+        Ok(())
+    }
+
+    /// The error of memory that is not mapped again as [`end_copies`](Self::end_copies) failed.
+    pub(crate) fn not_ended(&self, error: RevokeError) -> MapError {
+        MapError {
+            device: self.held.core().requester,
+            failure: MapFailure::NotRevoked(error),
+        }
+    }
+
     /// Maps the memory of this [retired](Self::retire) mapping again, for the same device. It hangs on the flushes that
     /// this one does, too.
     pub(crate) fn establish_again<B: DmaMemory>(
@@ -244,26 +343,36 @@ impl<P: Platform> Live<P> {
         let core = self.held.core();
         let (device, range) = (core.requester, self.range);
         if let Err(error) = outcome {
-            core.count_quarantined(buffer.len_bytes());
+            let lent_bytes = self.backing.lent_bytes();
+            core.count_quarantined(buffer.len_bytes() + lent_bytes);
             return Err(Quarantined {
                 device,
                 range,
                 error,
             });
         }
-        let Terms {
-            direction,
-            attributes,
-            ..
-        } = self.terms;
+        self.take_from_device(buffer);
+        // SAFETY: the route confirmed that the device lost the mapping, or has the copy always.
+        unsafe { self.backing.release(core) };
+        Ok(())
+    }
+
+    /// Makes what the device wrote, before it lost the memory, what the CPU reads in the buffer.
+    fn take_from_device<B: DmaMemory>(&self, buffer: &B) {
+        let core = self.held.core();
+        let is_automatic = self.terms.attributes.cpu_sync == CpuSync::Automatic;
         // After the device lost the memory: until then lines of it could come into the caches and be outdated again.
-        let written = direction.device_writes() || self.written_earlier;
-        if written && attributes.cpu_sync == CpuSync::Automatic {
+        if is_automatic && self.terms.direction.device_writes() {
+            self.device_side(buffer.pointer(), 0, self.len_bytes, |start, len| {
+                core.invalidate_cache(start, len);
+            });
+        } else if is_automatic && self.written_earlier {
             core.invalidate_cache(buffer.pointer(), buffer.len_bytes());
         }
-        // What the device wrote before it lost the memory is read after this.
         core.platform.dma_rmb();
-        Ok(())
+        if is_automatic {
+            self.copy_out(buffer.pointer(), 0, self.len_bytes);
+        }
     }
 
     /// As [`revoke`](Self::revoke); the buffer comes back, or is leaked.

@@ -13,7 +13,8 @@
 //! | [`map_phys`](crate::device::Device::map_phys) and others | anything, unsafe | `raw` |
 //!
 //! Each asks the device's route for bus addresses: none (`Blocked`), those the host bridge gives memory
-//! (`direct`), or ones chosen for the device alone and recorded in I/O page tables (`translated`).
+//! (`direct`), or ones chosen for the device alone and recorded in I/O page tables (`translated`). Where the device does not
+//! reach the memory, or may not, the route gives it a copy instead ([`bounce`](crate::bounce)): drivers do not notice.
 //!
 //! A mapping owns its memory, so while the device may write it nobody holds a reference to it; `unmap`
 //! returns the memory once the device cannot reach it. Where the IOMMU does not confirm that, it
@@ -36,15 +37,20 @@
 //! ```
 
 mod attributes;
+mod backing;
 mod buffer_pool;
 mod coherent;
 mod direct;
 mod direction;
+mod edges;
 mod error;
 mod live;
 mod maintain;
 mod owned;
+mod place;
 mod raw;
+mod raw_copy;
+mod raw_sync;
 mod resource;
 mod retired;
 mod route;
@@ -57,7 +63,7 @@ mod translated;
 mod uncached;
 mod unmanaged;
 mod view;
-mod window;
+pub(crate) mod window;
 
 pub use crate::pagetable::Permission;
 pub use attributes::Attributes;

@@ -8,7 +8,7 @@ use crate::bridge::WindowKind;
 use crate::device::{Device, DeviceCore, Held};
 use crate::iommu::RevokeError;
 use crate::map::route::Alignment;
-use crate::map::translated;
+use crate::map::translated::{self, Room};
 use crate::map::{AnyDirection, Direction, MapError, MapFailure, Quarantined, Rejected, Route};
 use crate::mmio::Mmio;
 use crate::pagetable::{MemoryType, Replay};
@@ -284,8 +284,13 @@ impl<P: Platform> Device<P> {
                         page_bytes,
                     });
                 }
-                let (mask, alignment) = (core.limits.mask(), Alignment::Convenient);
-                let place = translated::place(page_log2, mask, registers, len_bytes, alignment)?;
+                let room = Room {
+                    page_log2,
+                    keep_log2: 0,
+                    mask: core.limits.mask(),
+                    alignment: Alignment::Convenient,
+                };
+                let place = translated::place(room, registers, len_bytes)?;
                 let mut list = Replay::new(core::iter::once(registers));
                 let range = translated::map(
                     domain,

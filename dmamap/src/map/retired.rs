@@ -107,11 +107,15 @@ impl<P: Platform, B: DmaMemory, D: Direction> Retired<P, B, D> {
     {
         let (live, buffer) = self.parts();
         OutOfBounds::check(offset, into.len() as u64, buffer.len_bytes())?;
-        // SAFETY: the offset is inside the buffer's memory.
-        let start = unsafe { buffer.pointer().add(offset as usize) };
-        live.sync_for_cpu(start, into.len() as u64);
-        // SAFETY: in bounds; the memory is this value's, and only accessed by volatile copies until it ends.
-        unsafe { copy_out(start, into) };
+        let (start, len) = (buffer.pointer(), into.len() as u64);
+        live.sync_for_cpu(start, offset, len);
+        let mut done = 0;
+        live.device_side(start, offset, len, |from, len| {
+            let end = done + len as usize;
+            // SAFETY: in bounds; the memory is this value's, and only accessed by volatile copies until it ends.
+            unsafe { copy_out(from, &mut into[done..end]) };
+            done = end;
+        });
         Ok(())
     }
 
@@ -158,9 +162,16 @@ impl<P: Platform, B: DmaMemory, D: Direction> Retired<P, B, D> {
         shape: Shape,
         direction: D2,
     ) -> Result<Owned<P, B, D2>, NotMappedAgain<P, B, D>> {
-        let (old, buffer) = self.take();
+        let (mut old, buffer) = self.take();
         // Should anything panic, the memory is leaked.
         let buffer = ManuallyDrop::new(buffer);
+        if let Err(error) = old.end_copies(&*buffer) {
+            let buffer = ManuallyDrop::into_inner(buffer);
+            return Err(NotMappedAgain {
+                error: old.not_ended(error),
+                retired: Some(Self::new(old, buffer, self.direction)),
+            });
+        }
         match old.establish_again(&*buffer, shape, direction) {
             Ok(live) => {
                 let buffer = ManuallyDrop::into_inner(buffer);

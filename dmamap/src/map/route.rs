@@ -2,12 +2,10 @@
 
 use alloc::sync::Arc;
 
-use crate::addr::{BusAddr, BusRange, DmaMask, PhysAddr, PhysRange};
+use crate::addr::{BusAddr, BusRange, DmaMask, PhysAddr};
 use crate::iommu::{Domain, Owed, RevokeError};
 use crate::map::direct::Direct;
-use crate::map::terms::Terms;
-use crate::map::{MapFailure, Permission, translated};
-use crate::pagetable::{MemoryType, PhysList};
+use crate::map::{Permission, translated};
 use crate::platform::Platform;
 
 /// The way of one device, chosen when it is attached.
@@ -30,46 +28,7 @@ pub(crate) enum Alignment {
 }
 
 impl<P: Platform> Route<P> {
-    /// Chooses bus addresses for `len_bytes` bytes that lie in the pieces `memory` yields, `first` being the first. With more
-    /// than one piece on the direct route only the first piece's addresses are returned: the others have
-    /// their own.
-    pub(crate) fn map(
-        &self,
-        terms: &Terms,
-        first: PhysRange,
-        len_bytes: u64,
-        memory: &mut dyn PhysList,
-    ) -> Result<BusRange, MapFailure> {
-        if len_bytes == 0 {
-            return Err(MapFailure::Empty);
-        }
-        match self {
-            Self::Blocked => Err(MapFailure::Blocked),
-            Self::Direct(direct) => {
-                let reached = direct.reach(first, terms.mask)?;
-                memory.restart();
-                while let Some(piece) = memory.next_range() {
-                    direct.reach(piece, terms.mask)?;
-                }
-                Ok(reached)
-            }
-            Self::Translated(domain) => {
-                let page_log2 = domain.page_size_log2();
-                let alignment = terms.shape.alignment();
-                let placement =
-                    translated::place(page_log2, terms.mask, first, len_bytes, alignment)?;
-                translated::map(
-                    domain,
-                    placement,
-                    memory,
-                    terms.permission(),
-                    MemoryType::Normal,
-                )
-            }
-        }
-    }
-
-    /// Makes `range`, as [`map`](Self::map) returned it, unreachable; returns when it is.
+    /// Makes `range`, the bus addresses of a mapping, unreachable; returns when it is.
     pub(crate) fn unmap(&self, range: BusRange) -> Result<(), RevokeError> {
         match self {
             Self::Blocked | Self::Direct(_) => Ok(()),

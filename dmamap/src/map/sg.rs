@@ -63,7 +63,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> SgMapping<P, B, D> {
         let (live, buffer) = (self.owned.live(), self.owned.buffer());
         let core = live.held().core();
         let run_at = move |offset| match &core.route {
-            Route::Direct(direct) => {
+            Route::Direct(direct) if !live.backing().is_one_run() => {
                 let piece = buffer.segment(offset);
                 if piece.is_empty() {
                     None
@@ -71,7 +71,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> SgMapping<P, B, D> {
                     direct.bus_range(piece)
                 }
             }
-            Route::Blocked | Route::Translated(_) => {
+            Route::Blocked | Route::Direct(_) | Route::Translated(_) => {
                 let left = live.range().len_bytes().checked_sub(offset)?;
                 live.range()
                     .slice(offset, left)

@@ -6,8 +6,9 @@ use alloc::boxed::Box;
 
 use super::occupancy::Turn;
 use super::{AttachError, CoreSlot, DmaSystem, Protection};
+use crate::bounce::{Bounce, Forced, OwnPools};
 use crate::bridge::HostBridge;
-use crate::device::{Device, DeviceCore, Guard, Trust};
+use crate::device::{Device, DeviceCore, Guard, Standing, Trust};
 use crate::iommu::Requester;
 use crate::map::{Direct, Route};
 use crate::pci::Function;
@@ -44,6 +45,9 @@ impl<P: Platform> DmaSystem<P> {
     /// - gives it only addresses of mappings that live, of coherent memory, and of message interrupts;
     /// - unmaps, frees, drops or detaches only after the device has finished with the memory;
     /// - lets no other device use its registers ([`Device::map_resource`]) but one that may be trusted likewise.
+    ///
+    /// A device that is trusted is given whole frames where memory of the [raw layer](Device::map_phys) or of a
+    /// [`PackedBuffer`](crate::buffer::PackedBuffer) shares them with others'. Its group is given these too.
     ///
     /// A device with [`Protection::Identity`] shares that with all of its [group](crate::group) that is attached so, or that
     /// firmware left at work: the caller vouches for these as well.
@@ -87,9 +91,12 @@ impl<P: Platform> DmaSystem<P> {
             }
         };
         let masters = !matches!(route, Route::Blocked);
-        let coherence = self.coherence_of(device);
-        let guard = Guard::new(protection, trust);
-        let core = DeviceCore::new(self, function.clone(), device, route, coherence, guard);
+        let standing = Standing {
+            coherence: self.coherence_of(device),
+            guard: Guard::new(protection, trust),
+            bounce: self.bounce_of(device, protection, &route),
+        };
+        let core = DeviceCore::new(self, function.clone(), device, route, standing);
         let core = NonNull::from(Box::leak(Box::new(core)));
         self.state.lock().cores.push(CoreSlot(core));
         if masters {
@@ -123,6 +130,35 @@ impl<P: Platform> DmaSystem<P> {
     /// The weakest protection that the settings allow.
     pub(crate) fn least_protection(&self) -> Protection {
         self.state.lock().settings.least_protection
+    }
+
+    /// The pools that serve a device of that route.
+    fn bounce_of(
+        &'static self,
+        device: Requester,
+        protection: Protection,
+        route: &Route<P>,
+    ) -> Bounce<P> {
+        let state = self.state.lock();
+        let mut restricted = state.restricted.iter();
+        let own = restricted.find(|each| each.device == device);
+        let is_direct = matches!(route, Route::Direct(_));
+        let always = protection == Protection::Bounce;
+        Bounce {
+            shared: own
+                .filter(|_| is_direct)
+                .map_or(&self.bounce, |own| own.pool),
+            own: match route {
+                Route::Translated(domain) if always => {
+                    Some(OwnPools::new(self.platform, domain.clone()))
+                }
+                _ => None,
+            },
+            forced: match always || own.is_some() {
+                true => Forced::Always,
+                false => state.bounce.forced,
+            },
+        }
     }
 
     fn route(

@@ -6,6 +6,7 @@
 //! - [`scopes`]: every unit and every device that firmware names
 //! - [`groups`]: who shares a domain, and who reaches whom without an IOMMU
 //! - [`mapping`]: where a mapping may lie, what it allows, and how it ends
+//! - [`bounce`]: copies: what a device sees of them, and what comes back
 //! - [`coherent`]: memory that both sides share, its pools, and the order of handing over
 //! - [`modes`]: units that remember absence, or see stores late
 //! - [`registers`]: buses, BARs, claims and interrupts
@@ -14,6 +15,7 @@
 //! - [`ground`]: what the tests themselves stand on
 
 mod amd;
+mod bounce;
 mod coherent;
 mod deferred;
 mod disk;
@@ -37,6 +39,7 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         scopes::ALL,
         groups::ALL,
         mapping::ALL,
+        bounce::ALL,
         coherent::ALL,
         modes::ALL,
         registers::ALL,
