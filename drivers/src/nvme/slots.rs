@@ -133,7 +133,7 @@ impl<C, R> Slots<C, R> {
         })
     }
 
-    /// The controller says that `id` ended with `result`.
+    /// The controller says that `id` ended with `result`. What it held is from now on what `hold` makes of it.
     ///
     /// # Errors
     /// [`NotOutstanding`] if no outstanding command has this identifier; nothing is changed then.
@@ -247,14 +247,12 @@ mod tests {
     fn a_completion_of_the_previous_use_of_a_slot_is_refused() {
         let mut slots = Slots::new(1);
         let first = slots.occupy(1).unwrap();
-        slots
-            .finish(first.id().as_u16(), (), |command| command)
-            .unwrap();
+        slots.finish(first.id().as_u16(), (), |held| held).unwrap();
         slots.take(first).unwrap();
         let second = slots.occupy(2).unwrap();
         assert_eq!(first.id().slot(), second.id().slot());
         assert_eq!(
-            slots.finish(first.id().as_u16(), (), |command| command),
+            slots.finish(first.id().as_u16(), (), |held| held),
             Err(NotOutstanding)
         );
         assert_eq!(slots.outstanding_command(second), Some(&2));
@@ -290,9 +288,7 @@ mod tests {
             let tickets: Vec<_> = (0..MAX_SLOTS).map(|_| slots.occupy(()).unwrap()).collect();
             for ticket in tickets {
                 assert_ne!(ticket.id().as_u16(), 0xffff);
-                slots
-                    .finish(ticket.id().as_u16(), (), |command| command)
-                    .unwrap();
+                slots.finish(ticket.id().as_u16(), (), |held| held).unwrap();
                 slots.take(ticket).unwrap();
             }
         }
@@ -304,7 +300,7 @@ mod tests {
         let done = slots.occupy('a').unwrap();
         let lost = slots.occupy('b').unwrap();
         slots
-            .finish(done.id().as_u16(), "done", |command| command)
+            .finish(done.id().as_u16(), "done", |held| held)
             .unwrap();
         slots.finish_all(|| "lost");
         assert_eq!(slots.take(done), Some(('a', "done")));

@@ -23,17 +23,6 @@ pub(super) const ALL: &[Mutation] = &[
         )],
     },
     Mutation {
-        name: "retired-addresses-freed-before-the-flush",
-        selection: Selection::Core,
-        file: RETIRE,
-        find: "break (inner.queue.push(range), inner.queue.set_timer());",
-        replace: "let owed = inner.queue.push(range);
-            let _ = inner.iova.free(range);
-            break (owed, inner.queue.set_timer());",
-        why: "another mapping takes addresses that a unit still translates to the old memory",
-        caught_by: &[deferred("reuse::an_address_comes_back_after_the_flush")],
-    },
-    Mutation {
         name: "retired-memory-back-without-a-flush",
         selection: Selection::Core,
         file: LIVE,
@@ -113,9 +102,9 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "maps-do-not-mind-tables-that-wait-for-a-flush",
         selection: Selection::Core,
-        file: RETIRE,
-        find: "if !held_tables && gather.tables() == TableChange::Unlinked {",
-        replace: "if false && !held_tables && gather.tables() == TableChange::Unlinked {",
+        file: "dmamap/src/iommu/domain.rs",
+        find: "unlinking = self.flush_tables();",
+        replace: "unlinking = false;",
         why: "a unit looks for a new mapping in a table that is not part of the walk any more",
         caught_by: &[deferred(
             "sharing::what_is_mapped_while_a_table_waits_for_its_flush_is_found",
@@ -129,7 +118,7 @@ pub(super) const ALL: &[Mutation] = &[
         replace: "let number = *self.shared.free.lock().last()?;",
         why: "two owners write one block",
         caught_by: &[deferred(
-            "buffer_pool::a_block_has_one_owner_whatever_threads_do",
+            "buffer_pool::blocks_are_apart_and_all_can_be_taken",
         )],
     },
 ];
