@@ -96,6 +96,7 @@ pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<ExitCode, Error
         remains,
         findings: board.findings(),
         completion: done.completion,
+        caches: board.caches(),
     };
     drop(board);
     if let (Some(whole), Some(path)) = (whole_blocks, &args.write) {
@@ -215,5 +216,7 @@ pub(crate) fn finish(disk: Disk<Hosted>, totals: &mut Totals) -> Result<(), Erro
     totals.unmaps += figures.unmaps;
     totals.live_mappings += figures.live_mappings;
     totals.quarantined_bytes += figures.quarantined_bytes;
+    totals.cleaned_bytes += figures.cleaned_bytes;
+    totals.invalidated_bytes += figures.invalidated_bytes;
     device.detach().map_err(Error::failed)
 }

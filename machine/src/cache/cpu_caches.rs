@@ -220,6 +220,19 @@ impl CpuCaches {
         })
     }
 
+    /// Hardware that does not snoop has `store` store `len_bytes` bytes at `phys`.
+    pub(crate) fn store_memory<R>(
+        &self,
+        phys: u64,
+        len_bytes: u64,
+        store: impl FnOnce(&Ram) -> R,
+    ) -> R {
+        self.before_access(Access::Write, phys, len_bytes);
+        let stored = store(&self.memory);
+        self.after_access(phys, len_bytes);
+        stored
+    }
+
     /// The kernel freed these frames and poisoned its copy: what memory holds of them is poison too.
     pub(crate) fn frames_freed(&self, phys: u64, len_bytes: u64) {
         let mut known = self.known.lock();
