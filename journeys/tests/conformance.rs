@@ -50,6 +50,7 @@ enum Lie {
     StackIsMemory,
     ScatteredInOrder,
     InvalidateWithoutClean,
+    UncachedElsewhere,
     ClockGoesBack,
     ClockStands,
     DeadlineAtOnce,
@@ -151,6 +152,29 @@ unsafe impl Platform for Liar {
             Lie::StackIsMemory => Some(found.unwrap_or(PhysAddr::new(0x1000))),
             _ => found,
         }
+    }
+
+    unsafe fn map_frames(
+        &self,
+        frames: PhysRange,
+        attribute: MemoryAttribute,
+    ) -> Result<NonNull<u8>, VirtualMapError> {
+        // SAFETY: the caller's promise is this one's.
+        let start = unsafe { self.inner.map_frames(frames, attribute) };
+        match self.lie {
+            // SAFETY: the suite reaches less than a frame from there.
+            Lie::UncachedElsewhere => start.map(|start| unsafe { start.add(8) }),
+            _ => start,
+        }
+    }
+
+    unsafe fn unmap_frames(&self, start: NonNull<u8>, len_bytes: u64) {
+        let back = match self.lie {
+            Lie::UncachedElsewhere => 8,
+            _ => 0,
+        };
+        // SAFETY: the caller's promise is this one's, and `map_frames` went as far forward.
+        unsafe { self.inner.unmap_frames(start.sub(back), len_bytes) }
     }
 
     unsafe fn ioremap(
@@ -319,6 +343,7 @@ fn each_broken_promise_is_found_by_its_name() {
                 offset: 0,
             },
         ),
+        (Lie::UncachedElsewhere, Violation::OtherMemory { offset: 0 }),
         (
             Lie::ClockGoesBack,
             Violation::ClockGoesBack {

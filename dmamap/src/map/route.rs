@@ -1,11 +1,13 @@
 //! Which way a device's mappings take.
 
+use alloc::sync::Arc;
+
 use crate::addr::{BusAddr, BusRange, DmaMask, PhysAddr, PhysRange};
 use crate::iommu::{Domain, RevokeError};
 use crate::map::direct::Direct;
 use crate::map::terms::Terms;
 use crate::map::{MapFailure, Permission, translated};
-use crate::pagetable::PhysList;
+use crate::pagetable::{MemoryType, PhysList};
 use crate::platform::Platform;
 
 /// The way of one device, chosen when it is attached.
@@ -13,9 +15,9 @@ pub(crate) enum Route<P: Platform> {
     /// It reaches nothing.
     Blocked,
     /// It reaches memory where the bus has it.
-    Direct(Direct<P>),
+    Direct(Direct),
     /// It reaches what its domain's tables say.
-    Translated(Domain<P>),
+    Translated(Arc<Domain<P>>),
 }
 
 /// Where bus addresses should lie.
@@ -56,7 +58,13 @@ impl<P: Platform> Route<P> {
                 let alignment = terms.shape.alignment();
                 let placement =
                     translated::place(page_log2, terms.mask, first, len_bytes, alignment)?;
-                translated::map(domain, placement, memory, terms.permission())
+                translated::map(
+                    domain,
+                    placement,
+                    memory,
+                    terms.permission(),
+                    MemoryType::Normal,
+                )
             }
         }
     }

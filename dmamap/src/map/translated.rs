@@ -5,7 +5,7 @@ use crate::iommu::{Domain, DomainError};
 use crate::iova::IovaRequest;
 use crate::map::route::Alignment;
 use crate::map::{MapFailure, Permission};
-use crate::pagetable::PhysList;
+use crate::pagetable::{MemoryType, PhysList};
 use crate::platform::Platform;
 
 /// log2 of the leaves worth aligning for, largest first.
@@ -79,9 +79,10 @@ pub(crate) fn map<P: Platform>(
     place: Placement,
     memory: &mut dyn PhysList,
     permission: Permission,
+    memory_type: MemoryType,
 ) -> Result<BusRange, MapFailure> {
     let mut frames = WholeFrames(memory);
-    let range = match domain.map_list(place.frames, &mut frames, permission) {
+    let range = match domain.map_list(place.frames, &mut frames, permission, memory_type) {
         // A small mask may only have room without the alignment.
         Err(DomainError::Iova(_)) if place.alignment == Alignment::Convenient => {
             let plain = IovaRequest {
@@ -89,7 +90,7 @@ pub(crate) fn map<P: Platform>(
                 offset: 0,
                 ..place.frames
             };
-            domain.map_list(plain, &mut frames, permission)
+            domain.map_list(plain, &mut frames, permission, memory_type)
         }
         outcome => outcome,
     }?;

@@ -7,7 +7,7 @@
 //! | part | promises |
 //! |---|---|
 //! | `memory` | frames: within the request, lent once, whole; X → Y; frames side by side |
-//! | `caches` | maintenance loses nothing that the CPU wrote |
+//! | `caches` | maintenance loses nothing that the CPU wrote; a mapping past the caches is of the same memory |
 //! | `time` | the clock, waiting, deadlines |
 //! | `cpus` | `pin`, the lock, on all CPUs at once |
 //! | `interrupts` | each has a message of its own; waiting for one ends |
@@ -128,6 +128,15 @@ pub enum Violation {
     CacheLosesWrites {
         /// The operation.
         operation: &'static str,
+        /// Offset of the byte.
+        offset: usize,
+    },
+    /// Lent frames cannot be mapped uncached.
+    #[error("map_frames: {0}")]
+    Uncached(VirtualMapError),
+    /// The second mapping of frames is not of these frames.
+    #[error("map_frames: byte {offset:#x} is not the one of the direct map")]
+    OtherMemory {
         /// Offset of the byte.
         offset: usize,
     },
