@@ -6,6 +6,7 @@
 //! - [`groups`]: who shares a domain, and who reaches whom without an IOMMU
 //! - [`mapping`]: where a mapping may lie, what it allows, and how it ends
 //! - [`coherent`]: memory that both sides share, its pools, and the order of handing over
+//! - [`caches`]: caches that devices do not snoop
 //! - [`modes`]: units that remember absence, or see stores late
 //! - [`registers`]: buses, BARs, claims and interrupts
 //! - [`amd`]: AMD-Vi's tables, commands and log
@@ -13,6 +14,7 @@
 //! - [`ground`]: what the tests themselves stand on
 
 mod amd;
+mod caches;
 mod coherent;
 mod disk;
 mod ground;
@@ -35,6 +37,7 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         groups::ALL,
         mapping::ALL,
         coherent::ALL,
+        caches::ALL,
         modes::ALL,
         registers::ALL,
         amd::ALL,
