@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use dmamap::iommu::FlushFigures;
 use dmamap::iommu::fault::FaultReport;
 use machine::cache::CacheReport;
 use machine::device::nvme::RogueReport;
@@ -27,6 +28,8 @@ pub(crate) struct Totals {
     pub(crate) quarantined_bytes: u64,
     pub(crate) cleaned_bytes: u64,
     pub(crate) invalidated_bytes: u64,
+    /// What flushes came to that several unmaps share.
+    pub(crate) flushes: FlushFigures,
 }
 
 /// Everything the job came to.
@@ -180,6 +183,17 @@ impl Report {
                 caches.fetched_lines
             ));
         }
+        let flushes = &totals.flushes;
+        if flushes.retired > 0 {
+            output.line(format_args!(
+                "flushes         {} for {} unmaps, {} at most in one; {} wait, the longest waited {:.3} ms",
+                flushes.flushes,
+                flushes.retired,
+                flushes.largest_flush,
+                flushes.waiting,
+                flushes.longest_window_ns as f64 / 1e6,
+            ));
+        }
         if let Some(rogue) = &self.rogue {
             output.line(format_args!(
                 "rogue {:9} {} attempts outside its mappings, {} reached memory",
@@ -250,6 +264,11 @@ impl Report {
                 "fetched_lines": caches.fetched_lines,
             })),
             "invalidations": self.invalidations,
+            "flushes": self.totals.flushes.flushes,
+            "flushes_shared_by": self.totals.flushes.retired,
+            "largest_flush": self.totals.flushes.largest_flush,
+            "waiting_for_flush": self.totals.flushes.waiting,
+            "longest_window_ms": self.totals.flushes.longest_window_ns as f64 / 1e6,
             "faults": self.faults.first_per_requester.iter().map(fault).collect::<Vec<_>>(),
             "faults_total": self.faults.total,
             "fault_overflows": self.faults.overflows,

@@ -22,6 +22,7 @@ mod cache;
 mod counters;
 mod held;
 mod limits;
+mod protection;
 
 use core::fmt;
 use core::ptr::NonNull;
@@ -41,6 +42,8 @@ pub use counters::Figures;
 pub(crate) use held::Held;
 pub(crate) use limits::Limits;
 pub use limits::MaskError;
+pub use protection::RelaxError;
+pub(crate) use protection::{Guard, Revocation, Trust};
 
 /// Whether a device's accesses to memory see and update the CPU's caches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,6 +112,7 @@ pub(crate) struct DeviceCore<P: Platform> {
     pub(crate) counters: Counters<P>,
     pub(crate) quarantined_bytes: AtomicU64,
     pub(crate) limits: Limits,
+    pub(crate) guard: Guard,
     pub(crate) coherent: CoherentSources<P>,
     /// No [`Device`] refers to this any more; only mappings may.
     handle_gone: AtomicBool,
@@ -121,6 +125,7 @@ impl<P: Platform> DeviceCore<P> {
         requester: Requester,
         route: Route<P>,
         coherence: Coherence,
+        guard: Guard,
     ) -> Self {
         let platform = system.platform();
         Self {
@@ -133,6 +138,7 @@ impl<P: Platform> DeviceCore<P> {
             counters: Counters::new(platform),
             quarantined_bytes: AtomicU64::new(0),
             limits: Limits::default(),
+            guard,
             coherent: CoherentSources::new(),
             handle_gone: AtomicBool::new(false),
         }

@@ -52,7 +52,7 @@ pub(super) const ALL: &[Mutation] = &[
         find: "if let Err(error) = self.end() {
                 log::error!(\"{error}\");
             }",
-        replace: "drop(self.parts.take());",
+        replace: "drop(self.memory.take());",
         why: "the memory is given back while the device still reaches it",
         caught_by: &[Test::program(
             "dmamap",
