@@ -45,9 +45,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "unmap-invalidates-what-was-only-read",
         selection: Selection::Whole,
         file: LIVE,
-        find: "if direction.device_writes() && attributes.cpu_sync == CpuSync::Automatic {",
-        replace: "let _ = direction;
-        if attributes.cpu_sync == CpuSync::Automatic {",
+        find: "let written = direction.device_writes() || self.written_earlier;",
+        replace: "let written = direction.device_reads() || direction.device_writes();",
         why: "every transfer to a device costs twice",
         caught_by: &[COST],
     },
