@@ -96,6 +96,7 @@ pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<ExitCode, Error
         remains,
         findings: board.findings(),
         completion: done.completion,
+        caches: board.caches(),
     };
     drop(board);
     if let (Some(whole), Some(path)) = (whole_blocks, &args.write) {
@@ -215,6 +216,8 @@ pub(crate) fn finish(disk: Disk<Hosted>, totals: &mut Totals) -> Result<(), Erro
     totals.unmaps += figures.unmaps;
     totals.live_mappings += figures.live_mappings;
     totals.quarantined_bytes += figures.quarantined_bytes;
+    totals.cleaned_bytes += figures.cleaned_bytes;
+    totals.invalidated_bytes += figures.invalidated_bytes;
     let flushes = &mut totals.flushes;
     flushes.flushes += flushed.flushes;
     flushes.retired += flushed.retired;

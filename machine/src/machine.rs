@@ -130,7 +130,8 @@ impl Machine {
                 .map(|slot| Arc::clone(&slot.unit))
                 .collect::<Vec<_>>(),
             findings: &findings,
-            beside: caches.as_ref().filter(|_| config.devices == Snooping::Off),
+            caches: caches.as_ref(),
+            devices: config.devices,
             snooping_exception: config.snooping_exception,
         };
         let root = wiring.root(Models {

@@ -72,8 +72,10 @@ pub(crate) struct Wiring<'a> {
     /// Two units, one for all, or none.
     pub(crate) units: &'a [Arc<dyn Unit>],
     pub(crate) findings: &'a Findings,
-    /// The CPU's caches, where devices do not snoop.
-    pub(crate) beside: Option<&'a Arc<CpuCaches>>,
+    /// The CPU's caches, where memory has two copies.
+    pub(crate) caches: Option<&'a Arc<CpuCaches>>,
+    /// Whether devices snoop.
+    pub(crate) devices: Snooping,
     /// The device on bus 0, or what is behind the port there, that snoops all the same.
     pub(crate) snooping_exception: Option<u8>,
 }
@@ -174,11 +176,12 @@ impl Wiring<'_> {
             None => device,
         };
         let port = DmaPort::new(Arc::clone(self.bus), self.unit(unit), requester);
-        match self.beside {
-            Some(caches) if self.snooping_exception != Some(on_root) => {
-                port.beside(Arc::clone(caches))
-            }
-            _ => port,
+        let Some(caches) = self.caches.cloned() else {
+            return port;
+        };
+        match self.devices {
+            Snooping::Off if self.snooping_exception != Some(on_root) => port.beside(caches),
+            _ => port.through(caches),
         }
     }
 

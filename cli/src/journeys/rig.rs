@@ -17,6 +17,7 @@ use journeys::catalogue::JourneyError;
 use journeys::differential::{self, differential};
 use journeys::disk::{Disk, DiskOptions, read_disk, write_disk};
 use journeys::{Computer, Needs};
+use machine::cache::Snooping;
 use machine::device::nvme::{Medium, NvmeConfig};
 use machine::temper::Temper;
 use machine::{Machine, MachineConfig};
@@ -47,7 +48,11 @@ pub(super) struct Rig {
 }
 
 impl Rig {
-    pub(super) fn boot(board: &Listed, temper: Temper) -> Result<Self, JourneyError> {
+    pub(super) fn boot(
+        board: &Listed,
+        temper: Temper,
+        devices: Snooping,
+    ) -> Result<Self, JourneyError> {
         let full = disk_file()?;
         let empty = tempfile::tempfile()?;
         empty.set_len(DISK_BYTES)?;
@@ -60,6 +65,7 @@ impl Rig {
                 let config = MachineConfig::default()
                     .with_iommu(iommu(&args))
                     .with_temper(temper)
+                    .with_devices(devices)
                     .with_disk(NvmeConfig::new(full, DISK_BYTES, Medium::ReadOnly))
                     .with_disk(NvmeConfig::new(empty, DISK_BYTES, Medium::ReadWrite));
                 let machine = Machine::boot(config)?;

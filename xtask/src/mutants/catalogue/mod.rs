@@ -8,6 +8,7 @@
 //! - [`mapping`]: where a mapping may lie, what it allows, and how it ends
 //! - [`bounce`]: copies: what a device sees of them, and what comes back
 //! - [`coherent`]: memory that both sides share, its pools, and the order of handing over
+//! - [`caches`]: caches that devices do not snoop
 //! - [`modes`]: units that remember absence, or see stores late
 //! - [`registers`]: buses, BARs, claims and interrupts
 //! - [`amd`]: AMD-Vi's tables, commands and log
@@ -16,6 +17,7 @@
 
 mod amd;
 mod bounce;
+mod caches;
 mod coherent;
 mod deferred;
 mod disk;
@@ -41,6 +43,7 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         mapping::ALL,
         bounce::ALL,
         coherent::ALL,
+        caches::ALL,
         modes::ALL,
         registers::ALL,
         amd::ALL,
