@@ -2,6 +2,7 @@
 
 use crate::cache::Snooping;
 use crate::device::nvme::NvmeConfig;
+use crate::device::virtio::VirtioDeviceConfig;
 use crate::iommu::amd::AmdConfig;
 use crate::iommu::riscv::RiscvConfig;
 use crate::iommu::smmu::SmmuConfig;
@@ -64,6 +65,7 @@ pub struct MachineConfig {
     pub(crate) ram_len_bytes: u64,
     pub(crate) iommu: Iommu,
     pub(crate) disks: Vec<NvmeConfig>,
+    pub(crate) virtio: Vec<VirtioDeviceConfig>,
     pub(crate) temper: Temper,
     pub(crate) seed: u64,
     pub(crate) inbound_offset: u64,
@@ -79,6 +81,7 @@ impl Default for MachineConfig {
                 walks: Snooping::On,
             },
             disks: Vec::new(),
+            virtio: Vec::new(),
             temper: Temper::Keep,
             seed: 0,
             inbound_offset: 0,
@@ -107,6 +110,13 @@ impl MachineConfig {
     #[must_use]
     pub fn with_disk(mut self, disk: NvmeConfig) -> Self {
         self.disks.push(disk);
+        self
+    }
+
+    /// One more virtio device, from 00:08.0 on; there is room for [`MAX_VIRTIO_DEVICES`].
+    #[must_use]
+    pub fn with_virtio(mut self, device: VirtioDeviceConfig) -> Self {
+        self.virtio.push(device);
         self
     }
 
@@ -142,3 +152,6 @@ impl MachineConfig {
 
 /// Most disks one computer can have.
 pub const MAX_DISKS: usize = 2;
+
+/// Most virtio devices one computer can have.
+pub const MAX_VIRTIO_DEVICES: usize = 16;

@@ -49,7 +49,7 @@ pub mod pci;
 
 pub mod device;
 
-pub use config::{Iommu, MAX_DISKS, MachineConfig};
+pub use config::{Iommu, MAX_DISKS, MAX_VIRTIO_DEVICES, MachineConfig};
 pub use device::heartbeat::Pulse;
 pub use error::MachineError;
 pub use machine::{Machine, RequesterReport};

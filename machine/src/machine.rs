@@ -7,13 +7,14 @@ use board::hardware::InboundDescription;
 use board::ram::{Ram, RamError};
 
 use crate::acpi;
-use crate::assembly::{Units, disks, inbound, units};
+use crate::assembly::{Units, disks, inbound, units, virtio_devices};
 use crate::audit::Audit;
 use crate::bus::{Bus, DmaCounters};
-use crate::config::{Greedy, MAX_DISKS, MachineConfig};
+use crate::config::{Greedy, MAX_DISKS, MAX_VIRTIO_DEVICES, MachineConfig};
 use crate::device::heartbeat::{Heartbeat, Pulse};
 use crate::device::nvme::NvmeController;
 use crate::device::passive::Passive;
+use crate::device::virtio::VirtioDevice;
 use crate::error::MachineError;
 use crate::findings::{Finding, Findings};
 use crate::interrupts::{Interrupts, MESSAGE_WINDOW};
@@ -49,6 +50,7 @@ pub struct Machine {
     pub(crate) root: Segment,
     endpoints: Vec<Arc<Endpoint>>,
     disks: Vec<Arc<NvmeController>>,
+    virtio: Vec<Arc<VirtioDevice>>,
     heartbeat: Arc<Heartbeat>,
     findings: Findings,
 }
@@ -81,6 +83,9 @@ impl Machine {
         if config.disks.len() > MAX_DISKS {
             return Err(MachineError::TooManyDisks(config.disks.len()));
         }
+        if config.virtio.len() > MAX_VIRTIO_DEVICES {
+            return Err(MachineError::TooManyVirtioDevices(config.virtio.len()));
+        }
         let map = MemoryMap::new(len_bytes);
         let inbound = inbound(&config, &map)?;
         let ram = Ram::new(&map.ram)?;
@@ -101,6 +106,7 @@ impl Machine {
             .map_err(RamError::from)?;
 
         let disks = disks(config.disks, &findings)?;
+        let virtio = virtio_devices(config.virtio, &ram, &findings)?;
         let heartbeat = Arc::new(Heartbeat::new(
             map.direct_region.start + config.inbound_offset,
             topology::heartbeat_at_boot(&config.iommu),
@@ -116,6 +122,7 @@ impl Machine {
         };
         let root = wiring.root(Models {
             disks: disks.clone(),
+            virtio: virtio.clone(),
             heartbeat: Arc::clone(&heartbeat),
             greedy: (config.greedy == Greedy::Present).then(Passive::greedy),
         });
@@ -129,6 +136,7 @@ impl Machine {
             root,
             endpoints,
             disks,
+            virtio,
             heartbeat,
             findings,
         }))
@@ -180,6 +188,11 @@ impl Machine {
     /// The disks, in the order they were configured.
     pub fn disks(&self) -> &[Arc<NvmeController>] {
         &self.disks
+    }
+
+    /// The virtio devices, in the order they were configured.
+    pub fn virtio_devices(&self) -> &[Arc<VirtioDevice>] {
+        &self.virtio
     }
 
     /// The VT-d units, in the order of firmware's table; none in a computer with another IOMMU.

@@ -8,6 +8,7 @@
 //!   00:04.0 root port ── PCIe-to-PCI bridge ── legacy         unit 1
 //!   00:05.0 heartbeat, at work since boot (see below)         unit 1, RMRR or IVMD
 //!   00:06.0 greedy, if wanted                                 unit 1
+//!   00:08.0 virtio devices, and on                            unit 1
 //! ```
 //!
 //! Unit 1 is the one that translates for all that unit 0 does not list. A computer with one unit has it translate for
@@ -28,6 +29,7 @@ use crate::device::heartbeat::Heartbeat;
 use crate::device::legacy::Legacy;
 use crate::device::nvme::NvmeController;
 use crate::device::passive::Passive;
+use crate::device::virtio::VirtioDevice;
 use crate::findings::Findings;
 use crate::iommu::Unit;
 use crate::iommu::amd::AmdConfig;
@@ -51,6 +53,7 @@ const EDU: u8 = 3;
 const LEGACY_PORT: u8 = 4;
 const HEARTBEAT: u8 = 5;
 const GREEDY: u8 = 6;
+const FIRST_VIRTIO: u8 = 8;
 
 /// Bridges drive all address lines.
 const ALL_LINES: u32 = 64;
@@ -58,6 +61,7 @@ const ALL_LINES: u32 = 64;
 /// The models to wire.
 pub(crate) struct Models {
     pub(crate) disks: Vec<Arc<NvmeController>>,
+    pub(crate) virtio: Vec<Arc<VirtioDevice>>,
     pub(crate) heartbeat: Arc<Heartbeat>,
     pub(crate) greedy: Option<Passive>,
 }
@@ -107,6 +111,9 @@ impl Wiring<'_> {
                 .greedy
                 .map(|greedy| self.top(GREEDY, ALL_OTHERS, Arc::new(greedy))),
         );
+        for (device, model) in (FIRST_VIRTIO..).zip(models.virtio) {
+            nodes.push(self.top(device, ALL_OTHERS, model));
+        }
         self.segment(nodes)
     }
 

@@ -43,6 +43,7 @@ use board::ram::Ram;
 use crate::interrupts::Interrupts;
 use crate::iommu::translator::TranslationFault;
 
+pub(crate) use port::Piece;
 pub use port::{BusRun, DmaPort};
 pub use requester::{DmaCounters, Requester};
 

@@ -32,12 +32,17 @@ pub struct DmaPort {
 }
 
 /// A piece of a request on its way; holding it keeps it in flight.
-struct Piece<'a> {
+pub(crate) struct Piece<'a> {
     phys: u64,
     _in_flight: Option<InFlight<'a>>,
 }
 
 impl Piece<'_> {
+    /// Where in memory it goes.
+    pub(crate) fn phys(&self) -> u64 {
+        self.phys
+    }
+
     /// The piece, unless the unit made a message of it: bulk data is none.
     fn in_memory(self, bus: u64, len_bytes: u64) -> Result<Self, DmaError> {
         if MESSAGE_WINDOW.contains(&self.phys) {
@@ -148,6 +153,25 @@ impl DmaPort {
         self.transfer(Access::Read, runs, |ram, runs| {
             ram.write_to_file(runs, file, offset)
         })
+    }
+
+    /// The first piece of a request of `len` bytes, for whoever moves bytes in memory itself, and how long it is.
+    ///
+    /// # Errors
+    /// [`DmaError`] if it does not reach memory.
+    pub(crate) fn reach(
+        &self,
+        access: Access,
+        bus: u64,
+        len: usize,
+    ) -> Result<(Piece<'_>, usize), DmaError> {
+        let (bus, len) = cuts(bus, len).next().unwrap_or((bus, 0));
+        let piece = self
+            .resolve(access, bus, len as u64)
+            .and_then(|piece| piece.in_memory(bus, len as u64))
+            .inspect_err(|_| self.requester.count_refused())?;
+        self.requester.count(access, len as u64);
+        Ok((piece, len))
     }
 
     fn transfer(

@@ -2,6 +2,7 @@
 //! [`FunctionPort`](crate::pci::function::FunctionPort).
 //!
 //! - [`nvme`]: a disk over a file of the host;
+//! - [`virtio`]: virtio disk, network, console, entropy and graphics devices;
 //! - `edu`: QEMU's educational device, 28 address lines;
 //! - `legacy`: a conventional device with all three kinds of BAR, no DMA;
 //! - `heartbeat`: one that firmware left running;
@@ -13,3 +14,4 @@ pub(crate) mod legacy;
 pub mod nvme;
 pub(crate) mod passive;
 pub(crate) mod thread;
+pub mod virtio;
