@@ -148,12 +148,14 @@ impl<P: Platform> Ring<P> {
             let at = layout::used_entry(self.taken % self.size);
             let words = self.device_area.device().read_at::<[u32; 2]>(at);
             let entry = UsedEntry::from_words(words.map_err(|_| wrong)?);
-            let lent = self.lent.get_mut(entry.id as usize).and_then(Option::take);
+            let lent = self.lent.get_mut(entry.id as usize).ok_or(wrong)?;
             let writable = lent.ok_or(wrong)?;
             let is_empty = entry.len == 0 && self.answers == Answers::NeverEmpty;
             if entry.len > writable || is_empty {
                 return Err(wrong);
             }
+            // Not before: a request that is still lent is answered when the device is given up.
+            *lent = None;
             self.taken = self.taken.wrapping_add(1);
             self.answer(entry);
         }
