@@ -32,6 +32,7 @@ use core::fmt;
 pub use error::{BridgeError, RangeKind};
 
 use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
+use crate::device::Coherence;
 use crate::resource::{ResourceError, ResourceTree};
 
 /// What a host-bridge window carries.
@@ -92,6 +93,7 @@ pub struct HostBridge {
     last_bus: u8,
     windows: Vec<Window>,
     inbound: Vec<Inbound>,
+    coherence: Coherence,
 }
 
 impl HostBridge {
@@ -145,7 +147,25 @@ impl HostBridge {
             last_bus,
             windows,
             inbound,
+            coherence: Coherence::Snooped,
         })
+    }
+
+    /// The same bridge, of which firmware says how its devices meet the CPU's caches (`_CCA`, IORT's memory access
+    /// properties, `dma-coherent`). Without that PCI requests snoop.
+    #[must_use]
+    pub fn with_coherence(self, coherence: Coherence) -> Self {
+        Self { coherence, ..self }
+    }
+
+    /// How devices behind it meet the CPU's caches.
+    pub fn coherence(&self) -> Coherence {
+        self.coherence
+    }
+
+    /// Whether bus `bus` of `segment` is behind it.
+    pub fn leads_to(&self, segment: u16, bus: u8) -> bool {
+        self.segment == segment && (self.first_bus..=self.last_bus).contains(&bus)
     }
 
     /// The PCI segment group.

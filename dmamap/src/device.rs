@@ -18,8 +18,10 @@
 //! }
 //! ```
 
+mod cache;
 mod counters;
 mod held;
+mod limits;
 
 use core::fmt;
 use core::ptr::NonNull;
@@ -27,7 +29,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use alloc::boxed::Box;
 
-use crate::addr::{BusAddr, BusRange, DmaMask, FRAME_BYTES, PhysAddr, PhysRange};
+use crate::addr::{BusAddr, FRAME_BYTES, PhysAddr};
 use crate::iommu::{Requester, UnitError};
 use crate::map::{Permission, Route};
 use crate::pci::Function;
@@ -37,42 +39,17 @@ use crate::system::{Below, DmaSystem};
 pub(crate) use counters::Counters;
 pub use counters::Figures;
 pub(crate) use held::Held;
+pub(crate) use limits::Limits;
+pub use limits::MaskError;
 
 /// Whether a device's accesses to memory see and update the CPU's caches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Coherence {
-    /// They do: `sync` calls only order.
+    /// They do: `sync` calls only order. So it is on PCI unless firmware says otherwise.
+    #[default]
     Snooped,
     /// They do not: `sync` calls maintain the caches.
     NotSnooped,
-}
-
-/// A mask the device's route cannot live with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MaskError {
-    /// The device reaches memory directly and cannot reach all of it.
-    #[error(
-        "{device}: a mask of {mask} does not reach memory at {memory} (bus {bus}): put the device \
-         behind an IOMMU, or give it a wider mask"
-    )]
-    CannotReachMemory {
-        /// The device.
-        device: Requester,
-        /// The mask asked for.
-        mask: DmaMask,
-        /// The last byte of the memory it cannot reach.
-        memory: PhysAddr,
-        /// The bus address it has.
-        bus: BusAddr,
-    },
-    /// No IOMMU page fits below the mask, the first page not being used.
-    #[error("{device}: a mask of {mask} leaves no bus address to map at: 13 bits are the least")]
-    NoRoom {
-        /// The device.
-        device: Requester,
-        /// The mask asked for.
-        mask: DmaMask,
-    },
 }
 
 /// A device was detached, but a unit did not confirm that it lost its translation.
@@ -100,9 +77,7 @@ pub(crate) struct DeviceCore<P: Platform> {
     pub(crate) coherence: Coherence,
     pub(crate) counters: Counters<P>,
     pub(crate) quarantined_bytes: AtomicU64,
-    mask: AtomicU64,
-    coherent_mask: AtomicU64,
-    max_segment_bytes: AtomicU64,
+    pub(crate) limits: Limits,
     /// No [`Device`] refers to this any more; only mappings may.
     handle_gone: AtomicBool,
 }
@@ -114,6 +89,7 @@ impl<P: Platform> DeviceCore<P> {
         requester: Requester,
         route: Route<P>,
         below: Below,
+        coherence: Coherence,
     ) -> Self {
         let platform = system.platform();
         Self {
@@ -123,27 +99,12 @@ impl<P: Platform> DeviceCore<P> {
             requester,
             route,
             below,
-            // PCI requests snoop unless marked otherwise, and no device here marks them.
-            coherence: Coherence::Snooped,
+            coherence,
             counters: Counters::new(platform),
             quarantined_bytes: AtomicU64::new(0),
-            mask: AtomicU64::new(DmaMask::DEFAULT.last().as_u64()),
-            coherent_mask: AtomicU64::new(DmaMask::DEFAULT.last().as_u64()),
-            max_segment_bytes: AtomicU64::new(DEFAULT_MAX_SEGMENT_BYTES),
+            limits: Limits::default(),
             handle_gone: AtomicBool::new(false),
         }
-    }
-
-    pub(crate) fn mask(&self) -> DmaMask {
-        mask_up_to(self.mask.load(Ordering::Relaxed))
-    }
-
-    pub(crate) fn coherent_mask(&self) -> DmaMask {
-        mask_up_to(self.coherent_mask.load(Ordering::Relaxed))
-    }
-
-    pub(crate) fn max_segment_bytes(&self) -> u64 {
-        self.max_segment_bytes.load(Ordering::Relaxed)
     }
 
     /// Counts memory that the device may still reach although its mapping ended.
@@ -157,13 +118,6 @@ impl<P: Platform> DeviceCore<P> {
         self.handle_gone.load(Ordering::Acquire) && self.counters.live() == 0
     }
 }
-
-fn mask_up_to(last: u64) -> DmaMask {
-    DmaMask::from_bits(64 - last.leading_zeros()).unwrap_or(DmaMask::DEFAULT)
-}
-
-/// What a device takes in one piece before its driver says more (rule of the guide: 64 KiB).
-const DEFAULT_MAX_SEGMENT_BYTES: u64 = 64 << 10;
 
 /// One DMA-capable device.
 pub struct Device<P: Platform> {
@@ -194,77 +148,6 @@ impl<P: Platform> Device<P> {
     /// The platform the device lives on.
     pub fn platform(&self) -> P {
         self.core().platform
-    }
-
-    /// Limits where streaming mappings are placed to what the device can address (`dma_set_mask`). The last
-    /// mask set holds; 64 bits never fail; before any call it is 32 bits.
-    ///
-    /// # Errors
-    /// [`MaskError`] when the device could not be served with that mask; the mask stays as it was.
-    pub fn set_mask(&self, mask: DmaMask) -> Result<(), MaskError> {
-        self.check_mask(mask)?;
-        self.core()
-            .mask
-            .store(mask.last().as_u64(), Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// As [`set_mask`](Self::set_mask), for coherent memory (`dma_set_coherent_mask`).
-    ///
-    /// # Errors
-    /// As [`set_mask`](Self::set_mask).
-    pub fn set_coherent_mask(&self, mask: DmaMask) -> Result<(), MaskError> {
-        self.check_mask(mask)?;
-        self.core()
-            .coherent_mask
-            .store(mask.last().as_u64(), Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Both masks at once (`dma_set_mask_and_coherent`).
-    ///
-    /// # Errors
-    /// As [`set_mask`](Self::set_mask).
-    pub fn set_mask_and_coherent(&self, mask: DmaMask) -> Result<(), MaskError> {
-        self.set_mask(mask)?;
-        self.set_coherent_mask(mask)
-    }
-
-    /// The mask streaming mappings keep to.
-    pub fn mask(&self) -> DmaMask {
-        self.core().mask()
-    }
-
-    /// The mask coherent memory keeps to.
-    pub fn coherent_mask(&self) -> DmaMask {
-        self.core().coherent_mask()
-    }
-
-    /// The narrowest mask with which every mapping is as good as with a wider one
-    /// (`dma_get_required_mask`).
-    pub fn required_mask(&self) -> DmaMask {
-        match self.highest_direct() {
-            Some((_, bus)) => mask_up_to(bus.as_u64()),
-            None => DmaMask::DEFAULT,
-        }
-    }
-
-    /// Whether memory exists that the device cannot reach with its mask (`dma_addressing_limited`).
-    pub fn addressing_limited(&self) -> bool {
-        self.mask() < self.required_mask()
-    }
-
-    /// The longest piece [`map_sg`](Self::map_sg) hands the device, in bytes (`dma_get_max_seg_size`).
-    pub fn max_segment_bytes(&self) -> u64 {
-        self.core().max_segment_bytes()
-    }
-
-    /// Sets the longest piece the device takes; rounded down to whole frames, at least one.
-    pub fn set_max_segment_bytes(&self, bytes: u64) {
-        let whole = (bytes / FRAME_BYTES).max(1) * FRAME_BYTES;
-        self.core()
-            .max_segment_bytes
-            .store(whole, Ordering::Relaxed);
     }
 
     /// What the device's mappings add up to.
@@ -333,37 +216,6 @@ impl<P: Platform> Device<P> {
         core.handle_gone.store(true, Ordering::Release);
         system.sweep();
         outcome
-    }
-
-    fn check_mask(&self, mask: DmaMask) -> Result<(), MaskError> {
-        let device = self.requester();
-        match self.highest_direct() {
-            Some((memory, bus)) if mask.last() < bus => Err(MaskError::CannotReachMemory {
-                device,
-                mask,
-                memory,
-                bus,
-            }),
-            // Page 0 is never a bus address, so the second page must be within reach.
-            None if mask.last().as_u64() < 2 * FRAME_BYTES - 1 => {
-                Err(MaskError::NoRoom { device, mask })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The last byte of memory and its bus address, where the device reaches memory without translation.
-    fn highest_direct(&self) -> Option<(PhysAddr, BusAddr)> {
-        let core = self.core();
-        let Route::Direct(direct) = &core.route else {
-            return None;
-        };
-        let mut highest = None;
-        core.platform.memory_map(&mut |range: PhysRange| {
-            let bus = direct.bus_range(range).map(BusRange::last);
-            highest = highest.max(bus.map(|bus| (bus, range.last())));
-        });
-        highest.map(|(bus, memory)| (memory, bus))
     }
 }
 

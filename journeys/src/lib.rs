@@ -29,6 +29,7 @@ pub mod attach_again;
 pub mod boot;
 pub mod catalogue;
 mod computer;
+pub mod conformance;
 pub mod differential;
 pub mod disk;
 mod isolation;
@@ -49,6 +50,6 @@ pub mod virtio_net;
 pub mod virtio_rng;
 
 pub use computer::Computer;
-pub use isolation::{IsolationError, Refused};
+pub use isolation::{Attempt, IsolationError, Refused};
 pub use needs::{Needs, Unmet};
 pub use transfer_buffer::{MappedTransfer, TransferBuffer};

@@ -9,7 +9,7 @@ use dmamap::iommu::Requester;
 use dmamap::map::Bidirectional;
 use dmamap::pci::Function;
 use dmamap::platform::Platform;
-use dmamap::system::{Protection, RegionKind, ReservedRegion};
+use dmamap::system::{RegionKind, ReservedRegion};
 
 use crate::computer::Computer;
 use crate::isolation::{buffer_of, not_mapped};
@@ -50,7 +50,7 @@ pub fn reserved_memory<P: Platform>(
             continue;
         }
         let regions = system.reserved_regions(requester)?;
-        let device = system.attach(function, Protection::Strict)?;
+        let device = computer.attach(function)?;
         found.devices += 1;
         for region in &regions {
             match region.kind {

@@ -78,7 +78,7 @@ pub(crate) unsafe fn attach<P: Platform>(
     function: &Function<P>,
 ) -> Result<Device<P>, AttachError> {
     match computer.has_iommu() {
-        true => computer.system().attach(function, Protection::Strict),
+        true => computer.attach(function),
         // SAFETY: the caller vouches for the device.
         false => unsafe {
             let system = computer.system();

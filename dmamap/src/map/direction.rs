@@ -16,8 +16,17 @@ mod sealed {
 
 /// A direction of transfer.
 pub trait Direction: sealed::Sealed + Copy + Send + Sync + core::fmt::Debug + 'static {
+    /// The same, as a value.
+    fn any(self) -> AnyDirection;
+
     /// What the device may do with the memory.
-    fn permission(self) -> Permission;
+    fn permission(self) -> Permission {
+        match self.any() {
+            AnyDirection::ToDevice => Permission::Read,
+            AnyDirection::FromDevice => Permission::Write,
+            AnyDirection::Bidirectional => Permission::ReadWrite,
+        }
+    }
 }
 
 /// Directions in which the device writes memory: the CPU may read it after a sync.
@@ -49,36 +58,44 @@ pub enum AnyDirection {
     Bidirectional,
 }
 
+impl AnyDirection {
+    /// Whether the device reads the memory.
+    pub fn device_reads(self) -> bool {
+        self != Self::FromDevice
+    }
+
+    /// Whether the device writes the memory.
+    pub fn device_writes(self) -> bool {
+        self != Self::ToDevice
+    }
+}
+
 impl sealed::Sealed for ToDevice {}
 impl sealed::Sealed for FromDevice {}
 impl sealed::Sealed for Bidirectional {}
 impl sealed::Sealed for AnyDirection {}
 
 impl Direction for ToDevice {
-    fn permission(self) -> Permission {
-        Permission::Read
+    fn any(self) -> AnyDirection {
+        AnyDirection::ToDevice
     }
 }
 
 impl Direction for FromDevice {
-    fn permission(self) -> Permission {
-        Permission::Write
+    fn any(self) -> AnyDirection {
+        AnyDirection::FromDevice
     }
 }
 
 impl Direction for Bidirectional {
-    fn permission(self) -> Permission {
-        Permission::ReadWrite
+    fn any(self) -> AnyDirection {
+        AnyDirection::Bidirectional
     }
 }
 
 impl Direction for AnyDirection {
-    fn permission(self) -> Permission {
-        match self {
-            Self::ToDevice => Permission::Read,
-            Self::FromDevice => Permission::Write,
-            Self::Bidirectional => Permission::ReadWrite,
-        }
+    fn any(self) -> AnyDirection {
+        self
     }
 }
 

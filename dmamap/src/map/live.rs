@@ -1,13 +1,14 @@
 //! A mapping that lives: what every kind of handle is made of.
 
 use core::mem::ManuallyDrop;
+use core::ptr::NonNull;
 
-use crate::addr::{BusRange, DmaMask, FRAME_BYTES, PhysRange};
+use crate::addr::{BusRange, FRAME_BYTES, PhysRange};
 use crate::buffer::DmaMemory;
 use crate::device::{Coherence, Device, Held};
-use crate::map::Permission;
+use crate::map::attributes::CpuSync;
 use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
-use crate::map::route::Alignment;
+use crate::map::terms::{Shape, Terms};
 use crate::pagetable::PhysList;
 use crate::platform::Platform;
 
@@ -35,32 +36,13 @@ impl<B: DmaMemory> PhysList for Pieces<'_, B> {
     }
 }
 
-/// How many pieces a mapping call takes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shape {
-    /// One, physically contiguous.
-    Single,
-    /// One, at bus addresses aligned to the power of two of bytes that holds it.
-    AlignedBlock,
-    /// Any number.
-    Pieces,
-}
-
-impl Shape {
-    fn alignment(self) -> Alignment {
-        match self {
-            Self::AlignedBlock => Alignment::ToOrder,
-            Self::Single | Self::Pieces => Alignment::Convenient,
-        }
-    }
-}
-
 /// Bus addresses that a device may use now, and the hold on the device that goes with them.
 ///
 /// Dropping one without [`revoke`](Self::revoke) would leave the addresses usable: its owners never do.
 pub(crate) struct Live<P: Platform> {
     held: Held<P>,
     range: BusRange,
+    terms: Terms,
 }
 
 impl<P: Platform> Live<P> {
@@ -68,51 +50,35 @@ impl<P: Platform> Live<P> {
     pub(crate) fn establish<B: DmaMemory>(
         device: &Device<P>,
         buffer: &B,
-        mask: DmaMask,
-        shape: Shape,
-        permission: Permission,
+        terms: Terms,
     ) -> Result<Self, MapError> {
         let len_bytes = buffer.len_bytes();
         let first = buffer.segment(0);
-        // Memory of another machine, or that no machine lent, is told by where this one's CPU sees it.
-        let virt = buffer.virt();
-        if device.platform().virt_to_phys(virt) != Some(first.start()) {
-            let failure = MapFailure::NotDmaMemory { virt };
-            return Err(MapError {
-                device: device.requester(),
-                failure,
-            });
-        }
         let fail = |failure| MapError {
             device: device.requester(),
             failure,
         };
-        if shape != Shape::Pieces && first.len_bytes() != len_bytes {
+        // Memory of another machine, or that no machine lent, is told by where this one's CPU sees it.
+        let virt = buffer.virt();
+        if device.platform().virt_to_phys(virt) != Some(first.start()) {
+            return Err(fail(MapFailure::NotDmaMemory { virt }));
+        }
+        if terms.shape != Shape::Pieces && first.len_bytes() != len_bytes {
             return Err(fail(MapFailure::NotContiguous { first }));
         }
         let held = Held::new(device, len_bytes);
         let core = held.core();
-        match core.coherence {
-            Coherence::Snooped => {}
-            // What the CPU wrote goes to memory; and no dirty line is left to be written over what the
-            // device will write.
-            Coherence::NotSnooped => {
-                // Whole frames: the device reaches what follows the buffer in its last one, and memory may still hold
-                // there what somebody else wrote.
-                let reached = len_bytes.next_multiple_of(FRAME_BYTES) as usize;
-                core.platform.clean_cache(buffer.pointer(), reached);
-            }
+        if terms.attributes.cpu_sync == CpuSync::Automatic {
+            // Whatever the direction: what the CPU wrote goes to memory; and no dirty line is left to be written over what the device will
+            // write. Whole frames: the device reaches what follows the buffer in its last one, and memory may still
+            // hold there what somebody else wrote.
+            core.clean_cache(buffer.pointer(), len_bytes.next_multiple_of(FRAME_BYTES));
         }
-        let mapped = core.route.map(
-            mask,
-            first,
-            len_bytes,
-            &mut Pieces::of(buffer),
-            permission,
-            shape.alignment(),
-        );
-        match mapped {
-            Ok(range) => Ok(Self { held, range }),
+        match core
+            .route
+            .map(&terms, first, len_bytes, &mut Pieces::of(buffer))
+        {
+            Ok(range) => Ok(Self { held, range, terms }),
             Err(failure) => {
                 let error = fail(failure);
                 if error.leaves_memory_reachable() {
@@ -128,13 +94,11 @@ impl<P: Platform> Live<P> {
     pub(crate) fn establish_owned<B: DmaMemory>(
         device: &Device<P>,
         buffer: B,
-        mask: DmaMask,
-        shape: Shape,
-        permission: Permission,
+        terms: Terms,
     ) -> Result<(Self, B), Rejected<B>> {
         // Until the outcome is known the device may reach the memory: should anything panic, it is leaked.
         let buffer = ManuallyDrop::new(buffer);
-        match Self::establish(device, &*buffer, mask, shape, permission) {
+        match Self::establish(device, &*buffer, terms) {
             Ok(live) => Ok((live, ManuallyDrop::into_inner(buffer))),
             Err(error) if error.leaves_memory_reachable() => Err(Rejected {
                 error,
@@ -155,6 +119,34 @@ impl<P: Platform> Live<P> {
         self.range
     }
 
+    /// Whether [`sync_for_cpu`](Self::sync_for_cpu) and [`sync_for_device`](Self::sync_for_device) do more than order
+    /// accesses.
+    pub(crate) fn need_sync(&self) -> bool {
+        self.held.core().coherence == Coherence::NotSnooped
+    }
+
+    /// What the device wrote to the `len_bytes` bytes at `start`, memory of the mapped buffer, is what the CPU reads from
+    /// now on.
+    pub(crate) fn sync_for_cpu(&self, start: NonNull<u8>, len_bytes: u64) {
+        let core = self.held.core();
+        // What the device only reads is in memory as it is in the caches.
+        if self.terms.direction.device_writes() {
+            core.invalidate_cache(start, len_bytes);
+        }
+        core.platform.dma_rmb();
+    }
+
+    /// What the CPU wrote to the `len_bytes` bytes at `start`, memory of the mapped buffer, is what the device reads from
+    /// now on.
+    pub(crate) fn sync_for_device(&self, start: NonNull<u8>, len_bytes: u64) {
+        let core = self.held.core();
+        // Where the device only writes, the CPU has only read.
+        if self.terms.direction.device_reads() {
+            core.clean_cache(start, len_bytes);
+        }
+        core.platform.dma_wmb();
+    }
+
     /// Takes the addresses back; when this returns `Ok` the device reaches nothing through them.
     pub(crate) fn revoke<B: DmaMemory>(self, buffer: &B) -> Result<(), Quarantined> {
         let core = self.held.core();
@@ -167,9 +159,14 @@ impl<P: Platform> Live<P> {
                 error,
             });
         }
-        if core.coherence == Coherence::NotSnooped {
-            core.platform
-                .invalidate_cache(buffer.pointer(), buffer.len_bytes() as usize);
+        let Terms {
+            direction,
+            attributes,
+            ..
+        } = self.terms;
+        // After the device lost the memory: until then lines of it could come into the caches and be outdated again.
+        if direction.device_writes() && attributes.cpu_sync == CpuSync::Automatic {
+            core.invalidate_cache(buffer.pointer(), buffer.len_bytes());
         }
         // What the device wrote before it lost the memory is read after this.
         core.platform.dma_rmb();

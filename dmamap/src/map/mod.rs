@@ -31,11 +31,13 @@
 //! }
 //! ```
 
+mod attributes;
 mod coherent;
 mod direct;
 mod direction;
 mod error;
 mod live;
+mod maintain;
 mod owned;
 mod raw;
 mod route;
@@ -43,11 +45,14 @@ mod scoped;
 mod segments;
 mod sg;
 mod single;
+mod terms;
 mod translated;
+mod uncached;
 mod view;
 mod window;
 
 pub use crate::pagetable::Permission;
+pub use attributes::Attributes;
 pub use coherent::{Coherent, CoherentError, Shared};
 pub use direction::{
     AnyDirection, Bidirectional, DeviceReads, DeviceWrites, Direction, FromDevice, ToDevice,

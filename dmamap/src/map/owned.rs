@@ -2,11 +2,12 @@
 
 use crate::buffer::DmaMemory;
 use crate::device::Device;
-use crate::map::OutOfBounds;
 use crate::map::direction::Direction;
 use crate::map::error::{Quarantined, Rejected};
-use crate::map::live::{Live, Shape};
+use crate::map::live::Live;
+use crate::map::terms::{Shape, Terms};
 use crate::map::view::CpuView;
+use crate::map::{Attributes, OutOfBounds};
 use crate::platform::Platform;
 
 /// A live mapping and the memory it owns. Dropping it unmaps the memory, then drops it.
@@ -22,9 +23,10 @@ impl<P: Platform, B: DmaMemory, D: Direction> Owned<P, B, D> {
         buffer: B,
         shape: Shape,
         direction: D,
+        attributes: Attributes,
     ) -> Result<Self, Rejected<B>> {
-        let (mask, permission) = (device.mask(), direction.permission());
-        let parts = Live::establish_owned(device, buffer, mask, shape, permission)?;
+        let terms = Terms::new(device.mask(), shape, direction).with(attributes);
+        let parts = Live::establish_owned(device, buffer, terms)?;
         Ok(Self {
             parts: Some(parts),
             direction,
@@ -56,7 +58,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> Owned<P, B, D> {
     }
 
     pub(super) fn need_sync(&self) -> bool {
-        CpuView::<P, D>::needed(self.live())
+        self.live().need_sync()
     }
 
     pub(super) fn sync_for_cpu(&mut self) -> CpuView<'_, P, D> {

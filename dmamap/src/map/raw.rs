@@ -5,9 +5,10 @@
 use crate::addr::{BusRange, FRAME_SIZE_LOG2, PhysAddr, PhysRange, VirtAddr};
 use crate::device::{Counters, Device, Held};
 use crate::iommu::{DomainError, RevokeError};
+use crate::map::AnyDirection;
 use crate::map::error::{MapError, MapFailure, Quarantined};
-use crate::map::route::Alignment;
-use crate::map::{AnyDirection, Direction};
+use crate::map::maintain::{clean_pieces, invalidate_mapped};
+use crate::map::terms::{Shape, Terms};
 use crate::pagetable::{PhysList, Replay};
 use crate::platform::Platform;
 
@@ -147,10 +148,12 @@ impl<P: Platform> Device<P> {
     /// at `range`.
     ///
     /// # Safety
-    /// `range` is one that a call of this layer for this device returned, whole, and not unmapped yet; where
-    /// no IOMMU translates, the device has finished with it.
+    /// `range` is one that a call of this layer for this device returned, whole, and not unmapped yet. Where no IOMMU
+    /// translates, or the device does not snoop, the device has finished with it.
     pub unsafe fn unmap_raw(&self, range: BusRange) -> Result<(), Quarantined> {
         let core = self.core();
+        // Now, as the tables tell where the memory is.
+        invalidate_mapped(core, range);
         let outcome = core.route.unmap(range);
         let (shares, bytes) = (core.counters.shares(), range.len_bytes());
         match outcome {
@@ -186,15 +189,9 @@ impl<P: Platform> Device<P> {
     ) -> Result<BusRange, MapError> {
         let held = Held::new(self, len_bytes);
         let core = self.core();
-        let permission = direction.permission();
-        match core.route.map(
-            core.mask(),
-            first,
-            len_bytes,
-            list,
-            permission,
-            Alignment::Convenient,
-        ) {
+        let terms = Terms::new(core.limits.mask(), Shape::Pieces, direction);
+        clean_pieces(core, list);
+        match core.route.map(&terms, first, len_bytes, list) {
             Ok(range) => {
                 // The count is `unmap_raw`'s to take back.
                 core::mem::forget(held);

@@ -3,6 +3,7 @@
 use crate::addr::{BusAddr, BusRange, DmaMask, PhysAddr, PhysRange};
 use crate::iommu::{Domain, RevokeError};
 use crate::map::direct::Direct;
+use crate::map::terms::Terms;
 use crate::map::{MapFailure, Permission, translated};
 use crate::pagetable::PhysList;
 use crate::platform::Platform;
@@ -32,12 +33,10 @@ impl<P: Platform> Route<P> {
     /// their own.
     pub(crate) fn map(
         &self,
-        mask: DmaMask,
+        terms: &Terms,
         first: PhysRange,
         len_bytes: u64,
         memory: &mut dyn PhysList,
-        permission: Permission,
-        alignment: Alignment,
     ) -> Result<BusRange, MapFailure> {
         if len_bytes == 0 {
             return Err(MapFailure::Empty);
@@ -45,17 +44,19 @@ impl<P: Platform> Route<P> {
         match self {
             Self::Blocked => Err(MapFailure::Blocked),
             Self::Direct(direct) => {
-                let reached = direct.reach(first, mask)?;
+                let reached = direct.reach(first, terms.mask)?;
                 memory.restart();
                 while let Some(piece) = memory.next_range() {
-                    direct.reach(piece, mask)?;
+                    direct.reach(piece, terms.mask)?;
                 }
                 Ok(reached)
             }
             Self::Translated(domain) => {
                 let page_log2 = domain.page_size_log2();
-                let placement = translated::place(page_log2, mask, first, len_bytes, alignment)?;
-                translated::map(domain, placement, memory, permission)
+                let alignment = terms.shape.alignment();
+                let placement =
+                    translated::place(page_log2, terms.mask, first, len_bytes, alignment)?;
+                translated::map(domain, placement, memory, terms.permission())
             }
         }
     }

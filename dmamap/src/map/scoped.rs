@@ -9,7 +9,8 @@ use crate::device::Device;
 use crate::map::OutOfBounds;
 use crate::map::direction::Direction;
 use crate::map::error::MapError;
-use crate::map::live::{Live, Shape};
+use crate::map::live::Live;
+use crate::map::terms::{Shape, Terms};
 use crate::map::view::CpuView;
 use crate::platform::Platform;
 
@@ -32,8 +33,8 @@ impl<P: Platform> Device<P> {
         let still_reachable = OnUnwind(|| {
             platform.fatal("mapping borrowed memory panicked half way: the device may reach it");
         });
-        let (mask, permission) = (self.mask(), direction.permission());
-        let live = Live::establish(self, buffer, mask, Shape::Single, permission);
+        let terms = Terms::new(self.mask(), Shape::Single, direction);
+        let live = Live::establish(self, buffer, terms);
         core::mem::forget(still_reachable);
         let live = match live {
             Ok(live) => live,

@@ -9,14 +9,14 @@ use core::fmt;
 use crate::addr::{BusRange, VirtAddr};
 use crate::buffer::DmaMemory;
 use crate::device::Device;
-use crate::map::OutOfBounds;
 use crate::map::direction::Direction;
 use crate::map::error::{Quarantined, Rejected};
-use crate::map::live::Shape;
 use crate::map::owned::Owned;
 use crate::map::route::Route;
 use crate::map::segments::segments;
+use crate::map::terms::Shape;
 use crate::map::view::CpuView;
+use crate::map::{Attributes, OutOfBounds};
 use crate::platform::Platform;
 
 impl<P: Platform> Device<P> {
@@ -30,7 +30,20 @@ impl<P: Platform> Device<P> {
         buffer: B,
         direction: D,
     ) -> Result<SgMapping<P, B, D>, Rejected<B>> {
-        let owned = Owned::establish(self, buffer, Shape::Pieces, direction)?;
+        self.map_sg_attrs(buffer, direction, Attributes::NONE)
+    }
+
+    /// As [`map_sg`](Self::map_sg), with more asked of the mapping (`dma_map_sg_attrs`).
+    ///
+    /// # Errors
+    /// As [`map_sg`](Self::map_sg), and where what `attributes` ask for cannot be had.
+    pub fn map_sg_attrs<B: DmaMemory, D: Direction>(
+        &self,
+        buffer: B,
+        direction: D,
+        attributes: Attributes,
+    ) -> Result<SgMapping<P, B, D>, Rejected<B>> {
+        let owned = Owned::establish(self, buffer, Shape::Pieces, direction, attributes)?;
         Ok(SgMapping { owned })
     }
 }
@@ -64,7 +77,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> SgMapping<P, B, D> {
                     .filter(|run| !run.is_empty())
             }
         };
-        segments(run_at, core.max_segment_bytes())
+        segments(run_at, core.limits.max_segment_bytes())
     }
 
     /// Number of bytes.

@@ -6,12 +6,12 @@ use crate::addr::{BusAddr, BusRange, VirtAddr};
 use crate::buffer::DmaMemory;
 use crate::device::Device;
 use crate::iommu::Requester;
-use crate::map::OutOfBounds;
 use crate::map::direction::Direction;
 use crate::map::error::{Quarantined, Rejected};
-use crate::map::live::Shape;
 use crate::map::owned::Owned;
+use crate::map::terms::Shape;
 use crate::map::view::CpuView;
+use crate::map::{Attributes, OutOfBounds};
 use crate::platform::Platform;
 
 impl<P: Platform> Device<P> {
@@ -26,7 +26,20 @@ impl<P: Platform> Device<P> {
         buffer: B,
         direction: D,
     ) -> Result<Mapping<P, B, D>, Rejected<B>> {
-        let owned = Owned::establish(self, buffer, Shape::Single, direction)?;
+        self.map_single_attrs(buffer, direction, Attributes::NONE)
+    }
+
+    /// As [`map_single`](Self::map_single), with more asked of the mapping (`dma_map_single_attrs`).
+    ///
+    /// # Errors
+    /// As [`map_single`](Self::map_single), and where what `attributes` ask for cannot be had.
+    pub fn map_single_attrs<B: DmaMemory, D: Direction>(
+        &self,
+        buffer: B,
+        direction: D,
+        attributes: Attributes,
+    ) -> Result<Mapping<P, B, D>, Rejected<B>> {
+        let owned = Owned::establish(self, buffer, Shape::Single, direction, attributes)?;
         Ok(Mapping { owned })
     }
 }

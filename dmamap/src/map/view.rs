@@ -4,7 +4,6 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use crate::buffer::DmaMemory;
-use crate::device::Coherence;
 use crate::map::direction::{DeviceReads, DeviceWrites, Direction};
 use crate::map::live::Live;
 use crate::map::window::{copy_in, copy_out};
@@ -53,10 +52,6 @@ pub struct CpuView<'a, P: Platform, D: Direction> {
 }
 
 impl<'a, P: Platform, D: Direction> CpuView<'a, P, D> {
-    pub(crate) fn needed(live: &Live<P>) -> bool {
-        live.held().core().coherence == Coherence::NotSnooped
-    }
-
     pub(crate) fn whole<B: DmaMemory>(live: &'a mut Live<P>, buffer: &'a mut B) -> Self {
         Self::begin(live, buffer.pointer(), buffer.len_bytes())
     }
@@ -74,11 +69,7 @@ impl<'a, P: Platform, D: Direction> CpuView<'a, P, D> {
     }
 
     fn begin(live: &'a Live<P>, start: NonNull<u8>, len_bytes: u64) -> Self {
-        let core = live.held().core();
-        if core.coherence == Coherence::NotSnooped {
-            core.platform.invalidate_cache(start, len_bytes as usize);
-        }
-        core.platform.dma_rmb();
+        live.sync_for_cpu(start, len_bytes);
         Self {
             live,
             start,
@@ -124,11 +115,6 @@ impl<'a, P: Platform, D: Direction> CpuView<'a, P, D> {
 
 impl<P: Platform, D: Direction> Drop for CpuView<'_, P, D> {
     fn drop(&mut self) {
-        let core = self.live.held().core();
-        if core.coherence == Coherence::NotSnooped {
-            core.platform
-                .clean_cache(self.start, self.len_bytes as usize);
-        }
-        core.platform.dma_wmb();
+        self.live.sync_for_device(self.start, self.len_bytes);
     }
 }

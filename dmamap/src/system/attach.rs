@@ -8,6 +8,7 @@ use alloc::sync::Arc;
 use super::new_domain::without;
 use super::reserved::Reserved;
 use super::{AttachError, CoreSlot, DmaSystem, FirmwareDevice, Phase, Protection};
+use crate::bridge::HostBridge;
 use crate::device::{DetachError, Device, DeviceCore};
 use crate::iommu::{Domain, DomainError, DomainId, PassThrough, Requester, Translate, UnitError};
 use crate::map::{Direct, Permission, Route};
@@ -58,6 +59,8 @@ impl<P: Platform> DmaSystem<P> {
     /// [`AttachError`].
     ///
     /// # Safety
+    /// What [`start_units`](Self::start_units) asks of [`HostBridge::coherence`] holds here too.
+    ///
     /// With [`Protection::Identity`], or where no unit translates for the device
     /// ([`is_translated`](Self::is_translated)), the caller vouches that the device accesses only the bus
     /// addresses its driver gives it, and that the driver
@@ -110,7 +113,14 @@ impl<P: Platform> DmaSystem<P> {
             }
         };
         let masters = !matches!(route, Route::Blocked);
-        let core = DeviceCore::new(self, function.clone(), device, route, below);
+        let core = DeviceCore::new(
+            self,
+            function.clone(),
+            device,
+            route,
+            below,
+            self.coherence_of(device),
+        );
         let core = NonNull::from(Box::leak(Box::new(core)));
         self.state.lock().cores.push(CoreSlot(core));
         if masters {
@@ -135,7 +145,7 @@ impl<P: Platform> DmaSystem<P> {
         let revocable = match protection {
             Protection::Blocked => true,
             Protection::Identity => false,
-            Protection::Strict => unit.is_some(),
+            Protection::Deferred | Protection::Strict | Protection::Bounce => unit.is_some(),
         };
         if trust == Trust::Withheld && !revocable {
             return Err(AttachError::NotRevocable { device });
@@ -148,15 +158,9 @@ impl<P: Platform> DmaSystem<P> {
         }
         match (protection, unit) {
             (Protection::Blocked, _) => Ok((Route::Blocked, Below::Nothing)),
-            (Protection::Identity | Protection::Strict, None) => {
-                let bus = function.address().bus;
+            (_, None) => {
                 let bridge = self
-                    .bridges
-                    .iter()
-                    .find(|bridge| {
-                        bridge.segment() == device.segment
-                            && (bridge.first_bus()..=bridge.last_bus()).contains(&bus)
-                    })
+                    .bridge_of(device)
                     .ok_or(AttachError::NoHostBridge { device })?;
                 Ok((Route::Direct(Direct::behind(bridge)), Below::Nothing))
             }
@@ -170,7 +174,7 @@ impl<P: Platform> DmaSystem<P> {
                 let direct = direct.inspect_err(|error| self.return_id_after(error, device, id))?;
                 Ok((Route::Direct(direct), Below::Unit { unit, id }))
             }
-            (Protection::Strict, Some(unit)) => {
+            (Protection::Deferred | Protection::Strict | Protection::Bounce, Some(unit)) => {
                 let id = self.id_for(device)?;
                 let domain = self
                     .build_domain(device, unit, id)
@@ -291,6 +295,13 @@ impl<P: Platform> DmaSystem<P> {
             // Neither the id nor the device is used again: both may still be in the unit's caches.
             Err(error) => Err(DetachError { device, error }),
         }
+    }
+
+    /// The host bridge that leads to the device.
+    pub(super) fn bridge_of(&self, device: Requester) -> Option<&HostBridge> {
+        let bus = (device.id >> 8) as u8;
+        let mut bridges = self.bridges.iter();
+        bridges.find(|bridge| bridge.leads_to(device.segment, bus))
     }
 
     fn forget(&self, device: Requester) {

@@ -5,15 +5,20 @@ use alloc::boxed::Box;
 use crate::iommu::{DomainError, Requester, UnitError};
 
 /// How strongly memory is protected from a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Protection {
     /// The device reaches nothing.
     Blocked,
     /// The device reaches all memory, at equal addresses: it must be vouched for.
     Identity,
+    /// The device reaches what is mapped for it, and for a bounded while after unmapping: unmaps share flushes.
+    Deferred,
     /// The device reaches what is mapped for it, from when mapping returns until unmapping returns.
+    #[default]
     Strict,
+    /// The device reaches copies only, in memory that is always mapped for it and nothing else's.
+    Bounce,
 }
 
 /// Why a device could not be attached; it reaches what it did before then, unless the error says otherwise.

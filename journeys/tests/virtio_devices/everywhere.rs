@@ -28,8 +28,8 @@ use crate::{attach, detach, with_all};
 
 const TEMPERS: [Temper; 3] = [Temper::Keep, Temper::Forget, Temper::Random(1)];
 
-/// An IOMMU, and which of its stages is to be used.
-type Place = (&'static str, Iommu, Option<Stage>);
+/// An IOMMU, which of its stages is to be used, and whether devices see the CPU's caches.
+type Place = (&'static str, Iommu, Option<Stage>, Snooping);
 
 fn places() -> Vec<Place> {
     let snoops = Snooping::On;
@@ -56,26 +56,56 @@ fn places() -> Vec<Place> {
     let unit = VirtioConfig::default();
     let (first, second) = (Some(Stage::First), Some(Stage::Second));
     vec![
-        ("vtd", vtd(None, snoops), None),
-        ("vtd, walks do not snoop", vtd(None, Snooping::Off), None),
-        ("vtd scalable, first stage", vtd(scalable(), snoops), first),
+        ("vtd", vtd(None, snoops), None, snoops),
+        (
+            "vtd, walks do not snoop",
+            vtd(None, Snooping::Off),
+            None,
+            snoops,
+        ),
+        (
+            "vtd scalable, first stage",
+            vtd(scalable(), snoops),
+            first,
+            snoops,
+        ),
         (
             "vtd scalable, second stage",
             vtd(scalable(), snoops),
             second,
+            snoops,
         ),
-        ("amd", amd(snoops), None),
-        ("amd, walks do not snoop", amd(Snooping::Off), None),
-        ("smmu stage 1", smmu(snoops), first),
+        ("amd", amd(snoops), None, snoops),
+        ("amd, walks do not snoop", amd(Snooping::Off), None, snoops),
+        ("smmu stage 1", smmu(snoops), first, snoops),
         (
             "smmu stage 2, walks do not snoop",
             smmu(Snooping::Off),
             second,
+            snoops,
         ),
-        ("riscv first stage", riscv(), first),
-        ("riscv second stage", riscv(), second),
-        ("virtio", Iommu::Virtio { unit }, None),
-        ("none", Iommu::None, None),
+        ("riscv first stage", riscv(), first, snoops),
+        ("riscv second stage", riscv(), second, snoops),
+        ("virtio", Iommu::Virtio { unit }, None, snoops),
+        ("none", Iommu::None, None, snoops),
+        (
+            "vtd, devices do not snoop",
+            vtd(None, snoops),
+            None,
+            Snooping::Off,
+        ),
+        (
+            "smmu, nothing snoops",
+            smmu(Snooping::Off),
+            first,
+            Snooping::Off,
+        ),
+        (
+            "none, devices do not snoop",
+            Iommu::None,
+            None,
+            Snooping::Off,
+        ),
     ]
 }
 
@@ -85,10 +115,11 @@ fn on_every_computer(
     test: impl Fn(&mut Rig, &str),
 ) {
     for &temper in tempers {
-        for (name, iommu, stage) in places() {
+        for (name, iommu, stage, devices) in places() {
             let has_iommu = !matches!(iommu, Iommu::None);
             let config = MachineConfig::default()
                 .with_iommu(iommu)
+                .with_devices(devices)
                 .with_temper(temper);
             let options = BootOptions {
                 units: UnitSettings {

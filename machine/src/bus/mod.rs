@@ -43,7 +43,7 @@ use board::ram::Ram;
 use crate::interrupts::Interrupts;
 use crate::iommu::translator::TranslationFault;
 
-pub(crate) use port::Piece;
+pub(crate) use port::Reached;
 pub use port::{BusRun, DmaPort};
 pub use requester::{DmaCounters, Requester};
 

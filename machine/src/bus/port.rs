@@ -7,6 +7,7 @@ use std::sync::Arc;
 use board::ram::{Ram, RamRun};
 
 use super::{Access, Bus, DmaError, Requester, TransferError};
+use crate::cache::{CpuCaches, Snooping};
 use crate::interrupts::MESSAGE_WINDOW;
 use crate::iommu::Unit;
 use crate::iommu::translator::{Destination, InFlight};
@@ -29,20 +30,17 @@ pub struct DmaPort {
     bus: Arc<Bus>,
     unit: Option<Arc<dyn Unit>>,
     requester: Arc<Requester>,
+    /// The CPU's caches, where requests pass beside them.
+    beside: Option<Arc<CpuCaches>>,
 }
 
 /// A piece of a request on its way; holding it keeps it in flight.
-pub(crate) struct Piece<'a> {
+struct Piece<'a> {
     phys: u64,
     _in_flight: Option<InFlight<'a>>,
 }
 
 impl Piece<'_> {
-    /// Where in memory it goes.
-    pub(crate) fn phys(&self) -> u64 {
-        self.phys
-    }
-
     /// The piece, unless the unit made a message of it: bulk data is none.
     fn in_memory(self, bus: u64, len_bytes: u64) -> Result<Self, DmaError> {
         if MESSAGE_WINDOW.contains(&self.phys) {
@@ -52,13 +50,58 @@ impl Piece<'_> {
     }
 }
 
+/// A piece of a request that has reached memory: in flight, and at memory, until it is dropped.
+pub(crate) struct Reached<'a> {
+    piece: Piece<'a>,
+    len: usize,
+    beside: Option<&'a CpuCaches>,
+}
+
+impl Reached<'_> {
+    /// Where in memory it is.
+    pub(crate) fn phys(&self) -> u64 {
+        self.piece.phys
+    }
+
+    /// How many bytes it has, of those asked for.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl Drop for Reached<'_> {
+    fn drop(&mut self) {
+        if let Some(caches) = self.beside {
+            caches.after_access(self.piece.phys, self.len as u64);
+        }
+    }
+}
+
 impl DmaPort {
-    /// Connects `requester`, whose requests pass `unit` if there is one.
+    /// Connects `requester`, whose requests pass `unit` if there is one, and see what the CPU sees.
     pub fn new(bus: Arc<Bus>, unit: Option<Arc<dyn Unit>>, requester: Arc<Requester>) -> Self {
         Self {
             bus,
             unit,
             requester,
+            beside: None,
+        }
+    }
+
+    /// The same connection, but requests go to memory beneath `caches`, which are those over the bus's memory.
+    #[must_use]
+    pub fn beside(self, caches: Arc<CpuCaches>) -> Self {
+        Self {
+            beside: Some(caches),
+            ..self
+        }
+    }
+
+    /// Whether requests see the CPU's caches.
+    pub fn snooping(&self) -> Snooping {
+        match self.beside {
+            Some(_) => Snooping::Off,
+            None => Snooping::On,
         }
     }
 
@@ -84,9 +127,7 @@ impl DmaPort {
             let (piece, after) = rest.split_at_mut(len);
             rest = after;
             self.counted(Access::Read, bus, len as u64, |phys| {
-                self.bus
-                    .ram
-                    .read(phys, piece)
+                self.in_memory(Access::Read, phys, len as u64, |ram| ram.read(phys, piece))
                     .map_err(|_| DmaError::Unclaimed { phys })?;
                 Ok(len as u64)
             })?;
@@ -113,10 +154,10 @@ impl DmaPort {
                 if MESSAGE_WINDOW.contains(&phys) {
                     return self.message(phys, piece).map(|()| 0);
                 }
-                self.bus
-                    .ram
-                    .write(phys, piece)
-                    .map_err(|_| DmaError::Unclaimed { phys })?;
+                self.in_memory(Access::Write, phys, len as u64, |ram| {
+                    ram.write(phys, piece)
+                })
+                .map_err(|_| DmaError::Unclaimed { phys })?;
                 Ok(len as u64)
             })?;
         }
@@ -155,7 +196,7 @@ impl DmaPort {
         })
     }
 
-    /// The first piece of a request of `len` bytes, for whoever moves bytes in memory itself, and how long it is.
+    /// The first piece of a request of `len` bytes, for whoever moves bytes in memory itself.
     ///
     /// # Errors
     /// [`DmaError`] if it does not reach memory.
@@ -164,14 +205,21 @@ impl DmaPort {
         access: Access,
         bus: u64,
         len: usize,
-    ) -> Result<(Piece<'_>, usize), DmaError> {
+    ) -> Result<Reached<'_>, DmaError> {
         let (bus, len) = cuts(bus, len).next().unwrap_or((bus, 0));
         let piece = self
             .resolve(access, bus, len as u64)
             .and_then(|piece| piece.in_memory(bus, len as u64))
             .inspect_err(|_| self.requester.count_refused())?;
         self.requester.count(access, len as u64);
-        Ok((piece, len))
+        if let Some(caches) = &self.beside {
+            caches.before_access(access, piece.phys, len as u64);
+        }
+        Ok(Reached {
+            piece,
+            len,
+            beside: self.beside.as_deref(),
+        })
     }
 
     fn transfer(
@@ -202,9 +250,38 @@ impl DmaPort {
                 pieces.push(piece);
             }
         }
-        let moved = with(&self.bus.ram, &memory)?;
+        let moved = match &self.beside {
+            None => with(&self.bus.ram, &memory)?,
+            Some(caches) => {
+                for run in &memory {
+                    caches.before_access(access, run.phys, run.len_bytes);
+                }
+                let moved = with(caches.memory(), &memory)?;
+                for run in &memory {
+                    caches.after_access(run.phys, run.len_bytes);
+                }
+                moved
+            }
+        };
         self.requester.count(access, moved);
         Ok(moved)
+    }
+
+    /// Runs `copy` on the memory that requests reach.
+    fn in_memory<R>(
+        &self,
+        access: Access,
+        phys: u64,
+        len_bytes: u64,
+        copy: impl FnOnce(&Ram) -> R,
+    ) -> R {
+        let Some(caches) = &self.beside else {
+            return copy(&self.bus.ram);
+        };
+        caches.before_access(access, phys, len_bytes);
+        let outcome = copy(caches.memory());
+        caches.after_access(phys, len_bytes);
+        outcome
     }
 
     /// Whether no unit translates the address: a message by its bus address.

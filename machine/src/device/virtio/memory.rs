@@ -13,7 +13,7 @@ use vm_memory::bitmap::BS;
 use vm_memory::guest_memory::{Error, GuestMemorySliceIterator, Result};
 use vm_memory::{GuestAddress, GuestMemory, GuestMemoryBackend, Permissions, VolatileSlice};
 
-use crate::bus::{Access, DmaPort, Piece};
+use crate::bus::{Access, DmaPort, Reached};
 use crate::iommu::virtio::memory::QueueMemory;
 
 /// Memory through a port.
@@ -79,7 +79,7 @@ struct Pieces<'a> {
     left: usize,
     access: Access,
     /// What the last slice is of.
-    held: Option<Piece<'a>>,
+    held: Option<Reached<'a>>,
 }
 
 impl<'a> Iterator for Pieces<'a> {
@@ -94,9 +94,10 @@ impl<'a> Iterator for Pieces<'a> {
         let slice = port
             .reach(self.access, self.bus, self.left)
             .map_err(|error| Error::IOError(std::io::Error::other(error)))
-            .and_then(|(piece, len)| {
-                let slice = self.memory.ram.get_slice(GuestAddress(piece.phys()), len);
-                self.held = Some(piece);
+            .and_then(|reached| {
+                let (phys, len) = (GuestAddress(reached.phys()), reached.len());
+                let slice = self.memory.ram.get_slice(phys, len);
+                self.held = Some(reached);
                 self.bus = self.bus.wrapping_add(len as u64);
                 self.left -= len;
                 slice
