@@ -200,10 +200,10 @@ pub unsafe trait Platform: Copy + Send + Sync + 'static {
     /// `start` and `len_bytes` are of one earlier window, and nothing uses it any more.
     unsafe fn iounmap(&self, start: NonNull<u8>, len_bytes: u64);
 
-    /// Earlier writes to memory are visible to a device before later ones (`dma_wmb`).
+    /// Earlier writes to memory are visible to a device before later ones (`dma_wmb`), to memory and to registers.
     fn dma_wmb(&self);
 
-    /// Earlier reads of memory a device writes are done before later ones (`dma_rmb`).
+    /// Earlier reads, of memory a device writes and of registers, are done before later ones of memory (`dma_rmb`).
     fn dma_rmb(&self);
 
     /// Earlier accesses, to memory and registers, are done before later ones (`mb`).

@@ -36,6 +36,9 @@ const RECEIVE: u16 = 0;
 
 type Driver<S> = VirtIONetRaw<SlotHal<S>, PciTransport<<S as Slot>::Platform>, QUEUE_SIZE>;
 
+/// A buffer, and where in it the frame is that was received.
+type Received = (Box<[u8]>, Range<usize>);
+
 /// A virtio network device at work, in the place of `S`.
 ///
 /// Dropping it resets and detaches the device; [`stop`](Self::stop) gives the device back.
@@ -59,7 +62,7 @@ pub struct VirtioNet<S: Slot> {
     /// What the crate was given to receive into, by token. Nobody touches it until the crate is done with it.
     posted: [Option<Box<[u8]>>; QUEUE_SIZE],
     /// A frame that was received and not fetched.
-    kept: Option<(Box<[u8]>, Range<usize>)>,
+    kept: Option<Received>,
 }
 
 impl<S: Slot> VirtioNet<S> {
@@ -147,7 +150,7 @@ impl<S: Slot> VirtioNet<S> {
     }
 
     /// The next frame that was received, in its buffer.
-    fn take(&mut self) -> Result<Option<(Box<[u8]>, Range<usize>)>, RequestError> {
+    fn take(&mut self) -> Result<Option<Received>, RequestError> {
         // Buffers that could not be lent come back with nothing, in vain at most once each.
         for _ in 0..=QUEUE_SIZE {
             let answered = self.driven.call(|driver| {

@@ -1,9 +1,6 @@
 //! What virtio-drivers is lent through a slot: which memory, which way, and for how long. Any device can stand in the slot, so
 //! the model's educational one does.
 
-#[path = "../../journeys/tests/support/mod.rs"]
-mod support;
-
 use std::ptr::NonNull;
 
 use dmamap::addr::{BusAddr, PhysAddr};
@@ -15,7 +12,8 @@ use drivers::virtio::{InstallError, ShareError, Slot, SlotHal};
 use drivers::virtio_slot;
 use hosted::Hosted;
 use machine::MachineConfig;
-use support::Rig;
+
+use crate::support::Rig;
 
 fn install<S: Slot<Platform = Hosted>>(rig: &Rig) {
     let function = rig.computer.edus().next().expect("it has one").clone();
