@@ -10,6 +10,7 @@
 //! changes; here it is that a wait ends ([`end_all`](Ring::end_all)).
 
 use alloc::vec::Vec;
+use core::sync::atomic::{Ordering, fence};
 
 use dmamap::map::OutOfBounds;
 use dmamap::platform::Platform;
@@ -229,8 +230,8 @@ impl<P: Platform> Ring<P> {
         self.answered = self.answered.wrapping_add(1);
         let written = self.device_area.write(at, entry.to_words());
         let written = written.and_then(|()| {
-            // The entry is there before the index, for whoever looks from another thread.
-            self.platform.dma_wmb();
+            // The entry is there before the index. No device looks, but another thread may.
+            fence(Ordering::Release);
             self.device_area.write(layout::USED_IDX, self.answered)
         });
         written.expect("checked when it began");

@@ -255,12 +255,13 @@ fn a_device_that_does_not_reset_loses_its_leave_to_reach_memory() {
     let tree = rig.computer.resources_mut();
     let mut rng = VirtioRng::<Place>::start(device, &function, tree).expect("it starts");
     rng.fill(&mut [0; 8]).expect("it works");
-    detach(rng.stop().expect("nobody else uses it"));
+    let device = rng.stop().expect("nobody else uses it");
     assert_eq!(
         function.read_bus_master(),
         dmamap::pci::BusMaster::Off,
         "its memory was taken back"
     );
+    detach(device);
     let (device, _) = attach(&rig, entropy::DEVICE_TYPE, 0);
     let tree = rig.computer.resources_mut();
     let refused = VirtioRng::<Place>::start(device, &function, tree);

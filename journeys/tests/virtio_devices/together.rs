@@ -91,6 +91,11 @@ fn a_driver_that_is_dropped_in_the_middle_leaves_nothing() {
         console.send(&[round; 3000]).expect("it is sent");
         drop(console);
         assert!(Place::place().is_empty());
+        let mut devices = rig.machine.virtio_devices().iter();
+        assert!(
+            devices.all(|device| device.is_reset()),
+            "its queues are freed"
+        );
     }
     rig.finish();
 }

@@ -188,6 +188,11 @@ impl VirtioDevice {
         self.shared.state.lock().answered
     }
 
+    /// Whether it is as after a reset: it knows of no queue.
+    pub fn is_reset(&self) -> bool {
+        self.shared.state.lock().registers.is_reset()
+    }
+
     /// What the screen shows, if anything: of a graphics adapter.
     pub fn picture(&self) -> Option<Picture> {
         self.screen.lock().clone()

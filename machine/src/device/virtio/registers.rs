@@ -127,6 +127,11 @@ impl Registers {
         self.status.driver_ok() && !self.status.device_needs_reset() && !self.resetting
     }
 
+    /// Whether nothing was done since the last reset.
+    pub(super) fn is_reset(&self) -> bool {
+        self.status.into_bits() == 0 && !self.resetting
+    }
+
     /// A read inside the BAR.
     pub(super) fn read(&mut self, offset: u64, width: Width) -> Result<u64, Misuse> {
         match offset {
