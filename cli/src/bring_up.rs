@@ -26,6 +26,7 @@ pub(crate) fn start(
 ) -> Result<Disk<Hosted>, Error> {
     let protection = match args.policy {
         Policy::Strict => Protection::Strict,
+        Policy::Deferred => Protection::Deferred,
         Policy::Identity => Protection::Identity,
     };
     let kernel = booted.kernel;

@@ -56,7 +56,7 @@ impl Picture {
             from_bus: match (args.machine.iommu, args.policy) {
                 (IommuChoice::None, _) => "host bridge",
                 (_, Policy::Identity) => "IOMMU, identity",
-                (_, Policy::Strict) => "IOMMU",
+                (_, Policy::Strict | Policy::Deferred) => "IOMMU",
             },
         })
     }

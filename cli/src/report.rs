@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use dmamap::iommu::FlushFigures;
 use dmamap::iommu::fault::FaultReport;
 use machine::device::nvme::RogueReport;
 use serde_json::{Value, json};
@@ -24,6 +25,8 @@ pub(crate) struct Totals {
     pub(crate) unmaps: u64,
     pub(crate) live_mappings: u64,
     pub(crate) quarantined_bytes: u64,
+    /// What flushes came to that several unmaps share.
+    pub(crate) flushes: FlushFigures,
 }
 
 /// Everything the job came to.
@@ -158,6 +161,17 @@ impl Report {
             "mappings        {} maps, {} unmaps, {} live; {} invalidations",
             totals.maps, totals.unmaps, totals.live_mappings, self.invalidations
         ));
+        let flushes = &totals.flushes;
+        if flushes.retired > 0 {
+            output.line(format_args!(
+                "flushes         {} for {} unmaps, {} at most in one; {} wait, the longest waited {:.3} ms",
+                flushes.flushes,
+                flushes.retired,
+                flushes.largest_flush,
+                flushes.waiting,
+                flushes.longest_window_ns as f64 / 1e6,
+            ));
+        }
         if let Some(rogue) = &self.rogue {
             output.line(format_args!(
                 "rogue {:9} {} attempts outside its mappings, {} reached memory",
@@ -218,6 +232,11 @@ impl Report {
             "live_mappings": self.totals.live_mappings,
             "quarantined_bytes": self.totals.quarantined_bytes,
             "invalidations": self.invalidations,
+            "flushes": self.totals.flushes.flushes,
+            "flushes_shared_by": self.totals.flushes.retired,
+            "largest_flush": self.totals.flushes.largest_flush,
+            "waiting_for_flush": self.totals.flushes.waiting,
+            "longest_window_ms": self.totals.flushes.longest_window_ns as f64 / 1e6,
             "faults": self.faults.first_per_requester.iter().map(fault).collect::<Vec<_>>(),
             "faults_total": self.faults.total,
             "fault_overflows": self.faults.overflows,

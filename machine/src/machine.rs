@@ -11,7 +11,7 @@ use crate::assembly::{Units, caches, disks, inbound, units, virtio_devices};
 use crate::audit::Audit;
 use crate::bus::{Bus, DmaCounters};
 use crate::cache::{CacheReport, CpuCaches, Snooping};
-use crate::config::{Greedy, MAX_DISKS, MAX_VIRTIO_DEVICES, MachineConfig};
+use crate::config::{Greedy, MAX_DISKS, MAX_PORTS, MAX_VIRTIO_DEVICES, MachineConfig};
 use crate::device::heartbeat::{Heartbeat, Pulse};
 use crate::device::nvme::NvmeController;
 use crate::device::passive::Passive;
@@ -51,7 +51,7 @@ pub struct Machine {
     pub(crate) inbound: Vec<InboundDescription>,
     pub(crate) interrupts: Arc<Interrupts>,
     pub(crate) units: Units,
-    pub(crate) root: Segment,
+    pub(crate) root: Arc<Segment>,
     endpoints: Vec<Arc<Endpoint>>,
     disks: Vec<Arc<NvmeController>>,
     virtio: Vec<Arc<VirtioDevice>>,
@@ -87,7 +87,9 @@ impl Machine {
         if config.disks.len() > MAX_DISKS {
             return Err(MachineError::TooManyDisks(config.disks.len()));
         }
-        if config.virtio.len() > MAX_VIRTIO_DEVICES {
+        // They share the root bus with the ports.
+        let taken = config.ports.len() + config.virtio.len();
+        if config.virtio.len() > MAX_VIRTIO_DEVICES || taken > MAX_PORTS {
             return Err(MachineError::TooManyVirtioDevices(config.virtio.len()));
         }
         let map = MemoryMap::new(len_bytes);
@@ -100,7 +102,8 @@ impl Machine {
             WINDOWS.to_vec(),
             inbound.clone(),
             Arc::clone(&interrupts),
-        );
+        )
+        .with_peers(config.peers);
         let caches = caches(&config, &ram)?;
         let units = units(&config, &ram, caches.as_ref(), &interrupts, &findings)?;
 
@@ -131,8 +134,9 @@ impl Machine {
             map.direct_region.start + config.inbound_offset,
             topology::heartbeat_at_boot(&config.iommu),
         ));
+        let bus = Arc::new(bus);
         let wiring = Wiring {
-            bus: &Arc::new(bus),
+            bus: &bus,
             units: &units
                 .slots
                 .iter()
@@ -147,7 +151,10 @@ impl Machine {
             virtio: virtio.clone(),
             heartbeat: Arc::clone(&heartbeat),
             greedy: (config.greedy == Greedy::Present).then(Passive::greedy),
+            ports: config.ports,
         });
+        let root = Arc::new(root);
+        bus.connect(&root);
         let endpoints = root.endpoints();
         Ok(Arc::new(Self {
             map,

@@ -5,6 +5,7 @@ use core::fmt;
 
 use crate::addr::{BusRange, DmaMask, PhysRange, VirtAddr};
 use crate::iommu::{DomainError, Requester, RevokeError};
+use crate::system::PeerRefusal;
 
 /// A mapping that could not be made, and for which device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,6 +77,23 @@ pub enum MapFailure {
         /// What the caller had room for.
         room: usize,
     },
+    /// What was to be mapped as registers is memory.
+    #[error("physical {range} is memory: only registers are mapped as a resource")]
+    IsRam {
+        /// The addresses.
+        range: PhysRange,
+    },
+    /// The registers are not, or not all, the caller's to give.
+    #[error(
+        "registers at physical {registers} are not the peer's, or a part of them was given to another owner"
+    )]
+    NotOfPeer {
+        /// The addresses.
+        registers: PhysRange,
+    },
+    /// Requests of the device are not known to arrive at the peer.
+    #[error("no way to the peer: {0}")]
+    PeerRefused(PeerRefusal),
     /// The domain behind the device refused.
     #[error(transparent)]
     Domain(#[from] DomainError),

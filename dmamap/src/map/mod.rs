@@ -4,8 +4,12 @@
 //! |---|---|---|
 //! | [`map_single`](crate::device::Device::map_single) | owned, physically contiguous | `single` |
 //! | [`map_sg`](crate::device::Device::map_sg) | owned, in pieces | `sg` |
+//! | [`Mapping::retire`] | owned, on its way back, several with one flush | `retired` |
+//! | [`BufferPool`] | blocks that stay mapped while they change hands | `buffer_pool` |
 //! | [`map_within`](crate::device::Device::map_within) | borrowed for a closure | `scoped` |
 //! | [`alloc_coherent`](crate::device::Device::alloc_coherent) | shared with the device for long | `coherent` |
+//! | [`UnmanagedDomain`] | anything, at bus addresses of the caller's choice | `unmanaged` |
+//! | [`map_resource`](crate::device::Device::map_resource) | none: another device's registers | `resource` |
 //! | [`map_phys`](crate::device::Device::map_phys) and others | anything, unsafe | `raw` |
 //!
 //! Each asks the device's route for bus addresses: none (`Blocked`), those the host bridge gives memory
@@ -32,6 +36,7 @@
 //! ```
 
 mod attributes;
+mod buffer_pool;
 mod coherent;
 mod direct;
 mod direction;
@@ -40,6 +45,8 @@ mod live;
 mod maintain;
 mod owned;
 mod raw;
+mod resource;
+mod retired;
 mod route;
 mod scoped;
 mod segments;
@@ -48,20 +55,31 @@ mod single;
 mod terms;
 mod translated;
 mod uncached;
+mod unmanaged;
 mod view;
 mod window;
 
 pub use crate::pagetable::Permission;
 pub use attributes::Attributes;
-pub use coherent::{Coherent, CoherentError, Shared};
+pub use buffer_pool::{BufferPool, BufferPoolError, PooledBuffer};
+pub use coherent::{
+    AtomicBlock, AtomicDestroyError, AtomicPool, AtomicPoolError, AtomicPoolFigures, Coherent,
+    CoherentError, CoherentOptions, DeclareError, DeclaredFull, Descriptors, DestroyError, DmaPool,
+    Elements, FlagWord, LayoutError, Noncoherent, Noncontiguous, Opaque, PoolBlock, PoolError,
+    PoolFigures, PoolLayout, Published, Shared,
+};
 pub use direction::{
     AnyDirection, Bidirectional, DeviceReads, DeviceWrites, Direction, FromDevice, ToDevice,
 };
 pub use error::{MapError, MapFailure, Quarantined, Rejected};
+pub use resource::ResourceMapping;
+pub use retired::{NotMappedAgain, Retired};
 pub use scoped::ScopedMapping;
 pub use sg::SgMapping;
 pub use single::Mapping;
+pub use unmanaged::{NotUnmanaged, Refused, UnmanagedDomain};
 pub use view::{CpuView, OutOfBounds};
 
+pub(crate) use coherent::CoherentSources;
 pub(crate) use direct::Direct;
 pub(crate) use route::Route;

@@ -4,11 +4,12 @@
 
 use crate::addr::{BusRange, FRAME_SIZE_LOG2, PhysAddr, PhysRange, VirtAddr};
 use crate::device::{Counters, Device, Held};
-use crate::iommu::{DomainError, RevokeError};
-use crate::map::AnyDirection;
+use crate::iommu::{DomainError, Owed, RevokeError};
 use crate::map::error::{MapError, MapFailure, Quarantined};
+use crate::map::live::take_back;
 use crate::map::maintain::{clean_pieces, invalidate_mapped};
 use crate::map::terms::{Shape, Terms};
+use crate::map::{AnyDirection, Attributes};
 use crate::pagetable::{PhysList, Replay};
 use crate::platform::Platform;
 
@@ -141,7 +142,8 @@ impl<P: Platform> Device<P> {
     }
 
     /// Takes a mapping of this layer back; when this returns `Ok` the device reaches nothing through it
-    /// (`dma_unmap_single`, `dma_unmap_page`, `dma_unmap_phys`).
+    /// (`dma_unmap_single`, `dma_unmap_page`, `dma_unmap_phys`), or is trusted not to try
+    /// ([`Protection::Deferred`](crate::system::Protection::Deferred)).
     ///
     /// # Errors
     /// [`Quarantined`] when the IOMMU did not confirm: the memory must be kept. Also when nothing is mapped
@@ -154,7 +156,7 @@ impl<P: Platform> Device<P> {
         let core = self.core();
         // Now, as the tables tell where the memory is.
         invalidate_mapped(core, range);
-        let outcome = core.route.unmap(range);
+        let outcome = take_back(core, range, Attributes::NONE, Ok(Owed::NOTHING));
         let (shares, bytes) = (core.counters.shares(), range.len_bytes());
         match outcome {
             Ok(()) => {}

@@ -1,11 +1,13 @@
 //! Which way a device's mappings take.
 
+use alloc::sync::Arc;
+
 use crate::addr::{BusAddr, BusRange, DmaMask, PhysAddr, PhysRange};
-use crate::iommu::{Domain, RevokeError};
+use crate::iommu::{Domain, Owed, RevokeError};
 use crate::map::direct::Direct;
 use crate::map::terms::Terms;
 use crate::map::{MapFailure, Permission, translated};
-use crate::pagetable::PhysList;
+use crate::pagetable::{MemoryType, PhysList};
 use crate::platform::Platform;
 
 /// The way of one device, chosen when it is attached.
@@ -13,9 +15,9 @@ pub(crate) enum Route<P: Platform> {
     /// It reaches nothing.
     Blocked,
     /// It reaches memory where the bus has it.
-    Direct(Direct<P>),
+    Direct(Direct),
     /// It reaches what its domain's tables say.
-    Translated(Domain<P>),
+    Translated(Arc<Domain<P>>),
 }
 
 /// Where bus addresses should lie.
@@ -56,7 +58,13 @@ impl<P: Platform> Route<P> {
                 let alignment = terms.shape.alignment();
                 let placement =
                     translated::place(page_log2, terms.mask, first, len_bytes, alignment)?;
-                translated::map(domain, placement, memory, terms.permission())
+                translated::map(
+                    domain,
+                    placement,
+                    memory,
+                    terms.permission(),
+                    MemoryType::Normal,
+                )
             }
         }
     }
@@ -68,6 +76,33 @@ impl<P: Platform> Route<P> {
             Self::Translated(domain) => {
                 domain.unmap(translated::pages(range, domain.page_size_log2()))
             }
+        }
+    }
+
+    /// Takes `range`, as [`map`](Self::map) returned it, out of the tables, and leaves it to a flush that others share to
+    /// make it unreachable.
+    pub(crate) fn retire(&self, range: BusRange) -> Result<Owed, RevokeError> {
+        match self {
+            Self::Blocked | Self::Direct(_) => Ok(Owed::NOTHING),
+            Self::Translated(domain) => {
+                domain.retire(translated::pages(range, domain.page_size_log2()))
+            }
+        }
+    }
+
+    /// Returns when all that `owed` stands for is unreachable.
+    pub(crate) fn flush_through(&self, owed: Owed) -> Result<(), RevokeError> {
+        match self {
+            Self::Blocked | Self::Direct(_) => Ok(()),
+            Self::Translated(domain) => domain.flush_through(owed),
+        }
+    }
+
+    /// Whether all that `owed` stands for is unreachable; `None` while a flush is to come.
+    pub(crate) fn outcome(&self, owed: Owed) -> Option<Result<(), RevokeError>> {
+        match self {
+            Self::Blocked | Self::Direct(_) => Some(Ok(())),
+            Self::Translated(domain) => domain.outcome(owed),
         }
     }
 

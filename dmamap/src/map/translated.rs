@@ -1,12 +1,13 @@
 //! The translated route: Z is chosen for this device alone and recorded in its domain's tables.
 
-use crate::addr::{BusRange, DmaMask, FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
+use crate::addr::{BusAddr, BusRange, DmaMask, FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
 use crate::iommu::{Domain, DomainError};
 use crate::iova::IovaRequest;
 use crate::map::route::Alignment;
 use crate::map::{MapFailure, Permission};
-use crate::pagetable::PhysList;
+use crate::pagetable::{MemoryType, PhysList};
 use crate::platform::Platform;
+use crate::system::AddressOrder;
 
 /// log2 of the leaves worth aligning for, largest first.
 const LARGE_LEAVES_LOG2: [u32; 2] = [30, 21];
@@ -63,6 +64,7 @@ pub(crate) fn place(
             len_bytes: whole,
             align_log2,
             offset,
+            first: BusAddr::new(0),
             last,
         },
         page_log2,
@@ -79,9 +81,20 @@ pub(crate) fn map<P: Platform>(
     place: Placement,
     memory: &mut dyn PhysList,
     permission: Permission,
+    memory_type: MemoryType,
 ) -> Result<BusRange, MapFailure> {
     let mut frames = WholeFrames(memory);
-    let range = match domain.map_list(place.frames, &mut frames, permission) {
+    let high = IovaRequest {
+        first: ABOVE_32_BITS,
+        ..place.frames
+    };
+    if domain.address_order() == AddressOrder::HighFirst && high.first <= high.last {
+        match domain.map_list(high, &mut frames, permission, memory_type) {
+            Err(DomainError::Iova(_)) => {}
+            outcome => return Ok(place.range(outcome?)),
+        }
+    }
+    let range = match domain.map_list(place.frames, &mut frames, permission, memory_type) {
         // A small mask may only have room without the alignment.
         Err(DomainError::Iova(_)) if place.alignment == Alignment::Convenient => {
             let plain = IovaRequest {
@@ -89,13 +102,23 @@ pub(crate) fn map<P: Platform>(
                 offset: 0,
                 ..place.frames
             };
-            domain.map_list(plain, &mut frames, permission)
+            domain.map_list(plain, &mut frames, permission, memory_type)
         }
         outcome => outcome,
     }?;
-    Ok(range
-        .slice(place.head, place.len_bytes)
-        .expect("the request had room for the head and the bytes"))
+    Ok(place.range(range))
+}
+
+/// The first address that does not fit in 32 bits.
+const ABOVE_32_BITS: BusAddr = BusAddr::new(1 << 32);
+
+impl Placement {
+    /// The bytes asked for, of the whole frames that were found.
+    fn range(&self, frames: BusRange) -> BusRange {
+        frames
+            .slice(self.head, self.len_bytes)
+            .expect("the request had room for the head and the bytes")
+    }
 }
 
 /// Pieces of memory, widened to the frames they lie in.

@@ -68,6 +68,15 @@ impl<'a, P: Platform, D: Direction> CpuView<'a, P, D> {
         Ok(Self::begin(live, start, len_bytes))
     }
 
+    /// A view of part of a mapping that several share.
+    ///
+    /// # Safety
+    /// The bytes are memory of the mapping `live`, mapped in `D`, and nobody else on the CPU's side accesses them while
+    /// the view lives.
+    pub(crate) unsafe fn over(live: &'a Live<P>, start: NonNull<u8>, len_bytes: u64) -> Self {
+        Self::begin(live, start, len_bytes)
+    }
+
     fn begin(live: &'a Live<P>, start: NonNull<u8>, len_bytes: u64) -> Self {
         live.sync_for_cpu(start, len_bytes);
         Self {

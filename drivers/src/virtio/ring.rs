@@ -14,7 +14,7 @@ use core::sync::atomic::{Ordering, fence};
 
 use dmamap::map::OutOfBounds;
 use dmamap::platform::Platform;
-use hw::virtio::queue::{self as layout, AvailableFlags, Descriptor, UsedEntry, UsedFlags};
+use hw::virtio::queue::{self as layout, AvailableFlags, Descriptor, UsedEntry};
 
 use super::error::Fault;
 use super::memory::Memory;
@@ -47,7 +47,8 @@ pub(super) struct Ring<P: Platform> {
 /// What became of the crate's new requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct PassedOn {
-    /// Whether the device wants to hear of them.
+    /// Whether the device is to hear of some. It does also where it says that it need not (2.7.10): who believes that must be sure
+    /// that the device looks again before it sleeps.
     pub(super) ring: bool,
     /// Whether one was not passed on, as a piece of it could not be lent.
     pub(super) refused: bool,
@@ -127,10 +128,7 @@ impl<P: Platform> Ring<P> {
             self.platform.dma_wmb();
             let index = self.available + layout::AVAILABLE_IDX;
             self.tell(index, self.told).expect("checked when it began");
-            // The index is visible before it is looked whether the device sleeps.
-            self.platform.dma_mb();
-            let flags = self.device_area.device().read_at::<u16>(layout::USED_FLAGS);
-            outcome.ring = !flags.is_ok_and(|flags| UsedFlags::from_bits(flags).no_notify());
+            outcome.ring = true;
         }
         outcome
     }

@@ -215,7 +215,7 @@ impl<P: Platform> PciTransport<P> {
         let mut looked_ns = platform.now_ns();
         let queue = self.rings[index].queue;
         let status = self.register::<u8>(layout::DEVICE_STATUS);
-        let ring = &mut self.rings[index].ring;
+        let AtWork { ring, doorbell, .. } = &mut self.rings[index];
         let answered = wait_until(&platform, self.installed.timeout(), || {
             if let Err(fault) = ring.take_answers() {
                 return Some(Err(fault));
@@ -226,6 +226,8 @@ impl<P: Platform> PciTransport<P> {
             let now_ns = platform.now_ns();
             if now_ns.saturating_sub(looked_ns) >= HEALTH_NS {
                 looked_ns = now_ns;
+                // A device that overheard it is told again.
+                doorbell.write(queue);
                 return health(status.read()).err().map(Err);
             }
             None

@@ -11,6 +11,7 @@ use crate::cache::{CpuCaches, Snooping};
 use crate::interrupts::MESSAGE_WINDOW;
 use crate::iommu::Unit;
 use crate::iommu::translator::{Destination, InFlight};
+use crate::pci::endpoint::Hit;
 
 /// Requests are cut at multiples of this, the smallest IOMMU page.
 const CUT_BYTES: u64 = 4096;
@@ -36,31 +37,44 @@ pub struct DmaPort {
 
 /// A piece of a request on its way; holding it keeps it in flight.
 struct Piece<'a> {
-    phys: u64,
+    place: Place,
     _in_flight: Option<InFlight<'a>>,
 }
 
+/// Who answers a piece of a request.
+enum Place {
+    /// What is at a physical address: memory, or the message window.
+    Phys(u64),
+    /// Another device.
+    Peer(Hit),
+}
+
 impl Piece<'_> {
-    /// The piece, unless the unit made a message of it: bulk data is none.
-    fn in_memory(self, bus: u64, len_bytes: u64) -> Result<Self, DmaError> {
-        if MESSAGE_WINDOW.contains(&self.phys) {
-            return Err(DmaError::Message { bus, len_bytes });
+    /// The physical address of the piece, unless the unit made a message of it, or another device answers: bulk data
+    /// goes to memory.
+    fn in_memory(&self, bus: u64, len_bytes: u64) -> Result<u64, DmaError> {
+        match self.place {
+            Place::Phys(phys) if MESSAGE_WINDOW.contains(&phys) => {
+                Err(DmaError::Message { bus, len_bytes })
+            }
+            Place::Phys(phys) => Ok(phys),
+            Place::Peer(_) => Err(DmaError::PeerToPeer { bus }),
         }
-        Ok(self)
     }
 }
 
 /// A piece of a request that has reached memory: in flight, and at memory, until it is dropped.
 pub(crate) struct Reached<'a> {
-    piece: Piece<'a>,
+    phys: u64,
     len: usize,
+    _piece: Piece<'a>,
     beside: Option<&'a CpuCaches>,
 }
 
 impl Reached<'_> {
     /// Where in memory it is.
     pub(crate) fn phys(&self) -> u64 {
-        self.piece.phys
+        self.phys
     }
 
     /// How many bytes it has, of those asked for.
@@ -72,7 +86,7 @@ impl Reached<'_> {
 impl Drop for Reached<'_> {
     fn drop(&mut self) {
         if let Some(caches) = self.beside {
-            caches.after_access(self.piece.phys, self.len as u64);
+            caches.after_access(self.phys, self.len as u64);
         }
     }
 }
@@ -126,9 +140,15 @@ impl DmaPort {
         for (bus, len) in cuts(bus, rest.len()) {
             let (piece, after) = rest.split_at_mut(len);
             rest = after;
-            self.counted(Access::Read, bus, len as u64, |phys| {
-                self.in_memory(Access::Read, phys, len as u64, |ram| ram.read(phys, piece))
-                    .map_err(|_| DmaError::Unclaimed { phys })?;
+            self.counted(Access::Read, bus, len as u64, |place| {
+                match place {
+                    Place::Phys(phys) => self
+                        .in_memory(Access::Read, *phys, len as u64, |ram| {
+                            ram.read(*phys, piece)
+                        })
+                        .map_err(|_| DmaError::Unclaimed { phys: *phys })?,
+                    Place::Peer(peer) => peer.read_all(piece),
+                }
                 Ok(len as u64)
             })?;
         }
@@ -150,14 +170,18 @@ impl DmaPort {
                     .inspect_err(|_| self.requester.count_refused())?;
                 continue;
             }
-            self.counted(Access::Write, bus, len as u64, |phys| {
-                if MESSAGE_WINDOW.contains(&phys) {
-                    return self.message(phys, piece).map(|()| 0);
+            self.counted(Access::Write, bus, len as u64, |place| {
+                match place {
+                    Place::Phys(phys) if MESSAGE_WINDOW.contains(phys) => {
+                        return self.message(*phys, piece).map(|()| 0);
+                    }
+                    Place::Phys(phys) => self
+                        .in_memory(Access::Write, *phys, len as u64, |ram| {
+                            ram.write(*phys, piece)
+                        })
+                        .map_err(|_| DmaError::Unclaimed { phys: *phys })?,
+                    Place::Peer(peer) => peer.write_all(piece),
                 }
-                self.in_memory(Access::Write, phys, len as u64, |ram| {
-                    ram.write(phys, piece)
-                })
-                .map_err(|_| DmaError::Unclaimed { phys })?;
                 Ok(len as u64)
             })?;
         }
@@ -207,17 +231,21 @@ impl DmaPort {
         len: usize,
     ) -> Result<Reached<'_>, DmaError> {
         let (bus, len) = cuts(bus, len).next().unwrap_or((bus, 0));
-        let piece = self
+        let (piece, phys) = self
             .resolve(access, bus, len as u64)
-            .and_then(|piece| piece.in_memory(bus, len as u64))
+            .and_then(|piece| {
+                let phys = piece.in_memory(bus, len as u64)?;
+                Ok((piece, phys))
+            })
             .inspect_err(|_| self.requester.count_refused())?;
         self.requester.count(access, len as u64);
         if let Some(caches) = &self.beside {
-            caches.before_access(access, piece.phys, len as u64);
+            caches.before_access(access, phys, len as u64);
         }
         Ok(Reached {
-            piece,
+            phys,
             len,
+            _piece: piece,
             beside: self.beside.as_deref(),
         })
     }
@@ -234,16 +262,19 @@ impl DmaPort {
             let len = usize::try_from(run.len_bytes)
                 .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
             for (bus, len) in cuts(run.bus, len) {
-                let piece = self
+                let (piece, phys) = self
                     .resolve(access, bus, len as u64)
-                    .and_then(|piece| piece.in_memory(bus, len as u64))
+                    .and_then(|piece| {
+                        let phys = piece.in_memory(bus, len as u64)?;
+                        Ok((piece, phys))
+                    })
                     .inspect_err(|_| self.requester.count_refused())?;
                 match memory.last_mut() {
-                    Some(last) if last.phys + last.len_bytes == piece.phys => {
+                    Some(last) if last.phys + last.len_bytes == phys => {
                         last.len_bytes += len as u64
                     }
                     _ => memory.push(RamRun {
-                        phys: piece.phys,
+                        phys,
                         len_bytes: len as u64,
                     }),
                 }
@@ -314,17 +345,17 @@ impl DmaPort {
         access: Access,
         bus: u64,
         len_bytes: u64,
-        copy: impl FnOnce(u64) -> Result<u64, DmaError>,
+        copy: impl FnOnce(&Place) -> Result<u64, DmaError>,
     ) -> Result<(), DmaError> {
         let moved = self
             .resolve(access, bus, len_bytes)
-            .and_then(|piece| copy(piece.phys));
+            .and_then(|piece| copy(&piece.place));
         match &moved {
             Ok(moved) => self.requester.count(access, *moved),
             Err(error) => {
                 log::debug!(
                     "{access:?} of {:#06x} at {bus:#x}: {error}",
-                    self.requester.id()
+                    self.requester.request_id(access)
                 );
                 self.requester.count_refused();
             }
@@ -341,10 +372,22 @@ impl DmaPort {
         if self.passes_as_message(bus) {
             return Err(DmaError::Message { bus, len_bytes });
         }
-        self.bus.refuse_peers(bus, len_bytes)?;
+        if self.bus.is_window(bus, len_bytes) {
+            let taken = self.bus.on_the_way(&self.requester, bus, len_bytes);
+            let forwarded = || self.bus.forwarded(bus, len_bytes);
+            let peer = match &self.unit {
+                Some(_) => taken,
+                None => taken.or_else(forwarded),
+            };
+            let peer = peer.ok_or(DmaError::PeerToPeer { bus })?;
+            return Ok(Piece {
+                place: Place::Peer(peer),
+                _in_flight: None,
+            });
+        }
         let (destination, in_flight) = match &self.unit {
             Some(unit) => {
-                let in_flight = unit.translate(self.requester.id(), bus, access)?;
+                let in_flight = unit.translate(self.requester.request_id(access), bus, access)?;
                 (in_flight.destination(), Some(in_flight))
             }
             None => (Destination::Untranslated(bus), None),
@@ -353,8 +396,14 @@ impl DmaPort {
             Destination::Physical(phys) => phys,
             Destination::Untranslated(bus) => self.bus.inbound(bus)?,
         };
+        if let Some(peer) = self.bus.forwarded_from_phys(phys, len_bytes) {
+            return Ok(Piece {
+                place: Place::Peer(peer),
+                _in_flight: in_flight,
+            });
+        }
         let piece = Piece {
-            phys,
+            place: Place::Phys(phys),
             _in_flight: in_flight,
         };
         let translated = self.unit.as_ref();

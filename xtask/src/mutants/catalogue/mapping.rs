@@ -48,11 +48,11 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "dropped-coherent-memory-not-revoked",
         selection: Selection::Whole,
-        file: "dmamap/src/map/coherent.rs",
+        file: "dmamap/src/map/coherent/mod.rs",
         find: "if let Err(error) = self.end() {
                 log::error!(\"{error}\");
             }",
-        replace: "drop(self.parts.take());",
+        replace: "drop(self.memory.take());",
         why: "the memory is given back while the device still reaches it",
         caught_by: &[Test::program(
             "dmamap",
