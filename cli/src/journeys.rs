@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use hosted::Hosted;
-use journeys::catalogue::{Journey, journeys};
+use journeys::catalogue::{Journey, journeys, virtio_journeys};
 use machine::cache::Snooping;
 use machine::temper::Temper;
 
@@ -36,6 +36,11 @@ impl Outcome {
             _ => Self::Passed,
         }
     }
+}
+
+drivers::virtio_slot! {
+    /// Where the virtio device of a journey stands.
+    struct VirtioSlot(Hosted);
 }
 
 /// A journey with its own disks, or one of the catalogue.
@@ -112,7 +117,8 @@ fn all_journeys(args: &JourneysArgs) -> Vec<(&'static str, &'static str, Made)> 
             Made::WriteDisk,
         ),
     ];
-    let listed = journeys::<Hosted>();
+    let listed = journeys::<Hosted>().into_iter();
+    let listed = listed.chain(virtio_journeys::<VirtioSlot>());
     all.extend(listed.map(|journey| (journey.name, journey.shows, Made::Listed(journey))));
     all.push((
         "differential",

@@ -9,6 +9,7 @@
 //!   00:05.0 heartbeat, at work since boot (see below)         unit 1, RMRR or IVMD
 //!   00:06.0 greedy, if wanted                                 unit 1
 //!   00:08.0 root port ── … as configured (fabric.rs), and the next ones likewise    unit 1
+//!   behind the last of them: virtio devices, as configured                          unit 1
 //! ```
 //!
 //! Unit 1 is the one that translates for all that unit 0 does not list. A computer with one unit has it translate for
@@ -29,6 +30,7 @@ use crate::device::heartbeat::Heartbeat;
 use crate::device::legacy::Legacy;
 use crate::device::nvme::NvmeController;
 use crate::device::passive::Passive;
+use crate::device::virtio::VirtioDevice;
 use crate::fabric::PortConfig;
 use crate::findings::Findings;
 use crate::iommu::Unit;
@@ -61,6 +63,7 @@ pub(crate) const ALL_LINES: u32 = 64;
 /// The models to wire.
 pub(crate) struct Models {
     pub(crate) disks: Vec<Arc<NvmeController>>,
+    pub(crate) virtio: Vec<Arc<VirtioDevice>>,
     pub(crate) heartbeat: Arc<Heartbeat>,
     pub(crate) greedy: Option<Passive>,
     pub(crate) ports: Vec<PortConfig>,
@@ -121,6 +124,9 @@ impl Wiring<'_> {
         );
         let configured = (FIRST_CONFIGURED..32).zip(&models.ports);
         nodes.extend(configured.map(|(device, port)| self.configured_port(device, port)));
+        for (device, model) in (FIRST_CONFIGURED + models.ports.len() as u8..).zip(models.virtio) {
+            nodes.push(self.top(device, ALL_OTHERS, model));
+        }
         self.segment(SegmentKind::Root, nodes)
     }
 

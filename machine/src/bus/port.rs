@@ -101,6 +101,34 @@ impl Piece<'_> {
     }
 }
 
+/// A piece of a request that has reached memory: in flight, and at memory, until it is dropped.
+pub(crate) struct Reached<'a> {
+    phys: u64,
+    len: usize,
+    _piece: Piece<'a>,
+    beside: Option<&'a CpuCaches>,
+}
+
+impl Reached<'_> {
+    /// Where in memory it is.
+    pub(crate) fn phys(&self) -> u64 {
+        self.phys
+    }
+
+    /// How many bytes it has, of those asked for.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl Drop for Reached<'_> {
+    fn drop(&mut self) {
+        if let Some(caches) = self.beside {
+            caches.after_access(self.phys, self.len as u64);
+        }
+    }
+}
+
 impl DmaPort {
     /// Connects `requester`, whose requests pass `unit` if there is one, and see what the CPU sees.
     pub fn new(bus: Arc<Bus>, unit: Option<Arc<dyn Unit>>, requester: Arc<Requester>) -> Self {
@@ -236,6 +264,36 @@ impl DmaPort {
     ) -> Result<u64, TransferError> {
         self.transfer(Access::Read, runs, |ram, runs| {
             ram.write_to_file(runs, file, offset)
+        })
+    }
+
+    /// The first piece of a request of `len` bytes, for whoever moves bytes in memory itself.
+    ///
+    /// # Errors
+    /// [`DmaError`] if it does not reach memory.
+    pub(crate) fn reach(
+        &self,
+        access: Access,
+        bus: u64,
+        len: usize,
+    ) -> Result<Reached<'_>, DmaError> {
+        let (bus, len) = cuts(bus, len).next().unwrap_or((bus, 0));
+        let (piece, phys) = self
+            .resolve(access, bus, len as u64)
+            .and_then(|piece| {
+                let phys = piece.in_memory(bus, len as u64)?;
+                Ok((piece, phys))
+            })
+            .inspect_err(|_| self.requester.count_refused())?;
+        self.requester.count(access, len as u64);
+        if let Some(caches) = &self.beside {
+            caches.before_access(access, phys, len as u64);
+        }
+        Ok(Reached {
+            phys,
+            len,
+            _piece: piece,
+            beside: self.beside.as_deref(),
         })
     }
 

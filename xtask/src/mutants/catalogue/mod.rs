@@ -13,6 +13,7 @@
 //! - [`registers`]: buses, BARs, claims and interrupts
 //! - [`amd`]: AMD-Vi's tables, commands and log
 //! - [`disk`]: the NVMe driver's half of the protocol
+//! - [`virtio`]: what stands between virtio-drivers and its devices
 //! - [`ground`]: what the tests themselves stand on
 
 mod amd;
@@ -29,6 +30,7 @@ mod registers;
 mod scopes;
 mod tables;
 mod unmapping;
+mod virtio;
 
 use super::mutation::Mutation;
 
@@ -48,6 +50,7 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         registers::ALL,
         amd::ALL,
         disk::ALL,
+        virtio::ALL,
         ground::ALL,
     ]
     .into_iter()
