@@ -106,7 +106,8 @@ pub(crate) struct Reached<'a> {
     phys: u64,
     len: usize,
     _piece: Piece<'a>,
-    beside: Option<&'a CpuCaches>,
+    access: Access,
+    way: &'a Way,
 }
 
 impl Reached<'_> {
@@ -123,9 +124,7 @@ impl Reached<'_> {
 
 impl Drop for Reached<'_> {
     fn drop(&mut self) {
-        if let Some(caches) = self.beside {
-            caches.after_access(self.phys, self.len as u64);
-        }
+        self.way.after(self.access, self.phys, self.len as u64);
     }
 }
 
@@ -286,14 +285,13 @@ impl DmaPort {
             })
             .inspect_err(|_| self.requester.count_refused())?;
         self.requester.count(access, len as u64);
-        if let Some(caches) = &self.beside {
-            caches.before_access(access, phys, len as u64);
-        }
+        self.way.before(access, phys, len as u64);
         Ok(Reached {
             phys,
             len,
             _piece: piece,
-            beside: self.beside.as_deref(),
+            access,
+            way: &self.way,
         })
     }
 
