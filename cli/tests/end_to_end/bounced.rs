@@ -24,7 +24,14 @@ fn a_disk_with_few_address_lines_and_no_iommu_reads_by_way_of_copies() {
         &["--policy", "identity", "--address-bits", "28"],
         &["--iommu", "none", "--policy", "bounce"],
         &["--policy", "bounce"],
-        &["--policy", "bounce", "--iommu", "smmu", "--address-bits", "28"],
+        &[
+            "--policy",
+            "bounce",
+            "--iommu",
+            "smmu",
+            "--address-bits",
+            "28",
+        ],
     ] {
         let report = report(&file, args);
         assert_eq!(report["verified"], true, "{args:?}");

@@ -1,6 +1,5 @@
 //! Devices that do not snoop: copies are brought to memory and back, and no line is shared with a neighbour.
 
-use board::hardware::Hardware;
 use dmamap::buffer::PackedFrames;
 use dmamap::map::{Bidirectional, FromDevice, ToDevice};
 use dmamap::system::Protection;
