@@ -152,6 +152,8 @@ pub(crate) enum Policy {
     /// From when it is mapped until it is unmapped, not a moment longer
     #[default]
     Strict,
+    /// From when it is mapped until a flush that several unmaps share: no buffer comes back before
+    Deferred,
     /// Always: bus addresses are physical ones, and the disk is trusted
     Identity,
     /// Never: the disk reaches copies, in memory that is always mapped for it

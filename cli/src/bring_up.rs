@@ -29,6 +29,7 @@ pub(crate) fn start(
 ) -> Result<Disk<Hosted>, Error> {
     let protection = match args.policy {
         Policy::Strict => Protection::Strict,
+        Policy::Deferred => Protection::Deferred,
         Policy::Identity => Protection::Identity,
         Policy::Bounce => Protection::Bounce,
     };

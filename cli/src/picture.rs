@@ -59,7 +59,7 @@ impl Picture {
             from_bus: match (args.machine.iommu, args.policy) {
                 (IommuChoice::None, _) => "host bridge",
                 (_, Policy::Identity) => "IOMMU, identity",
-                (_, Policy::Strict | Policy::Bounce) => "IOMMU",
+                (_, Policy::Strict | Policy::Deferred | Policy::Bounce) => "IOMMU",
             },
         })
     }

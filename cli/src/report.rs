@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use dmamap::iommu::FlushFigures;
 use dmamap::iommu::fault::FaultReport;
 use machine::device::nvme::RogueReport;
 use serde_json::{Value, json};
@@ -24,6 +25,8 @@ pub(crate) struct Totals {
     pub(crate) unmaps: u64,
     pub(crate) live_mappings: u64,
     pub(crate) quarantined_bytes: u64,
+    /// What flushes came to that several unmaps share.
+    pub(crate) flushes: FlushFigures,
     pub(crate) bounced_maps: u64,
     pub(crate) bounced_bytes: u64,
 }
@@ -160,6 +163,17 @@ impl Report {
             "mappings        {} maps, {} unmaps, {} live; {} invalidations",
             totals.maps, totals.unmaps, totals.live_mappings, self.invalidations
         ));
+        let flushes = &totals.flushes;
+        if flushes.retired > 0 {
+            output.line(format_args!(
+                "flushes         {} for {} unmaps, {} at most in one; {} wait, the longest waited {:.3} ms",
+                flushes.flushes,
+                flushes.retired,
+                flushes.largest_flush,
+                flushes.waiting,
+                flushes.longest_window_ns as f64 / 1e6,
+            ));
+        }
         if totals.bounced_maps != 0 {
             output.line(format_args!(
                 "bounced         {} mappings, {} bytes: the disk was given copies",
@@ -228,6 +242,11 @@ impl Report {
             "bounced_maps": self.totals.bounced_maps,
             "bounced_bytes": self.totals.bounced_bytes,
             "invalidations": self.invalidations,
+            "flushes": self.totals.flushes.flushes,
+            "flushes_shared_by": self.totals.flushes.retired,
+            "largest_flush": self.totals.flushes.largest_flush,
+            "waiting_for_flush": self.totals.flushes.waiting,
+            "longest_window_ms": self.totals.flushes.longest_window_ns as f64 / 1e6,
             "faults": self.faults.first_per_requester.iter().map(fault).collect::<Vec<_>>(),
             "faults_total": self.faults.total,
             "fault_overflows": self.faults.overflows,

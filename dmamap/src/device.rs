@@ -22,6 +22,7 @@ mod cache;
 mod counters;
 mod held;
 mod limits;
+mod protection;
 
 use core::fmt;
 use core::ptr::NonNull;
@@ -42,6 +43,8 @@ pub use counters::Figures;
 pub(crate) use held::Held;
 pub(crate) use limits::Limits;
 pub use limits::MaskError;
+pub use protection::RelaxError;
+pub(crate) use protection::{Guard, Revocation, Trust};
 
 /// Whether a device's accesses to memory see and update the CPU's caches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,15 +54,6 @@ pub enum Coherence {
     Snooped,
     /// They do not: `sync` calls maintain the caches.
     NotSnooped,
-}
-
-/// Whether somebody vouched for a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trust {
-    /// Nobody did: something must be able to take memory back from it, and it reaches nothing but what it was given.
-    Withheld,
-    /// The caller of [`DmaSystem::attach_trusted`] did.
-    Given,
 }
 
 /// A device was detached, but not all is as if it had never been there.
@@ -110,7 +104,7 @@ impl DetachError {
 /// What is known of a device beside its way to memory.
 pub(crate) struct Standing<P: Platform> {
     pub(crate) coherence: Coherence,
-    pub(crate) trust: Trust,
+    pub(crate) guard: Guard,
     pub(crate) bounce: Bounce<P>,
 }
 
@@ -123,11 +117,11 @@ pub(crate) struct DeviceCore<P: Platform> {
     pub(crate) requester: Requester,
     pub(crate) route: Route<P>,
     pub(crate) coherence: Coherence,
-    pub(crate) trust: Trust,
     pub(crate) bounce: Bounce<P>,
     pub(crate) counters: Counters<P>,
     pub(crate) quarantined_bytes: AtomicU64,
     pub(crate) limits: Limits,
+    pub(crate) guard: Guard,
     pub(crate) coherent: CoherentSources<P>,
     /// No [`Device`] refers to this any more; only mappings may.
     handle_gone: AtomicBool,
@@ -144,7 +138,7 @@ impl<P: Platform> DeviceCore<P> {
         let platform = system.platform();
         let Standing {
             coherence,
-            trust,
+            guard,
             bounce,
         } = standing;
         Self {
@@ -154,11 +148,11 @@ impl<P: Platform> DeviceCore<P> {
             requester,
             route,
             coherence,
-            trust,
             bounce,
             counters: Counters::new(platform),
             quarantined_bytes: AtomicU64::new(0),
             limits: Limits::default(),
+            guard,
             coherent: CoherentSources::new(),
             handle_gone: AtomicBool::new(false),
         }

@@ -63,7 +63,7 @@ pub use protection::{AttachError, Protection};
 use reserved::ReservedFor;
 pub use reserved::{RegionKind, ReservedRegion};
 pub use restart::RestartError;
-pub use settings::{Granule, Settings, Stage, TableMode};
+pub use settings::{AddressOrder, Granule, Settings, Stage, TableMode};
 pub use start::StartError;
 
 /// Why the units could not be stopped.

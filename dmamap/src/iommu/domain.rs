@@ -6,10 +6,13 @@
 //! chosen again.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
+use crate::iommu::flush_queue::{FlushLimits, FlushQueue};
 use crate::iommu::requester::Attachment;
+use crate::iommu::retire::TimerGate;
 use crate::iommu::translation::{Translate, Translation};
 use crate::iommu::unit::{Change, DomainId, Unit, UnitError, Units};
 use crate::iova::{IovaError, IovaRequest, IovaSpace};
@@ -17,7 +20,8 @@ use crate::pagetable::{
     Gather, MapError as TableError, MemoryType, Permission, PhysList, Replay, TableChange,
     UnmapError,
 };
-use crate::platform::Platform;
+use crate::platform::{InterruptHandler, OutOfFrames, Platform};
+use crate::system::AddressOrder;
 
 /// Why a domain could not map memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +44,12 @@ pub enum DomainError {
         /// Why it could not be undone.
         undo: RevokeError,
     },
+    /// What was mapped was not taken back.
+    #[error(transparent)]
+    Revoke(#[from] RevokeError),
+    /// No memory for what waits for a flush.
+    #[error("no memory for the flush queue: {0}")]
+    FlushQueue(#[from] OutOfFrames),
     /// The device was detached.
     #[error("the device was detached: its mappings are revoked")]
     Revoked,
@@ -54,6 +64,9 @@ pub enum RevokeError {
     /// An earlier detach of the device was not confirmed.
     #[error("the device's detach was never confirmed by the IOMMU: it may still reach memory")]
     DetachUnconfirmed,
+    /// The flush that was to cover it ended in a panic.
+    #[error("the flush that was to take it from the device ended in a panic")]
+    FlushCrashed,
     /// The table does not hold what was to be unmapped.
     #[error(transparent)]
     Table(#[from] UnmapError),
@@ -61,7 +74,7 @@ pub enum RevokeError {
 
 /// Whether the table may still be walked, and so whether memory may be given back.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Reach {
+pub(super) enum Reach {
     /// Units walk the table.
     Live,
     /// No unit does, and it was confirmed.
@@ -70,24 +83,32 @@ enum Reach {
     Unconfirmed,
 }
 
-struct Inner<P: Platform> {
-    /// Unmaps that unlinked a table and have not been confirmed: units may still walk through it.
-    unlinking: usize,
-    iova: IovaSpace<P>,
-    table: Option<Box<dyn Translation<P>>>,
-    reach: Reach,
+pub(super) struct Inner<P: Platform> {
+    /// Unmaps that unlinked a table and have not been confirmed: units may still walk through it. Those that wait for
+    /// one flush count once.
+    pub(super) unlinking: usize,
+    pub(super) iova: IovaSpace<P>,
+    pub(super) table: Option<Box<dyn Translation<P>>>,
+    pub(super) reach: Reach,
+    /// What is unmapped and not invalidated yet.
+    pub(super) queue: FlushQueue<P>,
 }
 
 /// Bus addresses and what they reach, for the devices attached.
 pub(crate) struct Domain<P: Platform> {
-    platform: P,
-    id: DomainId,
+    pub(super) platform: P,
+    pub(super) id: DomainId,
     units: Units<P>,
     /// log2 of the smallest page of the table.
     page_size_log2: u32,
+    address_order: AddressOrder,
     /// Bit n: unit n walks the table. Read without the lock when invalidating.
     walkers: AtomicU64,
-    inner: lock_api::Mutex<P::Lock, Inner<P>>,
+    pub(super) inner: lock_api::Mutex<P::Lock, Inner<P>>,
+    /// What looks after the flush queue, once the domain is [shared](Self::into_shared).
+    pub(super) timer: Option<InterruptHandler>,
+    /// Where that comes by.
+    pub(super) timers: Arc<TimerGate>,
 }
 
 /// How many units one domain can span: a bit each in [`Domain::walkers`].
@@ -100,6 +121,7 @@ impl<P: Platform> Domain<P> {
         id: DomainId,
         units: Units<P>,
         table: Box<dyn Translation<P>>,
+        limits: FlushLimits,
     ) -> Result<Self, DomainError> {
         let last = table.aperture_last();
         let len = last.as_u64().saturating_add(1);
@@ -118,15 +140,30 @@ impl<P: Platform> Domain<P> {
             iova,
             table: Some(table),
             reach: Reach::Live,
+            queue: FlushQueue::new(platform, limits),
         };
         Ok(Self {
             platform,
             id,
             units,
             page_size_log2,
+            address_order: AddressOrder::LowFirst,
             walkers: AtomicU64::new(0),
             inner: lock_api::Mutex::new(inner),
+            timer: None,
+            timers: Arc::default(),
         })
+    }
+
+    /// The same, whose mappings are given addresses in that order.
+    pub(crate) fn with_address_order(mut self, order: AddressOrder) -> Self {
+        self.address_order = order;
+        self
+    }
+
+    /// Which addresses mappings are given first.
+    pub(crate) fn address_order(&self) -> AddressOrder {
+        self.address_order
     }
 
     /// log2 of the smallest page that can be mapped.
@@ -166,7 +203,7 @@ impl<P: Platform> Domain<P> {
         permission: Permission,
         memory_type: MemoryType,
     ) -> Result<BusRange, DomainError> {
-        let (range, unlinking) = {
+        let (range, mut unlinking) = {
             let mut inner = self.inner.lock();
             let Inner {
                 unlinking,
@@ -186,6 +223,9 @@ impl<P: Platform> Domain<P> {
             }
             (range, *unlinking > 0)
         };
+        if unlinking {
+            unlinking = self.flush_tables();
+        }
         // A unit that still remembers a table somebody is unlinking would walk into it, and not find what was
         // just mapped through its successor: then this mapping invalidates for itself.
         let change = Change {
@@ -207,6 +247,36 @@ impl<P: Platform> Domain<P> {
                 Err(undo) => Err(DomainError::Unconfirmed { cause, undo }),
             },
         }
+    }
+
+    /// As [`map_list`](Self::map_list), at `bus`.
+    pub(crate) fn map_at(
+        &self,
+        bus: BusAddr,
+        len_bytes: u64,
+        memory: &mut dyn PhysList,
+        permission: Permission,
+    ) -> Result<(), DomainError> {
+        // Only one address below 2^63 is that modulo 2^63.
+        let request = IovaRequest::new(len_bytes)
+            .aligned(63, bus.as_u64())
+            .from(bus);
+        self.map_list(request, memory, permission, MemoryType::Normal)
+            .map(|_| ())
+    }
+
+    /// As [`unmap`](Self::unmap), of what may not be mapped, or not as one range.
+    ///
+    /// # Errors
+    /// [`DomainError::Iova`] then; [`DomainError::Revoke`] as [`unmap`](Self::unmap).
+    pub(crate) fn unmap_at(&self, range: BusRange) -> Result<(), DomainError> {
+        {
+            let mut inner = self.inner.lock();
+            if inner.reach == Reach::Live {
+                inner.iova.check_allocated(range)?;
+            }
+        }
+        Ok(self.unmap(range)?)
     }
 
     /// Makes `range` unreachable, and returns when it is.
@@ -270,7 +340,7 @@ impl<P: Platform> Domain<P> {
         }
     }
 
-    fn each_walker(
+    pub(super) fn each_walker(
         &self,
         mut call: impl FnMut(&dyn Unit<P>) -> Result<(), UnitError>,
     ) -> Result<(), UnitError> {
@@ -304,6 +374,7 @@ impl<P: Platform> Domain<P> {
     /// # Errors
     /// `outcome`'s: the tables are kept, and later unmaps report it.
     pub(crate) fn end(&self, outcome: Result<(), UnitError>) -> Result<(), UnitError> {
+        self.await_flush();
         let mut inner = self.inner.lock();
         match outcome {
             Ok(()) => {
@@ -313,10 +384,21 @@ impl<P: Platform> Domain<P> {
                     // SAFETY: every unit has confirmed that it neither walks nor remembers the table.
                     unsafe { table.free() };
                 }
+                if let Some(waiting) = inner.queue.close(Ok(())) {
+                    // SAFETY: as above, for the tables that were part of it.
+                    unsafe { waiting.release() };
+                }
+                // Nobody chooses or frees addresses any more.
+                let nothing = BusRange::new(BusAddr::new(0), 0).expect("an empty range exists");
+                if let Ok(none) = IovaSpace::new(self.platform, nothing, self.page_size_log2) {
+                    inner.iova = none;
+                }
                 Ok(())
             }
             Err(error) => {
                 inner.reach = Reach::Unconfirmed;
+                let waiting = inner.queue.close(Err(RevokeError::DetachUnconfirmed));
+                waiting.map(Gather::abandon);
                 Err(error)
             }
         }
@@ -330,7 +412,8 @@ impl<P: Platform> Domain<P> {
     /// Frames the domain holds: its table's and its allocator's.
     pub(crate) fn frames(&self) -> usize {
         let inner = self.inner.lock();
-        inner.table.as_ref().map_or(0, |table| table.frames()) + inner.iova.frames()
+        let table = inner.table.as_ref().map_or(0, |table| table.frames());
+        table + inner.iova.frames() + inner.queue.frames()
     }
 
     /// Gives back frames that hold nothing: empty tables that were kept to keep walk caches warm.
@@ -338,9 +421,12 @@ impl<P: Platform> Domain<P> {
     /// # Errors
     /// [`UnitError`] when the invalidation was not confirmed; the tables are kept then.
     pub(crate) fn reclaim(&self) -> Result<(), UnitError> {
+        // What waits holds addresses, and tables. Where the flush fails these are lost, and what is left is reclaimed.
+        let _ = self.flush();
         let mut gather = Gather::new(self.platform);
         {
             let mut inner = self.inner.lock();
+            inner.queue.reclaim();
             inner.iova.reclaim();
             if let Some(table) = inner.table.as_mut() {
                 table.reclaim(&mut gather);
@@ -363,11 +449,21 @@ impl<P: Platform> Inner<P> {
 impl<P: Platform> Drop for Domain<P> {
     fn drop(&mut self) {
         let never_walked = *self.walkers.get_mut() == 0;
-        if let Some(table) = self.inner.get_mut().table.take()
+        let inner = self.inner.get_mut();
+        if let Some(table) = inner.table.take()
             && never_walked
         {
             // SAFETY: no unit was ever told of the table.
             unsafe { table.free() };
+        }
+        // Empty, where the domain ended.
+        if let Some(waiting) = inner.queue.close(Err(RevokeError::DetachUnconfirmed)) {
+            if never_walked {
+                // SAFETY: as above.
+                unsafe { waiting.release() };
+            } else {
+                waiting.abandon();
+            }
         }
     }
 }

@@ -4,7 +4,9 @@ use core::ptr::NonNull;
 
 use crate::bounce::{PoolName, Run};
 use crate::device::DeviceCore;
+use crate::map::Attributes;
 use crate::platform::Platform;
+use crate::system::Protection;
 
 /// What a device reaches through a mapping.
 #[derive(Debug)]
@@ -123,6 +125,15 @@ impl Backing {
             Self::Edges { head, tail } => (head.as_ref(), tail.as_ref()),
         };
         first.into_iter().chain(second)
+    }
+
+    /// The attributes a mapping so made is taken back with: a copy goes to others at once, so the device must have lost
+    /// it by then.
+    pub(crate) fn revoked_with(&self, attributes: Attributes) -> Attributes {
+        match self {
+            Self::InPlace => attributes,
+            Self::Whole { .. } | Self::Edges { .. } => attributes.at_least(Protection::Strict),
+        }
     }
 
     /// Gives the copies back to their pools.

@@ -111,6 +111,9 @@ pub enum MapFailure {
     /// Requests of the device are not known to arrive at the peer.
     #[error("no way to the peer: {0}")]
     PeerRefused(PeerRefusal),
+    /// The device was given a copy when the memory was mapped before, and the IOMMU did not confirm that it lost it.
+    #[error("the copy that the device had of the memory is not known to be lost to it: {0}")]
+    NotRevoked(RevokeError),
     /// The domain behind the device refused.
     #[error(transparent)]
     Domain(#[from] DomainError),

@@ -4,8 +4,11 @@
 //! |---|---|---|
 //! | [`map_single`](crate::device::Device::map_single) | owned, physically contiguous | `single` |
 //! | [`map_sg`](crate::device::Device::map_sg) | owned, in pieces | `sg` |
+//! | [`Mapping::retire`] | owned, on its way back, several with one flush | `retired` |
+//! | [`BufferPool`] | blocks that stay mapped while they change hands | `buffer_pool` |
 //! | [`map_within`](crate::device::Device::map_within) | borrowed for a closure | `scoped` |
 //! | [`alloc_coherent`](crate::device::Device::alloc_coherent) | shared with the device for long | `coherent` |
+//! | [`UnmanagedDomain`] | anything, at bus addresses of the caller's choice | `unmanaged` |
 //! | [`map_resource`](crate::device::Device::map_resource) | none: another device's registers | `resource` |
 //! | [`map_phys`](crate::device::Device::map_phys) and others | anything, unsafe | `raw` |
 //!
@@ -35,6 +38,7 @@
 
 mod attributes;
 mod backing;
+mod buffer_pool;
 mod coherent;
 mod direct;
 mod direction;
@@ -48,6 +52,7 @@ mod raw;
 mod raw_copy;
 mod raw_sync;
 mod resource;
+mod retired;
 mod route;
 mod scoped;
 mod segments;
@@ -56,11 +61,13 @@ mod single;
 mod terms;
 mod translated;
 mod uncached;
+mod unmanaged;
 mod view;
 pub(crate) mod window;
 
 pub use crate::pagetable::Permission;
 pub use attributes::Attributes;
+pub use buffer_pool::{BufferPool, BufferPoolError, PooledBuffer};
 pub use coherent::{
     AtomicBlock, AtomicDestroyError, AtomicPool, AtomicPoolError, AtomicPoolFigures, Coherent,
     CoherentError, CoherentOptions, DeclareError, DeclaredFull, Descriptors, DestroyError, DmaPool,
@@ -72,9 +79,11 @@ pub use direction::{
 };
 pub use error::{MapError, MapFailure, Quarantined, Rejected};
 pub use resource::ResourceMapping;
+pub use retired::{NotMappedAgain, Retired};
 pub use scoped::ScopedMapping;
 pub use sg::SgMapping;
 pub use single::Mapping;
+pub use unmanaged::{NotUnmanaged, Refused, UnmanagedDomain};
 pub use view::{CpuView, OutOfBounds};
 
 pub(crate) use coherent::CoherentSources;

@@ -182,7 +182,9 @@ impl<P: Platform> DeviceCore<P> {
         }
         let shared = match memory.frames {
             Frames::Whole => false,
-            Frames::Shared => self.trust == Trust::Withheld || self.shares_lines(terms, memory),
+            Frames::Shared => {
+                self.guard.trust() == Trust::Withheld || self.shares_lines(terms, memory)
+            }
         };
         let cut = edges::cut(memory, page_log2, shared);
         match cut {

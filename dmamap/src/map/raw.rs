@@ -5,13 +5,14 @@
 use crate::addr::{BusRange, FRAME_SIZE_LOG2, PhysAddr, PhysRange, VirtAddr};
 use crate::buffer::Frames;
 use crate::device::{Counters, Device, Held};
-use crate::iommu::{DomainError, RevokeError};
-use crate::map::AnyDirection;
+use crate::iommu::{DomainError, Owed, RevokeError};
 use crate::map::error::{MapError, MapFailure, Quarantined};
+use crate::map::live::take_back;
 use crate::map::maintain::{clean_pieces, invalidate_mapped};
 use crate::map::place::{Contents, Memory, Placed};
 use crate::map::raw_copy::Copy;
 use crate::map::terms::{Shape, Terms};
+use crate::map::{AnyDirection, Attributes};
 use crate::pagetable::Replay;
 use crate::platform::Platform;
 
@@ -169,7 +170,8 @@ impl<P: Platform> Device<P> {
     }
 
     /// Takes a mapping of this layer back; when this returns `Ok` the device reaches nothing through it
-    /// (`dma_unmap_single`, `dma_unmap_page`, `dma_unmap_phys`).
+    /// (`dma_unmap_single`, `dma_unmap_page`, `dma_unmap_phys`), or is trusted not to try
+    /// ([`Protection::Deferred`](crate::system::Protection::Deferred)).
     ///
     /// # Errors
     /// [`Quarantined`] when the IOMMU did not confirm: the memory must be kept. Also when nothing is mapped
@@ -185,7 +187,12 @@ impl<P: Platform> Device<P> {
         let backing = core.backing_of(range);
         let outcome = match backing.is_always_mapped() {
             true => Ok(()),
-            false => core.route.unmap(range),
+            false => take_back(
+                core,
+                range,
+                backing.revoked_with(Attributes::NONE),
+                Ok(Owed::NOTHING),
+            ),
         };
         let (shares, bytes) = (core.counters.shares(), range.len_bytes());
         match outcome {

@@ -4,6 +4,7 @@
 //! registers gives the window onto them away for that time.
 
 use crate::addr::{BusAddr, BusRange, PhysRange};
+use crate::bridge::WindowKind;
 use crate::device::{Device, DeviceCore, Held};
 use crate::iommu::RevokeError;
 use crate::map::route::Alignment;
@@ -232,12 +233,11 @@ impl<P: Platform> Device<P> {
     /// `range` is one that `map_resource_raw` of this device returned, and not taken back yet.
     pub unsafe fn unmap_resource_raw(&self, range: BusRange) -> Result<(), Quarantined> {
         let core = self.core();
-        let on_bus = core.system.bridge_of(core.requester).is_some_and(|bridge| {
-            let windows = bridge.windows().iter();
-            // Nothing is ever mapped in a window, so what is there is the registers' own address.
-            windows
-                .map(|window| window.bus)
-                .any(|bus| bus.covers(range))
+        let bridge = core.system.bridge_of(core.requester);
+        let on_bus = bridge.is_some_and(|bridge| {
+            // Nothing is ever mapped in a window to memory registers, so what is there is their own address.
+            let mut windows = bridge.windows().iter();
+            windows.any(|window| window.kind != WindowKind::Io && window.bus.covers(range))
         });
         if on_bus {
             core.counters.end(range.len_bytes());

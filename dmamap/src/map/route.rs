@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 
 use crate::addr::{BusAddr, BusRange, DmaMask, PhysAddr};
-use crate::iommu::{Domain, RevokeError};
+use crate::iommu::{Domain, Owed, RevokeError};
 use crate::map::direct::Direct;
 use crate::map::{Permission, translated};
 use crate::platform::Platform;
@@ -35,6 +35,33 @@ impl<P: Platform> Route<P> {
             Self::Translated(domain) => {
                 domain.unmap(translated::pages(range, domain.page_size_log2()))
             }
+        }
+    }
+
+    /// Takes `range`, as [`map`](Self::map) returned it, out of the tables, and leaves it to a flush that others share to
+    /// make it unreachable.
+    pub(crate) fn retire(&self, range: BusRange) -> Result<Owed, RevokeError> {
+        match self {
+            Self::Blocked | Self::Direct(_) => Ok(Owed::NOTHING),
+            Self::Translated(domain) => {
+                domain.retire(translated::pages(range, domain.page_size_log2()))
+            }
+        }
+    }
+
+    /// Returns when all that `owed` stands for is unreachable.
+    pub(crate) fn flush_through(&self, owed: Owed) -> Result<(), RevokeError> {
+        match self {
+            Self::Blocked | Self::Direct(_) => Ok(()),
+            Self::Translated(domain) => domain.flush_through(owed),
+        }
+    }
+
+    /// Whether all that `owed` stands for is unreachable; `None` while a flush is to come.
+    pub(crate) fn outcome(&self, owed: Owed) -> Option<Result<(), RevokeError>> {
+        match self {
+            Self::Blocked | Self::Direct(_) => Some(Ok(())),
+            Self::Translated(domain) => domain.outcome(owed),
         }
     }
 

@@ -1,12 +1,13 @@
 //! The translated route: Z is chosen for this device alone and recorded in its domain's tables.
 
-use crate::addr::{BusRange, DmaMask, PhysAddr, PhysRange};
+use crate::addr::{BusAddr, BusRange, DmaMask, PhysAddr, PhysRange};
 use crate::iommu::{Domain, DomainError};
 use crate::iova::IovaRequest;
 use crate::map::route::Alignment;
 use crate::map::{MapFailure, Permission};
 use crate::pagetable::{MemoryType, PhysList};
 use crate::platform::Platform;
+use crate::system::AddressOrder;
 
 /// log2 of the leaves worth aligning for, largest first.
 const LARGE_LEAVES_LOG2: [u32; 2] = [30, 21];
@@ -88,6 +89,13 @@ pub(crate) fn map<P: Platform>(
         list: memory,
         page_log2: place.page_log2,
     };
+    let high = place.pages.from(ABOVE_32_BITS);
+    if domain.address_order() == AddressOrder::HighFirst && high.first <= high.last {
+        match domain.map_list(high, &mut pages, permission, memory_type) {
+            Err(DomainError::Iova(_)) => {}
+            outcome => return Ok(place.range(outcome?)),
+        }
+    }
     let range = match domain.map_list(place.pages, &mut pages, permission, memory_type) {
         // A small mask may only have room without the alignment.
         Err(DomainError::Iova(_)) if place.alignment == Alignment::Convenient => {
@@ -95,9 +103,19 @@ pub(crate) fn map<P: Platform>(
         }
         outcome => outcome,
     }?;
-    Ok(range
-        .slice(place.head, place.len_bytes)
-        .expect("the request had room for the head and the bytes"))
+    Ok(place.range(range))
+}
+
+/// The first address that does not fit in 32 bits.
+const ABOVE_32_BITS: BusAddr = BusAddr::new(1 << 32);
+
+impl Placement {
+    /// The bytes asked for, of the whole frames that were found.
+    fn range(&self, frames: BusRange) -> BusRange {
+        frames
+            .slice(self.head, self.len_bytes)
+            .expect("the request had room for the head and the bytes")
+    }
 }
 
 /// Pieces of memory, widened to the pages they lie in.

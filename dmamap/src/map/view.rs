@@ -69,6 +69,20 @@ impl<'a, P: Platform, D: Direction> CpuView<'a, P, D> {
         Ok(Self::begin(live, buffer.pointer(), offset, len_bytes))
     }
 
+    /// A view of part of a mapping that several share, whose buffer begins at `buffer`.
+    ///
+    /// # Safety
+    /// The bytes are memory of the mapping `live`, mapped in `D`, and nobody else on the CPU's side accesses them while
+    /// the view lives.
+    pub(crate) unsafe fn over(
+        live: &'a Live<P>,
+        buffer: NonNull<u8>,
+        start: u64,
+        len_bytes: u64,
+    ) -> Self {
+        Self::begin(live, buffer, start, len_bytes)
+    }
+
     fn begin(live: &'a Live<P>, buffer: NonNull<u8>, start: u64, len_bytes: u64) -> Self {
         live.sync_for_cpu(buffer, start, len_bytes);
         Self {

@@ -8,7 +8,7 @@ use super::occupancy::Turn;
 use super::{AttachError, CoreSlot, DmaSystem, Protection};
 use crate::bounce::{Bounce, Forced, OwnPools};
 use crate::bridge::HostBridge;
-use crate::device::{Device, DeviceCore, Standing, Trust};
+use crate::device::{Device, DeviceCore, Guard, Standing, Trust};
 use crate::iommu::Requester;
 use crate::map::{Direct, Route};
 use crate::pci::Function;
@@ -16,7 +16,8 @@ use crate::platform::Platform;
 
 impl<P: Platform> DmaSystem<P> {
     /// Attaches a device that need not be trusted, and lets it do DMA: a unit stands before it, and it
-    /// reaches only what is mapped for it.
+    /// reaches only what is mapped for it, and what is mapped for others of its [group](crate::group) that are attached:
+    /// they share one domain, and all are attached with the same protection.
     ///
     /// # Errors
     /// [`AttachError`]; [`AttachError::NotRevocable`] where no unit translates for the device, or
@@ -50,6 +51,13 @@ impl<P: Platform> DmaSystem<P> {
     ///
     /// A device with [`Protection::Identity`] shares that with all of its [group](crate::group) that is attached so, or that
     /// firmware left at work: the caller vouches for these as well.
+    ///
+    /// The same with [`Protection::Deferred`], also after
+    /// [`relax_to_deferred`](Device::relax_to_deferred), for the device and all of its group that is or will be attached:
+    /// its memory comes back at once, and until a flush ([`flush_window_ms`](super::Settings::flush_window_ms)) they could
+    /// still reach what was mapped at the addresses of a mapping that does not live any more. A mapping asked to be
+    /// protected [at least](crate::map::Attributes::at_least) as [`Protection::Strict`] is out of reach when unmapping
+    /// returns.
     pub unsafe fn attach_trusted(
         &'static self,
         function: &Function<P>,
@@ -68,7 +76,10 @@ impl<P: Platform> DmaSystem<P> {
         let device = requester_of(function);
         let turn = Turn::to_attach(self, device)?;
         // From here on the units are not stopped: what stands before the device stays there.
-        let route = match self.route(device, protection, trust, &turn) {
+        let route = self
+            .check_strength(device, protection)
+            .and_then(|()| self.route(device, protection, trust, &turn));
+        let route = match route {
             Ok(route) => route,
             Err(error) => {
                 if let AttachError::Unconfirmed { undo, .. } = &error {
@@ -82,7 +93,7 @@ impl<P: Platform> DmaSystem<P> {
         let masters = !matches!(route, Route::Blocked);
         let standing = Standing {
             coherence: self.coherence_of(device),
-            trust,
+            guard: Guard::new(protection, trust),
             bounce: self.bounce_of(device, protection, &route),
         };
         let core = DeviceCore::new(self, function.clone(), device, route, standing);
@@ -97,6 +108,28 @@ impl<P: Platform> DmaSystem<P> {
             function.disable_bus_master();
         }
         Ok(Device::new(core))
+    }
+
+    /// Whether the settings allow to protect no more than so.
+    fn check_strength(&self, device: Requester, protection: Protection) -> Result<(), AttachError> {
+        let least = self.least_protection();
+        let protection = match (protection, self.unit_of(device)) {
+            (Protection::Blocked, _) | (_, Some(_)) => protection,
+            (_, None) => Protection::Identity,
+        };
+        if protection.is_weaker_than(least) {
+            return Err(AttachError::TooWeak {
+                device,
+                protection,
+                least,
+            });
+        }
+        Ok(())
+    }
+
+    /// The weakest protection that the settings allow.
+    pub(crate) fn least_protection(&self) -> Protection {
+        self.state.lock().settings.least_protection
     }
 
     /// The pools that serve a device of that route.

@@ -12,6 +12,7 @@
 
 #[allow(unreachable_pub)]
 #[path = "../support/random.rs"]
+#[allow(dead_code, unreachable_pub)]
 mod random;
 #[path = "../support/rig.rs"]
 mod rig;

@@ -57,6 +57,9 @@ impl<P: Platform> Memory<P> {
         options: CoherentOptions,
         reach: CpuReach,
     ) -> Result<Self, CoherentError> {
+        if len_bytes == 0 {
+            return Err(BufferError::Empty.into());
+        }
         let too_long = BufferError::TooLong { len_bytes };
         let page_bytes = device.page_bytes();
         // Where the unit's pages are larger than frames, whole pages: all of them become reachable.

@@ -1,6 +1,7 @@
 //! The mutations, by what they break.
 //!
 //! - [`unmapping`]: clear, invalidate, wait, and only then reuse
+//! - [`deferred`]: unmaps that share a flush
 //! - [`tables`]: what a unit walks is whole and visible before it is led there
 //! - [`scopes`]: every unit and every device that firmware names
 //! - [`groups`]: who shares a domain, and who reaches whom without an IOMMU
@@ -16,6 +17,7 @@
 mod amd;
 mod bounce;
 mod coherent;
+mod deferred;
 mod disk;
 mod ground;
 mod groups;
@@ -32,6 +34,7 @@ use super::mutation::Mutation;
 pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
     [
         unmapping::ALL,
+        deferred::ALL,
         tables::ALL,
         scopes::ALL,
         groups::ALL,
