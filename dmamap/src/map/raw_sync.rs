@@ -34,8 +34,6 @@ impl<P: Platform> Device<P> {
             let backing = core.backing_of(range);
             // SAFETY: the caller's promise.
             unsafe { core.copy_raw(&backing, range, offset, len_bytes, Copy::ToMemory) };
-            // The runs are the mapping's still.
-            core::mem::forget(backing);
         }
         Ok(())
     }
@@ -60,7 +58,6 @@ impl<P: Platform> Device<P> {
             let backing = core.backing_of(range);
             // SAFETY: the caller's promise.
             unsafe { core.copy_raw(&backing, range, offset, len_bytes, Copy::ToCopy) };
-            core::mem::forget(backing);
         }
         if let Some(part) = range.slice(offset, len_bytes) {
             clean_mapped(core, part);

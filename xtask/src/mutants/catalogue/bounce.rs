@@ -98,8 +98,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "bounce-neighbours-mapped",
         selection: Selection::Whole,
         file: "dmamap/src/map/place.rs",
-        find: "Frames::Shared => self.trust == Trust::Withheld || self.shares_lines(terms, memory),",
-        replace: "Frames::Shared => self.shares_lines(terms, memory),",
+        find: "self.guard.trust() == Trust::Withheld || self.shares_lines(terms, memory)",
+        replace: "self.shares_lines(terms, memory)",
         why: "a device that nobody vouched for reaches whatever shares a page with a buffer",
         caught_by: &[
             neighbours("small_blocks_side_by_side_never_show_each_other"),
@@ -150,8 +150,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "bounce-coherent-is-copied",
         selection: Selection::Whole,
         file: "dmamap/src/map/place.rs",
-        find: "Need::Coherent => Err(MapFailure::WouldBounce { memory }),",
-        replace: "Need::Coherent => Ok(()),",
+        find: "Need::Coherent => Err(MapFailure::WouldBounce { memory })",
+        replace: "Need::Coherent => Ok(())",
         why: "memory that both sides must see is copied instead",
         caught_by: &[direct_route(
             "where_coherent_memory_is_required_nothing_is_copied",
