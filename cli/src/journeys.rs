@@ -1,5 +1,5 @@
-//! Every journey on every board: a table of what passed, and why the rest did not. On a board of models each is made
-//! once for every temper of their caches.
+//! Every journey on every board, by every way that its devices have to memory: a table of what passed, and why the rest
+//! did not.
 
 use std::process::ExitCode;
 
@@ -8,16 +8,17 @@ use journeys::catalogue::{Journey, journeys, virtio_journeys};
 use machine::cache::Snooping;
 use machine::temper::Temper;
 
-use crate::args::JourneysArgs;
-use crate::board::devices;
-use crate::boards::{Listed, ListedHardware, all};
+use crate::args::{BoardChoice, JourneysArgs};
+use crate::boards::{Listed, all};
 use crate::error::Error;
 use crate::notes::Notes;
 use crate::output::Output;
 
 mod rig;
+mod row;
 
 use rig::Rig;
+use row::{QEMU_HAS_ONE_COPY, Row, head, rows, temper_name};
 
 /// What became of one journey on one board.
 enum Outcome {
@@ -62,7 +63,7 @@ pub(crate) fn journeys_command(
     }
     let numbers: String = (1..=journeys.len()).map(|n| format!("{n:>6}")).collect();
     output.line(format_args!("   seed {}", args.seed));
-    output.line(format_args!("\n{:30}{numbers}", ""));
+    output.line(format_args!("\n{:52}{numbers}", ""));
     let mut notes = Notes::default();
     let mut failed = false;
     let wanted = |board: &Listed| {
@@ -78,14 +79,20 @@ pub(crate) fn journeys_command(
             "no board is called so: `dmamap boards` lists all",
         ));
     }
-    for board in boards {
-        let mut line = format!("{:8}{:22}", board.kind.name(), board.name);
-        if let Some(missing) = &board.missing {
+    let rows = rows(&boards, args);
+    if rows.is_empty() {
+        return Err(Error::unusable(
+            "no row is left: `dmamap journeys` alone makes all",
+        ));
+    }
+    for row in &rows {
+        let mut line = row.head();
+        if let Some(missing) = &row.board.missing {
             let note = notes.number(missing.clone());
             output.line(line + &format!("{:>6} cannot run here", format!("({note})")));
             continue;
         }
-        for outcome in make_all(&board, &journeys, args) {
+        for outcome in make_all(row, &journeys) {
             line += &match outcome {
                 Outcome::Passed => format!("{:>6}", "pass"),
                 Outcome::Cannot(why) => format!("{:>6}", format!("({})", notes.number(why))),
@@ -96,6 +103,11 @@ pub(crate) fn journeys_command(
             };
         }
         output.line(line);
+    }
+    if boards.iter().any(|board| board.kind == BoardChoice::Qemu) {
+        let note = notes.number(QEMU_HAS_ONE_COPY.to_owned());
+        let row = head("qemu", "all", "all", Snooping::Off);
+        output.line(row + &format!("{:>6} cannot be made", format!("({note})")));
     }
     notes.print(output);
     Ok(match failed {
@@ -133,21 +145,15 @@ fn all_journeys(args: &JourneysArgs) -> Vec<(&'static str, &'static str, Made)> 
 
 type Journeys = [(&'static str, &'static str, Made)];
 
-/// Makes all of them, in every temper that the board's hardware can be given.
-fn make_all(board: &Listed, journeys: &Journeys, args: &JourneysArgs) -> Vec<Outcome> {
-    let devices = devices(args.non_coherent);
-    let ListedHardware::Machine(_) = board.hardware else {
-        return make_in(Temper::Keep, devices, board, journeys);
-    };
+/// Makes all of them, in every temper of the row.
+fn make_all(row: &Row<'_>, journeys: &Journeys) -> Vec<Outcome> {
     let mut worst: Vec<Outcome> = journeys.iter().map(|_| Outcome::Passed).collect();
-    for (name, temper) in [
-        ("keep", Temper::Keep),
-        ("forget", Temper::Forget),
-        ("random", Temper::Random(args.seed)),
-    ] {
-        let outcomes = make_in(temper, devices, board, journeys).into_iter();
+    for &temper in &row.tempers {
+        let outcomes = make_in(temper, row, journeys).into_iter();
         let told = outcomes.map(|outcome| match outcome {
-            Outcome::Failed(why) => Outcome::Failed(format!("temper {name}: {why}")),
+            Outcome::Failed(why) if row.board.kind == BoardChoice::Machine => {
+                Outcome::Failed(format!("temper {}: {why}", temper_name(temper)))
+            }
             other => other,
         });
         worst = worst
@@ -159,14 +165,14 @@ fn make_all(board: &Listed, journeys: &Journeys, args: &JourneysArgs) -> Vec<Out
     worst
 }
 
-fn make_in(temper: Temper, devices: Snooping, board: &Listed, journeys: &Journeys) -> Vec<Outcome> {
+fn make_in(temper: Temper, row: &Row<'_>, journeys: &Journeys) -> Vec<Outcome> {
     let mut rig = None;
     let mut outcomes = Vec::new();
     for (_, _, journey) in journeys {
         // After a failure on a computer of its own: what failed may have left something.
         let mut on = match rig
             .take()
-            .map_or_else(|| Rig::boot(board, temper, devices), Ok)
+            .map_or_else(|| Rig::boot(row, temper), Ok)
         {
             Ok(on) => on,
             Err(error) => {
