@@ -261,7 +261,7 @@ pub(crate) struct JourneysArgs {
     #[arg(long)]
     pub(crate) non_coherent: bool,
 
-    /// Every row in every temper of the modelled caches, which otherwise take turns
+    /// Every row in every temper of the modelled caches, which otherwise take turns, and with all steps
     #[arg(long)]
     pub(crate) all: bool,
 

@@ -49,7 +49,7 @@ enum Made {
     ReadDisk,
     WriteDisk,
     Listed(Journey<Hosted>),
-    Differential { seed: u64, steps: u64 },
+    Differential { seed: u64 },
 }
 
 /// `dmamap journeys`.
@@ -135,10 +135,7 @@ fn all_journeys(args: &JourneysArgs) -> Vec<(&'static str, &'static str, Made)> 
     all.push((
         "differential",
         "random steps, each compared with an oracle",
-        Made::Differential {
-            seed: args.seed,
-            steps: args.steps,
-        },
+        Made::Differential { seed: args.seed },
     ));
     all
 }
@@ -170,10 +167,7 @@ fn make_in(temper: Temper, row: &Row<'_>, journeys: &Journeys) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     for (_, _, journey) in journeys {
         // After a failure on a computer of its own: what failed may have left something.
-        let mut on = match rig
-            .take()
-            .map_or_else(|| Rig::boot(row, temper), Ok)
-        {
+        let mut on = match rig.take().map_or_else(|| Rig::boot(row, temper), Ok) {
             Ok(on) => on,
             Err(error) => {
                 // Nor would it for the next journey.

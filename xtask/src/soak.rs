@@ -60,7 +60,7 @@ impl Campaign {
             },
             Step {
                 name: "differential",
-                purpose: "random steps on every board, compared with an oracle",
+                purpose: "every journey in every combination, and random steps compared with an oracle",
                 run: Box::new(move || {
                     run(&mut cargo(&[
                         "run",
@@ -70,6 +70,7 @@ impl Campaign {
                         "cli",
                         "--",
                         "journeys",
+                        "--all",
                         "--steps",
                         &steps.to_string(),
                         "--seed",

@@ -56,6 +56,8 @@ pub(super) struct Rig {
     computer: Computer<Hosted>,
     hardware: Arc<dyn Hardware>,
     way: Way,
+    /// Of the differential run.
+    steps: u64,
     /// Whether a journey passed.
     was_used: bool,
     /// What the hardware complains of.
@@ -133,6 +135,7 @@ impl Rig {
             computer,
             hardware,
             way: row.way,
+            steps: row.steps,
             was_used: false,
             complaints,
         })
@@ -152,7 +155,7 @@ impl Rig {
             Made::WriteDisk => self.write(),
             // SAFETY: nobody else drives the computer, and the boards' virtio devices keep to what they are told.
             Made::Listed(journey) => unsafe { journey.run(&mut self.computer) },
-            Made::Differential { seed, steps } => differential(&mut self.computer, *seed, *steps)
+            Made::Differential { seed } => differential(&mut self.computer, *seed, self.steps)
                 .map(drop)
                 .map_err(Into::into),
         };

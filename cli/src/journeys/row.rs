@@ -97,6 +97,8 @@ pub(super) struct Row<'a> {
     /// The tempers of the hardware's caches in which each of its journeys is made; one that says nothing where the
     /// hardware is of one temper.
     pub(super) tempers: Vec<Temper>,
+    /// Steps of the differential run.
+    pub(super) steps: u64,
 }
 
 impl Row<'_> {
@@ -128,7 +130,8 @@ pub(super) fn temper_name(temper: Temper) -> &'static str {
 /// The rows of these boards that are asked for.
 ///
 /// Unless all are asked for, only rows of the strictest protection, and of devices that snoop, are made in every temper;
-/// the others take turns, and another seed gives each the next.
+/// the others take turns, and another seed gives each the next. On QEMU's boards rows of other protections then make a
+/// tenth of the differential run.
 pub(super) fn rows<'a>(boards: &'a [Listed], args: &JourneysArgs) -> Vec<Row<'a>> {
     let tempers = [Temper::Keep, Temper::Forget, Temper::Random(args.seed)];
     let mut rows: Vec<Row<'a>> = Vec::new();
@@ -141,7 +144,8 @@ pub(super) fn rows<'a>(boards: &'a [Listed], args: &JourneysArgs) -> Vec<Row<'a>
         };
         let wanted = Way::of(&board.hardware).iter();
         let wanted = wanted.filter(|way| way.is_wanted(args.policy));
-        for (&way, &devices) in wanted.flat_map(|way| snooping.iter().map(move |each| (way, each))) {
+        for (&way, &devices) in wanted.flat_map(|way| snooping.iter().map(move |each| (way, each)))
+        {
             let first = matches!(way, Way::Direct | Way::Translated(Protection::Strict));
             let tempers = match board.kind {
                 BoardChoice::Qemu => vec![Temper::Keep],
@@ -153,11 +157,17 @@ pub(super) fn rows<'a>(boards: &'a [Listed], args: &JourneysArgs) -> Vec<Row<'a>
                     vec![tempers[turn as usize]]
                 }
             };
+            // Every step takes QEMU many messages.
+            let steps = match board.kind {
+                BoardChoice::Qemu if !first && !args.all => args.steps.div_ceil(10),
+                BoardChoice::Qemu | BoardChoice::Machine => args.steps,
+            };
             rows.push(Row {
                 board,
                 way,
                 devices,
                 tempers,
+                steps,
             });
         }
     }
@@ -194,7 +204,10 @@ mod tests {
         // Six IOMMUs with three policies, and four ways without one, coherent and not.
         assert_eq!(of_models(&rows), (6 * 3 + 4) * 2);
         let tempers = rows.iter().map(|row| row.tempers.len());
-        assert_eq!(tempers.sum::<usize>() - (rows.len() - of_models(&rows)), of_models(&rows) * 3);
+        assert_eq!(
+            tempers.sum::<usize>() - (rows.len() - of_models(&rows)),
+            of_models(&rows) * 3
+        );
         // Eleven boards with an IOMMU, and three without one.
         assert_eq!(rows.len() - of_models(&rows), 11 * 3 + 3 * 2);
     }
