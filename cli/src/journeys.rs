@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use hosted::Hosted;
 use journeys::catalogue::{Journey, journeys, virtio_journeys};
-use machine::cache::Snooping;
 use machine::temper::Temper;
 
 use crate::args::{BoardChoice, JourneysArgs};
@@ -18,7 +17,10 @@ mod rig;
 mod row;
 
 use rig::Rig;
-use row::{QEMU_HAS_ONE_COPY, Row, head, rows, temper_name};
+use row::{HEAD_COLUMNS, Row, rows, temper_name};
+
+/// Columns of an outcome.
+const OUTCOME_COLUMNS: usize = 4;
 
 /// What became of one journey on one board.
 enum Outcome {
@@ -61,9 +63,11 @@ pub(crate) fn journeys_command(
     for (n, (name, shows, _)) in journeys.iter().enumerate() {
         output.line(format_args!("{:2} {name:20} {shows}", n + 1));
     }
-    let numbers: String = (1..=journeys.len()).map(|n| format!("{n:>6}")).collect();
+    let numbers: String = (1..=journeys.len())
+        .map(|n| format!("{n:>OUTCOME_COLUMNS$}"))
+        .collect();
     output.line(format_args!("   seed {}", args.seed));
-    output.line(format_args!("\n{:52}{numbers}", ""));
+    output.line(format_args!("\n{:HEAD_COLUMNS$}{numbers}", ""));
     let mut notes = Notes::default();
     let mut failed = false;
     let wanted = |board: &Listed| {
@@ -85,29 +89,38 @@ pub(crate) fn journeys_command(
             "no row is left: `dmamap journeys` alone makes all",
         ));
     }
+    let mut shown = None;
     for row in &rows {
-        let mut line = row.head();
+        let board = format!("{:8}{}", row.board.kind.name(), row.board.name);
+        let is_next = shown.replace(board.clone()).as_ref() != Some(&board);
         if let Some(missing) = &row.board.missing {
-            let note = notes.number(missing.clone());
-            output.line(line + &format!("{:>6} cannot run here", format!("({note})")));
+            if is_next {
+                let note = notes.number(missing.clone());
+                output.line(format_args!("{board:30} ({note}) cannot run here"));
+            }
+            continue;
+        }
+        if is_next {
+            output.line(board);
+        }
+        let mut line = row.head();
+        if let Some(why) = row.refusal {
+            let note = notes.number(why.to_owned());
+            output.line(format_args!("{line} ({note}) cannot be made"));
             continue;
         }
         for outcome in make_all(row, &journeys) {
-            line += &match outcome {
-                Outcome::Passed => format!("{:>6}", "pass"),
-                Outcome::Cannot(why) => format!("{:>6}", format!("({})", notes.number(why))),
+            let told = match outcome {
+                Outcome::Passed => "ok".to_owned(),
+                Outcome::Cannot(why) => format!("({})", notes.number(why)),
                 Outcome::Failed(why) => {
                     failed = true;
-                    format!("{:>6}", format!("FAIL{}", notes.number(why)))
+                    format!("!{}", notes.number(format!("FAILED: {why}")))
                 }
             };
+            line += &format!("{told:>OUTCOME_COLUMNS$}");
         }
         output.line(line);
-    }
-    if boards.iter().any(|board| board.kind == BoardChoice::Qemu) {
-        let note = notes.number(QEMU_HAS_ONE_COPY.to_owned());
-        let row = head("qemu", "all", "all", Snooping::Off);
-        output.line(row + &format!("{:>6} cannot be made", format!("({note})")));
     }
     notes.print(output);
     Ok(match failed {

@@ -18,6 +18,7 @@ use journeys::catalogue::JourneyError;
 use journeys::differential::{self, differential};
 use journeys::disk::{Disk, DiskOptions, read_disk, write_disk};
 use journeys::{Computer, Needs};
+use machine::cache::Snooping;
 use machine::device::nvme::{Medium, NvmeConfig};
 use machine::device::virtio::{ConsoleEnd, VirtioDeviceConfig, VirtioKind};
 use machine::temper::Temper;
@@ -26,7 +27,7 @@ use qemu::{Installation, Qemu, QemuConfig};
 
 use super::row::{FEW_LINES, INBOUND_OFFSET, Row, Way};
 use super::{Made, Outcome};
-use crate::args::{MachineArgs, RunArgs};
+use crate::args::{IommuChoice, MachineArgs, RunArgs, Walks};
 use crate::board::iommu;
 use crate::boards::ListedHardware;
 use crate::computer::describe;
@@ -48,6 +49,16 @@ fn virtio_kinds() -> [VirtioKind; 4] {
         VirtioKind::Entropy,
         VirtioKind::Gpu(320, 200),
     ]
+}
+
+/// Whether the IOMMU's walks see the CPU's caches: where devices do not, no more do they, if firmware can say so.
+fn walks(iommu: IommuChoice, devices: Snooping) -> Walks {
+    match (devices, iommu) {
+        (Snooping::On, _) | (_, IommuChoice::Riscv | IommuChoice::Virtio | IommuChoice::None) => {
+            Walks::Snoop
+        }
+        (Snooping::Off, _) => Walks::NoSnoop,
+    }
 }
 
 /// A computer of one board with two disks, one full and one empty, and virtio devices.
@@ -73,6 +84,7 @@ impl Rig {
             ListedHardware::Machine(choice) => {
                 let args = MachineArgs {
                     iommu: *choice,
+                    walks: walks(*choice, row.devices),
                     ..RunArgs::without_file().machine
                 };
                 let disk = |file, medium| NvmeConfig {

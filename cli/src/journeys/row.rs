@@ -6,7 +6,7 @@
 //! | with an IOMMU | strict, deferred, bounce |
 //! | without one | direct, offset, bounced, few lines |
 //!
-//! each coherent and not. QEMU's boards have one copy of memory, no offset, and disks with 64 address lines.
+//! each coherent and not. Rows that a board cannot have are there, too, and say why.
 
 use dmamap::system::Protection;
 use machine::cache::Snooping;
@@ -15,9 +15,13 @@ use machine::temper::Temper;
 use crate::args::{BoardChoice, IommuChoice, JourneysArgs, WantedPolicy};
 use crate::boards::{Listed, ListedHardware};
 
-/// Why QEMU's boards have no row of devices that do not snoop.
-pub(super) const QEMU_HAS_ONE_COPY: &str = "QEMU's memory has one copy: whether caches are maintained, nobody could \
-                                            tell there";
+/// Why no board of QEMU's has devices that do not snoop.
+const ONE_COPY: &str =
+    "QEMU's memory has one copy: whether caches are maintained, nobody could tell there";
+/// Nor an offset.
+const NO_OFFSET: &str = "devices on QEMU's host bridges find memory at its physical addresses";
+/// Nor disks with few address lines.
+const ALL_LINES: &str = "QEMU's disks have 64 address lines";
 
 /// What the bus adds to physical addresses where it adds something. It leaves no memory at an equal address, and keeps clear
 /// of the host bridge's windows.
@@ -48,6 +52,8 @@ impl Way {
         Self::Translated(Protection::Bounce),
     ];
 
+    const UNTRANSLATED: [Self; 4] = [Self::Direct, Self::Offset, Self::Bounced, Self::FewLines];
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Translated(Protection::Deferred) => "deferred",
@@ -70,11 +76,20 @@ impl Way {
 
     fn of(hardware: &ListedHardware) -> &'static [Self] {
         match hardware {
-            ListedHardware::Machine(IommuChoice::None) => {
-                &[Self::Direct, Self::Offset, Self::Bounced, Self::FewLines]
-            }
-            ListedHardware::Qemu(board) if !board.has_iommu() => &[Self::Direct, Self::Bounced],
+            ListedHardware::Machine(IommuChoice::None) => &Self::UNTRANSLATED,
+            ListedHardware::Qemu(board) if !board.has_iommu() => &Self::UNTRANSLATED,
             ListedHardware::Machine(_) | ListedHardware::Qemu(_) => &Self::TRANSLATED,
+        }
+    }
+
+    /// Why a board of this kind has no such row.
+    fn refusal(self, kind: BoardChoice, devices: Snooping) -> Option<&'static str> {
+        match (kind, self, devices) {
+            (BoardChoice::Machine, ..) => None,
+            (BoardChoice::Qemu, _, Snooping::Off) => Some(ONE_COPY),
+            (BoardChoice::Qemu, Self::Offset, Snooping::On) => Some(NO_OFFSET),
+            (BoardChoice::Qemu, Self::FewLines, Snooping::On) => Some(ALL_LINES),
+            (BoardChoice::Qemu, _, Snooping::On) => None,
         }
     }
 
@@ -94,6 +109,8 @@ pub(super) struct Row<'a> {
     pub(super) way: Way,
     /// Whether devices see the CPU's caches.
     pub(super) devices: Snooping,
+    /// Why the board cannot have it.
+    pub(super) refusal: Option<&'static str>,
     /// The tempers of the hardware's caches in which each of its journeys is made; one that says nothing where the
     /// hardware is of one temper.
     pub(super) tempers: Vec<Temper>,
@@ -104,19 +121,16 @@ pub(super) struct Row<'a> {
 impl Row<'_> {
     /// What stands before its outcomes.
     pub(super) fn head(&self) -> String {
-        let kind = self.board.kind.name();
-        head(&kind, &self.board.name, self.way.name(), self.devices)
+        let devices = match self.devices {
+            Snooping::On => "coherent",
+            Snooping::Off => "non-coherent",
+        };
+        format!("  {:9} {devices:12}", self.way.name())
     }
 }
 
-/// What stands before the outcomes of a row.
-pub(super) fn head(kind: &str, board: &str, way: &str, devices: Snooping) -> String {
-    let devices = match devices {
-        Snooping::On => "coherent",
-        Snooping::Off => "non-coherent",
-    };
-    format!("{kind:8}{board:21} {way:9} {devices:12}")
-}
+/// Columns before the first outcome.
+pub(super) const HEAD_COLUMNS: usize = 24;
 
 /// What a temper is called.
 pub(super) fn temper_name(temper: Temper) -> &'static str {
@@ -136,11 +150,9 @@ pub(super) fn rows<'a>(boards: &'a [Listed], args: &JourneysArgs) -> Vec<Row<'a>
     let tempers = [Temper::Keep, Temper::Forget, Temper::Random(args.seed)];
     let mut rows: Vec<Row<'a>> = Vec::new();
     for board in boards {
-        let snooping: &[Snooping] = match (board.kind, args.non_coherent) {
-            (BoardChoice::Machine, false) => &[Snooping::On, Snooping::Off],
-            (BoardChoice::Machine, true) => &[Snooping::Off],
-            (BoardChoice::Qemu, false) => &[Snooping::On],
-            (BoardChoice::Qemu, true) => &[],
+        let snooping: &[Snooping] = match args.non_coherent {
+            false => &[Snooping::On, Snooping::Off],
+            true => &[Snooping::Off],
         };
         let wanted = Way::of(&board.hardware).iter();
         let wanted = wanted.filter(|way| way.is_wanted(args.policy));
@@ -166,6 +178,7 @@ pub(super) fn rows<'a>(boards: &'a [Listed], args: &JourneysArgs) -> Vec<Row<'a>
                 board,
                 way,
                 devices,
+                refusal: way.refusal(board.kind, devices),
                 tempers,
                 steps,
             });
@@ -191,31 +204,30 @@ mod tests {
         }
     }
 
-    fn of_models(rows: &[Row<'_>]) -> usize {
-        let models = rows.iter();
-        let models = models.filter(|row| row.board.kind == BoardChoice::Machine);
-        models.count()
-    }
-
     #[test]
     fn every_combination_is_a_row() {
         let boards = all();
         let rows = rows(&boards, &args(true, 1));
-        // Six IOMMUs with three policies, and four ways without one, coherent and not.
-        assert_eq!(of_models(&rows), (6 * 3 + 4) * 2);
-        let tempers = rows.iter().map(|row| row.tempers.len());
-        assert_eq!(
-            tempers.sum::<usize>() - (rows.len() - of_models(&rows)),
-            of_models(&rows) * 3
+        let of_models = |row: &&Row<'_>| row.board.kind == BoardChoice::Machine;
+        let (models, qemus): (Vec<_>, Vec<_>) = rows.iter().partition(of_models);
+        // Six IOMMUs with three protections, and four ways without one, coherent and not.
+        assert_eq!(models.len(), (6 * 3 + 4) * 2);
+        assert!(
+            models
+                .iter()
+                .all(|row| row.refusal.is_none() && row.tempers.len() == 3)
         );
-        // Eleven boards with an IOMMU, and three without one.
-        assert_eq!(rows.len() - of_models(&rows), 11 * 3 + 3 * 2);
+        // Eleven boards with an IOMMU, and three without one, of whose ways two cannot be.
+        assert_eq!(qemus.len(), (11 * 3 + 3 * 4) * 2);
+        let made = qemus.iter().filter(|row| row.refusal.is_none());
+        assert_eq!(made.count(), 11 * 3 + 3 * 2);
+        assert!(rows.iter().all(|row| row.head().len() == HEAD_COLUMNS));
     }
 
     #[test]
     fn three_seeds_make_every_row_in_every_temper() {
         let boards = all();
-        let mut seen = Vec::new();
+        let mut seen: Vec<Vec<&str>> = Vec::new();
         for seed in [7, 8, 9] {
             let rows = rows(&boards, &args(false, seed));
             seen.resize(rows.len(), Vec::new());
@@ -223,11 +235,11 @@ mod tests {
                 seen.extend(row.tempers.iter().map(|&temper| temper_name(temper)));
             }
         }
-        let all = rows(&boards, &args(true, 7));
-        for (mut seen, row) in seen.into_iter().zip(all) {
+        for (mut seen, row) in seen.into_iter().zip(rows(&boards, &args(true, 7))) {
             seen.sort_unstable();
             seen.dedup();
-            assert_eq!(seen.len(), row.tempers.len(), "{}", row.head());
+            let name = &row.board.name;
+            assert_eq!(seen.len(), row.tempers.len(), "{name} {}", row.head());
         }
     }
 }
