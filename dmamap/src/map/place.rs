@@ -165,7 +165,7 @@ impl<P: Platform> DeviceCore<P> {
                 };
                 let request = self.request(memory, terms, self.limits.min_align_mask(), page_log2);
                 let always = AlwaysMapped {
-                    platform: self.platform,
+                    core: self,
                     domain,
                     permission: terms.permission(),
                     mask: terms.mask,
