@@ -21,6 +21,9 @@
 mod counters;
 mod held;
 mod limits;
+mod mask;
+mod segment_limits;
+mod sizes;
 
 use core::fmt;
 use core::ptr::NonNull;
@@ -38,8 +41,9 @@ use crate::system::{Below, DmaSystem};
 pub(crate) use counters::Counters;
 pub use counters::Figures;
 pub(crate) use held::Held;
+pub use limits::LimitError;
 pub(crate) use limits::Limits;
-pub use limits::MaskError;
+pub use mask::MaskError;
 
 /// Whether a device's accesses to memory see and update the CPU's caches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +91,7 @@ impl<P: Platform> DeviceCore<P> {
         requester: Requester,
         route: Route<P>,
         below: Below,
+        bus_limit: BusAddr,
     ) -> Self {
         let platform = system.platform();
         Self {
@@ -100,7 +105,7 @@ impl<P: Platform> DeviceCore<P> {
             coherence: Coherence::Snooped,
             counters: Counters::new(platform),
             quarantined_bytes: AtomicU64::new(0),
-            limits: Limits::default(),
+            limits: Limits::new(bus_limit),
             handle_gone: AtomicBool::new(false),
         }
     }

@@ -172,6 +172,7 @@ fn malformed_requests_are_refused() {
         IovaRequest::new(PAGE + 1),
         request(1).aligned(64, 0),
         request(1).aligned(21, 0x800),
+        request(1).within(11),
     ] {
         let error = IovaError::Malformed {
             request,
@@ -321,9 +322,10 @@ struct Oracle {
 }
 
 impl Oracle {
-    fn fits(&self, at: u64, count: u64, align: u64, offset: u64, last: u64) -> bool {
+    fn fits(&self, at: u64, count: u64, align: u64, offset: u64, last: u64, boundary: u64) -> bool {
         let end = at + count;
         at > 0
+            && at / boundary == (end - 1) / boundary
             && at % align == offset % align
             && end * PAGE - 1 <= last
             && self
@@ -332,8 +334,8 @@ impl Oracle {
                 .is_some_and(|run| !run.contains(&true))
     }
 
-    fn fits_anywhere(&self, count: u64, align: u64, offset: u64, last: u64) -> bool {
-        (1..self.used.len() as u64).any(|at| self.fits(at, count, align, offset, last))
+    fn fits_anywhere(&self, count: u64, align: u64, offset: u64, last: u64, boundary: u64) -> bool {
+        (1..self.used.len() as u64).any(|at| self.fits(at, count, align, offset, last, boundary))
     }
 
     fn set(&mut self, range: BusRange, used: bool) {
@@ -366,22 +368,28 @@ fn random_use_agrees_with_a_page_by_page_oracle() {
                 let align_log2 = random.below(6);
                 let (align, offset) = (1 << align_log2, random.below(64));
                 let last = random.pick(&[u64::MAX, random.below(count * PAGE)]);
+                let boundary_log2 = random.pick(&[64, 12, 13, 14, 15, 16, 17, 63]);
+                let boundary = 1 << (boundary_log2.min(63) - 12);
                 let request = request(len)
                     .aligned(12 + align_log2 as u32, offset * PAGE)
-                    .below(BusAddr::new(last));
+                    .below(BusAddr::new(last))
+                    .within(boundary_log2);
                 match space.allocate(request) {
                     Ok(range) => {
                         let start = range.start().as_u64() / PAGE;
                         assert_eq!(range.len_bytes(), len * PAGE);
                         assert!(
-                            oracle.fits(start, len, align, offset, last),
+                            oracle.fits(start, len, align, offset, last, boundary),
                             "{request}: {range}"
                         );
                         oracle.set(range, true);
                         live.push(range);
                     }
                     Err(IovaError::IovaExhausted { .. }) => {
-                        assert!(!oracle.fits_anywhere(len, align, offset, last), "{request}");
+                        assert!(
+                            !oracle.fits_anywhere(len, align, offset, last, boundary),
+                            "{request}"
+                        );
                     }
                     Err(error) => panic!("{error}"),
                 }

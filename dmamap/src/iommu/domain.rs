@@ -84,6 +84,8 @@ pub(crate) struct Domain<P: Platform> {
     units: Units<P>,
     /// log2 of the smallest page of the table.
     page_size_log2: u32,
+    /// The highest bus address the table can map.
+    last: BusAddr,
     /// Bit n: unit n walks the table. Read without the lock when invalidating.
     walkers: AtomicU64,
     inner: lock_api::Mutex<P::Lock, Inner<P>>,
@@ -123,6 +125,7 @@ impl<P: Platform> Domain<P> {
             id,
             units,
             page_size_log2,
+            last,
             walkers: AtomicU64::new(0),
             inner: lock_api::Mutex::new(inner),
         })
@@ -131,6 +134,11 @@ impl<P: Platform> Domain<P> {
     /// log2 of the smallest page that can be mapped.
     pub(crate) fn page_size_log2(&self) -> u32 {
         self.page_size_log2
+    }
+
+    /// The highest bus address that can be mapped, were it not for masks.
+    pub(crate) fn last(&self) -> BusAddr {
+        self.last
     }
 
     /// Maps memory at the bus addresses equal to its physical ones (direct regions, identity), and keeps these

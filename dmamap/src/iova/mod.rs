@@ -38,7 +38,7 @@ pub use request::IovaRequest;
 
 use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2};
 use crate::platform::Platform;
-use search::Fit;
+use search::{Fit, LIMITLESS};
 use tree::{Extent, Tree, Use};
 
 /// Numbers of an [`IovaSpace`].
@@ -168,7 +168,9 @@ impl<P: Platform> IovaSpace<P> {
         let granule = 1 << self.granule_log2;
         let aligned =
             request.len_bytes.is_multiple_of(granule) && request.offset.is_multiple_of(granule);
-        if request.len_bytes == 0 || !aligned || request.align_log2 >= u64::BITS {
+        let splits_granules = request.boundary_log2 < self.granule_log2;
+        if request.len_bytes == 0 || !aligned || request.align_log2 >= u64::BITS || splits_granules
+        {
             return Err(malformed);
         }
         let align = 1 << request.align_log2.saturating_sub(self.granule_log2);
@@ -177,6 +179,10 @@ impl<P: Platform> IovaSpace<P> {
             align,
             offset: (request.offset >> self.granule_log2) & (align - 1),
             end: end_granule(request.last, self.granule_log2),
+            boundary: match request.boundary_log2 {
+                0..u64::BITS => 1 << (request.boundary_log2 - self.granule_log2),
+                _ => LIMITLESS,
+            },
         })
     }
 

@@ -16,6 +16,9 @@ pub struct IovaRequest {
     pub offset: u64,
     /// The highest address the last byte may have.
     pub last: BusAddr,
+    /// No multiple of two to this power lies inside the range; 64 for no such boundary. Below the granule it can only be
+    /// kept by no range at all.
+    pub boundary_log2: u32,
 }
 
 impl IovaRequest {
@@ -26,6 +29,7 @@ impl IovaRequest {
             align_log2: 0,
             offset: 0,
             last: BusAddr::new(u64::MAX),
+            boundary_log2: u64::BITS,
         }
     }
 
@@ -44,6 +48,15 @@ impl IovaRequest {
     pub const fn below(self, last: BusAddr) -> Self {
         Self { last, ..self }
     }
+
+    /// The same, across no multiple of `2^boundary_log2` bytes.
+    #[must_use]
+    pub const fn within(self, boundary_log2: u32) -> Self {
+        Self {
+            boundary_log2,
+            ..self
+        }
+    }
 }
 
 impl fmt::Display for IovaRequest {
@@ -53,10 +66,14 @@ impl fmt::Display for IovaRequest {
             align_log2,
             offset,
             last,
+            boundary_log2,
         } = self;
         write!(f, "{len_bytes:#x} bytes")?;
         if *align_log2 > 0 {
             write!(f, " at {offset:#x} modulo 2^{align_log2}")?;
+        }
+        if *boundary_log2 < u64::BITS {
+            write!(f, " across no multiple of 2^{boundary_log2}")?;
         }
         write!(f, " up to {last}")
     }

@@ -72,7 +72,7 @@ impl<P: Platform> Device<P> {
             .checked_next_multiple_of(page_bytes)
             .and_then(u64::checked_next_power_of_two);
         let align_log2 = order.map_or(FRAME_SIZE_LOG2, u64::ilog2);
-        let mask = self.coherent_mask();
+        let mask = self.coherent_reach();
         let last = self.core().route.last_within(mask);
         let buffer = DmaBuffer::allocate_within(self.platform(), bytes, last, align_log2)?;
         let terms = Terms::new(mask, Shape::AlignedBlock, Bidirectional);

@@ -32,6 +32,20 @@ pub enum MapFailure {
         /// The device's mask.
         mask: DmaMask,
     },
+    /// One piece of bus addresses would cross the boundary that the driver set for segments.
+    #[error(
+        "memory at {memory} would cross a multiple of {boundary:#x} + 1 on the bus, which the device's segments may not: \
+         map it with map_sg"
+    )]
+    CrossesBoundary {
+        /// The memory.
+        memory: PhysRange,
+        /// The device's [boundary](crate::device::Device::segment_boundary).
+        boundary: u64,
+    },
+    /// The mapping was to be seen by both sides at once, and the device does not see the CPU's caches.
+    #[error("the device does not snoop, and the mapping was to be coherent without syncs")]
+    NotCoherent,
     /// The host bridge shows devices no such memory.
     #[error("memory at physical {memory} has no bus address behind this host bridge")]
     NotOnBus {

@@ -68,6 +68,11 @@ impl<P: Platform> Live<P> {
         }
         let held = Held::new(device, len_bytes);
         let core = held.core();
+        let terms = terms.within(&core.limits);
+        if let Err(failure) = terms.check_coherence(core.coherence) {
+            held.withdraw();
+            return Err(fail(failure));
+        }
         if maintains(core.coherence, terms) {
             // What the CPU wrote goes to memory; and no dirty line is left to be written over what the device will
             // write. Whole frames: the device reaches what follows the buffer in its last one, and memory may still

@@ -186,7 +186,7 @@ impl<P: Platform> Device<P> {
     ) -> Result<BusRange, MapError> {
         let held = Held::new(self, len_bytes);
         let core = self.core();
-        let terms = Terms::new(core.limits.mask(), Shape::Pieces, direction);
+        let terms = Terms::new(core.limits.mask(), Shape::Pieces, direction).within(&core.limits);
         match core.route.map(&terms, first, len_bytes, list) {
             Ok(range) => {
                 // The count is `unmap_raw`'s to take back.

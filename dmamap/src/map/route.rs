@@ -3,7 +3,7 @@
 use crate::addr::{BusAddr, BusRange, DmaMask, PhysAddr, PhysRange};
 use crate::iommu::{Domain, RevokeError};
 use crate::map::direct::Direct;
-use crate::map::terms::Terms;
+use crate::map::terms::{Boundary, Terms};
 use crate::map::{MapFailure, Permission, translated};
 use crate::pagetable::PhysList;
 use crate::platform::Platform;
@@ -18,6 +18,11 @@ pub(crate) enum Route<P: Platform> {
     Translated(Domain<P>),
 }
 
+/// Whether a multiple of `boundary` + 1 lies inside `range`.
+pub(crate) fn crosses(range: BusRange, boundary: u64) -> bool {
+    range.start().as_u64() & !boundary != range.last().as_u64() & !boundary
+}
+
 /// Where bus addresses should lie.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Alignment {
@@ -30,7 +35,8 @@ pub(crate) enum Alignment {
 impl<P: Platform> Route<P> {
     /// Chooses bus addresses for `len_bytes` bytes that lie in the pieces `memory` yields, `first` being the first. With more
     /// than one piece on the direct route only the first piece's addresses are returned: the others have
-    /// their own.
+    /// their own. On the translated route each piece has whole pages, side by side: from the first byte of the first
+    /// to the last byte of the last.
     pub(crate) fn map(
         &self,
         terms: &Terms,
@@ -45,6 +51,14 @@ impl<P: Platform> Route<P> {
             Self::Blocked => Err(MapFailure::Blocked),
             Self::Direct(direct) => {
                 let reached = direct.reach(first, terms.mask)?;
+                if let Boundary::Required(boundary) = terms.boundary
+                    && crosses(reached, boundary)
+                {
+                    return Err(MapFailure::CrossesBoundary {
+                        memory: first,
+                        boundary,
+                    });
+                }
                 memory.restart();
                 while let Some(piece) = memory.next_range() {
                     direct.reach(piece, terms.mask)?;
@@ -52,10 +66,7 @@ impl<P: Platform> Route<P> {
                 Ok(reached)
             }
             Self::Translated(domain) => {
-                let page_log2 = domain.page_size_log2();
-                let alignment = terms.shape.alignment();
-                let placement =
-                    translated::place(page_log2, terms.mask, first, len_bytes, alignment)?;
+                let placement = translated::place(domain.page_size_log2(), terms, first, memory)?;
                 translated::map(domain, placement, memory, terms.permission())
             }
         }

@@ -57,7 +57,7 @@ pub struct SgMapping<P: Platform, B: DmaMemory, D: Direction> {
 
 impl<P: Platform, B: DmaMemory, D: Direction> SgMapping<P, B, D> {
     /// Z: the pieces the device is told, in order; none longer than the device's
-    /// [segment limit](Device::max_segment_bytes).
+    /// [segment limit](Device::max_segment_bytes), none across its [boundary](Device::segment_boundary).
     pub fn segments(&self) -> impl Iterator<Item = BusRange> + '_ {
         let (live, buffer) = (self.owned.live(), self.owned.buffer());
         let core = live.held().core();
@@ -77,7 +77,12 @@ impl<P: Platform, B: DmaMemory, D: Direction> SgMapping<P, B, D> {
                     .filter(|run| !run.is_empty())
             }
         };
-        segments(run_at, core.limits.max_segment_bytes())
+        let limits = &core.limits;
+        segments(
+            run_at,
+            limits.max_segment_bytes(),
+            limits.segment_boundary(),
+        )
     }
 
     /// Number of bytes.

@@ -1,9 +1,10 @@
 //! The translated route: Z is chosen for this device alone and recorded in its domain's tables.
 
-use crate::addr::{BusRange, DmaMask, FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
+use crate::addr::{BusRange, FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
 use crate::iommu::{Domain, DomainError};
 use crate::iova::IovaRequest;
 use crate::map::route::Alignment;
+use crate::map::terms::{Boundary, Terms};
 use crate::map::{MapFailure, Permission};
 use crate::pagetable::PhysList;
 use crate::platform::Platform;
@@ -15,39 +16,29 @@ const LARGE_LEAVES_LOG2: [u32; 2] = [30, 21];
 pub(crate) struct Placement {
     /// Whole frames from the one with the first byte on.
     frames: IovaRequest,
-    /// log2 of the smallest page.
-    page_log2: u32,
     /// Whether addresses without the request's alignment will do.
     alignment: Alignment,
+    /// The same where only what is owed is asked for.
+    plain: IovaRequest,
     /// Bytes of the first frame before the mapping's first.
     head: u64,
+    /// From there to the last byte of the last piece.
     len_bytes: u64,
 }
 
-/// Where `len_bytes` bytes of which the first piece is `first` shall lie: congruent to Y where memory allows a
-/// large leaf, so that the table can use one; else aligned to their own size, so that one invalidation command
-/// covers them.
+/// Where the pieces of `memory` shall lie, `first` being the first: congruent to Y where memory allows a large leaf, so that
+/// the table can use one; else aligned to their own size, so that one invalidation command covers them; and
+/// whatever else, as `terms` ask.
 pub(crate) fn place(
     page_log2: u32,
-    mask: DmaMask,
+    terms: &Terms,
     first: PhysRange,
-    len_bytes: u64,
-    alignment: Alignment,
+    memory: &mut dyn PhysList,
 ) -> Result<Placement, MapFailure> {
-    let page_bytes = 1u64 << page_log2;
+    let alignment = terms.shape.alignment();
+    let (whole, tail) = whole_pages(page_log2, memory)?;
     let head = first.start().frame_offset();
-    let frame = first.start().align_down(FRAME_SIZE_LOG2);
-    let whole = head
-        .checked_add(len_bytes)
-        .and_then(|bytes| bytes.checked_next_multiple_of(FRAME_BYTES))
-        .ok_or(MapFailure::TooLong { len_bytes })?;
-    // What is not the buffer's must not become reachable: only whole pages are lent.
-    if !frame.is_aligned(page_log2) || !whole.is_multiple_of(page_bytes) {
-        return Err(MapFailure::NotWholePages {
-            memory: first,
-            page_bytes,
-        });
-    }
+    let frame = first.start().align_down(FRAME_SIZE_LOG2).as_u64();
     let order_log2 = u64::BITS - (whole - 1).leading_zeros();
     let large_log2 = LARGE_LEAVES_LOG2
         .into_iter()
@@ -55,25 +46,99 @@ pub(crate) fn place(
     let (align_log2, offset) = match (alignment, large_log2) {
         (Alignment::ToOrder, _) => (order_log2, 0),
         (Alignment::Convenient, None) => (order_log2.min(LARGE_LEAVES_LOG2[1]), 0),
-        (Alignment::Convenient, Some(log2)) => (log2, frame.as_u64() & ((1 << log2) - 1)),
+        (Alignment::Convenient, Some(log2)) => (log2, frame & ((1 << log2) - 1)),
     };
-    let last = mask.last();
+    // What is kept of Y: a mask below the page asks for nothing new.
+    let kept_log2 = u64::BITS - terms.min_align_mask.leading_zeros();
+    let kept_log2 = kept_log2.clamp(page_log2, u64::BITS - 1);
+    let kept = frame & ((1 << kept_log2) - 1);
+    let boundary_log2 = boundary_log2(page_log2, terms, first, whole - tail, kept_log2)?;
+    let plain = IovaRequest::new(whole)
+        .aligned(kept_log2, kept)
+        .below(terms.mask.last());
+    let frames = match (kept_log2 > page_log2, large_log2) {
+        // Congruent to Y in more bits than are to be kept.
+        (true, Some(log2)) if log2 >= kept_log2 => plain.aligned(align_log2, offset),
+        (true, _) => plain,
+        (false, _) => plain.aligned(align_log2, offset),
+    };
     Ok(Placement {
-        frames: IovaRequest {
-            len_bytes: whole,
-            align_log2,
-            offset,
-            last,
+        frames: frames.within(boundary_log2.unwrap_or(u64::BITS)),
+        plain: match terms.boundary {
+            Boundary::Required(_) => plain.within(boundary_log2.unwrap_or(u64::BITS)),
+            Boundary::Preferred(_) => plain,
         },
-        page_log2,
         alignment,
         head,
-        len_bytes,
+        len_bytes: whole - tail - head,
     })
 }
 
-/// Maps `memory`, pieces whose inner ends lie on frame boundaries, at consecutive bus addresses. Whole frames
-/// become reachable; the range returned starts at the first byte.
+/// Bytes of the whole pages of all pieces of `memory`, and those of them after the last piece.
+fn whole_pages(page_log2: u32, memory: &mut dyn PhysList) -> Result<(u64, u64), MapFailure> {
+    let page_bytes = 1u64 << page_log2;
+    let (mut whole, mut tail) = (0u64, 0);
+    memory.restart();
+    while let Some(piece) = memory.next_range() {
+        let (head, len_bytes) = (piece.start().frame_offset(), piece.len_bytes());
+        let widened = head
+            .checked_add(len_bytes)
+            .and_then(|bytes| bytes.checked_next_multiple_of(FRAME_BYTES))
+            .ok_or(MapFailure::TooLong { len_bytes })?;
+        let frame = piece.start().align_down(FRAME_SIZE_LOG2);
+        // What is not the buffer's must not become reachable: only whole pages are lent.
+        if !frame.is_aligned(page_log2) || !widened.is_multiple_of(page_bytes) {
+            return Err(MapFailure::NotWholePages {
+                memory: piece,
+                page_bytes,
+            });
+        }
+        if len_bytes == 0 {
+            return Err(MapFailure::Empty);
+        }
+        whole = whole
+            .checked_add(widened)
+            .ok_or(MapFailure::TooLong { len_bytes: whole })?;
+        tail = widened - head - len_bytes;
+    }
+    match whole {
+        0 => Err(MapFailure::Empty),
+        whole => Ok((whole, tail)),
+    }
+}
+
+/// log2 of the boundary that the bytes from `first` on, up to `end` bytes from their first frame, can be kept from
+/// crossing, `kept_log2` bits of the address being given; `None` if they cannot and need not, or never do.
+fn boundary_log2(
+    page_log2: u32,
+    terms: &Terms,
+    first: PhysRange,
+    end: u64,
+    kept_log2: u32,
+) -> Result<Option<u32>, MapFailure> {
+    let (boundary, required) = match terms.boundary {
+        Boundary::Preferred(boundary) => (boundary, None),
+        Boundary::Required(boundary) => (boundary, Some(boundary)),
+    };
+    let log2 = u64::BITS - boundary.leading_zeros();
+    let given = first.start().as_u64() & boundary & ((1 << kept_log2) - 1);
+    let len_bytes = end - first.start().frame_offset();
+    let fits = given
+        .checked_add(len_bytes - 1)
+        .is_some_and(|last| last <= boundary);
+    match (fits, required) {
+        // Within a page the bus address is the memory's: nothing is left to choose.
+        (true, _) => Ok((log2 >= page_log2).then_some(log2)),
+        (false, None) => Ok(None),
+        (false, Some(boundary)) => Err(MapFailure::CrossesBoundary {
+            memory: first,
+            boundary,
+        }),
+    }
+}
+
+/// Maps the whole frames of `memory`'s pieces at consecutive bus addresses; the range returned is from the first byte of the
+/// first piece to the last of the last.
 pub(crate) fn map<P: Platform>(
     domain: &Domain<P>,
     place: Placement,
@@ -84,12 +149,7 @@ pub(crate) fn map<P: Platform>(
     let range = match domain.map_list(place.frames, &mut frames, permission) {
         // A small mask may only have room without the alignment.
         Err(DomainError::Iova(_)) if place.alignment == Alignment::Convenient => {
-            let plain = IovaRequest {
-                align_log2: place.page_log2,
-                offset: 0,
-                ..place.frames
-            };
-            domain.map_list(plain, &mut frames, permission)
+            domain.map_list(place.plain, &mut frames, permission)
         }
         outcome => outcome,
     }?;

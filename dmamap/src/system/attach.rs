@@ -8,6 +8,8 @@ use alloc::sync::Arc;
 use super::new_domain::without;
 use super::reserved::Reserved;
 use super::{AttachError, CoreSlot, DmaSystem, FirmwareDevice, Phase, Protection};
+use crate::addr::BusAddr;
+use crate::bridge::HostBridge;
 use crate::device::{DetachError, Device, DeviceCore};
 use crate::iommu::{Domain, DomainError, DomainId, PassThrough, Requester, Translate, UnitError};
 use crate::map::{Direct, Permission, Route};
@@ -110,7 +112,10 @@ impl<P: Platform> DmaSystem<P> {
             }
         };
         let masters = !matches!(route, Route::Blocked);
-        let core = DeviceCore::new(self, function.clone(), device, route, below);
+        let bus_limit = self
+            .bridge_of(function, device)
+            .map_or(BusAddr::new(u64::MAX), HostBridge::bus_limit);
+        let core = DeviceCore::new(self, function.clone(), device, route, below, bus_limit);
         let core = NonNull::from(Box::leak(Box::new(core)));
         self.state.lock().cores.push(CoreSlot(core));
         if masters {
@@ -149,14 +154,8 @@ impl<P: Platform> DmaSystem<P> {
         match (protection, unit) {
             (Protection::Blocked, _) => Ok((Route::Blocked, Below::Nothing)),
             (_, None) => {
-                let bus = function.address().bus;
                 let bridge = self
-                    .bridges
-                    .iter()
-                    .find(|bridge| {
-                        bridge.segment() == device.segment
-                            && (bridge.first_bus()..=bridge.last_bus()).contains(&bus)
-                    })
+                    .bridge_of(function, device)
                     .ok_or(AttachError::NoHostBridge { device })?;
                 Ok((Route::Direct(Direct::behind(bridge)), Below::Nothing))
             }
@@ -179,6 +178,15 @@ impl<P: Platform> DmaSystem<P> {
                 Ok((Route::Translated(domain), Below::Unit { unit, id }))
             }
         }
+    }
+
+    /// The host bridge that `function`'s requests pass.
+    fn bridge_of(&self, function: &Function<P>, device: Requester) -> Option<&HostBridge> {
+        let bus = function.address().bus;
+        self.bridges.iter().find(|bridge| {
+            bridge.segment() == device.segment
+                && (bridge.first_bus()..=bridge.last_bus()).contains(&bus)
+        })
     }
 
     /// Asks the unit to let the device through; false where it cannot. A device with memory reserved by firmware
