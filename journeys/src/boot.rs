@@ -29,7 +29,7 @@ mod kept;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use dmamap::addr::{AddrError, PhysAddr, PhysRange};
+use dmamap::addr::{AddrError, BusAddr, PhysAddr, PhysRange};
 use dmamap::bridge::{BridgeError, HostBridge};
 use dmamap::pci::{self, EnumerateError};
 use dmamap::platform::Platform;
@@ -134,8 +134,15 @@ pub unsafe fn boot<P: Platform>(
     memory: &dyn PhysicalMemory,
     options: BootOptions,
 ) -> Result<Computer<P>, BootError> {
-    let bridge = &description.host_bridge;
+    let bridge = description.host_bridge.clone();
     let tables = Tables::find(description.rsdp.as_u64(), memory)?;
+    let limit = tables
+        .iort()?
+        .and_then(|iort| iort.bus_limit(bridge.segment()));
+    let bridge = &match limit {
+        Some(last) => bridge.with_bus_limit(BusAddr::new(last)),
+        None => bridge,
+    };
     let ecam = configuration_space(bridge, tables.mcfg()?)?;
     let iommus = match options.iommu {
         IommuUse::AsFirmwareSays => tables.iommus()?,

@@ -191,7 +191,7 @@ fn iort(unit: &SmmuConfig, walks: Snooping, direct_region: &Range<u64>) -> Iort 
         registers: SMMU_REGISTERS.start,
         coherence,
         first_stream: unit.first_stream,
-        address_bits: HOST_ADDRESS_BITS,
+        address_bits: unit.root_complex_bits,
         reserved: vec![RmrTable {
             base: direct_region.start,
             len_bytes: direct_region.end - direct_region.start,

@@ -56,6 +56,16 @@ pub enum RevokeError {
     /// The table does not hold what was to be unmapped.
     #[error(transparent)]
     Table(#[from] UnmapError),
+    /// What was to be unmapped is not one mapping, whole.
+    #[error("not a mapping: {0}")]
+    NotMapped(IovaError),
+}
+
+impl RevokeError {
+    /// Whether nothing was done, because the caller named what is not there to be taken back.
+    pub(crate) fn changed_nothing(&self) -> bool {
+        matches!(self, Self::Table(_) | Self::NotMapped(_))
+    }
 }
 
 /// Whether the table may still be walked, and so whether memory may be given back.
@@ -219,7 +229,8 @@ impl<P: Platform> Domain<P> {
     ///
     /// # Errors
     /// [`RevokeError`] when that was not confirmed: the device may still reach the memory, so neither the
-    /// memory nor the addresses nor the emptied tables are used again.
+    /// memory nor the addresses nor the emptied tables are used again. What is not one mapping, whole, is refused
+    /// before anything changes.
     pub(crate) fn unmap(&self, range: BusRange) -> Result<(), RevokeError> {
         let mut gather = Gather::new(self.platform);
         {
@@ -229,6 +240,7 @@ impl<P: Platform> Domain<P> {
                 Reach::Revoked => return Ok(()),
                 Reach::Unconfirmed => return Err(RevokeError::DetachUnconfirmed),
             }
+            inner.iova.check(range).map_err(RevokeError::NotMapped)?;
             let table = inner.table.as_mut().expect("a live domain has a table");
             table.unmap(range, &mut gather)?;
             inner.note_unlinking(&gather);

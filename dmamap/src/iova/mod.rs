@@ -195,6 +195,22 @@ impl<P: Platform> IovaSpace<P> {
     ///
     /// Nothing has changed then.
     pub fn free(&mut self, range: BusRange) -> Result<(), IovaError> {
+        let extent = self.allocated(range)?;
+        self.tree.remove(extent.start);
+        self.live_allocations -= 1;
+        self.live_granules -= extent.len;
+        Ok(())
+    }
+
+    /// Whether `range` is one that could be freed: allocated as it is, whole.
+    ///
+    /// # Errors
+    /// As [`free`](Self::free).
+    pub fn check(&mut self, range: BusRange) -> Result<(), IovaError> {
+        self.allocated(range).map(drop)
+    }
+
+    fn allocated(&mut self, range: BusRange) -> Result<Extent, IovaError> {
         let not_allocated = IovaError::NotAllocated { range };
         if !range.start().is_aligned(self.granule_log2) {
             return Err(not_allocated);
@@ -208,10 +224,7 @@ impl<P: Platform> IovaSpace<P> {
         if allocated != range {
             return Err(IovaError::PartialFree { range, allocated });
         }
-        self.tree.remove(start);
-        self.live_allocations -= 1;
-        self.live_granules -= extent.len;
-        Ok(())
+        Ok(extent)
     }
 
     /// Counts.

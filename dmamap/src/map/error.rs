@@ -90,6 +90,12 @@ pub enum MapFailure {
         /// What the caller had room for.
         room: usize,
     },
+    /// A mapping was given up, and the IOMMU did not confirm that the device lost it.
+    #[error("a mapping was given up and not confirmed undone ({error}): its memory is kept")]
+    NotUndone {
+        /// What the IOMMU did.
+        error: RevokeError,
+    },
     /// The domain behind the device refused.
     #[error(transparent)]
     Domain(#[from] DomainError),
@@ -100,7 +106,7 @@ impl MapError {
     pub fn leaves_memory_reachable(&self) -> bool {
         matches!(
             self.failure,
-            MapFailure::Domain(DomainError::Unconfirmed { .. })
+            MapFailure::NotUndone { .. } | MapFailure::Domain(DomainError::Unconfirmed { .. })
         )
     }
 }

@@ -40,6 +40,7 @@ mod live;
 mod owned;
 mod raw;
 mod route;
+mod runs;
 mod scoped;
 mod segments;
 mod sg;
@@ -56,6 +57,7 @@ pub use direction::{
     AnyDirection, Bidirectional, DeviceReads, DeviceWrites, Direction, FromDevice, ToDevice,
 };
 pub use error::{MapError, MapFailure, Quarantined, Rejected};
+pub use raw::RawSyncError;
 pub use scoped::ScopedMapping;
 pub use sg::SgMapping;
 pub use single::Mapping;

@@ -91,11 +91,6 @@ impl<P: Platform> Route<P> {
         }
     }
 
-    /// Whether pieces of memory lie side by side on the bus whatever they do in memory.
-    pub(crate) fn joins_pieces(&self) -> bool {
-        matches!(self, Self::Translated(_))
-    }
-
     /// The highest physical address worth allocating memory at for a device with `mask`.
     pub(crate) fn last_within(&self, mask: DmaMask) -> PhysAddr {
         match self {

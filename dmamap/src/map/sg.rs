@@ -11,12 +11,14 @@ use crate::buffer::DmaMemory;
 use crate::device::Device;
 use crate::map::direction::Direction;
 use crate::map::error::{Quarantined, Rejected};
+use crate::map::live::Pieces;
 use crate::map::owned::Owned;
-use crate::map::route::Route;
+use crate::map::runs::runs;
 use crate::map::segments::segments;
 use crate::map::terms::Shape;
 use crate::map::view::CpuView;
 use crate::map::{Attributes, OutOfBounds};
+use crate::pagetable::PhysList;
 use crate::platform::Platform;
 
 impl<P: Platform> Device<P> {
@@ -61,28 +63,11 @@ impl<P: Platform, B: DmaMemory, D: Direction> SgMapping<P, B, D> {
     pub fn segments(&self) -> impl Iterator<Item = BusRange> + '_ {
         let (live, buffer) = (self.owned.live(), self.owned.buffer());
         let core = live.held().core();
-        let run_at = move |offset| match &core.route {
-            Route::Direct(direct) => {
-                let piece = buffer.segment(offset);
-                if piece.is_empty() {
-                    None
-                } else {
-                    direct.bus_range(piece)
-                }
-            }
-            Route::Blocked | Route::Translated(_) => {
-                let left = live.range().len_bytes().checked_sub(offset)?;
-                live.range()
-                    .slice(offset, left)
-                    .filter(|run| !run.is_empty())
-            }
-        };
+        let mut pieces = Pieces::of(buffer);
+        let pieces = core::iter::from_fn(move || pieces.next_range());
+        let runs = runs(&core.route, live.range(), pieces);
         let limits = &core.limits;
-        segments(
-            run_at,
-            limits.max_segment_bytes(),
-            limits.segment_boundary(),
-        )
+        segments(runs, limits.max_segment_bytes(), limits.segment_boundary())
     }
 
     /// Number of bytes.

@@ -1,0 +1,170 @@
+//! Whose turn it is at memory that stays mapped.
+//!
+//! Where the device snoops these only order accesses: [`need_sync_raw`](Device::need_sync_raw) tells, once per mapping.
+
+use crate::addr::{BusAddr, BusRange, PhysRange};
+use crate::device::Device;
+use crate::iommu::Requester;
+use crate::map::{AnyDirection, OutOfBounds};
+use crate::platform::Platform;
+
+/// Why mapped memory was not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RawSyncError {
+    /// The device reaches nothing there.
+    #[error("{device}: bus {bus} is not mapped: nothing to sync")]
+    NotMapped {
+        /// The device.
+        device: Requester,
+        /// The first address that leads nowhere.
+        bus: BusAddr,
+    },
+    /// The part to be synced leaves the mapping.
+    #[error("{device}: {error}")]
+    OutOfBounds {
+        /// The device.
+        device: Requester,
+        /// By how much.
+        error: OutOfBounds,
+    },
+}
+
+impl<P: Platform> Device<P> {
+    /// Whether syncs of `range`, as it was mapped, do more than order memory accesses (`dma_need_sync`).
+    pub fn need_sync_raw(&self, _range: BusRange) -> bool {
+        self.needs_maintenance()
+    }
+
+    /// What the device wrote to `range` is what the CPU reads from now on (`dma_sync_single_for_cpu`).
+    ///
+    /// # Errors
+    /// [`RawSyncError::NotMapped`].
+    ///
+    /// # Safety
+    /// `range` is mapped by this layer in `direction`, whole or in part; the device does not write it until it is synced
+    /// for the device; the CPU has written none of its cache lines since it was last synced for the device.
+    pub unsafe fn sync_raw_single_for_cpu(
+        &self,
+        range: BusRange,
+        direction: AnyDirection,
+    ) -> Result<(), RawSyncError> {
+        if self.need_sync_raw(range) && Self::device_wrote(direction) {
+            self.each_piece_behind(range, |memory| self.invalidate(memory))
+                .map_err(|bus| self.not_mapped(bus))?;
+        }
+        self.platform().dma_rmb();
+        Ok(())
+    }
+
+    /// What the CPU wrote to `range` is what the device reads from now on (`dma_sync_single_for_device`).
+    ///
+    /// # Errors
+    /// [`RawSyncError::NotMapped`].
+    ///
+    /// # Safety
+    /// `range` is mapped by this layer in `direction`, whole or in part; the CPU touches it no more until it is synced
+    /// for the CPU.
+    pub unsafe fn sync_raw_single_for_device(
+        &self,
+        range: BusRange,
+        _direction: AnyDirection,
+    ) -> Result<(), RawSyncError> {
+        if self.need_sync_raw(range) {
+            // Also where the device writes: no dirty line may be written over what it will write.
+            self.each_piece_behind(range, |memory| self.clean(memory))
+                .map_err(|bus| self.not_mapped(bus))?;
+        }
+        self.platform().dma_wmb();
+        Ok(())
+    }
+
+    /// As [`sync_raw_single_for_cpu`](Self::sync_raw_single_for_cpu), for `len_bytes` bytes from byte `offset` of a mapping on
+    /// (`dma_sync_single_range_for_cpu`).
+    ///
+    /// # Errors
+    /// [`RawSyncError`].
+    ///
+    /// # Safety
+    /// As [`sync_raw_single_for_cpu`](Self::sync_raw_single_for_cpu), for that part of `mapping`.
+    pub unsafe fn sync_raw_range_for_cpu(
+        &self,
+        mapping: BusRange,
+        offset: u64,
+        len_bytes: u64,
+        direction: AnyDirection,
+    ) -> Result<(), RawSyncError> {
+        let part = self.part(mapping, offset, len_bytes)?;
+        // SAFETY: the caller's promise.
+        unsafe { self.sync_raw_single_for_cpu(part, direction) }
+    }
+
+    /// As [`sync_raw_single_for_device`](Self::sync_raw_single_for_device), for `len_bytes` bytes from byte `offset` of a
+    /// mapping on (`dma_sync_single_range_for_device`).
+    ///
+    /// # Errors
+    /// [`RawSyncError`].
+    ///
+    /// # Safety
+    /// As [`sync_raw_single_for_device`](Self::sync_raw_single_for_device), for that part of `mapping`.
+    pub unsafe fn sync_raw_range_for_device(
+        &self,
+        mapping: BusRange,
+        offset: u64,
+        len_bytes: u64,
+        direction: AnyDirection,
+    ) -> Result<(), RawSyncError> {
+        let part = self.part(mapping, offset, len_bytes)?;
+        // SAFETY: the caller's promise.
+        unsafe { self.sync_raw_single_for_device(part, direction) }
+    }
+
+    /// As [`sync_raw_single_for_cpu`](Self::sync_raw_single_for_cpu), for the pieces of a list (`dma_sync_sg_for_cpu`).
+    ///
+    /// # Safety
+    /// `pieces` are all that were given to one call of [`map_sg_raw`](Self::map_sg_raw), which are mapped in `direction`;
+    /// else as [`sync_raw_single_for_cpu`](Self::sync_raw_single_for_cpu).
+    pub unsafe fn sync_raw_sg_for_cpu(&self, pieces: &[PhysRange], direction: AnyDirection) {
+        if self.needs_maintenance() && Self::device_wrote(direction) {
+            for &piece in pieces {
+                self.invalidate(piece);
+            }
+        }
+        self.platform().dma_rmb();
+    }
+
+    /// As [`sync_raw_single_for_device`](Self::sync_raw_single_for_device), for the pieces of a list
+    /// (`dma_sync_sg_for_device`).
+    ///
+    /// # Safety
+    /// As [`sync_raw_sg_for_cpu`](Self::sync_raw_sg_for_cpu); the CPU touches the pieces no more until they are synced for
+    /// the CPU.
+    pub unsafe fn sync_raw_sg_for_device(&self, pieces: &[PhysRange], _direction: AnyDirection) {
+        if self.needs_maintenance() {
+            for &piece in pieces {
+                self.clean(piece);
+            }
+        }
+        self.platform().dma_wmb();
+    }
+
+    fn part(
+        &self,
+        mapping: BusRange,
+        offset: u64,
+        len_bytes: u64,
+    ) -> Result<BusRange, RawSyncError> {
+        let device = self.requester();
+        OutOfBounds::check(offset, len_bytes, mapping.len_bytes())
+            .map_err(|error| RawSyncError::OutOfBounds { device, error })?;
+        Ok(mapping
+            .slice(offset, len_bytes)
+            .expect("the part was just found to lie inside"))
+    }
+
+    fn not_mapped(&self, bus: BusAddr) -> RawSyncError {
+        RawSyncError::NotMapped {
+            device: self.requester(),
+            bus,
+        }
+    }
+}

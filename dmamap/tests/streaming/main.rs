@@ -1,0 +1,10 @@
+//! Masks, limits and the streaming calls: what they promise, and what becomes of misuse that compiles.
+
+#[path = "../support/rig.rs"]
+mod rig;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod limits;
+mod masks;
+mod placement;
