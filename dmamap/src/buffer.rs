@@ -2,7 +2,7 @@
 //!
 //! The safe API maps only memory whose type implements [`DmaMemory`]: owned, made of whole frames of the
 //! machine's RAM, at a place that does not change. [`DmaBuffer`] is physically contiguous (`kmalloc`),
-//! [`ScatteredBuffer`] contiguous for the CPU only (`vmalloc`). While such a buffer is mapped the mapping
+//! [`ScatteredBuffer`] contiguous for the CPU only (`vmalloc`), and a [`ScatterList`] holds parts of several. While such a buffer is mapped the mapping
 //! owns it, so no reference to memory that a device may write exists; `unmap` gives it back.
 //!
 //! ```
@@ -20,14 +20,17 @@
 
 mod bytes;
 mod contiguous;
+mod list;
 mod scattered;
 
+use alloc::boxed::Box;
 use core::ptr::NonNull;
 
 use crate::addr::{FRAME_BYTES, PhysAddr, PhysRange, VirtAddr};
 use crate::platform::{OutOfFrames, VirtualMapError};
 
 pub use contiguous::DmaBuffer;
+pub use list::{ListEntry, ListError, NotAdded, ScatterList};
 pub use scattered::ScatteredBuffer;
 
 /// Why a buffer could not be allocated.
@@ -74,6 +77,25 @@ pub unsafe trait DmaMemory: Send + 'static {
     /// Y: the physically contiguous run of this memory from byte `offset` on, up to the memory's end.
     /// Empty where `offset` is at or past the end.
     fn segment(&self, offset: u64) -> PhysRange;
+}
+
+// SAFETY: the box is the only way to the value, which never moves while it is boxed; each promise is the value's own.
+unsafe impl<B: DmaMemory + ?Sized> DmaMemory for Box<B> {
+    fn len_bytes(&self) -> u64 {
+        (**self).len_bytes()
+    }
+
+    fn virt(&self) -> VirtAddr {
+        (**self).virt()
+    }
+
+    fn pointer(&self) -> NonNull<u8> {
+        (**self).pointer()
+    }
+
+    fn segment(&self, offset: u64) -> PhysRange {
+        (**self).segment(offset)
+    }
 }
 
 /// Number of frames that `len_bytes` bytes from a frame's start touch.

@@ -5,6 +5,7 @@ use core::fmt;
 
 use crate::addr::{BusRange, DmaMask, PhysRange, VirtAddr};
 use crate::iommu::{DomainError, Requester, RevokeError};
+use crate::map::view::OutOfBounds;
 
 /// A mapping that could not be made, and for which device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,6 +85,9 @@ pub enum MapFailure {
         /// The address.
         virt: VirtAddr,
     },
+    /// A buffer of a list was exchanged for one that the list's piece does not fit.
+    #[error("a piece of the list leaves its buffer: {0}")]
+    PieceOutOfBounds(OutOfBounds),
     /// The caller's list of segments is too short.
     #[error("the list needs more than {room} segments")]
     TooManySegments {

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`map_single`](crate::device::Device::map_single) | owned, physically contiguous | `single` |
 //! | [`map_sg`](crate::device::Device::map_sg) | owned, in pieces | `sg` |
+//! | [`map_sgtable`](crate::device::Device::map_sgtable) | a list of owned buffers, or of parts of them | `sgtable` |
 //! | [`map_within`](crate::device::Device::map_within) | borrowed for a closure | `scoped` |
 //! | [`alloc_coherent`](crate::device::Device::alloc_coherent) | shared with the device for long | `coherent` |
 //! | [`map_phys`](crate::device::Device::map_phys) and others | anything, unsafe | `raw` |
@@ -36,7 +37,10 @@ mod coherent;
 mod direct;
 mod direction;
 mod error;
+mod establish;
+mod list_view;
 mod live;
+mod live_list;
 mod owned;
 mod raw;
 mod route;
@@ -44,6 +48,7 @@ mod runs;
 mod scoped;
 mod segments;
 mod sg;
+mod sgtable;
 mod single;
 mod terms;
 mod translated;
@@ -57,9 +62,11 @@ pub use direction::{
     AnyDirection, Bidirectional, DeviceReads, DeviceWrites, Direction, FromDevice, ToDevice,
 };
 pub use error::{MapError, MapFailure, Quarantined, Rejected};
+pub use list_view::ListView;
 pub use raw::RawSyncError;
 pub use scoped::ScopedMapping;
 pub use sg::SgMapping;
+pub use sgtable::SgTableMapping;
 pub use single::Mapping;
 pub use view::{CpuView, OutOfBounds};
 

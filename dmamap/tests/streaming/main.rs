@@ -6,5 +6,6 @@ mod rig;
 mod support;
 
 mod limits;
+mod lists;
 mod masks;
 mod placement;

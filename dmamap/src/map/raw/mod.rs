@@ -31,9 +31,10 @@ mod single;
 mod sync;
 
 use crate::addr::{BusRange, PhysRange};
-use crate::device::{Counters, Device, Held};
+use crate::device::{Counters, Device};
 use crate::iommu::RevokeError;
 use crate::map::error::{MapError, MapFailure, Quarantined};
+use crate::map::establish::{establish, fail};
 use crate::map::terms::{Shape, Terms};
 use crate::map::{AnyDirection, Attributes};
 use crate::pagetable::PhysList;
@@ -52,31 +53,16 @@ impl<P: Platform> Device<P> {
         direction: AnyDirection,
         attributes: Attributes,
     ) -> Result<BusRange, MapError> {
-        let held = Held::new(self, len_bytes);
-        let core = self.core();
-        let terms = Terms::new(core.limits.mask(), shape, direction)
-            .with(attributes)
-            .within(&core.limits);
-        let outcome = terms.check_coherence(core.coherence).and_then(|()| {
+        let terms = Terms::new(self.mask(), shape, direction).with(attributes);
+        let clean = |list: &mut dyn PhysList| {
             if self.maintains(attributes) {
                 self.clean_list(list);
             }
-            core.route.map(&terms, first, len_bytes, list)
-        });
-        match outcome {
-            Ok(range) => {
-                core::mem::forget(held);
-                Ok(range)
-            }
-            Err(failure) => {
-                let error = self.fail(failure);
-                if error.leaves_memory_reachable() {
-                    core.count_quarantined(len_bytes);
-                }
-                held.withdraw();
-                Err(error)
-            }
-        }
+        };
+        let (held, range) = establish(self, terms, first, len_bytes, list, clean)?;
+        // The count is the unmap's to take back.
+        core::mem::forget(held);
+        Ok(range)
     }
 
     /// Makes `range` unreachable and takes the count of its `len_bytes` bytes back.
@@ -104,9 +90,6 @@ impl<P: Platform> Device<P> {
     }
 
     fn fail(&self, failure: MapFailure) -> MapError {
-        MapError {
-            device: self.requester(),
-            failure,
-        }
+        fail(self, failure)
     }
 }
