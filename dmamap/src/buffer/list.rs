@@ -23,6 +23,12 @@ pub enum ListError {
         /// Entries it was made for.
         room: usize,
     },
+    /// A list that was to be empty is not.
+    #[error("the list has {len} entries: one without is asked for")]
+    NotEmpty {
+        /// Entries it has.
+        len: usize,
+    },
     /// There is no byte in the piece.
     #[error("a piece of no bytes")]
     Empty,

@@ -5,6 +5,8 @@
 //! whole point: clear the entries, invalidate, *wait*, and only then free emptied tables and let Z be
 //! chosen again.
 
+mod span;
+
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -56,6 +58,12 @@ pub enum RevokeError {
     /// The table does not hold what was to be unmapped.
     #[error(transparent)]
     Table(#[from] UnmapError),
+    /// What was to be unlinked leaves the span.
+    #[error("that leaves the span at bus {span}")]
+    OutsideSpan {
+        /// The span.
+        span: BusRange,
+    },
     /// What was to be unmapped is not one mapping, whole.
     #[error("not a mapping: {0}")]
     NotMapped(IovaError),
@@ -64,7 +72,10 @@ pub enum RevokeError {
 impl RevokeError {
     /// Whether nothing was done, because the caller named what is not there to be taken back.
     pub(crate) fn changed_nothing(&self) -> bool {
-        matches!(self, Self::Table(_) | Self::NotMapped(_))
+        matches!(
+            self,
+            Self::Table(_) | Self::NotMapped(_) | Self::OutsideSpan { .. }
+        )
     }
 }
 
@@ -77,6 +88,15 @@ enum Reach {
     Revoked,
     /// A unit was told to stop but did not confirm.
     Unconfirmed,
+}
+
+/// How something was mapped, as those who make it visible must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Linked {
+    /// Every table that units may remember is still part of the walk.
+    OnKeptTables,
+    /// A table was being unlinked: units may look for the mapping in it.
+    WhileUnlinking,
 }
 
 struct Inner<P: Platform> {
@@ -182,7 +202,7 @@ impl<P: Platform> Domain<P> {
         memory: &mut dyn PhysList,
         permission: Permission,
     ) -> Result<BusRange, DomainError> {
-        let (range, unlinking) = {
+        let (range, how) = {
             let mut inner = self.inner.lock();
             let Inner {
                 unlinking,
@@ -200,23 +220,13 @@ impl<P: Platform> Domain<P> {
                 iova.free(range).expect("the range was just allocated");
                 return Err(error.into());
             }
-            (range, *unlinking > 0)
+            let how = match *unlinking {
+                0 => Linked::OnKeptTables,
+                _ => Linked::WhileUnlinking,
+            };
+            (range, how)
         };
-        // A unit that still remembers a table somebody is unlinking would walk into it, and not find what was
-        // just mapped through its successor: then this mapping invalidates for itself.
-        let change = Change {
-            range,
-            tables: TableChange::Unlinked,
-        };
-        let synced = self.each_walker(|unit| {
-            unit.sync_map(self.id, range)?;
-            if unlinking {
-                unit.invalidate(self.id, change)
-            } else {
-                Ok(())
-            }
-        });
-        match synced {
+        match self.make_visible(range, how) {
             Ok(()) => Ok(range),
             Err(cause) => match self.unmap(range) {
                 Ok(()) => Err(cause.into()),
@@ -232,19 +242,10 @@ impl<P: Platform> Domain<P> {
     /// memory nor the addresses nor the emptied tables are used again. What is not one mapping, whole, is refused
     /// before anything changes.
     pub(crate) fn unmap(&self, range: BusRange) -> Result<(), RevokeError> {
-        let mut gather = Gather::new(self.platform);
-        {
-            let mut inner = self.inner.lock();
-            match inner.reach {
-                Reach::Live => {}
-                Reach::Revoked => return Ok(()),
-                Reach::Unconfirmed => return Err(RevokeError::DetachUnconfirmed),
-            }
-            inner.iova.check(range).map_err(RevokeError::NotMapped)?;
-            let table = inner.table.as_mut().expect("a live domain has a table");
-            table.unmap(range, &mut gather)?;
-            inner.note_unlinking(&gather);
-        }
+        let whole = |iova: &mut IovaSpace<P>| iova.check(range).map_err(RevokeError::NotMapped);
+        let Some(gather) = self.clear(range, whole)? else {
+            return Ok(());
+        };
         // Not under the lock: the wait is on hardware, and other CPUs map and unmap meanwhile. The
         // addresses stay taken until it is over.
         let outcome = self.sync(gather);
@@ -260,6 +261,45 @@ impl<P: Platform> Domain<P> {
                 .expect("a range is freed once, as it was allocated");
         }
         Ok(())
+    }
+
+    /// Clears the entries of `range` if `check` lets it, for whoever then invalidates. `None` where the domain has ended, and
+    /// with it every mapping.
+    fn clear(
+        &self,
+        range: BusRange,
+        check: impl FnOnce(&mut IovaSpace<P>) -> Result<(), RevokeError>,
+    ) -> Result<Option<Gather<P>>, RevokeError> {
+        let mut gather = Gather::new(self.platform);
+        let mut inner = self.inner.lock();
+        match inner.reach {
+            Reach::Live => {}
+            Reach::Revoked => return Ok(None),
+            Reach::Unconfirmed => return Err(RevokeError::DetachUnconfirmed),
+        }
+        check(&mut inner.iova)?;
+        let table = inner.table.as_mut().expect("a live domain has a table");
+        table.unmap(range, &mut gather)?;
+        inner.note_unlinking(&gather);
+        Ok(Some(gather))
+    }
+
+    /// Tells the units of a mapping (`dma_iova_sync`).
+    ///
+    /// A unit that still remembers a table somebody is unlinking would walk into it, and not find what was just mapped through
+    /// its successor: then the mapping invalidates for itself.
+    pub(crate) fn make_visible(&self, range: BusRange, how: Linked) -> Result<(), UnitError> {
+        let change = Change {
+            range,
+            tables: TableChange::Unlinked,
+        };
+        self.each_walker(|unit| {
+            unit.sync_map(self.id, range)?;
+            match how {
+                Linked::WhileUnlinking => unit.invalidate(self.id, change),
+                Linked::OnKeptTables => Ok(()),
+            }
+        })
     }
 
     /// Invalidates what `gather` holds, waits, and frees the tables in it.

@@ -4,6 +4,7 @@
 use core::fmt;
 
 use crate::addr::{BusRange, DmaMask, PhysRange, VirtAddr};
+use crate::buffer::ListError;
 use crate::iommu::{DomainError, Requester, RevokeError};
 use crate::map::view::OutOfBounds;
 
@@ -70,6 +71,28 @@ pub enum MapFailure {
         /// Bytes of the smallest page.
         page_bytes: u64,
     },
+    /// Nothing translates for the device, so there are no bus addresses to choose.
+    #[error("no IOMMU translates for the device: map each piece by itself")]
+    NotTranslated,
+    /// Only the first link of a span may begin inside a page, where the span does, and only the last may end inside one.
+    #[error(
+        "memory at {memory} would be linked at byte {offset:#x} of the span: inside it links begin and end at multiples \
+         of {page_bytes:#x} bytes"
+    )]
+    InteriorEdge {
+        /// The memory.
+        memory: PhysRange,
+        /// Where in the span it was to be linked, in bytes.
+        offset: u64,
+        /// Bytes of the smallest page.
+        page_bytes: u64,
+    },
+    /// The span has no room for the link, or there is nothing there to sync or unlink.
+    #[error("{0}: that leaves the span")]
+    OutsideSpan(OutOfBounds),
+    /// A list of links has no room, or has links already.
+    #[error(transparent)]
+    List(#[from] ListError),
     /// There is no byte to map.
     #[error("a mapping of no bytes")]
     Empty,

@@ -5,7 +5,7 @@ use core::marker::PhantomData;
 use crate::buffer::{DmaMemory, ScatterList};
 use crate::map::OutOfBounds;
 use crate::map::direction::{DeviceReads, DeviceWrites, Direction};
-use crate::map::live_list::LiveList;
+use crate::map::list_syncs::ListSyncs;
 use crate::map::window::{copy_in, copy_out};
 use crate::platform::Platform;
 
@@ -13,7 +13,7 @@ use crate::platform::Platform;
 /// [`CpuView`](crate::map::CpuView): no reference to the memory exists, and dropping the view hands the bytes back to the
 /// device.
 pub struct ListView<'a, P: Platform, B: DmaMemory, D: Direction> {
-    live: &'a LiveList<P>,
+    syncs: ListSyncs<P>,
     list: &'a ScatterList<B>,
     offset: u64,
     len_bytes: u64,
@@ -22,15 +22,15 @@ pub struct ListView<'a, P: Platform, B: DmaMemory, D: Direction> {
 
 impl<'a, P: Platform, B: DmaMemory, D: Direction> ListView<'a, P, B, D> {
     pub(super) fn part(
-        live: &'a mut LiveList<P>,
+        syncs: ListSyncs<P>,
         list: &'a mut ScatterList<B>,
         offset: u64,
         len_bytes: u64,
     ) -> Result<Self, OutOfBounds> {
         OutOfBounds::check(offset, len_bytes, list.len_bytes())?;
-        live.sync_for_cpu(list, offset, len_bytes);
+        syncs.for_cpu(list, offset, len_bytes);
         Ok(Self {
-            live,
+            syncs,
             list,
             offset,
             len_bytes,
@@ -83,7 +83,7 @@ impl<'a, P: Platform, B: DmaMemory, D: Direction> ListView<'a, P, B, D> {
 
 impl<P: Platform, B: DmaMemory, D: Direction> Drop for ListView<'_, P, B, D> {
     fn drop(&mut self) {
-        self.live
-            .sync_for_device(self.list, self.offset, self.len_bytes);
+        self.syncs
+            .for_device(self.list, self.offset, self.len_bytes);
     }
 }

@@ -5,6 +5,7 @@
 //! | [`map_single`](crate::device::Device::map_single) | owned, physically contiguous | `single` |
 //! | [`map_sg`](crate::device::Device::map_sg) | owned, in pieces | `sg` |
 //! | [`map_sgtable`](crate::device::Device::map_sgtable) | a list of owned buffers, or of parts of them | `sgtable` |
+//! | [`iova_try_alloc`](crate::device::Device::iova_try_alloc) | owned buffers, linked one by one | `iova_span` |
 //! | [`map_within`](crate::device::Device::map_within) | borrowed for a closure | `scoped` |
 //! | [`alloc_coherent`](crate::device::Device::alloc_coherent) | shared with the device for long | `coherent` |
 //! | [`map_phys`](crate::device::Device::map_phys) and others | anything, unsafe | `raw` |
@@ -38,6 +39,8 @@ mod direct;
 mod direction;
 mod error;
 mod establish;
+mod iova_span;
+mod list_syncs;
 mod list_view;
 mod live;
 mod live_list;
@@ -62,6 +65,7 @@ pub use direction::{
     AnyDirection, Bidirectional, DeviceReads, DeviceWrites, Direction, FromDevice, ToDevice,
 };
 pub use error::{MapError, MapFailure, Quarantined, Rejected};
+pub use iova_span::{IovaSpan, Linked, NotSynced, RawIovaSpan, SpanState, Unlinked, Unsynced};
 pub use list_view::ListView;
 pub use raw::RawSyncError;
 pub use scoped::ScopedMapping;

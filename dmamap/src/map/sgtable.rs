@@ -106,7 +106,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> SgTableMapping<P, B, D> {
 
     /// Whether syncs of this mapping do more than order memory accesses (`dma_need_sync`).
     pub fn need_sync(&self) -> bool {
-        self.parts().0.need_sync()
+        self.parts().0.syncs().need_sync()
     }
 
     /// Lets the CPU read or write the memory while the device is not using it (`dma_sync_sgtable_for_cpu`); dropping the
@@ -130,7 +130,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> SgTableMapping<P, B, D> {
             .parts
             .as_mut()
             .expect("only `unmap` and `drop` take the parts");
-        ListView::part(live, list, offset, len_bytes)
+        ListView::part(live.syncs(), list, offset, len_bytes)
     }
 
     /// Takes the memory back (`dma_unmap_sgtable`). When this returns the list the device cannot reach it any more.

@@ -2,7 +2,7 @@
 
 use crate::addr::DmaMask;
 use crate::device::{Coherence, Limits};
-use crate::map::attributes::Need;
+use crate::map::attributes::{CpuSync, Need};
 use crate::map::route::Alignment;
 use crate::map::{AnyDirection, Attributes, Direction, MapFailure};
 use crate::pagetable::Permission;
@@ -91,6 +91,11 @@ impl Terms {
             (Need::Coherent, Coherence::NotSnooped) => Err(MapFailure::NotCoherent),
             _ => Ok(()),
         }
+    }
+
+    /// Whether mapping and unmapping maintain the caches of a CPU that a device of this coherence does not see.
+    pub(crate) fn maintains(&self, coherence: Coherence) -> bool {
+        coherence == Coherence::NotSnooped && self.attributes.cpu_sync == CpuSync::Automatic
     }
 
     pub(crate) fn permission(&self) -> Permission {

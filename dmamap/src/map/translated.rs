@@ -158,8 +158,22 @@ pub(crate) fn map<P: Platform>(
         .expect("the request had room for the head and the bytes"))
 }
 
+/// Chooses bus addresses for memory that will be linked to them later: whole pages, and where in them its first byte will be.
+pub(crate) fn reserve<P: Platform>(
+    domain: &Domain<P>,
+    place: &Placement,
+) -> Result<(BusRange, u64), MapFailure> {
+    let pages = match domain.reserve_span(place.frames) {
+        Err(DomainError::Iova(_)) if place.alignment == Alignment::Convenient => {
+            domain.reserve_span(place.plain)
+        }
+        outcome => outcome,
+    }?;
+    Ok((pages, place.head))
+}
+
 /// Pieces of memory, widened to the frames they lie in.
-struct WholeFrames<'a>(&'a mut dyn PhysList);
+pub(crate) struct WholeFrames<'a>(pub(crate) &'a mut dyn PhysList);
 
 impl PhysList for WholeFrames<'_> {
     fn restart(&mut self) {

@@ -9,3 +9,4 @@ mod limits;
 mod lists;
 mod masks;
 mod placement;
+mod two_step;
