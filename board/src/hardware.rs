@@ -43,6 +43,16 @@ pub enum CacheOperation {
     Invalidate,
 }
 
+/// Whether accesses of hardware to memory see and update the CPU's caches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Snooping {
+    /// They do: every store is seen.
+    #[default]
+    On,
+    /// They do not: only what reached memory is seen.
+    Off,
+}
+
 /// What a host-bridge window carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WindowKind {
@@ -78,7 +88,7 @@ pub struct InboundDescription {
     pub len_bytes: u64,
 }
 
-/// What a host's firmware says in `_CRS` (ACPI) or a devicetree node about one PCI host bridge.
+/// What a host's firmware says in `_CRS` and `_CCA` (ACPI) or a devicetree node about one PCI host bridge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostBridgeDescription {
     /// PCI segment group.
@@ -91,6 +101,8 @@ pub struct HostBridgeDescription {
     pub windows: Vec<WindowDescription>,
     /// Where devices see memory, IOMMU aside.
     pub inbound: Vec<InboundDescription>,
+    /// Whether the devices behind it snoop (`_CCA`, `dma-coherent`).
+    pub snooping: Snooping,
 }
 
 /// Where hardware delivers interrupts: writes of devices into the message window.
@@ -106,8 +118,15 @@ pub trait Hardware: Send + Sync + 'static {
     /// The board's name, for messages.
     fn name(&self) -> &str;
 
-    /// The memory.
+    /// The memory, as a CPU sees it.
     fn ram(&self) -> &Arc<Ram>;
+
+    /// The memory beneath the CPU's caches, of the same layout, where it can differ from what a CPU sees: what
+    /// hardware that does not snoop reaches, and a CPU through an uncached mapping. `None` where a CPU
+    /// and all hardware always see the same.
+    fn uncached_ram(&self) -> Option<&Arc<Ram>> {
+        None
+    }
 
     /// Physical address of the ACPI root pointer, where the board has ACPI.
     fn rsdp(&self) -> Option<u64>;
@@ -135,7 +154,8 @@ pub trait Hardware: Send + Sync + 'static {
     /// From now on interrupts go to `sink`.
     fn connect_interrupts(&self, sink: Arc<dyn InterruptSink>);
 
-    /// The CPU maintains its caches over RAM.
+    /// The CPU maintains its caches over RAM: every line that holds a byte of the range. A line that also holds bytes
+    /// outside the range is written back before it is dropped.
     fn maintain_cache(&self, operation: CacheOperation, phys: u64, len_bytes: u64);
 
     /// The kernel freed and poisoned these frames: whoever still reaches them is at fault.

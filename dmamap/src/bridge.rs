@@ -32,6 +32,7 @@ use core::fmt;
 pub use error::{BridgeError, RangeKind};
 
 use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
+use crate::device::Coherence;
 use crate::resource::{ResourceError, ResourceTree};
 
 /// What a host-bridge window carries.
@@ -94,6 +95,7 @@ pub struct HostBridge {
     inbound: Vec<Inbound>,
     /// The highest bus address that requests keep on their way to memory.
     carries: BusAddr,
+    coherence: Coherence,
 }
 
 impl HostBridge {
@@ -148,6 +150,7 @@ impl HostBridge {
             windows,
             inbound,
             carries: BusAddr::new(u64::MAX),
+            coherence: Coherence::Snooped,
         })
     }
 
@@ -164,6 +167,23 @@ impl HostBridge {
     pub fn bus_limit(&self) -> BusAddr {
         let seen = self.inbound.iter().map(|view| view.bus.last()).max();
         seen.map_or(self.carries, |seen| seen.min(self.carries))
+    }
+
+    /// The same bridge, of which firmware says how its devices meet the CPU's caches (`_CCA`, IORT's memory access
+    /// properties, `dma-coherent`). Without that PCI requests snoop.
+    #[must_use]
+    pub fn with_coherence(self, coherence: Coherence) -> Self {
+        Self { coherence, ..self }
+    }
+
+    /// How devices behind it meet the CPU's caches.
+    pub fn coherence(&self) -> Coherence {
+        self.coherence
+    }
+
+    /// Whether bus `bus` of `segment` is behind it.
+    pub fn leads_to(&self, segment: u16, bus: u8) -> bool {
+        self.segment == segment && (self.first_bus..=self.last_bus).contains(&bus)
     }
 
     /// The PCI segment group.

@@ -18,6 +18,7 @@
 //! }
 //! ```
 
+mod cache;
 mod counters;
 mod held;
 mod limits;
@@ -46,9 +47,10 @@ pub(crate) use limits::Limits;
 pub use mask::MaskError;
 
 /// Whether a device's accesses to memory see and update the CPU's caches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Coherence {
-    /// They do: `sync` calls only order.
+    /// They do: `sync` calls only order. So it is on PCI unless firmware says otherwise.
+    #[default]
     Snooped,
     /// They do not: `sync` calls maintain the caches.
     NotSnooped,
@@ -92,6 +94,7 @@ impl<P: Platform> DeviceCore<P> {
         route: Route<P>,
         below: Below,
         bus_limit: BusAddr,
+        coherence: Coherence,
     ) -> Self {
         let platform = system.platform();
         Self {
@@ -101,8 +104,7 @@ impl<P: Platform> DeviceCore<P> {
             requester,
             route,
             below,
-            // PCI requests snoop unless marked otherwise, and no device here marks them.
-            coherence: Coherence::Snooped,
+            coherence,
             counters: Counters::new(platform),
             quarantined_bytes: AtomicU64::new(0),
             limits: Limits::new(bus_limit),

@@ -57,12 +57,14 @@ pub enum VirtualMapError {
     NothingThere(PhysRange),
 }
 
-/// How the CPU treats accesses to an [`ioremap`](Platform::ioremap)ped window.
+/// How the CPU treats accesses to an [`ioremap`](Platform::ioremap)ped window, or to
+/// [mapped frames](Platform::map_frames).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryAttribute {
-    /// Each access goes to the device, in order.
+    /// Each access goes to the device, or to memory, and not to a cache. Accesses to a device stay in order; those to
+    /// memory in the order of the [barriers](Platform::dma_wmb).
     Uncached,
-    /// Writes may be merged (frame buffers).
+    /// Not to a cache either, and writes may be merged (frame buffers).
     WriteCombining,
 }
 
@@ -100,6 +102,8 @@ pub struct Cpu(
 ///   uses until it is freed, and that [`frame_pointer`](Self::frame_pointer) makes readable and writable
 ///   from every CPU for as long as it is not freed.
 /// - [`map_scattered`](Self::map_scattered) makes the frames readable and writable side by side.
+/// - [`map_frames`](Self::map_frames) makes the frames readable and writable past every cache that a device does not
+///   snoop.
 /// - [`virt_to_phys`](Self::virt_to_phys) tells the truth, and `None` for anything that is not RAM a device
 ///   could be given.
 /// - [`ioremap`](Self::ioremap) returns a window through which register accesses (through `safe-mmio`)
@@ -148,6 +152,30 @@ pub unsafe trait Platform: Copy + Send + Sync + 'static {
     /// `start` and `frames` (a count) are of one earlier mapping, and nothing uses its addresses any more.
     unsafe fn unmap_scattered(&self, start: NonNull<u8>, frames: usize);
 
+    /// A second mapping of lent frames, with an attribute that the direct map has not: what the CPU stores there
+    /// reaches memory without cache maintenance, and what it loads is what memory holds. Where all hardware snoops,
+    /// or the CPU has no caches, the direct map's pointer does as well and may be returned.
+    ///
+    /// # Errors
+    /// [`VirtualMapError::OutOfAddressSpace`] when the address space or its bookkeeping is used up.
+    ///
+    /// # Safety
+    /// - The frames are lent to the caller and stay so until [`unmap_frames`](Self::unmap_frames).
+    /// - Their cached lines were [cleaned](Self::clean_cache) and then [invalidated](Self::invalidate_cache), and until
+    ///   `unmap_frames` nobody accesses them through the direct map or another mapping. Whoever does so afterwards
+    ///   invalidates them first.
+    unsafe fn map_frames(
+        &self,
+        frames: PhysRange,
+        attribute: MemoryAttribute,
+    ) -> Result<NonNull<u8>, VirtualMapError>;
+
+    /// Undoes [`map_frames`](Self::map_frames).
+    ///
+    /// # Safety
+    /// `start` and `len_bytes` are of one earlier mapping, and nothing uses its addresses any more.
+    unsafe fn unmap_frames(&self, start: NonNull<u8>, len_bytes: u64);
+
     /// X → Y: the physical address behind a virtual one, for memory a device could be given; page by page,
     /// as the next virtual page may lie anywhere. `None` for stacks, images, heaps that are not RAM of
     /// the machine, and addresses that are not mapped.
@@ -181,11 +209,12 @@ pub unsafe trait Platform: Copy + Send + Sync + 'static {
     /// Earlier accesses, to memory and registers, are done before later ones (`mb`).
     fn dma_mb(&self);
 
-    /// Writes dirty cache lines of this memory back, so that one who does not snoop sees it. Returns
-    /// after the last line reached memory.
+    /// Writes dirty cache lines of this memory back, so that one who does not snoop sees it: every line that holds a
+    /// byte of it. Returns after the last line reached memory; earlier stores are in it.
     fn clean_cache(&self, start: NonNull<u8>, len_bytes: usize);
 
-    /// Drops cached lines of this memory, so that the CPU sees what one who does not snoop wrote.
+    /// Drops cached lines of this memory, so that the CPU sees what one who does not snoop wrote. A line that also holds
+    /// other bytes is written back first. Later loads come from memory.
     fn invalidate_cache(&self, start: NonNull<u8>, len_bytes: usize);
 
     /// Bytes of the longest cache line that [`clean_cache`](Self::clean_cache) and

@@ -25,6 +25,7 @@
 //! ```
 
 mod attach;
+mod coherence;
 mod new_domain;
 mod protection;
 mod reserved;
@@ -39,7 +40,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::bridge::HostBridge;
-use crate::device::{DeviceCore, free_core};
+use crate::device::{Coherence, DeviceCore, free_core};
 use crate::iommu::fault::{FaultLog, FaultReport};
 use crate::iommu::{
     Attachment, Behind, Domain, DomainId, DomainIds, Requester, ScopeMap, UnitError, Units,
@@ -112,6 +113,8 @@ struct State<P: Platform> {
     reserved: Vec<ReservedFor>,
     firmware: Vec<Arc<FirmwareDevice<P>>>,
     attached: Vec<Requester>,
+    /// Devices that do not do as their host bridge says.
+    coherence: Vec<(Requester, Coherence)>,
     cores: Vec<CoreSlot<P>>,
 }
 
@@ -137,6 +140,7 @@ impl<P: Platform> DmaSystem<P> {
             reserved: Vec::new(),
             firmware: Vec::new(),
             attached: Vec::new(),
+            coherence: Vec::new(),
             cores: Vec::new(),
         };
         Box::leak(Box::new(Self {

@@ -119,6 +119,10 @@ impl Hardware for Liar {
     fn ram(&self) -> &Arc<Ram> {
         self.machine.ram()
     }
+    fn uncached_ram(&self) -> Option<&Arc<Ram>> {
+        self.machine.uncached_ram()
+    }
+
     fn rsdp(&self) -> Option<u64> {
         self.machine.rsdp()
     }

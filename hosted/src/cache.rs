@@ -7,10 +7,7 @@ use dmamap::addr::{FRAME_BYTES, VirtAddr};
 
 use crate::kernel::Kernel;
 
-/// Bytes in a cache line: what an operation on any byte of it acts on.
-const LINE_BYTES: u64 = 64;
-
-/// Applies `operation` to every line that holds one of the `len_bytes` bytes at `start`. Memory that is not
+/// Applies `operation` to the `len_bytes` bytes at `start`; the hardware knows what lines they are in. Memory that is not
 /// RAM has no line a device could see differently and is passed over.
 pub(crate) fn maintain(
     kernel: &Kernel,
@@ -22,8 +19,8 @@ pub(crate) fn maintain(
         return;
     };
     let start = start.addr().get() as u64;
-    let end = (start + len_bytes as u64).next_multiple_of(LINE_BYTES);
-    let mut at = start / LINE_BYTES * LINE_BYTES;
+    let end = start + len_bytes as u64;
+    let mut at = start;
     while at < end {
         let piece = (FRAME_BYTES - at % FRAME_BYTES).min(end - at);
         if let Some(phys) = kernel.phys_of(VirtAddr::new(at)) {

@@ -19,6 +19,8 @@ pub enum Resource {
     Frames,
     /// [`Platform::map_scattered`].
     ScatteredMapping,
+    /// [`Platform::map_frames`].
+    FrameMapping,
     /// [`Platform::ioremap`].
     RegisterWindow,
     /// [`Platform::allocate_interrupt`].
@@ -185,6 +187,20 @@ unsafe impl<P: Platform> Platform for FaultInjector<P> {
         unsafe { self.inner.map_scattered(frames) }
     }
 
+    unsafe fn map_frames(
+        &self,
+        frames: PhysRange,
+        attribute: MemoryAttribute,
+    ) -> Result<NonNull<u8>, VirtualMapError> {
+        if self.refuses(Resource::FrameMapping) {
+            return Err(VirtualMapError::OutOfAddressSpace {
+                len_bytes: frames.len_bytes(),
+            });
+        }
+        // SAFETY: the caller's promise is this one's.
+        unsafe { self.inner.map_frames(frames, attribute) }
+    }
+
     unsafe fn ioremap(
         &self,
         range: PhysRange,
@@ -210,7 +226,7 @@ unsafe impl<P: Platform> Platform for FaultInjector<P> {
     }
 
     forward! {
-        memory_map free_frames frame_pointer unmap_scattered virt_to_phys iounmap barriers cache_maintenance
+        memory_map free_frames frame_pointer unmap_scattered unmap_frames virt_to_phys iounmap barriers cache_maintenance
         cpus_and_time free_interrupt interrupt_arrivals
     }
 }

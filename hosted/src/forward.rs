@@ -9,6 +9,48 @@ macro_rules! forward {
             self.inner.memory_map(visit);
         }
     };
+    (@ allocate_frames) => {
+        fn allocate_frames(&self, request: FrameRequest) -> Result<PhysRange, OutOfFrames> {
+            self.inner.allocate_frames(request)
+        }
+    };
+    (@ map_scattered) => {
+        unsafe fn map_scattered(
+            &self,
+            frames: &[PhysAddr],
+        ) -> Result<NonNull<u8>, VirtualMapError> {
+            // SAFETY: the caller's promise is this one's.
+            unsafe { self.inner.map_scattered(frames) }
+        }
+    };
+    (@ map_frames) => {
+        unsafe fn map_frames(
+            &self,
+            frames: PhysRange,
+            attribute: MemoryAttribute,
+        ) -> Result<NonNull<u8>, VirtualMapError> {
+            // SAFETY: the caller's promise is this one's.
+            unsafe { self.inner.map_frames(frames, attribute) }
+        }
+    };
+    (@ ioremap) => {
+        unsafe fn ioremap(
+            &self,
+            range: PhysRange,
+            attribute: MemoryAttribute,
+        ) -> Result<NonNull<u8>, VirtualMapError> {
+            // SAFETY: the caller's promise is this one's.
+            unsafe { self.inner.ioremap(range, attribute) }
+        }
+    };
+    (@ allocate_interrupt) => {
+        fn allocate_interrupt(
+            &self,
+            handler: Option<InterruptHandler>,
+        ) -> Result<Interrupt, OutOfInterrupts> {
+            self.inner.allocate_interrupt(handler)
+        }
+    };
     (@ free_frames) => {
         unsafe fn free_frames(&self, frames: PhysRange) {
             // SAFETY: the caller's promise is this one's.
@@ -24,6 +66,12 @@ macro_rules! forward {
         unsafe fn unmap_scattered(&self, start: NonNull<u8>, frames: usize) {
             // SAFETY: the caller's promise is this one's.
             unsafe { self.inner.unmap_scattered(start, frames) }
+        }
+    };
+    (@ unmap_frames) => {
+        unsafe fn unmap_frames(&self, start: NonNull<u8>, len_bytes: u64) {
+            // SAFETY: the caller's promise is this one's.
+            unsafe { self.inner.unmap_frames(start, len_bytes) }
         }
     };
     (@ virt_to_phys) => {

@@ -3,6 +3,7 @@
 use board::hardware::{self, HostBridgeDescription, InboundDescription, WindowDescription};
 use dmamap::addr::{AddrError, BusAddr, BusRange, PhysAddr, PhysRange};
 use dmamap::bridge::{BridgeError, HostBridge, Inbound, Window, WindowKind};
+use dmamap::device::Coherence;
 
 /// The board describes a host bridge that cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,9 +25,11 @@ pub(crate) fn checked(description: &HostBridgeDescription) -> Result<HostBridge,
         last_bus,
         ..
     } = *description;
-    Ok(HostBridge::new(
-        segment, first_bus, last_bus, windows?, inbound?,
-    )?)
+    let bridge = HostBridge::new(segment, first_bus, last_bus, windows?, inbound?)?;
+    Ok(bridge.with_coherence(match description.snooping {
+        hardware::Snooping::On => Coherence::Snooped,
+        hardware::Snooping::Off => Coherence::NotSnooped,
+    }))
 }
 
 fn window(description: &WindowDescription) -> Result<Window, AddrError> {

@@ -40,6 +40,8 @@ pub struct ShutdownReport {
     pub frames: FrameCounts,
     /// Scattered mappings that live.
     pub scattered_mappings: usize,
+    /// Mappings of frames past the caches that live.
+    pub uncached_mappings: usize,
     /// Register windows that are open.
     pub register_windows: usize,
     /// Interrupts that are lent.
@@ -53,7 +55,8 @@ pub struct ShutdownReport {
 impl ShutdownReport {
     /// Whether everything lent came back and nothing went wrong.
     pub fn is_clean(&self) -> bool {
-        let lent = self.scattered_mappings + self.register_windows + self.interrupts;
+        let mappings = self.scattered_mappings + self.uncached_mappings;
+        let lent = mappings + self.register_windows + self.interrupts;
         self.frames.in_use == 0
             && self.frames.disturbed == 0
             && lent == 0
@@ -69,6 +72,9 @@ pub(crate) struct Kernel {
     pub(crate) frames: Frames,
     pub(crate) poison: PoisonMap,
     pub(crate) vmalloc: Vmalloc,
+    /// Mappings of memory beneath the caches. Not known to [`phys_of`](Self::phys_of): it is no memory to be mapped for
+    /// a device again.
+    pub(crate) uncached: Vmalloc,
     pub(crate) windows: Windows,
     pub(crate) interrupts: Arc<Interrupts>,
     pub(crate) dispatcher: Arc<Dispatcher>,
@@ -102,6 +108,7 @@ impl Kernel {
             memory,
             frames,
             vmalloc: Vmalloc::default(),
+            uncached: Vmalloc::default(),
             windows: Windows::default(),
             interrupts,
             dispatcher,
@@ -138,6 +145,7 @@ impl Kernel {
         ShutdownReport {
             frames: self.frames.counts(),
             scattered_mappings: self.vmalloc.count(),
+            uncached_mappings: self.uncached.count(),
             register_windows: self.windows.count(),
             interrupts: self.interrupts.lent_count(),
             spurious_interrupts: self.interrupts.spurious_count(),
@@ -163,10 +171,10 @@ impl Kernel {
 }
 
 fn discard(hardware: &dyn Hardware, region: PhysRange) {
-    if let Err(error) = hardware
-        .ram()
-        .discard(region.start().as_u64(), region.len_bytes())
-    {
-        log::warn!("memory {region} stays with the process: {error}");
+    for ram in [Some(hardware.ram()), hardware.uncached_ram()] {
+        let discarded = ram.map(|ram| ram.discard(region.start().as_u64(), region.len_bytes()));
+        if let Some(Err(error)) = discarded {
+            log::warn!("memory {region} stays with the process: {error}");
+        }
     }
 }

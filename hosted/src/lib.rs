@@ -7,7 +7,8 @@
 //!    frame_pointer, virt_to_phys       memory       direct map        board::ram::RamMapping
 //!    map_scattered                     vmalloc      X → Y per page    board::ram::Reservation
 //!    ioremap                           ioremap      B → C             board::mmio::RegisterWindow
-//!    clean_cache, invalidate_cache     cache        X → Y, by lines   Hardware::maintain_cache
+//!    clean_cache, invalidate_cache     cache        X → Y, by pages   Hardware::maintain_cache
+//!    map_frames                        vmalloc      past the caches   Hardware::uncached_ram
 //!    host_bridges                      host_bridges A ↔ B, Y ↔ Z      Hardware::host_bridges
 //!    allocate_interrupt, call_at       interrupts   interrupt thread  board::hardware::InterruptSink
 //!    pin, relax, now_ns                cpu, relax, clock              the host
@@ -15,7 +16,7 @@
 //!
 //! [`Hosted`] is the handle, [`platform`](self) is where each promise of
 //! [`Platform`](dmamap::platform::Platform) is kept. Whoever ports `dmamap` to a kernel writes the same file
-//! over that kernel's own services. [`FaultInjector`] and [`Tracer`] wrap any platform, this one or another.
+//! over that kernel's own services. [`FaultInjector`], [`Forgetful`] and [`Tracer`] wrap any platform, this one or another.
 //!
 //! ```
 //! use dmamap::platform::{FrameRequest, Platform};
@@ -53,6 +54,7 @@ mod vmalloc;
 mod forward;
 
 mod fault_injector;
+mod forgetful;
 mod tracer;
 
 use std::fmt;
@@ -64,6 +66,7 @@ use dmamap::bridge::HostBridge;
 use firmware::{PhysicalMemory, Unreadable};
 
 pub use fault_injector::{FaultInjector, Resource};
+pub use forgetful::{Forget, Forgetful, Maintenance};
 pub use frames::{FrameCounts, FreeError, POISON};
 pub use host_bridges::HostBridgeError;
 pub use kernel::{BootError, ShutdownReport};

@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{Ordering, fence};
 
 use board::hardware::CacheOperation;
-use dmamap::addr::{PhysAddr, PhysRange, VirtAddr};
+use dmamap::addr::{FRAME_BYTES, PhysAddr, PhysRange, VirtAddr};
 use dmamap::platform::{
     Cpu, FrameRequest, Interrupt, InterruptHandler, MemoryAttribute, OutOfFrames, OutOfInterrupts,
     Platform, VirtualMapError,
@@ -17,6 +17,8 @@ use crate::{Hosted, cache, clock, relax};
 // - Frames come from an allocator that lends each once, within the request, from RAM that firmware left;
 //   the direct map that `frame_pointer` points into is mapped as long as the process lives.
 // - `map_scattered` has the host map those very pages of the RAM file.
+// - `map_frames` has the host map those pages of the file that holds memory beneath the caches, where the board has
+//   one; elsewhere the direct map is what everybody sees.
 // - `virt_to_phys` knows the direct map and the scattered mappings, and says `None` to all else.
 // - `ioremap` refuses RAM and opens a window of `board`, which routes `safe-mmio`.
 // - Barriers are fences, which is what threads and memory shared with them need; cache operations go to the
@@ -73,7 +75,7 @@ unsafe impl Platform for Hosted {
     }
 
     unsafe fn map_scattered(&self, frames: &[PhysAddr]) -> Result<NonNull<u8>, VirtualMapError> {
-        let len_bytes = frames.len() as u64 * dmamap::addr::FRAME_BYTES;
+        let len_bytes = frames.len() as u64 * FRAME_BYTES;
         let hardware = self
             .hardware()
             .ok_or(VirtualMapError::OutOfAddressSpace { len_bytes })?;
@@ -86,6 +88,44 @@ unsafe impl Platform for Hosted {
         if !unsafe { self.0.vmalloc.unmap(start, frames) } {
             self.fatal(&format!(
                 "no scattered mapping of {frames} frames starts at {start:p}"
+            ));
+        }
+    }
+
+    unsafe fn map_frames(
+        &self,
+        frames: PhysRange,
+        _attribute: MemoryAttribute,
+    ) -> Result<NonNull<u8>, VirtualMapError> {
+        let len_bytes = frames.len_bytes();
+        let hardware = self
+            .hardware()
+            .ok_or(VirtualMapError::OutOfAddressSpace { len_bytes })?;
+        match hardware.uncached_ram() {
+            None => Ok(self.frame_pointer(frames.start())),
+            Some(ram) => {
+                let frame = |index| PhysAddr::new(frames.start().as_u64() + index * FRAME_BYTES);
+                let pages: Vec<_> = (0..len_bytes / FRAME_BYTES).map(frame).collect();
+                // SAFETY: the caller's promise is this one's.
+                unsafe { self.0.uncached.map(ram, &pages) }
+            }
+        }
+    }
+
+    unsafe fn unmap_frames(&self, start: NonNull<u8>, len_bytes: u64) {
+        if self
+            .0
+            .memory
+            .phys_of(VirtAddr::from_ptr(start.as_ptr()))
+            .is_some()
+        {
+            return;
+        }
+        let frames = (len_bytes / FRAME_BYTES) as usize;
+        // SAFETY: the caller's promise is this one's.
+        if !unsafe { self.0.uncached.unmap(start, frames) } {
+            self.fatal(&format!(
+                "no mapping of {len_bytes:#x} bytes of frames starts at {start:p}"
             ));
         }
     }

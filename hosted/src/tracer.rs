@@ -23,6 +23,14 @@ pub enum PlatformCall {
     MapScattered(Vec<PhysAddr>, Result<VirtAddr, VirtualMapError>),
     /// A scattered mapping of so many frames ended.
     UnmapScattered(VirtAddr, usize),
+    /// Frames were asked for with this attribute.
+    MapFrames(
+        PhysRange,
+        MemoryAttribute,
+        Result<VirtAddr, VirtualMapError>,
+    ),
+    /// Such a mapping of so many bytes ended.
+    UnmapFrames(VirtAddr, u64),
     /// A register window was asked for.
     Ioremap(
         PhysRange,
@@ -155,6 +163,27 @@ unsafe impl<P: Platform> Platform for Tracer<P> {
         self.record(PlatformCall::UnmapScattered(virt(start), frames));
         // SAFETY: the caller's promise is this one's.
         unsafe { self.inner.unmap_scattered(start, frames) }
+    }
+
+    unsafe fn map_frames(
+        &self,
+        frames: PhysRange,
+        attribute: MemoryAttribute,
+    ) -> Result<NonNull<u8>, VirtualMapError> {
+        // SAFETY: the caller's promise is this one's.
+        let outcome = unsafe { self.inner.map_frames(frames, attribute) };
+        self.record(PlatformCall::MapFrames(
+            frames,
+            attribute,
+            outcome.map(virt),
+        ));
+        outcome
+    }
+
+    unsafe fn unmap_frames(&self, start: NonNull<u8>, len_bytes: u64) {
+        self.record(PlatformCall::UnmapFrames(virt(start), len_bytes));
+        // SAFETY: the caller's promise is this one's.
+        unsafe { self.inner.unmap_frames(start, len_bytes) }
     }
 
     unsafe fn ioremap(

@@ -273,6 +273,7 @@ fn host_bridges_are_the_boards_and_checked() {
         last_bus: 9,
         windows: vec![window],
         inbound: vec![inbound],
+        snooping: board::hardware::Snooping::On,
     };
     *board.bridges.lock().unwrap() = vec![described.clone()];
     let bridges = kernel.host_bridges().unwrap();

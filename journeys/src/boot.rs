@@ -31,11 +31,12 @@ use alloc::vec::Vec;
 
 use dmamap::addr::{AddrError, BusAddr, PhysAddr, PhysRange};
 use dmamap::bridge::{BridgeError, HostBridge};
+use dmamap::device::Coherence;
 use dmamap::pci::{self, EnumerateError};
 use dmamap::platform::Platform;
 use dmamap::resource::{ResourceError, ResourceTree};
 use dmamap::system::{DmaSystem, Settings, StartError};
-use firmware::{IommuDescription, Mcfg, PhysicalMemory, Tables};
+use firmware::{IommuDescription, Iort, Mcfg, PhysicalMemory, Tables};
 
 pub use devicetree::boot_from_devicetree;
 
@@ -68,6 +69,8 @@ pub struct BootOptions {
     pub iommu: IommuUse,
     /// How they are used.
     pub units: Settings,
+    /// How devices meet the CPU's caches where a devicetree does not say: on Arm they do not, on RISC-V they do.
+    pub coherence_if_unsaid: Coherence,
 }
 
 /// Why a machine could not be booted.
@@ -124,7 +127,8 @@ impl From<StartError> for BootError {
 /// [`BootError`]; bus mastering is then off wherever enumeration came.
 ///
 /// # Safety
-/// - `description` is true: the host bridge exists, and behind its windows lie registers, not memory.
+/// - `description` is true: the host bridge exists, behind its windows lie registers, not memory, and its devices meet
+///   the CPU's caches as it says, or do not snoop where an IORT says that.
 /// - The tables are those of this machine's firmware: configuration space and IOMMU registers are where they
 ///   say, and not memory.
 /// - Nobody else drives this machine's devices or IOMMU units, now or later.
@@ -134,15 +138,8 @@ pub unsafe fn boot<P: Platform>(
     memory: &dyn PhysicalMemory,
     options: BootOptions,
 ) -> Result<Computer<P>, BootError> {
-    let bridge = description.host_bridge.clone();
     let tables = Tables::find(description.rsdp.as_u64(), memory)?;
-    let limit = tables
-        .iort()?
-        .and_then(|iort| iort.bus_limit(bridge.segment()));
-    let bridge = &match limit {
-        Some(last) => bridge.with_bus_limit(BusAddr::new(last)),
-        None => bridge,
-    };
+    let bridge = &as_iort_says(&description.host_bridge, tables.iort()?);
     let ecam = configuration_space(bridge, tables.mcfg()?)?;
     let iommus = match options.iommu {
         IommuUse::AsFirmwareSays => tables.iommus()?,
@@ -189,6 +186,25 @@ unsafe fn bring_up<P: Platform>(
         topology,
         resources,
     })
+}
+
+/// The bridge, whose devices do not snoop if its description or the table says so, and which passes on the addresses that
+/// the table says.
+fn as_iort_says(bridge: &HostBridge, iort: Option<Iort>) -> HostBridge {
+    let Some(iort) = iort else {
+        return bridge.clone();
+    };
+    let mut ours = iort
+        .root_complexes()
+        .filter(|root| root.segment == bridge.segment());
+    let bridge = match ours.any(|root| !root.memory.coherent) {
+        true => bridge.clone().with_coherence(Coherence::NotSnooped),
+        false => bridge.clone(),
+    };
+    match iort.bus_limit(bridge.segment()) {
+        Some(last) => bridge.with_bus_limit(BusAddr::new(last)),
+        None => bridge,
+    }
 }
 
 /// Where configuration space of the bridge's buses lies.

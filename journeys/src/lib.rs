@@ -25,6 +25,7 @@ pub mod attach_again;
 pub mod boot;
 pub mod catalogue;
 mod computer;
+pub mod conformance;
 pub mod differential;
 pub mod disk;
 mod isolation;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use board::hardware::{InboundDescription, WindowDescription, WindowKind};
 use board::ram::Ram;
 
-use crate::cache::{MemoryView, Snooping};
+use crate::cache::{CpuCaches, MemoryView, Snooping};
 use crate::config::{Iommu, MachineConfig};
 use crate::device::nvme::{NvmeConfig, NvmeController};
 use crate::error::MachineError;
@@ -24,12 +24,11 @@ use crate::memory_map::{
 };
 use crate::temper::{Dice, Temper};
 
-/// A unit, where its registers are, and what its walks see.
+/// A unit, and where its registers are.
 pub(crate) struct UnitSlot {
     /// Physical addresses.
     pub(crate) registers: Range<u64>,
     pub(crate) unit: Arc<dyn Unit>,
-    pub(crate) walks: Arc<MemoryView>,
 }
 
 /// The units of a computer: each has a slot, and each kind a list of its own for tests.
@@ -80,6 +79,7 @@ fn bus_range(window: &WindowDescription) -> Range<u64> {
 /// What units are built from.
 struct Parts<'a> {
     ram: &'a Arc<Ram>,
+    caches: Option<&'a Arc<CpuCaches>>,
     interrupts: &'a Arc<Interrupts>,
     findings: &'a Findings,
     temper: Temper,
@@ -89,7 +89,11 @@ struct Parts<'a> {
 impl Parts<'_> {
     /// The surroundings of one unit.
     fn environment(&self, name: String, walks: Snooping) -> UnitEnvironment {
-        let view = MemoryView::new(Arc::clone(self.ram), walks, self.dice.next_u64());
+        let seed = self.dice.next_u64();
+        let view = match (walks, self.caches) {
+            (Snooping::Off, Some(caches)) => MemoryView::beside(Arc::clone(caches)),
+            _ => MemoryView::new(Arc::clone(self.ram), walks, seed),
+        };
         UnitEnvironment {
             name,
             walks: Arc::new(view),
@@ -105,11 +109,13 @@ impl Parts<'_> {
 pub(crate) fn units(
     config: &MachineConfig,
     ram: &Arc<Ram>,
+    caches: Option<&Arc<CpuCaches>>,
     interrupts: &Arc<Interrupts>,
     findings: &Findings,
 ) -> Result<Units, MachineError> {
     let parts = Parts {
         ram,
+        caches,
         interrupts,
         findings,
         temper: config.temper,
@@ -139,16 +145,11 @@ impl Units {
     ) -> Result<(), MachineError> {
         for (index, registers) in VTD_REGISTERS.into_iter().enumerate() {
             let environment = parts.environment(format!("dmar{index}"), walks);
-            let walks = Arc::clone(&environment.walks);
             let mut config = config.clone();
             config.register_base = registers.start;
             let unit = VtdUnit::new(config, environment)?;
             self.vtd.push(Arc::clone(&unit));
-            self.slots.push(UnitSlot {
-                registers,
-                unit,
-                walks,
-            });
+            self.slots.push(UnitSlot { registers, unit });
         }
         Ok(())
     }
@@ -156,7 +157,6 @@ impl Units {
     fn add_virtio(&mut self, parts: &Parts<'_>, config: &VirtioConfig) -> Result<(), MachineError> {
         // It reads its queues only, and these are coherent.
         let environment = parts.environment("viommu".to_owned(), Snooping::On);
-        let walks = Arc::clone(&environment.walks);
         let mut config = config.clone();
         config.register_base = VIRTIO_REGISTERS.start;
         let unit = VirtioUnit::new(config, environment)?;
@@ -164,7 +164,6 @@ impl Units {
         self.slots.push(UnitSlot {
             registers: VIRTIO_REGISTERS,
             unit,
-            walks,
         });
         Ok(())
     }
@@ -176,7 +175,6 @@ impl Units {
         walks: Snooping,
     ) -> Result<(), MachineError> {
         let environment = parts.environment("ivhd0".to_owned(), walks);
-        let walks = Arc::clone(&environment.walks);
         let mut config = config.clone();
         config.register_base = AMD_REGISTERS.start;
         let unit = AmdUnit::new(config, environment)?;
@@ -184,7 +182,6 @@ impl Units {
         self.slots.push(UnitSlot {
             registers: AMD_REGISTERS,
             unit,
-            walks,
         });
         Ok(())
     }
@@ -196,7 +193,6 @@ impl Units {
         walks: Snooping,
     ) -> Result<(), MachineError> {
         let environment = parts.environment("iommu0".to_owned(), walks);
-        let walks = Arc::clone(&environment.walks);
         let mut config = config.clone();
         config.register_base = RISCV_REGISTERS.start;
         let unit = RiscvUnit::new(config, environment)?;
@@ -204,7 +200,6 @@ impl Units {
         self.slots.push(UnitSlot {
             registers: RISCV_REGISTERS,
             unit,
-            walks,
         });
         Ok(())
     }
@@ -216,7 +211,6 @@ impl Units {
         walks: Snooping,
     ) -> Result<(), MachineError> {
         let environment = parts.environment("smmu0".to_owned(), walks);
-        let walks = Arc::clone(&environment.walks);
         let mut config = config.clone();
         config.register_base = SMMU_REGISTERS.start;
         let unit = SmmuUnit::new(config, environment)?;
@@ -224,10 +218,28 @@ impl Units {
         self.slots.push(UnitSlot {
             registers: SMMU_REGISTERS,
             unit,
-            walks,
         });
         Ok(())
     }
+}
+
+/// The CPU's caches, where some hardware does not snoop.
+pub(crate) fn caches(
+    config: &MachineConfig,
+    ram: &Arc<Ram>,
+) -> Result<Option<Arc<CpuCaches>>, MachineError> {
+    let walks = match &config.iommu {
+        Iommu::None | Iommu::Virtio { .. } => Snooping::On,
+        Iommu::Vtd { walks, .. }
+        | Iommu::Amd { walks, .. }
+        | Iommu::Smmu { walks, .. }
+        | Iommu::Riscv { walks, .. } => *walks,
+    };
+    if config.devices == Snooping::On && walks == Snooping::On {
+        return Ok(None);
+    }
+    let caches = CpuCaches::new(Arc::clone(ram), config.temper, !config.seed)?;
+    Ok(Some(caches))
 }
 
 pub(crate) fn disks(

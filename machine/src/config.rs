@@ -68,6 +68,8 @@ pub struct MachineConfig {
     pub(crate) seed: u64,
     pub(crate) inbound_offset: u64,
     pub(crate) greedy: Greedy,
+    pub(crate) devices: Snooping,
+    pub(crate) snooping_exception: Option<u8>,
 }
 
 impl Default for MachineConfig {
@@ -83,6 +85,8 @@ impl Default for MachineConfig {
             seed: 0,
             inbound_offset: 0,
             greedy: Greedy::Absent,
+            devices: Snooping::On,
+            snooping_exception: None,
         }
     }
 }
@@ -129,6 +133,22 @@ impl MachineConfig {
     #[must_use]
     pub fn with_inbound_offset(mut self, offset: u64) -> Self {
         self.inbound_offset = offset;
+        self
+    }
+
+    /// Whether devices' accesses see the CPU's caches. Firmware says so of the host bridge. Where they do not, the
+    /// computer has two copies of memory, and a forgotten sync shows as wrong data.
+    #[must_use]
+    pub fn with_devices(mut self, snooping: Snooping) -> Self {
+        self.devices = snooping;
+        self
+    }
+
+    /// The device of this number on bus 0, or what is behind the port of that number, snoops in any case. No table of
+    /// firmware's says so.
+    #[must_use]
+    pub fn with_snooping_device(mut self, device: u8) -> Self {
+        self.snooping_exception = Some(device);
         self
     }
 

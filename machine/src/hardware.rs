@@ -25,6 +25,10 @@ impl Hardware for Machine {
         &self.ram
     }
 
+    fn uncached_ram(&self) -> Option<&Arc<Ram>> {
+        self.caches.as_ref().map(|caches| caches.memory())
+    }
+
     fn rsdp(&self) -> Option<u64> {
         Some(self.map.tables.start)
     }
@@ -36,6 +40,7 @@ impl Hardware for Machine {
             last_bus: 255,
             windows: WINDOWS.to_vec(),
             inbound: self.inbound.clone(),
+            snooping: self.devices,
         }]
     }
 
@@ -94,28 +99,31 @@ impl Hardware for Machine {
     }
 
     fn maintain_cache(&self, operation: CacheOperation, phys: u64, len_bytes: u64) {
+        let Some(caches) = &self.caches else {
+            return;
+        };
         match operation {
-            CacheOperation::Clean => {
-                for slot in &self.units.slots {
-                    slot.walks.clean(phys, len_bytes);
-                }
-            }
-            // Devices snoop, so the CPU's lines are never older than memory.
-            CacheOperation::Invalidate => {}
+            CacheOperation::Clean => caches.clean(phys, len_bytes),
+            CacheOperation::Invalidate => caches.invalidate(phys, len_bytes),
         }
     }
 
     fn frames_freed(&self, phys: u64, len_bytes: u64) {
         for slot in &self.units.slots {
-            // The unit looks first, at tables as they were.
+            // The units look first, at tables as they were.
             slot.unit.frames_freed(phys, len_bytes);
-            slot.walks.frames_freed(phys, len_bytes);
+        }
+        if let Some(caches) = &self.caches {
+            caches.frames_freed(phys, len_bytes);
         }
     }
 
     fn idle(&self) {
         for slot in &self.units.slots {
             slot.unit.idle();
+        }
+        if let Some(caches) = &self.caches {
+            caches.idle();
         }
     }
 }

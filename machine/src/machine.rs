@@ -7,9 +7,10 @@ use board::hardware::InboundDescription;
 use board::ram::{Ram, RamError};
 
 use crate::acpi;
-use crate::assembly::{Units, disks, inbound, units};
+use crate::assembly::{Units, caches, disks, inbound, units};
 use crate::audit::Audit;
 use crate::bus::{Bus, DmaCounters};
+use crate::cache::{CacheReport, CpuCaches, Snooping};
 use crate::config::{Greedy, MAX_DISKS, MachineConfig};
 use crate::device::heartbeat::{Heartbeat, Pulse};
 use crate::device::nvme::NvmeController;
@@ -42,7 +43,10 @@ use crate::topology::{self, Models, Wiring};
 /// ```
 pub struct Machine {
     pub(crate) map: MemoryMap,
+    /// Memory as CPUs and all that snoops see it.
     pub(crate) ram: Arc<Ram>,
+    pub(crate) caches: Option<Arc<CpuCaches>>,
+    pub(crate) devices: Snooping,
     pub(crate) inbound: Vec<InboundDescription>,
     pub(crate) interrupts: Arc<Interrupts>,
     pub(crate) units: Units,
@@ -92,13 +96,24 @@ impl Machine {
             inbound.clone(),
             Arc::clone(&interrupts),
         );
-        let units = units(&config, &ram, &interrupts, &findings)?;
+        let caches = caches(&config, &ram)?;
+        let units = units(&config, &ram, caches.as_ref(), &interrupts, &findings)?;
 
         let mut tables = vec![acpi::mcfg(ECAM.start, 0, 255)];
-        tables.extend(topology::table(&config.iommu, &map.direct_region));
+        tables.extend(topology::table(
+            &config.iommu,
+            config.devices,
+            &map.direct_region,
+        ));
         let image = acpi::image(map.tables.start, &tables);
         ram.write(map.tables.start, &image)
             .map_err(RamError::from)?;
+
+        if let Some(caches) = &caches {
+            // Firmware leaves nothing of its own in the caches, where what it keeps is a device's.
+            let direct = &map.direct_region;
+            caches.clean(direct.start, direct.end - direct.start);
+        }
 
         let disks = disks(config.disks, &findings)?;
         let heartbeat = Arc::new(Heartbeat::new(
@@ -113,6 +128,8 @@ impl Machine {
                 .map(|slot| Arc::clone(&slot.unit))
                 .collect::<Vec<_>>(),
             findings: &findings,
+            beside: caches.as_ref().filter(|_| config.devices == Snooping::Off),
+            snooping_exception: config.snooping_exception,
         };
         let root = wiring.root(Models {
             disks: disks.clone(),
@@ -123,6 +140,8 @@ impl Machine {
         Ok(Arc::new(Self {
             map,
             ram,
+            caches,
+            devices: config.devices,
             inbound,
             interrupts,
             units,
@@ -175,6 +194,11 @@ impl Machine {
             counters: endpoint.requester().counters(),
         };
         self.endpoints.iter().map(report).collect()
+    }
+
+    /// What the CPU's caches did; `None` where everything snoops, so that nobody could tell that there are any.
+    pub fn caches(&self) -> Option<CacheReport> {
+        self.caches.as_ref().map(|caches| caches.report())
     }
 
     /// The disks, in the order they were configured.

@@ -21,7 +21,7 @@ use crate::acpi::{
     Unit as UnitTable, UnityMemory, Viot, rimt,
 };
 use crate::bus::{Bus, DmaPort, Requester};
-use crate::cache::Snooping;
+use crate::cache::{CpuCaches, Snooping};
 use crate::config::Iommu;
 use crate::device::edu::Edu;
 use crate::device::heartbeat::Heartbeat;
@@ -68,6 +68,10 @@ pub(crate) struct Wiring<'a> {
     /// Two units, one for all, or none.
     pub(crate) units: &'a [Arc<dyn Unit>],
     pub(crate) findings: &'a Findings,
+    /// The CPU's caches, where devices do not snoop.
+    pub(crate) beside: Option<&'a Arc<CpuCaches>>,
+    /// The device on bus 0, or what is behind the port there, that snoops all the same.
+    pub(crate) snooping_exception: Option<u8>,
 }
 
 impl Wiring<'_> {
@@ -150,7 +154,16 @@ impl Wiring<'_> {
             units => units.get(unit),
         };
         let unit = unit.cloned();
-        let port = DmaPort::new(Arc::clone(self.bus), unit, requester);
+        let on_root = match requester.root_port() {
+            Some(port) => port.device_function() >> 3,
+            None => device,
+        };
+        let mut port = DmaPort::new(Arc::clone(self.bus), unit, requester);
+        if let Some(caches) = self.beside
+            && self.snooping_exception != Some(on_root)
+        {
+            port = port.beside(Arc::clone(caches));
+        }
         Arc::new(Endpoint::new(model, description, port, at_boot))
     }
 
@@ -169,18 +182,24 @@ pub(crate) fn heartbeat_at_boot(iommu: &Iommu) -> AtBoot {
 }
 
 /// The table by which firmware tells of the units and of the wiring above.
-pub(crate) fn table(iommu: &Iommu, direct_region: &Range<u64>) -> Option<Vec<u8>> {
+pub(crate) fn table(
+    iommu: &Iommu,
+    devices: Snooping,
+    direct_region: &Range<u64>,
+) -> Option<Vec<u8>> {
     match iommu {
         Iommu::None => None,
         Iommu::Vtd { .. } => Some(dmar(direct_region).into_table()),
         Iommu::Virtio { unit } => Some(viot(unit).into_table()),
         Iommu::Riscv { .. } => Some(rimt(RISCV_REGISTERS.start)),
-        Iommu::Smmu { unit, walks } => Some(iort(unit, *walks, direct_region).into_table()),
+        Iommu::Smmu { unit, walks } => {
+            Some(iort(unit, *walks, devices, direct_region).into_table())
+        }
         Iommu::Amd { unit, walks } => Some(ivrs(unit, *walks, direct_region).into_table()),
     }
 }
 
-fn iort(unit: &SmmuConfig, walks: Snooping, direct_region: &Range<u64>) -> Iort {
+fn iort(unit: &SmmuConfig, walks: Snooping, devices: Snooping, direct_region: &Range<u64>) -> Iort {
     let told = unit.coherence_told;
     let coherence = if walks == Snooping::On && told == CoherenceTold::ByFirmware {
         CoherenceOverride::Coherent
@@ -192,6 +211,7 @@ fn iort(unit: &SmmuConfig, walks: Snooping, direct_region: &Range<u64>) -> Iort 
         coherence,
         first_stream: unit.first_stream,
         address_bits: unit.root_complex_bits,
+        devices,
         reserved: vec![RmrTable {
             base: direct_region.start,
             len_bytes: direct_region.end - direct_region.start,

@@ -42,6 +42,7 @@ impl Hardware for Qemu {
             windows: self.map.windows.clone(),
             // Devices see memory where the CPU does.
             inbound: Vec::<InboundDescription>::new(),
+            snooping: board::hardware::Snooping::On,
         }]
     }
 

@@ -1,4 +1,5 @@
-//! What the documents name exists: paths of ARCHITECTURE.md, and paths and tests of docs/parity.md.
+//! What the documents name exists: paths of ARCHITECTURE.md and of the books, and paths and tests of
+//! docs/parity.md.
 //!
 //! Named is what stands in `backquotes` or is the target of a link. It is taken for a path from the root of
 //! the repository if it has a slash or a source file's ending, and for a test if it is a path to a file, `::`,
@@ -91,6 +92,12 @@ fn every_path_architecture_names_exists() {
 #[test]
 fn every_path_readme_names_exists() {
     check("README.md");
+}
+
+#[test]
+fn every_path_and_test_the_books_name_exists() {
+    check("docs/porting.md");
+    check("docs/soundness.md");
 }
 
 #[test]

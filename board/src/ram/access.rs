@@ -128,6 +128,18 @@ impl Ram {
         Ok(())
     }
 
+    /// The words from `phys` on, a multiple of 8, as hardware loads and stores them: in the host's byte order.
+    ///
+    /// # Errors
+    /// [`OutsideRam`] if there is no memory for `count` words, or `phys` is no multiple of 8.
+    pub fn words(&self, phys: u64, count: usize) -> Result<&[AtomicU64], OutsideRam> {
+        self.word::<AtomicU64>(phys)?;
+        let pointer = self.bytes(phys, count.saturating_mul(8))?;
+        // SAFETY: aligned as `word` found; `bytes` vouches for all of them, in a mapping that lives as long as `self`.
+        // As for `word` beyond that.
+        Ok(unsafe { std::slice::from_raw_parts(pointer.cast().as_ptr(), count) })
+    }
+
     /// The hardware's pointer to `len` bytes of memory at `phys`.
     pub(super) fn bytes(&self, phys: u64, len: usize) -> Result<NonNull<u8>, OutsideRam> {
         let outside = OutsideRam {

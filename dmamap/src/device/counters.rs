@@ -19,6 +19,10 @@ pub struct Figures {
     pub live_bytes: u64,
     /// Bytes of memory kept because the IOMMU did not confirm that the device lost them.
     pub quarantined_bytes: u64,
+    /// Bytes written back from the CPU's caches for the device; 0 for one that snoops.
+    pub cleaned_bytes: u64,
+    /// Bytes dropped from the CPU's caches because the device may have written them; 0 for one that snoops.
+    pub invalidated_bytes: u64,
 }
 
 /// One CPU's share; two cache lines, as neighbours are prefetched in pairs.
@@ -30,6 +34,8 @@ pub(crate) struct Share {
     live_bytes: AtomicI64,
     maps: AtomicU64,
     unmaps: AtomicU64,
+    cleaned_bytes: AtomicU64,
+    invalidated_bytes: AtomicU64,
 }
 
 /// The counters of one device.
@@ -89,6 +95,16 @@ impl<P: Platform> Counters<P> {
         });
     }
 
+    /// So many bytes were written back.
+    pub(crate) fn cleaned(&self, bytes: u64) {
+        self.on_this_cpu(|share| _ = share.cleaned_bytes.fetch_add(bytes, Ordering::Relaxed));
+    }
+
+    /// So many bytes were dropped.
+    pub(crate) fn invalidated(&self, bytes: u64) {
+        self.on_this_cpu(|share| _ = share.invalidated_bytes.fetch_add(bytes, Ordering::Relaxed));
+    }
+
     /// Mappings that live. Exact once no new one can begin; then 0 stays 0, and a sum read while
     /// others end is never less than what is left.
     pub(crate) fn live(&self) -> i64 {
@@ -117,6 +133,8 @@ impl<P: Platform> Counters<P> {
             live_mappings: self.live().max(0) as u64,
             live_bytes: live_bytes.max(0) as u64,
             quarantined_bytes,
+            cleaned_bytes: sum(|share| &share.cleaned_bytes),
+            invalidated_bytes: sum(|share| &share.invalidated_bytes),
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Queues and descriptor rings live in it. Order still matters: write the body, then
 //! [`dma_wmb`](crate::platform::Platform::dma_wmb), then the flag that makes it valid.
+//!
+//! With a device that does not snoop the CPU reaches the memory [past its caches](crate::platform::Platform::map_frames).
 
 use core::cell::Cell;
 use core::fmt;
@@ -13,12 +15,14 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use crate::addr::{BusAddr, BusRange, FRAME_BYTES, FRAME_SIZE_LOG2, VirtAddr};
 use crate::buffer::{BufferError, DmaBuffer, DmaMemory};
 use crate::device::Device;
+use crate::iommu::Requester;
 use crate::map::Bidirectional;
 use crate::map::error::{MapError, Quarantined};
 use crate::map::live::Live;
 use crate::map::terms::{Shape, Terms};
+use crate::map::uncached::Uncached;
 use crate::map::view::OutOfBounds;
-use crate::platform::Platform;
+use crate::platform::{Platform, VirtualMapError};
 
 /// Why coherent memory could not be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +33,16 @@ pub enum CoherentError {
     /// The device cannot be given it.
     #[error(transparent)]
     Map(#[from] MapError),
+    /// The device does not snoop, and the platform could not map the memory past the CPU's caches.
+    #[error(
+        "{device} does not snoop, and past the CPU's caches its memory cannot be mapped: {error}"
+    )]
+    Uncached {
+        /// The device.
+        device: Requester,
+        /// What the platform said.
+        error: VirtualMapError,
+    },
     /// An element needs a stricter alignment than a frame has, or takes no space.
     #[error("elements of {len_bytes} bytes aligned to {align} cannot be coherent memory")]
     Element {
@@ -74,15 +88,26 @@ impl<P: Platform> Device<P> {
         let align_log2 = order.map_or(FRAME_SIZE_LOG2, u64::ilog2);
         let mask = self.coherent_reach();
         let last = self.core().route.last_within(mask);
-        let buffer = DmaBuffer::allocate_within(self.platform(), bytes, last, align_log2)?;
+        let mut buffer = DmaBuffer::allocate_within(self.platform(), bytes, last, align_log2)?;
+        // Before the device reaches the memory: the lines that are dropped are the CPU's alone.
+        let uncached = Uncached::for_device(self.core(), &mut buffer).map_err(|error| {
+            let device = self.requester();
+            CoherentError::Uncached { device, error }
+        })?;
         let terms = Terms::new(mask, Shape::AlignedBlock, Bidirectional);
-        let (live, buffer) =
-            Live::establish_owned(self, buffer, terms).map_err(|rejected| rejected.error)?;
-        Ok(Coherent {
-            parts: Some((live, buffer)),
-            count,
-            element: PhantomData,
-        })
+        match Live::establish_owned(self, buffer, terms) {
+            Ok(parts) => Ok(Coherent {
+                parts: Some(parts),
+                uncached,
+                count,
+                element: PhantomData,
+            }),
+            Err(rejected) => {
+                // Before the buffer is freed with what is left of `rejected`.
+                drop(uncached);
+                Err(rejected.error.into())
+            }
+        }
     }
 }
 
@@ -91,6 +116,8 @@ impl<P: Platform> Device<P> {
 pub struct Coherent<P: Platform, T: Shared> {
     /// `None` only while `free` or `drop` runs.
     parts: Option<(Live<P>, DmaBuffer<P>)>,
+    /// The CPU's way past its caches, for a device that does not snoop. Ends before the buffer does.
+    uncached: Option<Uncached<P>>,
     count: usize,
     /// Two CPUs that access one element at the same moment would race, so it is not `Sync`.
     element: PhantomData<Cell<T>>,
@@ -121,14 +148,17 @@ impl<P: Platform, T: Shared> Coherent<P, T> {
 
     /// X: where the CPU has the first element, for printing.
     pub fn virt(&self) -> VirtAddr {
-        self.parts().1.virt()
+        VirtAddr::from_ptr(self.pointer().as_ptr())
     }
 
     /// The CPU's pointer to the first element, for a driver of somebody else's that shares memory by pointers. Valid until
     /// the memory is freed; what is read or written through it meets a device that does the same, so no reference to
     /// the memory may be made of it.
     pub fn pointer(&self) -> NonNull<u8> {
-        self.parts().1.pointer()
+        match &self.uncached {
+            Some(uncached) => uncached.pointer(),
+            None => self.parts().1.pointer(),
+        }
     }
 
     /// Number of elements.
@@ -185,8 +215,6 @@ impl<P: Platform, T: Shared> Coherent<P, T> {
         let len_bytes = size_of::<U>() as u64;
         OutOfBounds::check(offset, len_bytes, whole_bytes)?;
         let field = self
-            .parts()
-            .1
             .pointer()
             .as_ptr()
             .wrapping_add(offset as usize)
@@ -212,7 +240,12 @@ impl<P: Platform, T: Shared> Coherent<P, T> {
 
     fn end(&mut self) -> Result<(), Quarantined> {
         match self.parts.take() {
-            Some((live, buffer)) => live.revoke_owned(buffer).map(drop),
+            Some((live, buffer)) => {
+                // Drops lines of the buffer that came into the caches meanwhile.
+                let buffer = live.revoke_owned(buffer);
+                self.uncached = None;
+                buffer.map(drop)
+            }
             None => Ok(()),
         }
     }

@@ -58,6 +58,18 @@ pub enum AnyDirection {
     Bidirectional,
 }
 
+impl AnyDirection {
+    /// Whether the device reads the memory.
+    pub fn device_reads(self) -> bool {
+        self != Self::FromDevice
+    }
+
+    /// Whether the device writes the memory.
+    pub fn device_writes(self) -> bool {
+        self != Self::ToDevice
+    }
+}
+
 impl sealed::Sealed for ToDevice {}
 impl sealed::Sealed for FromDevice {}
 impl sealed::Sealed for Bidirectional {}

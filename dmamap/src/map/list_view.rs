@@ -13,7 +13,7 @@ use crate::platform::Platform;
 /// [`CpuView`](crate::map::CpuView): no reference to the memory exists, and dropping the view hands the bytes back to the
 /// device.
 pub struct ListView<'a, P: Platform, B: DmaMemory, D: Direction> {
-    syncs: ListSyncs<P>,
+    syncs: ListSyncs<'a, P>,
     list: &'a ScatterList<B>,
     offset: u64,
     len_bytes: u64,
@@ -22,7 +22,7 @@ pub struct ListView<'a, P: Platform, B: DmaMemory, D: Direction> {
 
 impl<'a, P: Platform, B: DmaMemory, D: Direction> ListView<'a, P, B, D> {
     pub(super) fn part(
-        syncs: ListSyncs<P>,
+        syncs: ListSyncs<'a, P>,
         list: &'a mut ScatterList<B>,
         offset: u64,
         len_bytes: u64,

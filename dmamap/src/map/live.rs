@@ -73,12 +73,11 @@ impl<P: Platform> Live<P> {
             held.withdraw();
             return Err(fail(failure));
         }
-        if maintains(core.coherence, terms) {
-            // What the CPU wrote goes to memory; and no dirty line is left to be written over what the device will
-            // write. Whole frames: the device reaches what follows the buffer in its last one, and memory may still
-            // hold there what somebody else wrote.
-            let reached = len_bytes.next_multiple_of(FRAME_BYTES) as usize;
-            core.platform.clean_cache(buffer.pointer(), reached);
+        if terms.attributes.cpu_sync == CpuSync::Automatic {
+            // Whatever the direction: what the CPU wrote goes to memory; and no dirty line is left to be written over what
+            // the device will write. Whole frames: the device reaches what follows the buffer in its last one, and memory
+            // may still hold there what somebody else wrote.
+            core.clean_cache(buffer.pointer(), len_bytes.next_multiple_of(FRAME_BYTES));
         }
         match core
             .route
@@ -135,8 +134,9 @@ impl<P: Platform> Live<P> {
     /// now on.
     pub(crate) fn sync_for_cpu(&self, start: NonNull<u8>, len_bytes: u64) {
         let core = self.held.core();
-        if self.need_sync() {
-            core.platform.invalidate_cache(start, len_bytes as usize);
+        // What the device only reads is in memory as it is in the caches.
+        if self.terms.direction.device_writes() {
+            core.invalidate_cache(start, len_bytes);
         }
         core.platform.dma_rmb();
     }
@@ -145,8 +145,9 @@ impl<P: Platform> Live<P> {
     /// now on.
     pub(crate) fn sync_for_device(&self, start: NonNull<u8>, len_bytes: u64) {
         let core = self.held.core();
-        if self.need_sync() {
-            core.platform.clean_cache(start, len_bytes as usize);
+        // Where the device only writes, the CPU has only read.
+        if self.terms.direction.device_reads() {
+            core.clean_cache(start, len_bytes);
         }
         core.platform.dma_wmb();
     }
@@ -163,9 +164,14 @@ impl<P: Platform> Live<P> {
                 error,
             });
         }
-        if maintains(core.coherence, self.terms) {
-            core.platform
-                .invalidate_cache(buffer.pointer(), buffer.len_bytes() as usize);
+        let Terms {
+            direction,
+            attributes,
+            ..
+        } = self.terms;
+        // After the device lost the memory: until then lines of it could come into the caches and be outdated again.
+        if direction.device_writes() && attributes.cpu_sync == CpuSync::Automatic {
+            core.invalidate_cache(buffer.pointer(), buffer.len_bytes());
         }
         // What the device wrote before it lost the memory is read after this.
         core.platform.dma_rmb();
@@ -178,9 +184,4 @@ impl<P: Platform> Live<P> {
         self.revoke(&*buffer)?;
         Ok(ManuallyDrop::into_inner(buffer))
     }
-}
-
-/// Whether mapping and unmapping maintain caches.
-fn maintains(coherence: Coherence, terms: Terms) -> bool {
-    coherence == Coherence::NotSnooped && terms.attributes.cpu_sync == CpuSync::Automatic
 }

@@ -59,7 +59,7 @@ impl<P: Platform> LiveList<P> {
             return Err(fail(device, MapFailure::Empty));
         };
         let clean = |_: &mut dyn PhysList| {
-            ListSyncs::on(device).before_map(list, 0, terms.attributes);
+            ListSyncs::new(device.core(), &terms).before_map(list, 0);
         };
         let (held, range) = establish(device, terms, first, list.len_bytes(), &mut pieces, clean)?;
         Ok(Self { held, range, terms })
@@ -94,8 +94,8 @@ impl<P: Platform> LiveList<P> {
         )
     }
 
-    pub(crate) fn syncs(&self) -> ListSyncs<P> {
-        ListSyncs::of(&self.held)
+    pub(crate) fn syncs(&self) -> ListSyncs<'_, P> {
+        ListSyncs::new(self.held.core(), &self.terms)
     }
 
     /// Takes the addresses back; the list comes back, or is leaked.
@@ -105,7 +105,7 @@ impl<P: Platform> LiveList<P> {
     ) -> Result<ScatterList<B>, Quarantined> {
         let list = ManuallyDrop::new(list);
         revoke(&self.held, self.range, list.len_bytes())?;
-        self.syncs().after_unmap(&list, self.terms.attributes);
+        self.syncs().after_unmap(&list);
         Ok(ManuallyDrop::into_inner(list))
     }
 }

@@ -55,6 +55,7 @@ mod sgtable;
 mod single;
 mod terms;
 mod translated;
+mod uncached;
 mod view;
 mod window;
 

@@ -60,6 +60,8 @@ impl<P: Platform> DmaSystem<P> {
     /// [`AttachError`].
     ///
     /// # Safety
+    /// What [`start_units`](Self::start_units) asks of [`HostBridge::coherence`] holds here too.
+    ///
     /// With [`Protection::Identity`], or where no unit translates for the device
     /// ([`is_translated`](Self::is_translated)), the caller vouches that the device accesses only the bus
     /// addresses its driver gives it, and that the driver
@@ -113,9 +115,18 @@ impl<P: Platform> DmaSystem<P> {
         };
         let masters = !matches!(route, Route::Blocked);
         let bus_limit = self
-            .bridge_of(function, device)
+            .bridge_of(device)
             .map_or(BusAddr::new(u64::MAX), HostBridge::bus_limit);
-        let core = DeviceCore::new(self, function.clone(), device, route, below, bus_limit);
+        let coherence = self.coherence_of(device);
+        let core = DeviceCore::new(
+            self,
+            function.clone(),
+            device,
+            route,
+            below,
+            bus_limit,
+            coherence,
+        );
         let core = NonNull::from(Box::leak(Box::new(core)));
         self.state.lock().cores.push(CoreSlot(core));
         if masters {
@@ -155,7 +166,7 @@ impl<P: Platform> DmaSystem<P> {
             (Protection::Blocked, _) => Ok((Route::Blocked, Below::Nothing)),
             (_, None) => {
                 let bridge = self
-                    .bridge_of(function, device)
+                    .bridge_of(device)
                     .ok_or(AttachError::NoHostBridge { device })?;
                 Ok((Route::Direct(Direct::behind(bridge)), Below::Nothing))
             }
@@ -178,15 +189,6 @@ impl<P: Platform> DmaSystem<P> {
                 Ok((Route::Translated(domain), Below::Unit { unit, id }))
             }
         }
-    }
-
-    /// The host bridge that `function`'s requests pass.
-    fn bridge_of(&self, function: &Function<P>, device: Requester) -> Option<&HostBridge> {
-        let bus = function.address().bus;
-        self.bridges.iter().find(|bridge| {
-            bridge.segment() == device.segment
-                && (bridge.first_bus()..=bridge.last_bus()).contains(&bus)
-        })
     }
 
     /// Asks the unit to let the device through; false where it cannot. A device with memory reserved by firmware
@@ -299,6 +301,13 @@ impl<P: Platform> DmaSystem<P> {
             // Neither the id nor the device is used again: both may still be in the unit's caches.
             Err(error) => Err(DetachError { device, error }),
         }
+    }
+
+    /// The host bridge that leads to the device.
+    pub(super) fn bridge_of(&self, device: Requester) -> Option<&HostBridge> {
+        let bus = (device.id >> 8) as u8;
+        let mut bridges = self.bridges.iter();
+        bridges.find(|bridge| bridge.leads_to(device.segment, bus))
     }
 
     fn forget(&self, device: Requester) {

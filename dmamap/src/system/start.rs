@@ -91,7 +91,10 @@ impl<P: Platform> DmaSystem<P> {
     /// [`StartError`]; every unit is off then, or its tables are kept.
     ///
     /// # Safety
-    /// `description` is this machine's: where it says that a unit's registers are, they are.
+    /// - `description` is this machine's: where it says that a unit's registers are, they are.
+    /// - The host bridges the system was made with say rightly how their devices
+    ///   [meet the CPU's caches](crate::bridge::HostBridge::coherence), as far as
+    ///   [`set_coherence`](Self::set_coherence) does not.
     pub unsafe fn start_units(
         &'static self,
         description: &IommuDescription,

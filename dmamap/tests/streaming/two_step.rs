@@ -68,6 +68,7 @@ fn what_is_linked_and_synced_is_reached_at_consecutive_addresses_behind_every_un
     for iommu in every_kind_of_unit() {
         for temper in [Temper::Keep, Temper::Forget, Temper::Random(5)] {
             let config = small().with_iommu(iommu.clone()).with_temper(temper);
+            println!("{iommu:?} {temper:?}");
             let mut rig = Rig::boot(config);
             let mut edu = rig.edu();
             let mut span = span(edu.device(), 5, 0);

@@ -282,6 +282,16 @@ unsafe impl Platform for Arena {
 
     unsafe fn unmap_scattered(&self, _start: NonNull<u8>, _frames: usize) {}
 
+    unsafe fn map_frames(
+        &self,
+        _frames: PhysRange,
+        _attribute: MemoryAttribute,
+    ) -> Result<NonNull<u8>, VirtualMapError> {
+        unimplemented!()
+    }
+
+    unsafe fn unmap_frames(&self, _start: NonNull<u8>, _len_bytes: u64) {}
+
     fn virt_to_phys(&self, _virt: VirtAddr) -> Option<PhysAddr> {
         None
     }

@@ -65,6 +65,10 @@ impl<F: Observer> Hardware for Observed<F> {
         self.machine.ram()
     }
 
+    fn uncached_ram(&self) -> Option<&Arc<Ram>> {
+        self.machine.uncached_ram()
+    }
+
     fn rsdp(&self) -> Option<u64> {
         self.machine.rsdp()
     }

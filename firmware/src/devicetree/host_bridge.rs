@@ -27,8 +27,9 @@ pub struct HostBridge {
     pub windows: Vec<Window>,
     /// Memory that devices reach, where bus addresses are not physical ones; empty if they are.
     pub dma_ranges: Vec<DmaRange>,
-    /// Requests of its devices see the CPU's caches.
-    pub dma_coherent: bool,
+    /// Requests of its devices see the CPU's caches: what `dma-coherent` or `dma-noncoherent` of the node, or of the next
+    /// one above it that has either, says. `None` where none does: then it is as always on machines of that architecture.
+    pub dma_coherent: Option<bool>,
 }
 
 /// Addresses that a host bridge passes from the CPU to its bus.
@@ -107,7 +108,7 @@ impl Devicetree<'_> {
             ecam_len: ecam.len_bytes,
             windows: self.windows(node)?,
             dma_ranges: self.dma_ranges(node)?,
-            dma_coherent: self.coherence(number).unwrap_or(false),
+            dma_coherent: self.coherence(number),
         })
     }
 

@@ -142,4 +142,19 @@ impl Iort {
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
+
+    /// The PCI root complexes: a segment may have several.
+    ///
+    /// ```
+    /// # let bytes = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/qemu/virt-smmuv3.iort.bin"));
+    /// let table = firmware::Iort::parse(bytes)?;
+    /// assert!(table.root_complexes().all(|root| root.segment == 0 && root.memory.coherent));
+    /// # Ok::<(), firmware::TableError>(())
+    /// ```
+    pub fn root_complexes(&self) -> impl Iterator<Item = &RootComplex> {
+        self.nodes.iter().filter_map(|node| match &node.kind {
+            NodeKind::RootComplex(root) => Some(root),
+            _ => None,
+        })
+    }
 }

@@ -246,7 +246,7 @@ fn a_tree_with_everything_is_read() {
             phys: 0x1_0000_0000,
             len_bytes: 0x8000_0000,
         }],
-        dma_coherent: true,
+        dma_coherent: Some(true),
     };
     assert_eq!(tree.host_bridges(), Ok(vec![bridge]));
 
@@ -577,7 +577,8 @@ fn segments_are_numbered_around_those_that_are_stated() {
     let segments: Vec<u16> = bridges.iter().map(|bridge| bridge.segment).collect();
     assert_eq!(segments, [0, 1, 2]);
     assert_eq!((bridges[0].first_bus, bridges[0].last_bus), (0, 255));
-    assert!(bridges[0].dma_ranges.is_empty() && !bridges[0].dma_coherent);
+    assert!(bridges[0].dma_ranges.is_empty());
+    assert_eq!(bridges[0].dma_coherent, None);
 
     let bytes = blob(vec![host_bridge("pcie@1", &domain(0x1_0000), vec![])]);
     let error = Devicetree::parse(&bytes)

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use dmamap::addr::{AddrError, BusAddr, BusRange, PhysAddr, PhysRange};
 use dmamap::bridge::{HostBridge, Inbound, Window, WindowKind};
+use dmamap::device::Coherence;
 use dmamap::platform::Platform;
 use firmware::devicetree::{self, DmaRange, Space};
 use firmware::{Devicetree, IommuDescription};
@@ -18,7 +19,8 @@ use crate::computer::Computer;
 ///
 /// # Safety
 /// - `blob` is the devicetree of this machine: the host bridge, configuration space and IOMMU registers are where it
-///   says, and not memory.
+///   says, and not memory, and devices meet the CPU's caches as it says.
+/// - Where it does not say, they do as `options` says.
 /// - Nobody else drives this machine's devices or IOMMU units, now or later.
 pub unsafe fn boot_from_devicetree<P: Platform>(
     platform: P,
@@ -28,7 +30,12 @@ pub unsafe fn boot_from_devicetree<P: Platform>(
     let tree = Devicetree::parse(blob)?;
     let described = tree.host_bridges()?.into_iter().next();
     let described = described.ok_or(BootError::NoHostBridge)?;
-    let bridge = host_bridge(&described)?;
+    let coherence = match described.dma_coherent {
+        Some(true) => Coherence::Snooped,
+        Some(false) => Coherence::NotSnooped,
+        None => options.coherence_if_unsaid,
+    };
+    let bridge = host_bridge(&described)?.with_coherence(coherence);
     let ecam = PhysRange::new(PhysAddr::new(described.ecam_phys), described.ecam_len)?;
     let iommus = match options.iommu {
         IommuUse::AsFirmwareSays => tree.iommus()?,

@@ -223,6 +223,10 @@ impl Hardware for Astray {
         self.inner.ram()
     }
 
+    fn uncached_ram(&self) -> Option<&Arc<Ram>> {
+        self.inner.uncached_ram()
+    }
+
     fn rsdp(&self) -> Option<u64> {
         self.inner.rsdp()
     }

@@ -2,6 +2,7 @@
 //! Arm DEN 0049, revision E).
 
 use super::table::table;
+use crate::cache::Snooping;
 
 /// Node types (table 3).
 const ROOT_COMPLEX: u8 = 2;
@@ -47,6 +48,8 @@ pub(crate) struct Iort {
     pub(crate) first_stream: u32,
     /// Bits of the addresses that the root complex passes on.
     pub(crate) address_bits: u8,
+    /// Whether requests of the devices see the CPU's caches.
+    pub(crate) devices: Snooping,
     pub(crate) reserved: Vec<RmrTable>,
 }
 
@@ -95,8 +98,10 @@ impl Iort {
 
     fn root_complex(&self) -> Vec<u8> {
         let mut own = Vec::new();
-        own.extend(1_u32.to_le_bytes()); // its requests are coherent
-        own.extend([0, 0, 0, 1]); // no hints; the path to memory is coherent
+        // Whether its requests are coherent (CCA); no hints; whether the path to memory is (CPM).
+        let coherent = u8::from(self.devices == Snooping::On);
+        own.extend(u32::from(coherent).to_le_bytes());
+        own.extend([0, 0, 0, coherent]);
         own.extend(0_u32.to_le_bytes()); // no ATS
         own.extend(0_u32.to_le_bytes()); // segment
         own.extend([self.address_bits, 0, 0, 0]);
@@ -165,6 +170,7 @@ mod tests {
             coherence: CoherenceOverride::Coherent,
             first_stream: 0x200,
             address_bits: 44,
+            devices: Snooping::On,
             reserved: vec![RmrTable {
                 base: 0x7ffe_0000,
                 len_bytes: 0x2000,
@@ -186,6 +192,7 @@ mod tests {
         let root = 48 + 68;
         assert_eq!((table[root], table[root + 1]), (2, 60));
         assert_eq!((u32_at(root + 8), u32_at(root + 12)), (1, 40));
+        assert_eq!((u32_at(root + 16), table[root + 23]), (1, 1));
         assert_eq!(table[root + 32], 44);
         let mapping = [0, 4, 8, 12, 16].map(|at| u32_at(root + 40 + at));
         assert_eq!(mapping, [0, 0xffff, 0x200, 48, 0]);

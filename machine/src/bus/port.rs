@@ -7,6 +7,7 @@ use std::sync::Arc;
 use board::ram::{Ram, RamRun};
 
 use super::{Access, Bus, DmaError, Requester, TransferError};
+use crate::cache::{CpuCaches, Snooping};
 use crate::interrupts::MESSAGE_WINDOW;
 use crate::iommu::Unit;
 use crate::iommu::translator::{Destination, InFlight};
@@ -29,6 +30,8 @@ pub struct DmaPort {
     bus: Arc<Bus>,
     unit: Option<Arc<dyn Unit>>,
     requester: Arc<Requester>,
+    /// The CPU's caches, where requests pass beside them.
+    beside: Option<Arc<CpuCaches>>,
 }
 
 /// A piece of a request on its way; holding it keeps it in flight.
@@ -48,12 +51,30 @@ impl Piece<'_> {
 }
 
 impl DmaPort {
-    /// Connects `requester`, whose requests pass `unit` if there is one.
+    /// Connects `requester`, whose requests pass `unit` if there is one, and see what the CPU sees.
     pub fn new(bus: Arc<Bus>, unit: Option<Arc<dyn Unit>>, requester: Arc<Requester>) -> Self {
         Self {
             bus,
             unit,
             requester,
+            beside: None,
+        }
+    }
+
+    /// The same connection, but requests go to memory beneath `caches`, which are those over the bus's memory.
+    #[must_use]
+    pub fn beside(self, caches: Arc<CpuCaches>) -> Self {
+        Self {
+            beside: Some(caches),
+            ..self
+        }
+    }
+
+    /// Whether requests see the CPU's caches.
+    pub fn snooping(&self) -> Snooping {
+        match self.beside {
+            Some(_) => Snooping::Off,
+            None => Snooping::On,
         }
     }
 
@@ -79,9 +100,7 @@ impl DmaPort {
             let (piece, after) = rest.split_at_mut(len);
             rest = after;
             self.counted(Access::Read, bus, len as u64, |phys| {
-                self.bus
-                    .ram
-                    .read(phys, piece)
+                self.in_memory(Access::Read, phys, len as u64, |ram| ram.read(phys, piece))
                     .map_err(|_| DmaError::Unclaimed { phys })?;
                 Ok(len as u64)
             })?;
@@ -108,10 +127,10 @@ impl DmaPort {
                 if MESSAGE_WINDOW.contains(&phys) {
                     return self.message(phys, piece).map(|()| 0);
                 }
-                self.bus
-                    .ram
-                    .write(phys, piece)
-                    .map_err(|_| DmaError::Unclaimed { phys })?;
+                self.in_memory(Access::Write, phys, len as u64, |ram| {
+                    ram.write(phys, piece)
+                })
+                .map_err(|_| DmaError::Unclaimed { phys })?;
                 Ok(len as u64)
             })?;
         }
@@ -178,9 +197,38 @@ impl DmaPort {
                 pieces.push(piece);
             }
         }
-        let moved = with(&self.bus.ram, &memory)?;
+        let moved = match &self.beside {
+            None => with(&self.bus.ram, &memory)?,
+            Some(caches) => {
+                for run in &memory {
+                    caches.before_access(access, run.phys, run.len_bytes);
+                }
+                let moved = with(caches.memory(), &memory)?;
+                for run in &memory {
+                    caches.after_access(run.phys, run.len_bytes);
+                }
+                moved
+            }
+        };
         self.requester.count(access, moved);
         Ok(moved)
+    }
+
+    /// Runs `copy` on the memory that requests reach.
+    fn in_memory<R>(
+        &self,
+        access: Access,
+        phys: u64,
+        len_bytes: u64,
+        copy: impl FnOnce(&Ram) -> R,
+    ) -> R {
+        let Some(caches) = &self.beside else {
+            return copy(&self.bus.ram);
+        };
+        caches.before_access(access, phys, len_bytes);
+        let outcome = copy(caches.memory());
+        caches.after_access(phys, len_bytes);
+        outcome
     }
 
     /// Whether no unit translates the address: a message by its bus address.

@@ -63,6 +63,11 @@ impl Requester {
         self.device_function
     }
 
+    /// The port on bus 0 that it is behind, if it is not on bus 0 itself.
+    pub(crate) fn root_port(&self) -> Option<&Arc<Requester>> {
+        self.upstream.first()
+    }
+
     /// The highest bus address the function can put on the bus.
     pub fn highest_bus(&self) -> u64 {
         u64::MAX >> (64 - self.address_lines)

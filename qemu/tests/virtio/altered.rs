@@ -155,6 +155,10 @@ impl Hardware for Altered {
         self.inner.ram()
     }
 
+    fn uncached_ram(&self) -> Option<&Arc<Ram>> {
+        self.inner.uncached_ram()
+    }
+
     fn rsdp(&self) -> Option<u64> {
         self.inner.rsdp()
     }

@@ -28,7 +28,10 @@ pub(super) fn build(tree: &Path, artefacts: &Path, test: &Test) -> Result<Progra
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
     match test.target {
         Target::Library => command.arg("--lib"),
-        Target::Program(program) => command.args(["--test", program]),
+        Target::Program(program) => {
+            let (program, _) = program.split_once('/').unwrap_or((program, ""));
+            command.args(["--test", program])
+        }
     };
     let output = run(&mut command)?;
     let messages = String::from_utf8_lossy(&output.stdout);

@@ -53,7 +53,7 @@ impl Hunt {
         }
         for tests in programs {
             let program = build(self.tree.root(), &self.artefacts, tests[0])?;
-            let names: Vec<&str> = tests.iter().map(|test| test.name).collect();
+            let names: Vec<String> = tests.iter().map(|test| test.whole_name()).collect();
             let bound = self.bound * names.len() as u32;
             match trial::run(&program, &names, bound)? {
                 Ending::Passed => {}
@@ -75,7 +75,7 @@ impl Hunt {
                 Ok(program) => program,
                 Err(errors) => return Ok(Verdict::DoesNotBuild(errors)),
             };
-            match trial::run(&program, &[test.name], self.bound)? {
+            match trial::run(&program, &[test.whole_name()], self.bound)? {
                 Ending::Passed => {}
                 Ending::Failed(complaint) => return Ok(Verdict::Caught(test, complaint)),
                 Ending::Hung => hung = true,

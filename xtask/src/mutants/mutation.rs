@@ -37,7 +37,7 @@ pub(super) struct Test {
     pub(super) package: &'static str,
     /// Which of the package's test programs it is in.
     pub(super) target: Target,
-    /// Its whole name in that program.
+    /// Its name in that program or module.
     pub(super) name: &'static str,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Test {
 pub(super) enum Target {
     /// The tests in the library's own source.
     Library,
-    /// A program in the package's directory `tests`.
+    /// A program in the package's directory `tests`; and after a slash, one of its modules.
     Program(&'static str),
 }
 
@@ -75,9 +75,25 @@ impl Test {
         }
     }
 
+    /// Its whole name, as the program lists it.
+    pub(super) fn whole_name(&self) -> String {
+        let module = match self.target {
+            Target::Library => None,
+            Target::Program(program) => program.split_once('/').map(|(_, module)| module),
+        };
+        module.map_or_else(
+            || self.name.to_owned(),
+            |module| format!("{module}::{}", self.name),
+        )
+    }
+
     /// Whether both are in one program.
     pub(super) fn shares_program(&self, other: &Self) -> bool {
-        (self.package, self.target) == (other.package, other.target)
+        let program = |test: &Self| match test.target {
+            Target::Library => None,
+            Target::Program(program) => program.split('/').next(),
+        };
+        (self.package, program(self)) == (other.package, program(other))
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) enum Ending {
 }
 
 /// Runs the tests called `names`, all of which must be there.
-pub(super) fn run(program: &Program, names: &[&str], bound: Duration) -> Result<Ending, String> {
+pub(super) fn run(program: &Program, names: &[String], bound: Duration) -> Result<Ending, String> {
     let mut command = Command::new(&program.executable);
     // One at a time: a test that is to notice must not be disturbed by another.
     command.args(["--exact", "--test-threads", "1"]).args(names);
@@ -99,7 +99,7 @@ mod tests {
                 executable,
                 directory,
             },
-            &[name],
+            &[name.to_owned()],
             bound,
         )
     }

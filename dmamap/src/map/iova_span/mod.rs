@@ -41,7 +41,6 @@ use crate::device::Device;
 use crate::map::direction::Direction;
 use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
 use crate::map::establish::fail;
-use crate::map::list_syncs::ListSyncs;
 use crate::map::list_view::ListView;
 use crate::map::live_list::check_owner;
 use crate::map::terms::{Shape, Terms};
@@ -110,10 +109,6 @@ struct Parts<P: Platform, B: DmaMemory> {
 }
 
 impl<P: Platform, B: DmaMemory> Parts<P, B> {
-    fn syncs(&self) -> ListSyncs<P> {
-        ListSyncs::of(self.reserved.held())
-    }
-
     fn linked(&self) -> BusRange {
         self.reserved
             .range(0, self.links.len_bytes())
@@ -125,8 +120,7 @@ impl<P: Platform, B: DmaMemory> Parts<P, B> {
         let index = self.links.len() - 1;
         let len_bytes = self.links.entries()[index].len_bytes();
         let offset = self.links.len_bytes() - len_bytes;
-        let attributes = self.reserved.terms().attributes;
-        self.syncs().before_map(&self.links, index, attributes);
+        self.reserved.syncs().before_map(&self.links, index);
         let mut pieces = self.links.pieces_from(index);
         let first = pieces.next().expect("an entry has a byte");
         self.reserved
@@ -155,8 +149,7 @@ impl<P: Platform, B: DmaMemory> Parts<P, B> {
                     error,
                 });
             }
-            let attributes = reserved.terms().attributes;
-            ListSyncs::of(reserved.held()).after_unmap(&links, attributes);
+            reserved.syncs().after_unmap(&links);
         }
         Ok((
             ManuallyDrop::into_inner(reserved),
@@ -393,7 +386,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> IovaSpan<P, B, D, Linked> {
 
     /// Whether syncs of this memory do more than order accesses (`dma_need_sync`).
     pub fn need_sync(&self) -> bool {
-        self.parts().syncs().need_sync()
+        self.parts().reserved.syncs().need_sync()
     }
 
     /// Lets the CPU read or write `len_bytes` bytes from byte `offset` of the span on, while the device is not using them;
@@ -410,7 +403,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> IovaSpan<P, B, D, Linked> {
             .parts
             .as_mut()
             .expect("only calls that end a state take the parts");
-        ListView::part(parts.syncs(), &mut parts.links, offset, len_bytes)
+        ListView::part(parts.reserved.syncs(), &mut parts.links, offset, len_bytes)
     }
 
     /// Goes on to link more; what the device was told stays true.

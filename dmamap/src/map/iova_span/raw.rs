@@ -90,9 +90,9 @@ impl<P: Platform> RawIovaSpan<P> {
         }
         let core = self.reserved.held().core();
         if self.maintains() {
-            core.platform.clean_cache(
+            core.clean_cache(
                 core.platform.frame_pointer(memory.start()),
-                memory.len_bytes() as usize,
+                memory.len_bytes(),
             );
         }
         let mut list = Replay::new(core::iter::once(memory));
@@ -139,8 +139,7 @@ impl<P: Platform> RawIovaSpan<P> {
                 });
             }
         };
-        let writes = self.direction != AnyDirection::ToDevice;
-        let memory = match self.maintains() && writes {
+        let memory = match self.maintains() && self.direction.device_writes() {
             true => self.reserved.held().core().route.translate(range.start()),
             false => None,
         };
@@ -155,11 +154,11 @@ impl<P: Platform> RawIovaSpan<P> {
             });
         }
         self.linked_bytes -= len_bytes;
-        let platform = self.reserved.held().core().platform;
+        let core = self.reserved.held().core();
         if let Some((phys, _)) = memory {
-            platform.invalidate_cache(platform.frame_pointer(phys), len_bytes as usize);
+            core.invalidate_cache(core.platform.frame_pointer(phys), len_bytes);
         }
-        platform.dma_rmb();
+        core.platform.dma_rmb();
         Ok(())
     }
 

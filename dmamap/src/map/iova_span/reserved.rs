@@ -4,6 +4,7 @@ use crate::addr::{BusRange, PhysAddr, PhysRange};
 use crate::device::{Device, Held};
 use crate::iommu::{Domain, DomainError, Linked, RevokeError};
 use crate::map::establish::fail;
+use crate::map::list_syncs::ListSyncs;
 use crate::map::route::Route;
 use crate::map::terms::Terms;
 use crate::map::{MapError, MapFailure, OutOfBounds, translated};
@@ -73,6 +74,10 @@ impl<P: Platform> Reserved<P> {
 
     pub(super) fn terms(&self) -> &Terms {
         &self.terms
+    }
+
+    pub(super) fn syncs(&self) -> ListSyncs<'_, P> {
+        ListSyncs::new(self.held.core(), &self.terms)
     }
 
     pub(super) fn len_bytes(&self) -> u64 {

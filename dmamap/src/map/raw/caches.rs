@@ -2,8 +2,8 @@
 
 use crate::addr::{BusRange, PhysRange};
 use crate::device::{Coherence, Device};
+use crate::map::Attributes;
 use crate::map::attributes::CpuSync;
-use crate::map::{AnyDirection, Attributes};
 use crate::pagetable::PhysList;
 use crate::platform::Platform;
 
@@ -20,13 +20,10 @@ impl<P: Platform> Device<P> {
 
     /// What the CPU wrote goes to memory, and no dirty line is left to be written over what the device will write.
     pub(super) fn clean(&self, memory: PhysRange) {
-        if memory.is_empty() {
-            return;
-        }
-        let platform = self.platform();
-        platform.clean_cache(
-            platform.frame_pointer(memory.start()),
-            memory.len_bytes() as usize,
+        let core = self.core();
+        core.clean_cache(
+            core.platform.frame_pointer(memory.start()),
+            memory.len_bytes(),
         );
     }
 
@@ -35,26 +32,16 @@ impl<P: Platform> Device<P> {
         while let Some(memory) = list.next_range() {
             self.clean(memory);
         }
+        list.restart();
     }
 
     /// The CPU reads what the device wrote from now on.
     pub(super) fn invalidate(&self, memory: PhysRange) {
-        if memory.is_empty() {
-            return;
-        }
-        let platform = self.platform();
-        platform.invalidate_cache(
-            platform.frame_pointer(memory.start()),
-            memory.len_bytes() as usize,
+        let core = self.core();
+        core.invalidate_cache(
+            core.platform.frame_pointer(memory.start()),
+            memory.len_bytes(),
         );
-    }
-
-    /// Whether the CPU may have old lines of memory that was mapped in `direction`.
-    pub(super) fn device_wrote(direction: AnyDirection) -> bool {
-        match direction {
-            AnyDirection::ToDevice => false,
-            AnyDirection::FromDevice | AnyDirection::Bidirectional => true,
-        }
     }
 
     /// Calls `visit` with the memory behind `range`, a page at a time; with the first address that leads nowhere,

@@ -106,7 +106,7 @@ impl<P: Platform> Device<P> {
         attributes: Attributes,
     ) -> Result<(), Quarantined> {
         self.unmap_raw(from_first_to_last(told), total(pieces))?;
-        if self.maintains(attributes) && Self::device_wrote(direction) {
+        if self.maintains(attributes) && direction.device_writes() {
             for &piece in pieces {
                 self.invalidate(piece);
             }

@@ -147,7 +147,7 @@ impl<P: Platform> Device<P> {
         direction: AnyDirection,
         attributes: Attributes,
     ) -> Result<(), Quarantined> {
-        if !(self.maintains(attributes) && Self::device_wrote(direction)) {
+        if !(self.maintains(attributes) && direction.device_writes()) {
             return self.unmap_raw(range, range.len_bytes());
         }
         // Where the memory is can be asked only before; caches are told after the device's last write.

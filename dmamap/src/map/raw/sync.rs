@@ -48,7 +48,7 @@ impl<P: Platform> Device<P> {
         range: BusRange,
         direction: AnyDirection,
     ) -> Result<(), RawSyncError> {
-        if self.need_sync_raw(range) && Self::device_wrote(direction) {
+        if self.need_sync_raw(range) && direction.device_writes() {
             self.each_piece_behind(range, |memory| self.invalidate(memory))
                 .map_err(|bus| self.not_mapped(bus))?;
         }
@@ -124,7 +124,7 @@ impl<P: Platform> Device<P> {
     /// `pieces` are all that were given to one call of [`map_sg_raw`](Self::map_sg_raw), which are mapped in `direction`;
     /// else as [`sync_raw_single_for_cpu`](Self::sync_raw_single_for_cpu).
     pub unsafe fn sync_raw_sg_for_cpu(&self, pieces: &[PhysRange], direction: AnyDirection) {
-        if self.needs_maintenance() && Self::device_wrote(direction) {
+        if self.needs_maintenance() && direction.device_writes() {
             for &piece in pieces {
                 self.invalidate(piece);
             }

@@ -9,19 +9,19 @@ const fn iova(name: &'static str) -> Test {
 }
 
 const fn revocation(name: &'static str) -> Test {
-    Test::program("dmamap", "revocation", name)
+    Test::program("dmamap", "mapping/revocation", name)
 }
 
 const fn reserved(name: &'static str) -> Test {
-    Test::program("dmamap", "reserved", name)
+    Test::program("dmamap", "system/reserved", name)
 }
 
 const fn units(name: &'static str) -> Test {
-    Test::program("dmamap", "units", name)
+    Test::program("dmamap", "vtd/units", name)
 }
 
 const fn untranslated(name: &'static str) -> Test {
-    Test::program("dmamap", "untranslated", name)
+    Test::program("dmamap", "system/untranslated", name)
 }
 
 pub(super) const ALL: &[Mutation] = &[
@@ -39,7 +39,7 @@ pub(super) const ALL: &[Mutation] = &[
         caught_by: &[
             Test::program(
                 "dmamap",
-                "strict_unmap",
+                "vtd/strict_unmap",
                 "dropping_a_mapping_and_freeing_coherent_memory_wait_too",
             ),
             revocation("handles_can_be_dropped_in_any_order"),
@@ -56,7 +56,7 @@ pub(super) const ALL: &[Mutation] = &[
         why: "the memory is given back while the device still reaches it",
         caught_by: &[Test::program(
             "dmamap",
-            "strict_unmap",
+            "vtd/strict_unmap",
             "dropping_a_mapping_and_freeing_coherent_memory_wait_too",
         )],
     },
@@ -80,7 +80,7 @@ pub(super) const ALL: &[Mutation] = &[
         why: "nobody drives the device, and it goes on with what it was told last",
         caught_by: &[Test::program(
             "dmamap",
-            "bus_master",
+            "system/bus_master",
             "a_device_is_a_bus_master_while_it_is_attached",
         )],
     },
@@ -88,8 +88,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "to-device-is-writable",
         selection: Selection::Whole,
         file: "dmamap/src/map/direction.rs",
-        find: "impl Direction for ToDevice { fn permission(self) -> Permission { Permission::Read } }",
-        replace: "impl Direction for ToDevice { fn permission(self) -> Permission { Permission::ReadWrite } }",
+        find: "AnyDirection::ToDevice => Permission::Read,",
+        replace: "AnyDirection::ToDevice => Permission::ReadWrite,",
         why: "a device changes memory that it was only to read",
         caught_by: &[units("a_direction_is_what_the_device_may_do_and_no_more")],
     },
@@ -97,8 +97,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "from-device-is-readable",
         selection: Selection::Whole,
         file: "dmamap/src/map/direction.rs",
-        find: "impl Direction for FromDevice { fn permission(self) -> Permission { Permission::Write } }",
-        replace: "impl Direction for FromDevice { fn permission(self) -> Permission { Permission::ReadWrite } }",
+        find: "AnyDirection::FromDevice => Permission::Write,",
+        replace: "AnyDirection::FromDevice => Permission::ReadWrite,",
         why: "a device reads what the memory held before",
         caught_by: &[units("a_direction_is_what_the_device_may_do_and_no_more")],
     },
@@ -202,7 +202,7 @@ pub(super) const ALL: &[Mutation] = &[
         why: "a device nobody drives any more goes on with its requests",
         caught_by: &[Test::program(
             "dmamap",
-            "bus_master",
+            "system/bus_master",
             "a_device_is_a_bus_master_while_it_is_attached",
         )],
     },

@@ -5,11 +5,11 @@ use super::super::mutation::{Mutation, Selection, Test};
 const UNIT: &str = "dmamap/src/iommu/vtd/mod.rs";
 
 const fn units(name: &'static str) -> Test {
-    Test::program("dmamap", "units", name)
+    Test::program("dmamap", "vtd/units", name)
 }
 
 const fn remembered(name: &'static str) -> Test {
-    Test::program("dmamap", "remembered", name)
+    Test::program("dmamap", "vtd/remembered", name)
 }
 
 pub(super) const ALL: &[Mutation] = &[

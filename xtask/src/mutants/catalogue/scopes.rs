@@ -6,12 +6,12 @@ const SCOPE: &str = "dmamap/src/iommu/scope.rs";
 const START: &str = "dmamap/src/system/start.rs";
 
 const fn scopes(name: &'static str) -> Test {
-    Test::program("dmamap", "scopes", name)
+    Test::program("dmamap", "system/scopes", name)
 }
 
 const FIRMWARE_AT_WORK: Test = Test::program(
     "dmamap",
-    "device_tables",
+    "vtd/device_tables",
     "what_firmware_left_at_work_is_never_refused",
 );
 
@@ -94,7 +94,7 @@ pub(super) const ALL: &[Mutation] = &[
         why: "after one overflow a unit records no fault any more",
         caught_by: &[Test::program(
             "dmamap",
-            "faults",
+            "vtd/faults",
             "an_overflow_is_reported_and_cleared",
         )],
     },

@@ -15,7 +15,7 @@ const STALE_WORD: Test =
 const CLEANED_LINES: Test = pagetable("vtd_second_stage::exactly_the_modified_lines_are_cleaned");
 
 const fn contexts(name: &'static str) -> Test {
-    Test::program("dmamap", "device_tables", name)
+    Test::program("dmamap", "vtd/device_tables", name)
 }
 
 pub(super) const ALL: &[Mutation] = &[

@@ -7,19 +7,19 @@ const UNIT: &str = "dmamap/src/iommu/vtd/mod.rs";
 const INVALIDATION: &str = "dmamap/src/iommu/vtd/invalidation.rs";
 
 const fn strict(name: &'static str) -> Test {
-    Test::program("dmamap", "strict_unmap", name)
+    Test::program("dmamap", "vtd/strict_unmap", name)
 }
 
 const fn revocation(name: &'static str) -> Test {
-    Test::program("dmamap", "revocation", name)
+    Test::program("dmamap", "mapping/revocation", name)
 }
 
 const fn in_flight(name: &'static str) -> Test {
-    Test::program("dmamap", "in_flight", name)
+    Test::program("dmamap", "vtd/in_flight", name)
 }
 
 const fn scalable(name: &'static str) -> Test {
-    Test::program("dmamap", "vtd_scalable", name)
+    Test::program("dmamap", "vtd/scalable", name)
 }
 
 pub(super) const ALL: &[Mutation] = &[
@@ -95,7 +95,7 @@ pub(super) const ALL: &[Mutation] = &[
         find: "let end = (change.range.last().as_u64() >> FRAME_SIZE_LOG2) + 1;",
         replace: "let end = change.range.last().as_u64() >> FRAME_SIZE_LOG2;",
         why: "a unit goes on using a translation of the last page",
-        caught_by: &[Test::program("dmamap", "units", "an_ordinary_unit")],
+        caught_by: &[Test::program("dmamap", "vtd/units", "an_ordinary_unit")],
     },
     Mutation {
         name: "another-domain-invalidated",
@@ -104,7 +104,7 @@ pub(super) const ALL: &[Mutation] = &[
         find: "iotlb(cap).with_g(IotlbGranularity::Page).with_did(domain.0)",
         replace: "iotlb(cap).with_g(IotlbGranularity::Page).with_did(domain.0 + 1)",
         why: "a unit goes on using all translations of this domain",
-        caught_by: &[Test::program("dmamap", "units", "an_ordinary_unit")],
+        caught_by: &[Test::program("dmamap", "vtd/units", "an_ordinary_unit")],
     },
     Mutation {
         name: "unmap-without-drain",
@@ -187,7 +187,7 @@ pub(super) const ALL: &[Mutation] = &[
         why: "a unit that fetches the entry in between takes its domain id from an empty word",
         caught_by: &[Test::program(
             "dmamap",
-            "device_tables",
+            "vtd/device_tables",
             "an_entry_of_a_requester_is_never_met_half_written",
         )],
     },
@@ -276,7 +276,7 @@ pub(super) const ALL: &[Mutation] = &[
         why: "descriptors that the unit has not fetched are overwritten",
         caught_by: &[Test::program(
             "dmamap",
-            "full_queue",
+            "vtd/full_queue",
             "no_invalidation_is_lost_when_the_queue_is_full",
         )],
     },

@@ -1,0 +1,16 @@
+//! The mapping calls, on the machine model.
+
+#[path = "../support/modes.rs"]
+mod modes;
+#[path = "../support/random.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod random;
+#[path = "../support/rig.rs"]
+mod rig;
+
+mod allocation_failures;
+mod direct;
+mod panics;
+mod raw;
+mod revocation;
+mod sync;

@@ -1,0 +1,399 @@
+//! The RISC-V command queue: nothing is given back that a fence did not confirm, whatever the unit does.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::rig::{
+    EDU, HEARTBEAT, PAGE, Rig, impatient, restart_under_load, share_a_page, try_write,
+};
+use crate::riscv::{TEMPERS, UNIT, by, unit, with};
+use dmamap::addr::BusRange;
+use dmamap::buffer::{DmaBuffer, ScatteredBuffer};
+use dmamap::device::Device;
+use dmamap::iommu::{RevokeError, UnitError};
+use dmamap::map::{Bidirectional, FromDevice, Quarantined, ToDevice};
+use dmamap::system::{AttachError, Protection, Stage};
+use hosted::Hosted;
+use journeys::boot::BootOptions;
+use machine::bus::Access;
+use machine::iommu::riscv::{QueueFault, RiscvConfig, RiscvUnit};
+use machine::iommu::translator::{InFlight, Translator};
+
+/// Long enough for what does not wait to be over.
+const A_WHILE: Duration = Duration::from_millis(30);
+
+/// A bound short enough to be waited for in a test.
+const BOUND_MS: u64 = 40;
+
+fn plain(options: BootOptions) -> Rig {
+    Rig::boot_with(with(RiscvConfig::default()), options)
+}
+
+fn buffer(device: &Device<Hosted>, pages: u64) -> DmaBuffer<Hosted> {
+    DmaBuffer::allocate(device.platform(), pages * PAGE).unwrap()
+}
+
+/// Runs `wait` while the queue of `unit` is held and `meanwhile` beside it; asserts that `wait` did not end before
+/// the queue was released.
+fn while_held<R: Send>(
+    unit: &RiscvUnit,
+    wait: impl FnOnce() -> R + Send,
+    meanwhile: impl FnOnce(),
+) -> R {
+    unit.hold_queue();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let held = Held(unit);
+        let waiting = scope.spawn(|| {
+            let result = wait();
+            done.store(true, Ordering::SeqCst);
+            result
+        });
+        thread::sleep(A_WHILE);
+        meanwhile();
+        assert!(!done.load(Ordering::SeqCst), "it did not wait for the unit");
+        drop(held);
+        waiting.join().expect("it ends well")
+    })
+}
+
+/// A queue that is released also when the test fails.
+struct Held<'a>(&'a RiscvUnit);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.release_queue();
+    }
+}
+
+/// Runs `wait` while `request` is under way; asserts that it did not end before the request arrived.
+fn while_in_flight<R: Send>(request: InFlight<'_>, wait: impl FnOnce() -> R + Send) -> R {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let result = wait();
+            done.store(true, Ordering::SeqCst);
+            result
+        });
+        thread::sleep(A_WHILE);
+        assert!(
+            !done.load(Ordering::SeqCst),
+            "a request was still under way"
+        );
+        drop(request);
+        waiting.join().expect("it ends well")
+    })
+}
+
+fn assert_timed_out(error: UnitError, what: &str) {
+    let expected = UnitError::TimedOut {
+        unit: UNIT,
+        command: match error {
+            UnitError::TimedOut { command, .. } => command,
+            _ => "",
+        },
+        bound_ms: BOUND_MS,
+    };
+    assert_eq!(error, expected);
+    let text = error.to_string();
+    assert!(text.contains(what) && text.contains("0xfe900000"), "{text}");
+}
+
+fn assert_quarantined(error: Quarantined, range: BusRange) {
+    assert_eq!((error.device, error.range), (EDU, range));
+    match error.error {
+        RevokeError::Unit(unit) => assert_timed_out(unit, "IOTLB invalidation"),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn unmapping_waits_for_the_fence() {
+    for stage in [Stage::First, Stage::Second] {
+        for temper in TEMPERS {
+            let config = with(RiscvConfig::default()).with_temper(temper);
+            let rig = Rig::boot_with(config, by(stage));
+            let device = rig.attach(EDU);
+            let mapping = device
+                .map_single(buffer(&device, 1), Bidirectional)
+                .unwrap();
+            let (kernel, lent) = (rig.kernel, rig.frames_in_use());
+            let nothing_back = || assert_eq!(kernel.frames().in_use, lent);
+            drop(while_held(
+                unit(&rig),
+                move || mapping.unmap().unwrap(),
+                nothing_back,
+            ));
+            drop(device);
+            rig.finish();
+        }
+    }
+}
+
+#[test]
+fn unmapping_and_detaching_wait_for_requests_that_are_under_way() {
+    for access in [Access::Read, Access::Write] {
+        let rig = plain(BootOptions::default());
+        let device = rig.attach(EDU);
+        let mapping = device
+            .map_single(buffer(&device, 1), Bidirectional)
+            .unwrap();
+        let bus = mapping.bus_addr().as_u64();
+        let request = unit(&rig).translate(EDU.id, bus, access).unwrap();
+        drop(while_in_flight(request, move || mapping.unmap().unwrap()));
+        let mapping = device
+            .map_single(buffer(&device, 1), Bidirectional)
+            .unwrap();
+        let bus = mapping.bus_addr().as_u64();
+        let request = unit(&rig).translate(EDU.id, bus, access).unwrap();
+        while_in_flight(request, move || device.detach().unwrap());
+        drop(mapping);
+        rig.finish();
+    }
+}
+
+#[test]
+fn tables_are_not_freed_before_the_unit_let_go_of_them() {
+    for stage in [Stage::First, Stage::Second] {
+        let rig = plain(by(stage));
+        let device = rig.attach(EDU);
+        // So many tables that some are unlinked when all become empty.
+        let large = ScatteredBuffer::allocate(device.platform(), 12 * (2 << 20)).unwrap();
+        let mapping = device.map_sg(large, FromDevice).unwrap();
+        // The unit remembers the way to each.
+        for page in mapping.segments() {
+            let bus = page.start().as_u64();
+            drop(unit(&rig).translate(EDU.id, bus, Access::Write).unwrap());
+        }
+        let (kernel, lent) = (rig.kernel, rig.frames_in_use());
+        let tables = device.domain_frames();
+        let nothing_back = || assert_eq!(kernel.frames().in_use, lent, "given back too early");
+        let large = while_held(unit(&rig), move || mapping.unmap().unwrap(), nothing_back);
+        assert!(device.domain_frames() < tables, "no table was unlinked");
+        // Only now: the model looks at all its tables for each frame that is given back.
+        device.detach().unwrap();
+        drop(large);
+        rig.finish();
+    }
+}
+
+#[test]
+fn an_unmap_that_is_never_confirmed_quarantines_the_memory() {
+    let rig = plain(impatient(BOUND_MS));
+    let device = rig.attach(EDU);
+    let mapping = device
+        .map_single(buffer(&device, 3), Bidirectional)
+        .unwrap();
+    let (range, lent) = (mapping.range(), rig.frames_in_use());
+    unit(&rig).hold_queue();
+    let begun = Instant::now();
+    let error = mapping.unmap().unwrap_err();
+    assert!(begun.elapsed() >= Duration::from_millis(BOUND_MS));
+    assert_quarantined(error, range);
+    assert_eq!(device.figures().quarantined_bytes, 3 * PAGE);
+    assert_eq!(rig.frames_in_use(), lent);
+    unit(&rig).release_queue();
+    // Neither the addresses nor the memory come back later.
+    for _ in 0..50 {
+        let other = device.map_single(buffer(&device, 1), ToDevice).unwrap();
+        assert!(
+            !share_a_page(other.range(), range),
+            "{other:?} reuses {range}"
+        );
+    }
+    device.detach().unwrap();
+    let report = rig.finish_with_losses();
+    assert_eq!(report.frames.in_use, 3, "{report:?}");
+}
+
+#[test]
+fn a_detach_that_is_never_confirmed_is_an_error_that_names_it() {
+    let rig = plain(impatient(BOUND_MS));
+    let device = rig.attach(EDU);
+    unit(&rig).hold_queue();
+    let error = device.detach().unwrap_err();
+    assert_eq!(error.device, EDU);
+    assert_timed_out(error.error, "device invalidation");
+    unit(&rig).release_queue();
+    rig.assert_no_findings();
+    rig.abandon();
+}
+
+#[test]
+fn a_queue_that_stopped_is_a_typed_error_at_once_and_is_restarted() {
+    // The bound is long: the error bits, not patience, tell.
+    let mut rig = plain(impatient(5_000));
+    let device = rig.attach(EDU);
+    let mut edu = rig.edu_on(device);
+    let lost = edu
+        .device()
+        .map_single(buffer(edu.device(), 1), Bidirectional)
+        .unwrap();
+    let bus = lost.bus_addr();
+    edu.fetch(&lost, 0, 8).unwrap();
+    unit(&rig).fail_queue(QueueFault::FetchError);
+    let begun = Instant::now();
+    match lost.unmap().unwrap_err().error {
+        RevokeError::Unit(UnitError::QueueStopped { unit, reason, .. }) => {
+            assert_eq!(unit, UNIT);
+            assert!(reason.contains("not fetched"), "{reason}");
+        }
+        other => panic!("{other}"),
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    // SAFETY: the device is idle.
+    unsafe { rig.system().restart_units() }.unwrap();
+    // The unit has forgotten what was never invalidated, and goes on.
+    try_write(&mut edu, bus, 8);
+    assert_eq!(rig.system().faults().total, 1);
+    let mapping = edu
+        .device()
+        .map_single(buffer(edu.device(), 1), Bidirectional)
+        .unwrap();
+    edu.store(&mapping, 0, 8).unwrap();
+    drop(mapping.unmap().unwrap());
+    edu.stop().detach().unwrap();
+    assert_eq!(rig.finish_with_losses().frames.in_use, 1);
+}
+
+#[test]
+fn a_restart_confirms_what_was_waited_for() {
+    for temper in TEMPERS {
+        let config = with(RiscvConfig::default()).with_temper(temper);
+        let mut rig = Rig::boot(config);
+        let device = rig.attach(EDU);
+        let mut edu = rig.edu_on(device);
+        let kept = edu
+            .device()
+            .map_single(buffer(edu.device(), 1), Bidirectional)
+            .unwrap();
+        let mapping = edu
+            .device()
+            .map_single(buffer(edu.device(), 1), Bidirectional)
+            .unwrap();
+        edu.fetch(&kept, 0, 8).unwrap();
+        edu.fetch(&mapping, 0, 8).unwrap();
+        // What is asked of it is lost: without the restart nobody would ever answer.
+        unit(&rig).fail_queue(QueueFault::FetchError);
+        let system = rig.system();
+        thread::scope(|scope| {
+            let waiting = scope.spawn(move || mapping.unmap());
+            thread::sleep(A_WHILE);
+            // SAFETY: the device is idle.
+            unsafe { system.restart_units() }.unwrap();
+            // It saw the error before the restart, or it was confirmed by it.
+            match waiting.join().unwrap() {
+                Ok(buffer) => drop(buffer),
+                Err(error) => assert!(matches!(
+                    error.error,
+                    RevokeError::Unit(UnitError::QueueStopped { .. })
+                )),
+            }
+        });
+        edu.store(&kept, 0, 8).unwrap();
+        assert_eq!(rig.system().faults().total, 0);
+        drop(kept);
+        edu.stop().detach().unwrap();
+        let _ = rig.finish_with_losses();
+    }
+}
+
+#[test]
+fn a_unit_that_hangs_cannot_be_restarted_nor_stopped_but_tells_so() {
+    let rig = plain(impatient(BOUND_MS));
+    let device = rig.attach(EDU);
+    let mapping = device
+        .map_single(buffer(&device, 1), Bidirectional)
+        .unwrap();
+    unit(&rig).hold_queue();
+    let range = mapping.range();
+    assert_quarantined(mapping.unmap().unwrap_err(), range);
+    // SAFETY: the device is idle.
+    let error = unsafe { rig.system().restart_units() }.unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("command queue drain") && text.contains("0xfe900000"),
+        "{text}"
+    );
+    // Nothing may confine a device now, so none is attached.
+    let other = rig.function(HEARTBEAT);
+    let refused = rig.system().attach(&other, Protection::Strict).unwrap_err();
+    assert!(
+        matches!(refused, AttachError::UnitsChanging { .. }),
+        "{refused}"
+    );
+    unit(&rig).release_queue();
+    // SAFETY: as above.
+    unsafe { rig.system().restart_units() }.unwrap();
+    drop(rig.attach(HEARTBEAT));
+    device.detach().unwrap();
+    assert_eq!(rig.finish_with_losses().frames.in_use, 1);
+}
+
+#[test]
+fn no_invalidation_is_lost_when_the_queue_is_full() {
+    let rig = plain(BootOptions::default());
+    let device = rig.attach(EDU);
+    // Each unmap takes two commands, an invalidation and its fence; the queue has room for 255.
+    let mappings: Vec<_> = (0..160)
+        .map(|_| device.map_single(buffer(&device, 1), ToDevice).unwrap())
+        .collect();
+    let unit = unit(&rig);
+    let reaches = |bus| unit.translate(EDU.id, bus, Access::Read).is_ok();
+    let all: Vec<u64> = mappings
+        .iter()
+        .map(|mapping| mapping.bus_addr().as_u64())
+        .collect();
+    assert!(all.iter().all(|&bus| reaches(bus)));
+    unit.hold_queue();
+    thread::scope(|scope| {
+        for mapping in mappings {
+            scope.spawn(move || mapping.unmap().unwrap());
+        }
+        thread::sleep(A_WHILE);
+        unit.release_queue();
+    });
+    assert!(
+        !all.iter().any(|&bus| reaches(bus)),
+        "an invalidation was lost"
+    );
+    drop(device);
+    rig.finish_after_faults();
+}
+
+#[test]
+fn what_is_mapped_while_tables_are_unlinked_is_reachable_at_once() {
+    let rig = plain(BootOptions::default());
+    let device = rig.attach(EDU);
+    let unit = unit(&rig).clone();
+    let reaches = |bus| unit.translate(EDU.id, bus, Access::Read).is_ok();
+    let warm = device.map_single(buffer(&device, 1), ToDevice).unwrap();
+    let place = warm.bus_addr().as_u64();
+    assert!(reaches(place));
+    drop(warm);
+    // The unit now remembers the way to a table that is empty.
+    unit.hold_queue();
+    thread::scope(|scope| {
+        scope.spawn(|| device.reclaim().unwrap());
+        thread::sleep(A_WHILE);
+        scope.spawn(|| {
+            let mapping = device.map_single(buffer(&device, 1), ToDevice).unwrap();
+            let bus = mapping.bus_addr().as_u64();
+            assert_eq!(bus >> 21, place >> 21, "this test is about one table");
+            assert!(reaches(bus), "the unit looked in the old table");
+            drop(mapping);
+        });
+        thread::sleep(A_WHILE);
+        unit.release_queue();
+    });
+    drop(device);
+    rig.finish();
+}
+
+#[test]
+fn others_map_and_unmap_while_the_unit_restarts() {
+    let rig = Rig::boot(with(RiscvConfig::default()));
+    restart_under_load(&rig);
+    rig.finish_after_faults();
+}

@@ -1,0 +1,12 @@
+//! What stands before a device, and what firmware says of it.
+
+#[path = "../support/rig.rs"]
+mod rig;
+
+mod bus_master;
+mod firmware_says;
+mod gone;
+mod one_machine;
+mod reserved;
+mod scopes;
+mod untranslated;

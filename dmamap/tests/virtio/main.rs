@@ -1,0 +1,10 @@
+//! The driver of virtio-iommu, on the machine model.
+
+#[path = "../support/rig.rs"]
+mod rig;
+#[path = "../support/virtio.rs"]
+mod virtio;
+
+mod faults;
+mod requests;
+mod units;

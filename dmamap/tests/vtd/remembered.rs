@@ -1,0 +1,54 @@
+//! What a unit remembers of a device's earlier life does not outlive it.
+
+use std::sync::Arc;
+
+use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, small};
+use board::hardware::Hardware;
+use dmamap::map::ToDevice;
+use machine::bus::Access;
+use machine::iommu::translator::Translator;
+use machine::iommu::vtd::{CachingMode, VtdConfig, VtdUnit};
+
+fn reaches(unit: &Arc<VtdUnit>, requester: u16, bus: u64) -> bool {
+    unit.translate(requester, bus, Access::Read).is_ok()
+}
+
+#[test]
+fn that_a_device_was_unknown_is_forgotten_when_it_is_attached() {
+    let unit = VtdConfig {
+        caching_mode: CachingMode::NotPresentToo,
+        ..VtdConfig::default()
+    };
+    let rig = Rig::boot(small().with_iommu(crate::rig::vtd(unit)));
+    let unit = rig.unit(0);
+    // The first device of a bus; then one whose context table is there already, having been attached before.
+    for _ in 0..3 {
+        assert!(!reaches(unit, EDU.id, PAGE));
+        let device = rig.attach(EDU);
+        let mapping = device
+            .map_single(buffer_of(rig.kernel, PAGE, 1), ToDevice)
+            .unwrap();
+        assert!(reaches(unit, EDU.id, mapping.bus_addr().as_u64()));
+        drop((mapping, device));
+    }
+    rig.finish_after_faults();
+}
+
+#[test]
+fn a_unit_follows_a_device_from_one_table_to_the_other() {
+    let rig = Rig::boot(small());
+    let unit = rig.unit(1);
+    let region = rig.machine.reserved_ram()[0].start;
+    for _ in 0..3 {
+        // The table that was made for what firmware reserved, and then the driver's.
+        assert!(reaches(unit, HEARTBEAT.id, region));
+        let device = rig.attach(HEARTBEAT);
+        let mapping = device
+            .map_single(buffer_of(rig.kernel, PAGE, 1), ToDevice)
+            .unwrap();
+        assert!(reaches(unit, HEARTBEAT.id, mapping.bus_addr().as_u64()));
+        assert!(reaches(unit, HEARTBEAT.id, region));
+        drop((mapping, device));
+    }
+    rig.finish();
+}

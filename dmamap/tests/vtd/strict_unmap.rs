@@ -1,0 +1,621 @@
+//! Unmapping waits for the unit, and gives nothing back that the unit did not confirm.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::rig::{EDU, PAGE, Rig, UNITS, impatient, share_a_page, small};
+use dmamap::addr::{BusRange, DmaMask};
+use dmamap::buffer::{DmaBuffer, ScatteredBuffer};
+use dmamap::device::Device;
+use dmamap::iommu::RevokeError;
+use dmamap::iommu::UnitError;
+use dmamap::map::{Bidirectional, FromDevice, Mapping, Quarantined, ToDevice};
+use dmamap::system::{AttachError, Protection, ShutdownError};
+use hosted::Hosted;
+use machine::MachineConfig;
+use machine::iommu::vtd::{CachingMode, QueueFault, VtdConfig, VtdUnit};
+use machine::temper::Temper;
+
+/// Long enough for an unmap that does not wait to have returned.
+const A_WHILE: Duration = Duration::from_millis(30);
+
+/// A bound short enough to be waited for in a test.
+const BOUND_MS: u64 = 40;
+
+/// Every temper of the models' caches.
+const TEMPERS: [Temper; 3] = [Temper::Keep, Temper::Forget, Temper::Random(7)];
+
+fn buffer(device: &Device<Hosted>, pages: u64) -> DmaBuffer<Hosted> {
+    DmaBuffer::allocate(device.platform(), pages * PAGE).unwrap()
+}
+
+/// Runs `wait` while the queue of `unit` is held and `meanwhile` beside it; asserts that `wait` did not
+/// end before the queue was released.
+fn while_held<R: Send>(
+    unit: &VtdUnit,
+    wait: impl FnOnce() -> R + Send,
+    meanwhile: impl FnOnce(),
+) -> R {
+    unit.hold_queue();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let held = Held(unit);
+        let waiting = scope.spawn(|| {
+            let result = wait();
+            done.store(true, Ordering::SeqCst);
+            result
+        });
+        thread::sleep(A_WHILE);
+        assert!(!done.load(Ordering::SeqCst), "it did not wait for the unit");
+        meanwhile();
+        assert!(!done.load(Ordering::SeqCst), "it did not wait for the unit");
+        drop(held);
+        waiting.join().expect("it ends well")
+    })
+}
+
+/// A queue that is released also when the test fails.
+struct Held<'a>(&'a VtdUnit);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.release_queue();
+    }
+}
+
+/// Who did not finish in time.
+fn assert_timed_out(error: UnitError) {
+    match error {
+        UnitError::TimedOut { unit, bound_ms, .. } => {
+            assert_eq!((unit, bound_ms), (UNITS[0], BOUND_MS));
+        }
+        other => panic!("{other}"),
+    }
+}
+
+fn assert_quarantined(error: Quarantined, range: BusRange) {
+    assert_eq!((error.device, error.range), (EDU, range));
+    match error.error {
+        RevokeError::Unit(unit) => assert_timed_out(unit),
+        other => panic!("{other}"),
+    }
+    assert!(error.to_string().contains("0xfed90000"), "{error}");
+}
+
+#[test]
+fn unmap_does_not_return_before_the_wait_descriptor_completed() {
+    for temper in TEMPERS {
+        let rig = Rig::boot(small().with_temper(temper));
+        let device = rig.attach(EDU);
+        let mapping = device
+            .map_single(buffer(&device, 1), Bidirectional)
+            .unwrap();
+        let buffer = while_held(rig.unit(0), move || mapping.unmap().unwrap(), || {});
+        drop(buffer);
+        drop(device);
+        rig.finish();
+    }
+}
+
+#[test]
+fn dropping_a_mapping_and_freeing_coherent_memory_wait_too() {
+    let rig = Rig::boot(small());
+    let device = rig.attach(EDU);
+    let before = rig.frames_in_use();
+    let mapping = device
+        .map_single(buffer(&device, 1), Bidirectional)
+        .unwrap();
+    let coherent = device.alloc_coherent::<u64>(512).unwrap();
+    let dropped = device.alloc_coherent::<u64>(512).unwrap();
+    let (kernel, lent) = (rig.kernel, rig.frames_in_use());
+    let nothing_back = || assert_eq!(kernel.frames().in_use, lent);
+    while_held(rig.unit(0), move || drop(mapping), nothing_back);
+    let lent = rig.frames_in_use();
+    let nothing_back = || assert_eq!(kernel.frames().in_use, lent);
+    while_held(rig.unit(0), move || coherent.free().unwrap(), nothing_back);
+    let lent = rig.frames_in_use();
+    let nothing_back = || assert_eq!(kernel.frames().in_use, lent);
+    while_held(rig.unit(0), move || drop(dropped), nothing_back);
+    device.reclaim().unwrap();
+    assert_eq!(rig.frames_in_use(), before);
+    drop(device);
+    rig.finish();
+}
+
+#[test]
+fn other_cpus_map_meanwhile_but_never_at_the_addresses_waited_for() {
+    let rig = Rig::boot(small());
+    let device = rig.attach(EDU);
+    let mapping = device
+        .map_single(buffer(&device, 4), Bidirectional)
+        .unwrap();
+    let freed = mapping.range();
+    let unmapped = while_held(
+        rig.unit(0),
+        move || mapping.unmap().unwrap(),
+        || {
+            let others: Vec<_> = (0..64)
+                .map(|n| {
+                    device
+                        .map_single(buffer(&device, 1 + n % 5), ToDevice)
+                        .unwrap()
+                })
+                .collect();
+            let reused = others
+                .iter()
+                .map(Mapping::range)
+                .find(|&other| share_a_page(other, freed));
+            // Their unmaps would wait as well: not in this thread, which is to release the queue.
+            thread::spawn(move || drop(others));
+            assert_eq!(reused, None, "{freed} is used again");
+        },
+    );
+    drop(unmapped);
+    // Once the wait is over the addresses are free again: the lowest ones are taken first.
+    let mut again = Vec::new();
+    let reused = (0..200).any(|_| {
+        again.push(device.map_single(buffer(&device, 1), ToDevice).unwrap());
+        share_a_page(again[again.len() - 1].range(), freed)
+    });
+    assert!(reused, "{freed} is never used again");
+    drop(again);
+    wait_until(|| device.figures().live_mappings == 0);
+    drop(device);
+    rig.finish();
+}
+
+#[test]
+fn tables_are_not_freed_before_the_unit_let_go_of_them() {
+    for temper in TEMPERS {
+        let rig = Rig::boot(small().with_temper(temper));
+        let device = rig.attach(EDU);
+        let born_with = device.domain_frames();
+        // So many tables that some are unlinked when all become empty.
+        let large = ScatteredBuffer::allocate(device.platform(), 12 * (2 << 20)).unwrap();
+        let mapping = device.map_sg(large, FromDevice).unwrap();
+        let (kernel, lent) = (rig.kernel, rig.frames_in_use());
+        let tables = device.domain_frames();
+        let nothing_back = || assert_eq!(kernel.frames().in_use, lent, "given back too early");
+        let large = while_held(rig.unit(0), move || mapping.unmap().unwrap(), nothing_back);
+        let kept = device.domain_frames();
+        assert!(
+            kept < tables,
+            "no table was unlinked: {kept} of {tables} are left"
+        );
+        assert_eq!(rig.frames_in_use(), lent - (tables - kept) as u64);
+
+        // Eight tables at the bottom and one above them. What no hardware ever saw may go at once: the records
+        // kept beside the upper one, and of bus addresses.
+        let lent = rig.frames_in_use();
+        let tables_kept = || assert!(kernel.frames().in_use + 2 >= lent, "given back too early");
+        while_held(rig.unit(0), || device.reclaim().unwrap(), tables_kept);
+        assert!(rig.frames_in_use() + 9 <= lent);
+        assert!(device.domain_frames() <= born_with);
+        drop(large);
+        drop(device);
+        rig.finish();
+    }
+}
+
+#[test]
+fn what_is_mapped_while_tables_are_unlinked_is_reachable_at_once() {
+    // A unit that keeps everything remembers the way to a table that became empty. What is mapped there before
+    // it has forgotten must not be looked for in the old table.
+    let mut rig = Rig::boot(small());
+    let mut edu = rig.edu();
+    let warm = edu
+        .device()
+        .map_single(buffer(edu.device(), 1), ToDevice)
+        .unwrap();
+    let bus = warm.bus_addr();
+    edu.fetch(&warm, 0, 8).unwrap();
+    drop(warm);
+    // So many tables that the one for `bus` is unlinked when these become empty.
+    let large = ScatteredBuffer::allocate(rig.kernel, 12 * (2 << 20)).unwrap();
+    let large = edu.device().map_sg(large, FromDevice).unwrap();
+    let unit = rig.unit(0);
+    unit.hold_queue();
+    thread::scope(|scope| {
+        scope.spawn(move || drop(large.unmap().unwrap()));
+        scope.spawn(|| {
+            thread::sleep(2 * A_WHILE);
+            unit.release_queue();
+        });
+        thread::sleep(A_WHILE);
+        let mapping = edu
+            .device()
+            .map_single(buffer(edu.device(), 1), ToDevice)
+            .unwrap();
+        assert_eq!(
+            mapping.bus_addr(),
+            bus,
+            "this test needs the old table's address"
+        );
+        edu.fetch(&mapping, 0, 8).unwrap();
+    });
+    drop(edu);
+    rig.finish();
+}
+
+#[test]
+fn an_unmap_that_is_never_confirmed_quarantines_the_memory() {
+    let rig = Rig::boot_with(small(), impatient(BOUND_MS));
+    let device = rig.attach(EDU);
+    let mapping = device
+        .map_single(buffer(&device, 3), Bidirectional)
+        .unwrap();
+    let (range, lent) = (mapping.range(), rig.frames_in_use());
+
+    rig.unit(0).hold_queue();
+    let begun = Instant::now();
+    let error = mapping.unmap().unwrap_err();
+    let waited = begun.elapsed();
+    assert!(
+        waited >= Duration::from_millis(BOUND_MS),
+        "it gave up after {waited:?}"
+    );
+    assert!(waited < Duration::from_secs(5), "it waited for {waited:?}");
+    assert_quarantined(error, range);
+    let figures = device.figures();
+    assert_eq!(
+        (figures.quarantined_bytes, figures.live_mappings),
+        (3 * PAGE, 0)
+    );
+    assert_eq!(
+        rig.frames_in_use(),
+        lent,
+        "memory the device may still reach was given back"
+    );
+    rig.unit(0).release_queue();
+
+    // Neither the addresses nor the memory come back later.
+    let others: Vec<_> = (0..100)
+        .map(|_| device.map_single(buffer(&device, 1), ToDevice).unwrap())
+        .collect();
+    for other in &others {
+        assert!(
+            !share_a_page(other.range(), range),
+            "{other:?} reuses {range}"
+        );
+    }
+    drop(others);
+    assert_eq!(device.figures().quarantined_bytes, 3 * PAGE);
+    device.detach().unwrap();
+    let report = rig.finish_with_losses();
+    assert_eq!(report.frames.in_use, 3, "{report:?}");
+}
+
+#[test]
+fn drops_and_frees_and_lists_that_are_never_confirmed_are_quarantined_too() {
+    let rig = Rig::boot_with(small(), impatient(BOUND_MS));
+    let device = rig.attach(EDU);
+    let dropped = device
+        .map_single(buffer(&device, 1), Bidirectional)
+        .unwrap();
+    let scattered = ScatteredBuffer::allocate(device.platform(), 2 * PAGE).unwrap();
+    let list = device.map_sg(scattered, FromDevice).unwrap();
+    let list_range = list.segments().next().unwrap();
+    let freed = device.alloc_coherent::<u32>(2048).unwrap();
+    let freed_range = freed.range();
+    let coherent_dropped = device.alloc_coherent::<u8>(1).unwrap();
+    let lent = rig.frames_in_use();
+
+    rig.unit(0).hold_queue();
+    drop(dropped);
+    assert_quarantined(list.unmap().unwrap_err(), list_range);
+    assert_quarantined(freed.free().unwrap_err(), freed_range);
+    drop(coherent_dropped);
+    rig.unit(0).release_queue();
+
+    assert_eq!(rig.frames_in_use(), lent);
+    assert_eq!(
+        device.figures().quarantined_bytes,
+        PAGE + 2 * PAGE + 8192 + 1
+    );
+    assert_eq!(device.figures().live_mappings, 0);
+    device.detach().unwrap();
+    let report = rig.finish_with_losses();
+    assert_eq!(
+        (report.frames.in_use, report.scattered_mappings),
+        (1 + 2 + 2 + 1, 1)
+    );
+}
+
+#[test]
+fn tables_whose_invalidation_was_never_confirmed_are_kept() {
+    let rig = Rig::boot_with(small(), impatient(BOUND_MS));
+    let device = rig.attach(EDU);
+    drop(
+        device
+            .map_single(buffer(&device, 1), Bidirectional)
+            .unwrap(),
+    );
+    let lent = rig.frames_in_use();
+    rig.unit(0).hold_queue();
+    assert_timed_out(device.reclaim().unwrap_err());
+    rig.unit(0).release_queue();
+    // What no hardware ever saw may go.
+    assert!(rig.frames_in_use() + 2 >= lent, "tables were given back");
+    device.detach().unwrap();
+    let report = rig.finish_with_losses();
+    assert_eq!(
+        report.frames.in_use, 2,
+        "the tables above and at the bottom: {report:?}"
+    );
+    assert_eq!(report.frames.disturbed, 0);
+}
+
+#[test]
+fn after_a_detach_that_was_not_confirmed_nothing_of_the_device_is_used_again() {
+    let rig = Rig::boot_with(small(), impatient(BOUND_MS));
+    let device = rig.attach(EDU);
+    let mapping = device
+        .map_single(buffer(&device, 1), Bidirectional)
+        .unwrap();
+    let dropped = device.alloc_coherent::<u64>(1).unwrap();
+    let range = mapping.range();
+    let lent = rig.frames_in_use();
+
+    rig.unit(0).hold_queue();
+    let error = device.detach().unwrap_err();
+    assert_eq!(error.device, EDU);
+    assert_timed_out(error.error);
+    rig.unit(0).release_queue();
+
+    let error = mapping.unmap().unwrap_err();
+    assert_eq!((error.device, error.range), (EDU, range));
+    assert_eq!(error.error, RevokeError::DetachUnconfirmed);
+    drop(dropped);
+    assert!(
+        rig.frames_in_use() >= lent - 1,
+        "memory or tables were given back"
+    );
+
+    let function = rig.function(EDU);
+    for protection in [Protection::Strict, Protection::Blocked] {
+        match rig.system().attach(&function, protection) {
+            Err(AttachError::AlreadyAttached { device }) => assert_eq!(device, EDU),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(
+        // SAFETY: refused, or the models obey their bus-master bit.
+        unsafe { rig.system().shutdown() },
+        Err(ShutdownError::StillAttached { device: EDU })
+    );
+    rig.assert_no_findings();
+    rig.abandon();
+}
+
+#[test]
+fn a_queue_that_stopped_is_a_typed_error_at_once() {
+    // The bound is long: the error register, not patience, tells.
+    let rig = Rig::boot_with(small(), impatient(5_000));
+    let device = rig.attach(EDU);
+    let mappings: Vec<_> = (0..3)
+        .map(|_| {
+            device
+                .map_single(buffer(&device, 1), Bidirectional)
+                .unwrap()
+        })
+        .collect();
+    rig.unit(0).fail_queue(QueueFault::FetchError);
+    let begun = Instant::now();
+    for mapping in mappings {
+        let error = mapping.unmap().unwrap_err();
+        match error.error {
+            RevokeError::Unit(UnitError::QueueStopped { unit, reason, .. }) => {
+                assert_eq!((unit, reason), (UNITS[0], "descriptor fetch failed"));
+            }
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!(device.figures().quarantined_bytes, 3 * PAGE);
+    assert!(matches!(
+        device.detach().unwrap_err().error,
+        UnitError::QueueStopped { .. }
+    ));
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "it took {:?}",
+        begun.elapsed()
+    );
+    rig.assert_no_findings();
+    rig.abandon();
+}
+
+#[test]
+fn a_wait_that_ends_late_is_not_mistaken_for_the_next() {
+    let rig = Rig::boot_with(small(), impatient(BOUND_MS));
+    let device = rig.attach(EDU);
+    let mapping = device
+        .map_single(buffer(&device, 1), Bidirectional)
+        .unwrap();
+    let next = device
+        .map_single(buffer(&device, 1), Bidirectional)
+        .unwrap();
+    let (range, next_range) = (mapping.range(), next.range());
+    let unit = rig.unit(0);
+    unit.hold_queue();
+    assert_quarantined(mapping.unmap().unwrap_err(), range);
+    // The first wait is done as soon as the queue moves; the second unmap is told of its own only.
+    unit.delay_queue(Duration::from_millis(5 * BOUND_MS));
+    unit.release_queue();
+    assert_quarantined(next.unmap().unwrap_err(), next_range);
+    unit.delay_queue(Duration::ZERO);
+    drop(
+        device
+            .map_single(buffer(&device, 1), Bidirectional)
+            .unwrap(),
+    );
+    device.detach().unwrap();
+    assert_eq!(rig.finish_with_losses().frames.in_use, 2);
+}
+
+#[test]
+fn a_full_queue_that_never_moves_is_a_timeout_for_everybody() {
+    let rig = Rig::boot_with(small(), impatient(2 * BOUND_MS));
+    let device = rig.attach(EDU);
+    let mappings: Vec<_> = (0..160)
+        .map(|_| device.map_single(buffer(&device, 1), ToDevice).unwrap())
+        .collect();
+    rig.unit(0).hold_queue();
+    thread::scope(|scope| {
+        for mapping in mappings {
+            scope.spawn(move || mapping.unmap().map(drop).unwrap_err());
+        }
+    });
+    let figures = device.figures();
+    assert_eq!(
+        (figures.quarantined_bytes, figures.live_mappings),
+        (160 * PAGE, 0)
+    );
+    rig.unit(0).release_queue();
+    // The queue moves again, and so do unmaps.
+    drop(
+        device
+            .map_single(buffer(&device, 1), ToDevice)
+            .unwrap()
+            .unmap()
+            .unwrap(),
+    );
+    device.detach().unwrap();
+    assert_eq!(rig.finish_with_losses().frames.in_use, 160);
+}
+
+/// A machine whose units are to be told of every mapping made.
+fn caching() -> MachineConfig {
+    let unit = VtdConfig {
+        caching_mode: CachingMode::NotPresentToo,
+        ..VtdConfig::default()
+    };
+    small().with_iommu(crate::rig::vtd(unit))
+}
+
+#[test]
+fn a_mapping_that_is_not_made_visible_in_time_keeps_its_memory() {
+    let rig = Rig::boot_with(caching(), impatient(BOUND_MS));
+    let device = rig.attach(EDU);
+    let lent = rig.frames_in_use();
+    rig.unit(0).hold_queue();
+    let single = device
+        .map_single(buffer(&device, 2), Bidirectional)
+        .unwrap_err();
+    let scattered = ScatteredBuffer::allocate(device.platform(), PAGE).unwrap();
+    let list = device.map_sg(scattered, FromDevice).unwrap_err();
+    let coherent = device.alloc_coherent::<u32>(1).unwrap_err();
+    rig.unit(0).release_queue();
+    for error in [single.error, list.error] {
+        assert!(error.leaves_memory_reachable(), "{error}");
+        assert_eq!(error.device, EDU);
+    }
+    assert!(single.buffer.is_none() && list.buffer.is_none());
+    assert!(
+        coherent.to_string().contains("its memory is kept"),
+        "{coherent}"
+    );
+    let figures = device.figures();
+    assert_eq!((figures.maps, figures.live_mappings), (0, 0));
+    assert_eq!(figures.quarantined_bytes, 2 * PAGE + PAGE + 4);
+    assert!(rig.frames_in_use() >= lent + 4, "memory was given back");
+    // Neither addresses nor memory are used again, and mapping works on.
+    let mapping = device
+        .map_single(buffer(&device, 1), Bidirectional)
+        .unwrap();
+    assert!(mapping.bus_addr().as_u64() > 4 * PAGE);
+    drop(mapping);
+    device.detach().unwrap();
+    assert_eq!(rig.finish_with_losses().frames.in_use, 4);
+}
+
+#[test]
+fn a_mapping_that_was_not_made_visible_but_undone_gives_its_memory_back() {
+    let rig = Rig::boot_with(caching(), impatient(BOUND_MS));
+    let device = rig.attach(EDU);
+    let lent = rig.frames_in_use();
+    rig.unit(0).hold_queue();
+    let mut failed = None;
+    thread::scope(|scope| {
+        scope.spawn(|| failed = device.map_single(buffer(&device, 1), Bidirectional).err());
+        // Past the bound of the map, before that of its undoing.
+        thread::sleep(Duration::from_millis(BOUND_MS + BOUND_MS / 2));
+        rig.unit(0).release_queue();
+    });
+    let failed = failed.expect("it was not made visible in time");
+    assert!(!failed.error.leaves_memory_reachable(), "{failed}");
+    drop(failed.buffer.expect("it comes back"));
+    assert_eq!(device.figures().quarantined_bytes, 0);
+    device.reclaim().unwrap();
+    assert_eq!(rig.frames_in_use(), lent);
+    assert_eq!(rig.machine.audit().leaves, []);
+    device.detach().unwrap();
+    rig.finish();
+}
+
+#[test]
+fn more_waiters_than_the_queue_has_entries_all_wait_their_turn() {
+    let rig = Rig::boot(small());
+    let device = rig.attach(EDU);
+    let mappings: Vec<_> = (0..160)
+        .map(|_| device.map_single(buffer(&device, 1), ToDevice).unwrap())
+        .collect();
+    let unit = rig.unit(0);
+    unit.hold_queue();
+    thread::scope(|scope| {
+        for mapping in mappings {
+            scope.spawn(move || mapping.unmap().unwrap());
+        }
+        thread::sleep(A_WHILE);
+        assert_eq!(device.figures().unmaps, 0);
+        unit.release_queue();
+    });
+    assert_eq!(device.figures().unmaps, 160);
+    device.detach().unwrap();
+    rig.finish();
+}
+
+#[test]
+fn a_slow_unit_is_waited_for_by_every_unmap() {
+    let rig = Rig::boot(small());
+    let device = rig.attach(EDU);
+    rig.unit(0).delay_queue(Duration::from_millis(3));
+    for _ in 0..5 {
+        let mapping = device.map_single(buffer(&device, 1), ToDevice).unwrap();
+        let begun = Instant::now();
+        mapping.unmap().unwrap();
+        assert!(begun.elapsed() >= Duration::from_millis(3));
+    }
+    drop(device);
+    rig.finish();
+}
+
+#[test]
+fn a_device_that_is_attached_while_the_unit_hangs_reaches_nothing() {
+    // Under caching mode attaching asks the unit to forget that there was nothing.
+    let rig = Rig::boot_with(caching(), impatient(BOUND_MS));
+    rig.unit(0).hold_queue();
+    let function = rig.function(EDU);
+    assert!(rig.system().attach(&function, Protection::Strict).is_err());
+    rig.unit(0).release_queue();
+    assert_eq!(rig.machine.audit().leaves, []);
+    // It was not confirmed that its unit forgot it again: neither it nor its domain id is used again.
+    assert!(matches!(
+        rig.system().attach(&function, Protection::Strict),
+        Err(AttachError::AlreadyAttached { .. })
+    ));
+    let other = rig.attach(crate::rig::HEARTBEAT);
+    other.set_mask_and_coherent(DmaMask::ALL).unwrap();
+    drop(other);
+    rig.assert_no_findings();
+    rig.abandon();
+}
+
+/// Waits for another thread.
+fn wait_until(mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !done() {
+        assert!(Instant::now() < deadline, "nothing happens");
+        thread::sleep(Duration::from_millis(1));
+    }
+}

@@ -1,0 +1,236 @@
+//! Whether a port keeps the promises of [`Platform`]: what the mapping layer rests on, checked from the inside.
+//!
+//! A port runs [`conformance`] once on its own machine before it makes the journeys of the
+//! [`catalogue`](crate::catalogue): a promise that is broken here shows there as data that is wrong now and then. What no
+//! program can see by itself (whether a barrier orders, whether a device sees what a cache holds) the journeys show.
+//!
+//! | part | promises |
+//! |---|---|
+//! | `memory` | frames: within the request, lent once, whole; X → Y; frames side by side |
+//! | `caches` | maintenance loses nothing that the CPU wrote; a mapping past the caches is of the same memory |
+//! | `time` | the clock, waiting, deadlines |
+//! | `cpus` | `pin`, the lock, on all CPUs at once |
+//! | `interrupts` | each has a message of its own; waiting for one ends |
+//!
+//! ```
+//! use hosted::Hosted;
+//! use journeys::conformance::conformance;
+//!
+//! let machine = machine::Machine::boot(machine::MachineConfig::default())?;
+//! let kernel = Hosted::boot(machine.clone())?;
+//! // How to run a closure on every CPU at once is the port's to say; a kernel sends inter-processor interrupts.
+//! let report = conformance(kernel, &|work| {
+//!     std::thread::scope(|threads| {
+//!         for _ in 0..4 {
+//!             threads.spawn(work);
+//!         }
+//!     });
+//! })?;
+//! assert!(report.frames > 0);
+//! machine.shutdown();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod caches;
+mod cpus;
+mod interrupts;
+mod memory;
+mod time;
+
+use dmamap::addr::{PhysAddr, PhysRange, VirtAddr};
+use dmamap::platform::{FrameRequest, Interrupt, Platform, VirtualMapError};
+
+/// Runs a closure on several CPUs at once, and returns when it has returned on all of them.
+pub type OnEachCpu<'a> = &'a dyn Fn(&(dyn Fn() + Sync));
+
+/// How much was looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Frames that were lent, written and given back.
+    pub frames: usize,
+    /// Times a CPU was pinned.
+    pub pins: usize,
+}
+
+/// A promise of [`Platform`] that the port does not keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Violation {
+    /// The suite itself could not get what it works with.
+    #[error("the port lends too little to be checked: {what}")]
+    TooLittle {
+        /// What is missing.
+        what: &'static str,
+    },
+    /// Ranges of RAM are empty, or do not ascend.
+    #[error("memory_map: {range} is empty or does not follow the range before it")]
+    MemoryMap {
+        /// The range.
+        range: PhysRange,
+    },
+    /// Frames are not what was asked for.
+    #[error("allocate_frames: {frames} is not what {request:?} asks for")]
+    NotAsRequested {
+        /// What was asked for.
+        request: FrameRequest,
+        /// What was lent.
+        frames: PhysRange,
+    },
+    /// Frames are not RAM.
+    #[error("allocate_frames: {frames} is not in the memory map")]
+    NotRam {
+        /// What was lent.
+        frames: PhysRange,
+    },
+    /// One frame was lent twice.
+    #[error("allocate_frames: {frames} overlaps {other}, which is lent")]
+    LentTwice {
+        /// What was lent last.
+        frames: PhysRange,
+        /// What was lent before.
+        other: PhysRange,
+    },
+    /// Frames given back are lost.
+    #[error(
+        "free_frames: after {rounds} rounds of taking and giving back there is nothing left to lend"
+    )]
+    FramesLost {
+        /// Rounds that went well.
+        rounds: usize,
+    },
+    /// Two addresses lead to the same byte, or one to none.
+    #[error("frame_pointer: what was written to {phys} is not read there")]
+    NotMemory {
+        /// Where.
+        phys: PhysAddr,
+    },
+    /// X → Y is not the way back from Y → X.
+    #[error("virt_to_phys: {virt} is said to be {found:?}, and is {expected:?}")]
+    WrongPhys {
+        /// X.
+        virt: VirtAddr,
+        /// Y, as it must be.
+        expected: Option<PhysAddr>,
+        /// Y, as the port has it.
+        found: Option<PhysAddr>,
+    },
+    /// Lent frames cannot be put side by side.
+    #[error("map_scattered: {0}")]
+    Scattered(VirtualMapError),
+    /// Byte `offset` of scattered frames is not the one of its frame.
+    #[error("map_scattered: byte {offset:#x} is not where its frame is")]
+    ScatteredElsewhere {
+        /// Offset from the beginning.
+        offset: usize,
+    },
+    /// Cache maintenance changed memory that only the CPU writes.
+    #[error("{operation}: byte {offset:#x} of memory that the CPU wrote is lost")]
+    CacheLosesWrites {
+        /// The operation.
+        operation: &'static str,
+        /// Offset of the byte.
+        offset: usize,
+    },
+    /// Lent frames cannot be mapped uncached.
+    #[error("map_frames: {0}")]
+    Uncached(VirtualMapError),
+    /// The second mapping of frames is not of these frames.
+    #[error("map_frames: byte {offset:#x} is not the one of the direct map")]
+    OtherMemory {
+        /// Offset of the byte.
+        offset: usize,
+    },
+    /// The clock went back.
+    #[error("now_ns: {later} ns after {earlier} ns")]
+    ClockGoesBack {
+        /// What it said first.
+        earlier: u64,
+        /// What it said then.
+        later: u64,
+    },
+    /// However long one waits, the clock stands still.
+    #[error("now_ns: the clock stands still over {looks} calls of relax")]
+    ClockStands {
+        /// Calls of [`relax`](Platform::relax).
+        looks: u64,
+    },
+    /// A deadline's handler ran too early.
+    #[error("call_at: called {early_ns} ns before the deadline")]
+    CalledEarly {
+        /// How much too early.
+        early_ns: u64,
+    },
+    /// A deadline's handler was not called once.
+    #[error("call_at: called {times} times")]
+    NotCalledOnce {
+        /// How often it was called.
+        times: u64,
+    },
+    /// A CPU's number is not below the number of CPUs.
+    #[error("pin: CPU {cpu} of {count}")]
+    NoSuchCpu {
+        /// The number.
+        cpu: usize,
+        /// [`Platform::cpu_count`].
+        count: usize,
+    },
+    /// Two threads were on one CPU at once.
+    #[error("pin: two were on CPU {cpu} at once")]
+    CpuShared {
+        /// The number.
+        cpu: usize,
+    },
+    /// Two held the lock at once.
+    #[error("Lock: {lost} of {total} changes made under the lock were lost")]
+    LockDoesNotExclude {
+        /// Changes that are missing.
+        lost: u64,
+        /// Changes made.
+        total: u64,
+    },
+    /// The CPUs were not all let run.
+    #[error("the closure was run {ran} times at once, which is not several")]
+    NotEachCpu {
+        /// How often.
+        ran: u64,
+    },
+    /// Two interrupts have one message.
+    #[error("allocate_interrupt: {first:?} and {second:?} have one message")]
+    OneMessage {
+        /// The one.
+        first: Interrupt,
+        /// The other.
+        second: Interrupt,
+    },
+    /// An interrupt that nobody raised has arrived.
+    #[error("interrupt_count: {interrupt:?} has arrived {count} times and was never raised")]
+    Unraised {
+        /// The interrupt.
+        interrupt: Interrupt,
+        /// How often it is said to have arrived.
+        count: u64,
+    },
+    /// Waiting for an interrupt goes on past its deadline.
+    #[error("wait_for_interrupt: returned {late_ns} ns after the deadline")]
+    WaitTooLong {
+        /// How much too late.
+        late_ns: u64,
+    },
+}
+
+/// Checks every promise of [`Platform`] that can be seen from the inside. Everything lent is given back,
+/// unless a promise was broken.
+///
+/// # Errors
+/// The first [`Violation`].
+pub fn conformance<P: Platform>(
+    platform: P,
+    on_each_cpu: OnEachCpu<'_>,
+) -> Result<Report, Violation> {
+    let frames = memory::check(platform)?;
+    caches::check(platform)?;
+    time::check(platform)?;
+    let pins = cpus::check(platform, on_each_cpu)?;
+    interrupts::check(platform)?;
+    Ok(Report { frames, pins })
+}
