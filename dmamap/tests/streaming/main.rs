@@ -5,8 +5,11 @@ mod rig;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod attributes;
+mod failures;
 mod limits;
 mod lists;
 mod masks;
+mod misuse;
 mod placement;
 mod two_step;
