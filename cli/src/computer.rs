@@ -48,6 +48,7 @@ impl Booted {
                 }),
                 ..Settings::default()
             },
+            ..BootOptions::default()
         };
         // SAFETY: the description and the tables are those of hardware made for this kernel alone.
         let computer = unsafe { journeys::boot::boot(kernel, &description, &kernel, options) }

@@ -2,7 +2,8 @@
 //!
 //! The safe API maps only memory whose type implements [`DmaMemory`]: owned, made of whole frames of the
 //! machine's RAM, at a place that does not change. [`DmaBuffer`] is physically contiguous (`kmalloc`),
-//! [`ScatteredBuffer`] contiguous for the CPU only (`vmalloc`), and a [`ScatterList`] holds parts of several. While such a buffer is mapped the mapping
+//! [`ScatteredBuffer`] contiguous for the CPU only (`vmalloc`), a [`ScatterList`] holds parts of several, and a
+//! [`ContiguousArea`] keeps what the first needs much of. While such a buffer is mapped the mapping
 //! owns it, so no reference to memory that a device may write exists; `unmap` gives it back.
 //!
 //! ```
@@ -18,6 +19,7 @@
 //! # }
 //! ```
 
+mod area;
 mod bytes;
 mod contiguous;
 mod list;
@@ -29,6 +31,7 @@ use core::ptr::NonNull;
 use crate::addr::{FRAME_BYTES, PhysAddr, PhysRange, VirtAddr};
 use crate::platform::{OutOfFrames, VirtualMapError};
 
+pub use area::{AreaFigures, ContiguousArea};
 pub use contiguous::DmaBuffer;
 pub use list::{ListEntry, ListError, NotAdded, ScatterList};
 pub use scattered::ScatteredBuffer;
@@ -48,6 +51,14 @@ pub enum BufferError {
     /// The platform has no such frames left.
     #[error(transparent)]
     OutOfFrames(#[from] OutOfFrames),
+    /// A contiguous area has no run of free frames left that is long enough and within the request.
+    #[error("no room left for {len_bytes:#x} bytes in the contiguous area at {area}")]
+    AreaFull {
+        /// Bytes asked for.
+        len_bytes: u64,
+        /// The area.
+        area: PhysRange,
+    },
     /// The platform cannot map scattered frames side by side.
     #[error(transparent)]
     Virtual(#[from] VirtualMapError),

@@ -34,10 +34,10 @@ use alloc::boxed::Box;
 
 use crate::addr::{BusAddr, FRAME_BYTES, PhysAddr};
 use crate::iommu::{Requester, UnitError};
-use crate::map::{Permission, Route};
+use crate::map::{CoherentSources, Permission, Route};
 use crate::pci::Function;
 use crate::platform::Platform;
-use crate::system::{Below, DmaSystem};
+use crate::system::DmaSystem;
 
 pub(crate) use counters::Counters;
 pub use counters::Figures;
@@ -56,17 +56,49 @@ pub enum Coherence {
     NotSnooped,
 }
 
-/// A device was detached, but a unit did not confirm that it lost its translation.
-///
-/// What it might still reach is kept: its mappings' memory, tables and addresses are not used again, and the
-/// device cannot be attached again.
+/// A device was detached, but not all is as if it had never been there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{device}: detached, but not confirmed: {error}")]
-pub struct DetachError {
+pub enum DetachError {
+    /// Its unit did not confirm that it lost its translation. What it might still reach is kept: its mappings' memory,
+    /// tables and addresses are not used again, and the device cannot be attached again.
+    #[error("{device}: detached, but not confirmed: {error}")]
+    Unconfirmed {
+        /// The device.
+        device: Requester,
+        /// What the unit did.
+        error: UnitError,
+    },
+    /// Mappings of it still live, and another device of its [group](crate::group) goes on in the same domain: it reaches
+    /// them until each is unmapped. Mappings that own their memory give it back only then; memory of the raw
+    /// layer is to be kept until the last device of the group was detached.
+    #[error(
+        "{device}: detached, but {live_mappings} of its mappings still live, and {other} of its group reaches them"
+    )]
+    Shared {
+        /// The device.
+        device: Requester,
+        /// The other.
+        other: Requester,
+        /// How many mappings.
+        live_mappings: u64,
+    },
+}
+
+impl DetachError {
     /// The device.
-    pub device: Requester,
-    /// What the unit did.
-    pub error: UnitError,
+    pub const fn device(&self) -> Requester {
+        match self {
+            Self::Unconfirmed { device, .. } | Self::Shared { device, .. } => *device,
+        }
+    }
+
+    /// What the unit did, where it did not confirm.
+    pub const fn unit_error(&self) -> Option<UnitError> {
+        match self {
+            Self::Unconfirmed { error, .. } => Some(*error),
+            Self::Shared { .. } => None,
+        }
+    }
 }
 
 /// What a device's handle and its mappings share. Freed by the system when the handle and the last
@@ -77,11 +109,11 @@ pub(crate) struct DeviceCore<P: Platform> {
     pub(crate) function: Function<P>,
     pub(crate) requester: Requester,
     pub(crate) route: Route<P>,
-    pub(crate) below: Below,
     pub(crate) coherence: Coherence,
     pub(crate) counters: Counters<P>,
     pub(crate) quarantined_bytes: AtomicU64,
     pub(crate) limits: Limits,
+    pub(crate) coherent: CoherentSources<P>,
     /// No [`Device`] refers to this any more; only mappings may.
     handle_gone: AtomicBool,
 }
@@ -92,7 +124,6 @@ impl<P: Platform> DeviceCore<P> {
         function: Function<P>,
         requester: Requester,
         route: Route<P>,
-        below: Below,
         bus_limit: BusAddr,
         coherence: Coherence,
     ) -> Self {
@@ -103,11 +134,11 @@ impl<P: Platform> DeviceCore<P> {
             function,
             requester,
             route,
-            below,
             coherence,
             counters: Counters::new(platform),
             quarantined_bytes: AtomicU64::new(0),
             limits: Limits::new(bus_limit),
+            coherent: CoherentSources::new(),
             handle_gone: AtomicBool::new(false),
         }
     }
@@ -207,7 +238,8 @@ impl<P: Platform> Device<P> {
     /// gives their memory back. Dropping the device does the same.
     ///
     /// # Errors
-    /// [`DetachError`] when the IOMMU did not confirm.
+    /// [`DetachError::Unconfirmed`] when the IOMMU did not confirm; [`DetachError::Shared`] when mappings still live that
+    /// another device of the same group reaches until they are unmapped: so unmap before detaching.
     pub fn detach(self) -> Result<(), DetachError> {
         let this = core::mem::ManuallyDrop::new(self);
         this.end()

@@ -83,12 +83,14 @@ pub mod resource;
 
 pub mod buffer;
 pub mod device;
+pub mod group;
 pub mod iommu;
 pub mod iova;
 pub mod map;
 pub mod pagetable;
 pub mod system;
 
+mod bitmap;
 mod frame;
 pub mod slab;
 

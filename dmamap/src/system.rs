@@ -26,7 +26,10 @@
 
 mod attach;
 mod coherence;
+mod membership;
 mod new_domain;
+mod occupancy;
+mod peer;
 mod protection;
 mod reserved;
 mod restart;
@@ -40,14 +43,18 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::bridge::HostBridge;
+use crate::buffer::ContiguousArea;
 use crate::device::{Coherence, DeviceCore, free_core};
+use crate::group::{Group, Groups, Quirk, Quirks};
 use crate::iommu::fault::{FaultLog, FaultReport};
 use crate::iommu::{
     Attachment, Behind, Domain, DomainId, DomainIds, Requester, ScopeMap, UnitError, Units,
 };
+use crate::pci::Function;
 use crate::platform::Platform;
 
-pub(crate) use attach::Below;
+use occupancy::{GroupKey, Occupancy};
+pub use peer::{PeerRefusal, PeerVerdict};
 pub use protection::{AttachError, Protection};
 use reserved::ReservedFor;
 pub use reserved::{RegionKind, ReservedRegion};
@@ -88,13 +95,22 @@ enum Phase {
     Broken,
 }
 
-/// A device that firmware left some memory to, or several that their unit cannot tell apart, before and after a driver
-/// has it.
+/// Those of a group behind one unit that firmware left some memory to, before and after a driver has one of the group.
 struct FirmwareDevice<P: Platform> {
-    /// What its unit takes for it: it, and its aliases.
-    behind: Behind,
+    key: GroupKey,
+    /// The unit's number.
+    unit: usize,
+    /// What the unit knows them by.
+    streams: Vec<Attachment>,
     id: DomainId,
     domain: Domain<P>,
+}
+
+impl<P: Platform> FirmwareDevice<P> {
+    fn has(&self, stream: Attachment) -> bool {
+        let mut streams = self.streams.iter();
+        streams.any(|each| each.stream == stream.stream)
+    }
 }
 
 /// A core on its way from the device that left it to being freed.
@@ -112,6 +128,12 @@ struct State<P: Platform> {
     /// Addresses firmware reserved, and for whom.
     reserved: Vec<ReservedFor>,
     firmware: Vec<Arc<FirmwareDevice<P>>>,
+    /// Devices that behave otherwise than they say.
+    quirks: Quirks,
+    /// Who cannot be kept from whom; while the units run.
+    groups: Groups,
+    /// The groups of which somebody is attached.
+    occupied: Vec<Occupancy<P>>,
     attached: Vec<Requester>,
     /// Devices that do not do as their host bridge says.
     coherence: Vec<(Requester, Coherence)>,
@@ -124,6 +146,7 @@ pub struct DmaSystem<P: Platform> {
     bridges: Vec<HostBridge>,
     faults: Arc<FaultLog<P>>,
     state: lock_api::Mutex<P::Lock, State<P>>,
+    area: lock_api::Mutex<P::Lock, Option<ContiguousArea<P>>>,
 }
 
 impl<P: Platform> DmaSystem<P> {
@@ -139,6 +162,9 @@ impl<P: Platform> DmaSystem<P> {
             settings: Settings::default(),
             reserved: Vec::new(),
             firmware: Vec::new(),
+            quirks: Quirks::known(),
+            groups: Groups::default(),
+            occupied: Vec::new(),
             attached: Vec::new(),
             coherence: Vec::new(),
             cores: Vec::new(),
@@ -148,6 +174,7 @@ impl<P: Platform> DmaSystem<P> {
             bridges,
             faults: Arc::new(FaultLog::new()),
             state: lock_api::Mutex::new(state),
+            area: lock_api::Mutex::new(None),
         }))
     }
 
@@ -159,6 +186,17 @@ impl<P: Platform> DmaSystem<P> {
     /// The host bridges.
     pub fn bridges(&self) -> &[HostBridge] {
         &self.bridges
+    }
+
+    /// Has coherent memory longer than a frame come from `area`, as long as there is room, for every device without an
+    /// [area of its own](crate::device::Device::set_contiguous_area).
+    pub fn set_contiguous_area(&self, area: Option<ContiguousArea<P>>) {
+        let before = core::mem::replace(&mut *self.area.lock(), area);
+        drop(before);
+    }
+
+    pub(crate) fn contiguous_area(&self) -> Option<ContiguousArea<P>> {
+        self.area.lock().clone()
     }
 
     /// Number of IOMMU units that translate.
@@ -176,14 +214,21 @@ impl<P: Platform> DmaSystem<P> {
         self.state.lock().scopes.as_ref()?.behind(requester)
     }
 
-    /// The requests of `requester`, as its unit sees them.
-    fn attachment(&self, requester: Requester) -> Attachment {
-        let stream = self.behind(requester).map(|behind| behind.stream);
-        Attachment {
-            requester,
-            stream: stream.unwrap_or(requester.id.into()),
-            pasid: None,
-        }
+    /// Notes how a kind of device behaves, whatever it says, beside what this layer knows. Counts from the next start of
+    /// the units on.
+    pub fn add_quirk(&self, quirk: Quirk) {
+        self.state.lock().quirks.add(quirk);
+    }
+
+    /// Which devices the units cannot keep from each other; none while no unit translates.
+    pub fn groups(&self) -> Groups {
+        self.state.lock().groups.clone()
+    }
+
+    /// The group of `function`: those that share its domain, and why. `None` while no unit translates.
+    pub fn group_of(&self, function: &Function<P>) -> Option<Group> {
+        let state = self.state.lock();
+        state.groups.group_of(function.address()).cloned()
     }
 
     /// What the units refused so far. Reads their fault records first.
@@ -240,6 +285,7 @@ impl<P: Platform> DmaSystem<P> {
             }
             state.phase = Phase::Off;
             state.scopes = None;
+            state.groups = Groups::default();
             state.units = Arc::new([]);
             core::mem::take(&mut state.firmware)
         };

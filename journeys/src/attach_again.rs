@@ -5,7 +5,7 @@ use dmamap::platform::Platform;
 
 use crate::computer::Computer;
 use crate::isolation::{ATTEMPT_BYTES, ConfinedEdu, Held, buffer_of, not_mapped};
-use crate::{IsolationError, Needs, Refused};
+use crate::{Attempt, IsolationError, Needs};
 
 /// What this journey needs.
 pub const NEEDS: Needs = Needs::EDU.and(Needs::IOMMU);
@@ -20,7 +20,7 @@ const KEPT: u8 = 0xd1;
 ///
 /// # Errors
 /// [`IsolationError`], [`Breached`](IsolationError::Breached) if the write to the old address arrived.
-pub fn attach_again<P: Platform>(computer: &mut Computer<P>) -> Result<Refused, IsolationError> {
+pub fn attach_again<P: Platform>(computer: &mut Computer<P>) -> Result<Attempt, IsolationError> {
     NEEDS.check(computer)?;
     let mut confined = ConfinedEdu::attach(computer)?;
     confined.load(SENT)?;
@@ -41,7 +41,7 @@ pub fn attach_again<P: Platform>(computer: &mut Computer<P>) -> Result<Refused, 
     buffer.as_mut_slice().fill(KEPT);
 
     let mut confined = ConfinedEdu::attach(computer)?;
-    let refused = confined.attempt_write(bus)?;
+    let attempt = confined.attempt_write(bus)?;
     if Held::of(&buffer, KEPT) != Held::Pattern {
         return Err(confined.breached(bus));
     }
@@ -50,5 +50,5 @@ pub fn attach_again<P: Platform>(computer: &mut Computer<P>) -> Result<Refused, 
         return Err(confined.not_reached(bus));
     }
     confined.detach()?;
-    Ok(refused)
+    Ok(attempt)
 }

@@ -35,7 +35,7 @@ use dmamap::device::Coherence;
 use dmamap::pci::{self, EnumerateError};
 use dmamap::platform::Platform;
 use dmamap::resource::{ResourceError, ResourceTree};
-use dmamap::system::{DmaSystem, Settings, StartError};
+use dmamap::system::{DmaSystem, Protection, Settings, StartError};
 use firmware::{IommuDescription, Iort, Mcfg, PhysicalMemory, Tables};
 
 pub use devicetree::boot_from_devicetree;
@@ -71,6 +71,8 @@ pub struct BootOptions {
     pub units: Settings,
     /// How devices meet the CPU's caches where a devicetree does not say: on Arm they do not, on RISC-V they do.
     pub coherence_if_unsaid: Coherence,
+    /// How strongly journeys have memory protected from the devices they attach.
+    pub protection: Protection,
 }
 
 /// Why a machine could not be booted.
@@ -185,6 +187,7 @@ unsafe fn bring_up<P: Platform>(
         system,
         topology,
         resources,
+        protection: options.protection,
     })
 }
 

@@ -1,9 +1,10 @@
 //! A computer after boot: what every environment hands a journey.
 
+use dmamap::device::Device;
 use dmamap::pci::{Function, Topology};
 use dmamap::platform::Platform;
 use dmamap::resource::ResourceTree;
-use dmamap::system::DmaSystem;
+use dmamap::system::{AttachError, DmaSystem, Protection};
 use hw::edu;
 use hw::pci::config::class;
 use hw::virtio;
@@ -14,6 +15,7 @@ pub struct Computer<P: Platform> {
     pub(crate) system: &'static DmaSystem<P>,
     pub(crate) topology: Topology<P>,
     pub(crate) resources: ResourceTree,
+    pub(crate) protection: Protection,
 }
 
 impl<P: Platform> Computer<P> {
@@ -70,6 +72,19 @@ impl<P: Platform> Computer<P> {
         self.topology.functions().filter(|function| {
             (function.vendor(), function.device()) == (edu::VENDOR_ID, edu::DEVICE_ID)
         })
+    }
+
+    /// How strongly journeys have memory protected from the devices they attach.
+    pub fn protection(&self) -> Protection {
+        self.protection
+    }
+
+    /// Attaches a device that need not be trusted.
+    ///
+    /// # Errors
+    /// As [`DmaSystem::attach`].
+    pub fn attach(&self, function: &Function<P>) -> Result<Device<P>, AttachError> {
+        self.system.attach(function, self.protection)
     }
 
     /// Whether IOMMU units translate for the devices.

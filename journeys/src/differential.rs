@@ -26,7 +26,6 @@ use dmamap::buffer::DmaBuffer;
 use dmamap::device::Device;
 use dmamap::map::{AnyDirection, Bidirectional, Mapping, Permission};
 use dmamap::platform::Platform;
-use dmamap::system::Protection;
 
 use crate::computer::Computer;
 use crate::isolation::{ConfinedEdu, not_mapped};
@@ -221,7 +220,7 @@ impl<P: Platform> Run<P> {
         let disk = computer.disks().next().cloned().ok_or(Unmet {
             lacking: Needs::DISK,
         })?;
-        let neighbour = computer.system().attach(&disk, Protection::Strict)?;
+        let neighbour = computer.attach(&disk)?;
         let mut lent = DmaBuffer::allocate_for(&neighbour, MAX_PAGES * PAGE_BYTES)?;
         lent.as_mut_slice().fill(NEIGHBOURS);
         let lent = neighbour

@@ -8,7 +8,7 @@ use dmamap::buffer::{BufferError, DmaBuffer};
 use dmamap::device::{DetachError, Device};
 use dmamap::iommu::fault::{Access, Fault};
 use dmamap::iommu::{Requester, UnitError};
-use dmamap::map::{FromDevice, MapError, Quarantined, Rejected, ToDevice};
+use dmamap::map::{FromDevice, MapError, Permission, Quarantined, Rejected, ToDevice};
 use dmamap::platform::Platform;
 use dmamap::system::{AttachError, DmaSystem, Protection, RestartError};
 use drivers::edu::{Edu, EduError, EduStartError};
@@ -135,9 +135,30 @@ pub struct Refused {
     pub faults: u64,
 }
 
+/// What became of an attempt to reach memory that is not mapped, or no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// The IOMMU refused it.
+    Refused(Refused),
+    /// It went into memory that is the device's for as long as it is attached, and nobody else's: that is how
+    /// [`Protection::Bounce`] protects.
+    Absorbed(BusAddr),
+}
+
+impl Attempt {
+    /// The refusal, if it was one.
+    pub fn refused(&self) -> Option<&Refused> {
+        match self {
+            Self::Refused(refused) => Some(refused),
+            Self::Absorbed(_) => None,
+        }
+    }
+}
+
 /// The educational device behind an IOMMU: whatever it is told to do, it reaches only what is mapped for it.
 pub(crate) struct ConfinedEdu<P: Platform> {
     system: &'static DmaSystem<P>,
+    protection: Protection,
     edu: Edu<P>,
 }
 
@@ -148,10 +169,12 @@ impl<P: Platform> ConfinedEdu<P> {
         let function = computer.edus().next().cloned().ok_or(Unmet {
             lacking: Needs::EDU,
         })?;
-        let device = system.attach(&function, Protection::Strict)?;
+        let protection = computer.protection;
+        let device = computer.attach(&function)?;
         let edu = Edu::start(device, &function, &mut computer.resources);
         Ok(Self {
             system,
+            protection,
             edu: edu.map_err(|failed| failed.error)?,
         })
     }
@@ -205,11 +228,15 @@ impl<P: Platform> ConfinedEdu<P> {
         Ok(Held::of(&mapping.unmap()?, pattern))
     }
 
-    /// Has the device write at `bus`, where it must be refused; the caller then looks at the memory.
-    pub(crate) fn attempt_write(&mut self, bus: BusAddr) -> Result<Refused, IsolationError> {
+    /// Has the device write at `bus`, where it must reach nobody's memory; the caller then looks at the memory.
+    pub(crate) fn attempt_write(&mut self, bus: BusAddr) -> Result<Attempt, IsolationError> {
         let faults_before = self.system.faults();
         // SAFETY: the device was attached by the safe `attach`, so it is confined.
         unsafe { self.edu.store_at(bus, ATTEMPT_BYTES as u64)? };
+        let allowed = self.edu.device().permission(bus);
+        if self.protection == Protection::Bounce && allowed.is_some_and(Permission::writes) {
+            return Ok(Attempt::Absorbed(bus));
+        }
         let device = self.requester();
         let platform = self.edu.device().platform();
         let timeout_ns = FAULT_REPORT_TIMEOUT.as_nanos() as u64;
@@ -241,11 +268,11 @@ impl<P: Platform> ConfinedEdu<P> {
         if is_first && is_told && wrong {
             return Err(IsolationError::Misreported { device, bus, fault });
         }
-        Ok(Refused {
+        Ok(Attempt::Refused(Refused {
             bus,
             fault,
             faults: faults.total - faults_before.total,
-        })
+        }))
     }
 
     /// That the device wrote where it must not.

@@ -8,7 +8,7 @@ use dmamap::platform::Platform;
 
 use crate::computer::Computer;
 use crate::isolation::{ATTEMPT_BYTES, ConfinedEdu, not_mapped};
-use crate::{IsolationError, Needs, Refused};
+use crate::{Attempt, IsolationError, Needs};
 
 /// What this journey needs.
 pub const NEEDS: Needs = Needs::EDU.and(Needs::IOMMU);
@@ -31,7 +31,7 @@ pub struct LargePage {
     /// Where the three pieces began.
     pub pieces: [BusAddr; 3],
     /// The last attempt in the hole.
-    pub refused: Refused,
+    pub attempt: Attempt,
 }
 
 /// Maps three large pieces, lets the device write all over them, takes the middle one away, and lets the device try
@@ -59,10 +59,10 @@ pub fn large_page<P: Platform>(computer: &mut Computer<P>) -> Result<LargePage, 
     let mut hole = middle.unmap()?;
     check(&confined, &hole, pieces[1], SENT)?;
     hole.as_mut_slice().fill(KEPT);
-    let mut refused = None;
+    let mut attempt = None;
     for offset in places() {
         let bus = pieces[1].checked_add(offset).expect("a place in the piece");
-        refused = Some(confined.attempt_write(bus)?);
+        attempt = Some(confined.attempt_write(bus)?);
     }
     if hole.as_slice().iter().any(|&byte| byte != KEPT) {
         return Err(confined.breached(pieces[1]));
@@ -74,7 +74,7 @@ pub fn large_page<P: Platform>(computer: &mut Computer<P>) -> Result<LargePage, 
     confined.detach()?;
     Ok(LargePage {
         pieces,
-        refused: refused.expect("there are places in a piece"),
+        attempt: attempt.expect("there are places in a piece"),
     })
 }
 

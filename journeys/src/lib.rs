@@ -41,6 +41,6 @@ pub mod unmap_blocks_device;
 pub mod virtio_disk;
 
 pub use computer::Computer;
-pub use isolation::{IsolationError, Refused};
+pub use isolation::{Attempt, IsolationError, Refused};
 pub use needs::{Needs, Unmet};
 pub use transfer_buffer::{MappedTransfer, TransferBuffer};

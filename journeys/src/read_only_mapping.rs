@@ -5,7 +5,7 @@ use dmamap::platform::Platform;
 
 use crate::computer::Computer;
 use crate::isolation::{ATTEMPT_BYTES, ConfinedEdu, Held, buffer_of, not_mapped};
-use crate::{IsolationError, Needs, Refused};
+use crate::{Attempt, IsolationError, Needs};
 
 /// What this journey needs.
 pub const NEEDS: Needs = Needs::EDU.and(Needs::IOMMU);
@@ -24,7 +24,7 @@ const SENT: u8 = 0xa5;
 /// [`IsolationError`], [`Breached`](IsolationError::Breached) if the write arrived.
 pub fn read_only_mapping<P: Platform>(
     computer: &mut Computer<P>,
-) -> Result<Refused, IsolationError> {
+) -> Result<Attempt, IsolationError> {
     NEEDS.check(computer)?;
     let mut confined = ConfinedEdu::attach(computer)?;
 
@@ -36,7 +36,7 @@ pub fn read_only_mapping<P: Platform>(
         .map_err(not_mapped)?;
     let bus = mapping.bus_addr();
     confined.load(SENT)?;
-    let refused = confined.attempt_write(bus)?;
+    let attempt = confined.attempt_write(bus)?;
 
     confined.edu().fetch(&mapping, 0, ATTEMPT_BYTES as u64)?;
     if confined.holds(LENT)? != Held::Pattern {
@@ -46,5 +46,5 @@ pub fn read_only_mapping<P: Platform>(
         return Err(confined.breached(bus));
     }
     confined.detach()?;
-    Ok(refused)
+    Ok(attempt)
 }

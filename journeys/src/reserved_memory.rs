@@ -9,7 +9,7 @@ use dmamap::iommu::Requester;
 use dmamap::map::Bidirectional;
 use dmamap::pci::Function;
 use dmamap::platform::Platform;
-use dmamap::system::{Protection, RegionKind, ReservedRegion};
+use dmamap::system::{RegionKind, ReservedRegion};
 
 use crate::computer::Computer;
 use crate::isolation::{buffer_of, not_mapped};
@@ -46,11 +46,11 @@ pub fn reserved_memory<P: Platform>(
     let functions: Vec<Function<P>> = computer.topology().functions().cloned().collect();
     for function in functions.iter().filter(|function| !function.is_bridge()) {
         let requester = requester_of(function);
-        if !system.is_translated(requester) || is_behind_conventional(function) {
+        if !system.is_translated(requester) {
             continue;
         }
         let regions = system.reserved_regions(requester)?;
-        let device = system.attach(function, Protection::Strict)?;
+        let device = computer.attach(function)?;
         found.devices += 1;
         for region in &regions {
             match region.kind {
@@ -113,12 +113,4 @@ fn requester_of<P: Platform>(function: &Function<P>) -> Requester {
         segment: function.address().segment,
         id: function.requester(),
     }
-}
-
-/// Such devices are attached to nothing before there are groups.
-fn is_behind_conventional<P: Platform>(function: &Function<P>) -> bool {
-    let conventional = dmamap::pci::PortType::PcieToPciBridge;
-    function
-        .path()
-        .any(|bridge| bridge.port_type() == Some(conventional))
 }

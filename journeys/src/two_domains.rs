@@ -3,12 +3,11 @@
 use dmamap::addr::BusAddr;
 use dmamap::map::{Bidirectional, FromDevice};
 use dmamap::platform::Platform;
-use dmamap::system::Protection;
 
 use crate::computer::Computer;
 use crate::isolation::{ATTEMPT_BYTES, ConfinedEdu, Held, buffer_of, not_mapped};
 use crate::needs::Unmet;
-use crate::{IsolationError, Needs, Refused};
+use crate::{Attempt, IsolationError, Needs};
 
 /// What this journey needs. No other driver may have the disk.
 pub const NEEDS: Needs = Needs::EDU.and(Needs::DISK).and(Needs::IOMMU);
@@ -22,7 +21,7 @@ const SENT: u8 = 0x99;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TwoDomains {
     /// The attempt on the neighbour's address while nothing of the device's own was mapped.
-    pub refused: Refused,
+    pub attempt: Attempt,
     /// Where the neighbour's memory is for the neighbour.
     pub neighbours_bus: BusAddr,
     /// Where the device's own memory was afterwards; it may be the same number.
@@ -39,7 +38,7 @@ pub fn two_domains<P: Platform>(computer: &mut Computer<P>) -> Result<TwoDomains
     let disk = computer.disks().next().cloned().ok_or(Unmet {
         lacking: Needs::DISK,
     })?;
-    let neighbour = computer.system().attach(&disk, Protection::Strict)?;
+    let neighbour = computer.attach(&disk)?;
     let mut confined = ConfinedEdu::attach(computer)?;
     confined.load(SENT)?;
 
@@ -48,7 +47,7 @@ pub fn two_domains<P: Platform>(computer: &mut Computer<P>) -> Result<TwoDomains
         .map_single(lent, Bidirectional)
         .map_err(not_mapped)?;
     let neighbours_bus = lent.bus_addr();
-    let refused = confined.attempt_write(neighbours_bus)?;
+    let attempt = confined.attempt_write(neighbours_bus)?;
 
     let own = buffer_of(confined.edu().device(), KEPT)?;
     let own = confined
@@ -67,7 +66,7 @@ pub fn two_domains<P: Platform>(computer: &mut Computer<P>) -> Result<TwoDomains
     confined.detach()?;
     neighbour.detach()?;
     Ok(TwoDomains {
-        refused,
+        attempt,
         neighbours_bus,
         own_bus,
     })

@@ -16,7 +16,8 @@
 //! # let mut computer = unsafe { boot(kernel, &description, &kernel, BootOptions::default())? };
 //! use journeys::unmap_blocks_device::unmap_blocks_device;
 //!
-//! let refused = unmap_blocks_device(&mut computer)?;
+//! let attempt = unmap_blocks_device(&mut computer)?;
+//! let refused = attempt.refused().ok_or("it was not refused")?;
 //! assert_eq!(refused.fault.requester.to_string(), "0000:00:03.0");
 //! # Ok(())
 //! # }
@@ -27,7 +28,7 @@ use dmamap::platform::Platform;
 
 use crate::computer::Computer;
 use crate::isolation::{ATTEMPT_BYTES, ConfinedEdu, Held, buffer_of, not_mapped};
-use crate::{IsolationError, Needs, Refused};
+use crate::{Attempt, IsolationError, Needs};
 
 /// What this journey needs.
 pub const NEEDS: Needs = Needs::EDU.and(Needs::IOMMU);
@@ -43,7 +44,7 @@ const KEPT: u8 = 0xc3;
 /// [`IsolationError`], [`Breached`](IsolationError::Breached) if the second write arrived.
 pub fn unmap_blocks_device<P: Platform>(
     computer: &mut Computer<P>,
-) -> Result<Refused, IsolationError> {
+) -> Result<Attempt, IsolationError> {
     NEEDS.check(computer)?;
     let mut confined = ConfinedEdu::attach(computer)?;
     confined.load(SENT)?;
@@ -62,10 +63,10 @@ pub fn unmap_blocks_device<P: Platform>(
     }
 
     buffer.as_mut_slice().fill(KEPT);
-    let refused = confined.attempt_write(bus)?;
+    let attempt = confined.attempt_write(bus)?;
     if Held::of(&buffer, KEPT) != Held::Pattern {
         return Err(confined.breached(bus));
     }
     confined.detach()?;
-    Ok(refused)
+    Ok(attempt)
 }

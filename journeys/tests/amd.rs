@@ -64,7 +64,8 @@ fn a_unit_with_as_little_as_may_be_makes_them_too() {
 #[test]
 fn what_the_unit_refuses_is_told_in_its_own_words() {
     let mut rig = rig(AmdConfig::default(), Snooping::On, Temper::Keep);
-    let refused = unmap_blocks_device(&mut rig.computer).expect("the device is blocked");
+    let attempt = unmap_blocks_device(&mut rig.computer).expect("the device is blocked");
+    let refused = attempt.refused().expect("it is refused");
     let code = u16::from(EventCode::IoPageFault.code());
     assert_eq!(refused.fault.reason.code, code);
     assert_eq!(

@@ -41,7 +41,8 @@ fn on_every_computer(journey: impl Fn(&mut Rig)) {
 #[test]
 fn unmap_takes_memory_away_from_the_device() {
     on_every_computer(|rig| {
-        let refused = unmap_blocks_device(&mut rig.computer).expect("the device is blocked");
+        let attempt = unmap_blocks_device(&mut rig.computer).expect("the device is blocked");
+        let refused = attempt.refused().expect("it is refused");
         assert_eq!(
             refused.fault.reason.code,
             u16::from(FaultReason::WriteNotPermitted.code())

@@ -90,7 +90,8 @@ fn a_refusal_tells_the_stage() {
     ] {
         let config = computer(RiscvConfig::default(), Temper::Keep).with_disk(test_disk(4096));
         let mut rig = Rig::boot_with(config, by(stage)).expect("the machine boots");
-        let refused = unmap_blocks_device(&mut rig.computer).expect("the device is blocked");
+        let attempt = unmap_blocks_device(&mut rig.computer).expect("the device is blocked");
+        let refused = attempt.refused().expect("it is refused");
         assert_eq!(refused.fault.reason.code, cause.code());
         assert_eq!(refused.fault.reason.text, cause.text());
         assert_eq!(refused.fault.requester.to_string(), "0000:00:03.0");

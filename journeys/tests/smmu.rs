@@ -102,7 +102,8 @@ fn a_refusal_tells_that_there_is_no_translation() {
         let config = computer(SmmuConfig::default(), Snooping::On, Temper::Keep);
         let mut rig = Rig::boot_with(config.with_disk(test_disk(4096)), by(stage))
             .expect("the machine boots");
-        let refused = unmap_blocks_device(&mut rig.computer).expect("the device is blocked");
+        let attempt = unmap_blocks_device(&mut rig.computer).expect("the device is blocked");
+        let refused = attempt.refused().expect("it is refused");
         let kind = EventKind::Translation;
         assert_eq!(refused.fault.reason.code, u16::from(kind.code()));
         assert_eq!(refused.fault.reason.text, kind.text());

@@ -2,6 +2,7 @@
 
 use crate::cache::Snooping;
 use crate::device::nvme::NvmeConfig;
+use crate::fabric::{PeerForwarding, PortConfig};
 use crate::iommu::amd::AmdConfig;
 use crate::iommu::riscv::RiscvConfig;
 use crate::iommu::smmu::SmmuConfig;
@@ -68,6 +69,8 @@ pub struct MachineConfig {
     pub(crate) seed: u64,
     pub(crate) inbound_offset: u64,
     pub(crate) greedy: Greedy,
+    pub(crate) ports: Vec<PortConfig>,
+    pub(crate) peers: PeerForwarding,
     pub(crate) devices: Snooping,
     pub(crate) snooping_exception: Option<u8>,
 }
@@ -85,6 +88,8 @@ impl Default for MachineConfig {
             seed: 0,
             inbound_offset: 0,
             greedy: Greedy::Absent,
+            ports: Vec::new(),
+            peers: PeerForwarding::Refused,
             devices: Snooping::On,
             snooping_exception: None,
         }
@@ -136,6 +141,21 @@ impl MachineConfig {
         self
     }
 
+    /// One more root port, with what is below it: the first is 00:08.0, and there is room for
+    /// [`MAX_PORTS`].
+    #[must_use]
+    pub fn with_port(mut self, port: PortConfig) -> Self {
+        self.ports.push(port);
+        self
+    }
+
+    /// What the host bridge does with requests of devices to other devices.
+    #[must_use]
+    pub fn with_peer_forwarding(mut self, peers: PeerForwarding) -> Self {
+        self.peers = peers;
+        self
+    }
+
     /// Whether devices' accesses see the CPU's caches. Firmware says so of the host bridge. Where they do not, the
     /// computer has two copies of memory, and a forgotten sync shows as wrong data.
     #[must_use]
@@ -159,6 +179,9 @@ impl MachineConfig {
         self
     }
 }
+
+/// Most root ports that can be configured.
+pub const MAX_PORTS: usize = 24;
 
 /// Most disks one computer can have.
 pub const MAX_DISKS: usize = 2;

@@ -50,7 +50,7 @@ pub struct Machine {
     pub(crate) inbound: Vec<InboundDescription>,
     pub(crate) interrupts: Arc<Interrupts>,
     pub(crate) units: Units,
-    pub(crate) root: Segment,
+    pub(crate) root: Arc<Segment>,
     endpoints: Vec<Arc<Endpoint>>,
     disks: Vec<Arc<NvmeController>>,
     heartbeat: Arc<Heartbeat>,
@@ -95,7 +95,8 @@ impl Machine {
             WINDOWS.to_vec(),
             inbound.clone(),
             Arc::clone(&interrupts),
-        );
+        )
+        .with_peers(config.peers);
         let caches = caches(&config, &ram)?;
         let units = units(&config, &ram, caches.as_ref(), &interrupts, &findings)?;
 
@@ -120,8 +121,9 @@ impl Machine {
             map.direct_region.start + config.inbound_offset,
             topology::heartbeat_at_boot(&config.iommu),
         ));
+        let bus = Arc::new(bus);
         let wiring = Wiring {
-            bus: &Arc::new(bus),
+            bus: &bus,
             units: &units
                 .slots
                 .iter()
@@ -135,7 +137,10 @@ impl Machine {
             disks: disks.clone(),
             heartbeat: Arc::clone(&heartbeat),
             greedy: (config.greedy == Greedy::Present).then(Passive::greedy),
+            ports: config.ports,
         });
+        let root = Arc::new(root);
+        bus.connect(&root);
         let endpoints = root.endpoints();
         Ok(Arc::new(Self {
             map,

@@ -199,7 +199,8 @@ fn the_devicetree_alone_is_enough_to_confine_a_device() {
         };
         assert_eq!(rig.computer.system().unit_count(), 1, "{board}");
         let refused = unmap_blocks_device(&mut rig.computer);
-        let refused = refused.unwrap_or_else(|error| panic!("{board}: {error}"));
+        let attempt = refused.unwrap_or_else(|error| panic!("{board}: {error}"));
+        let refused = attempt.refused().expect("it is refused");
         let edu = rig.computer.edus().next().expect("it is there").requester();
         assert_eq!(refused.fault.requester.id, edu, "{board}");
         rig.finish_after_faults();

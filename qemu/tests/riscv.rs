@@ -100,7 +100,8 @@ fn a_refusal_tells_who_how_and_why() {
             let Some(mut rig) = boot_by(board, stage, MIB) else {
                 return;
             };
-            let refused = unmap_blocks_device(&mut rig.computer).expect("the device is blocked");
+            let attempt = unmap_blocks_device(&mut rig.computer).expect("the device is blocked");
+            let refused = attempt.refused().expect("it is refused");
             let reason = refused.fault.reason;
             assert_eq!((reason.code, reason.text), (code, text), "{board}");
             rig.finish_after_faults();

@@ -119,7 +119,7 @@ impl Rig {
     fn attach(&self, function: &Function<Hosted>) -> Result<Device<Hosted>, AttachError> {
         let system = self.computer.system();
         match self.computer.has_iommu() {
-            true => system.attach(function, Protection::Strict),
+            true => self.computer.attach(function),
             // SAFETY: a disk accesses what its driver tells it to, and the driver unmaps only what it has finished
             // with.
             false => unsafe { system.attach_trusted(function, Protection::Identity) },

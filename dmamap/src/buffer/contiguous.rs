@@ -3,6 +3,7 @@
 use core::fmt;
 use core::ptr::NonNull;
 
+use super::area::Lease;
 use super::bytes::Bytes;
 use super::{BufferError, DmaMemory, frames_for, phys_at};
 use crate::addr::{FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr, PhysRange, VirtAddr};
@@ -14,6 +15,8 @@ pub struct DmaBuffer<P: Platform> {
     platform: P,
     frames: PhysRange,
     bytes: Bytes,
+    /// Whose the frames are, if not the platform's.
+    lease: Option<Lease<P>>,
 }
 
 impl<P: Platform> DmaBuffer<P> {
@@ -36,6 +39,15 @@ impl<P: Platform> DmaBuffer<P> {
     /// # Errors
     /// As [`allocate`](Self::allocate).
     pub fn allocate_for(device: &Device<P>, len_bytes: u64) -> Result<Self, BufferError> {
+        Self::allocate_for_within(device, len_bytes, PhysAddr::new(u64::MAX))
+    }
+
+    /// As [`allocate_for`](Self::allocate_for), nothing of it above `last`.
+    pub(crate) fn allocate_for_within(
+        device: &Device<P>,
+        len_bytes: u64,
+        last: PhysAddr,
+    ) -> Result<Self, BufferError> {
         let page_bytes = device.page_bytes();
         let len_bytes = match page_bytes {
             FRAME_BYTES => len_bytes,
@@ -43,7 +55,6 @@ impl<P: Platform> DmaBuffer<P> {
                 .checked_next_multiple_of(page_bytes)
                 .ok_or(BufferError::TooLong { len_bytes })?,
         };
-        let last = PhysAddr::new(u64::MAX);
         Self::allocate_within(device.platform(), len_bytes, last, page_bytes.ilog2())
     }
 
@@ -74,7 +85,31 @@ impl<P: Platform> DmaBuffer<P> {
             platform,
             frames,
             bytes,
+            lease: None,
         })
+    }
+
+    /// `len_bytes` zeroed bytes in `frames` that go back with `lease`.
+    ///
+    /// # Safety
+    /// The frames are lent to nobody else until the lease is dropped, and hold `len_bytes` bytes, at least 1.
+    pub(super) unsafe fn of_lease(
+        platform: P,
+        frames: PhysRange,
+        len_bytes: u64,
+        lease: Lease<P>,
+    ) -> Self {
+        let start = platform.frame_pointer(frames.start());
+        let count = (frames.len_bytes() / FRAME_BYTES) as usize;
+        // SAFETY: the frames are ours by the caller's promise, enough for `len_bytes` bytes, and go back only in `drop`;
+        // the pointer reaches all of them for reading and writing.
+        let bytes = unsafe { Bytes::zeroed(start, count, len_bytes as usize) };
+        Self {
+            platform,
+            frames,
+            bytes,
+            lease: Some(lease),
+        }
     }
 
     /// The bytes.
@@ -119,6 +154,10 @@ unsafe impl<P: Platform> DmaMemory for DmaBuffer<P> {
 
 impl<P: Platform> Drop for DmaBuffer<P> {
     fn drop(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            drop(lease);
+            return;
+        }
         // SAFETY: the range came from `allocate_frames`; no mapping owns the buffer (it would own `self`)
         // and no reference outlives it.
         unsafe { self.platform.free_frames(self.frames) };

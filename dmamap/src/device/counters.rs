@@ -86,6 +86,13 @@ impl<P: Platform> Counters<P> {
         unsafe { (*share).live.fetch_sub(1, Ordering::Release) };
     }
 
+    /// A mapping of `bytes` ends, while a handle holds the device.
+    pub(crate) fn end(&self, bytes: u64) {
+        // SAFETY: `self` keeps the shares alive.
+        self.platform
+            .pin(|cpu| unsafe { Self::finish(self.shares(), cpu, bytes) });
+    }
+
     /// A mapping that never came to be: it leaves no trace in the figures.
     pub(crate) fn withdraw(&self, bytes: u64) {
         self.on_this_cpu(|share| {

@@ -16,7 +16,8 @@ use crate::iommu::translation::{Translate, Translation};
 use crate::iommu::unit::{Change, DomainId, Unit, UnitError, Units};
 use crate::iova::{IovaError, IovaRequest, IovaSpace};
 use crate::pagetable::{
-    Gather, MapError as TableError, Permission, PhysList, Replay, TableChange, UnmapError,
+    Gather, MapError as TableError, MemoryType, Permission, PhysList, Replay, TableChange,
+    UnmapError,
 };
 use crate::platform::Platform;
 
@@ -184,7 +185,7 @@ impl<P: Platform> Domain<P> {
         inner.iova.reserve(range)?;
         let table = inner.table.as_mut().ok_or(DomainError::Revoked)?;
         let mut list = Replay::new(core::iter::once(memory));
-        Ok(table.map_list(bus, &mut list, permission)?)
+        Ok(table.map_list(bus, &mut list, permission, MemoryType::Normal)?)
     }
 
     /// Keeps `range` from ever being chosen.
@@ -201,6 +202,7 @@ impl<P: Platform> Domain<P> {
         request: IovaRequest,
         memory: &mut dyn PhysList,
         permission: Permission,
+        memory_type: MemoryType,
     ) -> Result<BusRange, DomainError> {
         let (range, how) = {
             let mut inner = self.inner.lock();
@@ -215,7 +217,7 @@ impl<P: Platform> Domain<P> {
                 return Err(DomainError::Revoked);
             };
             let range = iova.allocate(request)?;
-            if let Err(error) = table.map_list(range.start(), memory, permission) {
+            if let Err(error) = table.map_list(range.start(), memory, permission, memory_type) {
                 // A table that refuses has written nothing, so no unit can have seen these addresses.
                 iova.free(range).expect("the range was just allocated");
                 return Err(error.into());

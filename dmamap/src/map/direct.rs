@@ -7,39 +7,31 @@ use alloc::vec::Vec;
 
 use crate::addr::{BusAddr, BusRange, DmaMask, PhysAddr, PhysRange};
 use crate::bridge::{HostBridge, Inbound};
-use crate::iommu::Domain;
 use crate::map::MapFailure;
-use crate::platform::Platform;
 
 /// How a device without translation sees memory.
-pub(crate) struct Direct<P: Platform> {
+pub(crate) struct Direct {
     /// The host bridge's view (`dma-ranges`); `None` behind an IOMMU, whose output is a physical
     /// address.
     bridge: Option<HostBridge>,
-    /// The tables that make Z equal Y, where the IOMMU cannot let requests through.
-    identity: Option<Domain<P>>,
 }
 
-impl<P: Platform> Direct<P> {
+impl Direct {
     /// Behind `bridge`, no IOMMU on the way.
     pub(crate) fn behind(bridge: &HostBridge) -> Self {
         Self {
             bridge: Some(bridge.clone()),
-            identity: None,
         }
     }
 
-    /// Behind an IOMMU that lets the device through, by itself or by the tables of `identity`.
-    pub(crate) fn passed_through(identity: Option<Domain<P>>) -> Self {
-        Self {
-            bridge: None,
-            identity,
-        }
+    /// Behind an IOMMU that lets the device through, by itself or by tables in which Z equals Y.
+    pub(crate) const fn passed_through() -> Self {
+        Self { bridge: None }
     }
 
-    /// The domain behind an identity made of tables.
-    pub(crate) fn identity_domain(&self) -> Option<&Domain<P>> {
-        self.identity.as_ref()
+    /// Whether what the device asks is a bus address, and not a physical one.
+    pub(crate) const fn is_on_bus(&self) -> bool {
+        self.bridge.is_some()
     }
 
     /// Y → Z, or `None` where the bus does not see all of this memory.

@@ -7,6 +7,7 @@ use crate::addr::{BusRange, DmaMask, PhysRange, VirtAddr};
 use crate::buffer::ListError;
 use crate::iommu::{DomainError, Requester, RevokeError};
 use crate::map::view::OutOfBounds;
+use crate::system::PeerRefusal;
 
 /// A mapping that could not be made, and for which device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -123,6 +124,23 @@ pub enum MapFailure {
         /// What the IOMMU did.
         error: RevokeError,
     },
+    /// What was to be mapped as registers is memory.
+    #[error("physical {range} is memory: only registers are mapped as a resource")]
+    IsRam {
+        /// The addresses.
+        range: PhysRange,
+    },
+    /// The registers are not, or not all, the caller's to give.
+    #[error(
+        "registers at physical {registers} are not the peer's, or a part of them was given to another owner"
+    )]
+    NotOfPeer {
+        /// The addresses.
+        registers: PhysRange,
+    },
+    /// Requests of the device are not known to arrive at the peer.
+    #[error("no way to the peer: {0}")]
+    PeerRefused(PeerRefusal),
     /// The domain behind the device refused.
     #[error(transparent)]
     Domain(#[from] DomainError),

@@ -63,7 +63,12 @@ impl<P: Platform> Live<P> {
         if device.platform().virt_to_phys(virt) != Some(first.start()) {
             return Err(fail(MapFailure::NotDmaMemory { virt }));
         }
-        if terms.shape != Shape::Pieces && first.len_bytes() != len_bytes {
+        let in_one_piece = match terms.shape {
+            Shape::Single => true,
+            Shape::AlignedBlock => !device.core().route.joins_pieces(),
+            Shape::Pieces => false,
+        };
+        if in_one_piece && first.len_bytes() != len_bytes {
             return Err(fail(MapFailure::NotContiguous { first }));
         }
         let held = Held::new(device, len_bytes);

@@ -8,6 +8,7 @@
 //! | [`iova_try_alloc`](crate::device::Device::iova_try_alloc) | owned buffers, linked one by one | `iova_span` |
 //! | [`map_within`](crate::device::Device::map_within) | borrowed for a closure | `scoped` |
 //! | [`alloc_coherent`](crate::device::Device::alloc_coherent) | shared with the device for long | `coherent` |
+//! | [`map_resource`](crate::device::Device::map_resource) | none: another device's registers | `resource` |
 //! | [`map_phys`](crate::device::Device::map_phys) and others | anything, unsafe | `raw` |
 //!
 //! Each asks the device's route for bus addresses: none (`Blocked`), those the host bridge gives memory
@@ -46,6 +47,7 @@ mod live;
 mod live_list;
 mod owned;
 mod raw;
+mod resource;
 mod route;
 mod runs;
 mod scoped;
@@ -61,7 +63,12 @@ mod window;
 
 pub use crate::pagetable::Permission;
 pub use attributes::Attributes;
-pub use coherent::{Coherent, CoherentError, Shared};
+pub use coherent::{
+    AtomicBlock, AtomicDestroyError, AtomicPool, AtomicPoolError, AtomicPoolFigures, Coherent,
+    CoherentError, CoherentOptions, DeclareError, DeclaredFull, Descriptors, DestroyError, DmaPool,
+    Elements, FlagWord, LayoutError, Noncoherent, Noncontiguous, Opaque, PoolBlock, PoolError,
+    PoolFigures, PoolLayout, Published, Shared,
+};
 pub use direction::{
     AnyDirection, Bidirectional, DeviceReads, DeviceWrites, Direction, FromDevice, ToDevice,
 };
@@ -69,11 +76,13 @@ pub use error::{MapError, MapFailure, Quarantined, Rejected};
 pub use iova_span::{IovaSpan, Linked, NotSynced, RawIovaSpan, SpanState, Unlinked, Unsynced};
 pub use list_view::ListView;
 pub use raw::RawSyncError;
+pub use resource::ResourceMapping;
 pub use scoped::ScopedMapping;
 pub use sg::SgMapping;
 pub use sgtable::SgTableMapping;
 pub use single::Mapping;
 pub use view::{CpuView, OutOfBounds};
 
+pub(crate) use coherent::CoherentSources;
 pub(crate) use direct::Direct;
 pub(crate) use route::Route;

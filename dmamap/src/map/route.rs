@@ -1,11 +1,13 @@
 //! Which way a device's mappings take.
 
+use alloc::sync::Arc;
+
 use crate::addr::{BusAddr, BusRange, DmaMask, PhysAddr, PhysRange};
 use crate::iommu::{Domain, RevokeError};
 use crate::map::direct::Direct;
 use crate::map::terms::{Boundary, Terms};
 use crate::map::{MapFailure, Permission, translated};
-use crate::pagetable::PhysList;
+use crate::pagetable::{MemoryType, PhysList};
 use crate::platform::Platform;
 
 /// The way of one device, chosen when it is attached.
@@ -13,9 +15,9 @@ pub(crate) enum Route<P: Platform> {
     /// It reaches nothing.
     Blocked,
     /// It reaches memory where the bus has it.
-    Direct(Direct<P>),
+    Direct(Direct),
     /// It reaches what its domain's tables say.
-    Translated(Domain<P>),
+    Translated(Arc<Domain<P>>),
 }
 
 /// Whether a multiple of `boundary` + 1 lies inside `range`.
@@ -67,7 +69,13 @@ impl<P: Platform> Route<P> {
             }
             Self::Translated(domain) => {
                 let placement = translated::place(domain.page_size_log2(), terms, first, memory)?;
-                translated::map(domain, placement, memory, terms.permission())
+                translated::map(
+                    domain,
+                    placement,
+                    memory,
+                    terms.permission(),
+                    MemoryType::Normal,
+                )
             }
         }
     }
@@ -89,6 +97,11 @@ impl<P: Platform> Route<P> {
             Self::Direct(direct) => Some((direct.phys(bus)?, Permission::ReadWrite)),
             Self::Translated(domain) => domain.lookup(bus),
         }
+    }
+
+    /// Whether pieces of memory lie side by side on the bus whatever they do in memory.
+    pub(crate) fn joins_pieces(&self) -> bool {
+        matches!(self, Self::Translated(_))
     }
 
     /// The highest physical address worth allocating memory at for a device with `mask`.

@@ -6,7 +6,7 @@ use crate::iova::IovaRequest;
 use crate::map::route::Alignment;
 use crate::map::terms::{Boundary, Terms};
 use crate::map::{MapFailure, Permission};
-use crate::pagetable::PhysList;
+use crate::pagetable::{MemoryType, PhysList};
 use crate::platform::Platform;
 
 /// log2 of the leaves worth aligning for, largest first.
@@ -144,12 +144,13 @@ pub(crate) fn map<P: Platform>(
     place: Placement,
     memory: &mut dyn PhysList,
     permission: Permission,
+    memory_type: MemoryType,
 ) -> Result<BusRange, MapFailure> {
     let mut frames = WholeFrames(memory);
-    let range = match domain.map_list(place.frames, &mut frames, permission) {
+    let range = match domain.map_list(place.frames, &mut frames, permission, memory_type) {
         // A small mask may only have room without the alignment.
         Err(DomainError::Iova(_)) if place.alignment == Alignment::Convenient => {
-            domain.map_list(place.plain, &mut frames, permission)
+            domain.map_list(place.plain, &mut frames, permission, memory_type)
         }
         outcome => outcome,
     }?;

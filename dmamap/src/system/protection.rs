@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use crate::iommu::{DomainError, Requester, UnitError};
 
 /// How strongly memory is protected from a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Protection {
     /// The device reaches nothing.
@@ -15,6 +15,7 @@ pub enum Protection {
     /// The device reaches what is mapped for it, and for a bounded while after unmapping: unmaps share flushes.
     Deferred,
     /// The device reaches what is mapped for it, from when mapping returns until unmapping returns.
+    #[default]
     Strict,
     /// The device reaches copies only, in memory that is always mapped for it and nothing else's.
     Bounce,
@@ -29,29 +30,41 @@ pub enum AttachError {
         /// The device.
         device: Requester,
     },
-    /// Its unit cannot tell its requests from those of a device that has a driver.
+    /// Another device of its [group](crate::group), which shares one domain, is attached otherwise.
     #[error(
-        "{device}: its IOMMU unit cannot tell its requests from those of {alias}, which is attached"
+        "{device} shares a domain with {other}, which is attached as {protection:?}: an IOMMU cannot keep them apart"
     )]
-    Alias {
+    GroupProtection {
         /// The device.
         device: Requester,
         /// The other.
-        alias: Requester,
+        other: Requester,
+        /// How the other is attached.
+        protection: Protection,
+    },
+    /// Its group is spread over several units, and one domain here is of one unit.
+    #[error("{device} shares a domain with {other}, which is behind another IOMMU unit")]
+    GroupAcrossUnits {
+        /// The device.
+        device: Requester,
+        /// Another of its group, or another name that its requests may carry.
+        other: Requester,
+    },
+    /// Another device of its group was detached, or not attached, and the unit did not confirm it: what it may reach is
+    /// kept, and nothing else is put within its reach.
+    #[error(
+        "{device} shares a domain with {other}, of which it was not confirmed that its unit forgot it"
+    )]
+    GroupUnconfirmed {
+        /// The device.
+        device: Requester,
+        /// The other.
+        other: Requester,
     },
     /// Somebody is starting or stopping the units, or they did not stop, or not start again: what stands before the
     /// device may not stay.
     #[error("{device}: the IOMMU units are being started or stopped: attach it afterwards")]
     UnitsChanging {
-        /// The device.
-        device: Requester,
-    },
-    /// Its requests carry the name of a bridge on their way, and a unit would take them for the bridge's.
-    #[error(
-        "{device} is behind a PCIe-to-PCI bridge, which makes its requests under a name of its own: \
-         an IOMMU cannot tell them apart"
-    )]
-    BehindConventionalBridge {
         /// The device.
         device: Requester,
     },

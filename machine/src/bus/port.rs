@@ -11,6 +11,7 @@ use crate::cache::{CpuCaches, Snooping};
 use crate::interrupts::MESSAGE_WINDOW;
 use crate::iommu::Unit;
 use crate::iommu::translator::{Destination, InFlight};
+use crate::pci::endpoint::Hit;
 
 /// Requests are cut at multiples of this, the smallest IOMMU page.
 const CUT_BYTES: u64 = 4096;
@@ -36,17 +37,29 @@ pub struct DmaPort {
 
 /// A piece of a request on its way; holding it keeps it in flight.
 struct Piece<'a> {
-    phys: u64,
+    place: Place,
     _in_flight: Option<InFlight<'a>>,
 }
 
+/// Who answers a piece of a request.
+enum Place {
+    /// What is at a physical address: memory, or the message window.
+    Phys(u64),
+    /// Another device.
+    Peer(Hit),
+}
+
 impl Piece<'_> {
-    /// The piece, unless the unit made a message of it: bulk data is none.
-    fn in_memory(self, bus: u64, len_bytes: u64) -> Result<Self, DmaError> {
-        if MESSAGE_WINDOW.contains(&self.phys) {
-            return Err(DmaError::Message { bus, len_bytes });
+    /// The physical address of the piece, unless the unit made a message of it, or another device answers: bulk data
+    /// goes to memory.
+    fn in_memory(&self, bus: u64, len_bytes: u64) -> Result<u64, DmaError> {
+        match self.place {
+            Place::Phys(phys) if MESSAGE_WINDOW.contains(&phys) => {
+                Err(DmaError::Message { bus, len_bytes })
+            }
+            Place::Phys(phys) => Ok(phys),
+            Place::Peer(_) => Err(DmaError::PeerToPeer { bus }),
         }
-        Ok(self)
     }
 }
 
@@ -99,9 +112,15 @@ impl DmaPort {
         for (bus, len) in cuts(bus, rest.len()) {
             let (piece, after) = rest.split_at_mut(len);
             rest = after;
-            self.counted(Access::Read, bus, len as u64, |phys| {
-                self.in_memory(Access::Read, phys, len as u64, |ram| ram.read(phys, piece))
-                    .map_err(|_| DmaError::Unclaimed { phys })?;
+            self.counted(Access::Read, bus, len as u64, |place| {
+                match place {
+                    Place::Phys(phys) => self
+                        .in_memory(Access::Read, *phys, len as u64, |ram| {
+                            ram.read(*phys, piece)
+                        })
+                        .map_err(|_| DmaError::Unclaimed { phys: *phys })?,
+                    Place::Peer(peer) => peer.read_all(piece),
+                }
                 Ok(len as u64)
             })?;
         }
@@ -123,14 +142,18 @@ impl DmaPort {
                     .inspect_err(|_| self.requester.count_refused())?;
                 continue;
             }
-            self.counted(Access::Write, bus, len as u64, |phys| {
-                if MESSAGE_WINDOW.contains(&phys) {
-                    return self.message(phys, piece).map(|()| 0);
+            self.counted(Access::Write, bus, len as u64, |place| {
+                match place {
+                    Place::Phys(phys) if MESSAGE_WINDOW.contains(phys) => {
+                        return self.message(*phys, piece).map(|()| 0);
+                    }
+                    Place::Phys(phys) => self
+                        .in_memory(Access::Write, *phys, len as u64, |ram| {
+                            ram.write(*phys, piece)
+                        })
+                        .map_err(|_| DmaError::Unclaimed { phys: *phys })?,
+                    Place::Peer(peer) => peer.write_all(piece),
                 }
-                self.in_memory(Access::Write, phys, len as u64, |ram| {
-                    ram.write(phys, piece)
-                })
-                .map_err(|_| DmaError::Unclaimed { phys })?;
                 Ok(len as u64)
             })?;
         }
@@ -181,16 +204,19 @@ impl DmaPort {
             let len = usize::try_from(run.len_bytes)
                 .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
             for (bus, len) in cuts(run.bus, len) {
-                let piece = self
+                let (piece, phys) = self
                     .resolve(access, bus, len as u64)
-                    .and_then(|piece| piece.in_memory(bus, len as u64))
+                    .and_then(|piece| {
+                        let phys = piece.in_memory(bus, len as u64)?;
+                        Ok((piece, phys))
+                    })
                     .inspect_err(|_| self.requester.count_refused())?;
                 match memory.last_mut() {
-                    Some(last) if last.phys + last.len_bytes == piece.phys => {
+                    Some(last) if last.phys + last.len_bytes == phys => {
                         last.len_bytes += len as u64
                     }
                     _ => memory.push(RamRun {
-                        phys: piece.phys,
+                        phys,
                         len_bytes: len as u64,
                     }),
                 }
@@ -261,17 +287,17 @@ impl DmaPort {
         access: Access,
         bus: u64,
         len_bytes: u64,
-        copy: impl FnOnce(u64) -> Result<u64, DmaError>,
+        copy: impl FnOnce(&Place) -> Result<u64, DmaError>,
     ) -> Result<(), DmaError> {
         let moved = self
             .resolve(access, bus, len_bytes)
-            .and_then(|piece| copy(piece.phys));
+            .and_then(|piece| copy(&piece.place));
         match &moved {
             Ok(moved) => self.requester.count(access, *moved),
             Err(error) => {
                 log::debug!(
                     "{access:?} of {:#06x} at {bus:#x}: {error}",
-                    self.requester.id()
+                    self.requester.request_id(access)
                 );
                 self.requester.count_refused();
             }
@@ -288,10 +314,22 @@ impl DmaPort {
         if self.passes_as_message(bus) {
             return Err(DmaError::Message { bus, len_bytes });
         }
-        self.bus.refuse_peers(bus, len_bytes)?;
+        if self.bus.is_window(bus, len_bytes) {
+            let taken = self.bus.on_the_way(&self.requester, bus, len_bytes);
+            let forwarded = || self.bus.forwarded(bus, len_bytes);
+            let peer = match &self.unit {
+                Some(_) => taken,
+                None => taken.or_else(forwarded),
+            };
+            let peer = peer.ok_or(DmaError::PeerToPeer { bus })?;
+            return Ok(Piece {
+                place: Place::Peer(peer),
+                _in_flight: None,
+            });
+        }
         let (destination, in_flight) = match &self.unit {
             Some(unit) => {
-                let in_flight = unit.translate(self.requester.id(), bus, access)?;
+                let in_flight = unit.translate(self.requester.request_id(access), bus, access)?;
                 (in_flight.destination(), Some(in_flight))
             }
             None => (Destination::Untranslated(bus), None),
@@ -300,8 +338,14 @@ impl DmaPort {
             Destination::Physical(phys) => phys,
             Destination::Untranslated(bus) => self.bus.inbound(bus)?,
         };
+        if let Some(peer) = self.bus.forwarded_from_phys(phys, len_bytes) {
+            return Ok(Piece {
+                place: Place::Peer(peer),
+                _in_flight: in_flight,
+            });
+        }
         let piece = Piece {
-            phys,
+            place: Place::Phys(phys),
             _in_flight: in_flight,
         };
         let translated = self.unit.as_ref();

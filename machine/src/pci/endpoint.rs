@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use board::hardware::Width;
-use hw::pci::capability::{AddressLines, EXPRESS_BYTES, ExpressFlags, id, port_type};
+use hw::pci::capability::{
+    ACS_BYTES, ACS_CONTROL, AcsFlags, AddressLines, EXPRESS_BYTES, ExpressFlags, extended_id, id,
+    port_type,
+};
 use hw::pci::config::{
-    CACHE_LINE_SIZE, COMMAND, Command, DEVICE_ID, INTERRUPT_LINE, REVISION_ID, STATUS,
-    SUBSYSTEM_ID, SUBSYSTEM_VENDOR_ID, VENDOR_ID,
+    CACHE_LINE_SIZE, COMMAND, Command, DEVICE_ID, HEADER_TYPE, HeaderType, INTERRUPT_LINE,
+    REVISION_ID, STATUS, SUBSYSTEM_ID, SUBSYSTEM_VENDOR_ID, VENDOR_ID,
 };
 use hw::pci::msix::{Location, MESSAGE_CONTROL, MessageControl};
 use parking_lot::Mutex;
@@ -23,7 +26,25 @@ pub(crate) struct Endpoint {
     description: FunctionDescription,
     requester: Arc<Requester>,
     msix: Option<(u16, Arc<Msix>)>,
+    acs: Option<u16>,
     config: Mutex<ConfigSpace>,
+}
+
+/// What a function is in its device.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct InDevice {
+    /// Whether the device has others.
+    pub(crate) functions: Functions,
+    /// Its access control services, if any.
+    pub(crate) acs: Option<AcsFlags>,
+}
+
+/// How many functions a device has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Functions {
+    #[default]
+    One,
+    Several,
 }
 
 /// What firmware left of a function when it handed the computer over.
@@ -49,6 +70,7 @@ impl Endpoint {
         description: FunctionDescription,
         port: DmaPort,
         at_boot: AtBoot,
+        in_device: InDevice,
     ) -> Self {
         let mut config = match description.attachment {
             Attachment::Express => ConfigSpace::express(),
@@ -61,6 +83,13 @@ impl Endpoint {
         if description.attachment == Attachment::Express {
             express_capability(&mut config, port_type::ENDPOINT);
         }
+        if in_device.functions == Functions::Several {
+            let header = HeaderType::new().with_multi_function(true);
+            config.set(HEADER_TYPE, &header.into_bits().to_le_bytes());
+        }
+        let acs = in_device
+            .acs
+            .map(|flags| acs_capability(&mut config, flags));
         let msix = description.msix.map(|msix| {
             let mut body = Vec::with_capacity(10);
             let control = MessageControl::new().with_table_size(msix.vectors - 1);
@@ -99,6 +128,7 @@ impl Endpoint {
             description,
             requester,
             msix,
+            acs,
             config: Mutex::new(config),
         }
     }
@@ -131,6 +161,11 @@ impl Endpoint {
         if let Some((control, (_, msix))) = control.zip(self.msix.as_ref()) {
             msix.set_control(MessageControl::from_bits(control));
         }
+    }
+
+    /// Whether requests to other functions of the device go up instead.
+    pub(crate) fn redirects(&self) -> bool {
+        redirects(&self.config.lock(), self.acs)
     }
 
     /// The BAR that decodes all `len_bytes` bytes at `bus`, and the offset in it.
@@ -206,6 +241,22 @@ fn header(config: &mut ConfigSpace, description: &FunctionDescription) {
     config.allow_clear(STATUS, &STATUS_ERRORS.to_le_bytes());
     config.allow(CACHE_LINE_SIZE, &[0xff]);
     config.allow(INTERRUPT_LINE, &[0xff]);
+}
+
+/// Adds access control services that can do `flags` and do nothing yet; returns where.
+pub(super) fn acs_capability(config: &mut ConfigSpace, flags: AcsFlags) -> u16 {
+    let mut body = [0; ACS_BYTES as usize - 4];
+    body[..2].copy_from_slice(&flags.into_bits().to_le_bytes());
+    let offset = config.add_extended_capability(extended_id::ACS, &body);
+    config.allow(offset + ACS_CONTROL, &flags.into_bits().to_le_bytes());
+    offset
+}
+
+/// Whether the access control services at `acs` send requests to peers up.
+pub(super) fn redirects(config: &ConfigSpace, acs: Option<u16>) -> bool {
+    acs.is_some_and(|offset| {
+        AcsFlags::from_bits(config.word(offset + ACS_CONTROL)).request_redirect()
+    })
 }
 
 /// Adds a PCI Express capability, version 2, of a function of this [`port_type`].

@@ -3,7 +3,8 @@
 //! - `config_space`: bytes with a write mask per bit; `bar`: the registers that are sized and assigned;
 //! - [`function`]: what a device's model is to the machine; `endpoint`: the configuration around a model;
 //! - [`msix`]: message interrupts;
-//! - `bridge`: root ports and the PCIe-to-PCI bridge; `segment`: the devices on one bus, and who answers.
+//! - `bridge`: root ports, switches and the PCIe-to-PCI bridge; `segment`: the devices on one bus, and who answers;
+//!   `peer`: who takes a request of a device before it is at the host bridge.
 
 pub(crate) mod bar;
 pub(crate) mod bridge;
@@ -11,6 +12,7 @@ pub(crate) mod config_space;
 pub(crate) mod endpoint;
 pub mod function;
 pub mod msix;
+pub(crate) mod peer;
 pub(crate) mod segment;
 
 /// Status bits that a written 1 clears: errors of requests (PCI Express base specification, 7.5.1.1.4).

@@ -3,7 +3,7 @@
 use super::{Domain, DomainError, Inner, Linked, Reach, RevokeError};
 use crate::addr::{BusAddr, BusRange};
 use crate::iova::IovaRequest;
-use crate::pagetable::{Permission, PhysList};
+use crate::pagetable::{MemoryType, Permission, PhysList};
 use crate::platform::Platform;
 
 impl<P: Platform> Domain<P> {
@@ -34,7 +34,7 @@ impl<P: Platform> Domain<P> {
         else {
             return Err(DomainError::Revoked);
         };
-        table.map_list(bus, memory, permission)?;
+        table.map_list(bus, memory, permission, MemoryType::Normal)?;
         Ok(match *unlinking {
             0 => Linked::OnKeptTables,
             _ => Linked::WhileUnlinking,

@@ -66,7 +66,7 @@ impl<P: Platform> Device<P> {
     }
 
     /// Makes `range` unreachable and takes the count of its `len_bytes` bytes back.
-    fn unmap_raw(&self, range: BusRange, len_bytes: u64) -> Result<(), Quarantined> {
+    pub(super) fn unmap_raw(&self, range: BusRange, len_bytes: u64) -> Result<(), Quarantined> {
         let core = self.core();
         let quarantined = |error: RevokeError| Quarantined {
             device: core.requester,

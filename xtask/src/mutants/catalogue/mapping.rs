@@ -48,7 +48,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "dropped-coherent-memory-not-revoked",
         selection: Selection::Whole,
-        file: "dmamap/src/map/coherent.rs",
+        file: "dmamap/src/map/coherent/mod.rs",
         find: "if let Err(error) = self.end() {
                 log::error!(\"{error}\");
             }",

@@ -3,7 +3,9 @@
 //! - [`unmapping`]: clear, invalidate, wait, and only then reuse
 //! - [`tables`]: what a unit walks is whole and visible before it is led there
 //! - [`scopes`]: every unit and every device that firmware names
+//! - [`groups`]: who shares a domain, and who reaches whom without an IOMMU
 //! - [`mapping`]: where a mapping may lie, what it allows, and how it ends
+//! - [`coherent`]: memory that both sides share, its pools, and the order of handing over
 //! - [`modes`]: units that remember absence, or see stores late
 //! - [`registers`]: buses, BARs, claims and interrupts
 //! - [`amd`]: AMD-Vi's tables, commands and log
@@ -11,8 +13,10 @@
 //! - [`ground`]: what the tests themselves stand on
 
 mod amd;
+mod coherent;
 mod disk;
 mod ground;
+mod groups;
 mod mapping;
 mod modes;
 mod registers;
@@ -28,7 +32,9 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         unmapping::ALL,
         tables::ALL,
         scopes::ALL,
+        groups::ALL,
         mapping::ALL,
+        coherent::ALL,
         modes::ALL,
         registers::ALL,
         amd::ALL,
