@@ -65,9 +65,17 @@ pub enum RevokeError {
         /// The span.
         span: BusRange,
     },
-    /// What was to be unmapped is not one mapping, whole.
-    #[error("not a mapping: {0}")]
-    NotMapped(IovaError),
+    /// No mapping begins where one was to be unmapped.
+    #[error("no mapping begins there")]
+    NotMapped,
+    /// What was to be unmapped is part of a mapping, or more than one.
+    #[error(
+        "the mapping that begins there is bus {mapping}: it is unmapped as a whole or not at all"
+    )]
+    NotWhole {
+        /// The whole mapping.
+        mapping: BusRange,
+    },
 }
 
 impl RevokeError {
@@ -75,7 +83,7 @@ impl RevokeError {
     pub(crate) fn changed_nothing(&self) -> bool {
         matches!(
             self,
-            Self::Table(_) | Self::NotMapped(_) | Self::OutsideSpan { .. }
+            Self::Table(_) | Self::NotMapped | Self::NotWhole { .. } | Self::OutsideSpan { .. }
         )
     }
 }
@@ -244,7 +252,14 @@ impl<P: Platform> Domain<P> {
     /// memory nor the addresses nor the emptied tables are used again. What is not one mapping, whole, is refused
     /// before anything changes.
     pub(crate) fn unmap(&self, range: BusRange) -> Result<(), RevokeError> {
-        let whole = |iova: &mut IovaSpace<P>| iova.check(range).map_err(RevokeError::NotMapped);
+        let whole = |iova: &mut IovaSpace<P>| {
+            iova.check(range).map_err(|error| match error {
+                IovaError::PartialFree { allocated, .. } => {
+                    RevokeError::NotWhole { mapping: allocated }
+                }
+                _ => RevokeError::NotMapped,
+            })
+        };
         let Some(gather) = self.clear(range, whole)? else {
             return Ok(());
         };

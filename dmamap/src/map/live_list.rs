@@ -1,4 +1,8 @@
 //! A list that is mapped: the bus addresses of several owned buffers, and the syncs of all of them.
+#![expect(
+    clippy::result_large_err,
+    reason = "errors give memory back, and none may be allocated for them"
+)]
 
 use core::mem::ManuallyDrop;
 

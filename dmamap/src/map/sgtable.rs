@@ -3,6 +3,10 @@
 //! Behind an IOMMU the list is one run of bus addresses. Pieces that begin and end on page boundaries lie side by side in
 //! it and become one segment; any other piece has pages of its own, as nothing but its buffer's memory may be reached
 //! through them. The list is the mapping's own, so it is unmapped and synced with as many pieces as it was mapped with.
+#![expect(
+    clippy::result_large_err,
+    reason = "errors give memory back, and none may be allocated for them"
+)]
 
 use core::fmt;
 

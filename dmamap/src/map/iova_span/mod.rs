@@ -27,6 +27,14 @@
 //! # Ok(())
 //! # }
 //! ```
+#![expect(
+    clippy::result_large_err,
+    reason = "errors give memory back, and none may be allocated for them"
+)]
+#![expect(
+    clippy::type_complexity,
+    reason = "the state is part of the type, and spelled out where it changes"
+)]
 
 mod raw;
 mod reserved;

@@ -6,6 +6,7 @@
 //! - [`groups`]: who shares a domain, and who reaches whom without an IOMMU
 //! - [`mapping`]: where a mapping may lie, what it allows, and how it ends
 //! - [`coherent`]: memory that both sides share, its pools, and the order of handing over
+//! - [`limits`]: what a device can take, in one step or two
 //! - [`modes`]: units that remember absence, or see stores late
 //! - [`registers`]: buses, BARs, claims and interrupts
 //! - [`amd`]: AMD-Vi's tables, commands and log
@@ -17,6 +18,7 @@ mod coherent;
 mod disk;
 mod ground;
 mod groups;
+mod limits;
 mod mapping;
 mod modes;
 mod registers;
@@ -34,6 +36,7 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         scopes::ALL,
         groups::ALL,
         mapping::ALL,
+        limits::ALL,
         coherent::ALL,
         modes::ALL,
         registers::ALL,
