@@ -124,6 +124,7 @@ fn raw_mappings_and_lists() {
         match unsafe { device.map_sg_raw(&pieces, &mut told, direction) } {
             // SAFETY: mapped above.
             Ok(used) => {
+                // SAFETY: mapped above.
                 unsafe { device.unmap_sg_raw(&pieces, &told[..used], direction, Attributes::NONE) }
                     .is_ok()
             }

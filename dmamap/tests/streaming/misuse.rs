@@ -122,7 +122,7 @@ fn raw_syncs_stay_inside_what_is_mapped() {
     let buffer = buffer_of(rig.kernel, 2 * PAGE, 1);
     let memory = PhysRange::new(buffer.phys(0).unwrap(), PAGE + 8).unwrap();
     let direction = AnyDirection::Bidirectional;
-    // SAFETY, here and below: the buffer lives until the end, and nobody touches it.
+    // SAFETY: here and below: the buffer lives until the end, and nobody touches it.
     let range = unsafe { device.map_phys(memory, direction) }.unwrap();
     let whole_bytes = PAGE + 8;
     for (offset, len_bytes) in [(0, whole_bytes + 1), (whole_bytes, 1), (u64::MAX, 2)] {

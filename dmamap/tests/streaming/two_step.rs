@@ -352,8 +352,8 @@ fn raw_links_are_whole_pages_inside_the_span_and_all_unlinked_before_it_is_freed
     let memory = |offset, len| memory(offset, len).unwrap();
     let mut span = raw_span(&device, start, 4 * PAGE);
     let bus = span.range();
-    // SAFETY, here and below: the buffer lives until the end and nobody refers to its bytes; the device makes no requests.
     let link = |span: &mut dmamap::map::RawIovaSpan<Hosted>, offset, memory| {
+        // SAFETY: the buffer lives until the end and nobody refers to its bytes; the device makes no requests.
         unsafe { span.link(offset, memory) }.map_err(|error| error.failure)
     };
     for part in [memory(1, PAGE), memory(0, PAGE - 1), memory(100, 10)] {

@@ -121,7 +121,7 @@ pub(crate) fn raw_syncs(bench: &mut Bench) -> Result<(), String> {
     let mut buffer = bench.buffer(2 * PAGE, OLD);
     let memory = memory_of(&buffer, 2 * PAGE);
     let skip = Attributes::NONE.skip_cpu_sync();
-    // SAFETY, for all of it: the CPU touches the buffer in its turns only, and the device has finished before each.
+    // SAFETY: for all of it: the CPU touches the buffer in its turns only, and the device has finished before each.
     let range = unsafe { bench.edu.device().map_phys_attrs(memory, direction, skip) }.unwrap();
     assert!(bench.edu.device().need_sync_raw(range));
     let half = |n: u64| range.slice(n * PAGE, PAGE).unwrap();
