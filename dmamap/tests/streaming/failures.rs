@@ -122,7 +122,6 @@ fn raw_mappings_and_lists() {
         let mut told = [BusRange::new(BusAddr::new(0), 0).unwrap(); 2];
         // SAFETY: as above.
         match unsafe { device.map_sg_raw(&pieces, &mut told, direction) } {
-            // SAFETY: mapped above.
             Ok(used) => {
                 // SAFETY: mapped above.
                 unsafe { device.unmap_sg_raw(&pieces, &told[..used], direction, Attributes::NONE) }
