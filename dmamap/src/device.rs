@@ -23,6 +23,7 @@ mod counters;
 mod held;
 mod limits;
 mod mask;
+mod protection;
 mod segment_limits;
 mod sizes;
 
@@ -33,6 +34,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use alloc::boxed::Box;
 
 use crate::addr::{BusAddr, FRAME_BYTES, PhysAddr};
+use crate::bounce::{Bounce, PoolFigures};
 use crate::iommu::{Requester, UnitError};
 use crate::map::{CoherentSources, Permission, Route};
 use crate::pci::Function;
@@ -45,6 +47,8 @@ pub(crate) use held::Held;
 pub use limits::LimitError;
 pub(crate) use limits::Limits;
 pub use mask::MaskError;
+pub use protection::RelaxError;
+pub(crate) use protection::{Guard, Revocation, Trust};
 
 /// Whether a device's accesses to memory see and update the CPU's caches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,6 +105,15 @@ impl DetachError {
     }
 }
 
+/// What is known of a device beside its way to memory.
+pub(crate) struct Standing<P: Platform> {
+    pub(crate) coherence: Coherence,
+    /// The highest address that the path to memory carries.
+    pub(crate) bus_limit: BusAddr,
+    pub(crate) guard: Guard,
+    pub(crate) bounce: Bounce<P>,
+}
+
 /// What a device's handle and its mappings share. Freed by the system when the handle and the last
 /// mapping are gone.
 pub(crate) struct DeviceCore<P: Platform> {
@@ -110,9 +123,11 @@ pub(crate) struct DeviceCore<P: Platform> {
     pub(crate) requester: Requester,
     pub(crate) route: Route<P>,
     pub(crate) coherence: Coherence,
+    pub(crate) bounce: Bounce<P>,
     pub(crate) counters: Counters<P>,
     pub(crate) quarantined_bytes: AtomicU64,
     pub(crate) limits: Limits,
+    pub(crate) guard: Guard,
     pub(crate) coherent: CoherentSources<P>,
     /// No [`Device`] refers to this any more; only mappings may.
     handle_gone: AtomicBool,
@@ -124,10 +139,15 @@ impl<P: Platform> DeviceCore<P> {
         function: Function<P>,
         requester: Requester,
         route: Route<P>,
-        bus_limit: BusAddr,
-        coherence: Coherence,
+        standing: Standing<P>,
     ) -> Self {
         let platform = system.platform();
+        let Standing {
+            coherence,
+            bus_limit,
+            guard,
+            bounce,
+        } = standing;
         Self {
             platform,
             system,
@@ -135,9 +155,11 @@ impl<P: Platform> DeviceCore<P> {
             requester,
             route,
             coherence,
+            bounce,
             counters: Counters::new(platform),
             quarantined_bytes: AtomicU64::new(0),
             limits: Limits::new(bus_limit),
+            guard,
             coherent: CoherentSources::new(),
             handle_gone: AtomicBool::new(false),
         }
@@ -191,6 +213,12 @@ impl<P: Platform> Device<P> {
         let core = self.core();
         core.counters
             .figures(core.quarantined_bytes.load(Ordering::Relaxed))
+    }
+
+    /// What the pools hold and lend that the device's copies come from: its own under
+    /// [`Protection::Bounce`](crate::system::Protection::Bounce), else the one it is restricted to, else the machine's.
+    pub fn bounce_figures(&self) -> PoolFigures {
+        self.core().bounce.figures()
     }
 
     /// Z → Y: the memory the device reaches at `bus`, if any (`iommu_iova_to_phys`).

@@ -81,6 +81,7 @@ pub mod mmio;
 pub mod pci;
 pub mod resource;
 
+pub mod bounce;
 pub mod buffer;
 pub mod device;
 pub mod group;

@@ -25,6 +25,7 @@
 //! ```
 
 mod attach;
+mod bounce;
 mod coherence;
 mod membership;
 mod new_domain;
@@ -42,6 +43,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use crate::bounce::{BounceSettings, Pool};
 use crate::bridge::HostBridge;
 use crate::buffer::ContiguousArea;
 use crate::device::{Coherence, DeviceCore, free_core};
@@ -53,13 +55,15 @@ use crate::iommu::{
 use crate::pci::Function;
 use crate::platform::Platform;
 
+pub use bounce::RestrictError;
+use bounce::Restricted;
 use occupancy::{GroupKey, Occupancy};
 pub use peer::{PeerRefusal, PeerVerdict};
 pub use protection::{AttachError, Protection};
 use reserved::ReservedFor;
 pub use reserved::{RegionKind, ReservedRegion};
 pub use restart::RestartError;
-pub use settings::{Granule, Settings, Stage, TableMode};
+pub use settings::{AddressOrder, Granule, Settings, Stage, TableMode};
 pub use start::StartError;
 
 /// Why the units could not be stopped.
@@ -128,6 +132,8 @@ struct State<P: Platform> {
     /// Addresses firmware reserved, and for whom.
     reserved: Vec<ReservedFor>,
     firmware: Vec<Arc<FirmwareDevice<P>>>,
+    bounce: BounceSettings,
+    restricted: Vec<Restricted<P>>,
     /// Devices that behave otherwise than they say.
     quirks: Quirks,
     /// Who cannot be kept from whom; while the units run.
@@ -145,6 +151,8 @@ pub struct DmaSystem<P: Platform> {
     platform: P,
     bridges: Vec<HostBridge>,
     faults: Arc<FaultLog<P>>,
+    /// What stands in for memory that devices do not reach.
+    bounce: Pool<P>,
     state: lock_api::Mutex<P::Lock, State<P>>,
     area: lock_api::Mutex<P::Lock, Option<ContiguousArea<P>>>,
 }
@@ -162,6 +170,8 @@ impl<P: Platform> DmaSystem<P> {
             settings: Settings::default(),
             reserved: Vec::new(),
             firmware: Vec::new(),
+            bounce: BounceSettings::default(),
+            restricted: Vec::new(),
             quirks: Quirks::known(),
             groups: Groups::default(),
             occupied: Vec::new(),
@@ -173,6 +183,7 @@ impl<P: Platform> DmaSystem<P> {
             platform,
             bridges,
             faults: Arc::new(FaultLog::new()),
+            bounce: bounce::default_pool(platform),
             state: lock_api::Mutex::new(state),
             area: lock_api::Mutex::new(None),
         }))
@@ -260,6 +271,7 @@ impl<P: Platform> DmaSystem<P> {
     /// own any more: they are switched off, or trusted, or powered down with the machine.
     pub unsafe fn shutdown(&self) -> Result<(), ShutdownError> {
         self.sweep();
+        self.reclaim_bounce();
         let units = {
             let mut state = self.state.lock();
             if let Some(&device) = state.attached.first() {
@@ -313,11 +325,14 @@ impl<P: Platform> DmaSystem<P> {
                 found.map(|n| state.cores.swap_remove(n))
             };
             let Some(CoreSlot(core)) = unreferenced else {
-                return;
+                break;
             };
             // Outside the lock: freeing a core frees its domain.
             // SAFETY: it came from a leaked box, is unreferenced for good, and is in the list no more.
             unsafe { free_core(core) };
+        }
+        if self.state.lock().attached.is_empty() {
+            self.reclaim_bounce();
         }
     }
 }

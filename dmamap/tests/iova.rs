@@ -68,6 +68,20 @@ fn the_last_byte_is_within_the_limit() {
 }
 
 #[test]
+fn the_first_byte_is_within_the_limit() {
+    let mut space = space(64);
+    let high = request(2).from(BusAddr::new(40 * PAGE + 1));
+    assert_eq!(space.allocate(high), Ok(pages(41, 2)));
+    assert_eq!(space.allocate(request(1)), Ok(pages(1, 1)));
+    assert_eq!(space.allocate(high), Ok(pages(43, 2)));
+    space.reserve(pages(45, 18)).unwrap();
+    let error = space.allocate(high).unwrap_err();
+    assert!(matches!(error, IovaError::IovaExhausted { .. }));
+    assert!(error.to_string().contains(" from 0x28001"), "{error}");
+    assert_eq!(space.allocate(request(2)), Ok(pages(2, 2)));
+}
+
+#[test]
 fn alignment_and_offset_are_kept() {
     let mut space = space(1 << 20);
     let offset = 0x1_f000;
@@ -321,11 +335,16 @@ struct Oracle {
     used: Vec<bool>,
 }
 
+/// Where the bytes of a request may lie: first and last address, and pages between two boundaries.
+type Within = (u64, u64, u64);
+
 impl Oracle {
-    fn fits(&self, at: u64, count: u64, align: u64, offset: u64, last: u64, boundary: u64) -> bool {
+    fn fits(&self, at: u64, count: u64, align: u64, offset: u64, within: Within) -> bool {
+        let (first, last, boundary) = within;
         let end = at + count;
         at > 0
             && at / boundary == (end - 1) / boundary
+            && at * PAGE >= first
             && at % align == offset % align
             && end * PAGE - 1 <= last
             && self
@@ -334,8 +353,8 @@ impl Oracle {
                 .is_some_and(|run| !run.contains(&true))
     }
 
-    fn fits_anywhere(&self, count: u64, align: u64, offset: u64, last: u64, boundary: u64) -> bool {
-        (1..self.used.len() as u64).any(|at| self.fits(at, count, align, offset, last, boundary))
+    fn fits_anywhere(&self, count: u64, align: u64, offset: u64, within: Within) -> bool {
+        (1..self.used.len() as u64).any(|at| self.fits(at, count, align, offset, within))
     }
 
     fn set(&mut self, range: BusRange, used: bool) {
@@ -370,8 +389,11 @@ fn random_use_agrees_with_a_page_by_page_oracle() {
                 let last = random.pick(&[u64::MAX, random.below(count * PAGE)]);
                 let boundary_log2 = random.pick(&[64, 12, 13, 14, 15, 16, 17, 63]);
                 let boundary = 1 << (boundary_log2.min(63) - 12);
+                let first = random.pick(&[0, 0, random.below(count * PAGE)]);
+                let within = (first, last, boundary);
                 let request = request(len)
                     .aligned(12 + align_log2 as u32, offset * PAGE)
+                    .from(BusAddr::new(first))
                     .below(BusAddr::new(last))
                     .within(boundary_log2);
                 match space.allocate(request) {
@@ -379,7 +401,7 @@ fn random_use_agrees_with_a_page_by_page_oracle() {
                         let start = range.start().as_u64() / PAGE;
                         assert_eq!(range.len_bytes(), len * PAGE);
                         assert!(
-                            oracle.fits(start, len, align, offset, last, boundary),
+                            oracle.fits(start, len, align, offset, within),
                             "{request}: {range}"
                         );
                         oracle.set(range, true);
@@ -387,7 +409,7 @@ fn random_use_agrees_with_a_page_by_page_oracle() {
                     }
                     Err(IovaError::IovaExhausted { .. }) => {
                         assert!(
-                            !oracle.fits_anywhere(len, align, offset, last, boundary),
+                            !oracle.fits_anywhere(len, align, offset, within),
                             "{request}"
                         );
                     }

@@ -2,6 +2,7 @@
 
 use crate::cache::Snooping;
 use crate::device::nvme::NvmeConfig;
+use crate::device::virtio::VirtioDeviceConfig;
 use crate::fabric::{PeerForwarding, PortConfig};
 use crate::iommu::amd::AmdConfig;
 use crate::iommu::riscv::RiscvConfig;
@@ -65,6 +66,7 @@ pub struct MachineConfig {
     pub(crate) ram_len_bytes: u64,
     pub(crate) iommu: Iommu,
     pub(crate) disks: Vec<NvmeConfig>,
+    pub(crate) virtio: Vec<VirtioDeviceConfig>,
     pub(crate) temper: Temper,
     pub(crate) seed: u64,
     pub(crate) inbound_offset: u64,
@@ -84,6 +86,7 @@ impl Default for MachineConfig {
                 walks: Snooping::On,
             },
             disks: Vec::new(),
+            virtio: Vec::new(),
             temper: Temper::Keep,
             seed: 0,
             inbound_offset: 0,
@@ -116,6 +119,13 @@ impl MachineConfig {
     #[must_use]
     pub fn with_disk(mut self, disk: NvmeConfig) -> Self {
         self.disks.push(disk);
+        self
+    }
+
+    /// One more virtio device, from 00:08.0 on, or behind the last configured port; there is room for [`MAX_VIRTIO_DEVICES`].
+    #[must_use]
+    pub fn with_virtio(mut self, device: VirtioDeviceConfig) -> Self {
+        self.virtio.push(device);
         self
     }
 
@@ -185,3 +195,6 @@ pub const MAX_PORTS: usize = 24;
 
 /// Most disks one computer can have.
 pub const MAX_DISKS: usize = 2;
+
+/// Most virtio devices one computer can have.
+pub const MAX_VIRTIO_DEVICES: usize = 16;

@@ -52,7 +52,7 @@ pub mod pci;
 
 pub mod device;
 
-pub use config::{Iommu, MAX_DISKS, MAX_PORTS, MachineConfig};
+pub use config::{Iommu, MAX_DISKS, MAX_PORTS, MAX_VIRTIO_DEVICES, MachineConfig};
 pub use device::heartbeat::Pulse;
 pub use error::MachineError;
 pub use machine::{Machine, RequesterReport};

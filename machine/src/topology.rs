@@ -9,6 +9,7 @@
 //!   00:05.0 heartbeat, at work since boot (see below)         unit 1, RMRR or IVMD
 //!   00:06.0 greedy, if wanted                                 unit 1
 //!   00:08.0 root port ── … as configured (fabric.rs), and the next ones likewise    unit 1
+//!   behind the last of them: virtio devices, as configured                          unit 1
 //! ```
 //!
 //! Unit 1 is the one that translates for all that unit 0 does not list. A computer with one unit has it translate for
@@ -29,6 +30,7 @@ use crate::device::heartbeat::Heartbeat;
 use crate::device::legacy::Legacy;
 use crate::device::nvme::NvmeController;
 use crate::device::passive::Passive;
+use crate::device::virtio::VirtioDevice;
 use crate::fabric::PortConfig;
 use crate::findings::Findings;
 use crate::iommu::Unit;
@@ -61,6 +63,7 @@ pub(crate) const ALL_LINES: u32 = 64;
 /// The models to wire.
 pub(crate) struct Models {
     pub(crate) disks: Vec<Arc<NvmeController>>,
+    pub(crate) virtio: Vec<Arc<VirtioDevice>>,
     pub(crate) heartbeat: Arc<Heartbeat>,
     pub(crate) greedy: Option<Passive>,
     pub(crate) ports: Vec<PortConfig>,
@@ -72,8 +75,10 @@ pub(crate) struct Wiring<'a> {
     /// Two units, one for all, or none.
     pub(crate) units: &'a [Arc<dyn Unit>],
     pub(crate) findings: &'a Findings,
-    /// The CPU's caches, where devices do not snoop.
-    pub(crate) beside: Option<&'a Arc<CpuCaches>>,
+    /// The CPU's caches, where memory has two copies.
+    pub(crate) caches: Option<&'a Arc<CpuCaches>>,
+    /// Whether devices snoop.
+    pub(crate) devices: Snooping,
     /// The device on bus 0, or what is behind the port there, that snoops all the same.
     pub(crate) snooping_exception: Option<u8>,
 }
@@ -119,6 +124,9 @@ impl Wiring<'_> {
         );
         let configured = (FIRST_CONFIGURED..32).zip(&models.ports);
         nodes.extend(configured.map(|(device, port)| self.configured_port(device, port)));
+        for (device, model) in (FIRST_CONFIGURED + models.ports.len() as u8..).zip(models.virtio) {
+            nodes.push(self.top(device, ALL_OTHERS, model));
+        }
         self.segment(SegmentKind::Root, nodes)
     }
 
@@ -174,11 +182,12 @@ impl Wiring<'_> {
             None => device,
         };
         let port = DmaPort::new(Arc::clone(self.bus), self.unit(unit), requester);
-        match self.beside {
-            Some(caches) if self.snooping_exception != Some(on_root) => {
-                port.beside(Arc::clone(caches))
-            }
-            _ => port,
+        let Some(caches) = self.caches.cloned() else {
+            return port;
+        };
+        match self.devices {
+            Snooping::Off if self.snooping_exception != Some(on_root) => port.beside(caches),
+            _ => port.through(caches),
         }
     }
 

@@ -19,6 +19,10 @@ pub struct Figures {
     pub live_bytes: u64,
     /// Bytes of memory kept because the IOMMU did not confirm that the device lost them.
     pub quarantined_bytes: u64,
+    /// Mappings made of which the device was given a copy, whole or in part.
+    pub bounced_maps: u64,
+    /// Bytes that were copied for these when they were made.
+    pub bounced_bytes: u64,
     /// Bytes written back from the CPU's caches for the device; 0 for one that snoops.
     pub cleaned_bytes: u64,
     /// Bytes dropped from the CPU's caches because the device may have written them; 0 for one that snoops.
@@ -34,6 +38,8 @@ pub(crate) struct Share {
     live_bytes: AtomicI64,
     maps: AtomicU64,
     unmaps: AtomicU64,
+    bounced_maps: AtomicU64,
+    bounced_bytes: AtomicU64,
     cleaned_bytes: AtomicU64,
     invalidated_bytes: AtomicU64,
 }
@@ -58,6 +64,14 @@ impl<P: Platform> Counters<P> {
             share.maps.fetch_add(1, Ordering::Relaxed);
             share.live_bytes.fetch_add(bytes as i64, Ordering::Relaxed);
             share.live.fetch_add(1, Ordering::Relaxed);
+        });
+    }
+
+    /// The device was given a copy of `bytes` of a mapping that was just made.
+    pub(crate) fn bounced(&self, bytes: u64) {
+        self.on_this_cpu(|share| {
+            share.bounced_maps.fetch_add(1, Ordering::Relaxed);
+            share.bounced_bytes.fetch_add(bytes, Ordering::Relaxed);
         });
     }
 
@@ -140,6 +154,8 @@ impl<P: Platform> Counters<P> {
             live_mappings: self.live().max(0) as u64,
             live_bytes: live_bytes.max(0) as u64,
             quarantined_bytes,
+            bounced_maps: sum(|share| &share.bounced_maps),
+            bounced_bytes: sum(|share| &share.bounced_bytes),
             cleaned_bytes: sum(|share| &share.cleaned_bytes),
             invalidated_bytes: sum(|share| &share.invalidated_bytes),
         }

@@ -19,9 +19,9 @@ use crate::platform::Platform;
 /// A mask the device's route cannot live with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MaskError {
-    /// The device reaches memory directly and cannot reach all of it.
+    /// The device reaches memory directly, and not even memory that could stand in for what is beyond its mask.
     #[error(
-        "{device}: a mask of {mask} does not reach memory at {memory} (bus {bus}): put the device \
+        "{device}: a mask of {mask} does not even reach the lowest memory, at {memory} (bus {bus}): put the device \
          behind an IOMMU, or give it a wider mask"
     )]
     CannotReachMemory {
@@ -29,7 +29,7 @@ pub enum MaskError {
         device: Requester,
         /// The mask asked for.
         mask: DmaMask,
-        /// The last byte of the memory it cannot reach.
+        /// The first byte of the memory with the lowest bus addresses.
         memory: PhysAddr,
         /// The bus address it has.
         bus: BusAddr,
@@ -121,8 +121,14 @@ impl<P: Platform> Device<P> {
 
     fn check_mask(&self, mask: DmaMask) -> Result<(), MaskError> {
         let device = self.requester();
-        match self.highest_direct() {
-            Some((memory, bus)) if mask.narrowed_to(self.bus_limit()).last() < bus => {
+        let last = mask.narrowed_to(self.bus_limit()).last();
+        // Page 0 is never a bus address, so the second page must be within reach.
+        if last.as_u64() < 2 * FRAME_BYTES - 1 {
+            return Err(MaskError::NoRoom { device, mask });
+        }
+        match self.lowest_direct() {
+            // Memory beyond the mask is copied to memory that is not: some must be.
+            Some((memory, bus)) if last.as_u64() - (FRAME_BYTES - 1) < bus.as_u64() => {
                 Err(MaskError::CannotReachMemory {
                     device,
                     mask,
@@ -130,11 +136,23 @@ impl<P: Platform> Device<P> {
                     bus,
                 })
             }
-            // Page 0 is never a bus address, so the second page must be within reach.
-            None if mask.narrowed_to(self.bus_limit()).last().as_u64() < 2 * FRAME_BYTES - 1 => {
-                Err(MaskError::NoRoom { device, mask })
-            }
             _ => Ok(()),
+        }
+    }
+
+    /// The first byte of memory that copies can be made in, and its bus address, where the device reaches memory without
+    /// translation.
+    fn lowest_direct(&self) -> Option<(PhysAddr, BusAddr)> {
+        let core = self.core();
+        let Route::Direct(direct) = &core.route else {
+            return None;
+        };
+        match core.bounce.shared.memory() {
+            Some(pool) => {
+                let bus = direct.bus_range(pool)?;
+                Some((pool.start(), bus.start()))
+            }
+            None => direct.lowest(core.platform),
         }
     }
 

@@ -12,6 +12,9 @@
 //! ([`DmaSystem::attach`](crate::system::DmaSystem::attach)). The root complex is taken to keep its own devices and
 //! ports apart: there the units stand.
 //!
+//! What a function says of its access control services is believed, as nothing else tells: a device of several functions that
+//! lies is taken apart although its functions meet. Ports are the machine's.
+//!
 //! A port of a switch counts as isolating by what it does itself. Where one port of a switch does not isolate, requests that
 //! enter there may leave at any other: all below the switch is one group, also what is below ports that isolate.
 //!

@@ -8,10 +8,13 @@
 mod span;
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
+use crate::iommu::flush_queue::{FlushLimits, FlushQueue};
 use crate::iommu::requester::Attachment;
+use crate::iommu::retire::TimerGate;
 use crate::iommu::translation::{Translate, Translation};
 use crate::iommu::unit::{Change, DomainId, Unit, UnitError, Units};
 use crate::iova::{IovaError, IovaRequest, IovaSpace};
@@ -19,7 +22,8 @@ use crate::pagetable::{
     Gather, MapError as TableError, MemoryType, Permission, PhysList, Replay, TableChange,
     UnmapError,
 };
-use crate::platform::Platform;
+use crate::platform::{InterruptHandler, OutOfFrames, Platform};
+use crate::system::AddressOrder;
 
 /// Why a domain could not map memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +46,12 @@ pub enum DomainError {
         /// Why it could not be undone.
         undo: RevokeError,
     },
+    /// What was mapped was not taken back.
+    #[error(transparent)]
+    Revoke(#[from] RevokeError),
+    /// No memory for what waits for a flush.
+    #[error("no memory for the flush queue: {0}")]
+    FlushQueue(#[from] OutOfFrames),
     /// The device was detached.
     #[error("the device was detached: its mappings are revoked")]
     Revoked,
@@ -56,6 +66,9 @@ pub enum RevokeError {
     /// An earlier detach of the device was not confirmed.
     #[error("the device's detach was never confirmed by the IOMMU: it may still reach memory")]
     DetachUnconfirmed,
+    /// The flush that was to cover it ended in a panic.
+    #[error("the flush that was to take it from the device ended in a panic")]
+    FlushCrashed,
     /// The table does not hold what was to be unmapped.
     #[error(transparent)]
     Table(#[from] UnmapError),
@@ -90,7 +103,7 @@ impl RevokeError {
 
 /// Whether the table may still be walked, and so whether memory may be given back.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Reach {
+pub(super) enum Reach {
     /// Units walk the table.
     Live,
     /// No unit does, and it was confirmed.
@@ -108,26 +121,34 @@ pub(crate) enum Linked {
     WhileUnlinking,
 }
 
-struct Inner<P: Platform> {
-    /// Unmaps that unlinked a table and have not been confirmed: units may still walk through it.
-    unlinking: usize,
-    iova: IovaSpace<P>,
-    table: Option<Box<dyn Translation<P>>>,
-    reach: Reach,
+pub(super) struct Inner<P: Platform> {
+    /// Unmaps that unlinked a table and have not been confirmed: units may still walk through it. Those that wait for
+    /// one flush count once.
+    pub(super) unlinking: usize,
+    pub(super) iova: IovaSpace<P>,
+    pub(super) table: Option<Box<dyn Translation<P>>>,
+    pub(super) reach: Reach,
+    /// What is unmapped and not invalidated yet.
+    pub(super) queue: FlushQueue<P>,
 }
 
 /// Bus addresses and what they reach, for the devices attached.
 pub(crate) struct Domain<P: Platform> {
-    platform: P,
-    id: DomainId,
+    pub(super) platform: P,
+    pub(super) id: DomainId,
     units: Units<P>,
     /// log2 of the smallest page of the table.
     page_size_log2: u32,
     /// The highest bus address the table can map.
     last: BusAddr,
+    address_order: AddressOrder,
     /// Bit n: unit n walks the table. Read without the lock when invalidating.
     walkers: AtomicU64,
-    inner: lock_api::Mutex<P::Lock, Inner<P>>,
+    pub(super) inner: lock_api::Mutex<P::Lock, Inner<P>>,
+    /// What looks after the flush queue, once the domain is [shared](Self::into_shared).
+    pub(super) timer: Option<InterruptHandler>,
+    /// Where that comes by.
+    pub(super) timers: Arc<TimerGate>,
 }
 
 /// How many units one domain can span: a bit each in [`Domain::walkers`].
@@ -140,6 +161,7 @@ impl<P: Platform> Domain<P> {
         id: DomainId,
         units: Units<P>,
         table: Box<dyn Translation<P>>,
+        limits: FlushLimits,
     ) -> Result<Self, DomainError> {
         let last = table.aperture_last();
         let len = last.as_u64().saturating_add(1);
@@ -158,6 +180,7 @@ impl<P: Platform> Domain<P> {
             iova,
             table: Some(table),
             reach: Reach::Live,
+            queue: FlushQueue::new(platform, limits),
         };
         Ok(Self {
             platform,
@@ -165,9 +188,23 @@ impl<P: Platform> Domain<P> {
             units,
             page_size_log2,
             last,
+            address_order: AddressOrder::LowFirst,
             walkers: AtomicU64::new(0),
             inner: lock_api::Mutex::new(inner),
+            timer: None,
+            timers: Arc::default(),
         })
+    }
+
+    /// The same, whose mappings are given addresses in that order.
+    pub(crate) fn with_address_order(mut self, order: AddressOrder) -> Self {
+        self.address_order = order;
+        self
+    }
+
+    /// Which addresses mappings are given first.
+    pub(crate) fn address_order(&self) -> AddressOrder {
+        self.address_order
     }
 
     /// log2 of the smallest page that can be mapped.
@@ -245,6 +282,36 @@ impl<P: Platform> Domain<P> {
         }
     }
 
+    /// As [`map_list`](Self::map_list), at `bus`.
+    pub(crate) fn map_at(
+        &self,
+        bus: BusAddr,
+        len_bytes: u64,
+        memory: &mut dyn PhysList,
+        permission: Permission,
+    ) -> Result<(), DomainError> {
+        // Only one address below 2^63 is that modulo 2^63.
+        let request = IovaRequest::new(len_bytes)
+            .aligned(63, bus.as_u64())
+            .from(bus);
+        self.map_list(request, memory, permission, MemoryType::Normal)
+            .map(|_| ())
+    }
+
+    /// As [`unmap`](Self::unmap), of what may not be mapped, or not as one range.
+    ///
+    /// # Errors
+    /// [`DomainError::Iova`] then; [`DomainError::Revoke`] as [`unmap`](Self::unmap).
+    pub(crate) fn unmap_at(&self, range: BusRange) -> Result<(), DomainError> {
+        {
+            let mut inner = self.inner.lock();
+            if inner.reach == Reach::Live {
+                inner.iova.check(range)?;
+            }
+        }
+        Ok(self.unmap(range)?)
+    }
+
     /// Makes `range` unreachable, and returns when it is.
     ///
     /// # Errors
@@ -252,15 +319,7 @@ impl<P: Platform> Domain<P> {
     /// memory nor the addresses nor the emptied tables are used again. What is not one mapping, whole, is refused
     /// before anything changes.
     pub(crate) fn unmap(&self, range: BusRange) -> Result<(), RevokeError> {
-        let whole = |iova: &mut IovaSpace<P>| {
-            iova.check(range).map_err(|error| match error {
-                IovaError::PartialFree { allocated, .. } => {
-                    RevokeError::NotWhole { mapping: allocated }
-                }
-                _ => RevokeError::NotMapped,
-            })
-        };
-        let Some(gather) = self.clear(range, whole)? else {
+        let Some(gather) = self.clear(range, |iova| whole(iova, range))? else {
             return Ok(());
         };
         // Not under the lock: the wait is on hardware, and other CPUs map and unmap meanwhile. The
@@ -310,6 +369,11 @@ impl<P: Platform> Domain<P> {
             range,
             tables: TableChange::Unlinked,
         };
+        let how = match how {
+            // The table may only be waiting for a flush, which is made now.
+            Linked::WhileUnlinking if self.flush_tables() => Linked::WhileUnlinking,
+            Linked::WhileUnlinking | Linked::OnKeptTables => Linked::OnKeptTables,
+        };
         self.each_walker(|unit| {
             unit.sync_map(self.id, range)?;
             match how {
@@ -345,7 +409,7 @@ impl<P: Platform> Domain<P> {
         }
     }
 
-    fn each_walker(
+    pub(super) fn each_walker(
         &self,
         mut call: impl FnMut(&dyn Unit<P>) -> Result<(), UnitError>,
     ) -> Result<(), UnitError> {
@@ -379,6 +443,7 @@ impl<P: Platform> Domain<P> {
     /// # Errors
     /// `outcome`'s: the tables are kept, and later unmaps report it.
     pub(crate) fn end(&self, outcome: Result<(), UnitError>) -> Result<(), UnitError> {
+        self.await_flush();
         let mut inner = self.inner.lock();
         match outcome {
             Ok(()) => {
@@ -388,10 +453,21 @@ impl<P: Platform> Domain<P> {
                     // SAFETY: every unit has confirmed that it neither walks nor remembers the table.
                     unsafe { table.free() };
                 }
+                if let Some(waiting) = inner.queue.close(Ok(())) {
+                    // SAFETY: as above, for the tables that were part of it.
+                    unsafe { waiting.release() };
+                }
+                // Nobody chooses or frees addresses any more.
+                let nothing = BusRange::new(BusAddr::new(0), 0).expect("an empty range exists");
+                if let Ok(none) = IovaSpace::new(self.platform, nothing, self.page_size_log2) {
+                    inner.iova = none;
+                }
                 Ok(())
             }
             Err(error) => {
                 inner.reach = Reach::Unconfirmed;
+                let waiting = inner.queue.close(Err(RevokeError::DetachUnconfirmed));
+                waiting.map(Gather::abandon);
                 Err(error)
             }
         }
@@ -405,7 +481,8 @@ impl<P: Platform> Domain<P> {
     /// Frames the domain holds: its table's and its allocator's.
     pub(crate) fn frames(&self) -> usize {
         let inner = self.inner.lock();
-        inner.table.as_ref().map_or(0, |table| table.frames()) + inner.iova.frames()
+        let table = inner.table.as_ref().map_or(0, |table| table.frames());
+        table + inner.iova.frames() + inner.queue.frames()
     }
 
     /// Gives back frames that hold nothing: empty tables that were kept to keep walk caches warm.
@@ -413,9 +490,12 @@ impl<P: Platform> Domain<P> {
     /// # Errors
     /// [`UnitError`] when the invalidation was not confirmed; the tables are kept then.
     pub(crate) fn reclaim(&self) -> Result<(), UnitError> {
+        // What waits holds addresses, and tables. Where the flush fails these are lost, and what is left is reclaimed.
+        let _ = self.flush();
         let mut gather = Gather::new(self.platform);
         {
             let mut inner = self.inner.lock();
+            inner.queue.reclaim();
             inner.iova.reclaim();
             if let Some(table) = inner.table.as_mut() {
                 table.reclaim(&mut gather);
@@ -424,6 +504,17 @@ impl<P: Platform> Domain<P> {
         }
         self.sync(gather)
     }
+}
+
+/// Whether `range` is one mapping, whole.
+pub(super) fn whole<P: Platform>(
+    iova: &mut IovaSpace<P>,
+    range: BusRange,
+) -> Result<(), RevokeError> {
+    iova.check(range).map_err(|error| match error {
+        IovaError::PartialFree { allocated, .. } => RevokeError::NotWhole { mapping: allocated },
+        _ => RevokeError::NotMapped,
+    })
 }
 
 impl<P: Platform> Inner<P> {
@@ -438,11 +529,21 @@ impl<P: Platform> Inner<P> {
 impl<P: Platform> Drop for Domain<P> {
     fn drop(&mut self) {
         let never_walked = *self.walkers.get_mut() == 0;
-        if let Some(table) = self.inner.get_mut().table.take()
+        let inner = self.inner.get_mut();
+        if let Some(table) = inner.table.take()
             && never_walked
         {
             // SAFETY: no unit was ever told of the table.
             unsafe { table.free() };
+        }
+        // Empty, where the domain ended.
+        if let Some(waiting) = inner.queue.close(Err(RevokeError::DetachUnconfirmed)) {
+            if never_walked {
+                // SAFETY: as above.
+                unsafe { waiting.release() };
+            } else {
+                waiting.abandon();
+            }
         }
     }
 }

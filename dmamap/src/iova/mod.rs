@@ -178,6 +178,7 @@ impl<P: Platform> IovaSpace<P> {
             len: request.len_bytes >> self.granule_log2,
             align,
             offset: (request.offset >> self.granule_log2) & (align - 1),
+            start: first_granule(request.first, self.granule_log2),
             end: end_granule(request.last, self.granule_log2),
             boundary: match request.boundary_log2 {
                 0..u64::BITS => 1 << (request.boundary_log2 - self.granule_log2),

@@ -14,6 +14,8 @@ pub(super) struct Fit {
     pub(super) align: u64,
     /// The start is this modulo `align`.
     pub(super) offset: u64,
+    /// No granule before this may be part.
+    pub(super) start: u64,
     /// No granule from here on may be part.
     pub(super) end: u64,
     /// No multiple of this power of two lies inside; beyond all granules where any may.
@@ -23,6 +25,7 @@ pub(super) struct Fit {
 impl Fit {
     /// The lowest place in the gap `start..end`.
     fn place(&self, start: u64, end: u64) -> Option<u64> {
+        let start = start.max(self.start);
         // Granule numbers stay below 2^52 and alignments below 2^52, so nothing here overflows.
         let mut place = self.aligned(start);
         if self.crosses(place)? {
@@ -51,7 +54,9 @@ impl Fit {
     /// Granules of a gap in which the range fits wherever it begins.
     fn roomy(&self) -> Option<u64> {
         let once = self.len.checked_add(self.align - 1)?;
-        match self.boundary >= LIMITLESS {
+        // Within a block of its alignment, and so between two boundaries.
+        let in_block = self.offset + self.len <= self.align && self.align <= self.boundary;
+        match self.boundary >= LIMITLESS || in_block {
             true => Some(once),
             // A place that crosses a boundary is left, and another begins less than a range further up.
             false => once.checked_mul(2),
@@ -62,7 +67,8 @@ impl Fit {
 impl<P: Platform> Tree<P> {
     /// The start of a place that fits.
     pub(super) fn find(&mut self, fit: &Fit) -> Option<u64> {
-        // A gap with room for every misalignment fits for sure, unless it is too high: then so are all later ones.
+        // A gap with room for every misalignment fits for sure, unless it is too high: then so are all later ones; or too
+        // low.
         let place = fit.roomy().and_then(|len| {
             let (start, end) = self.lowest_gap(len)?;
             fit.place(start, end)
@@ -100,7 +106,9 @@ impl<P: Platform> Tree<P> {
             return None;
         }
         let (start, end) = extent.gap_before();
-        self.exact(extent.left, fit)
+        // Every gap to the left ends before this extent's.
+        let left = extent.left.filter(|_| start > fit.start);
+        self.exact(left, fit)
             .or_else(|| fit.place(start, end))
             .or_else(|| {
                 // Every gap to the right starts after this extent.

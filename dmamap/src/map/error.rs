@@ -4,6 +4,7 @@
 use core::fmt;
 
 use crate::addr::{BusRange, DmaMask, PhysRange, VirtAddr};
+use crate::bounce::BounceError;
 use crate::buffer::ListError;
 use crate::iommu::{DomainError, Requester, RevokeError};
 use crate::map::view::OutOfBounds;
@@ -25,7 +26,8 @@ pub enum MapFailure {
     /// The device is attached so that it reaches nothing.
     #[error("the device is attached as blocked: it may not reach memory")]
     Blocked,
-    /// The memory's bus addresses are beyond the device's mask, and nothing translates for it.
+    /// The memory's bus addresses are beyond the device's mask, nothing translates for it, and it reaches no memory that could
+    /// stand in.
     #[error(
         "bus {range} is beyond the device's mask of {mask}: allocate within it, or use an IOMMU"
     )]
@@ -49,7 +51,7 @@ pub enum MapFailure {
     /// The mapping was to be seen by both sides at once, and the device does not see the CPU's caches.
     #[error("the device does not snoop, and the mapping was to be coherent without syncs")]
     NotCoherent,
-    /// The host bridge shows devices no such memory.
+    /// The host bridge shows devices no such memory, nor any that could stand in.
     #[error("memory at physical {memory} has no bus address behind this host bridge")]
     NotOnBus {
         /// The memory.
@@ -61,19 +63,21 @@ pub enum MapFailure {
         /// The first piece.
         first: PhysRange,
     },
-    /// The unit's smallest page is larger than a frame, and the memory is not made of such pages.
+    /// An IOMMU would show what lies beside these as well, as they are not whole pages; and registers, and what is linked to
+    /// chosen addresses, are never copied.
     #[error(
-        "memory at {memory} is not whole pages of {page_bytes:#x} bytes, the smallest that the IOMMU maps for the \
-         device: allocate it with DmaBuffer::allocate_for"
+        "{memory} is not whole pages of {page_bytes:#x} bytes, the smallest that the IOMMU maps for the device"
     )]
     NotWholePages {
-        /// The memory.
+        /// The registers, or the memory.
         memory: PhysRange,
         /// Bytes of the smallest page.
         page_bytes: u64,
     },
-    /// Nothing translates for the device, so there are no bus addresses to choose.
-    #[error("no IOMMU translates for the device: map each piece by itself")]
+    /// Nothing translates for the device, or it is given copies alone: there are no bus addresses to choose.
+    #[error(
+        "no IOMMU translates for the device, or it is given copies alone: map each piece by itself"
+    )]
     NotTranslated,
     /// Only the first link of a span may begin inside a page, where the span does, and only the last may end inside one.
     #[error(
@@ -94,6 +98,22 @@ pub enum MapFailure {
     /// A list of links has no room, or has links already.
     #[error(transparent)]
     List(#[from] ListError),
+    /// The device could only be given a copy, and the caller asked for none
+    /// ([`require_coherent`](crate::map::Attributes::require_coherent)).
+    #[error("memory at {memory} would be copied for the device, but coherent memory is required")]
+    WouldBounce {
+        /// The memory.
+        memory: PhysRange,
+    },
+    /// The device could only be given a copy, and this is no memory that could be copied.
+    #[error("physical {memory} is not RAM, and would have to be copied for the device")]
+    NotRam {
+        /// The physical addresses.
+        memory: PhysRange,
+    },
+    /// The device is given a copy, and there is no memory for one.
+    #[error(transparent)]
+    Bounce(#[from] BounceError),
     /// There is no byte to map.
     #[error("a mapping of no bytes")]
     Empty,
@@ -141,6 +161,9 @@ pub enum MapFailure {
     /// Requests of the device are not known to arrive at the peer.
     #[error("no way to the peer: {0}")]
     PeerRefused(PeerRefusal),
+    /// The device was given a copy when the memory was mapped before, and the IOMMU did not confirm that it lost it.
+    #[error("the copy that the device had of the memory is not known to be lost to it: {0}")]
+    NotRevoked(RevokeError),
     /// The domain behind the device refused.
     #[error(transparent)]
     Domain(#[from] DomainError),

@@ -1,31 +1,31 @@
-//! Asking a device's route for bus addresses, and giving them back: what every mapping of many owners' pieces has in common.
+//! Placing a mapping of many owners' pieces, or of nobody's, and taking it back: what lists and the raw layer have in common.
 
-use crate::addr::{BusRange, PhysRange};
-use crate::device::{Device, Held};
-use crate::map::error::{MapError, MapFailure, Quarantined};
+use crate::addr::BusRange;
+use crate::device::{Device, DeviceCore, Held};
+use crate::iommu::{Owed, RevokeError};
+use crate::map::Attributes;
+use crate::map::backing::Backing;
+use crate::map::error::{MapError, MapFailure};
+use crate::map::live::take_back;
+use crate::map::place::{Memory, Placed};
 use crate::map::terms::Terms;
-use crate::pagetable::PhysList;
 use crate::platform::Platform;
 
-/// Maps the `len_bytes` bytes of the pieces in `list`, the first of which is `first`; `prepare` is called before the device
-/// can reach them. The hold on the device counts the mapping.
-pub(crate) fn establish<P: Platform>(
+/// Maps `memory`, which the caller has made ready for the device. The hold on the device counts the mapping.
+///
+/// # Safety
+/// That of [`DeviceCore::place`].
+pub(crate) unsafe fn establish<P: Platform>(
     device: &Device<P>,
-    terms: Terms,
-    first: PhysRange,
-    len_bytes: u64,
-    list: &mut dyn PhysList,
-    prepare: impl FnOnce(&mut dyn PhysList),
-) -> Result<(Held<P>, BusRange), MapError> {
+    terms: &Terms,
+    memory: &mut Memory<'_>,
+) -> Result<(Held<P>, Placed), MapError> {
+    let len_bytes = memory.len_bytes;
     let held = Held::new(device, len_bytes);
     let core = held.core();
-    let terms = terms.within(&core.limits);
-    let outcome = terms.check_coherence(core.coherence).and_then(|()| {
-        prepare(list);
-        core.route.map(&terms, first, len_bytes, list)
-    });
-    match outcome {
-        Ok(range) => Ok((held, range)),
+    // SAFETY: the caller's promise.
+    match unsafe { core.place(terms, memory) } {
+        Ok(placed) => Ok((held, placed)),
         Err(failure) => {
             let error = fail(device, failure);
             if error.leaves_memory_reachable() {
@@ -37,21 +37,23 @@ pub(crate) fn establish<P: Platform>(
     }
 }
 
-/// Takes back what [`establish`] mapped at `range`.
+/// Takes back what was mapped at `range`. When this returns `Ok` the device reaches nothing through it but copies that it
+/// always reaches; or it is trusted not to try.
 pub(crate) fn revoke<P: Platform>(
-    held: &Held<P>,
+    core: &DeviceCore<P>,
     range: BusRange,
-    len_bytes: u64,
-) -> Result<(), Quarantined> {
-    let core = held.core();
-    core.route.unmap(range).map_err(|error| {
-        core.count_quarantined(len_bytes);
-        Quarantined {
-            device: core.requester,
+    backing: &Backing,
+    attributes: Attributes,
+) -> Result<(), RevokeError> {
+    match backing.is_always_mapped() {
+        true => Ok(()),
+        false => take_back(
+            core,
             range,
-            error,
-        }
-    })
+            backing.revoked_with(attributes),
+            Ok(Owed::NOTHING),
+        ),
+    }
 }
 
 pub(crate) fn fail<P: Platform>(device: &Device<P>, failure: MapFailure) -> MapError {

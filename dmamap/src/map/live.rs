@@ -4,10 +4,15 @@ use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
 use crate::addr::{BusRange, FRAME_BYTES, PhysRange};
-use crate::buffer::DmaMemory;
-use crate::device::{Coherence, Device, Held};
-use crate::map::attributes::CpuSync;
+use crate::buffer::{DmaMemory, Frames};
+use crate::device::{Coherence, Device, DeviceCore, Held, Revocation};
+use crate::iommu::{Owed, RevokeError};
+use crate::map::AnyDirection;
+use crate::map::attributes::{Attributes, CpuSync};
+use crate::map::backing::{Backing, Side};
+use crate::map::direction::Direction;
 use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
+use crate::map::place::{Contents, Memory, Placed};
 use crate::map::terms::{Shape, Terms};
 use crate::pagetable::PhysList;
 use crate::platform::Platform;
@@ -43,6 +48,13 @@ pub(crate) struct Live<P: Platform> {
     held: Held<P>,
     range: BusRange,
     terms: Terms,
+    /// What must be covered by flushes, beside taking `range` back, before the device has lost the memory: earlier
+    /// mappings of it. An error where one is lost for good.
+    owed: Result<Owed, RevokeError>,
+    /// Whether the device could write the memory while it was mapped earlier.
+    written_earlier: bool,
+    backing: Backing,
+    len_bytes: u64,
 }
 
 impl<P: Platform> Live<P> {
@@ -52,43 +64,73 @@ impl<P: Platform> Live<P> {
         buffer: &B,
         terms: Terms,
     ) -> Result<Self, MapError> {
+        Self::establish_for(Held::new(device, buffer.len_bytes()), buffer, terms)
+    }
+
+    /// As [`establish`](Self::establish), for a device that is held.
+    fn establish_for<B: DmaMemory>(
+        held: Held<P>,
+        buffer: &B,
+        terms: Terms,
+    ) -> Result<Self, MapError> {
+        let core = held.core();
         let len_bytes = buffer.len_bytes();
         let first = buffer.segment(0);
         let fail = |failure| MapError {
-            device: device.requester(),
+            device: core.requester,
             failure,
         };
         // Memory of another machine, or that no machine lent, is told by where this one's CPU sees it.
         let virt = buffer.virt();
-        if device.platform().virt_to_phys(virt) != Some(first.start()) {
-            return Err(fail(MapFailure::NotDmaMemory { virt }));
+        if core.platform.virt_to_phys(virt) != Some(first.start()) {
+            let error = fail(MapFailure::NotDmaMemory { virt });
+            held.withdraw();
+            return Err(error);
         }
         let in_one_piece = match terms.shape {
             Shape::Single => true,
-            Shape::AlignedBlock => !device.core().route.joins_pieces(),
+            Shape::AlignedBlock => !core.route.joins_pieces(),
             Shape::Pieces => false,
         };
         if in_one_piece && first.len_bytes() != len_bytes {
-            return Err(fail(MapFailure::NotContiguous { first }));
-        }
-        let held = Held::new(device, len_bytes);
-        let core = held.core();
-        let terms = terms.within(&core.limits);
-        if let Err(failure) = terms.check_coherence(core.coherence) {
+            let error = fail(MapFailure::NotContiguous { first });
             held.withdraw();
-            return Err(fail(failure));
+            return Err(error);
         }
+        if let Err(failure) = terms.check_coherence(core.coherence) {
+            let error = fail(failure);
+            held.withdraw();
+            return Err(error);
+        }
+        let frames = buffer.frames();
         if terms.attributes.cpu_sync == CpuSync::Automatic {
-            // Whatever the direction: what the CPU wrote goes to memory; and no dirty line is left to be written over what
-            // the device will write. Whole frames: the device reaches what follows the buffer in its last one, and memory
-            // may still hold there what somebody else wrote.
-            core.clean_cache(buffer.pointer(), len_bytes.next_multiple_of(FRAME_BYTES));
+            // Whatever the direction: what the CPU wrote goes to memory; and no dirty line is left to be written over
+            // what the device will write. Whole frames, where they are the buffer's: the device reaches what follows the
+            // buffer in its last one, and memory may still hold there what somebody else wrote.
+            let reached = match frames {
+                Frames::Whole => len_bytes.next_multiple_of(FRAME_BYTES),
+                Frames::Shared => len_bytes,
+            };
+            core.clean_cache(buffer.pointer(), reached);
         }
-        match core
-            .route
-            .map(&terms, first, len_bytes, &mut Pieces::of(buffer))
-        {
-            Ok(range) => Ok(Self { held, range, terms }),
+        let mut memory = Memory {
+            first,
+            len_bytes,
+            pieces: &mut Pieces::of(buffer),
+            contents: Contents::At(buffer.pointer()),
+            frames,
+        };
+        // SAFETY: the buffer's bytes are readable, and all access to them goes through the buffer, which is borrowed.
+        match unsafe { core.place(&terms, &mut memory) } {
+            Ok(Placed { range, backing }) => Ok(Self {
+                held,
+                range,
+                terms,
+                owed: Ok(Owed::NOTHING),
+                written_earlier: false,
+                backing,
+                len_bytes,
+            }),
             Err(failure) => {
                 let error = fail(failure);
                 if error.leaves_memory_reachable() {
@@ -129,58 +171,213 @@ impl<P: Platform> Live<P> {
         self.range
     }
 
+    /// Whether the device was given copies, whole or in part.
+    pub(crate) fn backing(&self) -> &Backing {
+        &self.backing
+    }
+
     /// Whether [`sync_for_cpu`](Self::sync_for_cpu) and [`sync_for_device`](Self::sync_for_device) do more than order
     /// accesses.
     pub(crate) fn need_sync(&self) -> bool {
-        self.held.core().coherence == Coherence::NotSnooped
+        self.held.core().coherence == Coherence::NotSnooped || self.backing.is_copied()
     }
 
-    /// What the device wrote to the `len_bytes` bytes at `start`, memory of the mapped buffer, is what the CPU reads from
-    /// now on.
-    pub(crate) fn sync_for_cpu(&self, start: NonNull<u8>, len_bytes: u64) {
+    /// Calls `visit` with each stretch of `len_bytes` bytes from byte `offset` of the mapping on: the CPU's pointer to where
+    /// the device has it, and how long it is.
+    pub(crate) fn device_side(
+        &self,
+        buffer: NonNull<u8>,
+        offset: u64,
+        len_bytes: u64,
+        mut visit: impl FnMut(NonNull<u8>, u64),
+    ) {
+        let platform = self.held.core().platform;
+        self.backing
+            .each_side(offset, len_bytes, self.len_bytes, |side, at, len| {
+                // SAFETY: callers name bytes of the buffer or, in the same measure, of a copy of them.
+                let pointer = unsafe {
+                    match side {
+                        Side::Buffer => buffer.add(at as usize),
+                        Side::Copy(run, within) => run.pointer(platform).add(within as usize),
+                    }
+                };
+                visit(pointer, len);
+            });
+    }
+
+    /// What the device wrote to the `len_bytes` bytes from `offset` on of the mapping, whose buffer begins at `buffer`, is
+    /// what the CPU reads [on the device's side](Self::device_side) from now on.
+    pub(crate) fn sync_for_cpu(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
         let core = self.held.core();
         // What the device only reads is in memory as it is in the caches.
         if self.terms.direction.device_writes() {
-            core.invalidate_cache(start, len_bytes);
+            self.device_side(buffer, offset, len_bytes, |start, len| {
+                core.invalidate_cache(start, len);
+            });
         }
         core.platform.dma_rmb();
+        if self.terms.attributes.cpu_sync == CpuSync::Skipped {
+            // Unmapping will not.
+            self.copy_out(buffer, offset, len_bytes);
+        }
     }
 
-    /// What the CPU wrote to the `len_bytes` bytes at `start`, memory of the mapped buffer, is what the device reads from
-    /// now on.
-    pub(crate) fn sync_for_device(&self, start: NonNull<u8>, len_bytes: u64) {
+    /// What the CPU wrote there is what the device reads from now on.
+    pub(crate) fn sync_for_device(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
         let core = self.held.core();
         // Where the device only writes, the CPU has only read.
         if self.terms.direction.device_reads() {
-            core.clean_cache(start, len_bytes);
+            self.device_side(buffer, offset, len_bytes, |start, len| {
+                core.clean_cache(start, len);
+            });
         }
         core.platform.dma_wmb();
+    }
+
+    /// Brings what the device wrote to its side into the buffer.
+    fn copy_out(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
+        if self.terms.direction != AnyDirection::ToDevice {
+            let platform = self.held.core().platform;
+            // SAFETY: the mapping has the buffer to itself, and views of it are volatile.
+            unsafe {
+                self.backing
+                    .copy_out(platform, buffer, offset, len_bytes, self.len_bytes);
+            }
+        }
     }
 
     /// Takes the addresses back; when this returns `Ok` the device reaches nothing through them.
     pub(crate) fn revoke<B: DmaMemory>(self, buffer: &B) -> Result<(), Quarantined> {
         let core = self.held.core();
+        let attributes = self.backing.revoked_with(self.terms.attributes);
+        let outcome = match self.backing.is_always_mapped() {
+            // What was retired earlier is still to be lost.
+            true => self.owed.and_then(|owed| core.route.flush_through(owed)),
+            false => take_back(core, self.range, attributes, self.owed),
+        };
+        self.part(buffer, outcome)
+    }
+
+    /// Takes the addresses out of the tables; the device may reach the memory until a flush.
+    /// [`finish`](Self::finish) tells when it has lost it.
+    pub(crate) fn retire(&mut self) {
+        if self.backing.is_always_mapped() {
+            return;
+        }
+        let retired = self.held.core().route.retire(self.range);
+        self.owed = match (self.owed, retired) {
+            (Ok(earlier), Ok(owed)) => Ok(earlier.and(owed)),
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        };
+    }
+
+    /// Whether flushes have covered what was [retired](Self::retire), or never will.
+    pub(crate) fn is_settled(&self) -> bool {
+        match self.owed {
+            Ok(owed) => self.held.core().route.outcome(owed).is_some(),
+            Err(_) => true,
+        }
+    }
+
+    /// Flushes if nobody did since this was [retired](Self::retire); when this returns `Ok` the device reaches nothing
+    /// through it.
+    pub(crate) fn finish<B: DmaMemory>(self, buffer: &B) -> Result<(), Quarantined> {
+        let route = &self.held.core().route;
+        let outcome = self.owed.and_then(|owed| route.flush_through(owed));
+        self.part(buffer, outcome)
+    }
+
+    /// As [`finish`](Self::finish); the buffer comes back, or is leaked.
+    pub(crate) fn finish_owned<B: DmaMemory>(self, buffer: B) -> Result<B, Quarantined> {
+        let buffer = ManuallyDrop::new(buffer);
+        self.finish(&*buffer)?;
+        Ok(ManuallyDrop::into_inner(buffer))
+    }
+
+    /// Where the device of this [retired](Self::retire) mapping had copies: flushes, brings what it wrote into the buffer,
+    /// and gives the copies back.
+    pub(crate) fn end_copies<B: DmaMemory>(&mut self, buffer: &B) -> Result<(), RevokeError> {
+        if !self.backing.is_copied() {
+            return Ok(());
+        }
+        let route = &self.held.core().route;
+        self.owed = self
+            .owed
+            .and_then(|owed| route.flush_through(owed))
+            .map(|()| Owed::NOTHING);
+        self.owed?;
+        self.take_from_device(buffer);
+        let backing = core::mem::replace(&mut self.backing, Backing::InPlace);
+        // SAFETY: the route confirmed that the device lost the mapping, or has the copy always.
+        unsafe { backing.release(self.held.core()) };
+        Ok(())
+    }
+
+    /// The error of memory that is not mapped again as [`end_copies`](Self::end_copies) failed.
+    pub(crate) fn not_ended(&self, error: RevokeError) -> MapError {
+        MapError {
+            device: self.held.core().requester,
+            failure: MapFailure::NotRevoked(error),
+        }
+    }
+
+    /// Maps the memory of this [retired](Self::retire) mapping again, for the same device. It hangs on the flushes that
+    /// this one does, too.
+    pub(crate) fn establish_again<B: DmaMemory>(
+        &self,
+        buffer: &B,
+        shape: Shape,
+        direction: impl Direction,
+    ) -> Result<Self, MapError> {
+        let mask = self.held.core().limits.mask();
+        let terms = Terms::new(mask, shape, direction).with(self.terms.attributes);
+        let held = self.held.another(buffer.len_bytes());
+        Ok(Self {
+            owed: self.owed,
+            written_earlier: self.written_earlier || self.terms.direction.device_writes(),
+            ..Self::establish_for(held, buffer, terms)?
+        })
+    }
+
+    /// The last of a mapping that was taken back, or not, as `outcome` says.
+    fn part<B: DmaMemory>(
+        self,
+        buffer: &B,
+        outcome: Result<(), RevokeError>,
+    ) -> Result<(), Quarantined> {
+        let core = self.held.core();
         let (device, range) = (core.requester, self.range);
-        if let Err(error) = core.route.unmap(range) {
-            core.count_quarantined(buffer.len_bytes());
+        if let Err(error) = outcome {
+            let lent_bytes = self.backing.lent_bytes();
+            core.count_quarantined(buffer.len_bytes() + lent_bytes);
             return Err(Quarantined {
                 device,
                 range,
                 error,
             });
         }
-        let Terms {
-            direction,
-            attributes,
-            ..
-        } = self.terms;
+        self.take_from_device(buffer);
+        // SAFETY: the route confirmed that the device lost the mapping, or has the copy always.
+        unsafe { self.backing.release(core) };
+        Ok(())
+    }
+
+    /// Makes what the device wrote, before it lost the memory, what the CPU reads in the buffer.
+    fn take_from_device<B: DmaMemory>(&self, buffer: &B) {
+        let core = self.held.core();
+        let is_automatic = self.terms.attributes.cpu_sync == CpuSync::Automatic;
         // After the device lost the memory: until then lines of it could come into the caches and be outdated again.
-        if direction.device_writes() && attributes.cpu_sync == CpuSync::Automatic {
+        if is_automatic && self.terms.direction.device_writes() {
+            self.device_side(buffer.pointer(), 0, self.len_bytes, |start, len| {
+                core.invalidate_cache(start, len);
+            });
+        } else if is_automatic && self.written_earlier {
             core.invalidate_cache(buffer.pointer(), buffer.len_bytes());
         }
-        // What the device wrote before it lost the memory is read after this.
         core.platform.dma_rmb();
-        Ok(())
+        if is_automatic {
+            self.copy_out(buffer.pointer(), 0, self.len_bytes);
+        }
     }
 
     /// As [`revoke`](Self::revoke); the buffer comes back, or is leaked.
@@ -188,5 +385,23 @@ impl<P: Platform> Live<P> {
         let buffer = ManuallyDrop::new(buffer);
         self.revoke(&*buffer)?;
         Ok(ManuallyDrop::into_inner(buffer))
+    }
+}
+
+/// Takes `range` back as strongly as the device, and `attributes`, ask for. When this returns `Ok` the device reaches
+/// nothing through it nor through what is `owed`; or it is trusted not to try.
+pub(crate) fn take_back<P: Platform>(
+    core: &DeviceCore<P>,
+    range: BusRange,
+    attributes: Attributes,
+    owed: Result<Owed, RevokeError>,
+) -> Result<(), RevokeError> {
+    match (core.guard.revocation(attributes), owed) {
+        (Revocation::Alone, Ok(Owed::NOTHING)) => core.route.unmap(range),
+        (Revocation::Alone | Revocation::Shared, owed) => {
+            let retired = core.route.retire(range)?;
+            core.route.flush_through(owed?.and(retired))
+        }
+        (Revocation::Later, owed) => core.route.retire(range).and(owed).map(|_| ()),
     }
 }

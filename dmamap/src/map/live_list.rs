@@ -7,16 +7,17 @@
 use core::mem::ManuallyDrop;
 
 use crate::addr::BusRange;
-use crate::buffer::{DmaMemory, ScatterList};
+use crate::buffer::{DmaMemory, Frames, ScatterList};
 use crate::device::{Device, DeviceCore, Held};
 use crate::map::OutOfBounds;
+use crate::map::backing::Backing;
 use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
 use crate::map::establish::{establish, fail, revoke};
 use crate::map::list_syncs::ListSyncs;
+use crate::map::place::{Contents, Memory, Placed};
 use crate::map::runs::runs;
 use crate::map::segments::segments;
 use crate::map::terms::Terms;
-use crate::pagetable::PhysList;
 use crate::platform::Platform;
 
 /// Bus addresses of a list, and the hold on the device that goes with them.
@@ -26,6 +27,7 @@ pub(crate) struct LiveList<P: Platform> {
     held: Held<P>,
     range: BusRange,
     terms: Terms,
+    backing: Backing,
 }
 
 impl<P: Platform> LiveList<P> {
@@ -62,11 +64,26 @@ impl<P: Platform> LiveList<P> {
         let Some(first) = pieces.next() else {
             return Err(fail(device, MapFailure::Empty));
         };
-        let clean = |_: &mut dyn PhysList| {
-            ListSyncs::new(device.core(), &terms).before_map(list, 0);
+        terms
+            .check_coherence(device.core().coherence)
+            .map_err(|failure| fail(device, failure))?;
+        let mut memory = Memory {
+            first,
+            len_bytes: list.len_bytes(),
+            pieces: &mut pieces,
+            contents: Contents::AsLent,
+            frames: frames_of(list),
         };
-        let (held, range) = establish(device, terms, first, list.len_bytes(), &mut pieces, clean)?;
-        Ok(Self { held, range, terms })
+        ListSyncs::new(device.core(), &terms, &Backing::InPlace).before_map(list, 0);
+        // SAFETY: the pieces are the buffers' own memory, and all access to them goes through the list, which is borrowed.
+        let (held, placed) = unsafe { establish(device, &terms, &mut memory) }?;
+        let Placed { range, backing } = placed;
+        Ok(Self {
+            held,
+            range,
+            terms,
+            backing,
+        })
     }
 
     pub(crate) fn held(&self) -> &Held<P> {
@@ -82,7 +99,8 @@ impl<P: Platform> LiveList<P> {
         &'a self,
         list: &'a ScatterList<B>,
     ) -> impl Iterator<Item = BusRange> + 'a {
-        runs(&self.held.core().route, self.range, list.pieces_from(0))
+        let route = &self.held.core().route;
+        runs(route, &self.backing, self.range, list.pieces_from(0))
     }
 
     /// What the device is told of the list, in order.
@@ -99,7 +117,7 @@ impl<P: Platform> LiveList<P> {
     }
 
     pub(crate) fn syncs(&self) -> ListSyncs<'_, P> {
-        ListSyncs::new(self.held.core(), &self.terms)
+        ListSyncs::new(self.held.core(), &self.terms, &self.backing)
     }
 
     /// Takes the addresses back; the list comes back, or is leaked.
@@ -108,9 +126,28 @@ impl<P: Platform> LiveList<P> {
         list: ScatterList<B>,
     ) -> Result<ScatterList<B>, Quarantined> {
         let list = ManuallyDrop::new(list);
-        revoke(&self.held, self.range, list.len_bytes())?;
+        let (core, range) = (self.held.core(), self.range);
+        revoke(core, range, &self.backing, self.terms.attributes).map_err(|error| {
+            core.count_quarantined(list.len_bytes() + self.backing.lent_bytes());
+            Quarantined {
+                device: core.requester,
+                range,
+                error,
+            }
+        })?;
         self.syncs().after_unmap(&list);
+        // SAFETY: the route confirmed that the device lost the mapping, or has the copy always.
+        unsafe { self.backing.release(core) };
         Ok(ManuallyDrop::into_inner(list))
+    }
+}
+
+/// Whose the frames are that the pieces of `list` touch: shared if any piece's are.
+fn frames_of<B: DmaMemory>(list: &ScatterList<B>) -> Frames {
+    let mut entries = list.entries().iter();
+    match entries.any(|entry| entry.buffer().frames() == Frames::Shared) {
+        true => Frames::Shared,
+        false => Frames::Whole,
     }
 }
 

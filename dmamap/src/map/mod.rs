@@ -6,13 +6,17 @@
 //! | [`map_sg`](crate::device::Device::map_sg) | owned, in pieces | `sg` |
 //! | [`map_sgtable`](crate::device::Device::map_sgtable) | a list of owned buffers, or of parts of them | `sgtable` |
 //! | [`iova_try_alloc`](crate::device::Device::iova_try_alloc) | owned buffers, linked one by one | `iova_span` |
+//! | [`Mapping::retire`] | owned, on its way back, several with one flush | `retired` |
+//! | [`BufferPool`] | blocks that stay mapped while they change hands | `buffer_pool` |
 //! | [`map_within`](crate::device::Device::map_within) | borrowed for a closure | `scoped` |
 //! | [`alloc_coherent`](crate::device::Device::alloc_coherent) | shared with the device for long | `coherent` |
+//! | [`UnmanagedDomain`] | anything, at bus addresses of the caller's choice | `unmanaged` |
 //! | [`map_resource`](crate::device::Device::map_resource) | none: another device's registers | `resource` |
 //! | [`map_phys`](crate::device::Device::map_phys) and others | anything, unsafe | `raw` |
 //!
 //! Each asks the device's route for bus addresses: none (`Blocked`), those the host bridge gives memory
-//! (`direct`), or ones chosen for the device alone and recorded in I/O page tables (`translated`).
+//! (`direct`), or ones chosen for the device alone and recorded in I/O page tables (`translated`). Where the device does not
+//! reach the memory, or may not, the route gives it a copy instead ([`bounce`](crate::bounce)): drivers do not notice.
 //!
 //! A mapping owns its memory, so while the device may write it nobody holds a reference to it; `unmap`
 //! returns the memory once the device cannot reach it. Where the IOMMU does not confirm that, it
@@ -35,9 +39,12 @@
 //! ```
 
 mod attributes;
+mod backing;
+mod buffer_pool;
 mod coherent;
 mod direct;
 mod direction;
+mod edges;
 mod error;
 mod establish;
 mod iova_span;
@@ -46,8 +53,10 @@ mod list_view;
 mod live;
 mod live_list;
 mod owned;
+mod place;
 mod raw;
 mod resource;
+mod retired;
 mod route;
 mod runs;
 mod scoped;
@@ -58,11 +67,13 @@ mod single;
 mod terms;
 mod translated;
 mod uncached;
+mod unmanaged;
 mod view;
-mod window;
+pub(crate) mod window;
 
 pub use crate::pagetable::Permission;
 pub use attributes::Attributes;
+pub use buffer_pool::{BufferPool, BufferPoolError, PooledBuffer};
 pub use coherent::{
     AtomicBlock, AtomicDestroyError, AtomicPool, AtomicPoolError, AtomicPoolFigures, Coherent,
     CoherentError, CoherentOptions, DeclareError, DeclaredFull, Descriptors, DestroyError, DmaPool,
@@ -77,10 +88,12 @@ pub use iova_span::{IovaSpan, Linked, NotSynced, RawIovaSpan, SpanState, Unlinke
 pub use list_view::ListView;
 pub use raw::RawSyncError;
 pub use resource::ResourceMapping;
+pub use retired::{NotMappedAgain, Retired};
 pub use scoped::ScopedMapping;
 pub use sg::SgMapping;
 pub use sgtable::SgTableMapping;
 pub use single::Mapping;
+pub use unmanaged::{NotUnmanaged, Refused, UnmanagedDomain};
 pub use view::{CpuView, OutOfBounds};
 
 pub(crate) use coherent::CoherentSources;

@@ -4,16 +4,20 @@
 //! registers gives the window onto them away for that time.
 
 use crate::addr::{BusAddr, BusRange, PhysRange};
+use crate::bridge::WindowKind;
 use crate::device::{Device, DeviceCore, Held};
 use crate::iommu::RevokeError;
+use crate::map::backing::Backing;
 use crate::map::terms::{Shape, Terms};
 use crate::map::translated;
-use crate::map::{AnyDirection, Direction, MapError, MapFailure, Quarantined, Rejected, Route};
+use crate::map::{
+    AnyDirection, Attributes, Direction, MapError, MapFailure, Quarantined, Rejected, Route,
+};
 use crate::mmio::Mmio;
 use crate::pagetable::{MemoryType, Replay};
 use crate::pci::Function;
 use crate::platform::Platform;
-use crate::system::{PeerRefusal, PeerVerdict};
+use crate::system::{PeerRefusal, PeerVerdict, Protection};
 
 /// Registers of one device that another may use; owns the window onto them. Dropping it takes them back.
 ///
@@ -232,19 +236,21 @@ impl<P: Platform> Device<P> {
     /// `range` is one that `map_resource_raw` of this device returned, and not taken back yet.
     pub unsafe fn unmap_resource_raw(&self, range: BusRange) -> Result<(), Quarantined> {
         let core = self.core();
-        let on_bus = core.system.bridge_of(core.requester).is_some_and(|bridge| {
-            let windows = bridge.windows().iter();
-            // Nothing is ever mapped in a window, so what is there is the registers' own address.
-            windows
-                .map(|window| window.bus)
-                .any(|bus| bus.covers(range))
+        let bridge = core.system.bridge_of(core.requester);
+        let on_bus = bridge.is_some_and(|bridge| {
+            // Nothing is ever mapped in a window to memory registers, so what is there is their own address.
+            let mut windows = bridge.windows().iter();
+            windows.any(|window| window.kind != WindowKind::Io && window.bus.covers(range))
         });
         if on_bus {
             core.counters.end(range.len_bytes());
             return Ok(());
         }
         // The range was mapped and counted as those of the raw layer are.
-        self.unmap_raw(range, range.len_bytes())
+        let strictly = Attributes::NONE.at_least(Protection::Strict);
+        self.revoke_raw(range, range.len_bytes(), &Backing::InPlace, strictly)?;
+        core.platform.dma_rmb();
+        Ok(())
     }
 
     fn map_registers(

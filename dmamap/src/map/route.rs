@@ -2,12 +2,10 @@
 
 use alloc::sync::Arc;
 
-use crate::addr::{BusAddr, BusRange, DmaMask, PhysAddr, PhysRange};
-use crate::iommu::{Domain, RevokeError};
+use crate::addr::{BusAddr, BusRange, DmaMask, PhysAddr};
+use crate::iommu::{Domain, Owed, RevokeError};
 use crate::map::direct::Direct;
-use crate::map::terms::{Boundary, Terms};
-use crate::map::{MapFailure, Permission, translated};
-use crate::pagetable::{MemoryType, PhysList};
+use crate::map::{Permission, translated};
 use crate::platform::Platform;
 
 /// The way of one device, chosen when it is attached.
@@ -35,58 +33,40 @@ pub(crate) enum Alignment {
 }
 
 impl<P: Platform> Route<P> {
-    /// Chooses bus addresses for `len_bytes` bytes that lie in the pieces `memory` yields, `first` being the first. With more
-    /// than one piece on the direct route only the first piece's addresses are returned: the others have
-    /// their own. On the translated route each piece has whole pages, side by side: from the first byte of the first
-    /// to the last byte of the last.
-    pub(crate) fn map(
-        &self,
-        terms: &Terms,
-        first: PhysRange,
-        len_bytes: u64,
-        memory: &mut dyn PhysList,
-    ) -> Result<BusRange, MapFailure> {
-        if len_bytes == 0 {
-            return Err(MapFailure::Empty);
-        }
-        match self {
-            Self::Blocked => Err(MapFailure::Blocked),
-            Self::Direct(direct) => {
-                let reached = direct.reach(first, terms.mask)?;
-                if let Boundary::Required(boundary) = terms.boundary
-                    && crosses(reached, boundary)
-                {
-                    return Err(MapFailure::CrossesBoundary {
-                        memory: first,
-                        boundary,
-                    });
-                }
-                memory.restart();
-                while let Some(piece) = memory.next_range() {
-                    direct.reach(piece, terms.mask)?;
-                }
-                Ok(reached)
-            }
-            Self::Translated(domain) => {
-                let placement = translated::place(domain.page_size_log2(), terms, first, memory)?;
-                translated::map(
-                    domain,
-                    placement,
-                    memory,
-                    terms.permission(),
-                    MemoryType::Normal,
-                )
-            }
-        }
-    }
-
-    /// Makes `range`, as [`map`](Self::map) returned it, unreachable; returns when it is.
+    /// Makes `range`, the bus addresses of a mapping, unreachable; returns when it is.
     pub(crate) fn unmap(&self, range: BusRange) -> Result<(), RevokeError> {
         match self {
             Self::Blocked | Self::Direct(_) => Ok(()),
             Self::Translated(domain) => {
                 domain.unmap(translated::pages(range, domain.page_size_log2()))
             }
+        }
+    }
+
+    /// Takes `range`, the bus addresses of a mapping, out of the tables, and leaves it to a flush that others share to
+    /// make it unreachable.
+    pub(crate) fn retire(&self, range: BusRange) -> Result<Owed, RevokeError> {
+        match self {
+            Self::Blocked | Self::Direct(_) => Ok(Owed::NOTHING),
+            Self::Translated(domain) => {
+                domain.retire(translated::pages(range, domain.page_size_log2()))
+            }
+        }
+    }
+
+    /// Returns when all that `owed` stands for is unreachable.
+    pub(crate) fn flush_through(&self, owed: Owed) -> Result<(), RevokeError> {
+        match self {
+            Self::Blocked | Self::Direct(_) => Ok(()),
+            Self::Translated(domain) => domain.flush_through(owed),
+        }
+    }
+
+    /// Whether all that `owed` stands for is unreachable; `None` while a flush is to come.
+    pub(crate) fn outcome(&self, owed: Owed) -> Option<Result<(), RevokeError>> {
+        match self {
+            Self::Blocked | Self::Direct(_) => Some(Ok(())),
+            Self::Translated(domain) => domain.outcome(owed),
         }
     }
 

@@ -13,6 +13,7 @@ use crate::map::direction::Direction;
 use crate::map::error::{Quarantined, Rejected};
 use crate::map::live::Pieces;
 use crate::map::owned::Owned;
+use crate::map::retired::Retired;
 use crate::map::runs::runs;
 use crate::map::segments::segments;
 use crate::map::terms::Shape;
@@ -65,7 +66,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> SgMapping<P, B, D> {
         let core = live.held().core();
         let mut pieces = Pieces::of(buffer);
         let pieces = core::iter::from_fn(move || pieces.next_range());
-        let runs = runs(&core.route, live.range(), pieces);
+        let runs = runs(&core.route, live.backing(), live.range(), pieces);
         let limits = &core.limits;
         segments(runs, limits.max_segment_bytes(), limits.segment_boundary())
     }
@@ -114,6 +115,17 @@ impl<P: Platform, B: DmaMemory, D: Direction> SgMapping<P, B, D> {
     /// As [`Mapping::unmap`](crate::map::Mapping::unmap).
     pub fn unmap(self) -> Result<B, Quarantined> {
         self.owned.unmap()
+    }
+
+    /// Takes the mapping out of the device's tables, and leaves it to a flush that others share to make the memory
+    /// unreachable: cheaper than to unmap one by one. [`Retired`] gives the memory back, after such a flush.
+    #[must_use = "it flushes when it is dropped"]
+    pub fn retire(self) -> Retired<P, B, D> {
+        self.owned.retire()
+    }
+
+    pub(super) fn from_owned(owned: Owned<P, B, D>) -> Self {
+        Self { owned }
     }
 }
 

@@ -37,6 +37,15 @@ pub(crate) enum Boundary {
     Required(u64),
 }
 
+impl Boundary {
+    /// One less than what no segment crosses a multiple of.
+    pub(crate) fn mask(self) -> u64 {
+        match self {
+            Self::Preferred(mask) | Self::Required(mask) => mask,
+        }
+    }
+}
+
 /// What a mapping shall be.
 #[derive(Clone, Copy)]
 pub(crate) struct Terms {

@@ -1,6 +1,6 @@
 //! The translated route: Z is chosen for this device alone and recorded in its domain's tables.
 
-use crate::addr::{BusRange, FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
+use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
 use crate::iommu::{Domain, DomainError};
 use crate::iova::IovaRequest;
 use crate::map::route::Alignment;
@@ -8,19 +8,24 @@ use crate::map::terms::{Boundary, Terms};
 use crate::map::{MapFailure, Permission};
 use crate::pagetable::{MemoryType, PhysList};
 use crate::platform::Platform;
+use crate::system::AddressOrder;
 
 /// log2 of the leaves worth aligning for, largest first.
 const LARGE_LEAVES_LOG2: [u32; 2] = [30, 21];
 
+/// The first address that does not fit in 32 bits.
+const ABOVE_32_BITS: BusAddr = BusAddr::new(1 << 32);
+
 /// Where a mapping's bus addresses shall lie.
 pub(crate) struct Placement {
-    /// Whole frames from the one with the first byte on.
-    frames: IovaRequest,
-    /// Whether addresses without the request's alignment will do.
-    alignment: Alignment,
+    /// Whole pages from the one with the first byte on.
+    pages: IovaRequest,
     /// The same where only what is owed is asked for.
     plain: IovaRequest,
-    /// Bytes of the first frame before the mapping's first.
+    page_log2: u32,
+    /// Whether addresses without the request's alignment will do.
+    alignment: Alignment,
+    /// Bytes of the first page before the mapping's first.
     head: u64,
     /// From there to the last byte of the last piece.
     len_bytes: u64,
@@ -28,7 +33,7 @@ pub(crate) struct Placement {
 
 /// Where the pieces of `memory` shall lie, `first` being the first: congruent to Y where memory allows a large leaf, so that
 /// the table can use one; else aligned to their own size, so that one invalidation command covers them; and
-/// whatever else, as `terms` ask.
+/// whatever else, as `terms` ask. All of each page that a piece touches becomes reachable.
 pub(crate) fn place(
     page_log2: u32,
     terms: &Terms,
@@ -37,8 +42,8 @@ pub(crate) fn place(
 ) -> Result<Placement, MapFailure> {
     let alignment = terms.shape.alignment();
     let (whole, tail) = whole_pages(page_log2, memory)?;
-    let head = first.start().frame_offset();
-    let frame = first.start().align_down(FRAME_SIZE_LOG2).as_u64();
+    let page = first.start().align_down(page_log2).as_u64();
+    let head = first.start().as_u64() - page;
     let order_log2 = u64::BITS - (whole - 1).leading_zeros();
     let large_log2 = LARGE_LEAVES_LOG2
         .into_iter()
@@ -46,31 +51,33 @@ pub(crate) fn place(
     let (align_log2, offset) = match (alignment, large_log2) {
         (Alignment::ToOrder, _) => (order_log2, 0),
         (Alignment::Convenient, None) => (order_log2.min(LARGE_LEAVES_LOG2[1]), 0),
-        (Alignment::Convenient, Some(log2)) => (log2, frame & ((1 << log2) - 1)),
+        (Alignment::Convenient, Some(log2)) => (log2, page & ((1 << log2) - 1)),
     };
     // What is kept of Y: a mask below the page asks for nothing new.
     let kept_log2 = u64::BITS - terms.min_align_mask.leading_zeros();
     let kept_log2 = kept_log2.clamp(page_log2, u64::BITS - 1);
-    let kept = frame & ((1 << kept_log2) - 1);
-    let boundary_log2 = boundary_log2(page_log2, terms, first, whole - tail, kept_log2)?;
+    let kept = page & ((1 << kept_log2) - 1);
+    let end = whole - tail;
+    let boundary_log2 = boundary_log2(page_log2, terms, first, (head, end), kept_log2)?;
     let plain = IovaRequest::new(whole)
         .aligned(kept_log2, kept)
         .below(terms.mask.last());
-    let frames = match (kept_log2 > page_log2, large_log2) {
+    let pages = match (kept_log2 > page_log2, large_log2) {
         // Congruent to Y in more bits than are to be kept.
         (true, Some(log2)) if log2 >= kept_log2 => plain.aligned(align_log2, offset),
         (true, _) => plain,
         (false, _) => plain.aligned(align_log2, offset),
     };
     Ok(Placement {
-        frames: frames.within(boundary_log2.unwrap_or(u64::BITS)),
+        pages: pages.within(boundary_log2.unwrap_or(u64::BITS)),
         plain: match terms.boundary {
             Boundary::Required(_) => plain.within(boundary_log2.unwrap_or(u64::BITS)),
             Boundary::Preferred(_) => plain,
         },
+        page_log2,
         alignment,
         head,
-        len_bytes: whole - tail - head,
+        len_bytes: end - head,
     })
 }
 
@@ -80,22 +87,15 @@ fn whole_pages(page_log2: u32, memory: &mut dyn PhysList) -> Result<(u64, u64), 
     let (mut whole, mut tail) = (0u64, 0);
     memory.restart();
     while let Some(piece) = memory.next_range() {
-        let (head, len_bytes) = (piece.start().frame_offset(), piece.len_bytes());
-        let widened = head
-            .checked_add(len_bytes)
-            .and_then(|bytes| bytes.checked_next_multiple_of(FRAME_BYTES))
-            .ok_or(MapFailure::TooLong { len_bytes })?;
-        let frame = piece.start().align_down(FRAME_SIZE_LOG2);
-        // What is not the buffer's must not become reachable: only whole pages are lent.
-        if !frame.is_aligned(page_log2) || !widened.is_multiple_of(page_bytes) {
-            return Err(MapFailure::NotWholePages {
-                memory: piece,
-                page_bytes,
-            });
-        }
+        let len_bytes = piece.len_bytes();
         if len_bytes == 0 {
             return Err(MapFailure::Empty);
         }
+        let head = piece.start().as_u64() % page_bytes;
+        let widened = head
+            .checked_add(len_bytes)
+            .and_then(|bytes| bytes.checked_next_multiple_of(page_bytes))
+            .ok_or(MapFailure::TooLong { len_bytes })?;
         whole = whole
             .checked_add(widened)
             .ok_or(MapFailure::TooLong { len_bytes: whole })?;
@@ -107,37 +107,33 @@ fn whole_pages(page_log2: u32, memory: &mut dyn PhysList) -> Result<(u64, u64), 
     }
 }
 
-/// log2 of the boundary that the bytes from `first` on, up to `end` bytes from their first frame, can be kept from
-/// crossing, `kept_log2` bits of the address being given; `None` if they cannot and need not, or never do.
+/// log2 of the boundary that the bytes from `first` on can be kept from crossing, `span` being where in the whole pages they
+/// begin and end, and `kept_log2` bits of the address being given; `None` if they cannot and need not, or never do.
 fn boundary_log2(
     page_log2: u32,
     terms: &Terms,
     first: PhysRange,
-    end: u64,
+    (head, end): (u64, u64),
     kept_log2: u32,
 ) -> Result<Option<u32>, MapFailure> {
-    let (boundary, required) = match terms.boundary {
-        Boundary::Preferred(boundary) => (boundary, None),
-        Boundary::Required(boundary) => (boundary, Some(boundary)),
-    };
+    let boundary = terms.boundary.mask();
     let log2 = u64::BITS - boundary.leading_zeros();
     let given = first.start().as_u64() & boundary & ((1 << kept_log2) - 1);
-    let len_bytes = end - first.start().frame_offset();
     let fits = given
-        .checked_add(len_bytes - 1)
+        .checked_add(end - head - 1)
         .is_some_and(|last| last <= boundary);
-    match (fits, required) {
+    match (fits, terms.boundary) {
         // Within a page the bus address is the memory's: nothing is left to choose.
         (true, _) => Ok((log2 >= page_log2).then_some(log2)),
-        (false, None) => Ok(None),
-        (false, Some(boundary)) => Err(MapFailure::CrossesBoundary {
+        (false, Boundary::Preferred(_)) => Ok(None),
+        (false, Boundary::Required(boundary)) => Err(MapFailure::CrossesBoundary {
             memory: first,
             boundary,
         }),
     }
 }
 
-/// Maps the whole frames of `memory`'s pieces at consecutive bus addresses; the range returned is from the first byte of the
+/// Maps the whole pages of `memory`'s pieces at consecutive bus addresses; the range returned is from the first byte of the
 /// first piece to the last of the last.
 pub(crate) fn map<P: Platform>(
     domain: &Domain<P>,
@@ -146,17 +142,25 @@ pub(crate) fn map<P: Platform>(
     permission: Permission,
     memory_type: MemoryType,
 ) -> Result<BusRange, MapFailure> {
-    let mut frames = WholeFrames(memory);
-    let range = match domain.map_list(place.frames, &mut frames, permission, memory_type) {
+    let mut pages = WholePages {
+        list: memory,
+        page_log2: place.page_log2,
+    };
+    let high = place.pages.from(ABOVE_32_BITS);
+    if domain.address_order() == AddressOrder::HighFirst && high.first <= high.last {
+        match domain.map_list(high, &mut pages, permission, memory_type) {
+            Err(DomainError::Iova(_)) => {}
+            outcome => return Ok(place.range(outcome?)),
+        }
+    }
+    let range = match domain.map_list(place.pages, &mut pages, permission, memory_type) {
         // A small mask may only have room without the alignment.
         Err(DomainError::Iova(_)) if place.alignment == Alignment::Convenient => {
-            domain.map_list(place.plain, &mut frames, permission, memory_type)
+            domain.map_list(place.plain, &mut pages, permission, memory_type)
         }
         outcome => outcome,
     }?;
-    Ok(range
-        .slice(place.head, place.len_bytes)
-        .expect("the request had room for the head and the bytes"))
+    Ok(place.range(range))
 }
 
 /// Chooses bus addresses for memory that will be linked to them later: whole pages, and where in them its first byte will be.
@@ -164,7 +168,7 @@ pub(crate) fn reserve<P: Platform>(
     domain: &Domain<P>,
     place: &Placement,
 ) -> Result<(BusRange, u64), MapFailure> {
-    let pages = match domain.reserve_span(place.frames) {
+    let pages = match domain.reserve_span(place.pages) {
         Err(DomainError::Iova(_)) if place.alignment == Alignment::Convenient => {
             domain.reserve_span(place.plain)
         }
@@ -173,18 +177,31 @@ pub(crate) fn reserve<P: Platform>(
     Ok((pages, place.head))
 }
 
-/// Pieces of memory, widened to the frames they lie in.
-pub(crate) struct WholeFrames<'a>(pub(crate) &'a mut dyn PhysList);
+impl Placement {
+    /// The bytes asked for, of the whole pages that were found.
+    fn range(&self, pages: BusRange) -> BusRange {
+        pages
+            .slice(self.head, self.len_bytes)
+            .expect("the request had room for the head and the bytes")
+    }
+}
 
-impl PhysList for WholeFrames<'_> {
+/// Pieces of memory, widened to the pages they lie in.
+pub(crate) struct WholePages<'a> {
+    pub(crate) list: &'a mut dyn PhysList,
+    pub(crate) page_log2: u32,
+}
+
+impl PhysList for WholePages<'_> {
     fn restart(&mut self) {
-        self.0.restart();
+        self.list.restart();
     }
 
     fn next_range(&mut self) -> Option<PhysRange> {
-        let piece = self.0.next_range()?;
-        let start: PhysAddr = piece.start().align_down(FRAME_SIZE_LOG2);
-        let len = (piece.start().frame_offset() + piece.len_bytes()).next_multiple_of(FRAME_BYTES);
+        let piece = self.list.next_range()?;
+        let start: PhysAddr = piece.start().align_down(self.page_log2);
+        let head = piece.start().as_u64() - start.as_u64();
+        let len = (head + piece.len_bytes()).next_multiple_of(1 << self.page_log2);
         Some(PhysRange::new(start, len).unwrap_or(piece))
     }
 }

@@ -7,25 +7,18 @@ use alloc::boxed::Box;
 use super::occupancy::Turn;
 use super::{AttachError, CoreSlot, DmaSystem, Protection};
 use crate::addr::BusAddr;
+use crate::bounce::{Bounce, Forced, OwnPools};
 use crate::bridge::HostBridge;
-use crate::device::{Device, DeviceCore};
+use crate::device::{Device, DeviceCore, Guard, Standing, Trust};
 use crate::iommu::Requester;
 use crate::map::{Direct, Route};
 use crate::pci::Function;
 use crate::platform::Platform;
 
-/// Whether somebody vouched for a device.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Trust {
-    /// Nobody did: something must be able to take memory back from it.
-    Withheld,
-    /// The caller of [`DmaSystem::attach_trusted`] did.
-    Given,
-}
-
 impl<P: Platform> DmaSystem<P> {
     /// Attaches a device that need not be trusted, and lets it do DMA: a unit stands before it, and it
-    /// reaches only what is mapped for it.
+    /// reaches only what is mapped for it, and what is mapped for others of its [group](crate::group) that are attached:
+    /// they share one domain, and all are attached with the same protection.
     ///
     /// # Errors
     /// [`AttachError`]; [`AttachError::NotRevocable`] where no unit translates for the device, or
@@ -54,8 +47,18 @@ impl<P: Platform> DmaSystem<P> {
     /// - unmaps, frees, drops or detaches only after the device has finished with the memory;
     /// - lets no other device use its registers ([`Device::map_resource`]) but one that may be trusted likewise.
     ///
+    /// A device that is trusted is given whole frames where memory of the [raw layer](Device::map_phys) or of a
+    /// [`PackedBuffer`](crate::buffer::PackedBuffer) shares them with others'. Its group is given these too.
+    ///
     /// A device with [`Protection::Identity`] shares that with all of its [group](crate::group) that is attached so, or that
     /// firmware left at work: the caller vouches for these as well.
+    ///
+    /// The same with [`Protection::Deferred`], also after
+    /// [`relax_to_deferred`](Device::relax_to_deferred), for the device and all of its group that is or will be attached:
+    /// its memory comes back at once, and until a flush ([`flush_window_ms`](super::Settings::flush_window_ms)) they could
+    /// still reach what was mapped at the addresses of a mapping that does not live any more. A mapping asked to be
+    /// protected [at least](crate::map::Attributes::at_least) as [`Protection::Strict`] is out of reach when unmapping
+    /// returns.
     pub unsafe fn attach_trusted(
         &'static self,
         function: &Function<P>,
@@ -74,7 +77,10 @@ impl<P: Platform> DmaSystem<P> {
         let device = requester_of(function);
         let turn = Turn::to_attach(self, device)?;
         // From here on the units are not stopped: what stands before the device stays there.
-        let route = match self.route(device, protection, trust, &turn) {
+        let route = self
+            .check_strength(device, protection)
+            .and_then(|()| self.route(device, protection, trust, &turn));
+        let route = match route {
             Ok(route) => route,
             Err(error) => {
                 if let AttachError::Unconfirmed { undo, .. } = &error {
@@ -86,11 +92,15 @@ impl<P: Platform> DmaSystem<P> {
             }
         };
         let masters = !matches!(route, Route::Blocked);
-        let bus_limit = self
-            .bridge_of(device)
-            .map_or(BusAddr::new(u64::MAX), HostBridge::bus_limit);
-        let coherence = self.coherence_of(device);
-        let core = DeviceCore::new(self, function.clone(), device, route, bus_limit, coherence);
+        let standing = Standing {
+            coherence: self.coherence_of(device),
+            bus_limit: self
+                .bridge_of(device)
+                .map_or(BusAddr::new(u64::MAX), HostBridge::bus_limit),
+            guard: Guard::new(protection, trust),
+            bounce: self.bounce_of(device, protection, &route),
+        };
+        let core = DeviceCore::new(self, function.clone(), device, route, standing);
         let core = NonNull::from(Box::leak(Box::new(core)));
         self.state.lock().cores.push(CoreSlot(core));
         if masters {
@@ -102,6 +112,57 @@ impl<P: Platform> DmaSystem<P> {
             function.disable_bus_master();
         }
         Ok(Device::new(core))
+    }
+
+    /// Whether the settings allow to protect no more than so.
+    fn check_strength(&self, device: Requester, protection: Protection) -> Result<(), AttachError> {
+        let least = self.least_protection();
+        let protection = match (protection, self.unit_of(device)) {
+            (Protection::Blocked, _) | (_, Some(_)) => protection,
+            (_, None) => Protection::Identity,
+        };
+        if protection.is_weaker_than(least) {
+            return Err(AttachError::TooWeak {
+                device,
+                protection,
+                least,
+            });
+        }
+        Ok(())
+    }
+
+    /// The weakest protection that the settings allow.
+    pub(crate) fn least_protection(&self) -> Protection {
+        self.state.lock().settings.least_protection
+    }
+
+    /// The pools that serve a device of that route.
+    fn bounce_of(
+        &'static self,
+        device: Requester,
+        protection: Protection,
+        route: &Route<P>,
+    ) -> Bounce<P> {
+        let state = self.state.lock();
+        let mut restricted = state.restricted.iter();
+        let own = restricted.find(|each| each.device == device);
+        let is_direct = matches!(route, Route::Direct(_));
+        let always = protection == Protection::Bounce;
+        Bounce {
+            shared: own
+                .filter(|_| is_direct)
+                .map_or(&self.bounce, |own| own.pool),
+            own: match route {
+                Route::Translated(domain) if always => {
+                    Some(OwnPools::new(self.platform, domain.clone()))
+                }
+                _ => None,
+            },
+            forced: match always || own.is_some() {
+                true => Forced::Always,
+                false => state.bounce.forced,
+            },
+        }
     }
 
     fn route(

@@ -15,6 +15,9 @@ use crate::iommu::{
 use crate::map::Permission;
 use crate::platform::Platform;
 
+/// What a unit calls devices changes only while nobody is attached.
+const SAME_NAMES: &str = "a device has the names it was attached by";
+
 impl<P: Platform> DmaSystem<P> {
     /// Puts the first of a group into what all of it will share; `None` for nothing at all.
     pub(super) fn found(
@@ -65,7 +68,13 @@ impl<P: Platform> DmaSystem<P> {
         has_firmware: bool,
     ) -> Result<Option<Arc<Domain<P>>>, AttachError> {
         if protection != Protection::Identity {
-            return Ok(Some(Arc::new(self.build_domain(device, unit, id)?)));
+            let domain = self.build_domain(device, unit, id)?;
+            if protection == Protection::Deferred {
+                domain
+                    .lend_flush_room()
+                    .map_err(|error| AttachError::Domain { device, error })?;
+            }
+            return Ok(Some(domain.into_shared()));
         }
         let supported = self.units()[unit].facts().pass_through == PassThrough::Supported;
         if supported && !has_firmware {
@@ -239,7 +248,7 @@ impl<P: Platform> DmaSystem<P> {
         turn: &Turn<P>,
     ) -> Result<(), UnitError> {
         let streams = self.held_by(&[device], shared.unit, turn.key);
-        let left = self.leave(shared, &streams.unwrap_or_default(), turn.key);
+        let left = self.leave(shared, &streams.expect(SAME_NAMES), turn.key);
         // Who did not leave for certain before may still walk the table.
         let left = left.and(turn.lost().map_or(Ok(()), |(_, error)| Err(error)));
         match &shared.domain {
@@ -259,8 +268,9 @@ impl<P: Platform> DmaSystem<P> {
         turn: &Turn<P>,
     ) -> Result<(), UnitError> {
         let stay = self.held_by(others, shared.unit, turn.key);
-        let mut streams = self.attachments(device, shared.unit).unwrap_or_default();
-        let stay = stay.unwrap_or_default();
+        let stay = stay.expect(SAME_NAMES);
+        let streams = self.attachments(device, shared.unit);
+        let mut streams = streams.expect(SAME_NAMES);
         streams.retain(|stream| !stay.iter().any(|each| each.stream == stream.stream));
         self.leave(shared, &streams, turn.key)
     }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::reserved::{RegionKind, Reserved, ReservedRegion};
 use super::{AttachError, DmaSystem};
 use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
-use crate::iommu::{Domain, DomainId, Requester, TableShape, TableShapes};
+use crate::iommu::{Domain, DomainId, FlushLimits, Requester, TableShape, TableShapes};
 use crate::map::Permission;
 use crate::platform::Platform;
 
@@ -68,7 +68,9 @@ impl<P: Platform> DmaSystem<P> {
         let table = units[unit]
             .create_table(shape, id)
             .map_err(|error| fail(error.into()))?;
-        let domain = Domain::new(self.platform, id, units.clone(), table).map_err(fail)?;
+        let limits = FlushLimits::new(settings.flush_entries, settings.flush_window_ms);
+        let domain = Domain::new(self.platform, id, units.clone(), table, limits).map_err(fail)?;
+        let domain = domain.with_address_order(settings.address_order);
         let beyond = BusAddr::new(1u64.checked_shl(facts.address_bits.into()).unwrap_or(0));
         let beyond = BusRange::new(beyond, beyond.as_u64().wrapping_neg()).ok();
         if let Some(beyond) = beyond.filter(|range| !range.is_empty()) {

@@ -21,6 +21,33 @@ pub enum Protection {
     Bounce,
 }
 
+impl Protection {
+    /// Whether a device is kept from more by `other` than by this.
+    pub fn is_weaker_than(self, other: Self) -> bool {
+        self.rank() < other.rank()
+    }
+
+    /// What keeps a device from more.
+    #[must_use]
+    pub(crate) fn or_stronger(self, other: Self) -> Self {
+        if self.is_weaker_than(other) {
+            other
+        } else {
+            self
+        }
+    }
+
+    fn rank(self) -> u8 {
+        match self {
+            Self::Identity => 0,
+            Self::Deferred => 1,
+            Self::Strict => 2,
+            Self::Bounce => 3,
+            Self::Blocked => 4,
+        }
+    }
+}
+
 /// Why a device could not be attached; it reaches what it did before then, unless the error says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AttachError {
@@ -76,6 +103,18 @@ pub enum AttachError {
     NotRevocable {
         /// The device.
         device: Requester,
+    },
+    /// The machine's owner asks for more protection of every device.
+    #[error(
+        "{device}: {protection:?} protects less than {least:?}, which the settings ask for at least"
+    )]
+    TooWeak {
+        /// The device.
+        device: Requester,
+        /// What it would be attached with.
+        protection: Protection,
+        /// What is [asked for](super::Settings::least_protection).
+        least: Protection,
     },
     /// No host bridge has the device's bus.
     #[error("{device} is behind none of the machine's host bridges")]

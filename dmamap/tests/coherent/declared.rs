@@ -1,6 +1,7 @@
 //! Memory that is one device's own.
 
 use dmamap::addr::{BusAddr, BusRange, DmaMask, PhysRange};
+use dmamap::buffer::BufferError;
 use dmamap::device::Device;
 use dmamap::map::{CoherentError, DeclareError, DeclaredFull, PoolLayout};
 use dmamap::platform::{FrameRequest, Platform};
@@ -181,6 +182,15 @@ fn what_is_not_whole_frames_is_not_declared_nor_is_anything_twice() {
         declared: aside.bus(),
     };
     assert_eq!(aside.declare(&device, aside.bus()), Err(error));
+    for refused in [
+        device.alloc_coherent::<u64>(0).map(drop),
+        device.alloc_opaque(0, Default::default()).map(drop),
+    ] {
+        assert_eq!(refused, Err(CoherentError::Buffer(BufferError::Empty)));
+    }
+    for beyond in [3 << 9, 1 << 40, usize::MAX / 8, usize::MAX] {
+        assert!(device.alloc_coherent::<u64>(beyond).is_err());
+    }
     // Memory in use outlives the device's handle.
     let memory = device.alloc_coherent::<u64>(4).unwrap();
     device.detach().unwrap();

@@ -218,23 +218,20 @@ impl Oracle<'_> {
     /// Whether each two are in one group: by all ways over others.
     fn together(&self) -> Vec<Vec<bool>> {
         let count = self.0.len();
-        let mut together = vec![vec![false; count]; count];
-        for one in 0..count {
-            together[one][one] = true;
-            for other in self.reached(one) {
-                together[one][other] = true;
-                together[other][one] = true;
-            }
-            for other in 0..count {
-                let ids = self.ids(other);
-                let shared = self.ids(one).iter().any(|id| ids.contains(id));
-                together[one][other] |= shared;
-            }
-        }
+        let meet = |one: usize, other: usize| {
+            let ids = self.ids(other);
+            one == other
+                || self.reached(one).contains(&other)
+                || self.reached(other).contains(&one)
+                || self.ids(one).iter().any(|id| ids.contains(id))
+        };
+        let row = |one| (0..count).map(|other| meet(one, other)).collect();
+        let mut together: Vec<Vec<bool>> = (0..count).map(row).collect();
         for over in 0..count {
-            for one in 0..count {
-                for other in 0..count {
-                    together[one][other] |= together[one][over] && together[over][other];
+            let beyond = together[over].clone();
+            for row in together.iter_mut().filter(|row| row[over]) {
+                for (known, more) in row.iter_mut().zip(&beyond) {
+                    *known |= more;
                 }
             }
         }

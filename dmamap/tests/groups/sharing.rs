@@ -23,10 +23,10 @@ fn both_reach(rig: &mut Rig, label: &str) {
             .device()
             .map_single(buffer_of(rig.kernel, PAGE, 7), Bidirectional)
             .unwrap();
-        for other in 0..2 {
-            assert!(edus[other].device().translate(mapping.bus_addr()).is_some());
-            let half = mapping.bus_addr().checked_add(2048 * other as u64).unwrap();
-            try_write(&mut edus[other], half, 16);
+        for (other, edu) in (0..).zip(&mut edus) {
+            assert!(edu.device().translate(mapping.bus_addr()).is_some());
+            let half = mapping.bus_addr().checked_add(2048 * other).unwrap();
+            try_write(edu, half, 16);
         }
         let buffer = mapping.unmap().unwrap();
         for half in [0, 2048] {

@@ -116,7 +116,7 @@ fn raw_mappings_and_lists() {
     });
     each_fails(|device, buffers| {
         let pieces = [
-            memory(&buffers[0]).slice(0, 100).unwrap(),
+            memory(&buffers[0]).slice(0, PAGE).unwrap(),
             memory(&buffers[1]),
         ];
         let mut told = [BusRange::new(BusAddr::new(0), 0).unwrap(); 2];

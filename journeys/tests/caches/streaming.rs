@@ -163,11 +163,11 @@ pub(crate) fn raw_syncs(bench: &mut Bench) -> Result<(), String> {
     let device = bench.edu.device();
     // SAFETY: as above.
     unsafe {
-        device.sync_raw_sg_for_device(&pieces[..1], direction);
+        device.sync_raw_sg_for_device(&pieces[..1], &[half(0)], direction);
         bench.edu.fetch_at(half(0).start(), PAGE).unwrap();
         bench.edu.store_at(half(1).start(), PAGE).unwrap();
         let device = bench.edu.device();
-        device.sync_raw_sg_for_cpu(&pieces[1..], direction);
+        device.sync_raw_sg_for_cpu(&pieces[1..], &[half(1)], direction);
         device.unmap_phys(range, direction, skip).unwrap();
     }
     outcome.and(expect("copied", &buffer.as_slice()[PAGE as usize..], NEW))

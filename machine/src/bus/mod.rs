@@ -49,6 +49,7 @@ use crate::interrupts::Interrupts;
 use crate::iommu::translator::TranslationFault;
 use crate::pci::segment::Segment;
 
+pub(crate) use port::Reached;
 pub use port::{BusRun, DmaPort};
 pub use requester::{ConventionalIds, DmaCounters, Requester};
 

@@ -25,14 +25,52 @@ pub struct BusRun {
     pub len_bytes: u64,
 }
 
+/// How requests meet the CPU's caches.
+#[derive(Clone)]
+enum Way {
+    /// There is one copy of memory.
+    OneCopy,
+    /// They see and update lines.
+    Through(Arc<CpuCaches>),
+    /// They pass beside them.
+    Beside(Arc<CpuCaches>),
+}
+
+impl Way {
+    /// The copy that requests reach.
+    fn memory<'a>(&'a self, ram: &'a Ram) -> &'a Ram {
+        match self {
+            Self::OneCopy | Self::Through(_) => ram,
+            Self::Beside(caches) => caches.memory(),
+        }
+    }
+
+    fn before(&self, access: Access, phys: u64, len_bytes: u64) {
+        match self {
+            Self::OneCopy => {}
+            Self::Through(caches) => caches.before_snooping(phys, len_bytes),
+            Self::Beside(caches) => caches.before_access(access, phys, len_bytes),
+        }
+    }
+
+    fn after(&self, access: Access, phys: u64, len_bytes: u64) {
+        match self {
+            Self::Through(caches) if access == Access::Write => {
+                caches.after_snooping_write(phys, len_bytes);
+            }
+            Self::OneCopy | Self::Through(_) => {}
+            Self::Beside(caches) => caches.after_access(phys, len_bytes),
+        }
+    }
+}
+
 /// A function's connection to the bus. Clones are the same connection.
 #[derive(Clone)]
 pub struct DmaPort {
     bus: Arc<Bus>,
     unit: Option<Arc<dyn Unit>>,
     requester: Arc<Requester>,
-    /// The CPU's caches, where requests pass beside them.
-    beside: Option<Arc<CpuCaches>>,
+    way: Way,
 }
 
 /// A piece of a request on its way; holding it keeps it in flight.
@@ -63,6 +101,33 @@ impl Piece<'_> {
     }
 }
 
+/// A piece of a request that has reached memory: in flight, and at memory, until it is dropped.
+pub(crate) struct Reached<'a> {
+    phys: u64,
+    len: usize,
+    _piece: Piece<'a>,
+    access: Access,
+    way: &'a Way,
+}
+
+impl Reached<'_> {
+    /// Where in memory it is.
+    pub(crate) fn phys(&self) -> u64 {
+        self.phys
+    }
+
+    /// How many bytes it has, of those asked for.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl Drop for Reached<'_> {
+    fn drop(&mut self) {
+        self.way.after(self.access, self.phys, self.len as u64);
+    }
+}
+
 impl DmaPort {
     /// Connects `requester`, whose requests pass `unit` if there is one, and see what the CPU sees.
     pub fn new(bus: Arc<Bus>, unit: Option<Arc<dyn Unit>>, requester: Arc<Requester>) -> Self {
@@ -70,7 +135,7 @@ impl DmaPort {
             bus,
             unit,
             requester,
-            beside: None,
+            way: Way::OneCopy,
         }
     }
 
@@ -78,16 +143,25 @@ impl DmaPort {
     #[must_use]
     pub fn beside(self, caches: Arc<CpuCaches>) -> Self {
         Self {
-            beside: Some(caches),
+            way: Way::Beside(caches),
+            ..self
+        }
+    }
+
+    /// The same connection, but requests go through `caches`, which are those over the bus's memory.
+    #[must_use]
+    pub fn through(self, caches: Arc<CpuCaches>) -> Self {
+        Self {
+            way: Way::Through(caches),
             ..self
         }
     }
 
     /// Whether requests see the CPU's caches.
     pub fn snooping(&self) -> Snooping {
-        match self.beside {
-            Some(_) => Snooping::Off,
-            None => Snooping::On,
+        match self.way {
+            Way::Beside(_) => Snooping::Off,
+            Way::OneCopy | Way::Through(_) => Snooping::On,
         }
     }
 
@@ -192,6 +266,35 @@ impl DmaPort {
         })
     }
 
+    /// The first piece of a request of `len` bytes, for whoever moves bytes in memory itself.
+    ///
+    /// # Errors
+    /// [`DmaError`] if it does not reach memory.
+    pub(crate) fn reach(
+        &self,
+        access: Access,
+        bus: u64,
+        len: usize,
+    ) -> Result<Reached<'_>, DmaError> {
+        let (bus, len) = cuts(bus, len).next().unwrap_or((bus, 0));
+        let (piece, phys) = self
+            .resolve(access, bus, len as u64)
+            .and_then(|piece| {
+                let phys = piece.in_memory(bus, len as u64)?;
+                Ok((piece, phys))
+            })
+            .inspect_err(|_| self.requester.count_refused())?;
+        self.requester.count(access, len as u64);
+        self.way.before(access, phys, len as u64);
+        Ok(Reached {
+            phys,
+            len,
+            _piece: piece,
+            access,
+            way: &self.way,
+        })
+    }
+
     fn transfer(
         &self,
         access: Access,
@@ -223,19 +326,13 @@ impl DmaPort {
                 pieces.push(piece);
             }
         }
-        let moved = match &self.beside {
-            None => with(&self.bus.ram, &memory)?,
-            Some(caches) => {
-                for run in &memory {
-                    caches.before_access(access, run.phys, run.len_bytes);
-                }
-                let moved = with(caches.memory(), &memory)?;
-                for run in &memory {
-                    caches.after_access(run.phys, run.len_bytes);
-                }
-                moved
-            }
-        };
+        for run in &memory {
+            self.way.before(access, run.phys, run.len_bytes);
+        }
+        let moved = with(self.way.memory(&self.bus.ram), &memory)?;
+        for run in &memory {
+            self.way.after(access, run.phys, run.len_bytes);
+        }
         self.requester.count(access, moved);
         Ok(moved)
     }
@@ -248,12 +345,9 @@ impl DmaPort {
         len_bytes: u64,
         copy: impl FnOnce(&Ram) -> R,
     ) -> R {
-        let Some(caches) = &self.beside else {
-            return copy(&self.bus.ram);
-        };
-        caches.before_access(access, phys, len_bytes);
-        let outcome = copy(caches.memory());
-        caches.after_access(phys, len_bytes);
+        self.way.before(access, phys, len_bytes);
+        let outcome = copy(self.way.memory(&self.bus.ram));
+        self.way.after(access, phys, len_bytes);
         outcome
     }
 

@@ -2,6 +2,7 @@
 //! [`FunctionPort`](crate::pci::function::FunctionPort).
 //!
 //! - [`nvme`]: a disk over a file of the host;
+//! - [`virtio`]: virtio disk, network, console, entropy and graphics devices;
 //! - `edu`: QEMU's educational device, 28 address lines or more;
 //! - `legacy`: a conventional device with all three kinds of BAR, no DMA;
 //! - `heartbeat`: one that firmware left running;
@@ -15,3 +16,4 @@ pub(crate) mod memory;
 pub mod nvme;
 pub(crate) mod passive;
 pub(crate) mod thread;
+pub mod virtio;

@@ -114,6 +114,9 @@ impl Endpoint {
                 &[AddressLines::BYTES, description.address_lines as u8],
             );
         }
+        for body in model.vendor_capabilities() {
+            config.add_capability(id::VENDOR_SPECIFIC, &body);
+        }
         let requester = Arc::clone(port.requester());
         if at_boot == AtBoot::Running {
             let command = Command::new().with_bus_master(true);

@@ -242,7 +242,7 @@ impl<P: Platform> DeclaredRun<P> {
         let first_number = bus.start().as_u64() >> FRAME_SIZE_LOG2;
         let end_number = (mask.last().as_u64() >> FRAME_SIZE_LOG2)
             + u64::from(mask.last().as_u64() % FRAME_BYTES == FRAME_BYTES - 1);
-        let frames = usize::try_from(len_bytes.div_ceil(FRAME_BYTES).max(1)).ok();
+        let frames = usize::try_from(len_bytes.div_ceil(FRAME_BYTES)).ok();
         let align = frames.and_then(usize::checked_next_power_of_two);
         let (Some(frames), Some(align)) = (frames, align) else {
             return Err(full(used.taken()));

@@ -53,6 +53,9 @@ impl<P: Platform> Memory<P> {
         options: CoherentOptions,
         reach: CpuReach,
     ) -> Result<Self, CoherentError> {
+        if len_bytes == 0 {
+            return Err(BufferError::Empty.into());
+        }
         let too_long = BufferError::TooLong { len_bytes };
         let page_bytes = device.page_bytes();
         // Where the unit's pages are larger than frames, whole pages: all of them become reachable.
@@ -167,7 +170,7 @@ impl<P: Platform> Frames<P> {
         device: &Device<P>,
         len_bytes: u64,
         placement: Placement,
-    ) -> Result<Self, BufferError> {
+    ) -> Result<Self, CoherentError> {
         let page_log2 = device.page_bytes().ilog2();
         let order_log2 = len_bytes
             .checked_next_multiple_of(1 << page_log2)
@@ -180,7 +183,12 @@ impl<P: Platform> Frames<P> {
             true => order_log2.min(LARGE_LEAF_LOG2).max(page_log2),
             false => order_log2,
         };
-        let last = core.route.last_within(device.coherent_reach());
+        let mask = device.coherent_reach();
+        if let Some((pool, run)) = core.run_of_restricted_pool(len_bytes, align_log2, mask)? {
+            let buffer = DmaBuffer::of_pool(device.platform(), pool, run, len_bytes);
+            return Ok(Self::Contiguous(buffer));
+        }
+        let last = core.route.last_within(mask);
         if len_bytes > FRAME_BYTES
             && let Some(area) = core.contiguous_area()
             && let Ok(buffer) = area.allocate(len_bytes, last, align_log2)
@@ -192,9 +200,11 @@ impl<P: Platform> Frames<P> {
             Err(BufferError::OutOfFrames(_))
                 if translated && placement == Placement::Any && len_bytes > 1 << page_log2 =>
             {
-                ScatteredBuffer::allocate_for(device, len_bytes).map(Self::Scattered)
+                Ok(Self::Scattered(ScatteredBuffer::allocate_for(
+                    device, len_bytes,
+                )?))
             }
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -26,6 +26,7 @@ use core::fmt;
 use core::ops::Deref;
 
 use crate::addr::FRAME_BYTES;
+use crate::bounce::BounceError;
 use crate::buffer::BufferError;
 use crate::device::Device;
 use crate::iommu::Requester;
@@ -52,6 +53,9 @@ pub enum CoherentError {
     /// The platform lent no memory for it.
     #[error(transparent)]
     Buffer(#[from] BufferError),
+    /// The pool that the device is restricted to has none for it.
+    #[error(transparent)]
+    Bounce(#[from] BounceError),
     /// The device cannot be given it.
     #[error(transparent)]
     Map(#[from] MapError),

@@ -67,25 +67,8 @@ flag_words!(u64);
 
 /// How entries of a ring are handed over: which word of them says that the rest is valid.
 ///
-/// Implemented by the entry itself, or by a type of the driver's where the entry is somebody else's. That the flag lies
-/// inside the entry, aligned, is checked when a program that uses it is compiled:
-///
-/// ```compile_fail
-/// # use board as _;
-/// use dmamap::map::{Coherent, Descriptors, Published};
-///
-/// enum Wrong {}
-/// impl Published for Wrong {
-///     type Entry = [u32; 2];
-///     type Flag = u32;
-///     const FLAG_OFFSET: usize = 6;
-/// }
-///
-/// fn ring(memory: Coherent<hosted::Hosted, [u32; 2]>) {
-///     let _ = Descriptors::<_, Wrong>::new(memory);
-/// }
-/// # fn main() {}
-/// ```
+/// Implemented by the entry itself, or by a type of the driver's where the entry is somebody else's. A flag that does not lie
+/// inside the entry, aligned, ends the compilation of a program with such [`Descriptors`].
 pub trait Published {
     /// What lies in the ring.
     type Entry: Shared;

@@ -43,8 +43,8 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 
-use crate::addr::{BusAddr, BusRange, PhysAddr};
-use crate::buffer::{DmaMemory, ListError, ScatterList};
+use crate::addr::{BusAddr, BusRange, FRAME_BYTES, PhysAddr};
+use crate::buffer::{DmaMemory, Frames, ListError, ScatterList};
 use crate::device::Device;
 use crate::map::direction::Direction;
 use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
@@ -310,7 +310,8 @@ impl<P: Platform, B: DmaMemory, D: Direction> IovaSpan<P, B, D, Unsynced> {
     ///
     /// # Errors
     /// [`Rejected`] gives the buffer back: [`MapFailure::InteriorEdge`] for one that would leave part of a page between
-    /// itself and its neighbour, [`MapFailure::OutsideSpan`], [`MapFailure::List`] where the list has no room.
+    /// itself and its neighbour, [`MapFailure::OutsideSpan`], [`MapFailure::List`] where the list has no room, [`MapFailure::NotWholePages`]
+    /// for one that shares its frames with others.
     pub fn link_part(&mut self, buffer: B, offset: u64, len_bytes: u64) -> Result<(), Rejected<B>> {
         let taken = self.parts.take();
         // Until the outcome is known the device may reach the memory: should anything panic, it is leaked.
@@ -334,6 +335,14 @@ impl<P: Platform, B: DmaMemory, D: Direction> IovaSpan<P, B, D, Unsynced> {
         let held = parts.reserved.held();
         if let Err(error) = check_owner(held.core(), &buffer) {
             return Err(rejected(error, buffer));
+        }
+        // Links are never copied.
+        if buffer.frames() == Frames::Shared {
+            let failure = MapFailure::NotWholePages {
+                memory: buffer.segment(0),
+                page_bytes: FRAME_BYTES,
+            };
+            return Err(rejected(parts.reserved.error(failure), buffer));
         }
         if let Err(refused) = parts.links.push_part(buffer, offset, len_bytes) {
             let error = parts.reserved.error(refused.error.into());

@@ -1,8 +1,9 @@
 //! Bus addresses that were chosen, and what of them is linked: what the safe span and the raw one are made of.
 
-use crate::addr::{BusRange, PhysAddr, PhysRange};
+use crate::addr::{BusRange, FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
 use crate::device::{Device, Held};
 use crate::iommu::{Domain, DomainError, Linked, RevokeError};
+use crate::map::backing::Backing;
 use crate::map::establish::fail;
 use crate::map::list_syncs::ListSyncs;
 use crate::map::route::Route;
@@ -44,12 +45,16 @@ impl<P: Platform> Reserved<P> {
         let terms = terms.within(&core.limits);
         terms.check_coherence(core.coherence).map_err(failed)?;
         let domain = match &core.route {
-            Route::Translated(domain) => domain,
-            Route::Direct(_) => return Err(failed(MapFailure::NotTranslated)),
+            Route::Translated(domain) if !core.gives_copies_alone(&terms) => domain,
+            Route::Translated(_) | Route::Direct(_) => {
+                return Err(failed(MapFailure::NotTranslated));
+            }
             Route::Blocked => return Err(failed(MapFailure::Blocked)),
         };
         let mut list = Replay::new(core::iter::once(whole));
         let page_log2 = domain.page_size_log2();
+        // What is not the buffers' must not become reachable, and links are never copied: only whole pages are lent.
+        check_whole_pages(whole, page_log2).map_err(failed)?;
         let place = translated::place(page_log2, &terms, whole, &mut list).map_err(failed)?;
         let held = Held::new(device, len_bytes);
         match translated::reserve(domain, &place) {
@@ -77,7 +82,7 @@ impl<P: Platform> Reserved<P> {
     }
 
     pub(super) fn syncs(&self) -> ListSyncs<'_, P> {
-        ListSyncs::new(self.held.core(), &self.terms)
+        ListSyncs::new(self.held.core(), &self.terms, &Backing::InPlace)
     }
 
     pub(super) fn len_bytes(&self) -> u64 {
@@ -130,7 +135,11 @@ impl<P: Platform> Reserved<P> {
             });
         }
         let start = range.start().align_down(self.domain().page_size_log2());
-        let mut frames = translated::WholeFrames(memory);
+        // Of frames, not pages: where pages are larger, the table refuses what does not begin and end with one.
+        let mut frames = translated::WholePages {
+            list: memory,
+            page_log2: FRAME_SIZE_LOG2,
+        };
         let permission = self.terms.permission();
         match self.domain().link(start, &mut frames, permission)? {
             Linked::OnKeptTables => {}
@@ -168,5 +177,16 @@ impl<P: Platform> Reserved<P> {
     /// Gives the addresses back; nothing is linked to them.
     pub(super) fn free(self) {
         self.domain().free_span(self.pages);
+    }
+}
+
+/// Whether the frames that `memory` touches are whole pages of `2^page_log2` bytes.
+fn check_whole_pages(memory: PhysRange, page_log2: u32) -> Result<(), MapFailure> {
+    let page_bytes = 1u64 << page_log2;
+    let begin = memory.start().align_down(FRAME_SIZE_LOG2);
+    let last = memory.last().as_u64() | (FRAME_BYTES - 1);
+    match begin.is_aligned(page_log2) && last % page_bytes == page_bytes - 1 {
+        true => Ok(()),
+        false => Err(MapFailure::NotWholePages { memory, page_bytes }),
     }
 }

@@ -1,9 +1,10 @@
 //! The CPU's caches and memory that has no owner here: reached through the platform's direct map.
 
-use crate::addr::{BusRange, PhysRange};
+use crate::addr::{BusAddr, BusRange, PhysRange};
 use crate::device::{Coherence, Device};
 use crate::map::Attributes;
 use crate::map::attributes::CpuSync;
+use crate::map::backing::Backing;
 use crate::pagetable::PhysList;
 use crate::platform::Platform;
 
@@ -44,13 +45,44 @@ impl<P: Platform> Device<P> {
         );
     }
 
+    /// The CPU reads what the device wrote to the `len_bytes` bytes of `pieces` from `offset` on, where the device has
+    /// them, from now on.
+    pub(super) fn invalidate_sides(
+        &self,
+        backing: &Backing,
+        pieces: &[PhysRange],
+        offset: u64,
+        len_bytes: u64,
+    ) {
+        if self.needs_maintenance() {
+            self.each_side(backing, pieces, offset, len_bytes, |memory| {
+                self.invalidate(memory);
+            });
+        }
+    }
+
+    /// What the CPU wrote there goes to memory.
+    pub(super) fn clean_sides(
+        &self,
+        backing: &Backing,
+        pieces: &[PhysRange],
+        offset: u64,
+        len_bytes: u64,
+    ) {
+        if self.needs_maintenance() {
+            self.each_side(backing, pieces, offset, len_bytes, |memory| {
+                self.clean(memory);
+            });
+        }
+    }
+
     /// Calls `visit` with the memory behind `range`, a page at a time; with the first address that leads nowhere,
     /// once all before it was visited, as the error.
     pub(super) fn each_piece_behind(
         &self,
         range: BusRange,
         mut visit: impl FnMut(PhysRange),
-    ) -> Result<(), crate::addr::BusAddr> {
+    ) -> Result<(), BusAddr> {
         let page_bytes = self.page_bytes();
         let mut offset = 0;
         while let Some(bus) = range

@@ -26,70 +26,129 @@
 //! ```
 
 mod caches;
+mod copies;
 mod sg;
 mod single;
 mod sync;
 
 use crate::addr::{BusRange, PhysRange};
+use crate::buffer::Frames;
 use crate::device::{Counters, Device};
-use crate::iommu::RevokeError;
+use crate::map::attributes::CpuSync;
+use crate::map::backing::Backing;
 use crate::map::error::{MapError, MapFailure, Quarantined};
-use crate::map::establish::{establish, fail};
+use crate::map::establish::{establish, fail, revoke};
+use crate::map::place::{Contents, Memory, Placed};
 use crate::map::terms::{Shape, Terms};
 use crate::map::{AnyDirection, Attributes};
-use crate::pagetable::PhysList;
+use crate::pagetable::Replay;
 use crate::platform::Platform;
+use copies::Way;
 
 pub use sync::RawSyncError;
 
 impl<P: Platform> Device<P> {
-    /// Maps `len_bytes` bytes in the pieces of `list`; the count is the unmap's to take back.
-    fn map_raw(
+    /// Maps all bytes of `pieces`, of which there is one; the count, and the copies, are the unmap's to take back.
+    ///
+    /// # Safety
+    /// That of [`map_phys`](Self::map_phys), for each piece.
+    unsafe fn map_raw(
         &self,
         shape: Shape,
-        first: PhysRange,
-        len_bytes: u64,
-        list: &mut dyn PhysList,
+        pieces: &[PhysRange],
         direction: AnyDirection,
         attributes: Attributes,
-    ) -> Result<BusRange, MapError> {
-        let terms = Terms::new(self.mask(), shape, direction).with(attributes);
-        let clean = |list: &mut dyn PhysList| {
-            if self.maintains(attributes) {
-                self.clean_list(list);
-            }
+    ) -> Result<Placed, MapError> {
+        let Some(&first) = pieces.first() else {
+            return Err(self.fail(MapFailure::Empty));
         };
-        let (held, range) = establish(self, terms, first, len_bytes, list, clean)?;
-        // The count is the unmap's to take back.
+        let terms = Terms::new(self.mask(), shape, direction).with(attributes);
+        terms
+            .check_coherence(self.core().coherence)
+            .map_err(|failure| self.fail(failure))?;
+        let mut memory = Memory {
+            first,
+            len_bytes: total(pieces),
+            pieces: &mut Replay::new(pieces.iter().copied()),
+            contents: Contents::AsLent,
+            frames: Frames::Shared,
+        };
+        if self.maintains(attributes) {
+            self.clean_list(memory.pieces);
+        }
+        // SAFETY: the caller says that the memory is RAM, allocated, and not written by references.
+        let (held, placed) = unsafe { establish(self, &terms, &mut memory) }?;
         core::mem::forget(held);
-        Ok(range)
+        Ok(placed)
+    }
+
+    /// Takes `pieces`, which were mapped at `range`, from the device, and lets the CPU have what it wrote.
+    ///
+    /// # Safety
+    /// That of [`unmap_phys`](Self::unmap_phys), `pieces` being all that was mapped there.
+    unsafe fn unmap_raw(
+        &self,
+        range: BusRange,
+        pieces: &[PhysRange],
+        backing: Backing,
+        direction: AnyDirection,
+        attributes: Attributes,
+    ) -> Result<(), Quarantined> {
+        let core = self.core();
+        let len_bytes = total(pieces);
+        self.revoke_raw(range, len_bytes, &backing, attributes)?;
+        if attributes.cpu_sync == CpuSync::Automatic {
+            if direction.device_writes() {
+                // After the device lost the memory: until then lines of it could come into the caches and be outdated.
+                self.invalidate_sides(&backing, pieces, 0, len_bytes);
+            }
+            core.platform.dma_rmb();
+            // SAFETY: the caller says that the memory is allocated until this returns; what the device may write nobody
+            // refers to.
+            unsafe { self.copy_pieces(&backing, pieces, 0, len_bytes, Way::ToMemory) };
+        } else {
+            core.platform.dma_rmb();
+        }
+        // SAFETY: the route confirmed that the device lost the mapping, or has the copy always.
+        unsafe { backing.release(core) };
+        Ok(())
     }
 
     /// Makes `range` unreachable and takes the count of its `len_bytes` bytes back.
-    pub(super) fn unmap_raw(&self, range: BusRange, len_bytes: u64) -> Result<(), Quarantined> {
+    pub(super) fn revoke_raw(
+        &self,
+        range: BusRange,
+        len_bytes: u64,
+        backing: &Backing,
+        attributes: Attributes,
+    ) -> Result<(), Quarantined> {
         let core = self.core();
-        let quarantined = |error: RevokeError| Quarantined {
+        let quarantined = |error| Quarantined {
             device: core.requester,
             range,
             error,
         };
-        let outcome = core.route.unmap(range).map_err(quarantined);
+        let outcome = revoke(core, range, backing, attributes).map_err(quarantined);
         match outcome {
             Ok(()) => {}
             // What is mapped there goes on to count.
             Err(error) if error.error.changed_nothing() => return Err(error),
-            Err(_) => core.count_quarantined(len_bytes),
+            Err(_) => core.count_quarantined(len_bytes + backing.lent_bytes()),
         }
         let shares = core.counters.shares();
         // SAFETY: the mapping was counted when it was made, and `self` keeps the counters alive.
         core.platform
             .pin(|cpu| unsafe { Counters::<P>::finish(shares, cpu, len_bytes) });
-        outcome?;
-        core.platform.dma_rmb();
-        Ok(())
+        outcome
     }
 
     fn fail(&self, failure: MapFailure) -> MapError {
         fail(self, failure)
     }
+}
+
+/// Bytes of all pieces.
+fn total(pieces: &[PhysRange]) -> u64 {
+    let lengths = pieces.iter().map(|piece| piece.len_bytes());
+    lengths.reduce(u64::saturating_add).unwrap_or_default()
 }

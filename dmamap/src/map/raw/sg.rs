@@ -3,18 +3,18 @@
 use crate::addr::{BusRange, PhysRange};
 use crate::device::Device;
 use crate::map::error::{MapError, MapFailure, Quarantined};
+use crate::map::place::Placed;
 use crate::map::runs::runs;
 use crate::map::segments::segments;
 use crate::map::terms::Shape;
 use crate::map::{AnyDirection, Attributes};
-use crate::pagetable::Replay;
 use crate::platform::Platform;
 
 impl<P: Platform> Device<P> {
     /// Maps pieces of memory (`dma_map_sg`): what the device is told goes into `told`, of which as many are used as the
     /// number returned says, none longer than [`max_segment_bytes`](Self::max_segment_bytes), none across
     /// [`segment_boundary`](Self::segment_boundary). Behind an IOMMU pieces whose inner ends lie on page boundaries become
-    /// one segment as far as that.
+    /// one segment as far as that; so does a list that is [copied](crate::bounce), as a whole.
     ///
     /// # Errors
     /// As [`map_phys`](Self::map_phys), for all pieces; [`MapFailure::TooManySegments`] if `told` is too
@@ -47,35 +47,30 @@ impl<P: Platform> Device<P> {
         attributes: Attributes,
     ) -> Result<usize, MapError> {
         let room = told.len();
-        let Some(&first) = pieces.first() else {
-            return Err(self.fail(MapFailure::Empty));
-        };
-        if pieces.iter().any(|piece| piece.is_empty()) {
+        if pieces.is_empty() || pieces.iter().any(|piece| piece.is_empty()) {
             return Err(self.fail(MapFailure::Empty));
         }
         if room == 0 {
             return Err(self.fail(MapFailure::TooManySegments { room }));
         }
-        let len_bytes = total(pieces);
-        let mut list = Replay::new(pieces.iter().copied());
-        let range = self.map_raw(
-            Shape::Pieces,
-            first,
-            len_bytes,
-            &mut list,
-            direction,
-            attributes,
-        )?;
+        // SAFETY: the caller's promise.
+        let placed = unsafe { self.map_raw(Shape::Pieces, pieces, direction, attributes) }?;
+        let Placed { range, backing } = placed;
         let core = self.core();
         let cut = segments(
-            runs(&core.route, range, pieces.iter().copied()),
+            runs(&core.route, &backing, range, pieces.iter().copied()),
             core.limits.max_segment_bytes(),
             core.limits.segment_boundary(),
         );
         let mut used = 0;
         for segment in cut {
             let Some(slot) = told.get_mut(used) else {
-                let failure = match self.unmap_raw(range, len_bytes) {
+                let backing = core.backing_of(range);
+                let direction = AnyDirection::ToDevice;
+                // SAFETY: mapped above and told to nobody, so nothing was written.
+                let undone =
+                    unsafe { self.unmap_raw(range, pieces, backing, direction, attributes) };
+                let failure = match undone {
                     Ok(()) => MapFailure::TooManySegments { room },
                     // More urgent than why the list was not mapped.
                     Err(Quarantined { error, .. }) => MapFailure::NotUndone { error },
@@ -105,23 +100,15 @@ impl<P: Platform> Device<P> {
         direction: AnyDirection,
         attributes: Attributes,
     ) -> Result<(), Quarantined> {
-        self.unmap_raw(from_first_to_last(told), total(pieces))?;
-        if self.maintains(attributes) && direction.device_writes() {
-            for &piece in pieces {
-                self.invalidate(piece);
-            }
-        }
-        Ok(())
+        let range = from_first_to_last(told);
+        let backing = self.core().backing_of(range);
+        // SAFETY: the caller's promise.
+        unsafe { self.unmap_raw(range, pieces, backing, direction, attributes) }
     }
 }
 
-fn total(pieces: &[PhysRange]) -> u64 {
-    let lengths = pieces.iter().map(|piece| piece.len_bytes());
-    lengths.reduce(u64::saturating_add).unwrap_or_default()
-}
-
 /// What segments of one list lie in, where an IOMMU translates: side by side, or with ends of pages between them.
-fn from_first_to_last(told: &[BusRange]) -> BusRange {
+pub(super) fn from_first_to_last(told: &[BusRange]) -> BusRange {
     let nowhere = BusRange::new(crate::addr::BusAddr::new(0), 0);
     let whole = told.first().zip(told.last()).and_then(|(first, last)| {
         let bytes = last.last().as_u64().checked_sub(first.start().as_u64())?;

@@ -2,15 +2,16 @@
 
 use crate::addr::{BusRange, FRAME_SIZE_LOG2, PhysAddr, PhysRange, VirtAddr};
 use crate::device::Device;
+use crate::iommu::RevokeError;
 use crate::map::error::{MapError, MapFailure, Quarantined};
 use crate::map::terms::Shape;
 use crate::map::{AnyDirection, Attributes};
-use crate::pagetable::Replay;
 use crate::platform::Platform;
 
 impl<P: Platform> Device<P> {
-    /// Maps physical memory for the device (`dma_map_phys`). Behind an IOMMU the device reaches every byte of
-    /// the frames the range touches.
+    /// Maps physical memory for the device (`dma_map_phys`). Behind an IOMMU a device that was
+    /// [trusted](crate::system::DmaSystem::attach_trusted) reaches every byte of the frames the range touches, any other
+    /// the range alone: it is given copies of what lies in frames that the range does not cover.
     ///
     /// # Errors
     /// [`MapError`]; the memory is as it was, unless [`MapError::leaves_memory_reachable`].
@@ -44,9 +45,9 @@ impl<P: Platform> Device<P> {
         direction: AnyDirection,
         attributes: Attributes,
     ) -> Result<BusRange, MapError> {
-        let mut list = Replay::new(core::iter::once(memory));
-        let (shape, len_bytes) = (Shape::Single, memory.len_bytes());
-        self.map_raw(shape, memory, len_bytes, &mut list, direction, attributes)
+        // SAFETY: the caller's promise.
+        let placed = unsafe { self.map_raw(Shape::Single, &[memory], direction, attributes) }?;
+        Ok(placed.range)
     }
 
     /// Maps `len_bytes` bytes from byte `offset` of a frame on (`dma_map_page`).
@@ -132,7 +133,8 @@ impl<P: Platform> Device<P> {
 
     /// Takes back what [`map_phys`](Self::map_phys), [`map_page`](Self::map_page) or
     /// [`map_single_raw`](Self::map_single_raw) mapped; when this returns `Ok` the device reaches nothing through it
-    /// (`dma_unmap_phys`, `dma_unmap_page`, `dma_unmap_single`).
+    /// (`dma_unmap_phys`, `dma_unmap_page`, `dma_unmap_single`), or is trusted not to try
+    /// ([`Protection::Deferred`](crate::system::Protection::Deferred)).
     ///
     /// # Errors
     /// [`Quarantined`] when the IOMMU did not confirm: the memory must be kept. Also, nothing having changed, when
@@ -147,17 +149,18 @@ impl<P: Platform> Device<P> {
         direction: AnyDirection,
         attributes: Attributes,
     ) -> Result<(), Quarantined> {
-        if !(self.maintains(attributes) && direction.device_writes()) {
-            return self.unmap_raw(range, range.len_bytes());
-        }
-        // Where the memory is can be asked only before; caches are told after the device's last write.
-        let memory = self.translate(range.start());
-        self.unmap_raw(range, range.len_bytes())?;
-        let memory = memory.and_then(|start| PhysRange::new(start, range.len_bytes()).ok());
-        if let Some(memory) = memory {
-            self.invalidate(memory);
-        }
-        Ok(())
+        // Where the memory is can be asked only before.
+        let backing = self.core().backing_of(range);
+        let Some(memory) = self.piece_behind(range, &backing) else {
+            let error = RevokeError::NotMapped;
+            return Err(Quarantined {
+                device: self.requester(),
+                range,
+                error,
+            });
+        };
+        // SAFETY: the caller's promise.
+        unsafe { self.unmap_raw(range, &[memory], backing, direction, attributes) }
     }
 
     fn contiguous(&self, virt: VirtAddr, len_bytes: u64) -> Result<PhysRange, MapFailure> {

@@ -41,8 +41,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "merged-stores-not-drained",
         selection: Selection::Whole,
         file: "dmamap/src/map/coherent/elements.rs",
-        find: "CpuStores::Combined => self.platform.dma_mb(),",
-        replace: "CpuStores::Combined => self.platform.dma_wmb(),",
+        find: "CpuStores::Combined => self.platform.dma_mb()",
+        replace: "CpuStores::Combined => self.platform.dma_wmb()",
         why: "a store barrier does not drain what a CPU merges",
         caught_by: &[coherent(
             "publish::memory_whose_stores_may_be_merged_is_published_with_a_full_barrier",
@@ -107,8 +107,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "declared-memory-beyond-the-mask",
         selection: Selection::Whole,
         file: DECLARED,
-        find: "end: usize::try_from(end_number.saturating_sub(first_number)).unwrap_or(usize::MAX),",
-        replace: "end: usize::try_from(end_number.saturating_sub(first_number)).map_or(usize::MAX, |_| usize::MAX),",
+        find: "end: usize::try_from(end_number.saturating_sub(first_number)).unwrap_or(usize::MAX)",
+        replace: "end: usize::try_from(end_number.saturating_sub(first_number)).map_or(usize::MAX, |_| usize::MAX)",
         why: "the device is given memory that it has no address lines for",
         caught_by: &[coherent(
             "declared::memory_has_the_bus_address_it_was_declared_at_within_the_mask",

@@ -83,7 +83,7 @@ pub(super) const ALL: &[Mutation] = &[
         file: "drivers/src/nvme/io_queue.rs",
         find: "self.pair.submit(command.with_id(ticket.id().as_u16()));",
         replace: "self.pair.submit(command.with_id(ticket.id().as_u16()));
-            let _ = self.slots.finish(ticket.id().as_u16(), Ok(()));",
+            let _ = self.slots.finish(ticket.id().as_u16(), Ok(()), |held| held);",
         why: "the controller works in memory that the driver has taken back",
         caught_by: &[errors("a_slow_disk_is_waited_for")],
     },

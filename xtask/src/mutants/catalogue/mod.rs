@@ -1,20 +1,27 @@
 //! The mutations, by what they break.
 //!
 //! - [`unmapping`]: clear, invalidate, wait, and only then reuse
+//! - [`deferred`]: unmaps that share a flush
 //! - [`tables`]: what a unit walks is whole and visible before it is led there
 //! - [`scopes`]: every unit and every device that firmware names
 //! - [`groups`]: who shares a domain, and who reaches whom without an IOMMU
 //! - [`mapping`]: where a mapping may lie, what it allows, and how it ends
+//! - [`bounce`]: copies: what a device sees of them, and what comes back
 //! - [`coherent`]: memory that both sides share, its pools, and the order of handing over
+//! - [`caches`]: caches that devices do not snoop
 //! - [`limits`]: what a device can take, in one step or two
 //! - [`modes`]: units that remember absence, or see stores late
 //! - [`registers`]: buses, BARs, claims and interrupts
 //! - [`amd`]: AMD-Vi's tables, commands and log
 //! - [`disk`]: the NVMe driver's half of the protocol
+//! - [`virtio`]: what stands between virtio-drivers and its devices
 //! - [`ground`]: what the tests themselves stand on
 
 mod amd;
+mod bounce;
+mod caches;
 mod coherent;
+mod deferred;
 mod disk;
 mod ground;
 mod groups;
@@ -25,6 +32,7 @@ mod registers;
 mod scopes;
 mod tables;
 mod unmapping;
+mod virtio;
 
 use super::mutation::Mutation;
 
@@ -32,16 +40,20 @@ use super::mutation::Mutation;
 pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
     [
         unmapping::ALL,
+        deferred::ALL,
         tables::ALL,
         scopes::ALL,
         groups::ALL,
         mapping::ALL,
         limits::ALL,
+        bounce::ALL,
         coherent::ALL,
+        caches::ALL,
         modes::ALL,
         registers::ALL,
         amd::ALL,
         disk::ALL,
+        virtio::ALL,
         ground::ALL,
     ]
     .into_iter()

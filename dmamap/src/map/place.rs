@@ -1,0 +1,532 @@
+//! Where a mapping is: whether the device is given the memory itself or a copy, and at which bus addresses.
+//!
+//! On the direct route memory that the device does not reach is copied as a whole, so that it sees one segment. On the
+//! translated route a page that holds others' memory as well is not given to a device that nobody vouched for: what lies
+//! in it is copied to a page of its own, and the whole pages between are mapped in place.
+
+use core::ptr::NonNull;
+
+use crate::addr::{BusAddr, BusRange, DmaMask, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
+use crate::bounce::{AlwaysMapped, BounceError, Exposure, Forced, Pool, PoolName, Run, RunRequest};
+use crate::buffer::Frames;
+use crate::device::{Coherence, DeviceCore, Trust};
+use crate::iommu::{Domain, DomainError};
+use crate::map::attributes::Need;
+use crate::map::backing::Backing;
+use crate::map::direct::Direct;
+use crate::map::edges::{self, EdgedList};
+use crate::map::route::{Route, crosses};
+use crate::map::terms::{Boundary, Shape, Terms};
+use crate::map::translated;
+use crate::map::{AnyDirection, MapFailure};
+use crate::pagetable::{MemoryType, PhysList, Replay};
+use crate::platform::Platform;
+use crate::system::Protection;
+
+/// Bytes of the cache lines that a device that does not snoop must have to itself (`ARCH_DMA_MINALIGN` of Arm).
+pub(crate) const LINE_BYTES: u64 = 128;
+
+/// The memory of a mapping.
+pub(crate) struct Memory<'a> {
+    /// Its first physical piece.
+    pub(crate) first: PhysRange,
+    pub(crate) len_bytes: u64,
+    /// All pieces.
+    pub(crate) pieces: &'a mut dyn PhysList,
+    /// Where the CPU has its bytes.
+    pub(crate) contents: Contents,
+    /// Whose the frames are that it touches.
+    pub(crate) frames: Frames,
+}
+
+/// Where the CPU has the bytes of some memory.
+#[derive(Clone, Copy)]
+pub(crate) enum Contents {
+    /// Side by side, from there on.
+    At(NonNull<u8>),
+    /// Where the platform has memory at its physical address, piece by piece, if it is RAM.
+    AsLent,
+}
+
+/// A mapping made.
+pub(crate) struct Placed {
+    /// With more than one piece in place on the direct route, the first piece's addresses.
+    pub(crate) range: BusRange,
+    pub(crate) backing: Backing,
+}
+
+impl<P: Platform> DeviceCore<P> {
+    /// Makes a mapping, within the device's limits.
+    ///
+    /// # Errors
+    /// [`MapFailure`]; unless the memory itself was left reachable nothing is mapped or lent.
+    ///
+    /// # Safety
+    /// [`Memory::contents`] are readable, and no reference that writes them is in use.
+    pub(crate) unsafe fn place(
+        &self,
+        terms: &Terms,
+        memory: &mut Memory<'_>,
+    ) -> Result<Placed, MapFailure> {
+        if memory.len_bytes == 0 {
+            return Err(MapFailure::Empty);
+        }
+        let terms = &terms.within(&self.limits);
+        let placed = match &self.route {
+            Route::Blocked => Err(MapFailure::Blocked),
+            // SAFETY: the caller's promise.
+            Route::Direct(direct) => unsafe { self.place_directly(direct, terms, memory) },
+            // SAFETY: the caller's promise.
+            Route::Translated(domain) => unsafe { self.place_translated(domain, terms, memory) },
+        }?;
+        if placed.backing.is_copied() {
+            self.counters.bounced(placed.backing.copied_bytes());
+        }
+        Ok(placed)
+    }
+
+    unsafe fn place_directly(
+        &self,
+        direct: &Direct,
+        terms: &Terms,
+        memory: &mut Memory<'_>,
+    ) -> Result<Placed, MapFailure> {
+        let in_place = direct.reach_all(memory.first, memory.pieces, terms.mask);
+        let wanted = self.bounce.forced == Forced::Always
+            || asks_for_copies(terms)
+            || self.shares_lines(terms, memory);
+        let failure = match in_place {
+            // Coherent memory was allocated for the device: there is nothing to copy it to.
+            outcome if terms.shape == Shape::AlignedBlock => {
+                let (range, backing) = (outcome?, Backing::InPlace);
+                return Ok(Placed { range, backing });
+            }
+            Ok(range) if !wanted => {
+                if let Boundary::Required(boundary) = terms.boundary
+                    && crosses(range, boundary)
+                {
+                    let memory = memory.first;
+                    return Err(MapFailure::CrossesBoundary { memory, boundary });
+                }
+                let backing = Backing::InPlace;
+                return Ok(Placed { range, backing });
+            }
+            Ok(_) => None,
+            Err(failure) => Some(failure),
+        };
+        match (self.may_copy(terms, memory), failure) {
+            (Ok(()), _) => {}
+            (Err(MapFailure::NotRam { .. }), Some(failure)) => return Err(failure),
+            (Err(refused), _) => return Err(refused),
+        }
+        let keep_mask = terms.min_align_mask;
+        let request = self.request(memory, terms, keep_mask, 0);
+        let reached = ThroughBridge {
+            direct,
+            mask: terms.mask,
+        };
+        let (name, pool) = (PoolName::Shared, self.bounce.shared);
+        let run = match (pool.allocate(&request, &reached), failure) {
+            (Ok(run), _) => run,
+            // Not even a pool can help a device that reaches no memory at all.
+            (Err(BounceError::Exhausted { .. }), Some(failure))
+                if !self.reaches_memory(direct, terms.mask) =>
+            {
+                return Err(failure);
+            }
+            (Err(error), _) => return Err(error.into()),
+        };
+        let bus = direct.bus_range(run.bytes());
+        let first = memory.first;
+        let kept =
+            |bus: BusRange| bus.start().as_u64() & keep_mask == first.start().as_u64() & keep_mask;
+        let range = match (bus.filter(|&bus| kept(bus)), terms.boundary) {
+            (Some(bus), Boundary::Required(boundary)) if crosses(bus, boundary) => {
+                let memory = first;
+                Err(MapFailure::CrossesBoundary { memory, boundary })
+            }
+            (Some(bus), _) => Ok(bus),
+            (None, _) => {
+                let align_mask = keep_mask;
+                Err(BounceError::Misaligned { align_mask }.into())
+            }
+        };
+        let range = match range {
+            Ok(range) => range,
+            Err(failure) => {
+                // SAFETY: the device was not told of it.
+                unsafe { pool.release(run) };
+                return Err(failure);
+            }
+        };
+        // SAFETY: the caller vouches for the contents, which are as long as the run.
+        unsafe { self.fill(&run, memory) };
+        let backing = Backing::Whole { pool: name, run };
+        Ok(Placed { range, backing })
+    }
+
+    unsafe fn place_translated(
+        &self,
+        domain: &Domain<P>,
+        terms: &Terms,
+        memory: &mut Memory<'_>,
+    ) -> Result<Placed, MapFailure> {
+        let page_log2 = domain.page_size_log2();
+        if terms.shape != Shape::AlignedBlock {
+            if let Some(own) = &self.bounce.own {
+                self.may_copy(terms, memory)?;
+                // Runs of memory of their own are mapped in whole pages.
+                let page_log2 = match page_log2 {
+                    FRAME_SIZE_LOG2 => 0,
+                    larger => larger,
+                };
+                let request = self.request(memory, terms, terms.min_align_mask, page_log2);
+                let always = AlwaysMapped {
+                    platform: self.platform,
+                    domain,
+                    permission: terms.permission(),
+                    mask: terms.mask,
+                };
+                let run = own.of(terms.permission()).allocate(&request, &always)?;
+                let name = PoolName::Own(terms.permission());
+                // SAFETY: the caller's promise.
+                return unsafe { self.map_copy(domain, terms, (name, run), memory) };
+            }
+            if asks_for_copies(terms) {
+                // SAFETY: the caller's promise.
+                return unsafe { self.copy_whole(domain, terms, memory) };
+            }
+        }
+        let shared = match memory.frames {
+            Frames::Whole => false,
+            Frames::Shared => {
+                self.guard.trust() == Trust::Withheld || self.shares_lines(terms, memory)
+            }
+        };
+        let cut = edges::cut(memory, page_log2, shared);
+        match cut {
+            edges::Cut::InPlace => {
+                let placement = translated::place(page_log2, terms, memory.first, memory.pieces)?;
+                let range = translated::map(
+                    domain,
+                    placement,
+                    memory.pieces,
+                    terms.permission(),
+                    MemoryType::Normal,
+                )?;
+                let backing = Backing::InPlace;
+                Ok(Placed { range, backing })
+            }
+            edges::Cut::Whole => {
+                // SAFETY: the caller's promise.
+                unsafe { self.copy_whole(domain, terms, memory) }
+            }
+            edges::Cut::Edges { head, tail } => {
+                // SAFETY: the caller's promise.
+                unsafe { self.copy_edges(domain, terms, memory, head, tail) }
+            }
+        }
+    }
+
+    /// Maps a copy of the memory in pages of its own.
+    unsafe fn copy_whole(
+        &self,
+        domain: &Domain<P>,
+        terms: &Terms,
+        memory: &mut Memory<'_>,
+    ) -> Result<Placed, MapFailure> {
+        self.may_copy(terms, memory)?;
+        let page_log2 = domain.page_size_log2();
+        let keep_mask = terms.min_align_mask | ((1 << page_log2) - 1);
+        let request = self.request(memory, terms, keep_mask, page_log2);
+        let run = self.bounce.shared.allocate(&request, &Anywhere)?;
+        // SAFETY: the caller's promise.
+        unsafe { self.map_copy(domain, terms, (PoolName::Shared, run), memory) }
+    }
+
+    unsafe fn map_copy(
+        &self,
+        domain: &Domain<P>,
+        terms: &Terms,
+        (pool, run): (PoolName, Run),
+        memory: &mut Memory<'_>,
+    ) -> Result<Placed, MapFailure> {
+        // SAFETY: the caller vouches for the contents, which are as long as the run.
+        unsafe { self.fill(&run, memory) };
+        if let Some(range) = run.bus_range() {
+            let backing = Backing::Whole { pool, run };
+            return Ok(Placed { range, backing });
+        }
+        // Widened to pages, these are all of the run.
+        let mut list = Replay::new(core::iter::once(run.bytes()));
+        let page_log2 = domain.page_size_log2();
+        let placement = translated::place(page_log2, terms, run.bytes(), &mut list);
+        let mapped = placement.and_then(|placement| {
+            translated::map(
+                domain,
+                placement,
+                &mut list,
+                terms.permission(),
+                MemoryType::Normal,
+            )
+        });
+        match mapped {
+            Ok(range) => {
+                let backing = Backing::Whole { pool, run };
+                Ok(Placed { range, backing })
+            }
+            // The copy is lost, not the memory.
+            Err(MapFailure::Domain(error @ DomainError::Unconfirmed { .. })) => {
+                self.count_quarantined(run.memory().len_bytes());
+                core::mem::forget(run);
+                Err(BounceError::Domain(error).into())
+            }
+            Err(failure) => {
+                // SAFETY: a map that failed and was confirmed undone was never visible.
+                unsafe { self.bounce.pool(pool).release(run) };
+                Err(failure)
+            }
+        }
+    }
+
+    /// Maps the memory with what lies in its first and last page copied to pages of their own.
+    unsafe fn copy_edges(
+        &self,
+        domain: &Domain<P>,
+        terms: &Terms,
+        memory: &mut Memory<'_>,
+        head: Option<PhysRange>,
+        tail: Option<PhysRange>,
+    ) -> Result<Placed, MapFailure> {
+        self.may_be_copied(terms, memory.first)?;
+        let page_log2 = domain.page_size_log2();
+        let edge = |bytes: PhysRange| {
+            let memory = &mut Memory {
+                first: bytes,
+                len_bytes: bytes.len_bytes(),
+                pieces: &mut Replay::new(core::iter::once(bytes)),
+                contents: Contents::AsLent,
+                frames: Frames::Shared,
+            };
+            let request = self.request(memory, terms, (1 << page_log2) - 1, page_log2);
+            self.check_ram(bytes)?;
+            let run = self.bounce.shared.allocate(&request, &Anywhere)?;
+            // SAFETY: the caller vouches for the memory, of which this is a part.
+            unsafe { self.fill(&run, memory) };
+            Ok::<Run, MapFailure>(run)
+        };
+        let head = head.map(edge).transpose()?;
+        let tail = match tail.map(edge).transpose() {
+            Ok(tail) => tail,
+            Err(failure) => {
+                let tail = None;
+                // SAFETY: no device was given it.
+                unsafe { Backing::Edges { head, tail }.release(self) };
+                return Err(failure);
+            }
+        };
+        let backing = Backing::Edges { head, tail };
+        let Backing::Edges { head, tail } = &backing else {
+            unreachable!("just made");
+        };
+        let first = head.as_ref().map_or(memory.first, Run::bytes);
+        let mut list = EdgedList::new(memory, head.as_ref(), tail.as_ref());
+        let placement = translated::place(page_log2, terms, first, &mut list);
+        let mapped = placement.and_then(|placement| {
+            translated::map(
+                domain,
+                placement,
+                &mut list,
+                terms.permission(),
+                MemoryType::Normal,
+            )
+        });
+        match mapped {
+            Ok(range) => Ok(Placed { range, backing }),
+            Err(failure) => {
+                if let MapFailure::Domain(DomainError::Unconfirmed { .. }) = failure {
+                    self.count_quarantined(backing.lent_bytes());
+                    core::mem::forget(backing);
+                } else {
+                    // SAFETY: a map that failed and was confirmed undone was never visible.
+                    unsafe { backing.release(self) };
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// Whole frames for memory that a device shares, where all its memory is that of a pool; aligned to `2^align_log2` bytes.
+    pub(crate) fn run_of_restricted_pool(
+        &self,
+        len_bytes: u64,
+        align_log2: u32,
+        mask: DmaMask,
+    ) -> Result<Option<(&'static Pool<P>, Run)>, BounceError> {
+        let (Route::Direct(direct), pool) = (&self.route, self.bounce.shared) else {
+            return Ok(None);
+        };
+        if !pool.is_restricted() {
+            return Ok(None);
+        }
+        let request = RunRequest {
+            len_bytes,
+            offset: 0,
+            align_log2,
+            granule_log2: FRAME_SIZE_LOG2,
+            boundary_log2: u64::BITS,
+            // It stands in for no other memory.
+            origin: PhysAddr::new(0),
+            direction: AnyDirection::Bidirectional,
+        };
+        let run = pool.allocate(&request, &ThroughBridge { direct, mask })?;
+        Ok(Some((pool, run)))
+    }
+
+    fn reaches_memory(&self, direct: &Direct, mask: DmaMask) -> bool {
+        let lowest = direct.lowest(self.platform);
+        lowest.is_some_and(|(_, bus)| bus <= mask.last())
+    }
+
+    fn request(
+        &self,
+        memory: &Memory<'_>,
+        terms: &Terms,
+        keep_mask: u64,
+        granule_log2: u32,
+    ) -> RunRequest {
+        RunRequest {
+            len_bytes: memory.len_bytes,
+            offset: memory.first.start().as_u64() & keep_mask,
+            align_log2: u64::BITS - keep_mask.leading_zeros(),
+            granule_log2,
+            boundary_log2: u64::BITS - terms.boundary.mask().leading_zeros(),
+            origin: memory.first.start(),
+            direction: terms.direction,
+        }
+    }
+
+    /// Whether the mapping may be a copy, and there are bytes to copy.
+    fn may_copy(&self, terms: &Terms, memory: &mut Memory<'_>) -> Result<(), MapFailure> {
+        self.may_be_copied(terms, memory.first)?;
+        match memory.contents {
+            Contents::At(_) => Ok(()),
+            Contents::AsLent => {
+                memory.pieces.restart();
+                while let Some(piece) = memory.pieces.next_range() {
+                    self.check_ram(piece)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether nothing but copies may be mapped for the device as `terms` say, behind an IOMMU.
+    pub(crate) fn gives_copies_alone(&self, terms: &Terms) -> bool {
+        self.bounce.own.is_some() || asks_for_copies(terms)
+    }
+
+    fn may_be_copied(&self, terms: &Terms, memory: PhysRange) -> Result<(), MapFailure> {
+        match terms.attributes.need {
+            Need::Any => Ok(()),
+            Need::Coherent => Err(MapFailure::WouldBounce { memory }),
+        }
+    }
+
+    /// Whether the CPU has the memory where the platform has RAM.
+    fn check_ram(&self, memory: PhysRange) -> Result<(), MapFailure> {
+        let mut is_ram = false;
+        self.platform
+            .memory_map(&mut |ram| is_ram |= ram.covers(memory));
+        match is_ram {
+            true => Ok(()),
+            false => Err(MapFailure::NotRam { memory }),
+        }
+    }
+
+    /// Copies the memory into the run, whatever the direction: what the device does not write keeps its value.
+    unsafe fn fill(&self, run: &Run, memory: &mut Memory<'_>) {
+        match memory.contents {
+            // SAFETY: the caller vouches for the contents.
+            Contents::At(start) => unsafe { run.fill(self.platform, start) },
+            Contents::AsLent => {
+                run.blank_padding(self.platform);
+                let mut done = 0;
+                memory.pieces.restart();
+                while let Some(piece) = memory.pieces.next_range() {
+                    let start = self.platform.frame_pointer(piece.start());
+                    // SAFETY: the pieces are as long as the run together; they are RAM, which the caller vouches for.
+                    unsafe { run.copy_in(self.platform, done, start, piece.len_bytes()) };
+                    done += piece.len_bytes();
+                }
+            }
+        }
+        self.clean_for_device(run.memory());
+    }
+
+    /// Brings what the CPU wrote to where a device that does not snoop sees it.
+    pub(crate) fn clean_for_device(&self, memory: PhysRange) {
+        let start = self.platform.frame_pointer(memory.start());
+        self.clean_cache(start, memory.len_bytes());
+    }
+
+    /// Whether the device, which does not snoop, would write cache lines that hold others' memory as well: the CPU
+    /// would write back what it has of them over it.
+    fn shares_lines(&self, terms: &Terms, memory: &mut Memory<'_>) -> bool {
+        let may_share = self.coherence == Coherence::NotSnooped
+            && memory.frames == Frames::Shared
+            && terms.direction != AnyDirection::ToDevice;
+        if !may_share {
+            return false;
+        }
+        let aligned = |number: u64| number.is_multiple_of(LINE_BYTES);
+        memory.pieces.restart();
+        while let Some(piece) = memory.pieces.next_range() {
+            if !(aligned(piece.start().as_u64()) && aligned(piece.len_bytes())) {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+fn asks_for_copies(terms: &Terms) -> bool {
+    terms.attributes.protection == Some(Protection::Bounce) && terms.shape != Shape::AlignedBlock
+}
+
+/// Memory for a device that the bus shows memory to as `direct` says.
+struct ThroughBridge<'a> {
+    direct: &'a Direct,
+    mask: DmaMask,
+}
+
+impl Exposure for ThroughBridge<'_> {
+    fn last(&self) -> PhysAddr {
+        self.direct.last_within(self.mask)
+    }
+
+    fn reaches(&self, frames: PhysRange, _: Option<BusAddr>) -> bool {
+        self.direct.reach(frames, self.mask).is_ok()
+    }
+
+    fn expose(&self, _: PhysRange) -> Result<Option<BusAddr>, DomainError> {
+        Ok(None)
+    }
+}
+
+/// Memory that is mapped for each mapping.
+struct Anywhere;
+
+impl Exposure for Anywhere {
+    fn last(&self) -> PhysAddr {
+        PhysAddr::new(u64::MAX)
+    }
+
+    fn reaches(&self, _: PhysRange, _: Option<BusAddr>) -> bool {
+        true
+    }
+
+    fn expose(&self, _: PhysRange) -> Result<Option<BusAddr>, DomainError> {
+        Ok(None)
+    }
+}
