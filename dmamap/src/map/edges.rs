@@ -91,7 +91,8 @@ fn inner_ends_are_whole(memory: &mut Memory<'_>, page_bytes: u64) -> bool {
             let begins = piece.start().as_u64().is_multiple_of(page_bytes);
             // Pieces that follow each other in memory are one.
             let follows = end == piece.start().as_u64();
-            if !follows && !(begins && end.is_multiple_of(page_bytes)) {
+            let ends = end.is_multiple_of(page_bytes);
+            if !(follows || begins && ends) {
                 return false;
             }
         }

@@ -275,11 +275,10 @@ impl<P: Platform> DeviceCore<P> {
                 let backing = Backing::Whole { pool, run };
                 Ok(Placed { range, backing })
             }
-            // The copy is lost, not the memory.
-            Err(MapFailure::Domain(error @ DomainError::Unconfirmed { .. })) => {
+            // The copy is lost, not the memory: a run that is not released stays lent.
+            Err(MapFailure::Domain(DomainError::Unconfirmed { cause, .. })) => {
                 self.count_quarantined(run.memory().len_bytes());
-                core::mem::forget(run);
-                Err(BounceError::Domain(error).into())
+                Err(BounceError::Unconfirmed { cause }.into())
             }
             Err(failure) => {
                 // SAFETY: a map that failed and was confirmed undone was never visible.
@@ -346,7 +345,6 @@ impl<P: Platform> DeviceCore<P> {
             Err(failure) => {
                 if let MapFailure::Domain(DomainError::Unconfirmed { .. }) = failure {
                     self.count_quarantined(backing.lent_bytes());
-                    core::mem::forget(backing);
                 } else {
                     // SAFETY: a map that failed and was confirmed undone was never visible.
                     unsafe { backing.release(self) };

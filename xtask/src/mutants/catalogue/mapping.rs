@@ -128,7 +128,7 @@ pub(super) const ALL: &[Mutation] = &[
         replace: "if mask.covers(range) || true {",
         why: "a device is given an address that it cannot put on the bus",
         caught_by: &[untranslated(
-            "memory_beyond_the_mask_is_refused_and_comes_back",
+            "memory_beyond_the_mask_is_refused_where_it_must_not_be_copied",
         )],
     },
     Mutation {
