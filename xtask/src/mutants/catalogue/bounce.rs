@@ -26,6 +26,10 @@ const fn pools(name: &'static str) -> Test {
     Test::program("dmamap", "bounce/pools", name)
 }
 
+const fn matrix(name: &'static str) -> Test {
+    Test::program("journeys", "matrix", name)
+}
+
 pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "bounce-padding-not-zeroed",
@@ -104,6 +108,24 @@ pub(super) const ALL: &[Mutation] = &[
         caught_by: &[always_mapped(
             "new_memory_of_a_pool_holds_nothing_of_others_beneath_the_caches",
         )],
+    },
+    Mutation {
+        name: "bounce-copy-stays-in-the-caches",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/place.rs",
+        find: "self.clean_for_device(run.memory());",
+        replace: "",
+        why: "a device that does not snoop reads what memory held before the copy was made",
+        caught_by: &[matrix("every_journey_is_made")],
+    },
+    Mutation {
+        name: "bounce-wipe-stays-in-the-caches",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/backing.rs",
+        find: "core.clean_for_device(run.memory());",
+        replace: "",
+        why: "a device that does not snoop goes on reading what was unmapped",
+        caught_by: &[matrix("random_steps_agree_with_the_oracle")],
     },
     Mutation {
         name: "bounce-neighbours-mapped",

@@ -40,9 +40,10 @@ pub(super) const ALL: &[Mutation] = &[
         find: "(Protection::Identity | Protection::Deferred, Trust::Withheld) => Revocation::Shared,",
         replace: "(Protection::Identity | Protection::Deferred, Trust::Withheld) => Revocation::Later,",
         why: "nobody vouched for the device, and it reaches memory that was given back",
-        caught_by: &[deferred(
-            "exposure::unmap_of_a_device_nobody_vouched_for_flushes_before_it_returns",
-        )],
+        caught_by: &[
+            deferred("exposure::unmap_of_a_device_nobody_vouched_for_flushes_before_it_returns"),
+            Test::program("journeys", "matrix", "every_journey_is_made"),
+        ],
     },
     Mutation {
         name: "mapping-weakens-its-device",
