@@ -7,6 +7,7 @@ use crate::iommu::riscv::RiscvConfig;
 use crate::iommu::smmu::SmmuConfig;
 use crate::iommu::virtio::VirtioConfig;
 use crate::iommu::vtd::VtdConfig;
+use crate::pci::reset::Resets;
 use crate::temper::Temper;
 
 /// The IOMMU of a computer.
@@ -68,6 +69,7 @@ pub struct MachineConfig {
     pub(crate) seed: u64,
     pub(crate) inbound_offset: u64,
     pub(crate) greedy: Greedy,
+    pub(crate) resets: Resets,
     pub(crate) devices: Snooping,
     pub(crate) snooping_exception: Option<u8>,
 }
@@ -85,6 +87,7 @@ impl Default for MachineConfig {
             seed: 0,
             inbound_offset: 0,
             greedy: Greedy::Absent,
+            resets: Resets::default(),
             devices: Snooping::On,
             snooping_exception: None,
         }
@@ -133,6 +136,13 @@ impl MachineConfig {
     #[must_use]
     pub fn with_inbound_offset(mut self, offset: u64) -> Self {
         self.inbound_offset = offset;
+        self
+    }
+
+    /// How functions are reset.
+    #[must_use]
+    pub fn with_resets(mut self, resets: Resets) -> Self {
+        self.resets = resets;
         self
     }
 

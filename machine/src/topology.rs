@@ -40,6 +40,7 @@ use crate::memory_map::{
 use crate::pci::bridge::{Bridge, BridgeKind};
 use crate::pci::endpoint::{AtBoot, Endpoint};
 use crate::pci::function::FunctionModel;
+use crate::pci::reset::Resets;
 use crate::pci::segment::{Node, Segment};
 
 const LISTED: usize = 0;
@@ -68,6 +69,7 @@ pub(crate) struct Wiring<'a> {
     /// Two units, one for all, or none.
     pub(crate) units: &'a [Arc<dyn Unit>],
     pub(crate) findings: &'a Findings,
+    pub(crate) resets: Resets,
     /// The CPU's caches, where devices do not snoop.
     pub(crate) beside: Option<&'a Arc<CpuCaches>>,
     /// The device on bus 0, or what is behind the port there, that snoops all the same.
@@ -164,7 +166,14 @@ impl Wiring<'_> {
         {
             port = port.beside(Arc::clone(caches));
         }
-        Arc::new(Endpoint::new(model, description, port, at_boot))
+        Arc::new(Endpoint::new(
+            model,
+            description,
+            port,
+            at_boot,
+            self.resets,
+            self.findings.clone(),
+        ))
     }
 
     fn segment(&self, nodes: Vec<Node>) -> Segment {

@@ -44,7 +44,8 @@ use crate::interrupts::Interrupts;
 use crate::iommu::translator::TranslationFault;
 
 pub use port::{BusRun, DmaPort};
-pub use requester::{DmaCounters, Requester};
+pub(crate) use requester::PendingRequest;
+pub use requester::{DmaCounters, HeldRequest, Requester};
 
 /// What a request does to memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,6 +62,9 @@ pub enum DmaError {
     /// The function may not start requests: its bus-master bit is off.
     #[error("bus master is off")]
     BusMasterOff,
+    /// The function was pulled out.
+    #[error("the function was pulled out")]
+    Removed,
     /// The IOMMU blocked it, and recorded a fault.
     #[error(transparent)]
     Blocked(#[from] TranslationFault),

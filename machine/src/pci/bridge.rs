@@ -47,6 +47,8 @@ pub(crate) struct Bridge {
     kind: BridgeKind,
     requester: Arc<Requester>,
     config: Mutex<ConfigSpace>,
+    /// The configuration after a reset.
+    fresh: ConfigSpace,
     behind: Segment,
 }
 
@@ -78,7 +80,8 @@ impl Bridge {
         windows(&mut config, kind);
         let control = BridgeControl::new()
             .with_parity_error_response(true)
-            .with_serr(true);
+            .with_serr(true)
+            .with_secondary_bus_reset(true);
         config.allow(BRIDGE_CONTROL, &control.into_bits().to_le_bytes());
         let port_type = match kind {
             BridgeKind::RootPort => port_type::ROOT_PORT,
@@ -88,6 +91,7 @@ impl Bridge {
         Self {
             kind,
             requester,
+            fresh: config.clone(),
             config: Mutex::new(config),
             behind,
         }
@@ -108,10 +112,37 @@ impl Bridge {
     /// A configuration write that reached the bridge on `bus`.
     pub(crate) fn write_config(&self, bus: u8, offset: u16, width: Width, value: u64) {
         self.requester.capture_bus(bus);
-        let mut config = self.config.lock();
-        config.write(offset, width, value);
-        self.requester
-            .set_master(Command::from_bits(config.word(COMMAND)).bus_master());
+        let released = {
+            let mut config = self.config.lock();
+            let held = |config: &ConfigSpace| {
+                BridgeControl::from_bits(config.word(BRIDGE_CONTROL)).secondary_bus_reset()
+            };
+            let before = held(&config);
+            config.write(offset, width, value);
+            self.requester
+                .set_master(Command::from_bits(config.word(COMMAND)).bus_master());
+            before && !held(&config)
+        };
+        if released {
+            self.behind.reset();
+        }
+    }
+
+    /// Resets the bridge, and with it all behind it.
+    pub(crate) fn reset(&self) {
+        self.forget();
+        self.behind.reset();
+    }
+
+    /// As after it had no power.
+    pub(crate) fn power_cycle(&self) {
+        self.forget();
+        self.behind.power_cycle();
+    }
+
+    fn forget(&self) {
+        self.requester.set_master(false);
+        self.config.lock().clone_from(&self.fresh);
     }
 
     /// The number of the bus behind, if configuration requests for `bus` go through the bridge.

@@ -3,6 +3,7 @@
 //! - `config_space`: bytes with a write mask per bit; `bar`: the registers that are sized and assigned;
 //! - [`function`]: what a device's model is to the machine; `endpoint`: the configuration around a model;
 //! - [`msix`]: message interrupts;
+//! - [`reset`]: what resets a function;
 //! - `bridge`: root ports and the PCIe-to-PCI bridge; `segment`: the devices on one bus, and who answers.
 
 pub(crate) mod bar;
@@ -11,6 +12,7 @@ pub(crate) mod config_space;
 pub(crate) mod endpoint;
 pub mod function;
 pub mod msix;
+pub mod reset;
 pub(crate) mod segment;
 
 /// Status bits that a written 1 clears: errors of requests (PCI Express base specification, 7.5.1.1.4).
