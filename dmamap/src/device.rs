@@ -20,12 +20,15 @@
 
 mod cache;
 mod counters;
+mod erased;
 mod held;
 mod limits;
+mod quarantine;
+mod recovery;
 
 use core::fmt;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use alloc::boxed::Box;
 
@@ -41,6 +44,8 @@ pub use counters::Figures;
 pub(crate) use held::Held;
 pub(crate) use limits::Limits;
 pub use limits::MaskError;
+pub(crate) use quarantine::Quarantine;
+pub use recovery::{DeviceReset, ResetError};
 
 /// Whether a device's accesses to memory see and update the CPU's caches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,7 +60,7 @@ pub enum Coherence {
 /// A device was detached, but a unit did not confirm that it lost its translation.
 ///
 /// What it might still reach is kept: its mappings' memory, tables and addresses are not used again, and the
-/// device cannot be attached again.
+/// device cannot be attached again, before [`DmaSystem::recover`] succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{device}: detached, but not confirmed: {error}")]
 pub struct DetachError {
@@ -76,10 +81,14 @@ pub(crate) struct DeviceCore<P: Platform> {
     pub(crate) below: Below,
     pub(crate) coherence: Coherence,
     pub(crate) counters: Counters<P>,
-    pub(crate) quarantined_bytes: AtomicU64,
+    pub(crate) quarantine: Quarantine<P>,
     pub(crate) limits: Limits,
     /// No [`Device`] refers to this any more; only mappings may.
     handle_gone: AtomicBool,
+    /// The device is being detached, or was: it does not become a bus master again.
+    pub(crate) leaving: AtomicBool,
+    /// The device was detached, and its unit did not confirm it: what it may reach hangs on this.
+    pub(crate) detach_unconfirmed: AtomicBool,
 }
 
 impl<P: Platform> DeviceCore<P> {
@@ -101,21 +110,29 @@ impl<P: Platform> DeviceCore<P> {
             below,
             coherence,
             counters: Counters::new(platform),
-            quarantined_bytes: AtomicU64::new(0),
+            quarantine: Quarantine::new(platform),
             limits: Limits::default(),
             handle_gone: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+            detach_unconfirmed: AtomicBool::new(false),
         }
     }
 
-    /// Counts memory that the device may still reach although its mapping ended.
-    pub(crate) fn count_quarantined(&self, len_bytes: u64) {
-        self.quarantined_bytes
-            .fetch_add(len_bytes, Ordering::Relaxed);
-    }
-
-    /// Whether neither a handle nor a mapping refers to this; once true it stays so.
+    /// Whether neither a handle nor a mapping refers to this, and no unit may; once true it stays so.
     pub(crate) fn is_unreferenced(&self) -> bool {
-        self.handle_gone.load(Ordering::Acquire) && self.counters.live() == 0
+        self.handle_gone.load(Ordering::Acquire)
+            && !self.detach_unconfirmed.load(Ordering::Acquire)
+            && self.counters.live() == 0
+    }
+}
+
+impl<P: Platform> Drop for DeviceCore<P> {
+    fn drop(&mut self) {
+        // Mappings may have failed to end while the device was being detached, after its quarantine was released.
+        if self.route.is_revoked() {
+            // SAFETY: every unit confirmed that no device reaches anything through the domain.
+            unsafe { self.quarantine.release(self.quarantine.take()) };
+        }
     }
 }
 
@@ -154,7 +171,7 @@ impl<P: Platform> Device<P> {
     pub fn figures(&self) -> Figures {
         let core = self.core();
         core.counters
-            .figures(core.quarantined_bytes.load(Ordering::Relaxed))
+            .figures(core.quarantine.bytes(), core.quarantine.lost_bytes())
     }
 
     /// Z → Y: the memory the device reaches at `bus`, if any (`iommu_iova_to_phys`).

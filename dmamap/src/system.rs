@@ -28,12 +28,16 @@ mod attach;
 mod coherence;
 mod new_domain;
 mod protection;
+mod quiesce;
+mod recover;
 mod reserved;
 mod restart;
 mod settings;
+mod sleep;
 mod start;
 
 use core::ptr::NonNull;
+use core::sync::atomic::AtomicBool;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -45,14 +49,18 @@ use crate::iommu::fault::{FaultLog, FaultReport};
 use crate::iommu::{
     Attachment, Behind, Domain, DomainId, DomainIds, Requester, ScopeMap, UnitError, Units,
 };
+use crate::pci::PciAddress;
 use crate::platform::Platform;
 
 pub(crate) use attach::Below;
 pub use protection::{AttachError, Protection};
+pub use quiesce::QuiesceError;
+pub use recover::RecoverError;
 use reserved::ReservedFor;
 pub use reserved::{RegionKind, ReservedRegion};
 pub use restart::RestartError;
 pub use settings::{Granule, Settings, Stage, TableMode};
+pub use sleep::{ResumeError, ResumeFailed, Resumed, SuspendError, Suspended};
 pub use start::StartError;
 
 /// Why the units could not be stopped.
@@ -67,8 +75,8 @@ pub enum ShutdownError {
     /// A unit did not turn off. Shutting down may be tried again.
     #[error(transparent)]
     Unit(#[from] UnitError),
-    /// Somebody is starting or stopping the units at this moment.
-    #[error("the IOMMU units are being started or stopped by somebody else")]
+    /// Somebody is starting or stopping the units at this moment, or they are suspended.
+    #[error("the IOMMU units are being started or stopped by somebody else, or are suspended")]
     Busy,
 }
 
@@ -86,6 +94,8 @@ enum Phase {
     Stuck,
     /// Some did not start again, and may translate nothing.
     Broken,
+    /// All are asleep, or have lost their state.
+    Asleep,
 }
 
 /// A device that firmware left some memory to, or several that their unit cannot tell apart, before and after a driver
@@ -113,9 +123,13 @@ struct State<P: Platform> {
     reserved: Vec<ReservedFor>,
     firmware: Vec<Arc<FirmwareDevice<P>>>,
     attached: Vec<Requester>,
+    /// Attaches under way.
+    attaching: usize,
     /// Devices that do not do as their host bridge says.
     coherence: Vec<(Requester, Coherence)>,
     cores: Vec<CoreSlot<P>>,
+    /// Units that are PCI functions.
+    unit_functions: Vec<PciAddress>,
 }
 
 /// A machine's DMA state.
@@ -123,6 +137,8 @@ pub struct DmaSystem<P: Platform> {
     platform: P,
     bridges: Vec<HostBridge>,
     faults: Arc<FaultLog<P>>,
+    /// Whether nothing may be mapped: read without the lock.
+    asleep: AtomicBool,
     state: lock_api::Mutex<P::Lock, State<P>>,
 }
 
@@ -140,13 +156,16 @@ impl<P: Platform> DmaSystem<P> {
             reserved: Vec::new(),
             firmware: Vec::new(),
             attached: Vec::new(),
+            attaching: 0,
             coherence: Vec::new(),
             cores: Vec::new(),
+            unit_functions: Vec::new(),
         };
         Box::leak(Box::new(Self {
             platform,
             bridges,
             faults: Arc::new(FaultLog::new()),
+            asleep: AtomicBool::new(false),
             state: lock_api::Mutex::new(state),
         }))
     }
@@ -194,6 +213,9 @@ impl<P: Platform> DmaSystem<P> {
 
     /// Reads the units' fault records; also done when they raise their interrupt.
     pub fn service_faults(&self) {
+        if self.is_asleep() {
+            return;
+        }
         for unit in self.units().iter() {
             unit.service_faults(&self.faults);
         }
@@ -204,7 +226,7 @@ impl<P: Platform> DmaSystem<P> {
         self.units().iter().map(|unit| unit.invalidations()).sum()
     }
 
-    /// Turns every unit off and gives back all memory they were lent. From then on devices reach
+    /// Turns every unit off and gives back all memory they were lent, after [`quiesce`](Self::quiesce). From then on devices reach
     /// memory untranslated, as before [`start_units`](Self::start_units).
     ///
     /// # Errors
@@ -222,7 +244,7 @@ impl<P: Platform> DmaSystem<P> {
             }
             match state.phase {
                 Phase::Off => return Ok(()),
-                Phase::Changing => return Err(ShutdownError::Busy),
+                Phase::Changing | Phase::Asleep => return Err(ShutdownError::Busy),
                 Phase::Running | Phase::Stuck | Phase::Broken => state.phase = Phase::Changing,
             }
             state.units.clone()

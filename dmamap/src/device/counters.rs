@@ -17,8 +17,11 @@ pub struct Figures {
     pub live_mappings: u64,
     /// Their bytes.
     pub live_bytes: u64,
-    /// Bytes of memory kept because the IOMMU did not confirm that the device lost them.
+    /// Bytes of memory kept because the IOMMU did not confirm that the device lost them, until
+    /// [`recover`](crate::device::Device::recover) or [`reset`](crate::device::Device::reset).
     pub quarantined_bytes: u64,
+    /// Bytes of such memory that are kept for ever, as there was no frame left to note them down in.
+    pub lost_bytes: u64,
     /// Bytes written back from the CPU's caches for the device; 0 for one that snoops.
     pub cleaned_bytes: u64,
     /// Bytes dropped from the CPU's caches because the device may have written them; 0 for one that snoops.
@@ -114,7 +117,7 @@ impl<P: Platform> Counters<P> {
             .sum()
     }
 
-    pub(crate) fn figures(&self, quarantined_bytes: u64) -> Figures {
+    pub(crate) fn figures(&self, quarantined_bytes: u64, lost_bytes: u64) -> Figures {
         let sum = |pick: fn(&Share) -> &AtomicU64| {
             self.shares
                 .iter()
@@ -133,6 +136,7 @@ impl<P: Platform> Counters<P> {
             live_mappings: self.live().max(0) as u64,
             live_bytes: live_bytes.max(0) as u64,
             quarantined_bytes,
+            lost_bytes,
             cleaned_bytes: sum(|share| &share.cleaned_bytes),
             invalidated_bytes: sum(|share| &share.invalidated_bytes),
         }

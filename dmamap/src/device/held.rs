@@ -28,6 +28,15 @@ impl<P: Platform> Held<P> {
         }
     }
 
+    /// Holds a core that is not unreferenced, for a while and without a mapping; ends with [`withdraw`](Self::withdraw).
+    pub(crate) fn briefly(core: &DeviceCore<P>) -> Self {
+        core.counters.begin(0);
+        Self {
+            core: NonNull::from(core),
+            bytes: 0,
+        }
+    }
+
     pub(crate) fn core(&self) -> &DeviceCore<P> {
         // SAFETY: the count this value stands for is not 0, so the core is not unreferenced and the
         // system does not free it.

@@ -72,9 +72,34 @@ enum Reach {
 struct Inner<P: Platform> {
     /// Unmaps that unlinked a table and have not been confirmed: units may still walk through it.
     unlinking: usize,
+    unconfirmed: Unconfirmed<P>,
+    /// Whether somebody has what was unconfirmed and is asking the units.
+    recovering: bool,
     iova: IovaSpace<P>,
     table: Option<Box<dyn Translation<P>>>,
     reach: Reach,
+}
+
+/// What changes left behind that no unit confirmed. Their bus addresses are kept in the allocator.
+struct Unconfirmed<P: Platform> {
+    /// The addresses, and the tables that were on the way to them.
+    gather: Gather<P>,
+    /// How many of [`Inner::unlinking`] these are.
+    unlinking: usize,
+}
+
+impl<P: Platform> Unconfirmed<P> {
+    fn nothing(platform: P) -> Self {
+        Self {
+            gather: Gather::new(platform),
+            unlinking: 0,
+        }
+    }
+
+    fn absorb(&mut self, other: Self) {
+        self.gather.absorb(other.gather);
+        self.unlinking += other.unlinking;
+    }
 }
 
 /// Bus addresses and what they reach, for the devices attached.
@@ -114,6 +139,8 @@ impl<P: Platform> Domain<P> {
         };
         let inner = Inner {
             unlinking: 0,
+            unconfirmed: Unconfirmed::nothing(platform),
+            recovering: false,
             iova,
             table: Some(table),
             reach: Reach::Live,
@@ -211,7 +238,7 @@ impl<P: Platform> Domain<P> {
     ///
     /// # Errors
     /// [`RevokeError`] when that was not confirmed: the device may still reach the memory, so neither the
-    /// memory nor the addresses nor the emptied tables are used again.
+    /// memory nor the addresses nor the emptied tables are used again before [`recover`](Self::recover).
     pub(crate) fn unmap(&self, range: BusRange) -> Result<(), RevokeError> {
         let mut gather = Gather::new(self.platform);
         {
@@ -227,12 +254,10 @@ impl<P: Platform> Domain<P> {
         }
         // Not under the lock: the wait is on hardware, and other CPUs map and unmap meanwhile. The
         // addresses stay taken until it is over.
-        let outcome = self.sync(gather);
-        let mut inner = self.inner.lock();
-        // Whoever ended the domain meanwhile took this mapping away too, and was told so by the units.
-        if inner.reach != Reach::Revoked {
-            outcome?;
+        if let Err((error, unconfirmed)) = self.sync(gather) {
+            return Ok(self.keep(Some(range), unconfirmed, error)?);
         }
+        let mut inner = self.inner.lock();
         if inner.reach == Reach::Live {
             inner
                 .iova
@@ -243,7 +268,7 @@ impl<P: Platform> Domain<P> {
     }
 
     /// Invalidates what `gather` holds, waits, and frees the tables in it.
-    fn sync(&self, gather: Gather<P>) -> Result<(), UnitError> {
+    fn sync(&self, gather: Gather<P>) -> Result<(), (UnitError, Unconfirmed<P>)> {
         let Some(range) = gather.range() else {
             return Ok(());
         };
@@ -262,10 +287,89 @@ impl<P: Platform> Domain<P> {
                 Ok(())
             }
             Err(error) => {
-                gather.abandon();
-                Err(error)
+                let unlinking = usize::from(change.tables == TableChange::Unlinked);
+                Err((error, Unconfirmed { gather, unlinking }))
             }
         }
+    }
+
+    /// Keeps what was not confirmed, as `error` says, for a later [`recover`](Self::recover).
+    ///
+    /// # Errors
+    /// `error`, unless the domain ended meanwhile: then the units were told that nobody uses it, and confirmed that.
+    fn keep(
+        &self,
+        range: Option<BusRange>,
+        unconfirmed: Unconfirmed<P>,
+        error: UnitError,
+    ) -> Result<(), UnitError> {
+        let mut inner = self.inner.lock();
+        inner.give_up(unconfirmed);
+        if inner.reach == Reach::Revoked {
+            return Ok(());
+        }
+        if let Some(range) = range {
+            let kept = inner.iova.keep(range);
+            kept.expect("a range is given up once, as it was allocated");
+        }
+        Err(error)
+    }
+
+    /// Asks the units once more about all that they did not confirm. When this returns `Ok`, no device reaches anything
+    /// through a mapping whose unmap failed before the call: its addresses and its tables are free again, and its
+    /// memory may be.
+    ///
+    /// # Errors
+    /// [`RevokeError`] when it was not confirmed this time either; all is kept as before.
+    pub(crate) fn recover(&self) -> Result<(), RevokeError> {
+        // One at a time: who finds nothing left to be confirmed must know that it was.
+        let _turn = Recovering::begin(self);
+        let (unconfirmed, kept) = {
+            let mut inner = self.inner.lock();
+            match inner.reach {
+                Reach::Live => {}
+                Reach::Revoked => return Ok(()),
+                Reach::Unconfirmed => return Err(RevokeError::DetachUnconfirmed),
+            }
+            let nothing = Unconfirmed::nothing(self.platform);
+            let unconfirmed = core::mem::replace(&mut inner.unconfirmed, nothing);
+            (unconfirmed, inner.iova.take_kept())
+        };
+        let Some(range) = unconfirmed.gather.range() else {
+            return Ok(()); // No address is kept without what was left to do for it.
+        };
+        // Their entries were cleared and their tables unlinked before they were kept, so before this begins.
+        let change = Change {
+            range,
+            tables: TableChange::Unlinked,
+        };
+        let outcome = self.each_walker(|unit| unit.invalidate(self.id, change));
+        let mut inner = self.inner.lock();
+        match outcome {
+            Ok(()) => {
+                inner.unlinking -= unconfirmed.unlinking;
+                inner.iova.release_kept(kept);
+                drop(inner);
+                // SAFETY: the tables were unlinked under the lock, and every unit that walked them has confirmed an
+                // invalidation that began after that, with inner steps, and that requests in flight have drained.
+                unsafe { unconfirmed.gather.release() };
+                Ok(())
+            }
+            Err(error) => {
+                // In one step: addresses are kept only together with what is left to do for them.
+                inner.iova.return_kept(kept);
+                inner.give_up(unconfirmed);
+                match inner.reach {
+                    Reach::Revoked => Ok(()),
+                    Reach::Live | Reach::Unconfirmed => Err(error.into()),
+                }
+            }
+        }
+    }
+
+    /// Whether every unit confirmed that no device reaches anything through the domain, and so never will.
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.inner.lock().reach == Reach::Revoked
     }
 
     fn each_walker(
@@ -311,6 +415,10 @@ impl<P: Platform> Domain<P> {
                     // SAFETY: every unit has confirmed that it neither walks nor remembers the table.
                     unsafe { table.free() };
                 }
+                let nothing = Unconfirmed::nothing(self.platform);
+                let unconfirmed = core::mem::replace(&mut inner.unconfirmed, nothing);
+                // SAFETY: as above: these were the table's.
+                unsafe { unconfirmed.gather.release() };
                 Ok(())
             }
             Err(error) => {
@@ -345,7 +453,27 @@ impl<P: Platform> Domain<P> {
             }
             inner.note_unlinking(&gather);
         }
-        self.sync(gather)
+        let outcome = self.sync(gather);
+        outcome.or_else(|(error, unconfirmed)| self.keep(None, unconfirmed, error))
+    }
+}
+
+/// The turn of one who recovers a domain.
+struct Recovering<'a, P: Platform>(&'a Domain<P>);
+
+impl<'a, P: Platform> Recovering<'a, P> {
+    /// Waits for its turn. Whoever has it asks each unit once, and that is bounded.
+    fn begin(domain: &'a Domain<P>) -> Self {
+        while core::mem::replace(&mut domain.inner.lock().recovering, true) {
+            domain.platform.relax();
+        }
+        Self(domain)
+    }
+}
+
+impl<P: Platform> Drop for Recovering<'_, P> {
+    fn drop(&mut self) {
+        self.0.inner.lock().recovering = false;
     }
 }
 
@@ -355,6 +483,17 @@ impl<P: Platform> Inner<P> {
         if gather.tables() == TableChange::Unlinked {
             self.unlinking += 1;
         }
+    }
+
+    /// Keeps what was not confirmed, unless the domain has ended.
+    fn give_up(&mut self, unconfirmed: Unconfirmed<P>) {
+        if self.reach == Reach::Revoked {
+            // SAFETY: every unit confirmed that no device is in the domain, so none walks a table of it nor remembers
+            // one.
+            unsafe { unconfirmed.gather.release() };
+            return;
+        }
+        self.unconfirmed.absorb(unconfirmed);
     }
 }
 

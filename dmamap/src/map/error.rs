@@ -76,6 +76,9 @@ pub enum MapFailure {
         /// What the caller had room for.
         room: usize,
     },
+    /// The machine is being suspended, or is: nothing is mapped before it was resumed.
+    #[error("the machine is suspended")]
+    Suspended,
     /// The domain behind the device refused.
     #[error(transparent)]
     Domain(#[from] DomainError),
@@ -115,8 +118,9 @@ impl<B> fmt::Display for Rejected<B> {
 
 impl<B> core::error::Error for Rejected<B> {}
 
-/// The IOMMU did not confirm that the device lost a mapping: its memory and its bus addresses are kept,
-/// counted, and never used again.
+/// The IOMMU did not confirm that the device lost a mapping: its memory and its bus addresses are kept and counted, and
+/// not used again before a [`recover`](crate::device::Device::recover) or [`reset`](crate::device::Device::reset) of the
+/// device succeeded, or its detach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{device}: bus {range} may still be reachable, its memory is quarantined: {error}")]
 pub struct Quarantined {

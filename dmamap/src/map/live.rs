@@ -6,6 +6,7 @@ use core::ptr::NonNull;
 use crate::addr::{BusRange, FRAME_BYTES, PhysRange};
 use crate::buffer::DmaMemory;
 use crate::device::{Coherence, Device, Held};
+use crate::iommu::RevokeError;
 use crate::map::attributes::CpuSync;
 use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
 use crate::map::terms::{Shape, Terms};
@@ -68,6 +69,10 @@ impl<P: Platform> Live<P> {
         }
         let held = Held::new(device, len_bytes);
         let core = held.core();
+        if core.system.is_asleep() {
+            held.withdraw();
+            return Err(fail(MapFailure::Suspended));
+        }
         if terms.attributes.cpu_sync == CpuSync::Automatic {
             // Whatever the direction: what the CPU wrote goes to memory; and no dirty line is left to be written over what the device will
             // write. Whole frames: the device reaches what follows the buffer in its last one, and memory may still
@@ -80,12 +85,8 @@ impl<P: Platform> Live<P> {
         {
             Ok(range) => Ok(Self { held, range, terms }),
             Err(failure) => {
-                let error = fail(failure);
-                if error.leaves_memory_reachable() {
-                    core.count_quarantined(len_bytes);
-                }
                 held.withdraw();
-                Err(error)
+                Err(fail(failure))
             }
         }
     }
@@ -100,10 +101,13 @@ impl<P: Platform> Live<P> {
         let buffer = ManuallyDrop::new(buffer);
         match Self::establish(device, &*buffer, terms) {
             Ok(live) => Ok((live, ManuallyDrop::into_inner(buffer))),
-            Err(error) if error.leaves_memory_reachable() => Err(Rejected {
-                error,
-                buffer: None,
-            }),
+            Err(error) if error.leaves_memory_reachable() => {
+                device.core().quarantine.keep(buffer);
+                Err(Rejected {
+                    error,
+                    buffer: None,
+                })
+            }
             Err(error) => Err(Rejected {
                 error,
                 buffer: Some(ManuallyDrop::into_inner(buffer)),
@@ -147,18 +151,20 @@ impl<P: Platform> Live<P> {
         core.platform.dma_wmb();
     }
 
-    /// Takes the addresses back; when this returns `Ok` the device reaches nothing through them.
+    /// Takes the addresses back; when this returns `Ok` the device reaches nothing through them. Otherwise the memory is
+    /// the caller's to keep.
     pub(crate) fn revoke<B: DmaMemory>(self, buffer: &B) -> Result<(), Quarantined> {
+        self.end(buffer)
+    }
+
+    fn end<B: DmaMemory>(&self, buffer: &B) -> Result<(), Quarantined> {
         let core = self.held.core();
         let (device, range) = (core.requester, self.range);
-        if let Err(error) = core.route.unmap(range) {
-            core.count_quarantined(buffer.len_bytes());
-            return Err(Quarantined {
-                device,
-                range,
-                error,
-            });
-        }
+        core.route.unmap(range).map_err(|error| Quarantined {
+            device,
+            range,
+            error,
+        })?;
         let Terms {
             direction,
             attributes,
@@ -173,10 +179,23 @@ impl<P: Platform> Live<P> {
         Ok(())
     }
 
-    /// As [`revoke`](Self::revoke); the buffer comes back, or is leaked.
+    /// As [`revoke`](Self::revoke); the buffer comes back, or goes into the device's quarantine.
     pub(crate) fn revoke_owned<B: DmaMemory>(self, buffer: B) -> Result<B, Quarantined> {
+        // Should anything panic, it is leaked.
         let buffer = ManuallyDrop::new(buffer);
-        self.revoke(&*buffer)?;
-        Ok(ManuallyDrop::into_inner(buffer))
+        match self.end(&*buffer) {
+            Ok(()) => Ok(ManuallyDrop::into_inner(buffer)),
+            Err(quarantined) => {
+                let quarantine = &self.held.core().quarantine;
+                match quarantined.error {
+                    // Nothing was taken from the device, so that it would never come back.
+                    RevokeError::Table(_) => quarantine.lose(buffer.len_bytes()),
+                    RevokeError::Unit(_) | RevokeError::DetachUnconfirmed => {
+                        quarantine.keep(buffer)
+                    }
+                }
+                Err(quarantined)
+            }
+        }
     }
 }

@@ -20,7 +20,8 @@ impl<P: Platform> Device<P> {
     /// [`MapError`]; the memory is as it was, unless [`MapError::leaves_memory_reachable`].
     ///
     /// # Safety
-    /// - `memory` is RAM, and stays allocated until [`unmap_raw`](Self::unmap_raw) returned `Ok`.
+    /// - `memory` is RAM, and stays allocated until [`unmap_raw`](Self::unmap_raw) returned `Ok`, or, where it returned
+    ///   [`Quarantined`], until a [`recover`](Self::recover) or [`reset`](Self::reset) that began later did.
     /// - Until then no reference to any byte of its frames is used that the device's accesses in `direction`
     ///   would break: none at all where the device writes, none that writes where it reads.
     /// - The mapping is unmapped before the device is detached, or its memory is kept until
@@ -166,7 +167,7 @@ impl<P: Platform> Device<P> {
                     error,
                 });
             }
-            Err(_) => core.count_quarantined(bytes),
+            Err(_) => core.quarantine.count_foreign(bytes),
         }
         // SAFETY: the mapping was counted when it was made, and `self` keeps the counters alive.
         core.platform
@@ -189,6 +190,10 @@ impl<P: Platform> Device<P> {
     ) -> Result<BusRange, MapError> {
         let held = Held::new(self, len_bytes);
         let core = self.core();
+        if core.system.is_asleep() {
+            held.withdraw();
+            return Err(self.fail(MapFailure::Suspended));
+        }
         let terms = Terms::new(core.limits.mask(), Shape::Pieces, direction);
         clean_pieces(core, list);
         match core.route.map(&terms, first, len_bytes, list) {
@@ -200,7 +205,7 @@ impl<P: Platform> Device<P> {
             Err(failure) => {
                 let error = self.fail(failure);
                 if error.leaves_memory_reachable() {
-                    core.count_quarantined(len_bytes);
+                    core.quarantine.count_foreign(len_bytes);
                 }
                 held.withdraw();
                 Err(error)

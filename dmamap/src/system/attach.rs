@@ -1,6 +1,7 @@
 //! Putting a device into a domain, and taking it out.
 
 use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -22,6 +23,15 @@ enum Trust {
     Withheld,
     /// The caller of [`DmaSystem::attach_trusted`] did.
     Given,
+}
+
+/// An attach under way: what stands before a device is being made.
+struct Attaching<P: Platform>(&'static DmaSystem<P>);
+
+impl<P: Platform> Drop for Attaching<P> {
+    fn drop(&mut self) {
+        self.0.state.lock().attaching -= 1;
+    }
 }
 
 /// What stands below a device's route in hardware, to be undone at detach.
@@ -101,7 +111,9 @@ impl<P: Platform> DmaSystem<P> {
                 return Err(AttachError::Alias { device, alias });
             }
             state.attached.push(device);
+            state.attaching += 1;
         }
+        let _attaching = Attaching(self);
         // From here on the units are not stopped: what stands before the device stays there.
         let (route, below) = match self.route(function, device, protection, trust) {
             Ok(route) => route,
@@ -112,7 +124,7 @@ impl<P: Platform> DmaSystem<P> {
                 return Err(error);
             }
         };
-        let masters = !matches!(route, Route::Blocked);
+        let blocked = matches!(route, Route::Blocked);
         let core = DeviceCore::new(
             self,
             function.clone(),
@@ -123,11 +135,9 @@ impl<P: Platform> DmaSystem<P> {
         );
         let core = NonNull::from(Box::leak(Box::new(core)));
         self.state.lock().cores.push(CoreSlot(core));
-        if masters {
-            // SAFETY: either the device's unit confines it to a domain whose mappings own their memory, or the
-            // caller of `attach_trusted` vouched for it and its driver.
-            unsafe { function.enable_bus_master() };
-        } else if self.unit_of(device).is_none() {
+        // SAFETY: it is freed once its handle is gone, which is made below.
+        self.let_master(unsafe { core.as_ref() });
+        if blocked && self.unit_of(device).is_none() {
             // No unit refuses its requests, so it must not make any.
             function.disable_bus_master();
         }
@@ -265,12 +275,17 @@ impl<P: Platform> DmaSystem<P> {
         }
     }
 
-    /// Takes the device's way to memory away. Called once, by the device's handle.
+    /// Takes the device's way to memory away. Called by the device's handle, and again where that was not confirmed.
     pub(crate) fn detach(&self, core: &DeviceCore<P>) -> Result<(), DetachError> {
         let device = core.requester;
-        if !self.is_left_at_work(device) {
-            // A device that firmware left at work goes on within its reserved memory.
-            core.function.disable_bus_master();
+        // A device that firmware left at work goes on within its reserved memory.
+        let goes_on = self.is_left_at_work(device);
+        {
+            let _state = self.state.lock();
+            core.leaving.store(true, Ordering::Release);
+            if !goes_on {
+                core.function.disable_bus_master();
+            }
         }
         let Below::Unit { unit, id } = core.below else {
             self.forget(device);
@@ -288,12 +303,21 @@ impl<P: Platform> DmaSystem<P> {
         };
         match outcome {
             Ok(()) => {
+                if core.route.is_revoked() {
+                    let taken = core.quarantine.take();
+                    // SAFETY: every unit confirmed that no device reaches anything through the domain.
+                    unsafe { core.quarantine.release(taken) };
+                }
                 self.return_id(device, id);
                 self.forget(device);
                 Ok(())
             }
-            // Neither the id nor the device is used again: both may still be in the unit's caches.
-            Err(error) => Err(DetachError { device, error }),
+            // Neither the id nor the device is used again before it is confirmed: both may still be in the unit's
+            // caches.
+            Err(error) => {
+                core.detach_unconfirmed.store(true, Ordering::Release);
+                Err(DetachError { device, error })
+            }
         }
     }
 
@@ -320,7 +344,7 @@ impl<P: Platform> DmaSystem<P> {
     }
 
     /// Whether firmware left memory to the device itself, and not only to an alias of it.
-    fn is_left_at_work(&self, device: Requester) -> bool {
+    pub(super) fn is_left_at_work(&self, device: Requester) -> bool {
         let is_behind = self.behind(device).is_some();
         let state = self.state.lock();
         let mut reserved = state.reserved.iter();
@@ -371,7 +395,7 @@ fn not_attached(device: Requester, error: DomainError, left: Result<(), UnitErro
     }
 }
 
-fn requester_of<P: Platform>(function: &Function<P>) -> Requester {
+pub(super) fn requester_of<P: Platform>(function: &Function<P>) -> Requester {
     Requester {
         segment: function.address().segment,
         id: function.requester(),

@@ -52,6 +52,7 @@ type Doorbell<S> = Register<<S as Slot>::Platform, u16>;
 /// Dropping it resets and detaches the device; [`stop`](Self::stop) gives the device back.
 pub struct VirtioBlock<S: Slot> {
     platform: S::Platform,
+    function: Function<S::Platform>,
     /// `None` once the disk was given up: the device is reset then, and its queue freed.
     driver: Option<Driver<S>>,
     doorbell: Doorbell<S>,
@@ -83,6 +84,7 @@ impl<S: Slot> VirtioBlock<S> {
         match bring_up::<S>(platform, function, tree) {
             Ok((driver, doorbell)) => Ok(Self {
                 platform,
+                function: function.clone(),
                 doorbell,
                 timeout: DEFAULT_TIMEOUT,
                 capacity: driver.capacity(),
@@ -221,20 +223,24 @@ impl<S: Slot> VirtioBlock<S> {
             return Err(self.give_up(error.into()));
         }
         let (platform, timeout) = (self.platform, self.timeout);
-        let doorbell = self.doorbell.clone();
+        let (doorbell, function) = (self.doorbell.clone(), self.function.clone());
         let driver = self.driver()?;
         let mut rung_ns = platform.now_ns();
         let answered = wait_until(&platform, timeout, || {
             let now_ns = platform.now_ns();
             if now_ns.saturating_sub(rung_ns) >= RING_AGAIN_NS {
+                if !function.is_present() {
+                    return Some(Err(VirtioBlockError::Removed));
+                }
                 doorbell.write(QUEUE);
                 rung_ns = now_ns;
             }
-            driver.peek_used()
+            driver.peek_used().map(Ok)
         });
         match answered {
-            Some(answered) if answered == token => Ok(token),
-            Some(_) => Err(self.give_up(VirtioBlockError::WrongAnswer)),
+            Some(Ok(answered)) if answered == token => Ok(token),
+            Some(Err(removed)) => Err(self.give_up(removed)),
+            Some(Ok(_)) => Err(self.give_up(VirtioBlockError::WrongAnswer)),
             None => Err(self.give_up(VirtioBlockError::TimedOut)),
         }
     }

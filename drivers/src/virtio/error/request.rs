@@ -28,6 +28,9 @@ pub enum VirtioBlockError {
     /// The disk answered that it did not do it.
     #[error("the disk refuses: {0}")]
     Refused(virtio_drivers::Error),
+    /// The disk is gone: its configuration reads as all ones.
+    #[error("the disk is gone: its configuration reads as all ones")]
+    Removed,
     /// The disk did not answer in time; it is stopped.
     #[error("the disk did not answer in time, and is stopped")]
     TimedOut,
