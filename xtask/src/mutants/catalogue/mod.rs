@@ -8,11 +8,13 @@
 //! - [`registers`]: buses, BARs, claims and interrupts
 //! - [`amd`]: AMD-Vi's tables, commands and log
 //! - [`disk`]: the NVMe driver's half of the protocol
+//! - [`life`]: devices that are reset, go, or sleep
 //! - [`ground`]: what the tests themselves stand on
 
 mod amd;
 mod disk;
 mod ground;
+mod life;
 mod mapping;
 mod modes;
 mod registers;
@@ -33,6 +35,7 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         registers::ALL,
         amd::ALL,
         disk::ALL,
+        life::ALL,
         ground::ALL,
     ]
     .into_iter()
