@@ -68,7 +68,7 @@ pub(crate) enum Command {
 fn hidden_where_no_disk_is_read(arg: Arg) -> Arg {
     let changes_nothing = matches!(
         arg.get_id().as_str(),
-        "temper" | "seed" | "walks" | "table_levels" | "stage"
+        "temper" | "seed" | "walks" | "non_coherent" | "table_levels" | "stage"
     );
     arg.hide(changes_nothing)
 }
@@ -152,8 +152,12 @@ pub(crate) enum Policy {
     /// From when it is mapped until it is unmapped, not a moment longer
     #[default]
     Strict,
+    /// From when it is mapped until a flush that several unmaps share: no buffer comes back before
+    Deferred,
     /// Always: bus addresses are physical ones, and the disk is trusted
     Identity,
+    /// Never: the disk reaches copies, in memory that is always mapped for it
+    Bounce,
 }
 
 /// What the modelled IOMMU's caches remember.
@@ -216,6 +220,10 @@ pub(crate) struct MachineArgs {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) walks: Walks,
 
+    /// Devices do not see the CPU's caches: memory has two copies, and every sync counts (not on QEMU)
+    #[arg(long)]
+    pub(crate) non_coherent: bool,
+
     /// Levels of the I/O page tables, where there is an IOMMU [default: the fewest that reach all memory]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=6))]
     pub(crate) table_levels: Option<u8>,
@@ -230,6 +238,10 @@ pub(crate) struct JourneysArgs {
     /// Only boards of this kind
     #[arg(long, value_enum)]
     pub(crate) board: Option<BoardChoice>,
+
+    /// Devices of the modelled boards do not see the CPU's caches
+    #[arg(long)]
+    pub(crate) non_coherent: bool,
 
     /// Steps of the differential run on each board
     #[arg(long, value_name = "N", default_value_t = 1000)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use board::hardware::Hardware;
 use machine::audit::Audit;
-use machine::cache::Snooping;
+use machine::cache::{CacheReport, Snooping};
 use machine::device::nvme::{Medium, NvmeConfig, RogueReport};
 use machine::iommu::amd::AmdConfig;
 use machine::iommu::riscv::RiscvConfig;
@@ -78,6 +78,14 @@ impl Board {
     pub(crate) fn audit(&self) -> Option<Audit> {
         match self {
             Self::Machine(machine) => Some(machine.audit()),
+            Self::Qemu(_) => None,
+        }
+    }
+
+    /// What the CPU's caches did; `None` where nobody can tell that there are any.
+    pub(crate) fn caches(&self) -> Option<CacheReport> {
+        match self {
+            Self::Machine(machine) => machine.caches(),
             Self::Qemu(_) => None,
         }
     }
@@ -165,7 +173,8 @@ fn machine(args: &MachineArgs, disks: Vec<DiskSpec>) -> Result<Arc<Machine>, Err
         .with_ram(args.ram)
         .with_iommu(iommu(args))
         .with_temper(temper)
-        .with_seed(args.seed);
+        .with_seed(args.seed)
+        .with_devices(devices(args.non_coherent));
     let disks = disks.into_iter().map(|disk| {
         let mut config = NvmeConfig {
             address_lines: disk.address_lines,
@@ -182,6 +191,14 @@ fn machine(args: &MachineArgs, disks: Vec<DiskSpec>) -> Result<Arc<Machine>, Err
         }
         error => Error::unusable(error),
     })
+}
+
+/// Whether the devices of a machine of ours see the CPU's caches.
+pub(crate) fn devices(non_coherent: bool) -> Snooping {
+    match non_coherent {
+        true => Snooping::Off,
+        false => Snooping::On,
+    }
 }
 
 /// The IOMMU of a machine of ours.

@@ -2,12 +2,15 @@
 
 use std::fmt::Display;
 
+use dmamap::addr::PhysAddr;
+use dmamap::bounce::BounceError;
 use dmamap::buffer::BufferError;
 use dmamap::device::MaskError;
 use dmamap::iommu::DomainError;
 use dmamap::iova::IovaError;
 use dmamap::map::{CoherentError, MapError, MapFailure};
 use dmamap::pci::Function;
+use dmamap::platform::OutOfFrames;
 use dmamap::system::{AttachError, Protection};
 use drivers::nvme::{CommandError, Completion, Settings, StartError};
 use hosted::Hosted;
@@ -26,7 +29,9 @@ pub(crate) fn start(
 ) -> Result<Disk<Hosted>, Error> {
     let protection = match args.policy {
         Policy::Strict => Protection::Strict,
+        Policy::Deferred => Protection::Deferred,
         Policy::Identity => Protection::Identity,
+        Policy::Bounce => Protection::Bounce,
     };
     let kernel = booted.kernel;
     let device = booted
@@ -106,14 +111,35 @@ fn exhausted(error: &DomainError) -> Option<String> {
 
 impl Refusal for BufferError {
     fn mask_too_small(&self) -> Option<String> {
-        None
+        match self {
+            // Memory was asked for within a mask.
+            Self::OutOfFrames(OutOfFrames(request)) if request.last.as_u64() != u64::MAX => {
+                Some(out_of_reach(request.last))
+            }
+            _ => None,
+        }
     }
+}
+
+fn out_of_reach(last: PhysAddr) -> String {
+    format!(
+        "too little memory lies at or below {last}, the last that the disk reaches, for its queues and for copies of \
+         its buffers: use an IOMMU (--iommu vtd --policy strict), give more bits, or make --queues or --queue-depth \
+         smaller"
+    )
 }
 
 impl Refusal for MapError {
     fn mask_too_small(&self) -> Option<String> {
         match &self.failure {
-            MapFailure::Domain(error) => exhausted(error),
+            MapFailure::Domain(error) | MapFailure::Bounce(BounceError::Domain(error)) => {
+                exhausted(error)
+            }
+            MapFailure::Bounce(BounceError::Exhausted { last, .. })
+                if last.as_u64() != u64::MAX =>
+            {
+                Some(out_of_reach(*last))
+            }
             _ => None,
         }
     }
@@ -134,13 +160,14 @@ impl Refusal for StartError {
             Self::Mask(MaskError::CannotReachMemory {
                 mask, memory, bus, ..
             }) => Some(format!(
-                "a mask of {mask} does not reach memory at {memory} (bus {bus}), and nothing translates for \
-                 the disk: use an IOMMU (--iommu vtd --policy strict), more bits or less --ram"
+                "a mask of {mask} does not even reach the lowest memory, at {memory} (bus {bus}), and nothing \
+                 translates for the disk: use an IOMMU (--iommu vtd --policy strict) or more bits"
             )),
             Self::Mask(MaskError::NoRoom { mask, .. }) => Some(format!(
                 "a mask of {mask} leaves no bus address to map at: give more bits"
             )),
             Self::Coherent(CoherentError::Map(error)) => error.mask_too_small(),
+            Self::Coherent(CoherentError::Buffer(error)) => error.mask_too_small(),
             _ => None,
         }
     }

@@ -73,7 +73,9 @@ impl Booted {
     ) -> Result<Device<Hosted>, AttachError> {
         let system = self.system();
         match (self.iommu, protection) {
-            (iommu, Protection::Strict) if iommu != IommuChoice::None => {
+            (iommu, Protection::Strict | Protection::Deferred | Protection::Bounce)
+                if iommu != IommuChoice::None =>
+            {
                 system.attach(function, protection)
             }
             // SAFETY: the device is a model that accesses what its driver tells it to (`--rogue` is

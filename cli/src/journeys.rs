@@ -4,10 +4,12 @@
 use std::process::ExitCode;
 
 use hosted::Hosted;
-use journeys::catalogue::{Journey, journeys};
+use journeys::catalogue::{Journey, journeys, virtio_journeys};
+use machine::cache::Snooping;
 use machine::temper::Temper;
 
 use crate::args::JourneysArgs;
+use crate::board::devices;
 use crate::boards::{Listed, ListedHardware, all};
 use crate::error::Error;
 use crate::notes::Notes;
@@ -34,6 +36,11 @@ impl Outcome {
             _ => Self::Passed,
         }
     }
+}
+
+drivers::virtio_slot! {
+    /// Where the virtio device of a journey stands.
+    struct VirtioSlot(Hosted);
 }
 
 /// A journey with its own disks, or one of the catalogue.
@@ -78,7 +85,7 @@ pub(crate) fn journeys_command(
             output.line(line + &format!("{:>6} cannot run here", format!("({note})")));
             continue;
         }
-        for outcome in make_all(&board, &journeys, args.seed) {
+        for outcome in make_all(&board, &journeys, args) {
             line += &match outcome {
                 Outcome::Passed => format!("{:>6}", "pass"),
                 Outcome::Cannot(why) => format!("{:>6}", format!("({})", notes.number(why))),
@@ -110,7 +117,8 @@ fn all_journeys(args: &JourneysArgs) -> Vec<(&'static str, &'static str, Made)> 
             Made::WriteDisk,
         ),
     ];
-    let listed = journeys::<Hosted>();
+    let listed = journeys::<Hosted>().into_iter();
+    let listed = listed.chain(virtio_journeys::<VirtioSlot>());
     all.extend(listed.map(|journey| (journey.name, journey.shows, Made::Listed(journey))));
     all.push((
         "differential",
@@ -126,17 +134,18 @@ fn all_journeys(args: &JourneysArgs) -> Vec<(&'static str, &'static str, Made)> 
 type Journeys = [(&'static str, &'static str, Made)];
 
 /// Makes all of them, in every temper that the board's hardware can be given.
-fn make_all(board: &Listed, journeys: &Journeys, seed: u64) -> Vec<Outcome> {
+fn make_all(board: &Listed, journeys: &Journeys, args: &JourneysArgs) -> Vec<Outcome> {
+    let devices = devices(args.non_coherent);
     let ListedHardware::Machine(_) = board.hardware else {
-        return make_in(Temper::Keep, board, journeys);
+        return make_in(Temper::Keep, devices, board, journeys);
     };
     let mut worst: Vec<Outcome> = journeys.iter().map(|_| Outcome::Passed).collect();
     for (name, temper) in [
         ("keep", Temper::Keep),
         ("forget", Temper::Forget),
-        ("random", Temper::Random(seed)),
+        ("random", Temper::Random(args.seed)),
     ] {
-        let outcomes = make_in(temper, board, journeys).into_iter();
+        let outcomes = make_in(temper, devices, board, journeys).into_iter();
         let told = outcomes.map(|outcome| match outcome {
             Outcome::Failed(why) => Outcome::Failed(format!("temper {name}: {why}")),
             other => other,
@@ -150,12 +159,15 @@ fn make_all(board: &Listed, journeys: &Journeys, seed: u64) -> Vec<Outcome> {
     worst
 }
 
-fn make_in(temper: Temper, board: &Listed, journeys: &Journeys) -> Vec<Outcome> {
+fn make_in(temper: Temper, devices: Snooping, board: &Listed, journeys: &Journeys) -> Vec<Outcome> {
     let mut rig = None;
     let mut outcomes = Vec::new();
     for (_, _, journey) in journeys {
         // After a failure on a computer of its own: what failed may have left something.
-        let mut on = match rig.take().map_or_else(|| Rig::boot(board, temper), Ok) {
+        let mut on = match rig
+            .take()
+            .map_or_else(|| Rig::boot(board, temper, devices), Ok)
+        {
             Ok(on) => on,
             Err(error) => {
                 // Nor would it for the next journey.

@@ -41,7 +41,7 @@ pub(crate) fn iomem(booted: &Booted, output: &mut Output) {
     output.line(tree.trim_end());
 }
 
-/// Every device, and each BAR's A, B and C.
+/// Every device, and each BAR's A, B and C; and which devices share a domain, and why.
 pub(crate) fn pci(booted: &mut Booted, output: &mut Output) {
     let functions: Vec<Function<Hosted>> =
         booted.computer.topology().functions().cloned().collect();
@@ -69,6 +69,10 @@ pub(crate) fn pci(booted: &mut Booted, output: &mut Output) {
     }
     for problem in booted.computer.topology().problems() {
         output.line(format_args!("problem: {problem}"));
+    }
+    let groups = booted.computer.system().groups();
+    for group in groups.iter().filter(|group| group.members().len() > 1) {
+        output.line(format_args!("group: {group}"));
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Picture {
     x: VirtAddr,
     y: PhysAddr,
     z: BusAddr,
+    /// What Z leads to instead of Y, where the disk was given a copy.
+    copy: Option<PhysAddr>,
     /// What makes Y of Z.
     from_bus: &'static str,
 }
@@ -40,11 +42,11 @@ impl Picture {
             .map_single(buffer, FromDevice)
             .map_err(|rejected| refused(args, device.platform(), &rejected.error))?;
         let (x, z) = (mapping.virt(), mapping.bus_addr());
-        let y = device
+        let reached = device
             .translate(z)
             .ok_or_else(|| Error::failed(format!("bus {z} leads nowhere")))?;
         let buffer = mapping.unmap().map_err(Error::failed)?;
-        debug_assert_eq!(buffer.segment(0).start(), y);
+        let y = buffer.segment(0).start();
         let registers = disk.registers();
         Ok(Self {
             a: bar.bus.start(),
@@ -53,10 +55,11 @@ impl Picture {
             x,
             y,
             z,
+            copy: (reached != y).then_some(reached),
             from_bus: match (args.machine.iommu, args.policy) {
                 (IommuChoice::None, _) => "host bridge",
                 (_, Policy::Identity) => "IOMMU, identity",
-                (_, Policy::Strict) => "IOMMU",
+                (_, Policy::Strict | Policy::Deferred | Policy::Bounce) => "IOMMU",
             },
         })
     }
@@ -83,7 +86,14 @@ impl std::fmt::Display for Picture {
         write!(
             f,
             "  X {x:<#16x} {page_tables} Y {y:<#14x} {from_bus} Z {z:<#14x}  a buffer, while mapped"
-        )
+        )?;
+        match self.copy {
+            Some(copy) => write!(
+                f,
+                "\n  the disk is not given Y: Z leads to a copy of the buffer, at {copy:#x}"
+            ),
+            None => Ok(()),
+        }
     }
 }
 

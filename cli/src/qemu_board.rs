@@ -62,6 +62,12 @@ fn check(args: &MachineArgs, disks: &[DiskSpec]) -> Result<(), Error> {
     if args.walks != Walks::Snoop {
         return refused("--walks", "QEMU's IOMMUs always see the CPU's caches");
     }
+    if args.non_coherent {
+        return refused(
+            "--non-coherent",
+            "QEMU's devices always see the CPU's caches",
+        );
+    }
     Ok(())
 }
 

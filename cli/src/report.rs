@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use dmamap::iommu::FlushFigures;
 use dmamap::iommu::fault::FaultReport;
+use machine::cache::CacheReport;
 use machine::device::nvme::RogueReport;
 use serde_json::{Value, json};
 
@@ -24,6 +26,12 @@ pub(crate) struct Totals {
     pub(crate) unmaps: u64,
     pub(crate) live_mappings: u64,
     pub(crate) quarantined_bytes: u64,
+    pub(crate) cleaned_bytes: u64,
+    pub(crate) invalidated_bytes: u64,
+    /// What flushes came to that several unmaps share.
+    pub(crate) flushes: FlushFigures,
+    pub(crate) bounced_maps: u64,
+    pub(crate) bounced_bytes: u64,
 }
 
 /// Everything the job came to.
@@ -43,6 +51,8 @@ pub(crate) struct Report {
     /// What the models saw that a correct kernel never causes.
     pub(crate) findings: Vec<String>,
     pub(crate) completion: String,
+    /// What the CPU's caches did, where hardware does not see them.
+    pub(crate) caches: Option<CacheReport>,
 }
 
 impl Report {
@@ -104,6 +114,13 @@ impl Report {
             !kernel.is_clean(),
             format!("the kernel was not left clean: {kernel:?}"),
         );
+        let lost = self
+            .caches
+            .map_or(0, |caches| caches.invalidated_dirty_lines);
+        complain(
+            lost != 0,
+            format!("{lost} lines that the CPU had written were dropped from its caches"),
+        );
         match &self.rogue {
             Some(rogue) => complain(
                 rogue.breaches_total != 0,
@@ -158,6 +175,33 @@ impl Report {
             "mappings        {} maps, {} unmaps, {} live; {} invalidations",
             totals.maps, totals.unmaps, totals.live_mappings, self.invalidations
         ));
+        if let Some(caches) = &self.caches {
+            output.line(format_args!(
+                "caches          {} lines written back ({} dirty), {} dropped; {} went and {} came by themselves",
+                caches.cleaned_lines,
+                caches.cleaned_dirty_lines,
+                caches.invalidated_lines,
+                caches.evicted_lines,
+                caches.fetched_lines
+            ));
+        }
+        let flushes = &totals.flushes;
+        if flushes.retired > 0 {
+            output.line(format_args!(
+                "flushes         {} for {} unmaps, {} at most in one; {} wait, the longest waited {:.3} ms",
+                flushes.flushes,
+                flushes.retired,
+                flushes.largest_flush,
+                flushes.waiting,
+                flushes.longest_window_ns as f64 / 1e6,
+            ));
+        }
+        if totals.bounced_maps != 0 {
+            output.line(format_args!(
+                "bounced         {} mappings, {} bytes: the disk was given copies",
+                totals.bounced_maps, totals.bounced_bytes
+            ));
+        }
         if let Some(rogue) = &self.rogue {
             output.line(format_args!(
                 "rogue {:9} {} attempts outside its mappings, {} reached memory",
@@ -217,7 +261,24 @@ impl Report {
             "unmaps": self.totals.unmaps,
             "live_mappings": self.totals.live_mappings,
             "quarantined_bytes": self.totals.quarantined_bytes,
+            "bounced_maps": self.totals.bounced_maps,
+            "bounced_bytes": self.totals.bounced_bytes,
+            "cleaned_bytes": self.totals.cleaned_bytes,
+            "invalidated_bytes": self.totals.invalidated_bytes,
+            "caches": self.caches.map(|caches| json!({
+                "cleaned_lines": caches.cleaned_lines,
+                "cleaned_dirty_lines": caches.cleaned_dirty_lines,
+                "invalidated_lines": caches.invalidated_lines,
+                "invalidated_dirty_lines": caches.invalidated_dirty_lines,
+                "evicted_lines": caches.evicted_lines,
+                "fetched_lines": caches.fetched_lines,
+            })),
             "invalidations": self.invalidations,
+            "flushes": self.totals.flushes.flushes,
+            "flushes_shared_by": self.totals.flushes.retired,
+            "largest_flush": self.totals.flushes.largest_flush,
+            "waiting_for_flush": self.totals.flushes.waiting,
+            "longest_window_ms": self.totals.flushes.longest_window_ns as f64 / 1e6,
             "faults": self.faults.first_per_requester.iter().map(fault).collect::<Vec<_>>(),
             "faults_total": self.faults.total,
             "fault_overflows": self.faults.overflows,

@@ -96,6 +96,7 @@ pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<ExitCode, Error
         remains,
         findings: board.findings(),
         completion: done.completion,
+        caches: board.caches(),
     };
     drop(board);
     if let (Some(whole), Some(path)) = (whole_blocks, &args.write) {
@@ -210,10 +211,20 @@ pub(crate) fn finish(disk: Disk<Hosted>, totals: &mut Totals) -> Result<(), Erro
     let device = disk
         .shutdown()
         .map_err(|failed| Error::failed(failed.error))?;
-    let figures = device.figures();
+    let (figures, flushed) = (device.figures(), device.flush_figures());
     totals.maps += figures.maps;
     totals.unmaps += figures.unmaps;
     totals.live_mappings += figures.live_mappings;
     totals.quarantined_bytes += figures.quarantined_bytes;
+    totals.cleaned_bytes += figures.cleaned_bytes;
+    totals.invalidated_bytes += figures.invalidated_bytes;
+    let flushes = &mut totals.flushes;
+    flushes.flushes += flushed.flushes;
+    flushes.retired += flushed.retired;
+    flushes.waiting += flushed.waiting;
+    flushes.largest_flush = flushes.largest_flush.max(flushed.largest_flush);
+    flushes.longest_window_ns = flushes.longest_window_ns.max(flushed.longest_window_ns);
+    totals.bounced_maps += figures.bounced_maps;
+    totals.bounced_bytes += figures.bounced_bytes;
     device.detach().map_err(Error::failed)
 }

@@ -84,6 +84,16 @@ pub struct Inbound {
     pub phys: PhysRange,
 }
 
+/// What a host bridge does with requests of devices to registers of other devices behind it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PeerForwarding {
+    /// It is not known to send them down again: they may be lost.
+    #[default]
+    Unknown,
+    /// It sends them to the device.
+    Forwarded,
+}
+
 /// A PCI host bridge: which buses lie behind it, and both ways through it. Holding one proves that
 /// its ranges passed the checks of [`new`](Self::new).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +103,7 @@ pub struct HostBridge {
     last_bus: u8,
     windows: Vec<Window>,
     inbound: Vec<Inbound>,
+    peers: PeerForwarding,
     coherence: Coherence,
 }
 
@@ -147,6 +158,7 @@ impl HostBridge {
             last_bus,
             windows,
             inbound,
+            peers: PeerForwarding::Unknown,
             coherence: Coherence::Snooped,
         })
     }
@@ -166,6 +178,19 @@ impl HostBridge {
     /// Whether bus `bus` of `segment` is behind it.
     pub fn leads_to(&self, segment: u16, bus: u8) -> bool {
         self.segment == segment && (self.first_bus..=self.last_bus).contains(&bus)
+    }
+
+    /// The same bridge, of which is known what it does with requests of devices to other devices. No register tells: boot
+    /// code knows its root complex, or does not.
+    #[must_use]
+    pub fn with_peer_forwarding(mut self, peers: PeerForwarding) -> Self {
+        self.peers = peers;
+        self
+    }
+
+    /// What it does with requests of devices to other devices.
+    pub fn peer_forwarding(&self) -> PeerForwarding {
+        self.peers
     }
 
     /// The PCI segment group.

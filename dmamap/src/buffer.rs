@@ -1,8 +1,9 @@
 //! Memory a device may be given, and what that proves: X → Y.
 //!
-//! The safe API maps only memory whose type implements [`DmaMemory`]: owned, made of whole frames of the
-//! machine's RAM, at a place that does not change. [`DmaBuffer`] is physically contiguous (`kmalloc`),
-//! [`ScatteredBuffer`] contiguous for the CPU only (`vmalloc`). While such a buffer is mapped the mapping
+//! The safe API maps only memory whose type implements [`DmaMemory`]: owned, of the machine's RAM, at a place that
+//! does not change. [`DmaBuffer`] is physically contiguous (`kmalloc`), [`ScatteredBuffer`] contiguous for the CPU only
+//! (`vmalloc`), both of whole frames; a [`ContiguousArea`] keeps what the first needs much of, and a [`PackedBuffer`] shares its
+//! frame with others. While such a buffer is mapped the mapping
 //! owns it, so no reference to memory that a device may write exists; `unmap` gives it back.
 //!
 //! ```
@@ -18,8 +19,10 @@
 //! # }
 //! ```
 
+mod area;
 mod bytes;
 mod contiguous;
+mod packed;
 mod scattered;
 
 use core::ptr::NonNull;
@@ -27,7 +30,9 @@ use core::ptr::NonNull;
 use crate::addr::{FRAME_BYTES, PhysAddr, PhysRange, VirtAddr};
 use crate::platform::{OutOfFrames, VirtualMapError};
 
+pub use area::{AreaFigures, ContiguousArea};
 pub use contiguous::DmaBuffer;
+pub use packed::{PackedBuffer, PackedFrames};
 pub use scattered::ScatteredBuffer;
 
 /// Why a buffer could not be allocated.
@@ -45,9 +50,27 @@ pub enum BufferError {
     /// The platform has no such frames left.
     #[error(transparent)]
     OutOfFrames(#[from] OutOfFrames),
+    /// A contiguous area has no run of free frames left that is long enough and within the request.
+    #[error("no room left for {len_bytes:#x} bytes in the contiguous area at {area}")]
+    AreaFull {
+        /// Bytes asked for.
+        len_bytes: u64,
+        /// The area.
+        area: PhysRange,
+    },
     /// The platform cannot map scattered frames side by side.
     #[error(transparent)]
     Virtual(#[from] VirtualMapError),
+}
+
+/// Whose the frames are that some memory touches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frames {
+    /// The memory's alone: a device that reaches all of a frame reaches nothing else.
+    Whole,
+    /// Others' memory may lie in its first and last frame. A device that nobody vouched for is given copies of what lies
+    /// there.
+    Shared,
 }
 
 /// Memory that a mapping may own and a device may reach.
@@ -56,8 +79,8 @@ pub enum BufferError {
 /// An implementer promises, for as long as the value lives and wherever it is moved to:
 /// - every byte from [`virt`](Self::virt) on for [`len_bytes`](Self::len_bytes) is readable and writable by
 ///   the CPU, and [`segment`](Self::segment) tells which physical memory it is;
-/// - the value owns every frame it touches whole: no other data lies in them, so that a device that
-///   reaches the whole page reaches nothing else;
+/// - the value owns every frame it touches whole, so that a device that reaches the whole page reaches nothing else,
+///   unless [`frames`](Self::frames) says [`Frames::Shared`]; and then it owns those between the first and the last;
 /// - all CPU access to the memory goes through the value, so that moving the value into a mapping ends
 ///   every reference to the memory;
 /// - forgetting the value leaks the memory and never reuses it.
@@ -65,13 +88,18 @@ pub unsafe trait DmaMemory: Send + 'static {
     /// Number of bytes a device may be given; at least 1.
     fn len_bytes(&self) -> u64;
 
-    /// X: where the CPU sees the first byte; a frame's first byte.
+    /// Whose the frames are that the memory touches. The same at each call.
+    fn frames(&self) -> Frames {
+        Frames::Whole
+    }
+
+    /// X: where the CPU sees the first byte; a frame's first byte where the frames are whole.
     fn virt(&self) -> VirtAddr;
 
     /// The pointer behind [`virt`](Self::virt), with leave to access all bytes.
     fn pointer(&self) -> NonNull<u8>;
 
-    /// Y: the physically contiguous run of this memory from byte `offset` on, up to the memory's end.
+    /// Y: the physically contiguous run of this memory from byte `offset` on, up to the memory's end or that of a frame.
     /// Empty where `offset` is at or past the end.
     fn segment(&self, offset: u64) -> PhysRange;
 }

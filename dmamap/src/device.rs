@@ -23,6 +23,7 @@ mod counters;
 mod erased;
 mod held;
 mod limits;
+mod protection;
 mod quarantine;
 mod recovery;
 
@@ -33,17 +34,20 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use alloc::boxed::Box;
 
 use crate::addr::{BusAddr, FRAME_BYTES, PhysAddr};
+use crate::bounce::{Bounce, PoolFigures};
 use crate::iommu::{Requester, UnitError};
-use crate::map::{Permission, Route};
+use crate::map::{CoherentSources, Permission, Route};
 use crate::pci::Function;
 use crate::platform::Platform;
-use crate::system::{Below, DmaSystem};
+use crate::system::DmaSystem;
 
 pub(crate) use counters::Counters;
 pub use counters::Figures;
 pub(crate) use held::Held;
 pub(crate) use limits::Limits;
 pub use limits::MaskError;
+pub use protection::RelaxError;
+pub(crate) use protection::{Guard, Revocation, Trust};
 pub(crate) use quarantine::Quarantine;
 pub use recovery::{DeviceReset, ResetError};
 
@@ -57,17 +61,57 @@ pub enum Coherence {
     NotSnooped,
 }
 
-/// A device was detached, but a unit did not confirm that it lost its translation.
-///
-/// What it might still reach is kept: its mappings' memory, tables and addresses are not used again, and the
-/// device cannot be attached again, before [`DmaSystem::recover`] succeeded.
+/// A device was detached, but not all is as if it had never been there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{device}: detached, but not confirmed: {error}")]
-pub struct DetachError {
+pub enum DetachError {
+    /// Its unit did not confirm that it lost its translation. What it might still reach is kept: its mappings' memory,
+    /// tables and addresses are not used again, and the device cannot be attached again, before
+    /// [`DmaSystem::recover`] succeeded.
+    #[error("{device}: detached, but not confirmed: {error}")]
+    Unconfirmed {
+        /// The device.
+        device: Requester,
+        /// What the unit did.
+        error: UnitError,
+    },
+    /// Mappings of it still live, and another device of its [group](crate::group) goes on in the same domain: it reaches
+    /// them until each is unmapped. Mappings that own their memory give it back only then; memory of the raw
+    /// layer is to be kept until the last device of the group was detached.
+    #[error(
+        "{device}: detached, but {live_mappings} of its mappings still live, and {other} of its group reaches them"
+    )]
+    Shared {
+        /// The device.
+        device: Requester,
+        /// The other.
+        other: Requester,
+        /// How many mappings.
+        live_mappings: u64,
+    },
+}
+
+impl DetachError {
     /// The device.
-    pub device: Requester,
-    /// What the unit did.
-    pub error: UnitError,
+    pub const fn device(&self) -> Requester {
+        match self {
+            Self::Unconfirmed { device, .. } | Self::Shared { device, .. } => *device,
+        }
+    }
+
+    /// What the unit did, where it did not confirm.
+    pub const fn unit_error(&self) -> Option<UnitError> {
+        match self {
+            Self::Unconfirmed { error, .. } => Some(*error),
+            Self::Shared { .. } => None,
+        }
+    }
+}
+
+/// What is known of a device beside its way to memory.
+pub(crate) struct Standing<P: Platform> {
+    pub(crate) coherence: Coherence,
+    pub(crate) guard: Guard,
+    pub(crate) bounce: Bounce<P>,
 }
 
 /// What a device's handle and its mappings share. Freed by the system when the handle and the last
@@ -78,11 +122,13 @@ pub(crate) struct DeviceCore<P: Platform> {
     pub(crate) function: Function<P>,
     pub(crate) requester: Requester,
     pub(crate) route: Route<P>,
-    pub(crate) below: Below,
     pub(crate) coherence: Coherence,
+    pub(crate) bounce: Bounce<P>,
     pub(crate) counters: Counters<P>,
     pub(crate) quarantine: Quarantine<P>,
     pub(crate) limits: Limits,
+    pub(crate) guard: Guard,
+    pub(crate) coherent: CoherentSources<P>,
     /// No [`Device`] refers to this any more; only mappings may.
     handle_gone: AtomicBool,
     /// The device is being detached, or was: it does not become a bus master again.
@@ -97,32 +143,40 @@ impl<P: Platform> DeviceCore<P> {
         function: Function<P>,
         requester: Requester,
         route: Route<P>,
-        below: Below,
-        coherence: Coherence,
+        standing: Standing<P>,
     ) -> Self {
         let platform = system.platform();
+        let Standing {
+            coherence,
+            guard,
+            bounce,
+        } = standing;
         Self {
             platform,
             system,
             function,
             requester,
             route,
-            below,
             coherence,
+            bounce,
             counters: Counters::new(platform),
             quarantine: Quarantine::new(platform),
             limits: Limits::default(),
+            guard,
+            coherent: CoherentSources::new(),
             handle_gone: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             detach_unconfirmed: AtomicBool::new(false),
         }
     }
 
-    /// Whether neither a handle nor a mapping refers to this, and no unit may; once true it stays so.
+    /// Whether neither a handle nor a mapping refers to this, and nothing waits here for units' word; once true it stays so.
     pub(crate) fn is_unreferenced(&self) -> bool {
         self.handle_gone.load(Ordering::Acquire)
             && !self.detach_unconfirmed.load(Ordering::Acquire)
             && self.counters.live() == 0
+            // Others of the group may reach what is in quarantine. Last: mappings that end fill it before they are counted.
+            && (self.quarantine.is_empty() || self.route.is_revoked())
     }
 }
 
@@ -131,7 +185,7 @@ impl<P: Platform> Drop for DeviceCore<P> {
         // Mappings may have failed to end while the device was being detached, after its quarantine was released.
         if self.route.is_revoked() {
             // SAFETY: every unit confirmed that no device reaches anything through the domain.
-            unsafe { self.quarantine.release(self.quarantine.take()) };
+            unsafe { self.release_quarantined(self.quarantine.take()) };
         }
     }
 }
@@ -172,6 +226,12 @@ impl<P: Platform> Device<P> {
         let core = self.core();
         core.counters
             .figures(core.quarantine.bytes(), core.quarantine.lost_bytes())
+    }
+
+    /// What the pools hold and lend that the device's copies come from: its own under
+    /// [`Protection::Bounce`](crate::system::Protection::Bounce), else the one it is restricted to, else the machine's.
+    pub fn bounce_figures(&self) -> PoolFigures {
+        self.core().bounce.figures()
     }
 
     /// Z → Y: the memory the device reaches at `bus`, if any (`iommu_iova_to_phys`).
@@ -219,7 +279,8 @@ impl<P: Platform> Device<P> {
     /// gives their memory back. Dropping the device does the same.
     ///
     /// # Errors
-    /// [`DetachError`] when the IOMMU did not confirm.
+    /// [`DetachError::Unconfirmed`] when the IOMMU did not confirm; [`DetachError::Shared`] when mappings still live that
+    /// another device of the same group reaches until they are unmapped: so unmap before detaching.
     pub fn detach(self) -> Result<(), DetachError> {
         let this = core::mem::ManuallyDrop::new(self);
         this.end()

@@ -81,14 +81,17 @@ pub mod mmio;
 pub mod pci;
 pub mod resource;
 
+pub mod bounce;
 pub mod buffer;
 pub mod device;
+pub mod group;
 pub mod iommu;
 pub mod iova;
 pub mod map;
 pub mod pagetable;
 pub mod system;
 
+mod bitmap;
 mod frame;
 pub mod slab;
 

@@ -235,6 +235,11 @@ impl<P: Platform> Mmio<P> {
         Ok(part)
     }
 
+    /// Whether no part of it was [carved](Self::carve) out.
+    pub(crate) fn is_undivided(&self) -> bool {
+        self.carved.is_empty()
+    }
+
     fn part(&self, offset: u64, len_bytes: u64) -> Result<Self, MmioError> {
         let start = self.locate(offset, len_bytes)?;
         Ok(Self {

@@ -3,7 +3,9 @@
 //! A kernel implements [`Platform`] for a zero-sized type, the hosted port for a small handle, so that
 //! many machines can live in one process. Everything here is a loan: memory goes back with
 //! [`free_frames`](Platform::free_frames), a register window with [`iounmap`](Platform::iounmap), an
-//! interrupt with [`free_interrupt`](Platform::free_interrupt).
+//! interrupt with [`free_interrupt`](Platform::free_interrupt). What a port's barriers are made of is in [`barrier`].
+
+pub mod barrier;
 
 use alloc::sync::Arc;
 use core::ptr::NonNull;
@@ -200,13 +202,15 @@ pub unsafe trait Platform: Copy + Send + Sync + 'static {
     /// `start` and `len_bytes` are of one earlier window, and nothing uses it any more.
     unsafe fn iounmap(&self, start: NonNull<u8>, len_bytes: u64);
 
-    /// Earlier writes to memory are visible to a device before later ones (`dma_wmb`).
+    /// Earlier writes to memory are visible to a device before later ones, to registers too (`dma_wmb`;
+    /// [`barrier::dma_wmb`] for most ports).
     fn dma_wmb(&self);
 
-    /// Earlier reads of memory a device writes are done before later ones (`dma_rmb`).
+    /// Earlier reads of memory a device writes, and of registers, are done before later ones (`dma_rmb`;
+    /// [`barrier::dma_rmb`]).
     fn dma_rmb(&self);
 
-    /// Earlier accesses, to memory and registers, are done before later ones (`mb`).
+    /// Earlier accesses, to memory and registers, are done before later ones (`mb`; [`barrier::dma_mb`]).
     fn dma_mb(&self);
 
     /// Writes dirty cache lines of this memory back, so that one who does not snoop sees it: every line that holds a

@@ -25,8 +25,12 @@
 //! ```
 
 mod attach;
+mod bounce;
 mod coherence;
+mod membership;
 mod new_domain;
+mod occupancy;
+mod peer;
 mod protection;
 mod quiesce;
 mod recover;
@@ -43,23 +47,29 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use crate::bounce::{BounceSettings, Pool};
 use crate::bridge::HostBridge;
+use crate::buffer::ContiguousArea;
 use crate::device::{Coherence, DeviceCore, free_core};
+use crate::group::{Group, Groups, Quirk, Quirks};
 use crate::iommu::fault::{FaultLog, FaultReport};
 use crate::iommu::{
     Attachment, Behind, Domain, DomainId, DomainIds, Requester, ScopeMap, UnitError, Units,
 };
-use crate::pci::PciAddress;
+use crate::pci::{Function, PciAddress};
 use crate::platform::Platform;
 
-pub(crate) use attach::Below;
+pub use bounce::RestrictError;
+use bounce::Restricted;
+use occupancy::{GroupKey, Occupancy};
+pub use peer::{PeerRefusal, PeerVerdict};
 pub use protection::{AttachError, Protection};
 pub use quiesce::QuiesceError;
 pub use recover::RecoverError;
 use reserved::ReservedFor;
 pub use reserved::{RegionKind, ReservedRegion};
 pub use restart::RestartError;
-pub use settings::{Granule, Settings, Stage, TableMode};
+pub use settings::{AddressOrder, Granule, Settings, Stage, TableMode};
 pub use sleep::{ResumeError, ResumeFailed, Resumed, SuspendError, Suspended};
 pub use start::StartError;
 
@@ -98,13 +108,22 @@ enum Phase {
     Asleep,
 }
 
-/// A device that firmware left some memory to, or several that their unit cannot tell apart, before and after a driver
-/// has it.
+/// Those of a group behind one unit that firmware left some memory to, before and after a driver has one of the group.
 struct FirmwareDevice<P: Platform> {
-    /// What its unit takes for it: it, and its aliases.
-    behind: Behind,
+    key: GroupKey,
+    /// The unit's number.
+    unit: usize,
+    /// What the unit knows them by.
+    streams: Vec<Attachment>,
     id: DomainId,
     domain: Domain<P>,
+}
+
+impl<P: Platform> FirmwareDevice<P> {
+    fn has(&self, stream: Attachment) -> bool {
+        let mut streams = self.streams.iter();
+        streams.any(|each| each.stream == stream.stream)
+    }
 }
 
 /// A core on its way from the device that left it to being freed.
@@ -122,9 +141,15 @@ struct State<P: Platform> {
     /// Addresses firmware reserved, and for whom.
     reserved: Vec<ReservedFor>,
     firmware: Vec<Arc<FirmwareDevice<P>>>,
+    bounce: BounceSettings,
+    restricted: Vec<Restricted<P>>,
+    /// Devices that behave otherwise than they say.
+    quirks: Quirks,
+    /// Who cannot be kept from whom; while the units run.
+    groups: Groups,
+    /// The groups of which somebody is attached.
+    occupied: Vec<Occupancy<P>>,
     attached: Vec<Requester>,
-    /// Attaches under way.
-    attaching: usize,
     /// Devices that do not do as their host bridge says.
     coherence: Vec<(Requester, Coherence)>,
     cores: Vec<CoreSlot<P>>,
@@ -139,7 +164,10 @@ pub struct DmaSystem<P: Platform> {
     faults: Arc<FaultLog<P>>,
     /// Whether nothing may be mapped: read without the lock.
     asleep: AtomicBool,
+    /// What stands in for memory that devices do not reach.
+    bounce: Pool<P>,
     state: lock_api::Mutex<P::Lock, State<P>>,
+    area: lock_api::Mutex<P::Lock, Option<ContiguousArea<P>>>,
 }
 
 impl<P: Platform> DmaSystem<P> {
@@ -155,8 +183,12 @@ impl<P: Platform> DmaSystem<P> {
             settings: Settings::default(),
             reserved: Vec::new(),
             firmware: Vec::new(),
+            bounce: BounceSettings::default(),
+            restricted: Vec::new(),
+            quirks: Quirks::known(),
+            groups: Groups::default(),
+            occupied: Vec::new(),
             attached: Vec::new(),
-            attaching: 0,
             coherence: Vec::new(),
             cores: Vec::new(),
             unit_functions: Vec::new(),
@@ -166,7 +198,9 @@ impl<P: Platform> DmaSystem<P> {
             bridges,
             faults: Arc::new(FaultLog::new()),
             asleep: AtomicBool::new(false),
+            bounce: bounce::default_pool(platform),
             state: lock_api::Mutex::new(state),
+            area: lock_api::Mutex::new(None),
         }))
     }
 
@@ -178,6 +212,17 @@ impl<P: Platform> DmaSystem<P> {
     /// The host bridges.
     pub fn bridges(&self) -> &[HostBridge] {
         &self.bridges
+    }
+
+    /// Has coherent memory longer than a frame come from `area`, as long as there is room, for every device without an
+    /// [area of its own](crate::device::Device::set_contiguous_area).
+    pub fn set_contiguous_area(&self, area: Option<ContiguousArea<P>>) {
+        let before = core::mem::replace(&mut *self.area.lock(), area);
+        drop(before);
+    }
+
+    pub(crate) fn contiguous_area(&self) -> Option<ContiguousArea<P>> {
+        self.area.lock().clone()
     }
 
     /// Number of IOMMU units that translate.
@@ -195,14 +240,21 @@ impl<P: Platform> DmaSystem<P> {
         self.state.lock().scopes.as_ref()?.behind(requester)
     }
 
-    /// The requests of `requester`, as its unit sees them.
-    fn attachment(&self, requester: Requester) -> Attachment {
-        let stream = self.behind(requester).map(|behind| behind.stream);
-        Attachment {
-            requester,
-            stream: stream.unwrap_or(requester.id.into()),
-            pasid: None,
-        }
+    /// Notes how a kind of device behaves, whatever it says, beside what this layer knows. Counts from the next start of
+    /// the units on.
+    pub fn add_quirk(&self, quirk: Quirk) {
+        self.state.lock().quirks.add(quirk);
+    }
+
+    /// Which devices the units cannot keep from each other; none while no unit translates.
+    pub fn groups(&self) -> Groups {
+        self.state.lock().groups.clone()
+    }
+
+    /// The group of `function`: those that share its domain, and why. `None` while no unit translates.
+    pub fn group_of(&self, function: &Function<P>) -> Option<Group> {
+        let state = self.state.lock();
+        state.groups.group_of(function.address()).cloned()
     }
 
     /// What the units refused so far. Reads their fault records first.
@@ -237,6 +289,7 @@ impl<P: Platform> DmaSystem<P> {
     /// own any more: they are switched off, or trusted, or powered down with the machine.
     pub unsafe fn shutdown(&self) -> Result<(), ShutdownError> {
         self.sweep();
+        self.reclaim_bounce();
         let units = {
             let mut state = self.state.lock();
             if let Some(&device) = state.attached.first() {
@@ -262,6 +315,7 @@ impl<P: Platform> DmaSystem<P> {
             }
             state.phase = Phase::Off;
             state.scopes = None;
+            state.groups = Groups::default();
             state.units = Arc::new([]);
             core::mem::take(&mut state.firmware)
         };
@@ -289,11 +343,14 @@ impl<P: Platform> DmaSystem<P> {
                 found.map(|n| state.cores.swap_remove(n))
             };
             let Some(CoreSlot(core)) = unreferenced else {
-                return;
+                break;
             };
             // Outside the lock: freeing a core frees its domain.
             // SAFETY: it came from a leaked box, is unreferenced for good, and is in the list no more.
             unsafe { free_core(core) };
+        }
+        if self.state.lock().attached.is_empty() {
+            self.reclaim_bounce();
         }
     }
 }

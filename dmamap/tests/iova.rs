@@ -68,6 +68,20 @@ fn the_last_byte_is_within_the_limit() {
 }
 
 #[test]
+fn the_first_byte_is_within_the_limit() {
+    let mut space = space(64);
+    let high = request(2).from(BusAddr::new(40 * PAGE + 1));
+    assert_eq!(space.allocate(high), Ok(pages(41, 2)));
+    assert_eq!(space.allocate(request(1)), Ok(pages(1, 1)));
+    assert_eq!(space.allocate(high), Ok(pages(43, 2)));
+    space.reserve(pages(45, 18)).unwrap();
+    let error = space.allocate(high).unwrap_err();
+    assert!(matches!(error, IovaError::IovaExhausted { .. }));
+    assert!(error.to_string().contains(" from 0x28001"), "{error}");
+    assert_eq!(space.allocate(request(2)), Ok(pages(2, 2)));
+}
+
+#[test]
 fn alignment_and_offset_are_kept() {
     let mut space = space(1 << 20);
     let offset = 0x1_f000;
@@ -320,10 +334,14 @@ struct Oracle {
     used: Vec<bool>,
 }
 
+/// Where the bytes of a request may lie: first and last address.
+type Within = (u64, u64);
+
 impl Oracle {
-    fn fits(&self, at: u64, count: u64, align: u64, offset: u64, last: u64) -> bool {
+    fn fits(&self, at: u64, count: u64, align: u64, offset: u64, (first, last): Within) -> bool {
         let end = at + count;
         at > 0
+            && at * PAGE >= first
             && at % align == offset % align
             && end * PAGE - 1 <= last
             && self
@@ -332,8 +350,8 @@ impl Oracle {
                 .is_some_and(|run| !run.contains(&true))
     }
 
-    fn fits_anywhere(&self, count: u64, align: u64, offset: u64, last: u64) -> bool {
-        (1..self.used.len() as u64).any(|at| self.fits(at, count, align, offset, last))
+    fn fits_anywhere(&self, count: u64, align: u64, offset: u64, within: Within) -> bool {
+        (1..self.used.len() as u64).any(|at| self.fits(at, count, align, offset, within))
     }
 
     fn set(&mut self, range: BusRange, used: bool) {
@@ -366,22 +384,28 @@ fn random_use_agrees_with_a_page_by_page_oracle() {
                 let align_log2 = random.below(6);
                 let (align, offset) = (1 << align_log2, random.below(64));
                 let last = random.pick(&[u64::MAX, random.below(count * PAGE)]);
+                let first = random.pick(&[0, 0, random.below(count * PAGE)]);
+                let within = (first, last);
                 let request = request(len)
                     .aligned(12 + align_log2 as u32, offset * PAGE)
+                    .from(BusAddr::new(first))
                     .below(BusAddr::new(last));
                 match space.allocate(request) {
                     Ok(range) => {
                         let start = range.start().as_u64() / PAGE;
                         assert_eq!(range.len_bytes(), len * PAGE);
                         assert!(
-                            oracle.fits(start, len, align, offset, last),
+                            oracle.fits(start, len, align, offset, within),
                             "{request}: {range}"
                         );
                         oracle.set(range, true);
                         live.push(range);
                     }
                     Err(IovaError::IovaExhausted { .. }) => {
-                        assert!(!oracle.fits_anywhere(len, align, offset, last), "{request}");
+                        assert!(
+                            !oracle.fits_anywhere(len, align, offset, within),
+                            "{request}"
+                        );
                     }
                     Err(error) => panic!("{error}"),
                 }

@@ -53,6 +53,7 @@ mod vmalloc;
 
 mod forward;
 
+mod barrier_observer;
 mod fault_injector;
 mod forgetful;
 mod tracer;
@@ -65,6 +66,7 @@ use dmamap::addr::{PhysAddr, VirtAddr};
 use dmamap::bridge::HostBridge;
 use firmware::{PhysicalMemory, Unreadable};
 
+pub use barrier_observer::{Barrier, BarrierObserver};
 pub use fault_injector::{FaultInjector, Resource};
 pub use forgetful::{Forget, Forgetful, Maintenance};
 pub use frames::{FrameCounts, FreeError, POISON};

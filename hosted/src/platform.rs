@@ -8,7 +8,7 @@ use board::hardware::CacheOperation;
 use dmamap::addr::{FRAME_BYTES, PhysAddr, PhysRange, VirtAddr};
 use dmamap::platform::{
     Cpu, FrameRequest, Interrupt, InterruptHandler, MemoryAttribute, OutOfFrames, OutOfInterrupts,
-    Platform, VirtualMapError,
+    Platform, VirtualMapError, barrier,
 };
 
 use crate::{Hosted, cache, clock, relax};
@@ -21,7 +21,7 @@ use crate::{Hosted, cache, clock, relax};
 //   one; elsewhere the direct map is what everybody sees.
 // - `virt_to_phys` knows the direct map and the scattered mappings, and says `None` to all else.
 // - `ioremap` refuses RAM and opens a window of `board`, which routes `safe-mmio`.
-// - Barriers are fences, which is what threads and memory shared with them need; cache operations go to the
+// - Barriers are the architecture's, no weaker than the fences that threads and processes sharing memory need; cache operations go to the
 //   hardware that models the caches.
 // - Interrupt handlers run on a thread of their own, so to them a lock is a lock between threads, and `pin`
 //   gives a CPU number to one thread at a time, handlers included.
@@ -157,15 +157,15 @@ unsafe impl Platform for Hosted {
     }
 
     fn dma_wmb(&self) {
-        fence(Ordering::Release);
+        barrier::dma_wmb();
     }
 
     fn dma_rmb(&self) {
-        fence(Ordering::Acquire);
+        barrier::dma_rmb();
     }
 
     fn dma_mb(&self) {
-        fence(Ordering::SeqCst);
+        barrier::dma_mb();
     }
 
     fn clean_cache(&self, start: NonNull<u8>, len_bytes: usize) {

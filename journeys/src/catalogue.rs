@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use core::error::Error;
 
 use dmamap::platform::Platform;
+use drivers::virtio::Slot;
 
 use crate::attach_again::{self, attach_again};
 use crate::computer::Computer;
@@ -17,6 +18,7 @@ use crate::suspend_resume::{self, suspend_resume};
 use crate::two_domains::{self, two_domains};
 use crate::unit_reset::{self, unit_reset};
 use crate::unmap_blocks_device::{self, unmap_blocks_device};
+use crate::{virtio_console, virtio_gpu, virtio_net, virtio_rng};
 
 /// Why a journey failed.
 pub type JourneyError = Box<dyn Error + Send + Sync>;
@@ -39,7 +41,8 @@ impl<P: Platform> Journey<P> {
     /// What went wrong; [`Unmet`](crate::Unmet) where the computer lacks something.
     ///
     /// # Safety
-    /// No other driver uses the computer's devices until this returns.
+    /// No other driver uses the computer's devices until this returns. Virtio devices that are attached without an IOMMU keep to
+    /// the memory that their driver tells them of.
     pub unsafe fn run(&self, computer: &mut Computer<P>) -> Result<(), JourneyError> {
         (self.run)(computer)
     }
@@ -110,6 +113,42 @@ pub fn journeys<P: Platform>() -> [Journey<P>; 10] {
             shows: "28 address lines reach memory above 4 GiB",
             needs: mask_limits::NEEDS,
             run: |computer| done(mask_limits(computer)),
+        },
+    ]
+}
+
+/// The journeys of virtio devices, each of which stands in the place of `S` while it is driven.
+///
+/// [`Journey::run`]'s caller vouches, on a computer without an IOMMU, that they keep to the memory they are told of.
+pub fn virtio_journeys<S: Slot>() -> [Journey<S::Platform>; 4] {
+    [
+        Journey {
+            name: "virtio_net",
+            shows: "frames are sent and received as they were",
+            needs: virtio_net::NEEDS,
+            // SAFETY: as `Journey::run`'s caller vouches; here and below.
+            run: |computer| done(unsafe { virtio_net::virtio_net::<S>(computer) }),
+        },
+        Journey {
+            name: "virtio_console",
+            shows: "a text is sent and received as it was",
+            needs: virtio_console::NEEDS,
+            // SAFETY: as above.
+            run: |computer| done(unsafe { virtio_console::virtio_console::<S>(computer) }),
+        },
+        Journey {
+            name: "virtio_rng",
+            shows: "buffers of any alignment are filled, and nothing beside them",
+            needs: virtio_rng::NEEDS,
+            // SAFETY: as above.
+            run: |computer| done(unsafe { virtio_rng::virtio_rng::<S>(computer) }),
+        },
+        Journey {
+            name: "virtio_gpu",
+            shows: "pictures are shown",
+            needs: virtio_gpu::NEEDS,
+            // SAFETY: as above.
+            run: |computer| done(unsafe { virtio_gpu::virtio_gpu::<S>(computer, |_, _| ()) }),
         },
     ]
 }

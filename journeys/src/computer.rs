@@ -58,10 +58,12 @@ impl<P: Platform> Computer<P> {
 
     /// The virtio disks, in the order of their addresses.
     pub fn virtio_disks(&self) -> impl Iterator<Item = &Function<P>> {
-        let ids = (
-            virtio::pci::VENDOR_ID,
-            virtio::pci::device_id(virtio::block::DEVICE_TYPE),
-        );
+        self.virtio_devices(virtio::block::DEVICE_TYPE)
+    }
+
+    /// The virtio devices of that type, in the order of their addresses.
+    pub fn virtio_devices(&self, device_type: u32) -> impl Iterator<Item = &Function<P>> {
+        let ids = (virtio::pci::VENDOR_ID, virtio::pci::device_id(device_type));
         self.topology
             .functions()
             .filter(move |function| (function.vendor(), function.device()) == ids)

@@ -5,6 +5,9 @@
 //! device is told to do, memory must be as the oracle says: a write arrives where a mapping allows it and
 //! nowhere else, not at addresses that were just unmapped, not in a neighbour's memory, not against the direction.
 //!
+//! On a computer that attaches with [`Protection::Deferred`] memory is also retired, and then a transfer to it may arrive until a flush, and must not
+//! after it.
+//!
 //! ```no_run
 //! # use journeys::Computer;
 //! # use journeys::differential::{DifferentialError, differential};
@@ -24,8 +27,9 @@ use alloc::vec::Vec;
 use dmamap::addr::BusAddr;
 use dmamap::buffer::DmaBuffer;
 use dmamap::device::Device;
-use dmamap::map::{AnyDirection, Bidirectional, Mapping, Permission};
+use dmamap::map::{AnyDirection, Bidirectional, Mapping, Permission, Retired};
 use dmamap::platform::Platform;
+use dmamap::system::Protection;
 
 use crate::computer::Computer;
 use crate::isolation::{ConfinedEdu, not_mapped};
@@ -70,6 +74,12 @@ pub struct DifferentialReport {
     pub allowed: u64,
     /// Transfers that none allowed.
     pub refused: u64,
+    /// Buffers retired.
+    pub retired: u64,
+    /// Transfers to retired memory before a flush.
+    pub exposed: u64,
+    /// Those of them that arrived.
+    pub reached: u64,
 }
 
 /// Why a run ended early.
@@ -155,6 +165,16 @@ struct Dead<P: Platform> {
     expected: Vec<u8>,
 }
 
+/// A buffer in between.
+struct Window<P: Platform> {
+    bus: BusAddr,
+    retired: Retired<P, DmaBuffer<P>, AnyDirection>,
+    direction: AnyDirection,
+    expected: Vec<u8>,
+    /// What was sent to it before a flush: from where on, and what.
+    sent: Vec<(usize, [u8; TRANSFER_BYTES])>,
+}
+
 /// Numbers that look random and come again with the seed (SplitMix64).
 struct Dice(u64);
 
@@ -180,9 +200,11 @@ impl Dice {
 }
 
 struct Run<P: Platform> {
+    protection: Protection,
     dice: Dice,
     confined: ConfinedEdu<P>,
     live: Vec<Live<P>>,
+    windows: Vec<Window<P>>,
     dead: VecDeque<Dead<P>>,
     /// A device in a domain of its own, and what it was lent.
     neighbour: Device<P>,
@@ -227,9 +249,11 @@ impl<P: Platform> Run<P> {
             .map_single(lent, Bidirectional)
             .map_err(not_mapped)?;
         Ok(Self {
+            protection: computer.protection,
             dice: Dice(seed),
             confined: ConfinedEdu::attach(computer)?,
             live: Vec::new(),
+            windows: Vec::new(),
             dead: VecDeque::new(),
             neighbour,
             lent,
@@ -239,6 +263,9 @@ impl<P: Platform> Run<P> {
 
     fn step(mut self, computer: &mut Computer<P>) -> Result<Self, Disagreement> {
         self.report.operations += 1;
+        if self.protection == Protection::Deferred {
+            self.settle()?;
+        }
         match self.dice.below(8) {
             0 | 1 if self.live.len() < MAX_LIVE => self.map()?,
             2 if !self.live.is_empty() => {
@@ -274,6 +301,96 @@ impl<P: Platform> Run<P> {
         Ok(())
     }
 
+    /// Retires some of what is mapped, right before a transfer; where that is then to go, if to one of these.
+    fn retire(&mut self) -> Option<BusAddr> {
+        if self.protection != Protection::Deferred || self.live.len() < 2 {
+            return None;
+        }
+        let chosen = self.dice.below(self.live.len() as u64) as usize;
+        let Live { mapping, expected } = self.live.swap_remove(chosen);
+        let (bus, direction) = (mapping.bus_addr(), mapping.direction());
+        self.windows.push(Window {
+            bus,
+            retired: mapping.retire(),
+            direction,
+            expected,
+            sent: Vec::new(),
+        });
+        self.report.retired += 1;
+        let chosen = self.dice.below(self.windows.len() as u64) as usize;
+        let Window { bus, expected, .. } = &self.windows[chosen];
+        let (bus, slots) = (*bus, (expected.len() / TRANSFER_BYTES) as u64);
+        let offset = self.dice.below(slots.max(1)) * TRANSFER_BYTES as u64;
+        bus.checked_add(offset).filter(|_| self.dice.below(2) == 0)
+    }
+
+    /// Ends some of the time in which the device may reach what was retired.
+    fn settle(&mut self) -> Result<(), Disagreement> {
+        match self.dice.below(4) {
+            0 => self.confined.edu().device().flush()?,
+            1 if !self.windows.is_empty() => {
+                let chosen = self.dice.below(self.windows.len() as u64) as usize;
+                self.close(chosen)?;
+            }
+            _ => {}
+        }
+        while self.windows.len() > MAX_LIVE {
+            self.close(0)?;
+        }
+        Ok(())
+    }
+
+    /// Takes retired memory back, and sees what became of it.
+    fn close(&mut self, chosen: usize) -> Result<(), Disagreement> {
+        let window = self.windows.swap_remove(chosen);
+        let Window {
+            bus,
+            retired,
+            mut expected,
+            sent,
+            ..
+        } = window;
+        let buffer = retired.finish()?;
+        self.report.unmaps += 1;
+        // Each transfer arrived whole or not at all, in order.
+        for (offset, sent) in sent {
+            let end = (offset + TRANSFER_BYTES).min(expected.len());
+            let Some(found) = buffer.as_slice().get(offset..end) else {
+                continue;
+            };
+            if found == &sent[..end - offset] {
+                self.report.reached += 1;
+                expected[offset..end].copy_from_slice(found);
+            }
+        }
+        compare(
+            bus,
+            buffer.as_slice(),
+            &expected,
+            "when a flush had covered it",
+        )?;
+        self.dead.push_back(Dead {
+            bus,
+            buffer,
+            expected,
+        });
+        if self.dead.len() > MAX_DEAD
+            && let Some(oldest) = self.dead.pop_front()
+        {
+            oldest.check()?;
+        }
+        Ok(())
+    }
+
+    /// What was retired at `bus` and no flush has covered, and where in it.
+    fn exposed_at(&self, bus: BusAddr) -> Option<(usize, usize)> {
+        self.windows.iter().enumerate().find_map(|(n, window)| {
+            let offset = bus.as_u64().checked_sub(window.bus.as_u64())? as usize;
+            let open = !window.retired.is_settled();
+            (open && offset < window.expected.len()).then_some((n, offset))
+        })
+    }
+
     fn unmap(&mut self, chosen: usize) -> Result<(), Disagreement> {
         let Live { mapping, expected } = self.live.swap_remove(chosen);
         let bus = mapping.bus_addr();
@@ -300,6 +417,9 @@ impl<P: Platform> Run<P> {
         self.report.attaches += 1;
         while !self.live.is_empty() {
             self.unmap(0)?;
+        }
+        while !self.windows.is_empty() {
+            self.close(0)?;
         }
         Ok(self)
     }
@@ -341,6 +461,8 @@ impl<P: Platform> Run<P> {
         let mut sent = [0; TRANSFER_BYTES];
         self.dice.fill(&mut sent);
         self.confined.load_bytes(&sent)?;
+        let bus = self.retire().unwrap_or(bus);
+        let exposed = self.exposed_at(bus);
         // SAFETY: the device was attached by the safe `attach`, so it is confined.
         unsafe { self.confined.edu().store_at(bus, TRANSFER_BYTES as u64) }?;
         match self.mapped_at(bus) {
@@ -353,7 +475,16 @@ impl<P: Platform> Run<P> {
                     part.copy_from_slice(&sent[..end - offset]);
                 }
             }
-            _ => self.report.refused += 1,
+            _ => match exposed {
+                Some((n, offset)) => {
+                    self.report.exposed += 1;
+                    let window = &mut self.windows[n];
+                    if is_lent_to_write(window.direction) {
+                        window.sent.push((offset, sent));
+                    }
+                }
+                None => self.report.refused += 1,
+            },
         }
         self.dead.iter().try_for_each(Dead::check)
     }
@@ -364,6 +495,8 @@ impl<P: Platform> Run<P> {
         let mut before = [0; TRANSFER_BYTES];
         self.dice.fill(&mut before);
         self.confined.load_bytes(&before)?;
+        let bus = self.retire().unwrap_or(bus);
+        let exposed = self.exposed_at(bus);
         // SAFETY: the device was attached by the safe `attach`, so it is confined.
         unsafe { self.confined.edu().fetch_at(bus, TRANSFER_BYTES as u64) }?;
         let mut got = [0; TRANSFER_BYTES];
@@ -389,7 +522,11 @@ impl<P: Platform> Run<P> {
                 return Err(Disagreement::ReadForbidden { bus });
             }
         }
-        self.report.refused += 1;
+        if exposed.is_some() {
+            self.report.exposed += 1;
+        } else {
+            self.report.refused += 1;
+        }
         // Nor what lay there before, whenever that was, nor what the neighbour has there.
         let forbidden = self.dead.iter().any(|dead| {
             let offset = bus.as_u64().checked_sub(dead.bus.as_u64());
@@ -404,6 +541,9 @@ impl<P: Platform> Run<P> {
     fn end(mut self) -> Result<DifferentialReport, Disagreement> {
         while !self.live.is_empty() {
             self.unmap(0)?;
+        }
+        while !self.windows.is_empty() {
+            self.close(0)?;
         }
         self.dead.iter().try_for_each(Dead::check)?;
         let bus = self.lent.bus_addr();

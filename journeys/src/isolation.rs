@@ -7,7 +7,7 @@ use dmamap::addr::{BusAddr, BusRange};
 use dmamap::buffer::{BufferError, DmaBuffer};
 use dmamap::device::{DetachError, Device, ResetError};
 use dmamap::iommu::fault::{Access, Fault};
-use dmamap::iommu::{Requester, UnitError};
+use dmamap::iommu::{Requester, RevokeError, UnitError};
 use dmamap::map::{FromDevice, MapError, Permission, Quarantined, Rejected, ToDevice};
 use dmamap::pci::PciAddress;
 use dmamap::platform::Platform;
@@ -48,6 +48,9 @@ pub enum IsolationError {
     /// A buffer could not be taken back.
     #[error(transparent)]
     Quarantined(#[from] Quarantined),
+    /// A flush was not confirmed.
+    #[error(transparent)]
+    Revoke(#[from] RevokeError),
     /// The device could not be detached.
     #[error(transparent)]
     Detach(#[from] DetachError),

@@ -8,6 +8,10 @@
 //! |---|---|---|
 //! | [`read_disk`](disk::read_disk), [`write_disk`](disk::write_disk), [`verify_disk`](disk::verify_disk) | a whole disk by DMA, every mapping living only while it is used | a disk |
 //! | [`read_virtio_disk`](virtio_disk::read_virtio_disk) | a whole disk by a driver that knows nothing of `dmamap` | a virtio disk |
+//! | [`virtio_net`](virtio_net::virtio_net) | frames sent and received as they were | [`LOOPED_NET`](Needs::LOOPED_NET) |
+//! | [`virtio_console`](virtio_console::virtio_console) | a text sent and received as it was | [`LOOPED_CONSOLE`](Needs::LOOPED_CONSOLE) |
+//! | [`virtio_rng`](virtio_rng::virtio_rng) | buffers of any alignment filled, and nothing beside them | [`VIRTIO_RNG`](Needs::VIRTIO_RNG) |
+//! | [`virtio_gpu`](virtio_gpu::virtio_gpu) | pictures shown | [`VIRTIO_GPU`](Needs::VIRTIO_GPU) |
 //! | [`unmap_blocks_device`](unmap_blocks_device::unmap_blocks_device) | a device reaches memory while it is mapped, not a moment longer | [`EDU`](Needs::EDU), [`IOMMU`](Needs::IOMMU) |
 //! | [`read_only_mapping`](read_only_mapping::read_only_mapping) | a device cannot write what it was lent to read | [`EDU`](Needs::EDU), [`IOMMU`](Needs::IOMMU) |
 //! | [`two_domains`](two_domains::two_domains) | a device reaches nothing of what another was lent | [`EDU`](Needs::EDU), [`DISK`](Needs::DISK), [`IOMMU`](Needs::IOMMU) |
@@ -44,7 +48,12 @@ mod transfer_buffer;
 pub mod two_domains;
 pub mod unit_reset;
 pub mod unmap_blocks_device;
+pub mod virtio_console;
+pub mod virtio_device;
 pub mod virtio_disk;
+pub mod virtio_gpu;
+pub mod virtio_net;
+pub mod virtio_rng;
 
 pub use computer::Computer;
 pub use isolation::{Attempt, IsolationError, Refused};

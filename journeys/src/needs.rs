@@ -6,6 +6,7 @@ use dmamap::addr::PhysAddr;
 use dmamap::iommu::Requester;
 use dmamap::pci::Function;
 use dmamap::platform::Platform;
+use hw::virtio;
 
 use crate::computer::Computer;
 
@@ -38,12 +39,28 @@ impl Needs {
     /// Bus addresses that some device behind an IOMMU may not be given.
     pub const RESERVED: Self = Self(1 << 4);
 
-    const NAMES: [(Self, &'static str); 5] = [
+    /// A virtio network device whose network sends everything back.
+    pub const LOOPED_NET: Self = Self(1 << 5);
+    /// A virtio console that is sent back what it sends.
+    pub const LOOPED_CONSOLE: Self = Self(1 << 6);
+    /// A virtio entropy device.
+    pub const VIRTIO_RNG: Self = Self(1 << 7);
+    /// A virtio graphics adapter.
+    pub const VIRTIO_GPU: Self = Self(1 << 8);
+
+    const NAMES: [(Self, &'static str); 9] = [
         (Self::DISK, "an NVMe disk"),
         (Self::EDU, "an educational device"),
         (Self::IOMMU, "an IOMMU"),
         (Self::HIGH_MEMORY, "memory above 4 GiB"),
         (Self::RESERVED, "reserved bus addresses"),
+        (
+            Self::LOOPED_NET,
+            "a virtio network device on a network that sends back",
+        ),
+        (Self::LOOPED_CONSOLE, "a virtio console that sends back"),
+        (Self::VIRTIO_RNG, "a virtio entropy device"),
+        (Self::VIRTIO_GPU, "a virtio graphics adapter"),
     ];
 
     /// Both these needs and `others`.
@@ -69,6 +86,11 @@ impl Needs {
         }
     }
 
+    /// None of these needs is met.
+    pub(crate) const fn unmet(self) -> Unmet {
+        Unmet { lacking: self }
+    }
+
     /// All needs that `computer` meets.
     pub fn of<P: Platform>(computer: &Computer<P>) -> Self {
         let mut met = Self::NOTHING;
@@ -80,6 +102,15 @@ impl Needs {
         add(Self::DISK, computer.disks().next().is_some());
         add(Self::EDU, computer.edus().next().is_some());
         add(Self::IOMMU, computer.has_iommu());
+        let has_virtio = |kind| computer.virtio_devices(kind).next().is_some();
+        // What they are connected to nobody can ask them.
+        add(Self::LOOPED_NET, has_virtio(virtio::net::DEVICE_TYPE));
+        add(
+            Self::LOOPED_CONSOLE,
+            has_virtio(virtio::console::DEVICE_TYPE),
+        );
+        add(Self::VIRTIO_RNG, has_virtio(virtio::entropy::DEVICE_TYPE));
+        add(Self::VIRTIO_GPU, has_virtio(virtio::gpu::DEVICE_TYPE));
         let mut last = PhysAddr::new(0);
         computer
             .platform()

@@ -46,7 +46,7 @@ pub fn reserved_memory<P: Platform>(
     let functions: Vec<Function<P>> = computer.topology().functions().cloned().collect();
     for function in functions.iter().filter(|function| !function.is_bridge()) {
         let requester = requester_of(function);
-        if !system.is_translated(requester) || is_behind_conventional(function) {
+        if !system.is_translated(requester) {
             continue;
         }
         let regions = system.reserved_regions(requester)?;
@@ -113,12 +113,4 @@ fn requester_of<P: Platform>(function: &Function<P>) -> Requester {
         segment: function.address().segment,
         id: function.requester(),
     }
-}
-
-/// Such devices are attached to nothing before there are groups.
-fn is_behind_conventional<P: Platform>(function: &Function<P>) -> bool {
-    let conventional = dmamap::pci::PortType::PcieToPciBridge;
-    function
-        .path()
-        .any(|bridge| bridge.port_type() == Some(conventional))
 }

@@ -3,9 +3,9 @@
 use dmamap::addr::BusRange;
 use dmamap::buffer::{BufferError, DmaBuffer, ScatteredBuffer};
 use dmamap::device::Device;
-use dmamap::map::{Direction, Quarantined, Rejected};
+use dmamap::map::{Direction, Quarantined, Rejected, Retired};
 use dmamap::platform::Platform;
-use drivers::nvme::{DataMapping, DiskMemory};
+use drivers::nvme::{DataMapping, DiskMemory, RetiredData};
 
 /// A buffer for disk data: physically contiguous (`kmalloc`) or scattered (`vmalloc`).
 pub enum TransferBuffer<P: Platform> {
@@ -91,9 +91,36 @@ fn rejected<B, P: Platform>(
     }
 }
 
+/// A [`TransferBuffer`] on its way back.
+pub enum RetiredTransfer<P: Platform, D: Direction> {
+    /// Was mapped with `map_single`.
+    Single(Retired<P, DmaBuffer<P>, D>),
+    /// Was mapped with `map_sg`.
+    Scattered(Retired<P, ScatteredBuffer<P>, D>),
+}
+
+impl<P: Platform, D: Direction> RetiredData for RetiredTransfer<P, D> {
+    type Memory = TransferBuffer<P>;
+
+    fn finish(self) -> Result<TransferBuffer<P>, Quarantined> {
+        Ok(match self {
+            Self::Single(retired) => TransferBuffer::Contiguous(retired.finish()?),
+            Self::Scattered(retired) => TransferBuffer::Scattered(retired.finish()?),
+        })
+    }
+}
+
 // SAFETY: the segments are those of the one mapping inside.
 unsafe impl<P: Platform, D: Direction> DataMapping for MappedTransfer<P, D> {
     type Memory = TransferBuffer<P>;
+    type Retired = RetiredTransfer<P, D>;
+
+    fn retire(self) -> RetiredTransfer<P, D> {
+        match self {
+            Self::Single(mapping) => RetiredTransfer::Single(mapping.retire()),
+            Self::Scattered(mapping) => RetiredTransfer::Scattered(mapping.retire()),
+        }
+    }
 
     fn segments(&self) -> impl Iterator<Item = BusRange> {
         let (single, scattered) = match self {

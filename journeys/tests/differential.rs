@@ -2,6 +2,8 @@
 
 mod support;
 
+use dmamap::system::Protection;
+use journeys::boot::BootOptions;
 use journeys::differential::differential;
 use machine::MachineConfig;
 use machine::temper::Temper;
@@ -27,6 +29,32 @@ fn a_thousand_random_steps_agree_on_every_temper() {
         let report = report.unwrap_or_else(|error| panic!("{temper:?}: {error}"));
         assert!(report.allowed > 100 && report.refused > 100, "{report:?}");
         assert!(report.unmaps > 20 && report.attaches > 2, "{report:?}");
+        rig.finish_after_faults(Expected::Faults);
+    }
+}
+
+#[test]
+fn a_thousand_random_steps_agree_where_unmaps_share_flushes() {
+    for temper in [Temper::Keep, Temper::Forget, Temper::Random(1)] {
+        let config = MachineConfig::default()
+            .with_temper(temper)
+            .with_disk(test_disk(4096));
+        let options = BootOptions {
+            protection: Protection::Deferred,
+            ..BootOptions::default()
+        };
+        let mut rig = Rig::boot_with(config, options).expect("the machine boots");
+        let report = differential(&mut rig.computer, seed(), 1_000);
+        let report = report.unwrap_or_else(|error| panic!("{temper:?}: {error}"));
+        assert!(report.allowed > 50 && report.refused > 50, "{report:?}");
+        assert!(report.retired > 50 && report.exposed > 20, "{report:?}");
+        // What remembers nothing walks tables, and finds nothing there.
+        if temper == Temper::Forget {
+            assert_eq!(report.reached, 0, "{report:?}");
+        }
+        if temper == Temper::Keep {
+            assert!(report.reached > 0, "{report:?}");
+        }
         rig.finish_after_faults(Expected::Faults);
     }
 }

@@ -9,6 +9,7 @@ use board::ram::Ram;
 use crate::cache::{CpuCaches, MemoryView, Snooping};
 use crate::config::{Iommu, MachineConfig};
 use crate::device::nvme::{NvmeConfig, NvmeController};
+use crate::device::virtio::{VirtioDevice, VirtioDeviceConfig};
 use crate::error::MachineError;
 use crate::findings::Findings;
 use crate::interrupts::{Interrupts, MESSAGE_WINDOW};
@@ -221,6 +222,23 @@ impl Units {
         });
         Ok(())
     }
+}
+
+pub(crate) fn virtio_devices(
+    configs: Vec<VirtioDeviceConfig>,
+    ram: &Ram,
+    findings: &Findings,
+) -> Result<Vec<Arc<VirtioDevice>>, MachineError> {
+    if configs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let memory = crate::iommu::virtio::memory::map(ram)?;
+    let device = |(index, config)| {
+        VirtioDevice::new(config, Arc::clone(&memory), findings.clone())
+            .map(Arc::new)
+            .map_err(|source| MachineError::VirtioDevice { index, source })
+    };
+    configs.into_iter().enumerate().map(device).collect()
 }
 
 /// The CPU's caches, where some hardware does not snoop.

@@ -2,6 +2,8 @@
 
 use crate::cache::Snooping;
 use crate::device::nvme::NvmeConfig;
+use crate::device::virtio::VirtioDeviceConfig;
+use crate::fabric::{PeerForwarding, PortConfig};
 use crate::iommu::amd::AmdConfig;
 use crate::iommu::riscv::RiscvConfig;
 use crate::iommu::smmu::SmmuConfig;
@@ -65,11 +67,14 @@ pub struct MachineConfig {
     pub(crate) ram_len_bytes: u64,
     pub(crate) iommu: Iommu,
     pub(crate) disks: Vec<NvmeConfig>,
+    pub(crate) virtio: Vec<VirtioDeviceConfig>,
     pub(crate) temper: Temper,
     pub(crate) seed: u64,
     pub(crate) inbound_offset: u64,
     pub(crate) greedy: Greedy,
     pub(crate) resets: Resets,
+    pub(crate) ports: Vec<PortConfig>,
+    pub(crate) peers: PeerForwarding,
     pub(crate) devices: Snooping,
     pub(crate) snooping_exception: Option<u8>,
 }
@@ -83,11 +88,14 @@ impl Default for MachineConfig {
                 walks: Snooping::On,
             },
             disks: Vec::new(),
+            virtio: Vec::new(),
             temper: Temper::Keep,
             seed: 0,
             inbound_offset: 0,
             greedy: Greedy::Absent,
             resets: Resets::default(),
+            ports: Vec::new(),
+            peers: PeerForwarding::Refused,
             devices: Snooping::On,
             snooping_exception: None,
         }
@@ -117,6 +125,13 @@ impl MachineConfig {
         self
     }
 
+    /// One more virtio device, from 00:08.0 on, or behind the last configured port; there is room for [`MAX_VIRTIO_DEVICES`].
+    #[must_use]
+    pub fn with_virtio(mut self, device: VirtioDeviceConfig) -> Self {
+        self.virtio.push(device);
+        self
+    }
+
     /// How caches of the hardware behave.
     #[must_use]
     pub fn with_temper(mut self, temper: Temper) -> Self {
@@ -136,6 +151,21 @@ impl MachineConfig {
     #[must_use]
     pub fn with_inbound_offset(mut self, offset: u64) -> Self {
         self.inbound_offset = offset;
+        self
+    }
+
+    /// One more root port, with what is below it: the first is 00:08.0, and there is room for
+    /// [`MAX_PORTS`].
+    #[must_use]
+    pub fn with_port(mut self, port: PortConfig) -> Self {
+        self.ports.push(port);
+        self
+    }
+
+    /// What the host bridge does with requests of devices to other devices.
+    #[must_use]
+    pub fn with_peer_forwarding(mut self, peers: PeerForwarding) -> Self {
+        self.peers = peers;
         self
     }
 
@@ -170,5 +200,11 @@ impl MachineConfig {
     }
 }
 
+/// Most root ports that can be configured.
+pub const MAX_PORTS: usize = 24;
+
 /// Most disks one computer can have.
 pub const MAX_DISKS: usize = 2;
+
+/// Most virtio devices one computer can have.
+pub const MAX_VIRTIO_DEVICES: usize = 16;

@@ -2,7 +2,7 @@
 
 use board::ram::RamError;
 
-use crate::config::MAX_DISKS;
+use crate::config::{MAX_DISKS, MAX_VIRTIO_DEVICES};
 use crate::device::nvme::NvmeConfigError;
 use crate::iommu::amd::AmdConfigError;
 use crate::iommu::riscv::RiscvConfigError;
@@ -35,6 +35,20 @@ pub enum MachineError {
         /// How many were asked for.
         usize,
     ),
+    /// More virtio devices than there is room for.
+    #[error("{0} virtio devices are too many: this computer has room for {MAX_VIRTIO_DEVICES}")]
+    TooManyVirtioDevices(
+        /// How many were asked for.
+        usize,
+    ),
+    /// A virtio disk's file cannot be used.
+    #[error("virtio device {index}: {source}")]
+    VirtioDevice {
+        /// Which device, from 0.
+        index: usize,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A disk's file cannot be used.
     #[error("disk {index}: {source}")]
     Disk {

@@ -18,6 +18,7 @@
 //! - [`MachineConfig`] and [`Machine`]: the computer; `hardware.rs`: as the CPU reaches it; `assembly.rs` and
 //!   `topology.rs`: its parts and how they are wired; `memory_map.rs`: where things are; `acpi/`: what firmware
 //!   tells of all that;
+//! - [`fabric`]: switches and bridges that a computer can have in addition;
 //! - [`temper`]: what hardware is free to do, and the dice that decide; [`findings`] and [`audit`]: what the
 //!   models tell;
 //! - [`bus`] and [`interrupts`]: devices' requests and messages;
@@ -32,6 +33,8 @@ mod hardware;
 mod machine;
 mod memory_map;
 mod topology;
+
+pub mod fabric;
 
 mod acpi;
 
@@ -49,7 +52,7 @@ pub mod pci;
 
 pub mod device;
 
-pub use config::{Iommu, MAX_DISKS, MachineConfig};
+pub use config::{Iommu, MAX_DISKS, MAX_PORTS, MAX_VIRTIO_DEVICES, MachineConfig};
 pub use device::heartbeat::Pulse;
 pub use error::MachineError;
 pub use machine::{Machine, RequesterReport};

@@ -7,14 +7,15 @@ use board::hardware::InboundDescription;
 use board::ram::{Ram, RamError};
 
 use crate::acpi;
-use crate::assembly::{Units, caches, disks, inbound, units};
+use crate::assembly::{Units, caches, disks, inbound, units, virtio_devices};
 use crate::audit::Audit;
 use crate::bus::{Bus, DmaCounters, HeldRequest};
 use crate::cache::{CacheReport, CpuCaches, Snooping};
-use crate::config::{Greedy, MAX_DISKS, MachineConfig};
+use crate::config::{Greedy, MAX_DISKS, MAX_PORTS, MAX_VIRTIO_DEVICES, MachineConfig};
 use crate::device::heartbeat::{Heartbeat, Pulse};
 use crate::device::nvme::NvmeController;
 use crate::device::passive::Passive;
+use crate::device::virtio::VirtioDevice;
 use crate::error::MachineError;
 use crate::findings::{Finding, Findings};
 use crate::interrupts::{Interrupts, MESSAGE_WINDOW};
@@ -50,9 +51,10 @@ pub struct Machine {
     pub(crate) inbound: Vec<InboundDescription>,
     pub(crate) interrupts: Arc<Interrupts>,
     pub(crate) units: Units,
-    pub(crate) root: Segment,
+    pub(crate) root: Arc<Segment>,
     endpoints: Vec<Arc<Endpoint>>,
     disks: Vec<Arc<NvmeController>>,
+    virtio: Vec<Arc<VirtioDevice>>,
     heartbeat: Arc<Heartbeat>,
     findings: Findings,
 }
@@ -85,6 +87,11 @@ impl Machine {
         if config.disks.len() > MAX_DISKS {
             return Err(MachineError::TooManyDisks(config.disks.len()));
         }
+        // They share the root bus with the ports.
+        let taken = config.ports.len() + config.virtio.len();
+        if config.virtio.len() > MAX_VIRTIO_DEVICES || taken > MAX_PORTS {
+            return Err(MachineError::TooManyVirtioDevices(config.virtio.len()));
+        }
         let map = MemoryMap::new(len_bytes);
         let inbound = inbound(&config, &map)?;
         let ram = Ram::new(&map.ram)?;
@@ -95,7 +102,8 @@ impl Machine {
             WINDOWS.to_vec(),
             inbound.clone(),
             Arc::clone(&interrupts),
-        );
+        )
+        .with_peers(config.peers);
         let caches = caches(&config, &ram)?;
         let units = units(&config, &ram, caches.as_ref(), &interrupts, &findings)?;
 
@@ -116,12 +124,19 @@ impl Machine {
         }
 
         let disks = disks(config.disks, &findings)?;
+        // What devices reach: beneath the caches, where they do not snoop.
+        let reached = match (&caches, config.devices) {
+            (Some(caches), Snooping::Off) => caches.memory(),
+            _ => &ram,
+        };
+        let virtio = virtio_devices(config.virtio, reached, &findings)?;
         let heartbeat = Arc::new(Heartbeat::new(
             map.direct_region.start + config.inbound_offset,
             topology::heartbeat_at_boot(&config.iommu),
         ));
+        let bus = Arc::new(bus);
         let wiring = Wiring {
-            bus: &Arc::new(bus),
+            bus: &bus,
             units: &units
                 .slots
                 .iter()
@@ -129,14 +144,19 @@ impl Machine {
                 .collect::<Vec<_>>(),
             findings: &findings,
             resets: config.resets,
-            beside: caches.as_ref().filter(|_| config.devices == Snooping::Off),
+            caches: caches.as_ref(),
+            devices: config.devices,
             snooping_exception: config.snooping_exception,
         };
         let root = wiring.root(Models {
             disks: disks.clone(),
+            virtio: virtio.clone(),
             heartbeat: Arc::clone(&heartbeat),
             greedy: (config.greedy == Greedy::Present).then(Passive::greedy),
+            ports: config.ports,
         });
+        let root = Arc::new(root);
+        bus.connect(&root);
         let endpoints = root.endpoints();
         Ok(Arc::new(Self {
             map,
@@ -149,6 +169,7 @@ impl Machine {
             root,
             endpoints,
             disks,
+            virtio,
             heartbeat,
             findings,
         }))
@@ -239,6 +260,11 @@ impl Machine {
     /// The disks, in the order they were configured.
     pub fn disks(&self) -> &[Arc<NvmeController>] {
         &self.disks
+    }
+
+    /// The virtio devices, in the order they were configured.
+    pub fn virtio_devices(&self) -> &[Arc<VirtioDevice>] {
+        &self.virtio
     }
 
     /// The VT-d units, in the order of firmware's table; none in a computer with another IOMMU.

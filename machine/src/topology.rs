@@ -8,6 +8,8 @@
 //!   00:04.0 root port ── PCIe-to-PCI bridge ── legacy         unit 1
 //!   00:05.0 heartbeat, at work since boot (see below)         unit 1, RMRR or IVMD
 //!   00:06.0 greedy, if wanted                                 unit 1
+//!   00:08.0 root port ── … as configured (fabric.rs), and the next ones likewise    unit 1
+//!   behind the last of them: virtio devices, as configured                          unit 1
 //! ```
 //!
 //! Unit 1 is the one that translates for all that unit 0 does not list. A computer with one unit has it translate for
@@ -20,7 +22,7 @@ use crate::acpi::{
     CoherenceOverride, Device, Dmar, Iort, Ivrs, ReservedMemory, RmrTable, Scope,
     Unit as UnitTable, UnityMemory, Viot, rimt,
 };
-use crate::bus::{Bus, DmaPort, Requester};
+use crate::bus::{Bus, ConventionalIds, DmaPort, Requester};
 use crate::cache::{CpuCaches, Snooping};
 use crate::config::Iommu;
 use crate::device::edu::Edu;
@@ -28,6 +30,8 @@ use crate::device::heartbeat::Heartbeat;
 use crate::device::legacy::Legacy;
 use crate::device::nvme::NvmeController;
 use crate::device::passive::Passive;
+use crate::device::virtio::VirtioDevice;
+use crate::fabric::PortConfig;
 use crate::findings::Findings;
 use crate::iommu::Unit;
 use crate::iommu::amd::AmdConfig;
@@ -38,13 +42,13 @@ use crate::memory_map::{
     VTD_REGISTERS,
 };
 use crate::pci::bridge::{Bridge, BridgeKind};
-use crate::pci::endpoint::{AtBoot, Endpoint};
+use crate::pci::endpoint::{AtBoot, Endpoint, InDevice};
 use crate::pci::function::FunctionModel;
 use crate::pci::reset::Resets;
-use crate::pci::segment::{Node, Segment};
+use crate::pci::segment::{Node, Segment, SegmentKind};
 
 const LISTED: usize = 0;
-const ALL_OTHERS: usize = 1;
+pub(crate) const ALL_OTHERS: usize = 1;
 
 const HOST_BRIDGE: u8 = 0;
 const DISK_PORTS: [(u8, usize); 2] = [(1, LISTED), (2, ALL_OTHERS)];
@@ -52,15 +56,18 @@ const EDU: u8 = 3;
 const LEGACY_PORT: u8 = 4;
 const HEARTBEAT: u8 = 5;
 const GREEDY: u8 = 6;
+const FIRST_CONFIGURED: u8 = 8;
 
 /// Bridges drive all address lines.
-const ALL_LINES: u32 = 64;
+pub(crate) const ALL_LINES: u32 = 64;
 
 /// The models to wire.
 pub(crate) struct Models {
     pub(crate) disks: Vec<Arc<NvmeController>>,
+    pub(crate) virtio: Vec<Arc<VirtioDevice>>,
     pub(crate) heartbeat: Arc<Heartbeat>,
     pub(crate) greedy: Option<Passive>,
+    pub(crate) ports: Vec<PortConfig>,
 }
 
 /// What every function is wired to.
@@ -70,8 +77,10 @@ pub(crate) struct Wiring<'a> {
     pub(crate) units: &'a [Arc<dyn Unit>],
     pub(crate) findings: &'a Findings,
     pub(crate) resets: Resets,
-    /// The CPU's caches, where devices do not snoop.
-    pub(crate) beside: Option<&'a Arc<CpuCaches>>,
+    /// The CPU's caches, where memory has two copies.
+    pub(crate) caches: Option<&'a Arc<CpuCaches>>,
+    /// Whether devices snoop.
+    pub(crate) devices: Snooping,
     /// The device on bus 0, or what is behind the port there, that snoops all the same.
     pub(crate) snooping_exception: Option<u8>,
 }
@@ -94,14 +103,16 @@ impl Wiring<'_> {
         }
         nodes.push(self.top(EDU, LISTED, Arc::new(Edu::new(self.findings.clone()))));
         nodes.push(self.root_port(LEGACY_PORT, |port| {
-            let bridge = Arc::new(Requester::new(0, 0, ALL_LINES, vec![Arc::clone(port)]));
+            let bridge = Requester::new(0, 0, ALL_LINES, vec![Arc::clone(port)]);
+            let bridge = Arc::new(bridge.to_conventional(ConventionalIds::Bridge));
             let upstream = vec![Arc::clone(port), Arc::clone(&bridge)];
             let legacy = self.endpoint(0, upstream, ALL_OTHERS, Arc::new(Legacy::new()));
-            let behind = self.segment(vec![Node::Endpoint(legacy)]);
+            let behind = self.segment(SegmentKind::Conventional, vec![Node::Endpoint(legacy)]);
             vec![Node::Bridge(Arc::new(Bridge::new(
                 BridgeKind::ExpressToPci,
                 bridge,
                 behind,
+                None,
             )))]
         }));
         let at_boot = models.heartbeat.at_boot();
@@ -113,7 +124,12 @@ impl Wiring<'_> {
                 .greedy
                 .map(|greedy| self.top(GREEDY, ALL_OTHERS, Arc::new(greedy))),
         );
-        self.segment(nodes)
+        let configured = (FIRST_CONFIGURED..32).zip(&models.ports);
+        nodes.extend(configured.map(|(device, port)| self.configured_port(device, port)));
+        for (device, model) in (FIRST_CONFIGURED + models.ports.len() as u8..).zip(models.virtio) {
+            nodes.push(self.top(device, ALL_OTHERS, model));
+        }
+        self.segment(SegmentKind::Root, nodes)
     }
 
     fn top(&self, device: u8, unit: usize, model: Arc<dyn FunctionModel>) -> Node {
@@ -122,8 +138,13 @@ impl Wiring<'_> {
 
     fn root_port(&self, device: u8, behind: impl FnOnce(&Arc<Requester>) -> Vec<Node>) -> Node {
         let port = Arc::new(Requester::new(device, 0, ALL_LINES, Vec::new()));
-        let behind = self.segment(behind(&port));
-        Node::Bridge(Arc::new(Bridge::new(BridgeKind::RootPort, port, behind)))
+        let behind = self.segment(SegmentKind::Link, behind(&port));
+        Node::Bridge(Arc::new(Bridge::new(
+            BridgeKind::RootPort,
+            port,
+            behind,
+            None,
+        )))
     }
 
     fn endpoint(
@@ -151,33 +172,46 @@ impl Wiring<'_> {
             description.address_lines,
             upstream,
         ));
-        let unit = match self.units {
-            [only] => Some(only),
-            units => units.get(unit),
-        };
-        let unit = unit.cloned();
-        let on_root = match requester.root_port() {
-            Some(port) => port.device_function() >> 3,
-            None => device,
-        };
-        let mut port = DmaPort::new(Arc::clone(self.bus), unit, requester);
-        if let Some(caches) = self.beside
-            && self.snooping_exception != Some(on_root)
-        {
-            port = port.beside(Arc::clone(caches));
-        }
+        let port = self.dma_port(unit, device, requester);
+        let alone = InDevice::default();
         Arc::new(Endpoint::new(
             model,
             description,
             port,
             at_boot,
+            alone,
             self.resets,
             self.findings.clone(),
         ))
     }
 
-    fn segment(&self, nodes: Vec<Node>) -> Segment {
-        Segment::new(nodes, self.findings.clone())
+    /// The way to memory of `requester`, which is on a bus as device `device`.
+    pub(crate) fn dma_port(&self, unit: usize, device: u8, requester: Arc<Requester>) -> DmaPort {
+        let on_root = match requester.root_port() {
+            Some(port) => port.device_function() >> 3,
+            None => device,
+        };
+        let port = DmaPort::new(Arc::clone(self.bus), self.unit(unit), requester);
+        let Some(caches) = self.caches.cloned() else {
+            return port;
+        };
+        match self.devices {
+            Snooping::Off if self.snooping_exception != Some(on_root) => port.beside(caches),
+            _ => port.through(caches),
+        }
+    }
+
+    /// The unit of that number, or the only one.
+    fn unit(&self, unit: usize) -> Option<Arc<dyn Unit>> {
+        let unit = match self.units {
+            [only] => Some(only),
+            units => units.get(unit),
+        };
+        unit.cloned()
+    }
+
+    fn segment(&self, kind: SegmentKind, nodes: Vec<Node>) -> Segment {
+        Segment::new(kind, nodes, self.findings.clone())
     }
 }
 

@@ -1,9 +1,9 @@
 //! The options that make QEMU the computer asked for.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::process::Command;
 
-use crate::config::{DiskKind, Medium, QemuConfig};
+use crate::config::{ConsoleEnd, DiskKind, Medium, QemuConfig, VirtioDevice};
 
 /// Files a QEMU is started with; it inherits them under the same numbers.
 pub(crate) struct Inherited<'a> {
@@ -82,8 +82,49 @@ fn add_endpoints(command: &mut Command, config: &QemuConfig) {
             }
         }
     }
+    for (index, device) in config.virtio.iter().enumerate() {
+        add_virtio(command, index, device);
+    }
     for _ in 0..config.iommu_testdevs {
         command.args(["-device", "iommu-testdev"]);
+    }
+}
+
+fn add_virtio(command: &mut Command, index: usize, device: &VirtioDevice) {
+    let add = |command: &mut Command, device: &str| {
+        let device = format!("{device},iommu_platform=on,disable-legacy=on");
+        command.args(["-device", &device]);
+    };
+    match device {
+        VirtioDevice::Net(socket) => {
+            let fd = socket.as_raw_fd();
+            let net = format!("dgram,id=net{index},local.type=fd,local.str={fd}");
+            command.args(["-netdev", &net]);
+            // No firmware runs that could boot over the network.
+            let device = format!("virtio-net-pci,netdev=net{index},romfile=");
+            add(command, &device);
+        }
+        VirtioDevice::Console(end) => {
+            let chardev = match end {
+                ConsoleEnd::Socket(socket) => {
+                    format!("socket,id=console{index},fd={}", socket.as_raw_fd())
+                }
+                ConsoleEnd::Pipe(pipe) => {
+                    format!("pipe,id=console{index},path={}", reopened(pipe.as_fd()))
+                }
+            };
+            command.args(["-chardev", &chardev]);
+            // Of one port, or its first one would not be a console's.
+            let device = format!("virtio-serial-pci,id=serial{index},max_ports=1");
+            add(command, &device);
+            let port = format!("virtconsole,bus=serial{index}.0,chardev=console{index}");
+            command.args(["-device", &port]);
+        }
+        VirtioDevice::Rng => {
+            command.args(["-object", &format!("rng-builtin,id=rng{index}")]);
+            add(command, &format!("virtio-rng-pci,rng=rng{index}"));
+        }
+        VirtioDevice::Gpu => add(command, "virtio-gpu-pci"),
     }
 }
 

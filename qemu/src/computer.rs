@@ -9,7 +9,7 @@ use std::time::Duration;
 use board::ram::Ram;
 
 use crate::command_line::{Inherited, add_computer};
-use crate::config::QemuConfig;
+use crate::config::{QemuConfig, VirtioDevice};
 use crate::error::{Failure, QemuError};
 use crate::fw_cfg::FwCfg;
 use crate::memory_map::{FIRMWARE_BYTES, MemoryMap};
@@ -158,6 +158,7 @@ fn start(
     add_computer(&mut command, config, &files);
     let mut inherited = vec![files.ram, files.qtest];
     inherited.extend(config.disks.iter().map(|disk| disk.file.as_fd()));
+    inherited.extend(config.virtio.iter().filter_map(VirtioDevice::file));
     log::debug!("{command:?}");
     let process = Process::spawn(command, &inherited).map_err(QemuError::Start)?;
     let qtest = Qtest::new(ours).map_err(QemuError::Start)?;

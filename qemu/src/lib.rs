@@ -51,7 +51,10 @@ mod table_loader;
 pub use architecture::Architecture;
 pub use boards::Board;
 pub use computer::Qemu;
-pub use config::{Disk, DiskKind, EDU_ADDRESS_BITS, Medium, QemuConfig};
+pub use config::{
+    ConsoleEnd, Disk, DiskKind, EDU_ADDRESS_BITS, Medium, QemuConfig, VirtioDevice, looped_console,
+    looped_network,
+};
 pub use error::{Failure, QemuError};
 pub use fw_cfg::FwCfgError;
 pub use installation::{FOLDER_VARIABLE, Installation, NotFound, Version};

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::os::unix::fs::FileExt;
 
 use drivers::virtio::virtio_drivers::device::blk::VirtIOBlk;
-use drivers::virtio::{PciTransport, Slot, SlotHal};
+use drivers::virtio::{PciTransport, Slot, SlotHal, Terms};
 use drivers::virtio_slot;
 use hosted::Hosted;
 use journeys::virtio_disk::read_virtio_disk;
@@ -108,7 +108,7 @@ fn memory_that_does_not_begin_at_a_page_is_read_into_and_its_neighbours_are_not_
 }
 
 #[test]
-fn the_crates_own_calls_work_with_all_the_features_it_knows() {
+fn the_crates_own_calls_work_with_the_features_of_disks_that_it_knows() {
     virtio_slot! { struct Slot(Hosted); }
     for board in BOARDS {
         let file = tempfile::tempfile().expect("a temporary file");
@@ -121,7 +121,7 @@ fn the_crates_own_calls_work_with_all_the_features_it_knows() {
             .install(device, &function)
             .expect("the slot is free");
         let tree = rig.computer.resources_mut();
-        let transport = PciTransport::open(rig.hosted, &function, tree, 0).expect(board);
+        let transport = PciTransport::open(Slot::place(), tree, Terms::new()).expect(board);
         let mut disk = VirtIOBlk::<SlotHal<Slot>, _>::new(transport).expect(board);
         let wanted = test_bytes(0, 64 << 10);
         disk.write_blocks(8, &wanted).expect(board);

@@ -17,7 +17,9 @@ use journeys::catalogue::JourneyError;
 use journeys::differential::{self, differential};
 use journeys::disk::{Disk, DiskOptions, read_disk, write_disk};
 use journeys::{Computer, Needs};
+use machine::cache::Snooping;
 use machine::device::nvme::{Medium, NvmeConfig};
+use machine::device::virtio::{ConsoleEnd, VirtioDeviceConfig, VirtioKind};
 use machine::temper::Temper;
 use machine::{Machine, MachineConfig};
 use qemu::{Installation, Qemu, QemuConfig};
@@ -37,7 +39,17 @@ const QEMU_RAM_BYTES: u64 = 4 << 30;
 /// What the hardware complains of now.
 type Complaints = Box<dyn Fn() -> Vec<String>>;
 
-/// A computer of one board with two disks, one full and one empty.
+/// The virtio devices of a computer of models.
+fn virtio_kinds() -> [VirtioKind; 4] {
+    [
+        VirtioKind::Net,
+        VirtioKind::Console(ConsoleEnd::Loop),
+        VirtioKind::Entropy,
+        VirtioKind::Gpu(320, 200),
+    ]
+}
+
+/// A computer of one board with two disks, one full and one empty, and virtio devices.
 pub(super) struct Rig {
     kernel: Hosted,
     computer: Computer<Hosted>,
@@ -47,7 +59,11 @@ pub(super) struct Rig {
 }
 
 impl Rig {
-    pub(super) fn boot(board: &Listed, temper: Temper) -> Result<Self, JourneyError> {
+    pub(super) fn boot(
+        board: &Listed,
+        temper: Temper,
+        devices: Snooping,
+    ) -> Result<Self, JourneyError> {
         let full = disk_file()?;
         let empty = tempfile::tempfile()?;
         empty.set_len(DISK_BYTES)?;
@@ -60,8 +76,12 @@ impl Rig {
                 let config = MachineConfig::default()
                     .with_iommu(iommu(&args))
                     .with_temper(temper)
+                    .with_devices(devices)
                     .with_disk(NvmeConfig::new(full, DISK_BYTES, Medium::ReadOnly))
                     .with_disk(NvmeConfig::new(empty, DISK_BYTES, Medium::ReadWrite));
+                let config = virtio_kinds().into_iter().fold(config, |config, kind| {
+                    config.with_virtio(VirtioDeviceConfig::new(kind))
+                });
                 let machine = Machine::boot(config)?;
                 let said = machine.clone();
                 let complaints = move || said.findings().iter().map(ToString::to_string).collect();
@@ -72,7 +92,11 @@ impl Rig {
                     .with_ram(QEMU_RAM_BYTES)
                     .with_edu()
                     .with_disk(qemu::Disk::nvme(full, qemu::Medium::ReadOnly))
-                    .with_disk(qemu::Disk::nvme(empty, qemu::Medium::ReadWrite));
+                    .with_disk(qemu::Disk::nvme(empty, qemu::Medium::ReadWrite))
+                    .with_virtio(qemu::looped_network()?)
+                    .with_virtio(qemu::looped_console()?)
+                    .with_virtio(qemu::VirtioDevice::Rng)
+                    .with_virtio(qemu::VirtioDevice::Gpu);
                 let qemu = Qemu::boot(&Installation::find()?, config)?;
                 let said = qemu.clone();
                 let complaints = move || said.failure().iter().map(ToString::to_string).collect();
@@ -104,7 +128,7 @@ impl Rig {
         let outcome = match journey {
             Made::ReadDisk => self.read(),
             Made::WriteDisk => self.write(),
-            // SAFETY: nobody else drives the computer.
+            // SAFETY: nobody else drives the computer, and the boards' virtio devices keep to what they are told.
             Made::Listed(journey) => unsafe { journey.run(&mut self.computer) },
             Made::Differential { seed, steps } => differential(&mut self.computer, *seed, *steps)
                 .map(drop)

@@ -68,6 +68,7 @@ fn help_names_every_visible_flag_and_value() {
         "--temper",
         "--seed <N>",
         "--walks",
+        "--non-coherent",
         "--table-levels <N>",
         "--rogue",
         "--json",

@@ -8,6 +8,7 @@
 //! | what people see | `text` |
 //! | the second disk | `copy`, `full_copy` |
 //! | a disk that lies, and one that attacks | `rogue` |
+//! | a disk that is given copies | `bounced` |
 //! | what cannot be used is refused, with a reason | `refusals`, `host_limits` |
 //! | files that change under the program | `changing_files` |
 //! | every unit, on the models and on QEMU | `units`, `qemu` |
@@ -25,6 +26,7 @@ mod report;
 mod screen;
 
 mod boards;
+mod bounced;
 mod changing_files;
 mod commands;
 mod copy;

@@ -139,6 +139,7 @@ fn what_qemu_cannot_be_told_is_refused_and_leaves_an_old_copy_alone() {
     for (unusable, words) in [
         (&["--temper", "forget"][..], "--temper"),
         (&["--walks", "no-snoop"], "--walks"),
+        (&["--non-coherent"], "--non-coherent"),
         (&["--address-bits", "40"], "--address-bits"),
         (&["--flip-bit-of-byte", "1"], "--flip-bit-of-byte"),
     ] {

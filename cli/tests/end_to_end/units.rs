@@ -101,6 +101,40 @@ fn walks_and_levels_are_what_was_asked_for() {
     }
 }
 
+/// The disk does not see the CPU's caches: what was not synced would be wrong, and all of it is counted.
+#[test]
+fn where_devices_do_not_snoop_every_byte_is_synced() {
+    let file = TestFile::random(300_007, 44);
+    for unit in UNITS.iter().chain([&&["--iommu", "none"][..]]) {
+        for temper in TEMPERS {
+            let copy = file.beside("copy");
+            let ended = Program::reads(&file.path)
+                .args(["--json", "--non-coherent", "--temper", temper, "--write"])
+                .args([&copy])
+                .args(*unit)
+                .finish();
+            let report = ended.expect_clean(&file);
+            file.expect_same(&copy);
+            assert!(
+                number(&report, "cleaned_bytes") >= file.len_bytes,
+                "{ended:?}"
+            );
+            assert!(
+                number(&report, "invalidated_bytes") >= file.len_bytes,
+                "{ended:?}"
+            );
+            assert!(
+                number(&report["caches"], "cleaned_dirty_lines") > 0,
+                "{ended:?}"
+            );
+        }
+    }
+    let snooping = Program::reads(&file.path).args(["--json"]).finish();
+    let report = snooping.expect_clean(&file);
+    assert_eq!(report["caches"], serde_json::Value::Null);
+    assert_eq!(number(&report, "cleaned_bytes"), 0);
+}
+
 /// Memory lies beyond what the disk drives: only what translates can lend it some.
 #[test]
 fn a_disk_with_few_address_lines_is_served_by_every_unit() {

@@ -29,6 +29,16 @@ impl Bytes {
         Self { start, len_bytes }
     }
 
+    /// Zeroes `len_bytes` bytes from `start` on and gives access to them.
+    ///
+    /// # Safety
+    /// As for [`zeroed`](Self::zeroed), for these bytes.
+    pub(super) unsafe fn zeroed_part(start: NonNull<u8>, len_bytes: usize) -> Self {
+        // SAFETY: the caller's bytes are writable from `start` on.
+        unsafe { start.write_bytes(0, len_bytes) };
+        Self { start, len_bytes }
+    }
+
     pub(super) fn len_bytes(&self) -> u64 {
         self.len_bytes as u64
     }

@@ -1,11 +1,14 @@
 //! One physically contiguous run of memory.
 
 use core::fmt;
+use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
+use super::area::Lease;
 use super::bytes::Bytes;
 use super::{BufferError, DmaMemory, frames_for, phys_at};
 use crate::addr::{FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr, PhysRange, VirtAddr};
+use crate::bounce::{Pool, Run};
 use crate::device::Device;
 use crate::platform::{FrameRequest, Platform};
 
@@ -14,6 +17,17 @@ pub struct DmaBuffer<P: Platform> {
     platform: P,
     frames: PhysRange,
     bytes: Bytes,
+    home: Home<P>,
+}
+
+/// Where a buffer's frames go back to.
+enum Home<P: Platform> {
+    /// The platform lent them.
+    Platform,
+    /// They are of an area, and go back with this.
+    Area(#[expect(dead_code, reason = "dropping it gives the frames back")] Lease<P>),
+    /// They are of a device's own pool.
+    Pool(&'static Pool<P>, ManuallyDrop<Run>),
 }
 
 impl<P: Platform> DmaBuffer<P> {
@@ -36,6 +50,15 @@ impl<P: Platform> DmaBuffer<P> {
     /// # Errors
     /// As [`allocate`](Self::allocate).
     pub fn allocate_for(device: &Device<P>, len_bytes: u64) -> Result<Self, BufferError> {
+        Self::allocate_for_within(device, len_bytes, PhysAddr::new(u64::MAX))
+    }
+
+    /// As [`allocate_for`](Self::allocate_for), nothing of it above `last`.
+    pub(crate) fn allocate_for_within(
+        device: &Device<P>,
+        len_bytes: u64,
+        last: PhysAddr,
+    ) -> Result<Self, BufferError> {
         let page_bytes = device.page_bytes();
         let len_bytes = match page_bytes {
             FRAME_BYTES => len_bytes,
@@ -43,7 +66,6 @@ impl<P: Platform> DmaBuffer<P> {
                 .checked_next_multiple_of(page_bytes)
                 .ok_or(BufferError::TooLong { len_bytes })?,
         };
-        let last = PhysAddr::new(u64::MAX);
         Self::allocate_within(device.platform(), len_bytes, last, page_bytes.ilog2())
     }
 
@@ -74,7 +96,46 @@ impl<P: Platform> DmaBuffer<P> {
             platform,
             frames,
             bytes,
+            home: Home::Platform,
         })
+    }
+
+    /// `len_bytes` zeroed bytes of memory that `pool` lent as `run`, in whole frames.
+    pub(crate) fn of_pool(platform: P, pool: &'static Pool<P>, run: Run, len_bytes: u64) -> Self {
+        let frames = run.memory();
+        let home = Home::Pool(pool, ManuallyDrop::new(run));
+        // SAFETY: the run is this value's until it goes back in `drop`, and has whole frames for all bytes.
+        unsafe { Self::at_home(platform, frames, len_bytes, home) }
+    }
+
+    /// `len_bytes` zeroed bytes in `frames` that go back with `lease`.
+    ///
+    /// # Safety
+    /// The frames are lent to nobody else until the lease is dropped, and hold `len_bytes` bytes, at least 1.
+    pub(super) unsafe fn of_lease(
+        platform: P,
+        frames: PhysRange,
+        len_bytes: u64,
+        lease: Lease<P>,
+    ) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self::at_home(platform, frames, len_bytes, Home::Area(lease)) }
+    }
+
+    /// # Safety
+    /// As [`of_lease`](Self::of_lease), until the frames go back to `home`.
+    unsafe fn at_home(platform: P, frames: PhysRange, len_bytes: u64, home: Home<P>) -> Self {
+        let start = platform.frame_pointer(frames.start());
+        let count = (frames.len_bytes() / FRAME_BYTES) as usize;
+        // SAFETY: the frames are ours by the caller's promise, enough for `len_bytes` bytes, and go back only in `drop`;
+        // the pointer reaches all of them for reading and writing.
+        let bytes = unsafe { Bytes::zeroed(start, count, len_bytes as usize) };
+        Self {
+            platform,
+            frames,
+            bytes,
+            home,
+        }
     }
 
     /// The bytes.
@@ -119,9 +180,15 @@ unsafe impl<P: Platform> DmaMemory for DmaBuffer<P> {
 
 impl<P: Platform> Drop for DmaBuffer<P> {
     fn drop(&mut self) {
-        // SAFETY: the range came from `allocate_frames`; no mapping owns the buffer (it would own `self`)
-        // and no reference outlives it.
-        unsafe { self.platform.free_frames(self.frames) };
+        match &mut self.home {
+            // SAFETY: the range came from `allocate_frames`; no mapping owns the buffer (it would own `self`)
+            // and no reference outlives it.
+            Home::Platform => unsafe { self.platform.free_frames(self.frames) },
+            // It goes back with the field.
+            Home::Area(_) => {}
+            // SAFETY: the run is of this pool and taken out once, as nothing follows a drop; for the rest as above.
+            Home::Pool(pool, run) => unsafe { pool.release(ManuallyDrop::take(run)) },
+        }
     }
 }
 

@@ -8,7 +8,8 @@ use alloc::vec::Vec;
 
 use super::bytes::Bytes;
 use super::{BufferError, DmaMemory, frames_for, phys_at};
-use crate::addr::{FRAME_BYTES, PhysAddr, PhysRange, VirtAddr};
+use crate::addr::{FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr, PhysRange, VirtAddr};
+use crate::device::Device;
 use crate::platform::{FrameRequest, Platform};
 
 /// Memory of whole frames that lie side by side for the CPU and anywhere in memory (`vmalloc`), zeroed
@@ -16,6 +17,8 @@ use crate::platform::{FrameRequest, Platform};
 pub struct ScatteredBuffer<P: Platform> {
     platform: P,
     frames: Vec<PhysAddr>,
+    /// Frames that were lent in a row, and go back so.
+    run_frames: usize,
     bytes: Bytes,
 }
 
@@ -25,7 +28,29 @@ impl<P: Platform> ScatteredBuffer<P> {
     /// # Errors
     /// [`BufferError`] when the length is 0, or frames or virtual address space are used up.
     pub fn allocate(platform: P, len_bytes: u64) -> Result<Self, BufferError> {
-        let count = frames_for(len_bytes)?;
+        Self::allocate_in_runs(platform, len_bytes, FRAME_SIZE_LOG2)
+    }
+
+    /// Allocates at least `len_bytes` zeroed bytes in whole pages of `device`'s IOMMU, each physically contiguous and aligned
+    /// ([`page_bytes`](Device::page_bytes)): memory that can be mapped for it.
+    ///
+    /// # Errors
+    /// As [`allocate`](Self::allocate).
+    pub fn allocate_for(device: &Device<P>, len_bytes: u64) -> Result<Self, BufferError> {
+        let page_bytes = device.page_bytes();
+        let whole = match page_bytes {
+            FRAME_BYTES => len_bytes,
+            _ => len_bytes
+                .checked_next_multiple_of(page_bytes)
+                .ok_or(BufferError::TooLong { len_bytes })?,
+        };
+        Self::allocate_in_runs(device.platform(), whole, page_bytes.ilog2())
+    }
+
+    /// `len_bytes` bytes in runs of `2^run_log2` bytes, aligned to as much.
+    fn allocate_in_runs(platform: P, len_bytes: u64, run_log2: u32) -> Result<Self, BufferError> {
+        let run_frames = 1_usize << (run_log2 - FRAME_SIZE_LOG2);
+        let count = frames_for(len_bytes)?.next_multiple_of(run_frames);
         let too_long = BufferError::TooLong { len_bytes };
         let mut memory_bytes = 0;
         platform.memory_map(&mut |ram| memory_bytes += ram.len_bytes());
@@ -35,10 +60,18 @@ impl<P: Platform> ScatteredBuffer<P> {
         }
         let mut frames = Vec::new();
         frames.try_reserve_exact(count).map_err(|_| too_long)?;
-        let mut lent = LentFrames { platform, frames };
-        for _ in 0..count {
-            lent.frames
-                .push(platform.allocate_frames(FrameRequest::new(1))?.start());
+        let mut lent = LentFrames {
+            platform,
+            frames,
+            run_frames,
+        };
+        for _ in 0..count / run_frames {
+            let run = platform.allocate_frames(FrameRequest {
+                align_log2: run_log2,
+                ..FrameRequest::new(run_frames)
+            })?;
+            let frame = |n| PhysAddr::new(run.start().as_u64() + n * FRAME_BYTES);
+            lent.frames.extend((0..run_frames as u64).map(frame));
         }
         // SAFETY: each frame was just lent to us and goes back only after `unmap_scattered`.
         let start = unsafe { platform.map_scattered(&lent.frames)? };
@@ -49,6 +82,7 @@ impl<P: Platform> ScatteredBuffer<P> {
         Ok(Self {
             platform,
             frames,
+            run_frames,
             bytes,
         })
     }
@@ -113,6 +147,7 @@ impl<P: Platform> Drop for ScatteredBuffer<P> {
         drop(LentFrames {
             platform: self.platform,
             frames: mem::take(&mut self.frames),
+            run_frames: self.run_frames,
         });
     }
 }
@@ -128,19 +163,21 @@ impl<P: Platform> fmt::Debug for ScatteredBuffer<P> {
     }
 }
 
-/// Single frames on their way back to the platform.
+/// Runs of frames on their way back to the platform.
 struct LentFrames<P: Platform> {
     platform: P,
     frames: Vec<PhysAddr>,
+    run_frames: usize,
 }
 
 impl<P: Platform> Drop for LentFrames<P> {
     fn drop(&mut self) {
-        for &frame in &self.frames {
-            let range =
-                PhysRange::new(frame, FRAME_BYTES).expect("a frame lies inside the address space");
-            // SAFETY: each was lent as one frame, and no virtual mapping of it is left.
-            unsafe { self.platform.free_frames(range) };
+        let run_bytes = self.run_frames as u64 * FRAME_BYTES;
+        for &first in self.frames.iter().step_by(self.run_frames) {
+            let run =
+                PhysRange::new(first, run_bytes).expect("frames lie inside the address space");
+            // SAFETY: each was lent as one run, and no virtual mapping of it is left.
+            unsafe { self.platform.free_frames(run) };
         }
     }
 }

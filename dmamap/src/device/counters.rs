@@ -22,6 +22,10 @@ pub struct Figures {
     pub quarantined_bytes: u64,
     /// Bytes of such memory that are kept for ever, as there was no frame left to note them down in.
     pub lost_bytes: u64,
+    /// Mappings made of which the device was given a copy, whole or in part.
+    pub bounced_maps: u64,
+    /// Bytes that were copied for these when they were made.
+    pub bounced_bytes: u64,
     /// Bytes written back from the CPU's caches for the device; 0 for one that snoops.
     pub cleaned_bytes: u64,
     /// Bytes dropped from the CPU's caches because the device may have written them; 0 for one that snoops.
@@ -37,6 +41,8 @@ pub(crate) struct Share {
     live_bytes: AtomicI64,
     maps: AtomicU64,
     unmaps: AtomicU64,
+    bounced_maps: AtomicU64,
+    bounced_bytes: AtomicU64,
     cleaned_bytes: AtomicU64,
     invalidated_bytes: AtomicU64,
 }
@@ -64,6 +70,14 @@ impl<P: Platform> Counters<P> {
         });
     }
 
+    /// The device was given a copy of `bytes` of a mapping that was just made.
+    pub(crate) fn bounced(&self, bytes: u64) {
+        self.on_this_cpu(|share| {
+            share.bounced_maps.fetch_add(1, Ordering::Relaxed);
+            share.bounced_bytes.fetch_add(bytes, Ordering::Relaxed);
+        });
+    }
+
     /// The shares, for [`finish`](Self::finish).
     pub(crate) fn shares(&self) -> NonNull<[Share]> {
         NonNull::from(&*self.shares)
@@ -87,6 +101,13 @@ impl<P: Platform> Counters<P> {
         }
         // SAFETY: as above; Release, so that whoever sees the sum reach 0 sees all that this mapping did.
         unsafe { (*share).live.fetch_sub(1, Ordering::Release) };
+    }
+
+    /// A mapping of `bytes` ends, while a handle holds the device.
+    pub(crate) fn end(&self, bytes: u64) {
+        // SAFETY: `self` keeps the shares alive.
+        self.platform
+            .pin(|cpu| unsafe { Self::finish(self.shares(), cpu, bytes) });
     }
 
     /// A mapping that never came to be: it leaves no trace in the figures.
@@ -137,6 +158,8 @@ impl<P: Platform> Counters<P> {
             live_bytes: live_bytes.max(0) as u64,
             quarantined_bytes,
             lost_bytes,
+            bounced_maps: sum(|share| &share.bounced_maps),
+            bounced_bytes: sum(|share| &share.bounced_bytes),
             cleaned_bytes: sum(|share| &share.cleaned_bytes),
             invalidated_bytes: sum(|share| &share.invalidated_bytes),
         }

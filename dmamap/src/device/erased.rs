@@ -9,7 +9,7 @@ use crate::addr::{FRAME_BYTES, PhysRange};
 use crate::platform::{FrameRequest, Platform};
 
 /// Words of a value that needs no frame: every buffer of this crate, and more.
-const INLINE_WORDS: usize = 12;
+const INLINE_WORDS: usize = 24;
 
 enum Place {
     Inline([MaybeUninit<u64>; INLINE_WORDS]),

@@ -37,6 +37,16 @@ impl<P: Platform> Held<P> {
         }
     }
 
+    /// Counts one more mapping of `bytes` in, on the same device.
+    pub(crate) fn another(&self, bytes: u64) -> Self {
+        // This one is counted, so the core lives.
+        self.core().counters.begin(bytes);
+        Self {
+            core: self.core,
+            bytes,
+        }
+    }
+
     pub(crate) fn core(&self) -> &DeviceCore<P> {
         // SAFETY: the count this value stands for is not 0, so the core is not unreferenced and the
         // system does not free it.

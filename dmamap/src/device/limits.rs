@@ -13,9 +13,9 @@ use crate::platform::Platform;
 /// A mask the device's route cannot live with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MaskError {
-    /// The device reaches memory directly and cannot reach all of it.
+    /// The device reaches memory directly, and not even memory that could stand in for what is beyond its mask.
     #[error(
-        "{device}: a mask of {mask} does not reach memory at {memory} (bus {bus}): put the device \
+        "{device}: a mask of {mask} does not even reach the lowest memory, at {memory} (bus {bus}): put the device \
          behind an IOMMU, or give it a wider mask"
     )]
     CannotReachMemory {
@@ -23,7 +23,7 @@ pub enum MaskError {
         device: Requester,
         /// The mask asked for.
         mask: DmaMask,
-        /// The last byte of the memory it cannot reach.
+        /// The first byte of the memory with the lowest bus addresses.
         memory: PhysAddr,
         /// The bus address it has.
         bus: BusAddr,
@@ -43,6 +43,8 @@ pub(crate) struct Limits {
     mask_last: AtomicU64,
     coherent_mask_last: AtomicU64,
     max_segment_bytes: AtomicU64,
+    min_align_mask: AtomicU64,
+    segment_boundary: AtomicU64,
 }
 
 impl Default for Limits {
@@ -52,6 +54,8 @@ impl Default for Limits {
             mask_last: AtomicU64::new(mask),
             coherent_mask_last: AtomicU64::new(mask),
             max_segment_bytes: AtomicU64::new(DEFAULT_MAX_SEGMENT_BYTES),
+            min_align_mask: AtomicU64::new(0),
+            segment_boundary: AtomicU64::new(u32::MAX.into()),
         }
     }
 }
@@ -82,6 +86,19 @@ impl Limits {
     fn set_max_segment_bytes(&self, bytes: u64) {
         self.max_segment_bytes.store(bytes, Ordering::Relaxed);
     }
+
+    pub(crate) fn min_align_mask(&self) -> u64 {
+        self.min_align_mask.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn segment_boundary(&self) -> u64 {
+        self.segment_boundary.load(Ordering::Relaxed)
+    }
+}
+
+/// The number of as many bits, all set.
+fn ones(mask: u64) -> u64 {
+    u64::MAX.checked_shr(mask.leading_zeros()).unwrap_or(0)
 }
 
 fn mask_up_to(last: u64) -> DmaMask {
@@ -157,20 +174,65 @@ impl<P: Platform> Device<P> {
         self.core().limits.set_max_segment_bytes(whole);
     }
 
+    /// Bits of addresses that the device needs kept when memory is copied for it, so that its own pages start where the
+    /// memory's do (`dma_get_min_align_mask`).
+    pub fn min_align_mask(&self) -> u64 {
+        self.core().limits.min_align_mask()
+    }
+
+    /// Sets the lower bits of addresses that must be kept: `2^n - 1` (`dma_set_min_align_mask`). Other values are taken
+    /// as the next such.
+    pub fn set_min_align_mask(&self, mask: u64) {
+        let limits = &self.core().limits;
+        limits.min_align_mask.store(ones(mask), Ordering::Relaxed);
+    }
+
+    /// The addresses a segment may not cross: multiples of this plus one (`dma_get_seg_boundary`).
+    pub fn segment_boundary(&self) -> u64 {
+        self.core().limits.segment_boundary()
+    }
+
+    /// Sets what a segment may not cross: multiples of `2^n` for a mask of `2^n - 1`, of a frame at least
+    /// (`dma_set_seg_boundary`). Other values are taken as the next such.
+    pub fn set_segment_boundary(&self, mask: u64) {
+        let mask = ones(mask).max(FRAME_BYTES - 1);
+        let limits = &self.core().limits;
+        limits.segment_boundary.store(mask, Ordering::Relaxed);
+    }
+
     fn check_mask(&self, mask: DmaMask) -> Result<(), MaskError> {
         let device = self.requester();
-        match self.highest_direct() {
-            Some((memory, bus)) if mask.last() < bus => Err(MaskError::CannotReachMemory {
-                device,
-                mask,
-                memory,
-                bus,
-            }),
-            // Page 0 is never a bus address, so the second page must be within reach.
-            None if mask.last().as_u64() < 2 * FRAME_BYTES - 1 => {
-                Err(MaskError::NoRoom { device, mask })
+        // Page 0 is never a bus address, so the second page must be within reach.
+        if mask.last().as_u64() < 2 * FRAME_BYTES - 1 {
+            return Err(MaskError::NoRoom { device, mask });
+        }
+        match self.lowest_direct() {
+            // Memory beyond the mask is copied to memory that is not: some must be.
+            Some((memory, bus)) if mask.last().as_u64() - (FRAME_BYTES - 1) < bus.as_u64() => {
+                Err(MaskError::CannotReachMemory {
+                    device,
+                    mask,
+                    memory,
+                    bus,
+                })
             }
             _ => Ok(()),
+        }
+    }
+
+    /// The first byte of memory that copies can be made in, and its bus address, where the device reaches memory without
+    /// translation.
+    fn lowest_direct(&self) -> Option<(PhysAddr, BusAddr)> {
+        let core = self.core();
+        let Route::Direct(direct) = &core.route else {
+            return None;
+        };
+        match core.bounce.shared.memory() {
+            Some(pool) => {
+                let bus = direct.bus_range(pool)?;
+                Some((pool.start(), bus.start()))
+            }
+            None => direct.lowest(core.platform),
         }
     }
 

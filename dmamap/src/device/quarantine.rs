@@ -6,18 +6,24 @@
 use core::mem::ManuallyDrop;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use super::DeviceCore;
 use super::erased::Erased;
-use crate::buffer::DmaMemory;
+use crate::iommu::RevokeError;
+use crate::map::Backing;
 use crate::platform::Platform;
 use crate::slab::{Handle, Slab};
 
 type Node<P> = Handle<Kept<P>>;
 
-/// One owner of memory.
+/// The memory of one mapping.
 struct Kept<P: Platform> {
     next: Option<Node<P>>,
+    /// The owner's bytes, and those lent for copies.
     len_bytes: u64,
-    owner: ManuallyDrop<Erased<P>>,
+    /// `None` where only the copies are kept here.
+    owner: Option<ManuallyDrop<Erased<P>>>,
+    /// What the device was given instead.
+    copies: Backing,
 }
 
 struct List<P: Platform> {
@@ -66,24 +72,42 @@ impl<P: Platform> Quarantine<P> {
         self.lost_bytes.load(Ordering::Relaxed)
     }
 
-    /// Keeps `owner`'s memory. Where there is not even memory to remember it by, it is leaked.
-    pub(crate) fn keep<B: DmaMemory>(&self, owner: ManuallyDrop<B>) {
-        let len_bytes = owner.len_bytes();
-        let Ok(owner) = Erased::new(self.platform, owner) else {
-            return self.lose(len_bytes);
+    /// Keeps `owner`, of `len_bytes` bytes, and what the device was given copies in. Where there is not even memory to
+    /// remember them by, they are leaked.
+    pub(crate) fn keep<T: Send + 'static>(
+        &self,
+        owner: ManuallyDrop<T>,
+        len_bytes: u64,
+        copies: Backing,
+    ) {
+        let erase = || {
+            Some(Some(ManuallyDrop::new(
+                Erased::new(self.platform, owner).ok()?,
+            )))
         };
-        let owner = ManuallyDrop::new(owner);
+        self.note(erase, len_bytes, copies);
+    }
+
+    /// Notes down what `owner` has, if there is memory to.
+    fn note(
+        &self,
+        owner: impl FnOnce() -> Option<Option<ManuallyDrop<Erased<P>>>>,
+        len_bytes: u64,
+        copies: Backing,
+    ) {
+        let len_bytes = len_bytes + copies.lent_bytes();
         let mut list = self.list.lock();
-        // Room first: an insertion that fails drops what it was given.
-        if list.nodes.reserve(1).is_err() {
+        // Room first: an insertion that fails drops what it was given, and an owner that is not kept takes its frames along.
+        let owner = list.nodes.reserve(1).ok().and_then(|()| owner());
+        let Some(owner) = owner else {
             drop(list);
             return self.lose(len_bytes);
-        }
-        let next = list.first;
+        };
         let kept = Kept {
-            next,
+            next: list.first,
             len_bytes,
             owner,
+            copies,
         };
         let node = list.nodes.insert(kept);
         list.first = Some(node.expect("there is room for one"));
@@ -101,6 +125,12 @@ impl<P: Platform> Quarantine<P> {
         self.bytes.fetch_add(len_bytes, Ordering::Relaxed);
     }
 
+    /// Whether nothing is held. Once nothing can come in any more it stays so.
+    pub(crate) fn is_empty(&self) -> bool {
+        // Acquire, so that who sees it empty sees that what was released is.
+        self.bytes.load(Ordering::Acquire) == 0
+    }
+
     /// All there is.
     pub(crate) fn take(&self) -> Taken<P> {
         let mut list = self.list.lock();
@@ -108,27 +138,6 @@ impl<P: Platform> Quarantine<P> {
             first: list.first.take(),
             foreign_bytes: core::mem::take(&mut list.foreign_bytes),
         }
-    }
-
-    /// Drops the owners of what was `taken` from here; returns how many bytes came back.
-    ///
-    /// # Safety
-    /// No device reaches that memory any more.
-    pub(crate) unsafe fn release(&self, taken: Taken<P>) -> u64 {
-        let mut len_bytes = taken.foreign_bytes;
-        self.bytes.fetch_sub(len_bytes, Ordering::Relaxed);
-        let mut next = taken.first;
-        while let Some(node) = next {
-            // Owners are dropped without the lock: it is not known what they do.
-            let kept = self.list.lock().nodes.remove(node);
-            let kept = kept.expect("what was taken is in the slab until it is released");
-            next = kept.next;
-            len_bytes += kept.len_bytes;
-            self.bytes.fetch_sub(kept.len_bytes, Ordering::Relaxed);
-            drop(ManuallyDrop::into_inner(kept.owner));
-        }
-        self.list.lock().nodes.reclaim();
-        len_bytes
     }
 
     /// Takes back what was `taken` from here.
@@ -142,5 +151,62 @@ impl<P: Platform> Quarantine<P> {
         }
         let rest = list.first.replace(first);
         list.nodes[last].next = rest;
+    }
+}
+
+impl<P: Platform> DeviceCore<P> {
+    /// Keeps what `owner` owns, `len_bytes` bytes, and what the device was given copies in, until it is known that the device
+    /// lost them, which `error` says it is not.
+    pub(crate) fn keep_from_use<T: Send + 'static>(
+        &self,
+        owner: ManuallyDrop<T>,
+        len_bytes: u64,
+        copies: Backing,
+        error: RevokeError,
+    ) {
+        match error {
+            // Nothing was taken from the device, or it is not known what: this would never come back.
+            RevokeError::Table(_) | RevokeError::FlushCrashed => {
+                self.quarantine.lose(len_bytes + copies.lent_bytes());
+            }
+            RevokeError::Unit(_) | RevokeError::DetachUnconfirmed => {
+                self.quarantine.keep(owner, len_bytes, copies);
+            }
+        }
+    }
+
+    /// The same for copies alone: the memory itself the device does not reach, or somebody else keeps it.
+    pub(crate) fn keep_copies_from_use(&self, copies: Backing, error: RevokeError) {
+        if !copies.is_copied() {
+            return;
+        }
+        match error.is_final() {
+            true => self.quarantine.lose(copies.lent_bytes()),
+            false => self.quarantine.note(|| Some(None), 0, copies),
+        }
+    }
+
+    /// Drops the owners of what was `taken` from the device's quarantine, and gives the copies back to their pools; returns
+    /// how many bytes came back.
+    ///
+    /// # Safety
+    /// No device reaches that memory any more, but copies that it always has.
+    pub(crate) unsafe fn release_quarantined(&self, taken: Taken<P>) -> u64 {
+        let quarantine = &self.quarantine;
+        let mut len_bytes = taken.foreign_bytes;
+        let mut next = taken.first;
+        while let Some(node) = next {
+            // Owners are dropped without the lock: it is not known what they do.
+            let kept = quarantine.list.lock().nodes.remove(node);
+            let kept = kept.expect("what was taken is in the slab until it is released");
+            next = kept.next;
+            len_bytes += kept.len_bytes;
+            // SAFETY: the caller's promise; they were lent for a mapping of this device.
+            unsafe { kept.copies.release(self) };
+            drop(kept.owner.map(ManuallyDrop::into_inner));
+        }
+        quarantine.list.lock().nodes.reclaim();
+        quarantine.bytes.fetch_sub(len_bytes, Ordering::Release);
+        len_bytes
     }
 }

@@ -46,7 +46,7 @@ impl<P: Platform> DeviceCore<P> {
         match self.route.recover() {
             // SAFETY: the unmap of each of these had failed, so its entries were cleared, before the units were asked;
             // and they confirmed.
-            Ok(()) => Ok(unsafe { self.quarantine.release(taken) }),
+            Ok(()) => Ok(unsafe { self.release_quarantined(taken) }),
             Err(error) => {
                 self.quarantine.put_back(taken);
                 Err(error)

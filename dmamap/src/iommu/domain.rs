@@ -6,17 +6,23 @@
 //! chosen again.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
+use crate::iommu::flush_queue::{FlushLimits, FlushQueue};
 use crate::iommu::requester::Attachment;
+use crate::iommu::retire::TimerGate;
 use crate::iommu::translation::{Translate, Translation};
+use crate::iommu::unconfirmed::Unconfirmed;
 use crate::iommu::unit::{Change, DomainId, Unit, UnitError, Units};
 use crate::iova::{IovaError, IovaRequest, IovaSpace};
 use crate::pagetable::{
-    Gather, MapError as TableError, Permission, PhysList, Replay, TableChange, UnmapError,
+    Gather, MapError as TableError, MemoryType, Permission, PhysList, Replay, TableChange,
+    UnmapError,
 };
-use crate::platform::Platform;
+use crate::platform::{InterruptHandler, OutOfFrames, Platform};
+use crate::system::AddressOrder;
 
 /// Why a domain could not map memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +45,12 @@ pub enum DomainError {
         /// Why it could not be undone.
         undo: RevokeError,
     },
+    /// What was mapped was not taken back.
+    #[error(transparent)]
+    Revoke(#[from] RevokeError),
+    /// No memory for what waits for a flush.
+    #[error("no memory for the flush queue: {0}")]
+    FlushQueue(#[from] OutOfFrames),
     /// The device was detached.
     #[error("the device was detached: its mappings are revoked")]
     Revoked,
@@ -53,14 +65,32 @@ pub enum RevokeError {
     /// An earlier detach of the device was not confirmed.
     #[error("the device's detach was never confirmed by the IOMMU: it may still reach memory")]
     DetachUnconfirmed,
+    /// The flush that was to cover it ended in a panic.
+    #[error("the flush that was to take it from the device ended in a panic")]
+    FlushCrashed,
     /// The table does not hold what was to be unmapped.
     #[error(transparent)]
     Table(#[from] UnmapError),
 }
 
+impl RevokeError {
+    /// Whether nothing that units say later makes up for it.
+    pub(crate) const fn is_final(&self) -> bool {
+        matches!(self, Self::FlushCrashed | Self::Table(_))
+    }
+
+    /// Of two errors of the same memory the one that decides what becomes of it.
+    pub(crate) const fn or_graver(self, other: Self) -> Self {
+        match !self.is_final() && other.is_final() {
+            true => other,
+            false => self,
+        }
+    }
+}
+
 /// Whether the table may still be walked, and so whether memory may be given back.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Reach {
+pub(super) enum Reach {
     /// Units walk the table.
     Live,
     /// No unit does, and it was confirmed.
@@ -69,49 +99,35 @@ enum Reach {
     Unconfirmed,
 }
 
-struct Inner<P: Platform> {
-    /// Unmaps that unlinked a table and have not been confirmed: units may still walk through it.
-    unlinking: usize,
-    unconfirmed: Unconfirmed<P>,
+pub(super) struct Inner<P: Platform> {
+    /// Unmaps that unlinked a table and have not been confirmed: units may still walk through it. Those that wait for
+    /// one flush count once.
+    pub(super) unlinking: usize,
+    pub(super) unconfirmed: Unconfirmed<P>,
     /// Whether somebody has what was unconfirmed and is asking the units.
-    recovering: bool,
-    iova: IovaSpace<P>,
-    table: Option<Box<dyn Translation<P>>>,
-    reach: Reach,
-}
-
-/// What changes left behind that no unit confirmed. Their bus addresses are kept in the allocator.
-struct Unconfirmed<P: Platform> {
-    /// The addresses, and the tables that were on the way to them.
-    gather: Gather<P>,
-    /// How many of [`Inner::unlinking`] these are.
-    unlinking: usize,
-}
-
-impl<P: Platform> Unconfirmed<P> {
-    fn nothing(platform: P) -> Self {
-        Self {
-            gather: Gather::new(platform),
-            unlinking: 0,
-        }
-    }
-
-    fn absorb(&mut self, other: Self) {
-        self.gather.absorb(other.gather);
-        self.unlinking += other.unlinking;
-    }
+    pub(super) recovering: bool,
+    pub(super) iova: IovaSpace<P>,
+    pub(super) table: Option<Box<dyn Translation<P>>>,
+    pub(super) reach: Reach,
+    /// What is unmapped and not invalidated yet.
+    pub(super) queue: FlushQueue<P>,
 }
 
 /// Bus addresses and what they reach, for the devices attached.
 pub(crate) struct Domain<P: Platform> {
-    platform: P,
-    id: DomainId,
+    pub(super) platform: P,
+    pub(super) id: DomainId,
     units: Units<P>,
     /// log2 of the smallest page of the table.
     page_size_log2: u32,
+    address_order: AddressOrder,
     /// Bit n: unit n walks the table. Read without the lock when invalidating.
     walkers: AtomicU64,
-    inner: lock_api::Mutex<P::Lock, Inner<P>>,
+    pub(super) inner: lock_api::Mutex<P::Lock, Inner<P>>,
+    /// What looks after the flush queue, once the domain is [shared](Self::into_shared).
+    pub(super) timer: Option<InterruptHandler>,
+    /// Where that comes by.
+    pub(super) timers: Arc<TimerGate>,
 }
 
 /// How many units one domain can span: a bit each in [`Domain::walkers`].
@@ -124,6 +140,7 @@ impl<P: Platform> Domain<P> {
         id: DomainId,
         units: Units<P>,
         table: Box<dyn Translation<P>>,
+        limits: FlushLimits,
     ) -> Result<Self, DomainError> {
         let last = table.aperture_last();
         let len = last.as_u64().saturating_add(1);
@@ -144,15 +161,30 @@ impl<P: Platform> Domain<P> {
             iova,
             table: Some(table),
             reach: Reach::Live,
+            queue: FlushQueue::new(platform, limits),
         };
         Ok(Self {
             platform,
             id,
             units,
             page_size_log2,
+            address_order: AddressOrder::LowFirst,
             walkers: AtomicU64::new(0),
             inner: lock_api::Mutex::new(inner),
+            timer: None,
+            timers: Arc::default(),
         })
+    }
+
+    /// The same, whose mappings are given addresses in that order.
+    pub(crate) fn with_address_order(mut self, order: AddressOrder) -> Self {
+        self.address_order = order;
+        self
+    }
+
+    /// Which addresses mappings are given first.
+    pub(crate) fn address_order(&self) -> AddressOrder {
+        self.address_order
     }
 
     /// log2 of the smallest page that can be mapped.
@@ -173,7 +205,7 @@ impl<P: Platform> Domain<P> {
         inner.iova.reserve(range)?;
         let table = inner.table.as_mut().ok_or(DomainError::Revoked)?;
         let mut list = Replay::new(core::iter::once(memory));
-        Ok(table.map_list(bus, &mut list, permission)?)
+        Ok(table.map_list(bus, &mut list, permission, MemoryType::Normal)?)
     }
 
     /// Keeps `range` from ever being chosen.
@@ -190,8 +222,9 @@ impl<P: Platform> Domain<P> {
         request: IovaRequest,
         memory: &mut dyn PhysList,
         permission: Permission,
+        memory_type: MemoryType,
     ) -> Result<BusRange, DomainError> {
-        let (range, unlinking) = {
+        let (range, mut unlinking) = {
             let mut inner = self.inner.lock();
             let Inner {
                 unlinking,
@@ -204,13 +237,16 @@ impl<P: Platform> Domain<P> {
                 return Err(DomainError::Revoked);
             };
             let range = iova.allocate(request)?;
-            if let Err(error) = table.map_list(range.start(), memory, permission) {
+            if let Err(error) = table.map_list(range.start(), memory, permission, memory_type) {
                 // A table that refuses has written nothing, so no unit can have seen these addresses.
                 iova.free(range).expect("the range was just allocated");
                 return Err(error.into());
             }
             (range, *unlinking > 0)
         };
+        if unlinking {
+            unlinking = self.flush_tables();
+        }
         // A unit that still remembers a table somebody is unlinking would walk into it, and not find what was
         // just mapped through its successor: then this mapping invalidates for itself.
         let change = Change {
@@ -232,6 +268,36 @@ impl<P: Platform> Domain<P> {
                 Err(undo) => Err(DomainError::Unconfirmed { cause, undo }),
             },
         }
+    }
+
+    /// As [`map_list`](Self::map_list), at `bus`.
+    pub(crate) fn map_at(
+        &self,
+        bus: BusAddr,
+        len_bytes: u64,
+        memory: &mut dyn PhysList,
+        permission: Permission,
+    ) -> Result<(), DomainError> {
+        // Only one address below 2^63 is that modulo 2^63.
+        let request = IovaRequest::new(len_bytes)
+            .aligned(63, bus.as_u64())
+            .from(bus);
+        self.map_list(request, memory, permission, MemoryType::Normal)
+            .map(|_| ())
+    }
+
+    /// As [`unmap`](Self::unmap), of what may not be mapped, or not as one range.
+    ///
+    /// # Errors
+    /// [`DomainError::Iova`] then; [`DomainError::Revoke`] as [`unmap`](Self::unmap).
+    pub(crate) fn unmap_at(&self, range: BusRange) -> Result<(), DomainError> {
+        {
+            let mut inner = self.inner.lock();
+            if inner.reach == Reach::Live {
+                inner.iova.check_allocated(range)?;
+            }
+        }
+        Ok(self.unmap(range)?)
     }
 
     /// Makes `range` unreachable, and returns when it is.
@@ -287,92 +353,13 @@ impl<P: Platform> Domain<P> {
                 Ok(())
             }
             Err(error) => {
-                let unlinking = usize::from(change.tables == TableChange::Unlinked);
-                Err((error, Unconfirmed { gather, unlinking }))
+                // They count as unlinking until the units confirm that.
+                Err((error, Unconfirmed::of(gather)))
             }
         }
     }
 
-    /// Keeps what was not confirmed, as `error` says, for a later [`recover`](Self::recover).
-    ///
-    /// # Errors
-    /// `error`, unless the domain ended meanwhile: then the units were told that nobody uses it, and confirmed that.
-    fn keep(
-        &self,
-        range: Option<BusRange>,
-        unconfirmed: Unconfirmed<P>,
-        error: UnitError,
-    ) -> Result<(), UnitError> {
-        let mut inner = self.inner.lock();
-        inner.give_up(unconfirmed);
-        if inner.reach == Reach::Revoked {
-            return Ok(());
-        }
-        if let Some(range) = range {
-            let kept = inner.iova.keep(range);
-            kept.expect("a range is given up once, as it was allocated");
-        }
-        Err(error)
-    }
-
-    /// Asks the units once more about all that they did not confirm. When this returns `Ok`, no device reaches anything
-    /// through a mapping whose unmap failed before the call: its addresses and its tables are free again, and its
-    /// memory may be.
-    ///
-    /// # Errors
-    /// [`RevokeError`] when it was not confirmed this time either; all is kept as before.
-    pub(crate) fn recover(&self) -> Result<(), RevokeError> {
-        // One at a time: who finds nothing left to be confirmed must know that it was.
-        let _turn = Recovering::begin(self);
-        let (unconfirmed, kept) = {
-            let mut inner = self.inner.lock();
-            match inner.reach {
-                Reach::Live => {}
-                Reach::Revoked => return Ok(()),
-                Reach::Unconfirmed => return Err(RevokeError::DetachUnconfirmed),
-            }
-            let nothing = Unconfirmed::nothing(self.platform);
-            let unconfirmed = core::mem::replace(&mut inner.unconfirmed, nothing);
-            (unconfirmed, inner.iova.take_kept())
-        };
-        let Some(range) = unconfirmed.gather.range() else {
-            return Ok(()); // No address is kept without what was left to do for it.
-        };
-        // Their entries were cleared and their tables unlinked before they were kept, so before this begins.
-        let change = Change {
-            range,
-            tables: TableChange::Unlinked,
-        };
-        let outcome = self.each_walker(|unit| unit.invalidate(self.id, change));
-        let mut inner = self.inner.lock();
-        match outcome {
-            Ok(()) => {
-                inner.unlinking -= unconfirmed.unlinking;
-                inner.iova.release_kept(kept);
-                drop(inner);
-                // SAFETY: the tables were unlinked under the lock, and every unit that walked them has confirmed an
-                // invalidation that began after that, with inner steps, and that requests in flight have drained.
-                unsafe { unconfirmed.gather.release() };
-                Ok(())
-            }
-            Err(error) => {
-                // In one step: addresses are kept only together with what is left to do for them.
-                inner.iova.return_kept(kept);
-                inner.give_up(unconfirmed);
-                match inner.reach {
-                    Reach::Revoked => Ok(()),
-                    Reach::Live | Reach::Unconfirmed => Err(error.into()),
-                }
-            }
-        }
-    }
-
-    /// Whether every unit confirmed that no device reaches anything through the domain, and so never will.
-    pub(crate) fn is_revoked(&self) -> bool {
-        self.inner.lock().reach == Reach::Revoked
-    }
-
-    fn each_walker(
+    pub(super) fn each_walker(
         &self,
         mut call: impl FnMut(&dyn Unit<P>) -> Result<(), UnitError>,
     ) -> Result<(), UnitError> {
@@ -406,6 +393,7 @@ impl<P: Platform> Domain<P> {
     /// # Errors
     /// `outcome`'s: the tables are kept, and later unmaps report it.
     pub(crate) fn end(&self, outcome: Result<(), UnitError>) -> Result<(), UnitError> {
+        self.await_flush();
         let mut inner = self.inner.lock();
         match outcome {
             Ok(()) => {
@@ -415,14 +403,25 @@ impl<P: Platform> Domain<P> {
                     // SAFETY: every unit has confirmed that it neither walks nor remembers the table.
                     unsafe { table.free() };
                 }
-                let nothing = Unconfirmed::nothing(self.platform);
-                let unconfirmed = core::mem::replace(&mut inner.unconfirmed, nothing);
+                let unconfirmed = inner.take_unconfirmed(self.platform);
                 // SAFETY: as above: these were the table's.
                 unsafe { unconfirmed.gather.release() };
+                if let Some(waiting) = inner.queue.close(Ok(())) {
+                    // SAFETY: as above, for the tables that were part of it.
+                    unsafe { waiting.release() };
+                }
+                // Nobody chooses or frees addresses any more.
+                let nothing = BusRange::new(BusAddr::new(0), 0).expect("an empty range exists");
+                if let Ok(none) = IovaSpace::new(self.platform, nothing, self.page_size_log2) {
+                    inner.iova = none;
+                }
                 Ok(())
             }
             Err(error) => {
                 inner.reach = Reach::Unconfirmed;
+                if let Some(waiting) = inner.queue.close(Err(RevokeError::DetachUnconfirmed)) {
+                    inner.give_up(Unconfirmed::of(waiting));
+                }
                 Err(error)
             }
         }
@@ -436,7 +435,8 @@ impl<P: Platform> Domain<P> {
     /// Frames the domain holds: its table's and its allocator's.
     pub(crate) fn frames(&self) -> usize {
         let inner = self.inner.lock();
-        inner.table.as_ref().map_or(0, |table| table.frames()) + inner.iova.frames()
+        let table = inner.table.as_ref().map_or(0, |table| table.frames());
+        table + inner.iova.frames() + inner.queue.frames()
     }
 
     /// Gives back frames that hold nothing: empty tables that were kept to keep walk caches warm.
@@ -444,9 +444,12 @@ impl<P: Platform> Domain<P> {
     /// # Errors
     /// [`UnitError`] when the invalidation was not confirmed; the tables are kept then.
     pub(crate) fn reclaim(&self) -> Result<(), UnitError> {
+        // What waits holds addresses, and tables. Where the flush fails these stay, and what is left is reclaimed.
+        let _ = self.flush();
         let mut gather = Gather::new(self.platform);
         {
             let mut inner = self.inner.lock();
+            inner.queue.reclaim();
             inner.iova.reclaim();
             if let Some(table) = inner.table.as_mut() {
                 table.reclaim(&mut gather);
@@ -458,25 +461,6 @@ impl<P: Platform> Domain<P> {
     }
 }
 
-/// The turn of one who recovers a domain.
-struct Recovering<'a, P: Platform>(&'a Domain<P>);
-
-impl<'a, P: Platform> Recovering<'a, P> {
-    /// Waits for its turn. Whoever has it asks each unit once, and that is bounded.
-    fn begin(domain: &'a Domain<P>) -> Self {
-        while core::mem::replace(&mut domain.inner.lock().recovering, true) {
-            domain.platform.relax();
-        }
-        Self(domain)
-    }
-}
-
-impl<P: Platform> Drop for Recovering<'_, P> {
-    fn drop(&mut self) {
-        self.0.inner.lock().recovering = false;
-    }
-}
-
 impl<P: Platform> Inner<P> {
     /// From now until [`Domain::sync`] of `gather` has succeeded, maps must invalidate too.
     fn note_unlinking(&mut self, gather: &Gather<P>) {
@@ -484,27 +468,26 @@ impl<P: Platform> Inner<P> {
             self.unlinking += 1;
         }
     }
-
-    /// Keeps what was not confirmed, unless the domain has ended.
-    fn give_up(&mut self, unconfirmed: Unconfirmed<P>) {
-        if self.reach == Reach::Revoked {
-            // SAFETY: every unit confirmed that no device is in the domain, so none walks a table of it nor remembers
-            // one.
-            unsafe { unconfirmed.gather.release() };
-            return;
-        }
-        self.unconfirmed.absorb(unconfirmed);
-    }
 }
 
 impl<P: Platform> Drop for Domain<P> {
     fn drop(&mut self) {
         let never_walked = *self.walkers.get_mut() == 0;
-        if let Some(table) = self.inner.get_mut().table.take()
+        let inner = self.inner.get_mut();
+        if let Some(table) = inner.table.take()
             && never_walked
         {
             // SAFETY: no unit was ever told of the table.
             unsafe { table.free() };
+        }
+        // Empty, where the domain ended.
+        if let Some(waiting) = inner.queue.close(Err(RevokeError::DetachUnconfirmed)) {
+            if never_walked {
+                // SAFETY: as above.
+                unsafe { waiting.release() };
+            } else {
+                waiting.abandon();
+            }
         }
     }
 }

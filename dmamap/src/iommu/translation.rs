@@ -3,7 +3,9 @@
 use alloc::boxed::Box;
 
 use crate::addr::{BusAddr, BusRange, PhysAddr};
-use crate::pagetable::{Format, Gather, MapError, PageTable, Permission, PhysList, UnmapError};
+use crate::pagetable::{
+    Format, Gather, MapError, MemoryType, PageTable, Permission, PhysList, UnmapError,
+};
 use crate::platform::Platform;
 
 /// What a unit does with the requests of an attachment.
@@ -31,6 +33,7 @@ pub(crate) trait Translation<P: Platform>: Send {
         bus: BusAddr,
         memory: &mut dyn PhysList,
         permission: Permission,
+        memory_type: MemoryType,
     ) -> Result<(), MapError>;
     fn unmap(&mut self, range: BusRange, gather: &mut Gather<P>) -> Result<(), UnmapError>;
     fn lookup(&self, bus: BusAddr) -> Option<(PhysAddr, Permission)>;
@@ -62,8 +65,9 @@ impl<P: Platform, F: Format> Translation<P> for PageTable<P, F> {
         bus: BusAddr,
         memory: &mut dyn PhysList,
         permission: Permission,
+        memory_type: MemoryType,
     ) -> Result<(), MapError> {
-        PageTable::map_list(self, bus, memory, permission)
+        PageTable::map_list_of(self, bus, memory, permission, memory_type)
     }
 
     fn unmap(&mut self, range: BusRange, gather: &mut Gather<P>) -> Result<(), UnmapError> {

@@ -180,6 +180,7 @@ impl<P: Platform> IovaSpace<P> {
             len: request.len_bytes >> self.granule_log2,
             align,
             offset: (request.offset >> self.granule_log2) & (align - 1),
+            start: first_granule(request.first, self.granule_log2),
             end: end_granule(request.last, self.granule_log2),
         })
     }
@@ -221,6 +222,24 @@ impl<P: Platform> IovaSpace<P> {
         self.tree.remove(extent.start);
         self.live_allocations -= 1;
         self.live_granules -= extent.len;
+    }
+
+    /// Whether `range` is allocated as it is, so that it can be freed.
+    ///
+    /// # Errors
+    /// As [`free`](Self::free).
+    pub fn check_allocated(&mut self, range: BusRange) -> Result<(), IovaError> {
+        let start = range.start().as_u64() >> self.granule_log2;
+        match self.tree.around(start).0 {
+            Some(extent) if extent.kind == Use::Allocated => match self.range(extent) {
+                allocated if allocated == range => Ok(()),
+                allocated if allocated.start() == range.start() => {
+                    Err(IovaError::PartialFree { range, allocated })
+                }
+                _ => Err(IovaError::NotAllocated { range }),
+            },
+            _ => Err(IovaError::NotAllocated { range }),
+        }
     }
 
     /// Counts.

@@ -14,6 +14,8 @@ pub struct IovaRequest {
     /// See `align_log2`: with the offset of the memory in its large page, Z and Y can share large leaves. A
     /// multiple of the granule; only its bits below `align_log2` count.
     pub offset: u64,
+    /// The lowest address the first byte may have.
+    pub first: BusAddr,
     /// The highest address the last byte may have.
     pub last: BusAddr,
 }
@@ -25,6 +27,7 @@ impl IovaRequest {
             len_bytes,
             align_log2: 0,
             offset: 0,
+            first: BusAddr::new(0),
             last: BusAddr::new(u64::MAX),
         }
     }
@@ -37,6 +40,12 @@ impl IovaRequest {
             offset,
             ..self
         }
+    }
+
+    /// The same, with no byte below `first`.
+    #[must_use]
+    pub const fn from(self, first: BusAddr) -> Self {
+        Self { first, ..self }
     }
 
     /// The same, with no byte above `last`.
@@ -52,11 +61,15 @@ impl fmt::Display for IovaRequest {
             len_bytes,
             align_log2,
             offset,
+            first,
             last,
         } = self;
         write!(f, "{len_bytes:#x} bytes")?;
         if *align_log2 > 0 {
             write!(f, " at {offset:#x} modulo 2^{align_log2}")?;
+        }
+        if first.as_u64() > 0 {
+            write!(f, " from {first}")?;
         }
         write!(f, " up to {last}")
     }

@@ -11,6 +11,8 @@ pub(super) struct Fit {
     pub(super) align: u64,
     /// The start is this modulo `align`.
     pub(super) offset: u64,
+    /// No granule before this may be part.
+    pub(super) start: u64,
     /// No granule from here on may be part.
     pub(super) end: u64,
 }
@@ -18,6 +20,7 @@ pub(super) struct Fit {
 impl Fit {
     /// The lowest place in the gap `start..end`.
     fn place(&self, start: u64, end: u64) -> Option<u64> {
+        let start = start.max(self.start);
         // Granule numbers stay below 2^52 and alignments below 2^52, so nothing here overflows.
         let up = self.offset.wrapping_sub(start) & (self.align - 1);
         let place = start + up;
@@ -29,7 +32,8 @@ impl Fit {
 impl<P: Platform> Tree<P> {
     /// The start of a place that fits.
     pub(super) fn find(&mut self, fit: &Fit) -> Option<u64> {
-        // A gap with room for every misalignment fits for sure, unless it is too high: then so are all later ones.
+        // A gap with room for every misalignment fits for sure, unless it is too high: then so are all later ones; or too
+        // low.
         let roomy = fit.len.checked_add(fit.align - 1);
         let place = roomy.and_then(|len| {
             let (start, end) = self.lowest_gap(len)?;
@@ -68,7 +72,9 @@ impl<P: Platform> Tree<P> {
             return None;
         }
         let (start, end) = extent.gap_before();
-        self.exact(extent.left, fit)
+        // Every gap to the left ends before this extent's.
+        let left = extent.left.filter(|_| start > fit.start);
+        self.exact(left, fit)
             .or_else(|| fit.place(start, end))
             .or_else(|| {
                 // Every gap to the right starts after this extent.

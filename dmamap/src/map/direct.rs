@@ -3,43 +3,35 @@
 //! Nothing in hardware stands between the device and memory, so taking a mapping back changes nothing: that
 //! the device has finished is the promise of whoever attached it.
 
-use alloc::vec::Vec;
-
 use crate::addr::{BusAddr, BusRange, DmaMask, PhysAddr, PhysRange};
 use crate::bridge::{HostBridge, Inbound};
-use crate::iommu::Domain;
 use crate::map::MapFailure;
+use crate::pagetable::PhysList;
 use crate::platform::Platform;
 
 /// How a device without translation sees memory.
-pub(crate) struct Direct<P: Platform> {
+pub(crate) struct Direct {
     /// The host bridge's view (`dma-ranges`); `None` behind an IOMMU, whose output is a physical
     /// address.
     bridge: Option<HostBridge>,
-    /// The tables that make Z equal Y, where the IOMMU cannot let requests through.
-    identity: Option<Domain<P>>,
 }
 
-impl<P: Platform> Direct<P> {
+impl Direct {
     /// Behind `bridge`, no IOMMU on the way.
     pub(crate) fn behind(bridge: &HostBridge) -> Self {
         Self {
             bridge: Some(bridge.clone()),
-            identity: None,
         }
     }
 
-    /// Behind an IOMMU that lets the device through, by itself or by the tables of `identity`.
-    pub(crate) fn passed_through(identity: Option<Domain<P>>) -> Self {
-        Self {
-            bridge: None,
-            identity,
-        }
+    /// Behind an IOMMU that lets the device through, by itself or by tables in which Z equals Y.
+    pub(crate) const fn passed_through() -> Self {
+        Self { bridge: None }
     }
 
-    /// The domain behind an identity made of tables.
-    pub(crate) fn identity_domain(&self) -> Option<&Domain<P>> {
-        self.identity.as_ref()
+    /// Whether what the device asks is a bus address, and not a physical one.
+    pub(crate) const fn is_on_bus(&self) -> bool {
+        self.bridge.is_some()
     }
 
     /// Y → Z, or `None` where the bus does not see all of this memory.
@@ -72,12 +64,56 @@ impl<P: Platform> Direct<P> {
         }
     }
 
+    /// As [`reach`](Self::reach) for the first piece, if all pieces are within reach.
+    pub(crate) fn reach_all(
+        &self,
+        first: PhysRange,
+        pieces: &mut dyn PhysList,
+        mask: DmaMask,
+    ) -> Result<BusRange, MapFailure> {
+        let reached = self.reach(first, mask)?;
+        pieces.restart();
+        while let Some(piece) = pieces.next_range() {
+            self.reach(piece, mask)?;
+        }
+        Ok(reached)
+    }
+
+    /// The least memory that the device reaches with `mask`: a byte and the bus address it has, of the memory whose bus
+    /// addresses are lowest.
+    pub(crate) fn lowest<P: Platform>(&self, platform: P) -> Option<(PhysAddr, BusAddr)> {
+        let mut lowest: Option<(BusAddr, PhysAddr)> = None;
+        let mut consider = |memory: PhysRange| {
+            if let Some(bus) = self.bus_range(memory) {
+                let found = (bus.start(), memory.start());
+                lowest = Some(lowest.map_or(found, |known| known.min(found)));
+            }
+        };
+        platform.memory_map(&mut |ram| match self.inbound() {
+            [] => consider(ram),
+            // Where the bus shows parts of memory, those.
+            views => {
+                for view in views {
+                    let start = ram.start().max(view.phys.start());
+                    let last = ram.last().min(view.phys.last());
+                    if let Some(more) = last.as_u64().checked_sub(start.as_u64())
+                        && let Ok(seen) = PhysRange::new(start, more + 1)
+                    {
+                        consider(seen);
+                    }
+                }
+            }
+        });
+        lowest.map(|(bus, memory)| (memory, bus))
+    }
+
+    fn inbound(&self) -> &[Inbound] {
+        self.bridge.as_ref().map_or(&[], HostBridge::inbound)
+    }
+
     /// The highest physical address whose bus address is within `mask`, for allocations that must be.
     pub(crate) fn last_within(&self, mask: DmaMask) -> PhysAddr {
-        let Some(bridge) = &self.bridge else {
-            return PhysAddr::new(mask.last().as_u64());
-        };
-        let inbound: Vec<Inbound> = bridge.inbound().to_vec();
+        let inbound = self.inbound();
         if inbound.is_empty() {
             return PhysAddr::new(mask.last().as_u64());
         }

@@ -4,7 +4,9 @@
 use core::fmt;
 
 use crate::addr::{BusRange, DmaMask, PhysRange, VirtAddr};
+use crate::bounce::BounceError;
 use crate::iommu::{DomainError, Requester, RevokeError};
+use crate::system::PeerRefusal;
 
 /// A mapping that could not be made, and for which device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,7 +24,8 @@ pub enum MapFailure {
     /// The device is attached so that it reaches nothing.
     #[error("the device is attached as blocked: it may not reach memory")]
     Blocked,
-    /// The memory's bus addresses are beyond the device's mask, and nothing translates for it.
+    /// The memory's bus addresses are beyond the device's mask, nothing translates for it, and it reaches no memory that could
+    /// stand in.
     #[error(
         "bus {range} is beyond the device's mask of {mask}: allocate within it, or use an IOMMU"
     )]
@@ -32,7 +35,7 @@ pub enum MapFailure {
         /// The device's mask.
         mask: DmaMask,
     },
-    /// The host bridge shows devices no such memory.
+    /// The host bridge shows devices no such memory, nor any that could stand in.
     #[error("memory at physical {memory} has no bus address behind this host bridge")]
     NotOnBus {
         /// The memory.
@@ -44,17 +47,32 @@ pub enum MapFailure {
         /// The first piece.
         first: PhysRange,
     },
-    /// The unit's smallest page is larger than a frame, and the memory is not made of such pages.
+    /// An IOMMU would show registers beside these as well, as they are not whole pages: and registers are never copied.
     #[error(
-        "memory at {memory} is not whole pages of {page_bytes:#x} bytes, the smallest that the IOMMU maps for the \
-         device: allocate it with DmaBuffer::allocate_for"
+        "{memory} is not whole pages of {page_bytes:#x} bytes, the smallest that the IOMMU maps for the device"
     )]
     NotWholePages {
-        /// The memory.
+        /// The registers.
         memory: PhysRange,
         /// Bytes of the smallest page.
         page_bytes: u64,
     },
+    /// The device could only be given a copy, and the caller asked for none
+    /// ([`require_coherent`](crate::map::Attributes::require_coherent)).
+    #[error("memory at {memory} would be copied for the device, but coherent memory is required")]
+    WouldBounce {
+        /// The memory.
+        memory: PhysRange,
+    },
+    /// The device could only be given a copy, and this is no memory that could be copied.
+    #[error("physical {memory} is not RAM, and would have to be copied for the device")]
+    NotRam {
+        /// The physical addresses.
+        memory: PhysRange,
+    },
+    /// The device is given a copy, and there is no memory for one.
+    #[error(transparent)]
+    Bounce(#[from] BounceError),
     /// There is no byte to map.
     #[error("a mapping of no bytes")]
     Empty,
@@ -79,18 +97,43 @@ pub enum MapFailure {
     /// The machine is being suspended, or is: nothing is mapped before it was resumed.
     #[error("the machine is suspended")]
     Suspended,
+    /// What was to be mapped as registers is memory.
+    #[error("physical {range} is memory: only registers are mapped as a resource")]
+    IsRam {
+        /// The addresses.
+        range: PhysRange,
+    },
+    /// The registers are not, or not all, the caller's to give.
+    #[error(
+        "registers at physical {registers} are not the peer's, or a part of them was given to another owner"
+    )]
+    NotOfPeer {
+        /// The addresses.
+        registers: PhysRange,
+    },
+    /// Requests of the device are not known to arrive at the peer.
+    #[error("no way to the peer: {0}")]
+    PeerRefused(PeerRefusal),
+    /// The device was given a copy when the memory was mapped before, and the IOMMU did not confirm that it lost it.
+    #[error("the copy that the device had of the memory is not known to be lost to it: {0}")]
+    NotRevoked(RevokeError),
     /// The domain behind the device refused.
     #[error(transparent)]
     Domain(#[from] DomainError),
 }
 
 impl MapError {
+    /// Why the mapping was not undone, where the device may reach the memory although it failed.
+    pub(crate) fn undo(&self) -> Option<RevokeError> {
+        match self.failure {
+            MapFailure::Domain(DomainError::Unconfirmed { undo, .. }) => Some(undo),
+            _ => None,
+        }
+    }
+
     /// Whether the device may reach the memory although the mapping failed, so that it must be kept.
     pub fn leaves_memory_reachable(&self) -> bool {
-        matches!(
-            self.failure,
-            MapFailure::Domain(DomainError::Unconfirmed { .. })
-        )
+        self.undo().is_some()
     }
 }
 

@@ -4,11 +4,15 @@ use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
 use crate::addr::{BusRange, FRAME_BYTES, PhysRange};
-use crate::buffer::DmaMemory;
-use crate::device::{Coherence, Device, Held};
-use crate::iommu::RevokeError;
-use crate::map::attributes::CpuSync;
+use crate::buffer::{DmaMemory, Frames};
+use crate::device::{Coherence, Device, DeviceCore, Held, Revocation};
+use crate::iommu::{Owed, RevokeError};
+use crate::map::AnyDirection;
+use crate::map::attributes::{Attributes, CpuSync};
+use crate::map::backing::{Backing, Side};
+use crate::map::direction::Direction;
 use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
+use crate::map::place::{Contents, Memory, Placed};
 use crate::map::terms::{Shape, Terms};
 use crate::pagetable::PhysList;
 use crate::platform::Platform;
@@ -44,6 +48,13 @@ pub(crate) struct Live<P: Platform> {
     held: Held<P>,
     range: BusRange,
     terms: Terms,
+    /// What must be covered by flushes, beside taking `range` back, before the device has lost the memory: earlier
+    /// mappings of it. An error where one was not confirmed to be gone.
+    owed: Result<Owed, RevokeError>,
+    /// Whether the device could write the memory while it was mapped earlier.
+    written_earlier: bool,
+    backing: Backing,
+    len_bytes: u64,
 }
 
 impl<P: Platform> Live<P> {
@@ -53,40 +64,78 @@ impl<P: Platform> Live<P> {
         buffer: &B,
         terms: Terms,
     ) -> Result<Self, MapError> {
+        Self::establish_for(Held::new(device, buffer.len_bytes()), buffer, terms)
+    }
+
+    /// As [`establish`](Self::establish), for a device that is held. Where the error
+    /// [leaves the memory reachable](MapError::leaves_memory_reachable) it is the caller's to keep.
+    fn establish_for<B: DmaMemory>(
+        held: Held<P>,
+        buffer: &B,
+        terms: Terms,
+    ) -> Result<Self, MapError> {
+        let core = held.core();
         let len_bytes = buffer.len_bytes();
         let first = buffer.segment(0);
         let fail = |failure| MapError {
-            device: device.requester(),
+            device: core.requester,
             failure,
         };
+        if core.system.is_asleep() {
+            let error = fail(MapFailure::Suspended);
+            held.withdraw();
+            return Err(error);
+        }
         // Memory of another machine, or that no machine lent, is told by where this one's CPU sees it.
         let virt = buffer.virt();
-        if device.platform().virt_to_phys(virt) != Some(first.start()) {
-            return Err(fail(MapFailure::NotDmaMemory { virt }));
-        }
-        if terms.shape != Shape::Pieces && first.len_bytes() != len_bytes {
-            return Err(fail(MapFailure::NotContiguous { first }));
-        }
-        let held = Held::new(device, len_bytes);
-        let core = held.core();
-        if core.system.is_asleep() {
+        if core.platform.virt_to_phys(virt) != Some(first.start()) {
+            let error = fail(MapFailure::NotDmaMemory { virt });
             held.withdraw();
-            return Err(fail(MapFailure::Suspended));
+            return Err(error);
         }
+        let in_one_piece = match terms.shape {
+            Shape::Single => true,
+            Shape::AlignedBlock => !core.route.joins_pieces(),
+            Shape::Pieces => false,
+        };
+        if in_one_piece && first.len_bytes() != len_bytes {
+            let error = fail(MapFailure::NotContiguous { first });
+            held.withdraw();
+            return Err(error);
+        }
+        let frames = buffer.frames();
         if terms.attributes.cpu_sync == CpuSync::Automatic {
-            // Whatever the direction: what the CPU wrote goes to memory; and no dirty line is left to be written over what the device will
-            // write. Whole frames: the device reaches what follows the buffer in its last one, and memory may still
-            // hold there what somebody else wrote.
-            core.clean_cache(buffer.pointer(), len_bytes.next_multiple_of(FRAME_BYTES));
+            // Whatever the direction: what the CPU wrote goes to memory; and no dirty line is left to be written over
+            // what the device will write. Whole frames, where they are the buffer's: the device reaches what follows the
+            // buffer in its last one, and memory may still hold there what somebody else wrote.
+            let reached = match frames {
+                Frames::Whole => len_bytes.next_multiple_of(FRAME_BYTES),
+                Frames::Shared => len_bytes,
+            };
+            core.clean_cache(buffer.pointer(), reached);
         }
-        match core
-            .route
-            .map(&terms, first, len_bytes, &mut Pieces::of(buffer))
-        {
-            Ok(range) => Ok(Self { held, range, terms }),
+        let mut memory = Memory {
+            first,
+            len_bytes,
+            pieces: &mut Pieces::of(buffer),
+            contents: Contents::At(buffer.pointer()),
+            frames,
+        };
+        // SAFETY: the buffer's bytes are readable, and all access to them goes through the buffer, which is borrowed.
+        match unsafe { core.place(&terms, &mut memory) } {
+            Ok(Placed { range, backing }) => Ok(Self {
+                held,
+                range,
+                terms,
+                owed: Ok(Owed::NOTHING),
+                written_earlier: false,
+                backing,
+                len_bytes,
+            }),
             Err(failure) => {
+                let error = fail(failure);
                 held.withdraw();
-                Err(fail(failure))
+                Err(error)
             }
         }
     }
@@ -101,16 +150,17 @@ impl<P: Platform> Live<P> {
         let buffer = ManuallyDrop::new(buffer);
         match Self::establish(device, &*buffer, terms) {
             Ok(live) => Ok((live, ManuallyDrop::into_inner(buffer))),
-            Err(error) if error.leaves_memory_reachable() => {
-                device.core().quarantine.keep(buffer);
-                Err(Rejected {
-                    error,
-                    buffer: None,
-                })
-            }
             Err(error) => Err(Rejected {
                 error,
-                buffer: Some(ManuallyDrop::into_inner(buffer)),
+                buffer: match error.undo() {
+                    Some(undo) => {
+                        let len_bytes = buffer.len_bytes();
+                        let core = device.core();
+                        core.keep_from_use(buffer, len_bytes, Backing::InPlace, undo);
+                        None
+                    }
+                    None => Some(ManuallyDrop::into_inner(buffer)),
+                },
             }),
         }
     }
@@ -123,79 +173,285 @@ impl<P: Platform> Live<P> {
         self.range
     }
 
+    /// Whether the device was given copies, whole or in part.
+    pub(crate) fn backing(&self) -> &Backing {
+        &self.backing
+    }
+
     /// Whether [`sync_for_cpu`](Self::sync_for_cpu) and [`sync_for_device`](Self::sync_for_device) do more than order
     /// accesses.
     pub(crate) fn need_sync(&self) -> bool {
-        self.held.core().coherence == Coherence::NotSnooped
+        self.held.core().coherence == Coherence::NotSnooped || self.backing.is_copied()
     }
 
-    /// What the device wrote to the `len_bytes` bytes at `start`, memory of the mapped buffer, is what the CPU reads from
-    /// now on.
-    pub(crate) fn sync_for_cpu(&self, start: NonNull<u8>, len_bytes: u64) {
+    /// Calls `visit` with each stretch of `len_bytes` bytes from byte `offset` of the mapping on: the CPU's pointer to where
+    /// the device has it, and how long it is.
+    pub(crate) fn device_side(
+        &self,
+        buffer: NonNull<u8>,
+        offset: u64,
+        len_bytes: u64,
+        mut visit: impl FnMut(NonNull<u8>, u64),
+    ) {
+        let platform = self.held.core().platform;
+        self.backing
+            .each_side(offset, len_bytes, self.len_bytes, |side, at, len| {
+                // SAFETY: callers name bytes of the buffer or, in the same measure, of a copy of them.
+                let pointer = unsafe {
+                    match side {
+                        Side::Buffer => buffer.add(at as usize),
+                        Side::Copy(run, within) => run.pointer(platform).add(within as usize),
+                    }
+                };
+                visit(pointer, len);
+            });
+    }
+
+    /// What the device wrote to the `len_bytes` bytes from `offset` on of the mapping, whose buffer begins at `buffer`, is
+    /// what the CPU reads [on the device's side](Self::device_side) from now on.
+    pub(crate) fn sync_for_cpu(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
         let core = self.held.core();
         // What the device only reads is in memory as it is in the caches.
         if self.terms.direction.device_writes() {
-            core.invalidate_cache(start, len_bytes);
+            self.device_side(buffer, offset, len_bytes, |start, len| {
+                core.invalidate_cache(start, len);
+            });
         }
         core.platform.dma_rmb();
+        if self.terms.attributes.cpu_sync == CpuSync::Skipped {
+            // Unmapping will not.
+            self.copy_out(buffer, offset, len_bytes);
+        }
     }
 
-    /// What the CPU wrote to the `len_bytes` bytes at `start`, memory of the mapped buffer, is what the device reads from
-    /// now on.
-    pub(crate) fn sync_for_device(&self, start: NonNull<u8>, len_bytes: u64) {
+    /// What the CPU wrote there is what the device reads from now on.
+    pub(crate) fn sync_for_device(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
         let core = self.held.core();
         // Where the device only writes, the CPU has only read.
         if self.terms.direction.device_reads() {
-            core.clean_cache(start, len_bytes);
+            self.device_side(buffer, offset, len_bytes, |start, len| {
+                core.clean_cache(start, len);
+            });
         }
         core.platform.dma_wmb();
     }
 
-    /// Takes the addresses back; when this returns `Ok` the device reaches nothing through them. Otherwise the memory is
-    /// the caller's to keep.
-    pub(crate) fn revoke<B: DmaMemory>(self, buffer: &B) -> Result<(), Quarantined> {
-        self.end(buffer)
+    /// Brings what the device wrote to its side into the buffer.
+    fn copy_out(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
+        if self.terms.direction != AnyDirection::ToDevice {
+            let platform = self.held.core().platform;
+            // SAFETY: the mapping has the buffer to itself, and views of it are volatile.
+            unsafe {
+                self.backing
+                    .copy_out(platform, buffer, offset, len_bytes, self.len_bytes);
+            }
+        }
     }
 
-    fn end<B: DmaMemory>(&self, buffer: &B) -> Result<(), Quarantined> {
-        let core = self.held.core();
-        let (device, range) = (core.requester, self.range);
-        core.route.unmap(range).map_err(|error| Quarantined {
-            device,
-            range,
-            error,
-        })?;
-        let Terms {
-            direction,
-            attributes,
-            ..
-        } = self.terms;
-        // After the device lost the memory: until then lines of it could come into the caches and be outdated again.
-        if direction.device_writes() && attributes.cpu_sync == CpuSync::Automatic {
-            core.invalidate_cache(buffer.pointer(), buffer.len_bytes());
+    /// Takes the addresses back; when this returns `Ok` the device reaches nothing through them. Otherwise the memory is
+    /// the caller's to keep, for ever.
+    pub(crate) fn revoke<B: DmaMemory>(self, buffer: &B) -> Result<(), Quarantined> {
+        match self.take_back() {
+            Ok(()) => {
+                self.part(buffer);
+                Ok(())
+            }
+            Err(error) => {
+                let lost_bytes = self.backing.lent_bytes();
+                self.held.core().quarantine.lose(lost_bytes);
+                Err(self.quarantined(error))
+            }
         }
-        // What the device wrote before it lost the memory is read after this.
-        core.platform.dma_rmb();
-        Ok(())
     }
 
     /// As [`revoke`](Self::revoke); the buffer comes back, or goes into the device's quarantine.
     pub(crate) fn revoke_owned<B: DmaMemory>(self, buffer: B) -> Result<B, Quarantined> {
         // Should anything panic, it is leaked.
         let buffer = ManuallyDrop::new(buffer);
-        match self.end(&*buffer) {
-            Ok(()) => Ok(ManuallyDrop::into_inner(buffer)),
-            Err(quarantined) => {
-                let quarantine = &self.held.core().quarantine;
-                match quarantined.error {
-                    // Nothing was taken from the device, so that it would never come back.
-                    RevokeError::Table(_) => quarantine.lose(buffer.len_bytes()),
-                    RevokeError::Unit(_) | RevokeError::DetachUnconfirmed => {
-                        quarantine.keep(buffer)
-                    }
-                }
+        let outcome = self.take_back();
+        self.part_owned(buffer, outcome)
+    }
+
+    fn take_back(&self) -> Result<(), RevokeError> {
+        let core = self.held.core();
+        let attributes = self.backing.revoked_with(self.terms.attributes);
+        match self.backing.is_always_mapped() {
+            // What was retired earlier is still to be lost.
+            true => self.owed.and_then(|owed| core.route.flush_through(owed)),
+            false => take_back(core, self.range, attributes, self.owed),
+        }
+    }
+
+    /// Takes the addresses out of the tables; the device may reach the memory until a flush.
+    /// [`finish`](Self::finish) tells when it has lost it.
+    pub(crate) fn retire(&mut self) {
+        if self.backing.is_always_mapped() {
+            return;
+        }
+        let retired = self.held.core().route.retire(self.range);
+        self.owed = both(self.owed, retired);
+    }
+
+    /// Whether flushes have covered what was [retired](Self::retire), or never will.
+    pub(crate) fn is_settled(&self) -> bool {
+        match self.owed {
+            Ok(owed) => self.held.core().route.outcome(owed).is_some(),
+            Err(_) => true,
+        }
+    }
+
+    /// Flushes if nobody did since this was [retired](Self::retire); when this returns `Ok` the device reaches nothing
+    /// through it. The buffer comes back, or goes into the device's quarantine.
+    pub(crate) fn finish_owned<B: DmaMemory>(self, buffer: B) -> Result<B, Quarantined> {
+        // Should anything panic, it is leaked.
+        let buffer = ManuallyDrop::new(buffer);
+        let route = &self.held.core().route;
+        let outcome = self.owed.and_then(|owed| route.flush_through(owed));
+        self.part_owned(buffer, outcome)
+    }
+
+    /// Where the device of this [retired](Self::retire) mapping had copies: flushes, brings what it wrote into the buffer,
+    /// and gives the copies back.
+    pub(crate) fn end_copies<B: DmaMemory>(&mut self, buffer: &B) -> Result<(), RevokeError> {
+        if !self.backing.is_copied() {
+            return Ok(());
+        }
+        let route = &self.held.core().route;
+        self.owed = self
+            .owed
+            .and_then(|owed| route.flush_through(owed))
+            .map(|()| Owed::NOTHING);
+        self.owed?;
+        self.take_from_device(buffer);
+        let backing = core::mem::replace(&mut self.backing, Backing::InPlace);
+        // SAFETY: the route confirmed that the device lost the mapping, or has the copy always.
+        unsafe { backing.release(self.held.core()) };
+        Ok(())
+    }
+
+    /// The error of memory that is not mapped again as [`end_copies`](Self::end_copies) failed.
+    pub(crate) fn not_ended(&self, error: RevokeError) -> MapError {
+        MapError {
+            device: self.held.core().requester,
+            failure: MapFailure::NotRevoked(error),
+        }
+    }
+
+    /// Maps the memory of this [retired](Self::retire) mapping again, for the same device. It hangs on the flushes that
+    /// this one does, too.
+    pub(crate) fn establish_again<B: DmaMemory>(
+        &self,
+        buffer: &B,
+        shape: Shape,
+        direction: impl Direction,
+    ) -> Result<Self, MapError> {
+        let mask = self.held.core().limits.mask();
+        let terms = Terms::new(mask, shape, direction).with(self.terms.attributes);
+        let held = self.held.another(buffer.len_bytes());
+        Ok(Self {
+            owed: self.owed,
+            written_earlier: self.written_earlier || self.terms.direction.device_writes(),
+            ..Self::establish_for(held, buffer, terms)?
+        })
+    }
+
+    /// Puts the memory into the device's quarantine where mapping it again failed so that the device may reach it, `undo`
+    /// saying why.
+    pub(crate) fn keep_not_mapped_again<B: DmaMemory>(
+        self,
+        buffer: ManuallyDrop<B>,
+        undo: RevokeError,
+    ) {
+        let error = self.owed.err().map_or(undo, |owed| undo.or_graver(owed));
+        self.keep(buffer, error);
+    }
+
+    fn quarantined(&self, error: RevokeError) -> Quarantined {
+        Quarantined {
+            device: self.held.core().requester,
+            range: self.range,
+            error,
+        }
+    }
+
+    /// The last of a mapping that was taken back, or not, as `outcome` says: then the buffer and the copies of it that the
+    /// device was given go into its quarantine.
+    fn part_owned<B: DmaMemory>(
+        self,
+        buffer: ManuallyDrop<B>,
+        outcome: Result<(), RevokeError>,
+    ) -> Result<B, Quarantined> {
+        match outcome {
+            Ok(()) => {
+                self.part(&*buffer);
+                Ok(ManuallyDrop::into_inner(buffer))
+            }
+            Err(error) => {
+                let quarantined = self.quarantined(error);
+                self.keep(buffer, error);
                 Err(quarantined)
             }
         }
+    }
+
+    fn keep<B: DmaMemory>(self, buffer: ManuallyDrop<B>, error: RevokeError) {
+        let len_bytes = buffer.len_bytes();
+        let core = self.held.core();
+        core.keep_from_use(buffer, len_bytes, self.backing, error);
+    }
+
+    /// The last of a mapping that was taken back.
+    fn part<B: DmaMemory>(self, buffer: &B) {
+        self.take_from_device(buffer);
+        // SAFETY: the route confirmed that the device lost the mapping, or has the copy always.
+        unsafe { self.backing.release(self.held.core()) };
+    }
+
+    /// Makes what the device wrote, before it lost the memory, what the CPU reads in the buffer.
+    fn take_from_device<B: DmaMemory>(&self, buffer: &B) {
+        let core = self.held.core();
+        let is_automatic = self.terms.attributes.cpu_sync == CpuSync::Automatic;
+        // After the device lost the memory: until then lines of it could come into the caches and be outdated again.
+        if is_automatic && self.terms.direction.device_writes() {
+            self.device_side(buffer.pointer(), 0, self.len_bytes, |start, len| {
+                core.invalidate_cache(start, len);
+            });
+        } else if is_automatic && self.written_earlier {
+            core.invalidate_cache(buffer.pointer(), buffer.len_bytes());
+        }
+        core.platform.dma_rmb();
+        if is_automatic {
+            self.copy_out(buffer.pointer(), 0, self.len_bytes);
+        }
+    }
+}
+
+/// Takes `range` back as strongly as the device, and `attributes`, ask for. When this returns `Ok` the device reaches
+/// nothing through it nor through what is `owed`; or it is trusted not to try.
+pub(crate) fn take_back<P: Platform>(
+    core: &DeviceCore<P>,
+    range: BusRange,
+    attributes: Attributes,
+    owed: Result<Owed, RevokeError>,
+) -> Result<(), RevokeError> {
+    match (core.guard.revocation(attributes), owed) {
+        (Revocation::Alone, Ok(Owed::NOTHING)) => core.route.unmap(range),
+        (Revocation::Alone | Revocation::Shared, owed) => {
+            let owed = both(owed, core.route.retire(range))?;
+            core.route.flush_through(owed)
+        }
+        (Revocation::Later, owed) => both(owed, core.route.retire(range)).map(|_| ()),
+    }
+}
+
+/// What is owed for memory of which an earlier mapping was retired and then a later one.
+fn both(
+    earlier: Result<Owed, RevokeError>,
+    later: Result<Owed, RevokeError>,
+) -> Result<Owed, RevokeError> {
+    match (earlier, later) {
+        (Ok(earlier), Ok(later)) => Ok(earlier.and(later)),
+        (Err(earlier), Err(later)) => Err(earlier.or_graver(later)),
+        (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
     }
 }

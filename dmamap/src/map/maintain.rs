@@ -30,6 +30,15 @@ pub(crate) fn invalidate_mapped<P: Platform>(core: &DeviceCore<P>, range: BusRan
     });
 }
 
+/// Makes what the CPU wrote to what is mapped at `range` visible to the device.
+pub(crate) fn clean_mapped<P: Platform>(core: &DeviceCore<P>, range: BusRange) {
+    each_frame(core, range, |memory, len_bytes, permission| {
+        if permission != Permission::Write {
+            core.clean_cache(memory, len_bytes);
+        }
+    });
+}
+
 /// Calls `act` with the CPU's pointer to what is mapped at `range`, frame by frame.
 fn each_frame<P: Platform>(
     core: &DeviceCore<P>,

@@ -4,12 +4,17 @@
 //! |---|---|---|
 //! | [`map_single`](crate::device::Device::map_single) | owned, physically contiguous | `single` |
 //! | [`map_sg`](crate::device::Device::map_sg) | owned, in pieces | `sg` |
+//! | [`Mapping::retire`] | owned, on its way back, several with one flush | `retired` |
+//! | [`BufferPool`] | blocks that stay mapped while they change hands | `buffer_pool` |
 //! | [`map_within`](crate::device::Device::map_within) | borrowed for a closure | `scoped` |
 //! | [`alloc_coherent`](crate::device::Device::alloc_coherent) | shared with the device for long | `coherent` |
+//! | [`UnmanagedDomain`] | anything, at bus addresses of the caller's choice | `unmanaged` |
+//! | [`map_resource`](crate::device::Device::map_resource) | none: another device's registers | `resource` |
 //! | [`map_phys`](crate::device::Device::map_phys) and others | anything, unsafe | `raw` |
 //!
 //! Each asks the device's route for bus addresses: none (`Blocked`), those the host bridge gives memory
-//! (`direct`), or ones chosen for the device alone and recorded in I/O page tables (`translated`).
+//! (`direct`), or ones chosen for the device alone and recorded in I/O page tables (`translated`). Where the device does not
+//! reach the memory, or may not, the route gives it a copy instead ([`bounce`](crate::bounce)): drivers do not notice.
 //!
 //! A mapping owns its memory, so while the device may write it nobody holds a reference to it; `unmap`
 //! returns the memory once the device cannot reach it. Where the IOMMU does not confirm that, it
@@ -33,14 +38,22 @@
 //! ```
 
 mod attributes;
+mod backing;
+mod buffer_pool;
 mod coherent;
 mod direct;
 mod direction;
+mod edges;
 mod error;
 mod live;
 mod maintain;
 mod owned;
+mod place;
 mod raw;
+mod raw_copy;
+mod raw_sync;
+mod resource;
+mod retired;
 mod route;
 mod scoped;
 mod segments;
@@ -49,20 +62,32 @@ mod single;
 mod terms;
 mod translated;
 mod uncached;
+mod unmanaged;
 mod view;
-mod window;
+pub(crate) mod window;
 
 pub use crate::pagetable::Permission;
 pub use attributes::Attributes;
-pub use coherent::{Coherent, CoherentError, Shared};
+pub use buffer_pool::{BufferPool, BufferPoolError, PooledBuffer};
+pub use coherent::{
+    AtomicBlock, AtomicDestroyError, AtomicPool, AtomicPoolError, AtomicPoolFigures, Coherent,
+    CoherentError, CoherentOptions, DeclareError, DeclaredFull, Descriptors, DestroyError, DmaPool,
+    Elements, FlagWord, LayoutError, Noncoherent, Noncontiguous, Opaque, PoolBlock, PoolError,
+    PoolFigures, PoolLayout, Published, Shared,
+};
 pub use direction::{
     AnyDirection, Bidirectional, DeviceReads, DeviceWrites, Direction, FromDevice, ToDevice,
 };
 pub use error::{MapError, MapFailure, Quarantined, Rejected};
+pub use resource::ResourceMapping;
+pub use retired::{NotMappedAgain, Retired};
 pub use scoped::ScopedMapping;
 pub use sg::SgMapping;
 pub use single::Mapping;
+pub use unmanaged::{NotUnmanaged, Refused, UnmanagedDomain};
 pub use view::{CpuView, OutOfBounds};
 
+pub(crate) use backing::Backing;
+pub(crate) use coherent::CoherentSources;
 pub(crate) use direct::Direct;
 pub(crate) use route::Route;

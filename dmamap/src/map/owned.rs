@@ -1,10 +1,13 @@
 //! Owned memory that is mapped, in one piece or in many: what `map_single` and `map_sg` have in common.
 
+use core::mem::ManuallyDrop;
+
 use crate::buffer::DmaMemory;
 use crate::device::Device;
 use crate::map::direction::Direction;
 use crate::map::error::{Quarantined, Rejected};
 use crate::map::live::Live;
+use crate::map::retired::Retired;
 use crate::map::terms::{Shape, Terms};
 use crate::map::view::CpuView;
 use crate::map::{Attributes, OutOfBounds};
@@ -73,6 +76,26 @@ impl<P: Platform, B: DmaMemory, D: Direction> Owned<P, B, D> {
     ) -> Result<CpuView<'_, P, D>, OutOfBounds> {
         let (live, buffer) = self.parts_mut();
         CpuView::part(live, buffer, offset, len_bytes)
+    }
+
+    /// Takes the memory out of the device's tables; it may reach it until a flush.
+    pub(super) fn retire(mut self) -> Retired<P, B, D> {
+        let (mut live, buffer) = self
+            .parts
+            .take()
+            .expect("only `unmap` and `drop` take the parts");
+        // Should this panic, the memory is leaked.
+        let buffer = ManuallyDrop::new(buffer);
+        live.retire();
+        Retired::new(live, ManuallyDrop::into_inner(buffer), self.direction)
+    }
+
+    /// What is made of memory that is mapped already.
+    pub(super) fn from_parts(live: Live<P>, buffer: B, direction: D) -> Self {
+        Self {
+            parts: Some((live, buffer)),
+            direction,
+        }
     }
 
     pub(super) fn unmap(mut self) -> Result<B, Quarantined> {

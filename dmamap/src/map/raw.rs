@@ -3,18 +3,23 @@
 //! Every call here says what the safe layer would have proved. The direction is chosen at run time.
 
 use crate::addr::{BusRange, FRAME_SIZE_LOG2, PhysAddr, PhysRange, VirtAddr};
+use crate::buffer::Frames;
 use crate::device::{Counters, Device, Held};
-use crate::iommu::{DomainError, RevokeError};
-use crate::map::AnyDirection;
+use crate::iommu::{DomainError, Owed, RevokeError};
 use crate::map::error::{MapError, MapFailure, Quarantined};
+use crate::map::live::take_back;
 use crate::map::maintain::{clean_pieces, invalidate_mapped};
+use crate::map::place::{Contents, Memory, Placed};
+use crate::map::raw_copy::Copy;
 use crate::map::terms::{Shape, Terms};
-use crate::pagetable::{PhysList, Replay};
+use crate::map::{AnyDirection, Attributes};
+use crate::pagetable::Replay;
 use crate::platform::Platform;
 
 impl<P: Platform> Device<P> {
-    /// Maps physical memory for the device (`dma_map_phys`). Behind an IOMMU the device reaches every byte of
-    /// the frames the range touches.
+    /// Maps physical memory for the device (`dma_map_phys`). Behind an IOMMU a device that was
+    /// [trusted](crate::system::DmaSystem::attach_trusted) reaches every byte of the frames the range touches, any other
+    /// the range alone: it is given copies of what lies in frames that the range does not cover.
     ///
     /// # Errors
     /// [`MapError`]; the memory is as it was, unless [`MapError::leaves_memory_reachable`].
@@ -31,8 +36,15 @@ impl<P: Platform> Device<P> {
         memory: PhysRange,
         direction: AnyDirection,
     ) -> Result<BusRange, MapError> {
-        let mut list = Replay::new(core::iter::once(memory));
-        self.map_raw(memory, memory.len_bytes(), &mut list, direction)
+        let mut memory = Memory {
+            first: memory,
+            len_bytes: memory.len_bytes(),
+            pieces: &mut Replay::new(core::iter::once(memory)),
+            contents: Contents::AsLent,
+            frames: Frames::Shared,
+        };
+        // SAFETY: the caller says that the memory is RAM, allocated, and not written by references.
+        unsafe { self.map_raw(&mut memory, direction) }
     }
 
     /// Maps `len_bytes` bytes from byte `offset` of a frame on (`dma_map_page`).
@@ -108,9 +120,26 @@ impl<P: Platform> Device<P> {
         if self.core().route.joins_pieces() && inner_ends_are_aligned(pieces) {
             let lengths = pieces.iter().map(|piece| piece.len_bytes());
             let len_bytes = lengths.reduce(u64::saturating_add).unwrap_or_default();
-            let mut list = Replay::new(pieces.iter().copied());
-            *slot = self.map_raw(first, len_bytes, &mut list, direction)?;
-            return Ok(1);
+            let mut memory = Memory {
+                first,
+                len_bytes,
+                pieces: &mut Replay::new(pieces.iter().copied()),
+                contents: Contents::AsLent,
+                frames: Frames::Shared,
+            };
+            // SAFETY: the caller's promise, for each piece.
+            match unsafe { self.map_raw(&mut memory, direction) } {
+                Ok(range) => {
+                    *slot = range;
+                    return Ok(1);
+                }
+                // It must be copied as a whole: then each piece by itself.
+                Err(MapError {
+                    failure: MapFailure::NotContiguous { .. },
+                    ..
+                }) => {}
+                Err(error) => return Err(error),
+            }
         }
         if pieces.len() > room {
             return Err(self.fail(MapFailure::TooManySegments { room }));
@@ -142,7 +171,8 @@ impl<P: Platform> Device<P> {
     }
 
     /// Takes a mapping of this layer back; when this returns `Ok` the device reaches nothing through it
-    /// (`dma_unmap_single`, `dma_unmap_page`, `dma_unmap_phys`).
+    /// (`dma_unmap_single`, `dma_unmap_page`, `dma_unmap_phys`), or is trusted not to try
+    /// ([`Protection::Deferred`](crate::system::Protection::Deferred)).
     ///
     /// # Errors
     /// [`Quarantined`] when the IOMMU did not confirm: the memory must be kept. Also when nothing is mapped
@@ -155,7 +185,16 @@ impl<P: Platform> Device<P> {
         let core = self.core();
         // Now, as the tables tell where the memory is.
         invalidate_mapped(core, range);
-        let outcome = core.route.unmap(range);
+        let backing = core.backing_of(range);
+        let outcome = match backing.is_always_mapped() {
+            true => Ok(()),
+            false => take_back(
+                core,
+                range,
+                backing.revoked_with(Attributes::NONE),
+                Ok(Owed::NOTHING),
+            ),
+        };
         let (shares, bytes) = (core.counters.shares(), range.len_bytes());
         match outcome {
             Ok(()) => {}
@@ -167,27 +206,42 @@ impl<P: Platform> Device<P> {
                     error,
                 });
             }
-            Err(_) => core.quarantine.count_foreign(bytes),
+            Err(_) => {}
         }
-        // SAFETY: the mapping was counted when it was made, and `self` keeps the counters alive.
-        core.platform
-            .pin(|cpu| unsafe { Counters::<P>::finish(shares, cpu, bytes) });
-        outcome.map_err(|error| Quarantined {
-            device: core.requester,
-            range,
-            error,
-        })?;
+        let end = || {
+            // SAFETY: the mapping was counted when it was made, and `self` keeps the counters alive.
+            core.platform
+                .pin(|cpu| unsafe { Counters::<P>::finish(shares, cpu, bytes) });
+        };
+        if let Err(error) = outcome {
+            core.quarantine.count_foreign(bytes);
+            core.keep_copies_from_use(backing, error);
+            end();
+            return Err(Quarantined {
+                device: core.requester,
+                range,
+                error,
+            });
+        }
+        end();
         core.platform.dma_rmb();
+        // SAFETY: the caller says that the memory is allocated until this returns; what the device may write nobody refers
+        // to. The route confirmed that the device lost the mapping, or it has the copy always.
+        unsafe {
+            core.copy_raw(&backing, range, 0, bytes, Copy::ToMemory);
+            backing.release(core);
+        }
         Ok(())
     }
 
-    fn map_raw(
+    /// # Safety
+    /// As [`map_phys`](Self::map_phys), for all of `memory`.
+    unsafe fn map_raw(
         &self,
-        first: PhysRange,
-        len_bytes: u64,
-        list: &mut dyn PhysList,
+        memory: &mut Memory<'_>,
         direction: AnyDirection,
     ) -> Result<BusRange, MapError> {
+        let len_bytes = memory.len_bytes;
         let held = Held::new(self, len_bytes);
         let core = self.core();
         if core.system.is_asleep() {
@@ -195,11 +249,12 @@ impl<P: Platform> Device<P> {
             return Err(self.fail(MapFailure::Suspended));
         }
         let terms = Terms::new(core.limits.mask(), Shape::Pieces, direction);
-        clean_pieces(core, list);
-        match core.route.map(&terms, first, len_bytes, list) {
-            Ok(range) => {
-                // The count is `unmap_raw`'s to take back.
-                core::mem::forget(held);
+        clean_pieces(core, memory.pieces);
+        // SAFETY: the caller's promise.
+        match unsafe { core.place(&terms, memory) } {
+            Ok(Placed { range, backing }) => {
+                // The count and the copies are `unmap_raw`'s to take back.
+                core::mem::forget((held, backing));
                 Ok(range)
             }
             Err(failure) => {

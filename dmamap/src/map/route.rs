@@ -1,11 +1,11 @@
 //! Which way a device's mappings take.
 
-use crate::addr::{BusAddr, BusRange, DmaMask, PhysAddr, PhysRange};
-use crate::iommu::{Domain, RevokeError};
+use alloc::sync::Arc;
+
+use crate::addr::{BusAddr, BusRange, DmaMask, PhysAddr};
+use crate::iommu::{Domain, Owed, RevokeError};
 use crate::map::direct::Direct;
-use crate::map::terms::Terms;
-use crate::map::{MapFailure, Permission, translated};
-use crate::pagetable::PhysList;
+use crate::map::{Permission, translated};
 use crate::platform::Platform;
 
 /// The way of one device, chosen when it is attached.
@@ -13,9 +13,9 @@ pub(crate) enum Route<P: Platform> {
     /// It reaches nothing.
     Blocked,
     /// It reaches memory where the bus has it.
-    Direct(Direct<P>),
+    Direct(Direct),
     /// It reaches what its domain's tables say.
-    Translated(Domain<P>),
+    Translated(Arc<Domain<P>>),
 }
 
 /// Where bus addresses should lie.
@@ -28,46 +28,40 @@ pub(crate) enum Alignment {
 }
 
 impl<P: Platform> Route<P> {
-    /// Chooses bus addresses for `len_bytes` bytes that lie in the pieces `memory` yields, `first` being the first. With more
-    /// than one piece on the direct route only the first piece's addresses are returned: the others have
-    /// their own.
-    pub(crate) fn map(
-        &self,
-        terms: &Terms,
-        first: PhysRange,
-        len_bytes: u64,
-        memory: &mut dyn PhysList,
-    ) -> Result<BusRange, MapFailure> {
-        if len_bytes == 0 {
-            return Err(MapFailure::Empty);
-        }
-        match self {
-            Self::Blocked => Err(MapFailure::Blocked),
-            Self::Direct(direct) => {
-                let reached = direct.reach(first, terms.mask)?;
-                memory.restart();
-                while let Some(piece) = memory.next_range() {
-                    direct.reach(piece, terms.mask)?;
-                }
-                Ok(reached)
-            }
-            Self::Translated(domain) => {
-                let page_log2 = domain.page_size_log2();
-                let alignment = terms.shape.alignment();
-                let placement =
-                    translated::place(page_log2, terms.mask, first, len_bytes, alignment)?;
-                translated::map(domain, placement, memory, terms.permission())
-            }
-        }
-    }
-
-    /// Makes `range`, as [`map`](Self::map) returned it, unreachable; returns when it is.
+    /// Makes `range`, the bus addresses of a mapping, unreachable; returns when it is.
     pub(crate) fn unmap(&self, range: BusRange) -> Result<(), RevokeError> {
         match self {
             Self::Blocked | Self::Direct(_) => Ok(()),
             Self::Translated(domain) => {
                 domain.unmap(translated::pages(range, domain.page_size_log2()))
             }
+        }
+    }
+
+    /// Takes `range`, as [`map`](Self::map) returned it, out of the tables, and leaves it to a flush that others share to
+    /// make it unreachable.
+    pub(crate) fn retire(&self, range: BusRange) -> Result<Owed, RevokeError> {
+        match self {
+            Self::Blocked | Self::Direct(_) => Ok(Owed::NOTHING),
+            Self::Translated(domain) => {
+                domain.retire(translated::pages(range, domain.page_size_log2()))
+            }
+        }
+    }
+
+    /// Returns when all that `owed` stands for is unreachable.
+    pub(crate) fn flush_through(&self, owed: Owed) -> Result<(), RevokeError> {
+        match self {
+            Self::Blocked | Self::Direct(_) => Ok(()),
+            Self::Translated(domain) => domain.flush_through(owed),
+        }
+    }
+
+    /// Whether all that `owed` stands for is unreachable; `None` while a flush is to come.
+    pub(crate) fn outcome(&self, owed: Owed) -> Option<Result<(), RevokeError>> {
+        match self {
+            Self::Blocked | Self::Direct(_) => Some(Ok(())),
+            Self::Translated(domain) => domain.outcome(owed),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::device::Device;
 use crate::map::direction::Direction;
 use crate::map::error::{Quarantined, Rejected};
 use crate::map::owned::Owned;
+use crate::map::retired::Retired;
 use crate::map::route::Route;
 use crate::map::segments::segments;
 use crate::map::terms::Shape;
@@ -62,7 +63,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> SgMapping<P, B, D> {
         let (live, buffer) = (self.owned.live(), self.owned.buffer());
         let core = live.held().core();
         let run_at = move |offset| match &core.route {
-            Route::Direct(direct) => {
+            Route::Direct(direct) if !live.backing().is_one_run() => {
                 let piece = buffer.segment(offset);
                 if piece.is_empty() {
                     None
@@ -70,7 +71,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> SgMapping<P, B, D> {
                     direct.bus_range(piece)
                 }
             }
-            Route::Blocked | Route::Translated(_) => {
+            Route::Blocked | Route::Direct(_) | Route::Translated(_) => {
                 let left = live.range().len_bytes().checked_sub(offset)?;
                 live.range()
                     .slice(offset, left)
@@ -124,6 +125,17 @@ impl<P: Platform, B: DmaMemory, D: Direction> SgMapping<P, B, D> {
     /// As [`Mapping::unmap`](crate::map::Mapping::unmap).
     pub fn unmap(self) -> Result<B, Quarantined> {
         self.owned.unmap()
+    }
+
+    /// Takes the mapping out of the device's tables, and leaves it to a flush that others share to make the memory
+    /// unreachable: cheaper than to unmap one by one. [`Retired`] gives the memory back, after such a flush.
+    #[must_use = "it flushes when it is dropped"]
+    pub fn retire(self) -> Retired<P, B, D> {
+        self.owned.retire()
+    }
+
+    pub(super) fn from_owned(owned: Owned<P, B, D>) -> Self {
+        Self { owned }
     }
 }
 

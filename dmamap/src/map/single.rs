@@ -9,6 +9,7 @@ use crate::iommu::Requester;
 use crate::map::direction::Direction;
 use crate::map::error::{Quarantined, Rejected};
 use crate::map::owned::Owned;
+use crate::map::retired::Retired;
 use crate::map::terms::Shape;
 use crate::map::view::CpuView;
 use crate::map::{Attributes, OutOfBounds};
@@ -117,6 +118,17 @@ impl<P: Platform, B: DmaMemory, D: Direction> Mapping<P, B, D> {
     /// [`Quarantined`] when the IOMMU did not confirm that; the memory is then kept until it does.
     pub fn unmap(self) -> Result<B, Quarantined> {
         self.owned.unmap()
+    }
+
+    /// Takes the mapping out of the device's tables, and leaves it to a flush that others share to make the memory
+    /// unreachable: cheaper than to unmap one by one. [`Retired`] gives the memory back, after such a flush.
+    #[must_use = "it flushes when it is dropped"]
+    pub fn retire(self) -> Retired<P, B, D> {
+        self.owned.retire()
+    }
+
+    pub(super) fn from_owned(owned: Owned<P, B, D>) -> Self {
+        Self { owned }
     }
 }
 

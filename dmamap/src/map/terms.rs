@@ -10,7 +10,8 @@ use crate::pagetable::Permission;
 pub(crate) enum Shape {
     /// One, physically contiguous.
     Single,
-    /// One, at bus addresses aligned to the power of two of bytes that holds it.
+    /// One for the device, at bus addresses aligned to the power of two of bytes that holds it. In memory one or, behind
+    /// an IOMMU, any number.
     AlignedBlock,
     /// Any number.
     Pieces,

@@ -1,4 +1,4 @@
-//! The CPU's way to memory that it shares with a device which does not snoop: past its caches.
+//! The CPU's way to memory past its caches: to what it shares with a device that does not snoop, or writes in long streams.
 
 use core::ptr::NonNull;
 
@@ -19,32 +19,45 @@ pub(crate) struct Uncached<P: Platform> {
 unsafe impl<P: Platform> Send for Uncached<P> {}
 
 impl<P: Platform> Uncached<P> {
-    /// Maps the frames of `buffer`, which is physically contiguous, for a device that does not snoop; `None` for one that
-    /// does. What the CPU stored in the buffer is in memory then, and no line of it in a cache.
-    pub(crate) fn for_device(
+    /// Maps the frames of `buffer`, which is physically contiguous, as `attribute` says. What the CPU stored in the buffer is
+    /// in memory then, and no line of it in a cache.
+    pub(crate) fn map(
         core: &DeviceCore<P>,
         buffer: &mut DmaBuffer<P>,
-    ) -> Result<Option<Self>, VirtualMapError> {
-        if core.coherence == Coherence::Snooped {
-            return Ok(None);
-        }
+        attribute: MemoryAttribute,
+    ) -> Result<Self, VirtualMapError> {
         let len_bytes = buffer.len_bytes().next_multiple_of(FRAME_BYTES);
         let start = buffer.segment(0).start();
         let frames = PhysRange::new(start, len_bytes)
             .map_err(|_| VirtualMapError::OutOfAddressSpace { len_bytes })?;
-        core.clean_cache(buffer.pointer(), len_bytes);
-        core.invalidate_cache(buffer.pointer(), len_bytes);
+        match core.coherence {
+            Coherence::NotSnooped => {
+                core.clean_cache(buffer.pointer(), len_bytes);
+                core.invalidate_cache(buffer.pointer(), len_bytes);
+            }
+            // For the CPU's own two ways to the memory; no maintenance of the device's.
+            Coherence::Snooped => {
+                core.platform
+                    .clean_cache(buffer.pointer(), len_bytes as usize);
+                core.platform
+                    .invalidate_cache(buffer.pointer(), len_bytes as usize);
+            }
+        }
         // SAFETY: whole frames of a buffer that is borrowed alone and kept by the caller as long as this value; just cleaned
         // and invalidated.
-        let start = unsafe {
-            core.platform
-                .map_frames(frames, MemoryAttribute::Uncached)?
-        };
-        Ok(Some(Self {
+        let start = unsafe { core.platform.map_frames(frames, attribute)? };
+        Ok(Self {
             platform: core.platform,
             start,
             len_bytes,
-        }))
+        })
+    }
+
+    /// Ends the mapping; the CPU finds in `buffer`, whose frames were mapped, what is in memory.
+    pub(crate) fn end(self, buffer: &impl DmaMemory) {
+        let (platform, len_bytes) = (self.platform, self.len_bytes);
+        drop(self);
+        platform.invalidate_cache(buffer.pointer(), len_bytes as usize);
     }
 
     /// Where the CPU finds the first byte.

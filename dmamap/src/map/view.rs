@@ -46,14 +46,17 @@ impl OutOfBounds {
 /// ```
 pub struct CpuView<'a, P: Platform, D: Direction> {
     live: &'a Live<P>,
-    start: NonNull<u8>,
+    /// The buffer's first byte.
+    buffer: NonNull<u8>,
+    /// The view's first byte.
+    start: u64,
     len_bytes: u64,
     direction: PhantomData<D>,
 }
 
 impl<'a, P: Platform, D: Direction> CpuView<'a, P, D> {
     pub(crate) fn whole<B: DmaMemory>(live: &'a mut Live<P>, buffer: &'a mut B) -> Self {
-        Self::begin(live, buffer.pointer(), buffer.len_bytes())
+        Self::begin(live, buffer.pointer(), 0, buffer.len_bytes())
     }
 
     pub(crate) fn part<B: DmaMemory>(
@@ -63,15 +66,28 @@ impl<'a, P: Platform, D: Direction> CpuView<'a, P, D> {
         len_bytes: u64,
     ) -> Result<Self, OutOfBounds> {
         OutOfBounds::check(offset, len_bytes, buffer.len_bytes())?;
-        // SAFETY: the offset is inside the buffer's memory.
-        let start = unsafe { buffer.pointer().add(offset as usize) };
-        Ok(Self::begin(live, start, len_bytes))
+        Ok(Self::begin(live, buffer.pointer(), offset, len_bytes))
     }
 
-    fn begin(live: &'a Live<P>, start: NonNull<u8>, len_bytes: u64) -> Self {
-        live.sync_for_cpu(start, len_bytes);
+    /// A view of part of a mapping that several share, whose buffer begins at `buffer`.
+    ///
+    /// # Safety
+    /// The bytes are memory of the mapping `live`, mapped in `D`, and nobody else on the CPU's side accesses them while
+    /// the view lives.
+    pub(crate) unsafe fn over(
+        live: &'a Live<P>,
+        buffer: NonNull<u8>,
+        start: u64,
+        len_bytes: u64,
+    ) -> Self {
+        Self::begin(live, buffer, start, len_bytes)
+    }
+
+    fn begin(live: &'a Live<P>, buffer: NonNull<u8>, start: u64, len_bytes: u64) -> Self {
+        live.sync_for_cpu(buffer, start, len_bytes);
         Self {
             live,
+            buffer,
             start,
             len_bytes,
             direction: PhantomData,
@@ -92,9 +108,15 @@ impl<'a, P: Platform, D: Direction> CpuView<'a, P, D> {
         D: DeviceWrites,
     {
         OutOfBounds::check(offset, into.len() as u64, self.len_bytes)?;
-        // SAFETY: in bounds; the memory is the mapping's, borrowed by this view, and only accessed by
-        // volatile copies while it is mapped.
-        unsafe { copy_out(self.start.add(offset as usize), into) };
+        let (at, len) = (self.start + offset, into.len() as u64);
+        let mut rest = into;
+        self.live.device_side(self.buffer, at, len, |from, len| {
+            let (now, later) = core::mem::take(&mut rest).split_at_mut(len as usize);
+            // SAFETY: in bounds; the memory is the mapping's, borrowed by this view, or the copy's, and only accessed
+            // by volatile copies while it is mapped.
+            unsafe { copy_out(from, now) };
+            rest = later;
+        });
         Ok(())
     }
 
@@ -107,14 +129,26 @@ impl<'a, P: Platform, D: Direction> CpuView<'a, P, D> {
         D: DeviceReads,
     {
         OutOfBounds::check(offset, bytes.len() as u64, self.len_bytes)?;
-        // SAFETY: as in `read_at`; `&mut self` excludes another writer.
-        unsafe { copy_in(bytes, self.start.add(offset as usize)) };
+        let (at, len) = (self.start + offset, bytes.len() as u64);
+        let mut rest = bytes;
+        self.live.device_side(self.buffer, at, len, |to, len| {
+            let (now, later) = rest.split_at(len as usize);
+            // SAFETY: as in `read_at`; `&mut self` excludes another writer.
+            unsafe { copy_in(now, to) };
+            rest = later;
+        });
+        if self.live.backing().is_copied() {
+            // The buffer has it too when it comes back.
+            // SAFETY: as above.
+            unsafe { copy_in(bytes, self.buffer.add(at as usize)) };
+        }
         Ok(())
     }
 }
 
 impl<P: Platform, D: Direction> Drop for CpuView<'_, P, D> {
     fn drop(&mut self) {
-        self.live.sync_for_device(self.start, self.len_bytes);
+        self.live
+            .sync_for_device(self.buffer, self.start, self.len_bytes);
     }
 }

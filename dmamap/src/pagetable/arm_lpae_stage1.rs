@@ -4,7 +4,7 @@
 //! - Entries have `AF` preset, so that the unit never writes to a table nor faults for it; `nG` set, as each domain
 //!   has its ASID; and grant unprivileged accesses, which devices' are.
 //! - What is valid can be read: [`Permission::Write`] is mapped as [`Permission::ReadWrite`].
-//! - Where walks are not coherent, memory is mapped non-cacheable and outer shareable, else write-back and inner
+//! - Registers are Device-nGnRE. Where walks are not coherent, memory is mapped non-cacheable and outer shareable, else write-back and inner
 //!   shareable. The context descriptor must hold [`MAIR`](ArmLpaeStage1::MAIR).
 //!
 //! ```
@@ -22,7 +22,7 @@
 //! ```
 
 use hw::smmu::page_table::{
-    AP_READ, AP_READ_WRITE, MAIR_NON_CACHEABLE, MAIR_WRITE_BACK, SH_INNER, SH_OUTER,
+    AP_READ, AP_READ_WRITE, MAIR_DEVICE, MAIR_NON_CACHEABLE, MAIR_WRITE_BACK, SH_INNER, SH_OUTER,
     STAGE1_RESERVED, Stage1,
 };
 
@@ -36,6 +36,8 @@ use crate::addr::PhysAddr;
 const WRITE_BACK: u8 = 0;
 /// Which says non-cacheable.
 const NON_CACHEABLE: u8 = 1;
+/// Which says that there are registers.
+const DEVICE: u8 = 2;
 
 /// Arm stage 1 tables, as one unit walks them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +46,8 @@ pub struct ArmLpaeStage1(ArmLpae);
 impl ArmLpaeStage1 {
     /// The memory attributes that entries refer to.
     pub const MAIR: u64 = (MAIR_WRITE_BACK as u64) << (8 * WRITE_BACK)
-        | (MAIR_NON_CACHEABLE as u64) << (8 * NON_CACHEABLE);
+        | (MAIR_NON_CACHEABLE as u64) << (8 * NON_CACHEABLE)
+        | (MAIR_DEVICE as u64) << (8 * DEVICE);
 
     /// Tables that translate addresses of `input_bits` to ones of `output_bits`, with as many levels as that takes;
     /// with blocks, no runs, and walks that snoop.
@@ -129,6 +132,14 @@ unsafe impl Format for ArmLpaeStage1 {
             .with_n_g(true)
             .with_addr(phys.as_u64())
             .with_contiguous(span == Span::Run)
+            .into_bits()
+    }
+
+    fn for_registers(&self, leaf: u64) -> u64 {
+        // Shareability is not looked at: such memory is outer shareable.
+        Stage1::from_bits(leaf)
+            .with_attr_indx(DEVICE)
+            .with_sh(SH_OUTER)
             .into_bits()
     }
 

@@ -3,7 +3,7 @@
 //!
 //! The root is up to 16 tables in a row where that saves a level. Entries have `AF` preset, so that the unit never
 //! writes to a table nor faults for it. Where walks are not coherent, memory is mapped non-cacheable and outer
-//! shareable, else write-back and inner shareable.
+//! shareable, else write-back and inner shareable. Registers are Device-nGnRE.
 //!
 //! ```
 //! use dmamap::addr::PhysAddr;
@@ -21,8 +21,8 @@
 //! ```
 
 use hw::smmu::page_table::{
-    MEM_ATTR_NON_CACHEABLE, MEM_ATTR_WRITE_BACK, S2AP_READ, S2AP_READ_WRITE, S2AP_WRITE, SH_INNER,
-    SH_OUTER, STAGE2_RESERVED, Stage2,
+    MEM_ATTR_DEVICE, MEM_ATTR_NON_CACHEABLE, MEM_ATTR_WRITE_BACK, S2AP_READ, S2AP_READ_WRITE,
+    S2AP_WRITE, SH_INNER, SH_OUTER, STAGE2_RESERVED, Stage2,
 };
 
 use super::arm_lpae::{ArmLpae, LeafWord};
@@ -135,6 +135,13 @@ unsafe impl Format for ArmLpaeStage2 {
             .with_af(true)
             .with_addr(phys.as_u64())
             .with_contiguous(span == Span::Run)
+            .into_bits()
+    }
+
+    fn for_registers(&self, leaf: u64) -> u64 {
+        Stage2::from_bits(leaf)
+            .with_mem_attr(MEM_ATTR_DEVICE)
+            .with_sh(SH_OUTER)
             .into_bits()
     }
 

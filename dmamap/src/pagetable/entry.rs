@@ -4,6 +4,15 @@ use core::fmt;
 
 use crate::addr::PhysAddr;
 
+/// What kind of thing a device reaches at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryType {
+    /// Memory.
+    Normal,
+    /// Another device's registers: accesses are not to be merged, repeated or reordered.
+    Registers,
+}
+
 /// What a device may do with memory. Nothing at all is not a permission: unmap instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {

@@ -44,6 +44,12 @@ pub unsafe trait Format: Copy + Send + Sync + 'static {
     /// [`last_phys`](Self::last_phys). With [`Span::Run`] for one page of a run, wherever in it.
     fn leaf(&self, level: u32, phys: PhysAddr, permission: Permission, span: Span) -> u64;
 
+    /// `leaf`, a leaf as [`leaf`](Self::leaf) makes it, for registers instead of memory, where entries tell the two apart.
+    /// It decodes as the same.
+    fn for_registers(&self, leaf: u64) -> u64 {
+        leaf
+    }
+
     /// The entry of `level` that links the table at `phys`, one level down.
     fn table(&self, level: u32, phys: PhysAddr) -> u64;
 

@@ -5,7 +5,7 @@ use super::path::{Node, Path};
 use super::phys_list::Runs;
 use super::shadow::Tally;
 use super::{
-    Entry, Format, MAX_LEVELS, MapError, PageTable, Permission, PhysList, Replay, Span,
+    Entry, Format, MAX_LEVELS, MapError, MemoryType, PageTable, Permission, PhysList, Replay, Span,
     WalkCoherence,
 };
 use crate::addr::{BusAddr, PhysAddr, PhysRange};
@@ -56,11 +56,28 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         memory: &mut L,
         permission: Permission,
     ) -> Result<(), MapError> {
+        self.map_list_of(bus, memory, permission, MemoryType::Normal)
+    }
+
+    /// As [`map_list`](Self::map_list), for memory or for registers.
+    ///
+    /// # Errors
+    /// As [`map_list`](Self::map_list).
+    ///
+    /// # Panics
+    /// As [`map_list`](Self::map_list).
+    pub fn map_list_of<L: PhysList + ?Sized>(
+        &mut self,
+        bus: BusAddr,
+        memory: &mut L,
+        permission: Permission,
+        memory_type: MemoryType,
+    ) -> Result<(), MapError> {
         let missing = self.survey(bus, memory)?;
         // All of them are below the root, and so of one size.
         let request = table_request(&self.format, 1);
         let mut stock = FrameList::allocate(self.platform, missing, request)?;
-        self.write(bus, memory, permission, &mut stock);
+        self.write(bus, memory, (permission, memory_type), &mut stock);
         // SAFETY: frames left over were never linked. (There are none, if the list is true to itself.)
         unsafe { stock.free() };
         Ok(())
@@ -93,7 +110,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         &mut self,
         bus: BusAddr,
         memory: &mut L,
-        permission: Permission,
+        (permission, memory_type): (Permission, MemoryType),
         stock: &mut FrameList<P>,
     ) {
         let geometry = self.format.geometry();
@@ -107,7 +124,11 @@ impl<P: Platform, F: Format> PageTable<P, F> {
             let size_log2 = geometry.size_log2(batch.level);
             let leaf = |n: usize| {
                 let phys = PhysAddr::new(batch.phys + ((n as u64) << size_log2));
-                self.format.leaf(batch.level, phys, permission, batch.span)
+                let leaf = self.format.leaf(batch.level, phys, permission, batch.span);
+                match memory_type {
+                    MemoryType::Normal => leaf,
+                    MemoryType::Registers => self.format.for_registers(leaf),
+                }
             };
             table.store_all(first, (0..batch.count).map(leaf));
             self.publish(table, first..first + batch.count);

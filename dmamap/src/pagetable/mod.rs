@@ -100,7 +100,7 @@ pub use amd_v1::AmdV1;
 pub use arm_lpae_stage1::ArmLpaeStage1;
 pub use arm_lpae_stage2::ArmLpaeStage2;
 pub use empty::KEPT_TABLES;
-pub use entry::{Entry, Permission, Span};
+pub use entry::{Entry, MemoryType, Permission, Span};
 pub use error::{FormatError, MapError, UnmapError};
 pub use format::{Format, LeafSizes, Runs, SnoopControl, WalkCoherence};
 pub use gather::{Gather, TableChange};

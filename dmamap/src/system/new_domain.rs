@@ -5,12 +5,12 @@ use alloc::vec::Vec;
 use super::reserved::{RegionKind, Reserved, ReservedRegion};
 use super::{AttachError, DmaSystem};
 use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
-use crate::iommu::{Domain, DomainId, Requester, TableShape, TableShapes};
+use crate::iommu::{Domain, DomainId, FlushLimits, Requester, TableShape, TableShapes};
 use crate::map::Permission;
 use crate::platform::Platform;
 
 impl<P: Platform> DmaSystem<P> {
-    /// The memory firmware reserved for `device`, in ascending order, none of it twice.
+    /// The memory firmware reserved for `device` and others of its group, in ascending order, none of it twice.
     pub(super) fn direct_regions_of(&self, device: Requester) -> Vec<PhysRange> {
         let regions = self.direct_of(device);
         regions.into_iter().map(|(memory, _)| memory).collect()
@@ -19,21 +19,22 @@ impl<P: Platform> DmaSystem<P> {
     /// As [`direct_regions_of`](Self::direct_regions_of), with what the device may do there.
     pub(super) fn direct_of(&self, device: Requester) -> Vec<(PhysRange, Permission)> {
         let state = self.state.lock();
-        let behind = |requester| state.scopes.as_ref()?.behind(requester);
-        // What its aliases use it may use as well: its unit takes the requests of all of them for the same.
-        let is_alias =
-            |other| other == device || behind(device).is_some_and(|one| behind(other) == Some(one));
-        let ours = state.reserved.iter().filter(|each| is_alias(each.device));
+        let group = state.key_of(device);
+        // What others of its group use it may use as well: nothing keeps them apart.
+        let all = state.reserved.iter();
+        let ours = all.filter(|each| state.key_of(each.device) == group);
         merged(ours.filter_map(|each| match each.what {
             Reserved::Direct(memory, permission) => Some((memory, permission)),
             Reserved::Unmappable(_) => None,
         }))
     }
 
-    /// The bus addresses firmware keeps `device` from using.
+    /// The bus addresses firmware keeps `device` and others of its group from using.
     pub(super) fn unmappable_of(&self, device: Requester) -> Vec<BusRange> {
         let state = self.state.lock();
-        let ours = state.reserved.iter().filter(|each| each.device == device);
+        let group = state.key_of(device);
+        let all = state.reserved.iter();
+        let ours = all.filter(|each| state.key_of(each.device) == group);
         ours.filter_map(|each| match each.what {
             Reserved::Unmappable(range) => Some(range),
             Reserved::Direct(..) => None,
@@ -67,7 +68,9 @@ impl<P: Platform> DmaSystem<P> {
         let table = units[unit]
             .create_table(shape, id)
             .map_err(|error| fail(error.into()))?;
-        let domain = Domain::new(self.platform, id, units.clone(), table).map_err(fail)?;
+        let limits = FlushLimits::new(settings.flush_entries, settings.flush_window_ms);
+        let domain = Domain::new(self.platform, id, units.clone(), table, limits).map_err(fail)?;
+        let domain = domain.with_address_order(settings.address_order);
         let beyond = BusAddr::new(1u64.checked_shl(facts.address_bits.into()).unwrap_or(0));
         let beyond = BusRange::new(beyond, beyond.as_u64().wrapping_neg()).ok();
         if let Some(beyond) = beyond.filter(|range| !range.is_empty()) {

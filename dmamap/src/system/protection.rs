@@ -21,6 +21,33 @@ pub enum Protection {
     Bounce,
 }
 
+impl Protection {
+    /// Whether a device is kept from more by `other` than by this.
+    pub fn is_weaker_than(self, other: Self) -> bool {
+        self.rank() < other.rank()
+    }
+
+    /// What keeps a device from more.
+    #[must_use]
+    pub(crate) fn or_stronger(self, other: Self) -> Self {
+        if self.is_weaker_than(other) {
+            other
+        } else {
+            self
+        }
+    }
+
+    fn rank(self) -> u8 {
+        match self {
+            Self::Identity => 0,
+            Self::Deferred => 1,
+            Self::Strict => 2,
+            Self::Bounce => 3,
+            Self::Blocked => 4,
+        }
+    }
+}
+
 /// Why a device could not be attached; it reaches what it did before then, unless the error says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AttachError {
@@ -30,29 +57,41 @@ pub enum AttachError {
         /// The device.
         device: Requester,
     },
-    /// Its unit cannot tell its requests from those of a device that has a driver.
+    /// Another device of its [group](crate::group), which shares one domain, is attached otherwise.
     #[error(
-        "{device}: its IOMMU unit cannot tell its requests from those of {alias}, which is attached"
+        "{device} shares a domain with {other}, which is attached as {protection:?}: an IOMMU cannot keep them apart"
     )]
-    Alias {
+    GroupProtection {
         /// The device.
         device: Requester,
         /// The other.
-        alias: Requester,
+        other: Requester,
+        /// How the other is attached.
+        protection: Protection,
+    },
+    /// Its group is spread over several units, and one domain here is of one unit.
+    #[error("{device} shares a domain with {other}, which is behind another IOMMU unit")]
+    GroupAcrossUnits {
+        /// The device.
+        device: Requester,
+        /// Another of its group, or another name that its requests may carry.
+        other: Requester,
+    },
+    /// Another device of its group was detached, or not attached, and the unit did not confirm it: what it may reach is
+    /// kept, and nothing else is put within its reach.
+    #[error(
+        "{device} shares a domain with {other}, of which it was not confirmed that its unit forgot it"
+    )]
+    GroupUnconfirmed {
+        /// The device.
+        device: Requester,
+        /// The other.
+        other: Requester,
     },
     /// Somebody is starting or stopping the units, or they did not stop, or not start again: what stands before the
     /// device may not stay.
     #[error("{device}: the IOMMU units are being started or stopped: attach it afterwards")]
     UnitsChanging {
-        /// The device.
-        device: Requester,
-    },
-    /// Its requests carry the name of a bridge on their way, and a unit would take them for the bridge's.
-    #[error(
-        "{device} is behind a PCIe-to-PCI bridge, which makes its requests under a name of its own: \
-         an IOMMU cannot tell them apart"
-    )]
-    BehindConventionalBridge {
         /// The device.
         device: Requester,
     },
@@ -64,6 +103,18 @@ pub enum AttachError {
     NotRevocable {
         /// The device.
         device: Requester,
+    },
+    /// The machine's owner asks for more protection of every device.
+    #[error(
+        "{device}: {protection:?} protects less than {least:?}, which the settings ask for at least"
+    )]
+    TooWeak {
+        /// The device.
+        device: Requester,
+        /// What it would be attached with.
+        protection: Protection,
+        /// What is [asked for](super::Settings::least_protection).
+        least: Protection,
     },
     /// No host bridge has the device's bus.
     #[error("{device} is behind none of the machine's host bridges")]

@@ -1,11 +1,11 @@
 //! Devices that left, and whose unit did not confirm it: asked again.
 
-use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
+use super::DmaSystem;
 use super::attach::requester_of;
-use super::{CoreSlot, DmaSystem};
-use crate::device::{DetachError, DeviceCore};
+use super::occupancy::Turn;
+use crate::device::{DetachError, Held};
 use crate::iommu::Requester;
 use crate::pci::Function;
 use crate::platform::Platform;
@@ -13,50 +13,72 @@ use crate::platform::Platform;
 /// Why a device is not free again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecoverError {
-    /// It is not among those whose detach was not confirmed: it is attached, or never was, or somebody is recovering it
-    /// at this moment.
+    /// It is not among those that were not confirmed to have left: it is attached, or never was, or somebody recovered it
+    /// already.
     #[error("{device} is not waiting for its detach to be confirmed")]
     NotWaiting {
         /// The device.
         device: Requester,
     },
-    /// It was not confirmed this time either. All is kept as before.
+    /// [`DetachError::Unconfirmed`]: it was not confirmed this time either, and all is kept as before.
+    /// [`DetachError::Shared`]: it was, but others of its group may reach mappings of it that still live.
     #[error(transparent)]
     Detach(#[from] DetachError),
 }
 
 impl<P: Platform> DmaSystem<P> {
-    /// Detaches a device once more whose [detach](crate::device::Device::detach) was not confirmed: after the units were
-    /// [restarted](Self::restart_units), or were slow. When this returns `Ok`, it reaches nothing: memory that was kept
-    /// because of it comes back, mappings that live can be unmapped, and it can be attached again.
+    /// Detaches a device once more whose [detach](crate::device::Device::detach), or whose attach that failed, was not
+    /// confirmed to be undone: after the units were [restarted](Self::restart_units), or were slow. When this returns `Ok`,
+    /// it reaches nothing, and can be attached again once all of its [group](crate::group) that were not confirmed to have
+    /// left were recovered. With the last of them memory that was kept because of them comes back, and mappings that live
+    /// can be unmapped.
     ///
     /// # Errors
     /// [`RecoverError`].
-    pub fn recover(&self, function: &Function<P>) -> Result<(), RecoverError> {
+    pub fn recover(&'static self, function: &Function<P>) -> Result<(), RecoverError> {
         let device = requester_of(function);
-        let waiting = self.take_waiting(device);
-        let core = waiting.ok_or(RecoverError::NotWaiting { device })?;
-        // SAFETY: a core is freed by `sweep` alone, once it is out of the list, or in it and unreferenced; this one is out
-        // of the list.
-        let outcome = self.detach(unsafe { core.as_ref() });
-        if outcome.is_ok() {
-            // SAFETY: as above.
-            let waits = unsafe { &core.as_ref().detach_unconfirmed };
+        let turn = Turn::to_detach(self, device);
+        if !turn.lost().iter().any(|lost| lost.device == device) {
+            return Err(RecoverError::NotWaiting { device });
+        }
+        // `None` for one whose attach failed.
+        let held = self.hold_unconfirmed(device);
+        let outcome = self.take_out(device, &turn);
+        if let (Ok(_), Some(held)) = (&outcome, &held) {
+            let waits = &held.core().detach_unconfirmed;
             waits.store(false, Ordering::Release);
         }
-        self.state.lock().cores.push(CoreSlot(core));
+        drop(turn);
+        let outcome = outcome.and_then(|left| match &held {
+            Some(held) => {
+                let core = held.core();
+                self.give_back(core, &left);
+                // The hold counts as one.
+                left.check(device, core.counters.live() - 1)
+            }
+            None => {
+                let ended = left.domain.filter(|domain| domain.is_revoked());
+                ended.inspect(|domain| self.release_quarantines(domain));
+                Ok(())
+            }
+        });
+        if let Some(held) = held {
+            held.withdraw();
+        }
         self.sweep();
         Ok(outcome?)
     }
 
-    /// Takes the core of a device that waits for its detach to be confirmed out of the list, so that nobody else has it.
-    fn take_waiting(&self, device: Requester) -> Option<NonNull<DeviceCore<P>>> {
-        let mut state = self.state.lock();
-        let index = state.cores.iter().position(|slot| {
-            // SAFETY: a core in the list has not been freed.
-            let core = unsafe { slot.0.as_ref() };
+    /// The core of a device whose detach was not confirmed. Whoever has the turn of its group knows that it stays so.
+    fn hold_unconfirmed(&self, device: Requester) -> Option<Held<P>> {
+        let state = self.state.lock();
+        let mut cores = state.cores.iter().map(|slot| {
+            // SAFETY: a core in the list has not been freed, and is not while the lock is held.
+            unsafe { slot.0.as_ref() }
+        });
+        let waits = cores.find(|core| {
             core.requester == device && core.detach_unconfirmed.load(Ordering::Acquire)
         })?;
-        Some(state.cores.swap_remove(index).0)
+        Some(Held::briefly(waits))
     }
 }

@@ -6,9 +6,10 @@ use firmware::{DirectAccess, IommuDescription, ReservedKind};
 
 use super::DmaSystem;
 use super::new_domain::merged;
+use super::occupancy::GroupKey;
 use crate::addr::{AddrError, BusAddr, BusRange, PhysAddr, PhysRange};
 use crate::bridge::WindowKind;
-use crate::iommu::{MessageRoute, Requester, UnitError, requesters_of};
+use crate::iommu::{MessageRoute, Requester, Unit, UnitError, requesters_of};
 use crate::map::Permission;
 use crate::pci::Topology;
 use crate::platform::Platform;
@@ -81,8 +82,8 @@ impl ReservedFor {
 }
 
 impl<P: Platform> DmaSystem<P> {
-    /// The bus addresses of `device` that no mapping is ever given, and why: what firmware reserved, its unit's
-    /// message window, the host bridge's windows. Empty where no unit translates for it.
+    /// The bus addresses of `device` that no mapping is ever given, and why: what firmware reserved for it or another of
+    /// its group, its unit's message window, the host bridge's windows. Empty where no unit translates for it.
     ///
     /// # Errors
     /// [`UnitError`] where the unit must be asked (virtio) and does not answer.
@@ -102,7 +103,7 @@ impl<P: Platform> DmaSystem<P> {
             .flat_map(|bridge| bridge.windows())
             .filter(|window| window.kind != WindowKind::Io)
             .map(|window| window.bus);
-        let special = unit.unmappable(self.attachment(device))?;
+        let special = self.special_to_group(device, &**unit, behind.unit)?;
         let doorbells = match unit.facts().messages {
             MessageRoute::Aside => None,
             MessageRoute::Translated => self.platform.message_window(),
@@ -132,5 +133,48 @@ impl<P: Platform> DmaSystem<P> {
                 })
             });
         Ok(unmappable.chain(direct).collect())
+    }
+
+    /// What `unit` does not translate for `device` and others of its group, who share its domain.
+    fn special_to_group(
+        &self,
+        device: Requester,
+        unit: &dyn Unit<P>,
+        number: usize,
+    ) -> Result<Vec<BusRange>, UnitError> {
+        let mut special = Vec::new();
+        let mut answered = false;
+        let mut refused = Ok(());
+        for member in self.fellows_of(device) {
+            for stream in self.attachments(member, number).unwrap_or_default() {
+                match unit.unmappable(stream) {
+                    Ok(ranges) => {
+                        answered = true;
+                        for range in ranges {
+                            if !special.contains(&range) {
+                                special.push(range);
+                            }
+                        }
+                    }
+                    // It need not know each name that a device could speak in.
+                    Err(error @ UnitError::Refused { .. }) => refused = Err(error),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        if answered {
+            Ok(special)
+        } else {
+            refused.map(|()| special)
+        }
+    }
+
+    /// The devices of the group of `device`.
+    fn fellows_of(&self, device: Requester) -> Vec<Requester> {
+        let state = self.state.lock();
+        match state.key_of(device) {
+            GroupKey::Group(group) => state.groups.own_ids(group),
+            GroupKey::Stream(_) | GroupKey::Alone(_) => [device].into(),
+        }
     }
 }

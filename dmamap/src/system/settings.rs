@@ -1,5 +1,7 @@
 //! Choices a machine's owner may make of how its units are used.
 
+use super::Protection;
+
 /// Which of a unit's two kinds of tables translates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -41,6 +43,16 @@ impl Granule {
     }
 }
 
+/// Which bus addresses a device that reaches more than 4 GiB of them is given first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressOrder {
+    /// The lowest: those above 4 GiB only when the ones below are used up or too much in pieces. Requests to
+    /// them have shorter headers on the bus, and not every device that claims 64 address lines has them.
+    LowFirst,
+    /// Those above 4 GiB, so that what is below is left to devices that reach no other (Linux's `iommu.forcedac`).
+    HighFirst,
+}
+
 /// Choices a machine's owner may make. The default leaves them to the units' drivers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -56,6 +68,16 @@ pub struct Settings {
     pub mode: Option<TableMode>,
     /// The smallest page, where the unit has several; `None` takes the smallest it has.
     pub granule: Option<Granule>,
+    /// The weakest protection a device may be attached with or relaxed to. [`Protection::Identity`] forbids nothing.
+    pub least_protection: Protection,
+    /// How many unmapped mappings of a domain may wait for a shared flush; whoever unmaps one more flushes. From 1 to
+    /// 16384.
+    pub flush_entries: u32,
+    /// How long an unmapped mapping may wait for a shared flush, in milliseconds, before a timer flushes. The device may
+    /// reach it for so long, and for as long as the flush takes.
+    pub flush_window_ms: u64,
+    /// Which bus addresses are given first to a device that reaches more than 4 GiB of them.
+    pub address_order: AddressOrder,
 }
 
 impl Default for Settings {
@@ -66,6 +88,10 @@ impl Default for Settings {
             stage: None,
             mode: None,
             granule: None,
+            least_protection: Protection::Identity,
+            flush_entries: 256,
+            flush_window_ms: 10,
+            address_order: AddressOrder::LowFirst,
         }
     }
 }

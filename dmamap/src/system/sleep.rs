@@ -51,9 +51,9 @@ const READY_MS: u64 = 1_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SuspendError {
     /// Units are being started or stopped, or did not start or stop, or are suspended already; or a device is being
-    /// attached at this moment.
+    /// attached or detached at this moment.
     #[error(
-        "somebody else is changing the IOMMU units or attaching a device, or they are suspended"
+        "somebody else is changing the IOMMU units, attaching or detaching a device, or they are suspended"
     )]
     Busy,
     /// A device does not end its requests.
@@ -110,7 +110,7 @@ impl<P: Platform> DmaSystem<P> {
         let before = {
             let mut state = self.state.lock();
             match state.phase {
-                before @ (Phase::Off | Phase::Running) if state.attaching == 0 => {
+                before @ (Phase::Off | Phase::Running) if !state.is_anybody_moving() => {
                     state.phase = Phase::Changing;
                     before
                 }

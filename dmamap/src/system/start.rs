@@ -7,13 +7,16 @@ use alloc::vec::Vec;
 
 use firmware::{IommuDescription, UnitDescription, UnitKind, Walks};
 
+use super::membership::add;
+use super::occupancy::GroupKey;
 use super::reserved::{Reserved, ReservedFor};
 use super::settings::Settings;
 use super::{DmaSystem, FirmwareDevice, Phase};
 use crate::addr::{AddrError, PhysAddr, PhysRange};
+use crate::group::{Acs, Groups};
 use crate::iommu::{
-    Behind, Domain, DomainIds, MAX_UNITS, Requester, ScopeMap, StreamNames, Unit, UnitError,
-    UnitPlace, UnitSetup, UnitStartError, prepare,
+    Attachment, Behind, Domain, DomainIds, MAX_UNITS, Requester, ScopeMap, StreamNames, Unit,
+    UnitError, UnitPlace, UnitSetup, UnitStartError, prepare,
 };
 use crate::mmio::{Mmio, MmioError};
 use crate::pagetable::WalkCoherence;
@@ -136,6 +139,7 @@ impl<P: Platform> DmaSystem<P> {
             state.phase = Phase::Off;
             state.units = Arc::new([]);
             state.scopes = None;
+            state.groups = Groups::default();
             let firmware = core::mem::take(&mut state.firmware);
             drop(state);
             for device in firmware {
@@ -234,48 +238,103 @@ impl<P: Platform> DmaSystem<P> {
         let mut with_direct: Vec<Requester> = direct.map(|each| each.device).collect();
         with_direct.sort();
         with_direct.dedup();
+        // Before groups are made: they are what the ports then do.
+        for function in topology.functions() {
+            if let Err(error) = Acs::isolate(function) {
+                log::warn!("{function}: {error}; its access control services stay as they are");
+            }
+        }
         {
+            let scopes = ScopeMap::new(description, topology);
             let mut state = self.state.lock();
+            let stream = |requester| {
+                let behind = scopes.behind(requester)?;
+                Some((behind.unit, behind.stream))
+            };
+            state.groups = Groups::with_streams(topology, &state.quirks, stream);
             state.units = units.into();
-            state.scopes = Some(ScopeMap::new(description, topology));
+            state.scopes = Some(scopes);
             state.ids = DomainIds::new(ids);
             state.settings = settings;
             state.reserved = reserved;
         }
-        for device in with_direct {
-            self.attach_firmware(device)
-                .map_err(|error| StartError::Direct {
-                    device,
-                    error: Box::new(error),
-                })?;
-        }
+        self.attach_firmware(&with_direct)?;
         for unit in units {
             unit.turn_on()?;
         }
         Ok(())
     }
 
-    /// Gives a device the memory firmware reserved for it, and nothing else.
-    fn attach_firmware(&'static self, requester: Requester) -> Result<(), AttachError> {
-        let Some(behind) = self.behind(requester) else {
+    /// Gives devices the memory firmware reserved for them and others of their groups, and nothing else.
+    fn attach_firmware(&'static self, devices: &[Requester]) -> Result<(), StartError> {
+        let mut domains: Vec<(GroupKey, usize, Named)> = Vec::new();
+        for &device in devices {
+            let Some(Behind { unit, .. }) = self.behind(device) else {
+                continue;
+            };
+            let key = self.state.lock().key_of(device);
+            let streams = self.attachments(device, unit);
+            let streams = streams.map_err(|error| not_direct(device, error))?;
+            let named = streams.into_iter().map(|stream| (device, stream));
+            match domains
+                .iter_mut()
+                .find(|each| (each.0, each.1) == (key, unit))
+            {
+                Some((_, _, known)) => known.extend(named),
+                None => domains.push((key, unit, named.collect())),
+            }
+        }
+        for (key, unit, named) in domains {
+            self.build_firmware_domain(key, unit, &named)?;
+        }
+        Ok(())
+    }
+
+    fn build_firmware_domain(
+        &'static self,
+        key: GroupKey,
+        unit: usize,
+        named: &[(Requester, Attachment)],
+    ) -> Result<(), StartError> {
+        let Some(&(first, _)) = named.first() else {
             return Ok(());
         };
-        if self.firmware_device(requester).is_some() {
-            // An alias has it already.
-            return Ok(());
+        let built = self.allocate_id(first).and_then(|id| {
+            let domain: Domain<P> = self.build_domain(first, unit, id)?;
+            Ok((id, domain))
+        });
+        let (id, domain) = built.map_err(|error| not_direct(first, error))?;
+        let mut streams = Vec::new();
+        for &(_, stream) in named {
+            add(&mut streams, stream);
         }
-        let Behind { unit, .. } = behind;
-        let id = self.allocate_id(requester)?;
-        let domain: Domain<P> = self.build_domain(requester, unit, id)?;
-        let attachment = self.attachment(requester);
-        let device = Arc::new(FirmwareDevice { behind, id, domain });
+        let device = Arc::new(FirmwareDevice {
+            key,
+            unit,
+            streams,
+            id,
+            domain,
+        });
         // Known before its unit is told: if that fails, stopping the units ends its domain too.
         self.state.lock().firmware.push(device.clone());
-        let attached = device.domain.attach(unit, attachment);
-        attached.map_err(|error| AttachError::Domain {
-            device: requester,
-            error,
-        })
+        for stream in &device.streams {
+            let attached = device.domain.attach(unit, *stream);
+            attached.map_err(|error| {
+                let device = stream.requester;
+                not_direct(device, AttachError::Domain { device, error })
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Names that a unit knows devices by, and whose they are.
+type Named = Vec<(Requester, Attachment)>;
+
+fn not_direct(device: Requester, error: AttachError) -> StartError {
+    StartError::Direct {
+        device,
+        error: Box::new(error),
     }
 }
 

@@ -175,7 +175,7 @@ fn a_unit_that_never_completes_is_an_error_that_names_unit_and_command() {
     );
     assert!(error.to_string().contains("0xfeb80000"), "{error}");
     assert_eq!(device.figures().quarantined_bytes, PAGE);
-    let error = device.detach().unwrap_err().error;
+    let error = device.detach().unwrap_err().unit_error().unwrap();
     assert_eq!(error, timed_out("device entry invalidation"));
     drop(held);
     rig.assert_no_findings();

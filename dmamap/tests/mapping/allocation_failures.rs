@@ -8,7 +8,7 @@ use dmamap::addr::{PhysAddr, PhysRange};
 use dmamap::buffer::{BufferError, DmaBuffer, ScatteredBuffer};
 use dmamap::device::Device;
 use dmamap::iommu::Requester;
-use dmamap::map::{AnyDirection, CoherentError, FromDevice, MapFailure, ToDevice};
+use dmamap::map::{AnyDirection, CoherentError, CoherentOptions, FromDevice, MapFailure, ToDevice};
 use dmamap::platform::{FrameRequest, Platform};
 use dmamap::system::Protection;
 use hosted::{FaultInjector, Hosted, Resource, ShutdownReport};
@@ -321,7 +321,9 @@ fn coherent_memory_and_lists_fail_cleanly() {
     let device = failing.rig.attach(EDU);
     let mut failures = 0;
     let requests = failing.fail_each(|_| {
-        match device.alloc_coherent::<u64>(3000) {
+        // Frames from anywhere would stand in for those in a row.
+        let options = CoherentOptions::NONE.force_contiguous();
+        match device.alloc_attrs::<u64>(3000, options) {
             Ok(coherent) => coherent.free().unwrap(),
             Err(CoherentError::Buffer(_) | CoherentError::Map(_)) => failures += 1,
             Err(other) => panic!("{other}"),

@@ -17,6 +17,11 @@ use hosted::Hosted;
 use hw::vtd::fault::FaultReason;
 use machine::{Iommu, MachineConfig};
 
+/// Attached so that whole frames become reachable; what others are given instead is told in `bounce`.
+fn trusted(rig: &Rig) -> Device<Hosted> {
+    rig.attach_trusted(EDU, Protection::Strict)
+}
+
 const NOWHERE: BusRange = match BusRange::new(BusAddr::new(0), 0) {
     Ok(range) => range,
     Err(_) => unreachable!(),
@@ -60,7 +65,8 @@ fn unmap(device: &Device<Hosted>, range: BusRange) {
 #[test]
 fn a_mapping_starts_and_ends_where_it_was_asked_to() {
     let mut rig = Rig::boot(small());
-    let mut edu = rig.edu();
+    let device = trusted(&rig);
+    let mut edu = rig.edu_on(device);
     let mut buffer = buffer_of(rig.kernel, 4 * PAGE, 0x21);
     buffer.as_mut_slice()[5000..5016].copy_from_slice(b"sixteen bytes...");
     let start = buffer.phys(0).unwrap();
@@ -135,7 +141,7 @@ fn stacks_heaps_and_images_are_not_memory_for_devices() {
 #[test]
 fn kmalloc_memory_is_mapped_by_its_virtual_address() {
     let rig = Rig::boot(small());
-    let device = rig.attach(EDU);
+    let device = trusted(&rig);
     let buffer = buffer_of(rig.kernel, 3 * PAGE, 1);
     for (offset, len_bytes) in [(0, 1), (10, 3 * PAGE - 10), (PAGE, PAGE)] {
         let virt = buffer.virt().checked_add(offset).unwrap();
@@ -172,7 +178,7 @@ fn kmalloc_memory_is_mapped_by_its_virtual_address() {
 #[test]
 fn vmalloc_memory_is_mapped_page_by_page_only() {
     let rig = Rig::boot(small());
-    let device = rig.attach(EDU);
+    let device = trusted(&rig);
     // A hole before each frame but the first makes neighbours impossible.
     let mut holes = Vec::new();
     let scattered = loop {
@@ -215,7 +221,8 @@ fn vmalloc_memory_is_mapped_page_by_page_only() {
 #[test]
 fn pieces_whose_inner_ends_are_whole_pages_become_one_segment() {
     let mut rig = Rig::boot(small());
-    let mut edu = rig.edu();
+    let device = trusted(&rig);
+    let mut edu = rig.edu_on(device);
     let buffers: Vec<_> = (1..5).map(|n| buffer_of(rig.kernel, 2 * PAGE, n)).collect();
     let at = |n: usize, offset: u64, len| phys(buffers[n].phys(offset).unwrap(), len);
     let joined = [
@@ -259,7 +266,7 @@ fn pieces_whose_inner_ends_are_whole_pages_become_one_segment() {
 #[test]
 fn lists_that_cannot_be_mapped_leave_nothing_mapped() {
     let rig = Rig::boot(small());
-    let device = rig.attach(EDU);
+    let device = trusted(&rig);
     let buffer = buffer_of(rig.kernel, 8 * PAGE, 1);
     let at = |offset: u64, len| phys(buffer.phys(offset).unwrap(), len);
     let mut segments = [NOWHERE; 4];
@@ -298,7 +305,7 @@ fn lists_that_cannot_be_mapped_leave_nothing_mapped() {
 #[test]
 fn unmapping_what_was_not_mapped_is_an_error_and_changes_nothing() {
     let rig = Rig::boot(small());
-    let device = rig.attach(EDU);
+    let device = trusted(&rig);
     let buffer = buffer_of(rig.kernel, 4 * PAGE, 1);
     let bus = map_phys(
         &device,
@@ -330,7 +337,7 @@ fn unmapping_what_was_not_mapped_is_an_error_and_changes_nothing() {
 #[test]
 fn an_unmap_that_was_not_confirmed_counts_as_quarantined() {
     let rig = Rig::boot_with(small(), impatient(20));
-    let device = rig.attach(EDU);
+    let device = trusted(&rig);
     let buffer = buffer_of(rig.kernel, 2 * PAGE, 1);
     let memory = phys(buffer.phys(0).unwrap(), 2 * PAGE);
     let bus = map_phys(&device, memory, AnyDirection::ToDevice).unwrap();
@@ -352,7 +359,7 @@ fn an_unmap_that_was_not_confirmed_counts_as_quarantined() {
 #[test]
 fn a_list_that_fails_and_is_not_confirmed_undone_says_so() {
     let rig = Rig::boot_with(small(), impatient(20));
-    let device = rig.attach(EDU);
+    let device = trusted(&rig);
     device.set_mask(DmaMask::from_bits(13).unwrap()).unwrap();
     let buffer = buffer_of(rig.kernel, 2 * PAGE, 1);
     let at = |offset: u64| phys(buffer.phys(offset).unwrap(), 10);

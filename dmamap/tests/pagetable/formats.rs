@@ -123,7 +123,18 @@ fn arm_stage_1_words_are_the_manuals() {
     // Attribute 1 of MAIR, outer shareable.
     let not_snooped = words(format.with_coherence(WalkCoherence::NotSnooped));
     assert_eq!(not_snooped[..2], [0x3_4000_0ec7, 0x3_4000_0e47]);
-    assert_eq!(ArmLpaeStage1::MAIR, 0x44ff);
+    assert_eq!(ArmLpaeStage1::MAIR, 0x0004_44ff);
+    // Attribute 2: registers, Device-nGnRE.
+    let leaf = format.leaf(
+        1,
+        PhysAddr::new(0x8000_1000),
+        Permission::ReadWrite,
+        Span::Entry,
+    );
+    let registers = format.for_registers(leaf);
+    assert_eq!(registers & 0x31c, 0x208);
+    assert_eq!(registers & !0x31c, leaf & !0x31c);
+    assert_eq!(format.decode(1, registers), format.decode(1, leaf));
     let hinted = format.with_runs(Runs::Hinted);
     assert_eq!(
         run_words(hinted, 1),

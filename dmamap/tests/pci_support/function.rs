@@ -46,12 +46,17 @@ impl FakeFunction {
 
     /// A root port with all windows.
     pub fn port() -> Self {
+        Self::express_bridge(4)
+    }
+
+    /// A bridge with all windows, of a kind that PCI Express knows.
+    pub fn express_bridge(port_type: u8) -> Self {
         Self::bare_bridge()
             .with_writable(0x1c, 2, 0xf0f0)
             .with_writable(0x24, 4, 0xfff0_fff0)
             .with_writable(0x28, 8, u64::MAX)
             .with(0x24, 4, 0x0001_0001)
-            .with_express(4)
+            .with_express(port_type)
     }
 
     /// A bridge with a 32-bit memory window alone.
@@ -114,6 +119,19 @@ impl FakeFunction {
 
     pub fn with_express(self, port_type: u8) -> Self {
         self.with_capability(0xc0, &[0x10, 0, 0x02 | port_type << 4, 0])
+    }
+
+    /// Access control services, as the first extended capability: what it can do, and what of it is on.
+    pub fn with_acs(self, capable: u16, on: u16) -> Self {
+        self.with(0x100, 4, 0x0001_000d)
+            .with(0x104, 2, u64::from(capable))
+            .with(0x106, 2, u64::from(on))
+            .with_writable(0x106, 2, u64::from(capable & 0x7f))
+    }
+
+    pub fn with_ids(self, vendor: u16, device: u16) -> Self {
+        self.with(0x00, 2, u64::from(vendor))
+            .with(0x02, 2, u64::from(device))
     }
 
     /// MSI-X with a table and pending bits in a BAR.

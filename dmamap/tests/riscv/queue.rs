@@ -214,8 +214,8 @@ fn a_detach_that_is_never_confirmed_is_an_error_that_names_it() {
     let device = rig.attach(EDU);
     unit(&rig).hold_queue();
     let error = device.detach().unwrap_err();
-    assert_eq!(error.device, EDU);
-    assert_timed_out(error.error, "device invalidation");
+    assert_eq!(error.device(), EDU);
+    assert_timed_out(error.unit_error().unwrap(), "device invalidation");
     unit(&rig).release_queue();
     rig.assert_no_findings();
     rig.abandon();

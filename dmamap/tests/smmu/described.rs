@@ -86,10 +86,8 @@ fn memory_reserved_for_a_device_stays_when_its_alias_is_attached_and_detached() 
     ];
     start(&rig, &description).unwrap();
     let unit = model(&rig);
-    let reaches = |frame: PhysRange| {
-        let bus = frame.start().as_u64();
-        unit.translate(HEARTBEAT.id, bus, Access::Write).is_ok()
-    };
+    let reaches_at = |bus| unit.translate(HEARTBEAT.id, bus, Access::Write).is_ok();
+    let reaches = |frame: PhysRange| reaches_at(frame.start().as_u64());
     let all = || frames.iter().all(|&frame| reaches(frame));
     assert!(all(), "before a driver came");
     for _ in 0..2 {
@@ -98,11 +96,23 @@ fn memory_reserved_for_a_device_stays_when_its_alias_is_attached_and_detached() 
         let mapping = device
             .map_single(buffer_of(rig.kernel, PAGE, 1), Bidirectional)
             .unwrap();
-        let error = rig
-            .system()
-            .attach(&rig.function(HEARTBEAT), Protection::Strict)
-            .unwrap_err();
-        assert!(matches!(error, AttachError::Alias { .. }), "{error}");
+        let alias = rig.function(HEARTBEAT);
+        let error = rig.system().attach(&alias, Protection::Blocked);
+        let shares = AttachError::GroupProtection {
+            device: HEARTBEAT,
+            other: EDU,
+            protection: Protection::Strict,
+        };
+        assert_eq!(error.unwrap_err(), shares);
+        // Their unit has one name for both: they share all that is mapped for either.
+        let other = rig.system().attach(&alias, Protection::Strict).unwrap();
+        let target = Some(mapping.phys().start());
+        assert_eq!(other.translate(mapping.bus_addr()), target);
+        other.detach().unwrap();
+        assert!(
+            reaches_at(mapping.bus_addr().as_u64()),
+            "the one stays when the other goes"
+        );
         let bus = mapping.bus_addr().as_u64();
         drop(mapping);
         device.detach().unwrap();

@@ -276,7 +276,7 @@ fn a_unit_is_reset_with_live_domains() {
 }
 
 #[test]
-fn no_two_devices_share_a_domain() {
+fn devices_of_different_groups_share_no_domain() {
     for stage in STAGES {
         let rig = boot(stage);
         let (edu, heartbeat) = (rig.attach(EDU), rig.attach(HEARTBEAT));

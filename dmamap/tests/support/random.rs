@@ -16,6 +16,11 @@ impl Random {
         Self(Cell::new(seed))
     }
 
+    /// Seeded with `seed`, for one of several that another seeds.
+    pub fn seeded(seed: u64) -> Self {
+        Self(Cell::new(seed))
+    }
+
     pub fn next(&self) -> u64 {
         let mut z = self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
         self.0.set(z);

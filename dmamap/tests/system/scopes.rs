@@ -4,7 +4,7 @@ use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, UNITS, buffer_of, small};
 use dmamap::iommu::Requester;
 use dmamap::iommu::fault::Access;
 use dmamap::map::ToDevice;
-use dmamap::system::{AttachError, Protection};
+use dmamap::system::Protection;
 use hw::vtd::fault::FaultReason;
 use machine::MachineConfig;
 use machine::bus::Access as BusAccess;
@@ -61,12 +61,6 @@ fn each_device_is_translated_by_its_unit() {
     rig.finish();
 }
 
-/// The one device of the conventional bus.
-const BEHIND_CONVENTIONAL_BRIDGE: Requester = Requester {
-    segment: 0,
-    id: 4 << 8,
-};
-
 #[test]
 fn every_function_found_is_behind_a_unit() {
     let rig = Rig::boot(two_disks());
@@ -78,15 +72,6 @@ fn every_function_found_is_behind_a_unit() {
             id: function.requester(),
         };
         assert!(rig.system().is_translated(requester), "{requester}");
-        if requester == BEHIND_CONVENTIONAL_BRIDGE {
-            // The unit is there, but would see the bridge's name on its requests.
-            let refused = rig.system().attach(function, Protection::Strict);
-            assert_eq!(
-                refused.err(),
-                Some(AttachError::BehindConventionalBridge { device: requester })
-            );
-            continue;
-        }
         let device = rig.system().attach(function, Protection::Strict).unwrap();
         let mapping = device
             .map_single(buffer_of(rig.kernel, PAGE, 1), ToDevice)

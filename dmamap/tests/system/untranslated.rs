@@ -3,7 +3,7 @@
 use crate::rig::{EDU, PAGE, Rig, small};
 use dmamap::addr::{DmaMask, PhysAddr};
 use dmamap::buffer::DmaBuffer;
-use dmamap::map::{MapFailure, ToDevice};
+use dmamap::map::{Attributes, MapFailure, ToDevice};
 use dmamap::system::{AttachError, Protection};
 use machine::{Iommu, MachineConfig};
 
@@ -31,7 +31,7 @@ fn a_device_that_cannot_be_confined_must_be_vouched_for() {
 }
 
 #[test]
-fn memory_beyond_the_mask_is_refused_and_comes_back() {
+fn memory_beyond_the_mask_is_refused_where_it_must_not_be_copied() {
     let rig = Rig::boot(without_units());
     let device = rig.attach_trusted(EDU, Protection::Identity);
     let four_gib = PhysAddr::new(1 << 32);
@@ -41,10 +41,13 @@ fn memory_beyond_the_mask_is_refused_and_comes_back() {
         high.phys(0).unwrap() >= four_gib,
         "memory is lent from the top"
     );
-    let rejected = device.map_single(high, ToDevice).unwrap_err();
+    let attributes = Attributes::NONE.require_coherent();
+    let rejected = device
+        .map_single_attrs(high, ToDevice, attributes)
+        .unwrap_err();
     let failure = rejected.error.failure;
     assert!(
-        matches!(failure, MapFailure::BeyondMask { .. }),
+        matches!(failure, MapFailure::WouldBounce { .. }),
         "{failure}"
     );
     let high = rejected.buffer.unwrap();

@@ -351,8 +351,8 @@ fn after_a_detach_that_was_not_confirmed_nothing_of_the_device_is_used_again() {
 
     rig.unit(0).hold_queue();
     let error = device.detach().unwrap_err();
-    assert_eq!(error.device, EDU);
-    assert_timed_out(error.error);
+    assert_eq!(error.device(), EDU);
+    assert_timed_out(error.unit_error().unwrap());
     rig.unit(0).release_queue();
 
     let error = mapping.unmap().unwrap_err();
@@ -405,7 +405,7 @@ fn a_queue_that_stopped_is_a_typed_error_at_once() {
     }
     assert_eq!(device.figures().quarantined_bytes, 3 * PAGE);
     assert!(matches!(
-        device.detach().unwrap_err().error,
+        device.detach().unwrap_err().unit_error().unwrap(),
         UnitError::QueueStopped { .. }
     ));
     assert!(

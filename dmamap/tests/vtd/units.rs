@@ -238,26 +238,42 @@ fn few_domain_ids_are_enough_for_few_devices_and_come_back() {
 }
 
 #[test]
-fn no_two_devices_share_a_domain() {
+fn only_devices_of_one_group_share_a_domain() {
     let rig = Rig::boot(small());
-    let functions = rig.computer.topology().functions();
+    let functions: Vec<_> = rig.computer.topology().functions().collect();
+    let group_of = |requester: u16| {
+        let mut functions = functions.iter();
+        let function = functions.find(|one| one.requester() == requester);
+        rig.system().group_of(function.unwrap()).unwrap()
+    };
     let attached: Vec<_> = functions
-        .filter_map(|function| rig.system().attach(function, Protection::Strict).ok())
+        .iter()
+        .map(|function| rig.system().attach(function, Protection::Strict).unwrap())
         .collect();
     assert!(attached.len() > 5, "{attached:?}");
     for device in &attached {
         let buffer = buffer_of(rig.kernel, PAGE, 1);
         let mapping = device.map_single(buffer, ToDevice).unwrap();
+        let group = group_of(device.requester().id);
+        let ids: Vec<u16> = group
+            .members()
+            .iter()
+            .map(|member| member.address.requester())
+            .collect();
         for other in &attached {
             let reached = other.translate(mapping.bus_addr()).is_some();
-            assert_eq!(reached, other.requester() == device.requester());
+            assert_eq!(reached, ids.contains(&other.requester().id), "{group}");
         }
+        // One table, whoever of the group is asked for it.
         let leaves = rig.machine.audit().leaves;
         let [leaf] = &leaves[..] else {
             panic!("{leaves:?}")
         };
-        assert_eq!(leaf.requester, device.requester().id);
+        assert!(ids.contains(&leaf.requester), "{group}");
     }
+    // The port without a disk, and the one with the bridge and all behind it.
+    let sizes = |id| group_of(id).members().len();
+    assert_eq!([EDU.id, 1 << 3, 4 << 3].map(sizes), [1, 1, 3]);
     drop(attached);
     rig.finish();
 }

@@ -3,7 +3,7 @@
 use dmamap::addr::BusRange;
 use dmamap::buffer::{DmaBuffer, DmaMemory, ScatteredBuffer};
 use dmamap::device::Device;
-use dmamap::map::{Direction, Mapping, Quarantined, Rejected, SgMapping};
+use dmamap::map::{Direction, Mapping, Quarantined, Rejected, Retired, SgMapping};
 use dmamap::platform::Platform;
 
 /// Memory for a command's data, and how it is mapped for the device: [`DmaBuffer`]s with `map_single`,
@@ -36,6 +36,9 @@ pub unsafe trait DataMapping: Sized {
     /// What was mapped.
     type Memory;
 
+    /// The memory on its way back.
+    type Retired: RetiredData<Memory = Self::Memory>;
+
     /// The bus addresses (Z) of the memory, in its order.
     fn segments(&self) -> impl Iterator<Item = BusRange>;
 
@@ -44,6 +47,29 @@ pub unsafe trait DataMapping: Sized {
     /// # Errors
     /// [`Quarantined`] if the device may still reach it: it is then lost until the device is reset.
     fn unmap(self) -> Result<Self::Memory, Quarantined>;
+
+    /// Leaves it to a flush that other commands' memory shares to take the memory back.
+    fn retire(self) -> Self::Retired;
+}
+
+/// Memory that was mapped, and that the device may reach until a flush.
+pub trait RetiredData: Sized {
+    /// What was mapped.
+    type Memory;
+
+    /// Gives the memory back, after a flush if none has covered it.
+    ///
+    /// # Errors
+    /// [`Quarantined`] if the device may still reach it: it is then lost until the device is reset.
+    fn finish(self) -> Result<Self::Memory, Quarantined>;
+}
+
+impl<P: Platform, B: DmaMemory, D: Direction> RetiredData for Retired<P, B, D> {
+    type Memory = B;
+
+    fn finish(self) -> Result<B, Quarantined> {
+        Retired::finish(self)
+    }
 }
 
 impl<P: Platform> DiskMemory<P> for DmaBuffer<P> {
@@ -65,6 +91,7 @@ impl<P: Platform> DiskMemory<P> for DmaBuffer<P> {
 // SAFETY: the segment is the mapping's own.
 unsafe impl<P: Platform, B: DmaMemory, D: Direction> DataMapping for Mapping<P, B, D> {
     type Memory = B;
+    type Retired = Retired<P, B, D>;
 
     fn segments(&self) -> impl Iterator<Item = BusRange> {
         core::iter::once(self.range())
@@ -72,6 +99,10 @@ unsafe impl<P: Platform, B: DmaMemory, D: Direction> DataMapping for Mapping<P, 
 
     fn unmap(self) -> Result<B, Quarantined> {
         Mapping::unmap(self)
+    }
+
+    fn retire(self) -> Retired<P, B, D> {
+        Mapping::retire(self)
     }
 }
 
@@ -94,6 +125,7 @@ impl<P: Platform> DiskMemory<P> for ScatteredBuffer<P> {
 // SAFETY: the segments are the mapping's own.
 unsafe impl<P: Platform, B: DmaMemory, D: Direction> DataMapping for SgMapping<P, B, D> {
     type Memory = B;
+    type Retired = Retired<P, B, D>;
 
     fn segments(&self) -> impl Iterator<Item = BusRange> {
         SgMapping::segments(self)
@@ -101,5 +133,9 @@ unsafe impl<P: Platform, B: DmaMemory, D: Direction> DataMapping for SgMapping<P
 
     fn unmap(self) -> Result<B, Quarantined> {
         SgMapping::unmap(self)
+    }
+
+    fn retire(self) -> Retired<P, B, D> {
+        SgMapping::retire(self)
     }
 }

@@ -5,9 +5,10 @@ use alloc::vec::Vec;
 use dmamap::device::Device;
 use dmamap::map::{CoherentError, FromDevice, Quarantined, ToDevice};
 use dmamap::platform::{Interrupt, Platform};
+use dmamap::system::Protection;
 
 use super::command::{Command, Operation};
-use super::data::{DataMapping, DiskMemory};
+use super::data::{DataMapping, DiskMemory, RetiredData};
 use super::error::{CommandError, ControllerError};
 use super::prp::{PrpError, PrpLists, Prps};
 use super::queue::QueuePair;
@@ -21,6 +22,10 @@ pub(super) enum Data<P: Platform, B: DiskMemory<P>> {
     Read(B::Mapped<FromDevice>),
     /// The controller reads it.
     Write(B::Mapped<ToDevice>),
+    /// The controller wrote it. It may reach it until a flush.
+    WasRead(<B::Mapped<FromDevice> as DataMapping>::Retired),
+    /// The controller read it. It may reach it until a flush.
+    WasWritten(<B::Mapped<ToDevice> as DataMapping>::Retired),
 }
 
 impl<P: Platform, B: DiskMemory<P>> Data<P, B> {
@@ -30,6 +35,17 @@ impl<P: Platform, B: DiskMemory<P>> Data<P, B> {
             Self::None => Ok(None),
             Self::Read(mapping) => mapping.unmap().map(Some),
             Self::Write(mapping) => mapping.unmap().map(Some),
+            Self::WasRead(retired) => retired.finish().map(Some),
+            Self::WasWritten(retired) => retired.finish().map(Some),
+        }
+    }
+
+    /// Leaves it to a flush that other commands' memory shares to take the memory back.
+    fn retire(self) -> Self {
+        match self {
+            Self::Read(mapping) => Self::WasRead(mapping.retire()),
+            Self::Write(mapping) => Self::WasWritten(mapping.retire()),
+            Self::None | Self::WasRead(_) | Self::WasWritten(_) => self,
         }
     }
 }
@@ -48,6 +64,16 @@ pub(super) struct IoQueue<P: Platform, B: DiskMemory<P>> {
     /// One set per slot.
     lists: Vec<PrpLists<P>>,
     interrupt: Option<Interrupt>,
+    taking_back: TakingBack,
+}
+
+/// When the memory of a command is taken back from the controller.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TakingBack {
+    /// When its caller asks for it, each by itself.
+    Each,
+    /// Together with that of all commands that were found to have ended.
+    Together,
 }
 
 impl<P: Platform, B: DiskMemory<P>> IoQueue<P, B> {
@@ -68,6 +94,10 @@ impl<P: Platform, B: DiskMemory<P>> IoQueue<P, B> {
             slots,
             lists,
             interrupt,
+            taking_back: match device.protection() {
+                Protection::Deferred => TakingBack::Together,
+                _ => TakingBack::Each,
+            },
         })
     }
 
@@ -107,6 +137,8 @@ impl<P: Platform, B: DiskMemory<P>> IoQueue<P, B> {
             Data::None => Ok(Prps::NONE),
             Data::Read(mapping) => lists.build(mapping.segments(), len_bytes),
             Data::Write(mapping) => lists.build(mapping.segments(), len_bytes),
+            // Only the memory of commands that ended is retired.
+            Data::WasRead(_) | Data::WasWritten(_) => Ok(Prps::NONE),
         }
     }
 
@@ -142,8 +174,15 @@ impl<P: Platform, B: DiskMemory<P>> IoQueue<P, B> {
                 status if status.is_success() => Ok(()),
                 status => Err(CommandError::Status { operation, status }),
             };
+            let hold = |command: InFlight<P, B>| match self.taking_back {
+                TakingBack::Each => command,
+                TakingBack::Together => InFlight {
+                    data: command.data.retire(),
+                    ..command
+                },
+            };
             self.slots
-                .finish(completion.id, result)
+                .finish(completion.id, result, hold)
                 .map_err(|_| unexpected)?;
         }
         if taken > 0 {

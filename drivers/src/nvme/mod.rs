@@ -55,7 +55,7 @@ mod start;
 mod submit;
 
 pub use command::{Blocks, Operation};
-pub use data::{DataMapping, DiskMemory};
+pub use data::{DataMapping, DiskMemory, RetiredData};
 pub use error::{
     CommandError, ControllerError, Failed, Readiness, ShutdownError, ShutdownFailed, StartError,
     StartFailed,

@@ -3,7 +3,7 @@
 use core::mem::offset_of;
 
 use dmamap::device::Device;
-use dmamap::map::{Coherent, CoherentError};
+use dmamap::map::{Coherent, CoherentError, Descriptors, Published};
 use dmamap::mmio::Register;
 use dmamap::platform::Platform;
 use hw::nvme::completion::CompletionResultDword;
@@ -16,6 +16,15 @@ use super::ring::{Phase, Ring};
 
 /// Why ring accesses cannot fail.
 const IN_RING: &str = "a ring's index is below the number of entries allocated for it";
+
+/// Completion entries are handed over by the dword with the phase bit.
+enum CompletionPhase {}
+
+impl Published for CompletionPhase {
+    type Entry = CompletionEntry;
+    type Flag = u32;
+    const FLAG_OFFSET: usize = offset_of!(CompletionEntry, dw3);
+}
 
 /// The registers of one queue pair.
 pub(super) struct Doorbells<P: Platform> {
@@ -33,7 +42,7 @@ pub(super) struct QueuePair<P: Platform> {
     platform: P,
     id: u16,
     submissions: Coherent<P, SubmissionEntry>,
-    completions: Coherent<P, CompletionEntry>,
+    completions: Descriptors<Coherent<P, CompletionEntry>, CompletionPhase>,
     doorbells: Doorbells<P>,
     tail: Ring,
     head: Ring,
@@ -51,7 +60,7 @@ impl<P: Platform> QueuePair<P> {
             platform: device.platform(),
             id,
             submissions: device.alloc_coherent(entries as usize)?,
-            completions: device.alloc_coherent(entries as usize)?,
+            completions: Descriptors::new(device.alloc_coherent(entries as usize)?),
             doorbells,
             tail: Ring::new(entries),
             head: Ring::new(entries),
@@ -99,17 +108,12 @@ impl<P: Platform> QueuePair<P> {
     /// gives its place back.
     pub(super) fn next_completion(&mut self) -> Result<Option<Completion>, ControllerError> {
         let index = self.head.index() as usize;
-        let phase_at = index * size_of::<CompletionEntry>() + offset_of!(CompletionEntry, dw3);
-        // Read once: what is checked here is what is used below, whatever the device writes meanwhile.
-        let dw3: u32 = self.completions.read_at(phase_at as u64).expect(IN_RING);
-        if Phase::of(CompletionResultDword::from_bits(dw3).p()) != self.head.phase() {
+        // Read once: what is judged here is what is used below, whatever the device writes meanwhile. The rest of the
+        // entry, and the data the command moved, are read after it.
+        let is_new =
+            |dw3| Phase::of(CompletionResultDword::from_bits(dw3).p()) == self.head.phase();
+        let Some(entry) = self.completions.consume(index, is_new).expect(IN_RING) else {
             return Ok(None);
-        }
-        // The rest of the entry, and the data the command moved, are read after the phase was seen.
-        self.platform.dma_rmb();
-        let entry = CompletionEntry {
-            dw3,
-            ..self.completions.read(index).expect(IN_RING)
         };
         let completion = Completion::check(entry, self.id, self.tail.entries())?;
         self.head.advance();

@@ -133,17 +133,22 @@ impl<C, R> Slots<C, R> {
         })
     }
 
-    /// The controller says that `id` ended with `result`.
+    /// The controller says that `id` ended with `result`. What it held is from now on what `hold` makes of it.
     ///
     /// # Errors
     /// [`NotOutstanding`] if no outstanding command has this identifier; nothing is changed then.
-    pub(crate) fn finish(&mut self, id: u16, result: R) -> Result<(), NotOutstanding> {
+    pub(crate) fn finish(
+        &mut self,
+        id: u16,
+        result: R,
+        hold: impl FnOnce(C) -> C,
+    ) -> Result<(), NotOutstanding> {
         let index = CommandId(id).slot();
         let slot = self.slots.get_mut(index).ok_or(NotOutstanding)?;
         if CommandId::new(index, slot.generation).as_u16() != id {
             return Err(NotOutstanding);
         }
-        slot.finish(result)?;
+        slot.finish(result, hold)?;
         self.outstanding -= 1;
         Ok(())
     }
@@ -153,7 +158,7 @@ impl<C, R> Slots<C, R> {
         for slot in &mut self.slots {
             if matches!(slot.state, State::Outstanding(_)) {
                 // Cannot fail: the state was looked at.
-                let _ = slot.finish(result());
+                let _ = slot.finish(result(), |command| command);
             }
         }
         self.outstanding = 0;
@@ -208,10 +213,10 @@ impl<C, R> Slots<C, R> {
 }
 
 impl<C, R> Slot<C, R> {
-    fn finish(&mut self, result: R) -> Result<(), NotOutstanding> {
+    fn finish(&mut self, result: R, hold: impl FnOnce(C) -> C) -> Result<(), NotOutstanding> {
         match core::mem::replace(&mut self.state, State::Free) {
             State::Outstanding(command) => {
-                self.state = State::Finished(command, result);
+                self.state = State::Finished(hold(command), result);
                 Ok(())
             }
             other => {
@@ -231,10 +236,10 @@ mod tests {
         let mut slots = Slots::new(4);
         let ticket = slots.occupy("read").unwrap();
         let id = ticket.id().as_u16();
-        assert_eq!(slots.finish(id, 0), Ok(()));
-        assert_eq!(slots.finish(id, 1), Err(NotOutstanding));
+        assert_eq!(slots.finish(id, 0, |held| held), Ok(()));
+        assert_eq!(slots.finish(id, 1, |held| held), Err(NotOutstanding));
         assert_eq!(slots.take(ticket), Some(("read", 0)));
-        assert_eq!(slots.finish(id, 2), Err(NotOutstanding));
+        assert_eq!(slots.finish(id, 2, |held| held), Err(NotOutstanding));
         assert_eq!(slots.take(ticket), None);
     }
 
@@ -242,11 +247,14 @@ mod tests {
     fn a_completion_of_the_previous_use_of_a_slot_is_refused() {
         let mut slots = Slots::new(1);
         let first = slots.occupy(1).unwrap();
-        slots.finish(first.id().as_u16(), ()).unwrap();
+        slots.finish(first.id().as_u16(), (), |held| held).unwrap();
         slots.take(first).unwrap();
         let second = slots.occupy(2).unwrap();
         assert_eq!(first.id().slot(), second.id().slot());
-        assert_eq!(slots.finish(first.id().as_u16(), ()), Err(NotOutstanding));
+        assert_eq!(
+            slots.finish(first.id().as_u16(), (), |held| held),
+            Err(NotOutstanding)
+        );
         assert_eq!(slots.outstanding_command(second), Some(&2));
         assert_eq!(slots.outstanding_command(first), None);
     }
@@ -264,7 +272,7 @@ mod tests {
         let tickets: Vec<_> = (0..MAX_SLOTS).map(|n| slots.occupy(n).unwrap()).collect();
         let mut accepted = 0;
         for id in 0..=u16::MAX {
-            accepted += usize::from(slots.finish(id, id).is_ok());
+            accepted += usize::from(slots.finish(id, id, |held| held).is_ok());
         }
         assert_eq!(accepted, MAX_SLOTS);
         assert_eq!(slots.outstanding(), 0);
@@ -280,7 +288,7 @@ mod tests {
             let tickets: Vec<_> = (0..MAX_SLOTS).map(|_| slots.occupy(()).unwrap()).collect();
             for ticket in tickets {
                 assert_ne!(ticket.id().as_u16(), 0xffff);
-                slots.finish(ticket.id().as_u16(), ()).unwrap();
+                slots.finish(ticket.id().as_u16(), (), |held| held).unwrap();
                 slots.take(ticket).unwrap();
             }
         }
@@ -291,7 +299,9 @@ mod tests {
         let mut slots = Slots::new(3);
         let done = slots.occupy('a').unwrap();
         let lost = slots.occupy('b').unwrap();
-        slots.finish(done.id().as_u16(), "done").unwrap();
+        slots
+            .finish(done.id().as_u16(), "done", |held| held)
+            .unwrap();
         slots.finish_all(|| "lost");
         assert_eq!(slots.take(done), Some(('a', "done")));
         assert_eq!(slots.take(lost), Some(('b', "lost")));

@@ -9,29 +9,31 @@ use super::place::Slot;
 
 /// The crate's [`Hal`], for the device that stands in the place of `S`.
 ///
-/// Its functions cannot fail, but for the allocation of queues. What becomes of failures all the same:
+/// Its functions cannot fail, but for the allocation of memory. What becomes of failures all the same:
 ///
-/// - memory for a queue that cannot be had is an error of the crate ([`Error::DmaError`](virtio_drivers::Error::DmaError));
-/// - a buffer that cannot be lent: the device loses its leave to reach memory, before it is told of a buffer at address
-///   0, and [`Place::failed`](super::Place::failed) says why. Requests do not end then, so wait for them with a bound, as
-///   [`VirtioBlock`](super::VirtioBlock) does: the crate's own waits have none;
+/// - memory that cannot be had is an error of the crate ([`Error::DmaError`](virtio_drivers::Error::DmaError));
+/// - a buffer that cannot be lent: the crate is given address 0, which is never mapped, and
+///   [`PciTransport`](super::PciTransport) does not tell the device of the request;
+///   [`Place::take_refusal`](super::Place::take_refusal) says why;
 /// - memory that the IOMMU does not confirm to have taken back is quarantined by `dmamap`, after its content was copied.
+///
+/// No memory that it gives the crate is a device's: see [`PciTransport`](super::PciTransport).
 ///
 /// Registers are claimed, not looked up by address: of the transports only [`PciTransport`](super::PciTransport) can be
 /// used.
 pub struct SlotHal<S: Slot>(PhantomData<S>);
 
-// SAFETY: `dma_alloc` returns zeroed coherent memory that the slot's place owns until `dma_dealloc`: valid, aligned to a
-// frame, and known to nobody else. `mmio_phys_to_virt` never returns.
+// SAFETY: `dma_alloc` returns zeroed memory that the slot's place keeps until `dma_dealloc`: valid, aligned to a page, and
+// written by nobody else but, in the crate's own calls, by the transport. `mmio_phys_to_virt` never returns.
 unsafe impl<S: Slot> Hal for SlotHal<S> {
-    fn dma_alloc(pages: usize, _direction: BufferDirection) -> (PhysAddr, NonNull<u8>) {
+    fn dma_alloc(pages: usize, direction: BufferDirection) -> (PhysAddr, NonNull<u8>) {
         S::place()
-            .allocate_queue(pages)
+            .allocate(pages, direction)
             .unwrap_or((0, NonNull::dangling()))
     }
 
     unsafe fn dma_dealloc(paddr: PhysAddr, vaddr: NonNull<u8>, pages: usize) -> i32 {
-        match S::place().free_queue(paddr, vaddr, pages) {
+        match S::place().free(paddr, vaddr, pages) {
             true => 0,
             false => -1,
         }

@@ -4,20 +4,19 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem::take;
 use core::ptr::NonNull;
+use core::time::Duration;
 
 use dmamap::addr::DmaMask;
 use dmamap::device::Device;
-use dmamap::map::Coherent;
 use dmamap::pci::Function;
 use dmamap::platform::Platform;
 use lock_api::{Mutex, RawMutex};
-use virtio_drivers::{BufferDirection, PAGE_SIZE};
+use virtio_drivers::BufferDirection;
 
-use super::error::{InUse, InstallError, InstallFailed, ShareError};
+use super::error::{Fault, InUse, InstallError, InstallFailed, ShareError};
+use super::installed::Installed;
+use super::memory::{CratePages, Memory};
 use super::share::Share;
-
-/// A page of a queue.
-type Page = [u8; PAGE_SIZE];
 
 /// A place for one device. The crate's [`Hal`](virtio_drivers::Hal) has no value of its own, so the device it maps memory
 /// for stands in a static: one [`Slot`] names one place.
@@ -29,15 +28,18 @@ pub struct Place<P: Platform> {
 
 struct State<P: Platform> {
     installed: Option<Arc<Installed<P>>>,
-    /// Memory of queues: the crate has pointers to it until it gives it back.
-    queues: Vec<Coherent<P, Page>>,
+    /// Memory that the crate allocated, and has pointers to until it gives it back.
+    allocated: Vec<Allocated<P>>,
     shares: Vec<Share<P>>,
-    failed: Option<ShareError>,
 }
 
-struct Installed<P: Platform> {
-    device: Device<P>,
-    function: Function<P>,
+/// Memory that the crate allocated.
+struct Allocated<P: Platform> {
+    bus: u64,
+    pages: usize,
+    crates: Arc<CratePages>,
+    /// `None` where a queue of the transport has it, which keeps it until the device was reset.
+    memory: Option<Memory<P>>,
 }
 
 /// A type that stands for one [`Place`]; [`virtio_slot!`](crate::virtio_slot) makes one.
@@ -86,9 +88,8 @@ impl<P: Platform> Place<P> {
     pub const fn new() -> Self {
         let state = State {
             installed: None,
-            queues: Vec::new(),
+            allocated: Vec::new(),
             shares: Vec::new(),
-            failed: None,
         };
         Self {
             state: Mutex::const_new(<P::Lock as RawMutex>::INIT, state),
@@ -119,9 +120,7 @@ impl<P: Platform> Place<P> {
             let error = InstallError::Taken;
             return Err(InstallFailed { error, device });
         }
-        let function = function.clone();
-        state.installed = Some(Arc::new(Installed { device, function }));
-        state.failed = None;
+        state.installed = Some(Arc::new(Installed::new(device, function.clone())));
         Ok(())
     }
 
@@ -131,7 +130,7 @@ impl<P: Platform> Place<P> {
     /// [`InUse`] while a queue of the device lives, or somebody maps for it. `None` where no device stands here.
     pub fn remove(&self) -> Result<Option<Device<P>>, InUse> {
         let mut state = self.state.lock();
-        let live_queues = state.queues.len();
+        let live_queues = state.allocated.len();
         if live_queues > 0 {
             return Err(InUse { live_queues });
         }
@@ -153,9 +152,21 @@ impl<P: Platform> Place<P> {
         Ok(Some(installed.device))
     }
 
-    /// Why memory could not be lent to the device, since it was installed. The device then lost its leave to reach memory.
-    pub fn failed(&self) -> Option<ShareError> {
-        self.state.lock().failed
+    /// Why the device was given up since it was installed. It was reset then, and is told nothing more.
+    pub fn fault(&self) -> Option<Fault> {
+        self.installed()?.fault()
+    }
+
+    /// Why memory could not be lent to the device for its last request, which it was not told of. Said once.
+    pub fn take_refusal(&self) -> Option<ShareError> {
+        self.installed()?.take_refusal()
+    }
+
+    /// Gives each request so much time, of those that the crate waits for.
+    pub fn set_timeout(&self, timeout: Duration) {
+        if let Some(installed) = self.installed() {
+            installed.set_timeout(timeout);
+        }
     }
 
     /// Calls `use_device` with the device that stands here.
@@ -164,64 +175,120 @@ impl<P: Platform> Place<P> {
             .map(|installed| use_device(&installed.device))
     }
 
-    fn installed(&self) -> Option<Arc<Installed<P>>> {
+    pub(super) fn installed(&self) -> Option<Arc<Installed<P>>> {
         self.state.lock().installed.clone()
     }
 
-    /// Zeroed memory for a queue: Z and X, or `None`. It lives until [`free_queue`](Self::free_queue).
-    pub(super) fn allocate_queue(&self, pages: usize) -> Option<(u64, NonNull<u8>)> {
+    /// Zeroed memory for the crate: Z of what the device sees of it and X of what the crate does, or `None`. It lives until
+    /// [`free`](Self::free).
+    pub(super) fn allocate(
+        &self,
+        pages: usize,
+        direction: BufferDirection,
+    ) -> Option<(u64, NonNull<u8>)> {
         let installed = self.installed()?;
-        let memory = match installed.device.alloc_coherent::<Page>(pages) {
+        let memory = match Memory::allocate(&installed.device, pages, direction) {
             Ok(memory) => memory,
             Err(error) => {
-                log::error!("virtio: no memory for a queue: {error}");
+                log::error!("virtio: no memory for the device: {error}");
                 return None;
             }
         };
-        let (bus, pointer) = (memory.bus_addr().as_u64(), memory.pointer());
+        let (bus, pointer) = (memory.bus(), memory.pointer());
         if bus == 0 {
             // Without an IOMMU a device can have memory there; the crate takes that for a failure.
-            log::error!("virtio: memory at bus address 0 cannot be a queue");
+            log::error!("virtio: memory at bus address 0 cannot be the crate's");
             return None;
         }
-        self.state.lock().queues.push(memory);
+        let mut state = self.state.lock();
+        state.allocated.try_reserve(1).ok()?;
+        state.allocated.push(Allocated {
+            bus,
+            pages,
+            crates: memory.crate_pages(),
+            memory: Some(memory),
+        });
         Some((bus, pointer))
     }
 
-    /// Takes a queue's memory back; `false` if there is none such.
-    pub(super) fn free_queue(&self, bus: u64, pointer: NonNull<u8>, pages: usize) -> bool {
+    /// Takes memory back from the crate; `false` if there is none such.
+    pub(super) fn free(&self, bus: u64, pointer: NonNull<u8>, pages: usize) -> bool {
         let mut state = self.state.lock();
-        let found = state.queues.iter().position(|memory| {
-            (memory.bus_addr().as_u64(), memory.pointer(), memory.len()) == (bus, pointer, pages)
-        });
-        let Some(found) = found else {
+        let mut all = state.allocated.iter();
+        let wanted = (bus, pointer, pages);
+        let Some(found) =
+            all.position(|each| (each.bus, each.crates.pointer(), each.pages) == wanted)
+        else {
             return false;
         };
-        let memory = state.queues.swap_remove(found);
+        let allocated = state.allocated.swap_remove(found);
         drop(state);
-        if let Err(error) = memory.free() {
-            log::error!("virtio: {error}");
-        }
+        drop(allocated);
         true
     }
 
-    /// Lends a copy of `bytes` to the device: Z, or `None`. A device that could not be lent what the crate is about to
-    /// tell it of loses its leave to reach memory before it is told.
+    /// The memory at `bus`, for a queue to keep.
+    pub(super) fn take_memory(&self, bus: u64) -> Option<Memory<P>> {
+        let mut state = self.state.lock();
+        let mut all = state.allocated.iter_mut();
+        all.find(|each| each.bus == bus)?.memory.take()
+    }
+
+    /// Shows the device what the crate has written to memory that is of no queue.
+    pub(super) fn copy_out(&self) {
+        let mut taken = take(&mut self.state.lock().allocated);
+        for memory in taken.iter_mut().filter_map(|each| each.memory.as_mut()) {
+            if memory.direction() != BufferDirection::DeviceToDriver {
+                memory.copy_out();
+            }
+        }
+        // Nobody allocates meanwhile: the crate's driver, of which this is a part, is one at a time.
+        let mut state = self.state.lock();
+        taken.append(&mut state.allocated);
+        state.allocated = taken;
+    }
+
+    /// Lends a copy of `bytes` to the device: Z, or `None`.
     pub(super) fn share(&self, bytes: &[u8], direction: BufferDirection) -> Option<u64> {
         let installed = self.installed()?;
-        match Share::begin(&installed.device, bytes, direction) {
-            Ok(share) => {
-                let bus = share.bus_addr().as_u64();
-                self.state.lock().shares.push(share);
-                Some(bus)
-            }
+        if installed.fault().is_some() {
+            // It is told nothing more.
+            return None;
+        }
+        match self.try_share(&installed, bytes, direction) {
+            Ok(bus) => Some(bus),
             Err(error) => {
-                installed.function.disable_bus_master();
-                log::error!("virtio: the device is stopped: {error}");
-                self.state.lock().failed.get_or_insert(error);
+                log::warn!("virtio: a request is not made: {error}");
+                installed.refuse(error);
                 None
             }
         }
+    }
+
+    fn try_share(
+        &self,
+        installed: &Installed<P>,
+        bytes: &[u8],
+        direction: BufferDirection,
+    ) -> Result<u64, ShareError> {
+        let share = Share::begin(&installed.device, bytes, direction)?;
+        let bus = share.bus_addr().as_u64();
+        let mut state = self.state.lock();
+        let refused = match bus {
+            0 => Some(ShareError::AtZero),
+            _ => state
+                .shares
+                .try_reserve(1)
+                .err()
+                .map(|_| ShareError::OutOfMemory),
+        };
+        if let Some(error) = refused {
+            drop(state);
+            end(share);
+            return Err(error);
+        }
+        state.shares.push(share);
+        Ok(bus)
     }
 
     /// Takes back what was lent at `bus`, and copies into `bytes` what the device wrote.
@@ -230,7 +297,9 @@ impl<P: Platform> Place<P> {
         let mut shares = state.shares.iter();
         let Some(found) = shares.position(|share| share.bus_addr().as_u64() == bus) else {
             drop(state);
-            log::error!("virtio: nothing is lent at {bus:#x}");
+            if bus != 0 {
+                log::error!("virtio: nothing is lent at {bus:#x}");
+            }
             return;
         };
         let mut share = state.shares.swap_remove(found);

@@ -132,6 +132,59 @@ pub mod port_type {
     pub const EVENT_COLLECTOR: u8 = 0xa;
 }
 
+/// Offset of [`AcsFlags`] that a function has, in its access control services capability, 16 bits (7.7.11.2).
+pub const ACS_CAPABILITY: u16 = 0x04;
+/// Offset of [`AcsFlags`] that are switched on, in the same capability, 16 bits (7.7.11.3).
+pub const ACS_CONTROL: u16 = 0x06;
+/// Bytes of an access control services capability without an egress control vector.
+pub const ACS_BYTES: u16 = 0x08;
+
+/// Access control services (6.12.1): what a port, or a function of a device with several, does with requests that could
+/// reach another device without passing the root complex. The same bits in the capability register say what it can
+/// do, in the control register what it does.
+#[bitfield(u16)]
+#[derive(PartialEq, Eq)]
+pub struct AcsFlags {
+    /// Requests whose requester id is of no bus below the port are errors.
+    pub source_validation: bool,
+    /// Requests that say they are translated already are errors.
+    pub translation_blocking: bool,
+    /// Requests to a peer go up to the root complex.
+    pub request_redirect: bool,
+    /// Completions of requests of a peer go up to the root complex.
+    pub completion_redirect: bool,
+    /// What was redirected goes up through further ports.
+    pub upstream_forwarding: bool,
+    /// A vector says which peers may be reached.
+    pub egress_control: bool,
+    /// Requests that were translated already go to a peer directly, whatever redirection says.
+    pub direct_translated: bool,
+    /// Enhanced capability: more blocking and redirection than asked for here.
+    pub enhanced: bool,
+    /// Bits of the egress control vector; in the capability register alone.
+    pub egress_vector_size: u8,
+}
+
+impl AcsFlags {
+    /// What keeps a device apart from its peers, so that each of its requests meets an IOMMU: source validation, request
+    /// and completion redirection, upstream forwarding.
+    pub const ISOLATING: Self = Self::new()
+        .with_source_validation(true)
+        .with_request_redirect(true)
+        .with_completion_redirect(true)
+        .with_upstream_forwarding(true);
+
+    /// The flags set in both.
+    pub const fn and(self, other: Self) -> Self {
+        Self::from_bits(self.into_bits() & other.into_bits())
+    }
+
+    /// The flags set in either.
+    pub const fn or(self, other: Self) -> Self {
+        Self::from_bits(self.into_bits() | other.into_bits())
+    }
+}
+
 /// The project's vendor-specific capability: how many address lines a function drives for DMA.
 ///
 /// A convention of these models, not of any manual: a driver of real hardware knows the number from its device's

@@ -41,10 +41,14 @@ pub const MEM_ATTR_WRITE_BACK: u8 = 0b1111;
 /// Normal, outer and inner non-cacheable.
 pub const MEM_ATTR_NON_CACHEABLE: u8 = 0b0101;
 
+/// Stage 2 attributes of Device-nGnRE: registers, whose accesses are not merged, repeated or reordered.
+pub const MEM_ATTR_DEVICE: u8 = 0b0001;
 /// MAIR attribute: Normal, outer and inner write-back, non-transient, allocating.
 pub const MAIR_WRITE_BACK: u8 = 0xff;
 /// MAIR attribute: Normal, outer and inner non-cacheable.
 pub const MAIR_NON_CACHEABLE: u8 = 0x44;
+/// MAIR attribute: Device-nGnRE.
+pub const MAIR_DEVICE: u8 = 0x04;
 
 /// What a descriptor is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

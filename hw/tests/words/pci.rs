@@ -2,7 +2,10 @@ use hw::pci::bar::{IoBar, MemoryBar, MemoryBarType};
 use hw::pci::bridge::{
     self, BridgeControl, BusNumbers, IoWindow, MemoryWindow, PrefetchableWindow,
 };
-use hw::pci::capability::{AddressLines, ExpressFlags, ExtendedHeader, Header, extended_id, id};
+use hw::pci::capability::{
+    ACS_BYTES, ACS_CAPABILITY, ACS_CONTROL, AcsFlags, AddressLines, ExpressFlags, ExtendedHeader,
+    Header, extended_id, id,
+};
 use hw::pci::config::{self, ClassRevision, Command, HeaderType, Status, class};
 use hw::pci::msix::{self, Location, MessageControl, VectorControl};
 use hw::pci::{ecam_offset, requester_id};
@@ -212,6 +215,26 @@ fn capabilities_lie_as_the_manual_says() {
     );
     assert_eq!([extended_id::ATS, extended_id::SRIOV], [0x0f, 0x10]);
     assert_eq!([extended_id::PRI, extended_id::PASID], [0x13, 0x1b]);
+}
+
+#[test]
+fn access_control_services_are_as_the_manual_numbers_them() {
+    fields! {
+        AcsFlags::new().with_source_validation(true) => 0x0001;
+        AcsFlags::new().with_translation_blocking(true) => 0x0002;
+        AcsFlags::new().with_request_redirect(true) => 0x0004;
+        AcsFlags::new().with_completion_redirect(true) => 0x0008;
+        AcsFlags::new().with_upstream_forwarding(true) => 0x0010;
+        AcsFlags::new().with_egress_control(true) => 0x0020;
+        AcsFlags::new().with_direct_translated(true) => 0x0040;
+        AcsFlags::new().with_enhanced(true) => 0x0080;
+        AcsFlags::new().with_egress_vector_size(0xff) => 0xff00;
+    }
+    assert_eq!([ACS_CAPABILITY, ACS_CONTROL, ACS_BYTES], [4, 6, 8]);
+    assert_eq!(AcsFlags::ISOLATING.into_bits(), 0b1_1101);
+    let (one, other) = (AcsFlags::from_bits(0x0105), AcsFlags::from_bits(0x000c));
+    assert_eq!(one.and(other).into_bits(), 0x0004);
+    assert_eq!(one.or(other).into_bits(), 0x010d);
 }
 
 #[test]

@@ -86,6 +86,10 @@ fn stage_2_fields_lie_where_the_manual_says() {
     );
     assert_eq!(page_table::STAGE2_RESERVED, 0x0007_0000_0000_0000);
     assert_eq!(
+        (page_table::MAIR_DEVICE, page_table::MEM_ATTR_DEVICE),
+        (0x04, 1)
+    );
+    assert_eq!(
         (page_table::MAIR_WRITE_BACK, page_table::MAIR_NON_CACHEABLE),
         (0xff, 0x44)
     );

@@ -13,8 +13,6 @@ use machine::{Iommu, Machine};
 
 use crate::rig::{Rig, TEMPERS, config, iommus, read_and_check};
 
-/// The device's place on bus 0.
-const EDU: u8 = 3;
 /// The port of the first disk.
 const FULL_DISK: u8 = 1;
 
@@ -113,24 +111,37 @@ fn the_last_word_on_a_device_holds_from_its_next_attachment() {
 }
 
 #[test]
-fn a_device_that_is_taken_for_another_kind_is_not_seen() {
-    // It snoops, and nobody said so: what is stored past the caches it does not see.
-    let config = config(Iommu::None, TEMPERS[0])
-        .with_ram(64 << 20)
-        .with_snooping_device(EDU);
-    let mut rig = Rig::boot(config);
-    let mut edu = edu(&mut rig);
-    let shared = edu.device().alloc_coherent::<u64>(2).expect("memory");
-    shared.write(0, 0x1234).expect("in bounds");
-    // SAFETY: the memory is the device's.
-    unsafe {
-        edu.fetch_at(shared.bus_addr(), 8).expect("it reads");
-        edu.store_at(shared.element_bus_addr(1).expect("in bounds"), 8)
-            .expect("it writes");
+fn a_device_that_is_taken_for_one_that_snoops_is_not_seen() {
+    let mut rig = Rig::boot(config(Iommu::None, TEMPERS[0]).with_ram(64 << 20));
+    let id = rig.computer.edus().next().expect("a device").requester();
+    for (coherence, arrives) in [(Coherence::NotSnooped, true), (Coherence::Snooped, false)] {
+        // SAFETY: the second is not true: what comes of it is what this test is about, and it looks at bytes only.
+        unsafe {
+            rig.computer
+                .system()
+                .set_coherence(requester(id), coherence);
+        }
+        let mut edu = edu(&mut rig);
+        let buffer = DmaBuffer::allocate(rig.platform, 4096).expect("memory");
+        let mut mapping = edu
+            .device()
+            .map_single(buffer, Bidirectional)
+            .expect("it is mapped");
+        mapping
+            .sync_for_cpu()
+            .write_at(0, &[7; 64])
+            .expect("in bounds");
+        edu.fetch(&mapping, 0, 64).expect("the device reads");
+        edu.store(&mapping, 64, 64).expect("the device writes");
+        let buffer = mapping.unmap().expect("it comes back");
+        assert_eq!(
+            buffer.as_slice()[64..128] == [7; 64],
+            arrives,
+            "{coherence:?}"
+        );
+        drop(buffer);
+        edu.stop().detach().expect("it detaches");
     }
-    assert_ne!(shared.read(1).expect("in bounds"), 0x1234);
-    shared.free().expect("it comes back");
-    edu.stop().detach().expect("it detaches");
     rig.finish();
 }
 

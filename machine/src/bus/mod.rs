@@ -7,10 +7,13 @@
 //! 3. the [message window](crate::interrupts::MESSAGE_WINDOW): a write there is an interrupt that passes as it is, but
 //!    with a unit that [translates messages](crate::iommu::Unit::translates_messages) it is one if what the unit
 //!    made of it is there;
-//! 4. the bridge's windows: other devices' registers, refused (no peer-to-peer);
+//! 4. the bridge's windows: other devices' registers. A device on the way up may take the request
+//!    (`pci/peer.rs`); what comes to the host bridge is refused, or forwarded if the bridge does that and no unit stands
+//!    before it;
 //! 5. the function's IOMMU unit, if one stands there ([`Translator`](crate::iommu::translator::Translator));
 //! 6. the host bridge's inbound ranges, for what no IOMMU translated;
-//! 7. memory; where there is none the request is unclaimed.
+//! 7. memory; where there is none the request is unclaimed, but for other devices' registers at their physical address where
+//!    the host bridge forwards requests to them.
 //!
 //! Each function belongs to one unit, or to none: that is how the machine is wired, whatever its tables say.
 //!
@@ -29,23 +32,27 @@
 //! # Ok::<(), board::ram::RamError>(())
 //! ```
 
+mod peer;
 mod port;
 mod requester;
 #[cfg(test)]
 mod tests;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use board::hardware::{InboundDescription, WindowDescription, WindowKind};
 use board::ram::Ram;
 
+use crate::fabric::PeerForwarding;
 use crate::interrupts::Interrupts;
 use crate::iommu::translator::TranslationFault;
+use crate::pci::segment::Segment;
 
+pub(crate) use port::Reached;
 pub use port::{BusRun, DmaPort};
 pub(crate) use requester::PendingRequest;
-pub use requester::{DmaCounters, HeldRequest, Requester};
+pub use requester::{ConventionalIds, DmaCounters, HeldRequest, Requester};
 
 /// What a request does to memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -113,6 +120,9 @@ pub struct Bus {
     windows: Vec<WindowDescription>,
     inbound: Vec<InboundDescription>,
     interrupts: Arc<Interrupts>,
+    peers: PeerForwarding,
+    /// All functions, once they are wired; they refer to the bus, and not the other way round.
+    root: OnceLock<Weak<Segment>>,
 }
 
 impl Bus {
@@ -129,7 +139,16 @@ impl Bus {
             windows,
             inbound,
             interrupts,
+            peers: PeerForwarding::Refused,
+            root: OnceLock::new(),
         }
+    }
+
+    /// The same, with a host bridge that does so with requests to other devices.
+    #[must_use]
+    pub fn with_peers(mut self, peers: PeerForwarding) -> Self {
+        self.peers = peers;
+        self
     }
 
     /// The physical address of a request that no IOMMU translated.
@@ -144,17 +163,12 @@ impl Bus {
             .ok_or(DmaError::NotInbound { bus })
     }
 
-    fn refuse_peers(&self, bus: u64, len_bytes: u64) -> Result<(), DmaError> {
+    fn is_window(&self, bus: u64, len_bytes: u64) -> bool {
         let last = bus.saturating_add(len_bytes - 1);
-        let peer = self.windows.iter().any(|window| {
+        self.windows.iter().any(|window| {
             window.kind != WindowKind::Io
                 && bus < window.bus + window.len_bytes
                 && last >= window.bus
-        });
-        if peer {
-            Err(DmaError::PeerToPeer { bus })
-        } else {
-            Ok(())
-        }
+        })
     }
 }

@@ -11,6 +11,7 @@ use crate::cache::{CpuCaches, Snooping};
 use crate::interrupts::MESSAGE_WINDOW;
 use crate::iommu::Unit;
 use crate::iommu::translator::{Destination, InFlight};
+use crate::pci::endpoint::Hit;
 
 /// Requests are cut at multiples of this, the smallest IOMMU page.
 const CUT_BYTES: u64 = 4096;
@@ -24,30 +25,107 @@ pub struct BusRun {
     pub len_bytes: u64,
 }
 
+/// How requests meet the CPU's caches.
+#[derive(Clone)]
+enum Way {
+    /// There is one copy of memory.
+    OneCopy,
+    /// They see and update lines.
+    Through(Arc<CpuCaches>),
+    /// They pass beside them.
+    Beside(Arc<CpuCaches>),
+}
+
+impl Way {
+    /// The copy that requests reach.
+    fn memory<'a>(&'a self, ram: &'a Ram) -> &'a Ram {
+        match self {
+            Self::OneCopy | Self::Through(_) => ram,
+            Self::Beside(caches) => caches.memory(),
+        }
+    }
+
+    fn before(&self, access: Access, phys: u64, len_bytes: u64) {
+        match self {
+            Self::OneCopy => {}
+            Self::Through(caches) => caches.before_snooping(phys, len_bytes),
+            Self::Beside(caches) => caches.before_access(access, phys, len_bytes),
+        }
+    }
+
+    fn after(&self, access: Access, phys: u64, len_bytes: u64) {
+        match self {
+            Self::Through(caches) if access == Access::Write => {
+                caches.after_snooping_write(phys, len_bytes);
+            }
+            Self::OneCopy | Self::Through(_) => {}
+            Self::Beside(caches) => caches.after_access(phys, len_bytes),
+        }
+    }
+}
+
 /// A function's connection to the bus. Clones are the same connection.
 #[derive(Clone)]
 pub struct DmaPort {
     bus: Arc<Bus>,
     unit: Option<Arc<dyn Unit>>,
     requester: Arc<Requester>,
-    /// The CPU's caches, where requests pass beside them.
-    beside: Option<Arc<CpuCaches>>,
+    way: Way,
 }
 
 /// A piece of a request on its way; holding it keeps it in flight.
 struct Piece<'a> {
-    phys: u64,
+    place: Place,
     _in_flight: Option<InFlight<'a>>,
     _pending: PendingRequest<'a>,
 }
 
+/// Who answers a piece of a request.
+enum Place {
+    /// What is at a physical address: memory, or the message window.
+    Phys(u64),
+    /// Another device.
+    Peer(Hit),
+}
+
 impl Piece<'_> {
-    /// The piece, unless the unit made a message of it: bulk data is none.
-    fn in_memory(self, bus: u64, len_bytes: u64) -> Result<Self, DmaError> {
-        if MESSAGE_WINDOW.contains(&self.phys) {
-            return Err(DmaError::Message { bus, len_bytes });
+    /// The physical address of the piece, unless the unit made a message of it, or another device answers: bulk data
+    /// goes to memory.
+    fn in_memory(&self, bus: u64, len_bytes: u64) -> Result<u64, DmaError> {
+        match self.place {
+            Place::Phys(phys) if MESSAGE_WINDOW.contains(&phys) => {
+                Err(DmaError::Message { bus, len_bytes })
+            }
+            Place::Phys(phys) => Ok(phys),
+            Place::Peer(_) => Err(DmaError::PeerToPeer { bus }),
         }
-        Ok(self)
+    }
+}
+
+/// A piece of a request that has reached memory: in flight, and at memory, until it is dropped.
+pub(crate) struct Reached<'a> {
+    phys: u64,
+    len: usize,
+    _piece: Piece<'a>,
+    access: Access,
+    way: &'a Way,
+}
+
+impl Reached<'_> {
+    /// Where in memory it is.
+    pub(crate) fn phys(&self) -> u64 {
+        self.phys
+    }
+
+    /// How many bytes it has, of those asked for.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl Drop for Reached<'_> {
+    fn drop(&mut self) {
+        self.way.after(self.access, self.phys, self.len as u64);
     }
 }
 
@@ -58,7 +136,7 @@ impl DmaPort {
             bus,
             unit,
             requester,
-            beside: None,
+            way: Way::OneCopy,
         }
     }
 
@@ -66,16 +144,25 @@ impl DmaPort {
     #[must_use]
     pub fn beside(self, caches: Arc<CpuCaches>) -> Self {
         Self {
-            beside: Some(caches),
+            way: Way::Beside(caches),
+            ..self
+        }
+    }
+
+    /// The same connection, but requests go through `caches`, which are those over the bus's memory.
+    #[must_use]
+    pub fn through(self, caches: Arc<CpuCaches>) -> Self {
+        Self {
+            way: Way::Through(caches),
             ..self
         }
     }
 
     /// Whether requests see the CPU's caches.
     pub fn snooping(&self) -> Snooping {
-        match self.beside {
-            Some(_) => Snooping::Off,
-            None => Snooping::On,
+        match self.way {
+            Way::Beside(_) => Snooping::Off,
+            Way::OneCopy | Way::Through(_) => Snooping::On,
         }
     }
 
@@ -100,9 +187,15 @@ impl DmaPort {
         for (bus, len) in cuts(bus, rest.len()) {
             let (piece, after) = rest.split_at_mut(len);
             rest = after;
-            self.counted(Access::Read, bus, len as u64, |phys| {
-                self.in_memory(Access::Read, phys, len as u64, |ram| ram.read(phys, piece))
-                    .map_err(|_| DmaError::Unclaimed { phys })?;
+            self.counted(Access::Read, bus, len as u64, |place| {
+                match place {
+                    Place::Phys(phys) => self
+                        .in_memory(Access::Read, *phys, len as u64, |ram| {
+                            ram.read(*phys, piece)
+                        })
+                        .map_err(|_| DmaError::Unclaimed { phys: *phys })?,
+                    Place::Peer(peer) => peer.read_all(piece),
+                }
                 Ok(len as u64)
             })?;
         }
@@ -124,14 +217,18 @@ impl DmaPort {
                     .inspect_err(|_| self.requester.count_refused())?;
                 continue;
             }
-            self.counted(Access::Write, bus, len as u64, |phys| {
-                if MESSAGE_WINDOW.contains(&phys) {
-                    return self.message(phys, piece).map(|()| 0);
+            self.counted(Access::Write, bus, len as u64, |place| {
+                match place {
+                    Place::Phys(phys) if MESSAGE_WINDOW.contains(phys) => {
+                        return self.message(*phys, piece).map(|()| 0);
+                    }
+                    Place::Phys(phys) => self
+                        .in_memory(Access::Write, *phys, len as u64, |ram| {
+                            ram.write(*phys, piece)
+                        })
+                        .map_err(|_| DmaError::Unclaimed { phys: *phys })?,
+                    Place::Peer(peer) => peer.write_all(piece),
                 }
-                self.in_memory(Access::Write, phys, len as u64, |ram| {
-                    ram.write(phys, piece)
-                })
-                .map_err(|_| DmaError::Unclaimed { phys })?;
                 Ok(len as u64)
             })?;
         }
@@ -170,6 +267,35 @@ impl DmaPort {
         })
     }
 
+    /// The first piece of a request of `len` bytes, for whoever moves bytes in memory itself.
+    ///
+    /// # Errors
+    /// [`DmaError`] if it does not reach memory.
+    pub(crate) fn reach(
+        &self,
+        access: Access,
+        bus: u64,
+        len: usize,
+    ) -> Result<Reached<'_>, DmaError> {
+        let (bus, len) = cuts(bus, len).next().unwrap_or((bus, 0));
+        let (piece, phys) = self
+            .resolve(access, bus, len as u64)
+            .and_then(|piece| {
+                let phys = piece.in_memory(bus, len as u64)?;
+                Ok((piece, phys))
+            })
+            .inspect_err(|_| self.requester.count_refused())?;
+        self.requester.count(access, len as u64);
+        self.way.before(access, phys, len as u64);
+        Ok(Reached {
+            phys,
+            len,
+            _piece: piece,
+            access,
+            way: &self.way,
+        })
+    }
+
     fn transfer(
         &self,
         access: Access,
@@ -182,35 +308,32 @@ impl DmaPort {
             let len = usize::try_from(run.len_bytes)
                 .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
             for (bus, len) in cuts(run.bus, len) {
-                let piece = self
+                let (piece, phys) = self
                     .resolve(access, bus, len as u64)
-                    .and_then(|piece| piece.in_memory(bus, len as u64))
+                    .and_then(|piece| {
+                        let phys = piece.in_memory(bus, len as u64)?;
+                        Ok((piece, phys))
+                    })
                     .inspect_err(|_| self.requester.count_refused())?;
                 match memory.last_mut() {
-                    Some(last) if last.phys + last.len_bytes == piece.phys => {
+                    Some(last) if last.phys + last.len_bytes == phys => {
                         last.len_bytes += len as u64
                     }
                     _ => memory.push(RamRun {
-                        phys: piece.phys,
+                        phys,
                         len_bytes: len as u64,
                     }),
                 }
                 pieces.push(piece);
             }
         }
-        let moved = match &self.beside {
-            None => with(&self.bus.ram, &memory)?,
-            Some(caches) => {
-                for run in &memory {
-                    caches.before_access(access, run.phys, run.len_bytes);
-                }
-                let moved = with(caches.memory(), &memory)?;
-                for run in &memory {
-                    caches.after_access(run.phys, run.len_bytes);
-                }
-                moved
-            }
-        };
+        for run in &memory {
+            self.way.before(access, run.phys, run.len_bytes);
+        }
+        let moved = with(self.way.memory(&self.bus.ram), &memory)?;
+        for run in &memory {
+            self.way.after(access, run.phys, run.len_bytes);
+        }
         self.requester.count(access, moved);
         Ok(moved)
     }
@@ -223,12 +346,9 @@ impl DmaPort {
         len_bytes: u64,
         copy: impl FnOnce(&Ram) -> R,
     ) -> R {
-        let Some(caches) = &self.beside else {
-            return copy(&self.bus.ram);
-        };
-        caches.before_access(access, phys, len_bytes);
-        let outcome = copy(caches.memory());
-        caches.after_access(phys, len_bytes);
+        self.way.before(access, phys, len_bytes);
+        let outcome = copy(self.way.memory(&self.bus.ram));
+        self.way.after(access, phys, len_bytes);
         outcome
     }
 
@@ -260,17 +380,17 @@ impl DmaPort {
         access: Access,
         bus: u64,
         len_bytes: u64,
-        copy: impl FnOnce(u64) -> Result<u64, DmaError>,
+        copy: impl FnOnce(&Place) -> Result<u64, DmaError>,
     ) -> Result<(), DmaError> {
         let moved = self
             .resolve(access, bus, len_bytes)
-            .and_then(|piece| copy(piece.phys));
+            .and_then(|piece| copy(&piece.place));
         match &moved {
             Ok(moved) => self.requester.count(access, *moved),
             Err(error) => {
                 log::debug!(
                     "{access:?} of {:#06x} at {bus:#x}: {error}",
-                    self.requester.id()
+                    self.requester.request_id(access)
                 );
                 self.requester.count_refused();
             }
@@ -299,10 +419,23 @@ impl DmaPort {
         if self.passes_as_message(bus) {
             return Err(DmaError::Message { bus, len_bytes });
         }
-        self.bus.refuse_peers(bus, len_bytes)?;
+        if self.bus.is_window(bus, len_bytes) {
+            let taken = self.bus.on_the_way(&self.requester, bus, len_bytes);
+            let forwarded = || self.bus.forwarded(bus, len_bytes);
+            let peer = match &self.unit {
+                Some(_) => taken,
+                None => taken.or_else(forwarded),
+            };
+            let peer = peer.ok_or(DmaError::PeerToPeer { bus })?;
+            return Ok(Piece {
+                place: Place::Peer(peer),
+                _in_flight: None,
+                _pending: pending,
+            });
+        }
         let (destination, in_flight) = match &self.unit {
             Some(unit) => {
-                let in_flight = unit.translate(self.requester.id(), bus, access)?;
+                let in_flight = unit.translate(self.requester.request_id(access), bus, access)?;
                 (in_flight.destination(), Some(in_flight))
             }
             None => (Destination::Untranslated(bus), None),
@@ -311,8 +444,15 @@ impl DmaPort {
             Destination::Physical(phys) => phys,
             Destination::Untranslated(bus) => self.bus.inbound(bus)?,
         };
+        if let Some(peer) = self.bus.forwarded_from_phys(phys, len_bytes) {
+            return Ok(Piece {
+                place: Place::Peer(peer),
+                _in_flight: in_flight,
+                _pending: pending,
+            });
+        }
         let piece = Piece {
-            phys,
+            place: Place::Phys(phys),
             _in_flight: in_flight,
             _pending: pending,
         };

@@ -15,11 +15,25 @@ pub struct Requester {
     removed: AtomicBool,
     pending: AtomicUsize,
     address_lines: u32,
-    /// The bridges between the function and memory: each forwards requests only as a bus master itself.
+    /// The bridges between the function and memory, the one at the root first: each forwards requests only as a bus
+    /// master itself.
     upstream: Vec<Arc<Requester>>,
+    /// Of a bridge to a conventional bus: in whose name it makes the requests of what is behind it.
+    names: Option<ConventionalIds>,
+    /// Of a bridge: the bus behind it, as last programmed.
+    secondary: AtomicU8,
     read: AtomicU64,
     written: AtomicU64,
     refused: AtomicU64,
+}
+
+/// Which ids requests of a conventional bus carry in PCI Express.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConventionalIds {
+    /// Device 0, function 0 of the bus behind the bridge.
+    Bridge,
+    /// Those of writes as above, those of reads the function's own, as transactions of PCI-X may keep theirs.
+    Mixed,
 }
 
 /// What a requester did so far.
@@ -51,13 +65,36 @@ impl Requester {
             pending: AtomicUsize::new(0),
             address_lines: address_lines.clamp(12, 64),
             upstream,
+            names: None,
+            secondary: AtomicU8::new(0),
             read: AtomicU64::new(0),
             written: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         }
     }
 
-    /// Bus, device and function, as IOMMUs and fault records number requesters.
+    /// The same, as a bridge to a conventional bus.
+    #[must_use]
+    pub fn to_conventional(mut self, names: ConventionalIds) -> Self {
+        self.names = Some(names);
+        self
+    }
+
+    /// The id that a request carries where it leaves the last bridge: the function's own, or one that a bridge took for
+    /// it (PCI Express to PCI/PCI-X Bridge specification, 2.3).
+    pub fn request_id(&self, access: Access) -> u16 {
+        let taken = self.upstream.iter().find_map(|bridge| {
+            let behind = u16::from(bridge.secondary.load(Ordering::Acquire)) << 8;
+            match (bridge.names?, access) {
+                (ConventionalIds::Mixed, Access::Read) => None,
+                (ConventionalIds::Bridge | ConventionalIds::Mixed, _) => Some(behind),
+            }
+        });
+        taken.unwrap_or_else(|| self.id())
+    }
+
+    /// Bus, device and function, as they are programmed. What its requests carry is
+    /// [`request_id`](Self::request_id).
     pub fn id(&self) -> u16 {
         u16::from(self.bus.load(Ordering::Acquire)) << 8 | u16::from(self.device_function)
     }
@@ -80,6 +117,11 @@ impl Requester {
     /// A configuration write reached the function on this bus.
     pub(crate) fn capture_bus(&self, bus: u8) {
         self.bus.store(bus, Ordering::Release);
+    }
+
+    /// The bus behind the bridge was numbered.
+    pub(crate) fn capture_secondary(&self, bus: u8) {
+        self.secondary.store(bus, Ordering::Release);
     }
 
     pub(crate) fn set_master(&self, on: bool) {

@@ -194,6 +194,30 @@ impl CpuCaches {
         self.end(&mut known, phys, len_bytes);
     }
 
+    /// Hardware that snoops is about to access memory: it sees a dirty line, and of others what is in memory, where a CPU
+    /// may have stored past its caches.
+    pub(crate) fn before_snooping(&self, phys: u64, len_bytes: u64) {
+        self.in_known_frames(phys, len_bytes, |line| {
+            line.refill();
+        });
+    }
+
+    /// Hardware that snoops has written memory: what it wrote is in both copies.
+    pub(crate) fn after_snooping_write(&self, phys: u64, len_bytes: u64) {
+        self.in_known_frames(phys, len_bytes, |line| {
+            line.write_back();
+        });
+    }
+
+    fn in_known_frames(&self, phys: u64, len_bytes: u64, mut act: impl FnMut(&mut Line<'_>)) {
+        let mut known = self.known.lock();
+        for line in lines(phys, len_bytes) {
+            if known.base.contains_key(&(line / FRAME_BYTES)) {
+                self.at(&mut known, line, &mut act);
+            }
+        }
+    }
+
     /// Time passes.
     pub(crate) fn idle(&self) {
         if self.temper == Temper::Keep {
@@ -218,6 +242,19 @@ impl CpuCaches {
             true => word,
             false => POISON,
         })
+    }
+
+    /// Hardware that does not snoop has `store` store `len_bytes` bytes at `phys`.
+    pub(crate) fn store_memory<R>(
+        &self,
+        phys: u64,
+        len_bytes: u64,
+        store: impl FnOnce(&Ram) -> R,
+    ) -> R {
+        self.before_access(Access::Write, phys, len_bytes);
+        let stored = store(&self.memory);
+        self.after_access(phys, len_bytes);
+        stored
     }
 
     /// The kernel freed these frames and poisoned its copy: what memory holds of them is poison too.

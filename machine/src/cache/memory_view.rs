@@ -1,4 +1,4 @@
-//! Memory as an IOMMU's walks see it: through the CPU's caches, or beside them.
+//! Memory as an IOMMU's walks see it, and its queues where these do as walks do: through the CPU's caches, or beside them.
 
 use std::sync::Arc;
 
@@ -78,6 +78,28 @@ impl MemoryView {
                 return Ok([low, high]);
             }
             low = again;
+        }
+    }
+
+    /// Stores the word at `phys`, a multiple of 8, after all stores before it.
+    ///
+    /// # Errors
+    /// [`OutsideRam`] if there is no memory, or `phys` is no multiple of 8.
+    pub fn store_u64(&self, phys: u64, word: u64) -> Result<(), OutsideRam> {
+        match &self.caches {
+            None => self.ram.store_u64(phys, word),
+            Some(caches) => caches.store_memory(phys, 8, |memory| memory.store_u64(phys, word)),
+        }
+    }
+
+    /// Stores the word at `phys`, a multiple of 4, after all stores before it.
+    ///
+    /// # Errors
+    /// [`OutsideRam`] if there is no memory, or `phys` is no multiple of 4.
+    pub fn store_u32(&self, phys: u64, word: u32) -> Result<(), OutsideRam> {
+        match &self.caches {
+            None => self.ram.store_u32(phys, word),
+            Some(caches) => caches.store_memory(phys, 4, |memory| memory.store_u32(phys, word)),
         }
     }
 

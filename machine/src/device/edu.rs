@@ -1,4 +1,4 @@
-//! QEMU's educational device, with 28 address lines: a buffer, a DMA engine, a factorial.
+//! QEMU's educational device, with 28 address lines, or as many as a fabric's devices have: a buffer, a DMA engine, a factorial.
 //!
 //! The engine copies up to 4096 bytes between the buffer and memory on the device's own thread. It has no
 //! message interrupts here: a driver polls the command's run bit.
@@ -27,10 +27,15 @@ const NAME: &str = "edu";
 /// Registers from here on may also be accessed in 8 bytes.
 const WIDE_REGISTERS: u64 = 0x80;
 
+/// Address lines of one that is not QEMU's.
+const WIDE_ADDRESS_BITS: u32 = 48;
+
 /// The device.
 pub(crate) struct Edu {
     registers: Arc<Mutex<Registers>>,
     findings: Findings,
+    attachment: Attachment,
+    address_lines: u32,
     engine: OnceLock<Engine>,
 }
 
@@ -65,10 +70,22 @@ enum Job {
 }
 
 impl Edu {
+    /// As QEMU has it.
     pub(crate) fn new(findings: Findings) -> Self {
+        Self::of(findings, Attachment::Conventional, DMA_ADDRESS_BITS)
+    }
+
+    /// One that reaches every window of the host bridge, and tells so.
+    pub(crate) fn wide(findings: Findings, attachment: Attachment) -> Self {
+        Self::of(findings, attachment, WIDE_ADDRESS_BITS)
+    }
+
+    fn of(findings: Findings, attachment: Attachment, address_lines: u32) -> Self {
         Self {
             registers: Arc::default(),
             findings,
+            attachment,
+            address_lines,
             engine: OnceLock::new(),
         }
     }
@@ -148,14 +165,14 @@ impl FunctionModel for Edu {
             vendor_id: VENDOR_ID,
             device_id: DEVICE_ID,
             class_code: class::UNASSIGNED,
-            attachment: Attachment::Conventional,
+            attachment: self.attachment,
             bars: vec![BarDescription {
                 index: 0,
                 kind: BarKind::Memory32,
                 len_bytes: BAR_BYTES,
             }],
             msix: None,
-            address_lines: DMA_ADDRESS_BITS,
+            address_lines: self.address_lines,
         }
     }
 

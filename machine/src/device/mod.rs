@@ -2,14 +2,18 @@
 //! [`FunctionPort`](crate::pci::function::FunctionPort).
 //!
 //! - [`nvme`]: a disk over a file of the host;
-//! - `edu`: QEMU's educational device, 28 address lines;
+//! - [`virtio`]: virtio disk, network, console, entropy and graphics devices;
+//! - `edu`: QEMU's educational device, 28 address lines or more;
 //! - `legacy`: a conventional device with all three kinds of BAR, no DMA;
 //! - `heartbeat`: one that firmware left running;
+//! - `memory`: one that is memory behind a BAR;
 //! - `passive`: functions that only exist.
 
 pub(crate) mod edu;
 pub(crate) mod heartbeat;
 pub(crate) mod legacy;
+pub(crate) mod memory;
 pub mod nvme;
 pub(crate) mod passive;
 pub(crate) mod thread;
+pub mod virtio;

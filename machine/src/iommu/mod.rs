@@ -53,10 +53,10 @@ use translator::Translator;
 pub struct UnitEnvironment {
     /// Its name in findings and audits: "dmar0".
     pub name: String,
-    /// Memory as its walks of root, context and page tables see it (snooping or not). The machine forwards
-    /// the CPU's cache maintenance to it.
+    /// Memory as its walks of root, context and page tables see it (snooping or not), and the queues of a unit that
+    /// treats all its accesses alike (SMMUv3, RISC-V).
     pub walks: Arc<MemoryView>,
-    /// Memory as its coherent accesses see it: the invalidation queue, and the status writes of waits.
+    /// Memory as accesses see it that always snoop: elsewhere the command queue, and the status writes of waits.
     pub ram: Arc<Ram>,
     /// Where its own interrupts (fault event, invalidation completion) go.
     pub interrupts: Arc<Interrupts>,

@@ -83,6 +83,11 @@ impl TableMemory {
         }
     }
 
+    /// Memory itself, for what is no table: queues.
+    pub(super) fn view(&self) -> &MemoryView {
+        &self.view
+    }
+
     /// Sets `bits` in the page-table entry at `phys`, which was read as `word`; false if it is another one by now.
     pub(super) fn set_bits(&self, phys: u64, word: u64, bits: u64) -> Result<bool, OutsideRam> {
         if let Some(unflushed) = &self.unflushed {

@@ -1,4 +1,5 @@
-//! Bridges: root ports and the PCIe-to-PCI bridge. Both forward by bus numbers and windows, as programmed.
+//! Bridges: root ports, the ports of switches, and the PCIe-to-PCI bridge. All forward by bus numbers and windows, as
+//! programmed.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use hw::pci::bridge::{
     MEMORY_BASE, MemoryWindow, PREFETCHABLE_BASE, PREFETCHABLE_BASE_UPPER,
     PREFETCHABLE_LIMIT_UPPER, PRIMARY_BUS, PrefetchableWindow, SECONDARY_STATUS,
 };
-use hw::pci::capability::port_type;
+use hw::pci::capability::{AcsFlags, port_type};
 use hw::pci::config::{
     CACHE_LINE_SIZE, COMMAND, Command, DEVICE_ID, HEADER_TYPE, HEADER_TYPE1, INTERRUPT_LINE,
     REVISION_ID, STATUS, VENDOR_ID, class,
@@ -16,7 +17,7 @@ use hw::pci::config::{
 use parking_lot::Mutex;
 
 use super::config_space::ConfigSpace;
-use super::endpoint::express_capability;
+use super::endpoint::{acs_capability, express_capability, redirects};
 use super::segment::Segment;
 use super::{STATUS_ERRORS, Space};
 use crate::bus::Requester;
@@ -27,8 +28,12 @@ pub(crate) const MODEL_VENDOR: u16 = 0x1b36;
 /// What kind of bridge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BridgeKind {
-    /// A root port; decodes 32-bit IO addresses.
+    /// A root port; decodes 32-bit IO addresses, as the ports of switches do.
     RootPort,
+    /// The port of a switch towards the root.
+    UpstreamPort,
+    /// A port of a switch away from the root.
+    DownstreamPort,
     /// To a conventional bus; decodes 16-bit IO addresses.
     ExpressToPci,
 }
@@ -37,6 +42,8 @@ impl BridgeKind {
     fn device_id(self) -> u16 {
         match self {
             Self::RootPort => 0x000c,
+            Self::UpstreamPort => 0x000a,
+            Self::DownstreamPort => 0x000b,
             Self::ExpressToPci => 0x000e,
         }
     }
@@ -46,6 +53,7 @@ impl BridgeKind {
 pub(crate) struct Bridge {
     kind: BridgeKind,
     requester: Arc<Requester>,
+    acs: Option<u16>,
     config: Mutex<ConfigSpace>,
     /// The configuration after a reset.
     fresh: ConfigSpace,
@@ -53,8 +61,13 @@ pub(crate) struct Bridge {
 }
 
 impl Bridge {
-    /// A bridge to `behind`, with nothing programmed.
-    pub(crate) fn new(kind: BridgeKind, requester: Arc<Requester>, behind: Segment) -> Self {
+    /// A bridge to `behind`, with nothing programmed; `acs` are the access control services it has, if any.
+    pub(crate) fn new(
+        kind: BridgeKind,
+        requester: Arc<Requester>,
+        behind: Segment,
+        acs: Option<AcsFlags>,
+    ) -> Self {
         let mut config = ConfigSpace::express();
         config.set(VENDOR_ID, &MODEL_VENDOR.to_le_bytes());
         config.set(DEVICE_ID, &kind.device_id().to_le_bytes());
@@ -85,13 +98,17 @@ impl Bridge {
         config.allow(BRIDGE_CONTROL, &control.into_bits().to_le_bytes());
         let port_type = match kind {
             BridgeKind::RootPort => port_type::ROOT_PORT,
+            BridgeKind::UpstreamPort => port_type::UPSTREAM_PORT,
+            BridgeKind::DownstreamPort => port_type::DOWNSTREAM_PORT,
             BridgeKind::ExpressToPci => port_type::PCIE_TO_PCI_BRIDGE,
         };
         express_capability(&mut config, port_type);
+        let acs = acs.map(|flags| acs_capability(&mut config, flags));
         Self {
             kind,
             requester,
             fresh: config.clone(),
+            acs,
             config: Mutex::new(config),
             behind,
         }
@@ -121,6 +138,8 @@ impl Bridge {
             config.write(offset, width, value);
             self.requester
                 .set_master(Command::from_bits(config.word(COMMAND)).bus_master());
+            let numbers = BusNumbers::from_bits(config.dword(PRIMARY_BUS));
+            self.requester.capture_secondary(numbers.secondary());
             before && !held(&config)
         };
         if released {
@@ -143,6 +162,12 @@ impl Bridge {
     fn forget(&self) {
         self.requester.set_master(false);
         self.config.lock().clone_from(&self.fresh);
+        self.requester.capture_secondary(0);
+    }
+
+    /// Whether requests that came from below and are for a peer go up instead.
+    pub(crate) fn redirects(&self) -> bool {
+        redirects(&self.config.lock(), self.acs)
     }
 
     /// The number of the bus behind, if configuration requests for `bus` go through the bridge.
@@ -173,8 +198,8 @@ impl Bridge {
     fn io_window(&self, config: &ConfigSpace) -> (u64, u64) {
         let window = IoWindow::from_bits(config.word(IO_BASE));
         let upper = |offset| match self.kind {
-            BridgeKind::RootPort => u64::from(config.word(offset)) << 16,
             BridgeKind::ExpressToPci => 0,
+            _ => u64::from(config.word(offset)) << 16,
         };
         (
             upper(IO_BASE_UPPER) | u64::from(window.base()),
@@ -201,7 +226,7 @@ fn prefetchable_window(config: &ConfigSpace) -> (u64, u64) {
 fn windows(config: &mut ConfigSpace, kind: BridgeKind) {
     let io = IoWindow::new().with_base(0xffff).with_last(0xffff);
     config.allow(IO_BASE, &io.into_bits().to_le_bytes());
-    if kind == BridgeKind::RootPort {
+    if kind != BridgeKind::ExpressToPci {
         let width = IoWindow::WIDTH_32;
         let io = IoWindow::new()
             .with_base_width(width)

@@ -1,7 +1,7 @@
 //! A function's configuration space: bytes, and which of their bits software can change.
 
 use board::hardware::Width;
-use hw::pci::capability::Header;
+use hw::pci::capability::{EXTENDED_BASE, ExtendedHeader, Header};
 use hw::pci::config::{CAPABILITIES_POINTER, CONVENTIONAL_BYTES, HEADER_BYTES, STATUS, Status};
 
 /// Bytes of a PCI Express function's configuration space.
@@ -17,6 +17,9 @@ pub(crate) struct ConfigSpace {
     /// Where the last capability's "next" byte is, and where the next capability can go.
     last_link: u16,
     free: u16,
+    /// Where the last extended capability begins, and where the next can.
+    last_extended: Option<u16>,
+    free_extended: u16,
 }
 
 impl ConfigSpace {
@@ -37,6 +40,8 @@ impl ConfigSpace {
             clearable: vec![0; len],
             last_link: CAPABILITIES_POINTER,
             free: HEADER_BYTES,
+            last_extended: None,
+            free_extended: EXTENDED_BASE,
         }
     }
 
@@ -68,6 +73,21 @@ impl ConfigSpace {
         self.free = (offset + 2 + body.len() as u16).next_multiple_of(4);
         let status = Status::from_bits(self.word(STATUS)).with_capabilities_list(true);
         self.set(STATUS, &status.into_bits().to_le_bytes());
+        offset
+    }
+
+    /// Appends an extended capability, version 1, whose bytes behind the four of its header are `body`; returns its offset.
+    pub(crate) fn add_extended_capability(&mut self, id: u16, body: &[u8]) -> u16 {
+        let offset = self.free_extended;
+        let header = ExtendedHeader::new().with_id(id).with_version(1);
+        self.set(offset, &header.into_bits().to_le_bytes());
+        self.set(offset + 4, body);
+        if let Some(last) = self.last_extended {
+            let before = ExtendedHeader::from_bits(self.dword(last)).with_next(offset);
+            self.set(last, &before.into_bits().to_le_bytes());
+        }
+        self.last_extended = Some(offset);
+        self.free_extended = (offset + 4 + body.len() as u16).next_multiple_of(4);
         offset
     }
 
@@ -145,6 +165,17 @@ mod tests {
             0xffff_ffff,
             "no extended space"
         );
+    }
+
+    #[test]
+    fn extended_capabilities_form_a_list_of_their_own() {
+        let mut config = ConfigSpace::express();
+        let first = config.add_extended_capability(0x0d, &[0; 4]);
+        let second = config.add_extended_capability(0x0f, &[0xab; 4]);
+        assert_eq!((first, second), (0x100, 0x108));
+        assert_eq!(config.read(0x100, Width::Dword), 0x1081_000d);
+        assert_eq!(config.read(0x108, Width::Dword), 0x0001_000f);
+        assert_eq!(config.read(0x10c, Width::Dword), 0xabab_abab);
     }
 
     #[test]

@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use board::hardware::Width;
-use hw::pci::capability::{AddressLines, EXPRESS_BYTES, ExpressFlags, id, port_type};
+use hw::pci::capability::{
+    ACS_BYTES, ACS_CONTROL, AcsFlags, AddressLines, EXPRESS_BYTES, ExpressFlags, extended_id, id,
+    port_type,
+};
 use hw::pci::config::{
-    CACHE_LINE_SIZE, COMMAND, Command, DEVICE_ID, INTERRUPT_LINE, REVISION_ID, STATUS,
-    SUBSYSTEM_ID, SUBSYSTEM_VENDOR_ID, VENDOR_ID,
+    CACHE_LINE_SIZE, COMMAND, Command, DEVICE_ID, HEADER_TYPE, HeaderType, INTERRUPT_LINE,
+    REVISION_ID, STATUS, SUBSYSTEM_ID, SUBSYSTEM_VENDOR_ID, VENDOR_ID,
 };
 use hw::pci::msix::{Location, MESSAGE_CONTROL, MessageControl};
 use parking_lot::Mutex;
@@ -27,6 +30,7 @@ pub(crate) struct Endpoint {
     description: FunctionDescription,
     requester: Arc<Requester>,
     msix: Option<(u16, Arc<Msix>)>,
+    acs: Option<u16>,
     config: Mutex<ConfigSpace>,
     /// The configuration after a reset.
     fresh: ConfigSpace,
@@ -47,6 +51,22 @@ enum Away {
 
 /// Vendor id of a function that asks to be tried again (PCI Express base specification, 2.3.2).
 const VENDOR_NOT_READY: u64 = 0xffff_0001;
+/// What a function is in its device.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct InDevice {
+    /// Whether the device has others.
+    pub(crate) functions: Functions,
+    /// Its access control services, if any.
+    pub(crate) acs: Option<AcsFlags>,
+}
+
+/// How many functions a device has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Functions {
+    #[default]
+    One,
+    Several,
+}
 
 /// What firmware left of a function when it handed the computer over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +91,7 @@ impl Endpoint {
         description: FunctionDescription,
         port: DmaPort,
         at_boot: AtBoot,
+        in_device: InDevice,
         resets: Resets,
         findings: Findings,
     ) -> Self {
@@ -85,6 +106,13 @@ impl Endpoint {
         let express = (description.attachment == Attachment::Express)
             .then(|| express_capability(&mut config, port_type::ENDPOINT));
         let reset_registers = ResetRegisters::install(&mut config, express, resets.kind);
+        if in_device.functions == Functions::Several {
+            let header = HeaderType::new().with_multi_function(true);
+            config.set(HEADER_TYPE, &header.into_bits().to_le_bytes());
+        }
+        let acs = in_device
+            .acs
+            .map(|flags| acs_capability(&mut config, flags));
         let msix = description.msix.map(|msix| {
             let mut body = Vec::with_capacity(10);
             let control = MessageControl::new().with_table_size(msix.vectors - 1);
@@ -109,6 +137,9 @@ impl Endpoint {
                 &[AddressLines::BYTES, description.address_lines as u8],
             );
         }
+        for body in model.vendor_capabilities() {
+            config.add_capability(id::VENDOR_SPECIFIC, &body);
+        }
         let requester = Arc::clone(port.requester());
         let fresh = config.clone();
         if at_boot == AtBoot::Running {
@@ -124,6 +155,7 @@ impl Endpoint {
             description,
             requester,
             msix,
+            acs,
             config: Mutex::new(config),
             fresh,
             reset_registers,
@@ -233,6 +265,11 @@ impl Endpoint {
         }
     }
 
+    /// Whether requests to other functions of the device go up instead.
+    pub(crate) fn redirects(&self) -> bool {
+        redirects(&self.config.lock(), self.acs)
+    }
+
     /// The BAR that decodes all `len_bytes` bytes at `bus`, and the offset in it.
     pub(crate) fn decode(&self, space: Space, bus: u64, len_bytes: u64) -> Option<(usize, u64)> {
         if self.is_removed() || self.is_away() {
@@ -309,6 +346,22 @@ fn header(config: &mut ConfigSpace, description: &FunctionDescription) {
     config.allow_clear(STATUS, &STATUS_ERRORS.to_le_bytes());
     config.allow(CACHE_LINE_SIZE, &[0xff]);
     config.allow(INTERRUPT_LINE, &[0xff]);
+}
+
+/// Adds access control services that can do `flags` and do nothing yet; returns where.
+pub(super) fn acs_capability(config: &mut ConfigSpace, flags: AcsFlags) -> u16 {
+    let mut body = [0; ACS_BYTES as usize - 4];
+    body[..2].copy_from_slice(&flags.into_bits().to_le_bytes());
+    let offset = config.add_extended_capability(extended_id::ACS, &body);
+    config.allow(offset + ACS_CONTROL, &flags.into_bits().to_le_bytes());
+    offset
+}
+
+/// Whether the access control services at `acs` send requests to peers up.
+pub(super) fn redirects(config: &ConfigSpace, acs: Option<u16>) -> bool {
+    acs.is_some_and(|offset| {
+        AcsFlags::from_bits(config.word(offset + ACS_CONTROL)).request_redirect()
+    })
 }
 
 /// Adds a PCI Express capability, version 2, of a function of this [`port_type`]; returns its offset.

@@ -112,6 +112,11 @@ pub trait FunctionModel: Send + Sync + 'static {
     /// What the function is; asked once, before anything else.
     fn description(&self) -> FunctionDescription;
 
+    /// Vendor-specific capabilities, each without the two bytes of its header; asked once, after the description.
+    fn vendor_capabilities(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
     /// The machine is wired: from now on the model may use `port`, from threads of its own.
     fn start(self: Arc<Self>, port: FunctionPort);
 

@@ -4,7 +4,8 @@
 //! - [`function`]: what a device's model is to the machine; `endpoint`: the configuration around a model;
 //! - [`msix`]: message interrupts;
 //! - [`reset`]: what resets a function;
-//! - `bridge`: root ports and the PCIe-to-PCI bridge; `segment`: the devices on one bus, and who answers.
+//! - `bridge`: root ports, switches and the PCIe-to-PCI bridge; `segment`: the devices on one bus, and who answers;
+//!   `peer`: who takes a request of a device before it is at the host bridge.
 
 pub(crate) mod bar;
 pub(crate) mod bridge;
@@ -12,6 +13,7 @@ pub(crate) mod config_space;
 pub(crate) mod endpoint;
 pub mod function;
 pub mod msix;
+pub(crate) mod peer;
 pub mod reset;
 pub(crate) mod segment;
 

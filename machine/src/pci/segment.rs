@@ -16,9 +16,23 @@ pub(crate) enum Node {
     Bridge(Arc<Bridge>),
 }
 
+/// What a bus is made of: who on it may hear a request on its way up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SegmentKind {
+    /// The root complex's: requests go to the host bridge.
+    Root,
+    /// A link: nobody but the port at its other end.
+    Link,
+    /// The inside of a switch: ports give requests to each other, unless they redirect them.
+    Switch,
+    /// Wires that all devices on it share.
+    Conventional,
+}
+
 /// One bus: the host bridge's, or the one behind a bridge.
 #[derive(Clone)]
 pub(crate) struct Segment {
+    kind: SegmentKind,
     nodes: Vec<Node>,
     findings: Findings,
 }
@@ -32,8 +46,20 @@ pub(crate) struct ConfigAddress {
 }
 
 impl Segment {
-    pub(crate) fn new(nodes: Vec<Node>, findings: Findings) -> Self {
-        Self { nodes, findings }
+    pub(crate) fn new(kind: SegmentKind, nodes: Vec<Node>, findings: Findings) -> Self {
+        Self {
+            kind,
+            nodes,
+            findings,
+        }
+    }
+
+    pub(super) fn kind(&self) -> SegmentKind {
+        self.kind
+    }
+
+    pub(super) fn nodes(&self) -> &[Node] {
+        &self.nodes
     }
 
     /// A configuration read on its way down; this bus has number `own`. All ones where nobody answers.
@@ -84,20 +110,8 @@ impl Segment {
 
     /// The BAR that answers to all `len_bytes` bytes at `bus`.
     pub(crate) fn find_bar(&self, space: Space, bus: u64, len_bytes: u64) -> Option<Hit> {
-        let mut hits = self.nodes.iter().filter_map(|node| match node {
-            Node::Endpoint(endpoint) => {
-                let (bar, offset) = endpoint.decode(space, bus, len_bytes)?;
-                Some(Hit {
-                    endpoint: Arc::clone(endpoint),
-                    bar,
-                    offset,
-                })
-            }
-            Node::Bridge(bridge) => {
-                let forwards = bridge.forwards(space, bus, len_bytes);
-                forwards.then(|| bridge.behind().find_bar(space, bus, len_bytes))?
-            }
-        });
+        let nodes = self.nodes.iter();
+        let mut hits = nodes.filter_map(|node| node.find_bar(space, bus, len_bytes));
         let hit = hits.next()?;
         if let Some(other) = hits.next() {
             self.report(&format!(
@@ -152,7 +166,25 @@ impl Segment {
 }
 
 impl Node {
-    fn device_function(&self) -> u8 {
+    /// The BAR of the function, or behind it, that answers to all `len_bytes` bytes at `bus`.
+    pub(super) fn find_bar(&self, space: Space, bus: u64, len_bytes: u64) -> Option<Hit> {
+        match self {
+            Self::Endpoint(endpoint) => {
+                let (bar, offset) = endpoint.decode(space, bus, len_bytes)?;
+                Some(Hit {
+                    endpoint: Arc::clone(endpoint),
+                    bar,
+                    offset,
+                })
+            }
+            Self::Bridge(bridge) => {
+                let forwards = bridge.forwards(space, bus, len_bytes);
+                forwards.then(|| bridge.behind().find_bar(space, bus, len_bytes))?
+            }
+        }
+    }
+
+    pub(super) fn device_function(&self) -> u8 {
         match self {
             Self::Endpoint(endpoint) => endpoint.requester().device_function(),
             Self::Bridge(bridge) => bridge.requester().device_function(),

@@ -10,7 +10,7 @@ use super::record_format::RecordFormat;
 use crate::addr::{BusAddr, BusRange, PhysAddr};
 use crate::iommu::translation::{Translate, Translation};
 use crate::pagetable::{
-    Gather, Leaf, MapError, PageTable, Permission, PhysList, TableChange, UnmapError,
+    Gather, Leaf, MapError, MemoryType, PageTable, Permission, PhysList, TableChange, UnmapError,
 };
 use crate::platform::{OutOfFrames, Platform};
 
@@ -179,7 +179,9 @@ impl<P: Platform> Translation<P> for RecordTable<P> {
         bus: BusAddr,
         memory: &mut dyn PhysList,
         permission: Permission,
+        _memory_type: MemoryType,
     ) -> Result<(), MapError> {
+        // The unit is not told: what is behind an address it knows itself.
         self.with(|table| table.map_list(bus, memory, permission))
     }
 

@@ -5,5 +5,5 @@ mod request;
 mod start;
 
 pub use place::{InUse, InstallError, InstallFailed, ShareError};
-pub use request::VirtioBlockError;
+pub use request::{Fault, RequestError, VirtioBlockError, VirtioGpuError, VirtioNetError};
 pub use start::{VirtioStartError, VirtioStartFailed};

@@ -19,6 +19,12 @@ pub enum ShareError {
     /// The copy cannot be mapped.
     #[error(transparent)]
     Map(#[from] MapError),
+    /// It would lie at bus address 0, which the crate takes for nowhere.
+    #[error("memory at bus address 0 is not lent")]
+    AtZero,
+    /// There is no memory to remember it.
+    #[error("no memory to remember what is lent")]
+    OutOfMemory,
 }
 
 /// Why a device cannot stand in a place.

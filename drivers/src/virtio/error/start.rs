@@ -8,7 +8,7 @@ use dmamap::pci::{ClaimBarError, ConfigError, PciAddress};
 use dmamap::platform::Platform;
 use virtio_drivers::transport::DeviceType;
 
-use super::InstallError;
+use super::{Fault, InstallError, ShareError};
 
 /// Why a virtio device could not be taken.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -17,6 +17,9 @@ pub enum VirtioStartError {
     /// The device cannot stand in the slot.
     #[error(transparent)]
     Install(#[from] InstallError),
+    /// No device stands in the place.
+    #[error("no device stands in the place")]
+    NotInstalled,
     /// The function is no virtio device, or a transitional one.
     #[error("{function}: {vendor:04x}:{device:04x} is not a modern virtio device")]
     NotVirtio {
@@ -52,7 +55,7 @@ pub enum VirtioStartError {
     /// The registers are too short.
     #[error(transparent)]
     Mmio(#[from] MmioError),
-    /// The device does not reset, or its configuration does not stand still.
+    /// The device does not reset.
     #[error("the device does not become ready in time")]
     NotReady,
     /// The device has only the legacy interface.
@@ -61,15 +64,12 @@ pub enum VirtioStartError {
     /// The device reaches memory by physical address, past every IOMMU.
     #[error("the device does not offer VIRTIO_F_ACCESS_PLATFORM: it reaches memory past the IOMMU")]
     PastIommu,
-    /// The device refuses the features that were accepted of those it offers.
-    #[error("the device refuses the features accepted of it")]
-    FeaturesRefused,
-    /// A queue's notification register lies outside its structure.
-    #[error("queue {queue} cannot be notified")]
-    NoDoorbell {
-        /// Which queue.
-        queue: u16,
-    },
+    /// The device was given up before it was at work.
+    #[error(transparent)]
+    Device(#[from] Fault),
+    /// Memory could not be lent for its first requests.
+    #[error(transparent)]
+    Share(#[from] ShareError),
     /// What the crate says.
     #[error(transparent)]
     Driver(virtio_drivers::Error),

@@ -33,12 +33,12 @@ impl Bench {
         let bus = Bus::new(Arc::clone(&ram), Vec::new(), Vec::new(), interrupts);
         let requester = Arc::new(Requester::new(3, 0, 64, Vec::new()));
         requester.set_master(true);
-        let snooping_device = DmaPort::new(Arc::new(bus), None, requester);
+        let device = DmaPort::new(Arc::new(bus), None, requester);
         Self {
             ram,
-            device: snooping_device.clone().beside(Arc::clone(&caches)),
+            device: device.clone().beside(Arc::clone(&caches)),
+            snooping_device: device.through(Arc::clone(&caches)),
             caches,
-            snooping_device,
         }
     }
 
@@ -224,6 +224,20 @@ fn a_device_that_snoops_sees_and_updates_the_cpus_lines() {
         assert_eq!(fetched, [OLD; BYTES]);
         bench.snooping_device.write(BUFFER, &[NEW; BYTES]).unwrap();
         assert_eq!(bench.seen(), [NEW; BYTES]);
+        // And a CPU that stores and loads past its caches, none of whose lines is dirty.
+        bench.clean();
+        bench.invalidate();
+        let memory = bench.caches.memory();
+        memory.store_u64(BUFFER, 77).unwrap();
+        let mut word = [0; 8];
+        bench.snooping_device.read(BUFFER, &mut word).unwrap();
+        assert_eq!(u64::from_le_bytes(word), 77, "{temper:?}");
+        bench.snooping_device.write(BUFFER + 8, &[9; 8]).unwrap();
+        assert_eq!(memory.load_u64(BUFFER).unwrap(), 77);
+        assert_eq!(
+            memory.load_u64(BUFFER + 8).unwrap(),
+            u64::from_le_bytes([9; 8])
+        );
     }
 }
 

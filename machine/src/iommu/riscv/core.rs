@@ -1,9 +1,7 @@
 //! The parts of a unit that its callers and its threads share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use board::ram::Ram;
 use hw::riscv::regs::{Ddtp, IommuMode};
 use parking_lot::{Mutex, RwLock};
 
@@ -24,10 +22,8 @@ use crate::iommu::worker::Worker;
 pub(super) struct Core {
     pub(super) rules: Rules,
     pub(super) reporter: Reporter,
-    /// What walks read.
+    /// What walks read, and queues read and write.
     pub(super) tables: TableMemory,
-    /// What the queues read and write: always coherent.
-    pub(super) ram: Arc<Ram>,
     pub(super) live: Live,
     pub(super) caches: RwLock<Caches>,
     pub(super) registers: Mutex<Registers>,

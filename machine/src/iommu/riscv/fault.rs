@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use board::ram::Ram;
 use hw::riscv::fault::{FaultRecord, RECORD_BYTES};
 use hw::riscv::regs::{FaultQueueControl, QueueBase};
 
 use super::busy::Busy;
 use super::queue::Switch;
+use crate::cache::MemoryView;
 
 /// What became of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub(super) struct FaultQueue {
 
 impl FaultQueue {
     /// Records a fault.
-    pub(super) fn log(&mut self, ram: &Ram, fault: FaultRecord) -> Logged {
+    pub(super) fn log(&mut self, memory: &MemoryView, fault: FaultRecord) -> Logged {
         // 1. While an error is not cleared nothing is recorded.
         if !self.on || self.control.fqmf() || self.control.fqof() {
             return Logged::Lost;
@@ -51,7 +51,7 @@ impl FaultQueue {
         let stored = (at..)
             .step_by(8)
             .zip(fault.to_words())
-            .all(|(at, word)| ram.store_u64(at, word).is_ok());
+            .all(|(at, word)| memory.store_u64(at, word).is_ok());
         if !stored {
             self.control.set_fqmf(true);
             return Logged::Lost;

@@ -132,7 +132,7 @@ impl RiscvUnit {
         let UnitEnvironment {
             name,
             walks,
-            ram,
+            ram: _,
             interrupts,
             findings,
             temper,
@@ -148,7 +148,6 @@ impl RiscvUnit {
             rules: Rules::new(&config, capabilities),
             reporter,
             tables: TableMemory::new(walks, WriteBuffer::Transparent),
-            ram,
             live: Live::new(at_reset),
             caches: RwLock::new(Caches::new(temper, dice.next_u64())),
             registers: Mutex::new(registers),

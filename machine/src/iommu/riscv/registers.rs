@@ -2,7 +2,6 @@
 //!
 //! Registers are decoded in slots of 8 bytes; a dword access covers one half of a slot.
 
-use board::ram::Ram;
 use hw::riscv::fault::FaultRecord;
 use hw::riscv::regs::{
     self, Capabilities, CauseVectors, CommandQueueControl, Ddtp, FaultQueueControl, Features,
@@ -14,6 +13,7 @@ use super::ddtp::DirectoryPointer;
 use super::event::{Events, Signal, Source};
 use super::fault::{FaultQueue, Logged};
 use super::queue::{Queue, Switch};
+use crate::cache::MemoryView;
 use crate::iommu::reporter::Reporter;
 use crate::temper::Dice;
 
@@ -133,8 +133,8 @@ impl Registers {
     }
 
     /// Records a fault in memory, and says so (3.2).
-    pub(super) fn log_fault(&mut self, ram: &Ram, fault: FaultRecord) -> Logged {
-        let logged = self.faults.log(ram, fault);
+    pub(super) fn log_fault(&mut self, memory: &MemoryView, fault: FaultRecord) -> Logged {
+        let logged = self.faults.log(memory, fault);
         if logged == Logged::Recorded && self.faults.control.fie() {
             self.events.raise(Source::FaultQueue, self.signal());
         }

@@ -285,7 +285,7 @@ impl Core {
             // The first stage is bare: the address is the guest's physical one.
             iotval2: if guest { request.bus & !3 } else { 0 },
         };
-        match self.registers.lock().log_fault(&self.ram, record) {
+        match self.registers.lock().log_fault(self.tables.view(), record) {
             Logged::Recorded => self.counters.faults_recorded.add_one(),
             Logged::Lost => self.counters.faults_lost.add_one(),
         }

@@ -89,7 +89,8 @@ impl Core {
         if fault == Some(QueueFault::Lost) {
             return self.finish(Job::Command(phys));
         }
-        let words = match (self.ram.load_u64(phys), self.ram.load_u64(phys + 8)) {
+        let memory = self.tables.view();
+        let words = match (memory.load_u64(phys), memory.load_u64(phys + 8)) {
             (Ok(low), Ok(high)) if fault.is_none() => [low, high],
             _ => return self.stop_queue(Stop::MemoryFault),
         };
@@ -163,7 +164,13 @@ impl Core {
     }
 
     fn finish_fence(&self, fence: Fence) {
-        if fence.av() && self.ram.store_u32(fence.addr(), fence.data()).is_err() {
+        if fence.av()
+            && self
+                .tables
+                .view()
+                .store_u32(fence.addr(), fence.data())
+                .is_err()
+        {
             self.reporter.report(
                 FindingKind::ProtocolViolation,
                 format!(

@@ -1,8 +1,5 @@
 //! The parts of a unit that its callers and its threads share.
 
-use std::sync::Arc;
-
-use board::ram::Ram;
 use parking_lot::{Mutex, RwLock};
 
 use super::cache::Caches;
@@ -24,10 +21,8 @@ pub(super) struct Core {
     /// The stream of requester 0.
     pub(super) first_stream: u32,
     pub(super) reporter: Reporter,
-    /// What walks, and fetches of commands, read.
+    /// What walks, and fetches of commands, read, and events and messages are written to.
     pub(super) tables: TableMemory,
-    /// What events and messages are written to.
-    pub(super) ram: Arc<Ram>,
     pub(super) live: RwLock<Live>,
     pub(super) caches: RwLock<Caches>,
     pub(super) registers: Mutex<Registers>,

@@ -1,10 +1,10 @@
 //! The event queue (3.5.1, 7.2): records for software, in memory, and what happens when there is no room.
 
-use board::ram::Ram;
 use hw::smmu::event::{EventRecord, RECORD_BYTES};
 use hw::smmu::regs::{QueueBase, QueueIndex};
 
 use super::message::Interrupt;
+use crate::cache::MemoryView;
 
 /// What became of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl EventQueue {
     }
 
     /// Adds a record.
-    pub(super) fn record(&mut self, ram: &Ram, record: EventRecord) -> Recorded {
+    pub(super) fn record(&mut self, memory: &MemoryView, record: EventRecord) -> Recorded {
         if !self.enabled {
             return Recorded::Off;
         }
@@ -66,7 +66,7 @@ impl EventQueue {
         // 2. The record is in memory before the index says so.
         let phys = self.base.addr() + u64::from(self.producer.entry(self.log2())) * RECORD_BYTES;
         for (word, at) in record.to_words().into_iter().zip((phys..).step_by(8)) {
-            if ram.store_u64(at, word).is_err() {
+            if memory.store_u64(at, word).is_err() {
                 return Recorded::Abort;
             }
         }

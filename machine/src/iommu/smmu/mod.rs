@@ -135,7 +135,7 @@ impl SmmuUnit {
         let UnitEnvironment {
             name,
             walks,
-            ram,
+            ram: _,
             interrupts,
             findings,
             temper,
@@ -151,7 +151,6 @@ impl SmmuUnit {
             first_stream: config.first_stream,
             reporter,
             tables: TableMemory::new(walks, WriteBuffer::Transparent),
-            ram,
             live: RwLock::new(live),
             caches: RwLock::new(Caches::new(temper, seed)),
             registers: Mutex::new(registers),

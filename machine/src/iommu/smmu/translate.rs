@@ -491,7 +491,7 @@ impl Core {
             return;
         }
         let mut registers = self.registers.lock();
-        match registers.events.record(&self.ram, record) {
+        match registers.events.record(self.tables.view(), record) {
             Recorded::Yes => self.counters.faults_recorded.add_one(),
             Recorded::Off => self.counters.faults_silenced.add_one(),
             Recorded::Overflow => self.counters.faults_lost.add_one(),

@@ -239,6 +239,7 @@ impl Core {
             });
             return Ok(());
         }
-        self.ram.store_u32(phys, sync.msi_data()).map_err(|_| ())
+        let memory = self.tables.view();
+        memory.store_u32(phys, sync.msi_data()).map_err(|_| ())
     }
 }

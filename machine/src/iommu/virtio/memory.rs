@@ -9,10 +9,10 @@ use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap};
 use super::config::VirtioConfigError;
 
 /// What [`virtio_queue`] works on.
-pub(super) type QueueMemory = GuestMemoryMmap<()>;
+pub(crate) type QueueMemory = GuestMemoryMmap<()>;
 
 /// Maps all of `ram`; guest addresses are physical ones.
-pub(super) fn map(ram: &Ram) -> Result<Arc<QueueMemory>, VirtioConfigError> {
+pub(crate) fn map(ram: &Ram) -> Result<Arc<QueueMemory>, VirtioConfigError> {
     let failed = |error: &dyn std::fmt::Display| VirtioConfigError::Memory(error.to_string());
     let file = ram
         .fd()

@@ -53,7 +53,7 @@ mod domains;
 mod engine;
 mod event;
 mod freed;
-mod memory;
+pub(crate) mod memory;
 mod queue;
 mod registers;
 mod request;

@@ -151,7 +151,8 @@ impl Caches {
         self.pasids.get((sid, pasid)).map(|cached| cached.context)
     }
 
-    /// Remembers a context. Returns whether another one with the same tag goes another way.
+    /// Remembers a context. Returns whether one of another requester with the same tag goes another way. What was
+    /// remembered of this requester may: its entry is being changed, and not yet invalidated.
     pub(super) fn insert_context(
         &mut self,
         sid: u16,
@@ -159,6 +160,7 @@ impl Caches {
     ) -> Option<Conflict> {
         let cached = CachedContext::new(context);
         let others = self.contexts.iter().map(|(other, cached)| (other, *cached));
+        let others = others.filter(|(other, _)| *other != sid);
         let conflict = cached.conflict(others);
         self.contexts.insert(sid, cached);
         conflict.map(|(tag, other)| Conflict {
@@ -172,7 +174,8 @@ impl Caches {
         self.directories.insert(sid, found);
     }
 
-    /// Remembers a PASID-table entry. Returns whether another one with the same tag goes another way.
+    /// Remembers a PASID-table entry. Returns whether another one with the same tag goes another way, as for
+    /// [`insert_context`](Self::insert_context).
     pub(super) fn insert_pasid(
         &mut self,
         sid: u16,
@@ -183,6 +186,7 @@ impl Caches {
         let others = self
             .pasids
             .iter()
+            .filter(|(other, _)| *other != (sid, pasid))
             .map(|((other, _), cached)| (other, *cached));
         let conflict = cached.conflict(others);
         self.pasids.insert((sid, pasid), cached);

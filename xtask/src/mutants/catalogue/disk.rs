@@ -25,8 +25,8 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "completion-read-without-barrier",
         selection: Selection::Whole,
-        file: QUEUE,
-        find: "self.platform.dma_rmb();",
+        file: "dmamap/src/map/coherent/publish.rs",
+        find: "self.memory.platform().dma_rmb();",
         replace: "",
         why: "where loads may pass each other the data is read before the completion was there",
         caught_by: &[order("what_a_completion_is_about_is_read_after_its_phase")],
@@ -46,10 +46,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "phase-unchecked",
         selection: Selection::Whole,
         file: QUEUE,
-        find: "if Phase::of(CompletionResultDword::from_bits(dw3).p()) != self.head.phase() {
-                return Ok(None);
-            }",
-        replace: "let _ = Phase::of(CompletionResultDword::from_bits(dw3).p()) != self.head.phase();",
+        find: "|dw3| Phase::of(CompletionResultDword::from_bits(dw3).p()) == self.head.phase();",
+        replace: "|dw3| Phase::of(CompletionResultDword::from_bits(dw3).p()) == self.head.phase() || true;",
         why: "what the last lap left in the queue is taken for a completion",
         caught_by: &[errors(
             "a_completion_in_the_wrong_phase_is_not_seen_and_the_command_times_out",
@@ -85,7 +83,7 @@ pub(super) const ALL: &[Mutation] = &[
         file: "drivers/src/nvme/io_queue.rs",
         find: "self.pair.submit(command.with_id(ticket.id().as_u16()));",
         replace: "self.pair.submit(command.with_id(ticket.id().as_u16()));
-            let _ = self.slots.finish(ticket.id().as_u16(), Ok(()));",
+            let _ = self.slots.finish(ticket.id().as_u16(), Ok(()), |held| held);",
         why: "the controller works in memory that the driver has taken back",
         caught_by: &[errors("a_slow_disk_is_waited_for")],
     },

@@ -48,11 +48,11 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "dropped-coherent-memory-not-revoked",
         selection: Selection::Whole,
-        file: "dmamap/src/map/coherent.rs",
+        file: "dmamap/src/map/coherent/mod.rs",
         find: "if let Err(error) = self.end() {
                 log::error!(\"{error}\");
             }",
-        replace: "drop(self.parts.take());",
+        replace: "drop(self.memory.take());",
         why: "the memory is given back while the device still reaches it",
         caught_by: &[Test::program(
             "dmamap",
@@ -196,7 +196,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "detached-device-stays-bus-master",
         selection: Selection::Whole,
-        file: ATTACH,
+        file: "dmamap/src/system/membership.rs",
         find: "core.function.disable_bus_master();",
         replace: "",
         why: "a device nobody drives any more goes on with its requests",

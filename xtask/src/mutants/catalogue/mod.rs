@@ -1,19 +1,30 @@
 //! The mutations, by what they break.
 //!
 //! - [`unmapping`]: clear, invalidate, wait, and only then reuse
+//! - [`deferred`]: unmaps that share a flush
 //! - [`tables`]: what a unit walks is whole and visible before it is led there
 //! - [`scopes`]: every unit and every device that firmware names
+//! - [`groups`]: who shares a domain, and who reaches whom without an IOMMU
 //! - [`mapping`]: where a mapping may lie, what it allows, and how it ends
+//! - [`bounce`]: copies: what a device sees of them, and what comes back
+//! - [`coherent`]: memory that both sides share, its pools, and the order of handing over
+//! - [`caches`]: caches that devices do not snoop
 //! - [`modes`]: units that remember absence, or see stores late
 //! - [`registers`]: buses, BARs, claims and interrupts
 //! - [`amd`]: AMD-Vi's tables, commands and log
 //! - [`disk`]: the NVMe driver's half of the protocol
 //! - [`life`]: devices that are reset, go, or sleep
+//! - [`virtio`]: what stands between virtio-drivers and its devices
 //! - [`ground`]: what the tests themselves stand on
 
 mod amd;
+mod bounce;
+mod caches;
+mod coherent;
+mod deferred;
 mod disk;
 mod ground;
+mod groups;
 mod life;
 mod mapping;
 mod modes;
@@ -21,6 +32,7 @@ mod registers;
 mod scopes;
 mod tables;
 mod unmapping;
+mod virtio;
 
 use super::mutation::Mutation;
 
@@ -28,14 +40,20 @@ use super::mutation::Mutation;
 pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
     [
         unmapping::ALL,
+        deferred::ALL,
         tables::ALL,
         scopes::ALL,
+        groups::ALL,
         mapping::ALL,
+        bounce::ALL,
+        coherent::ALL,
+        caches::ALL,
         modes::ALL,
         registers::ALL,
         amd::ALL,
         disk::ALL,
         life::ALL,
+        virtio::ALL,
         ground::ALL,
     ]
     .into_iter()

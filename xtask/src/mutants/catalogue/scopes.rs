@@ -77,11 +77,11 @@ pub(super) const ALL: &[Mutation] = &[
         name: "translation-before-reserved-regions",
         selection: Selection::Whole,
         file: START,
-        find: "for device in with_direct {",
+        find: "self.attach_firmware(&with_direct)?;",
         replace: "for unit in units {
             unit.turn_on()?;
         }
-        for device in with_direct {",
+        self.attach_firmware(&with_direct)?;",
         why: "for a moment a device that firmware left at work reaches nothing",
         caught_by: &[FIRMWARE_AT_WORK],
     },

@@ -1,21 +1,19 @@
 //! What virtio-drivers is lent through a slot: which memory, which way, and for how long. Any device can stand in the slot, so
 //! the model's educational one does.
 
-#[path = "../../journeys/tests/support/mod.rs"]
-mod support;
-
 use std::ptr::NonNull;
 
 use dmamap::addr::{BusAddr, PhysAddr};
 use dmamap::map::Permission;
-use dmamap::platform::Platform;
+use dmamap::platform::{FrameRequest, Platform};
 use dmamap::system::Protection;
 use drivers::virtio::virtio_drivers::{BufferDirection, Hal, PAGE_SIZE};
-use drivers::virtio::{InstallError, Slot, SlotHal};
+use drivers::virtio::{InstallError, ShareError, Slot, SlotHal};
 use drivers::virtio_slot;
 use hosted::Hosted;
 use machine::MachineConfig;
-use support::Rig;
+
+use crate::support::Rig;
 
 fn install<S: Slot<Platform = Hosted>>(rig: &Rig) {
     let function = rig.computer.edus().next().expect("it has one").clone();
@@ -125,9 +123,10 @@ fn a_queue_is_zeroed_pages_that_keep_the_device_in_its_slot() {
             reached::<Slot>(bus + page * PAGE_SIZE as u64).expect("it is mapped");
         assert_eq!(permission, Permission::ReadWrite);
         let seen = rig.hosted.frame_pointer(phys).as_ptr();
-        assert_eq!(
-            seen,
-            pointer.as_ptr().wrapping_add(page as usize * PAGE_SIZE)
+        let crates = pointer.as_ptr().wrapping_add(page as usize * PAGE_SIZE);
+        assert_ne!(
+            seen, crates,
+            "what the device writes the crate does not read"
         );
     }
     assert_eq!(Slot::place().remove().expect_err("it lives").live_queues, 1);
@@ -138,6 +137,36 @@ fn a_queue_is_zeroed_pages_that_keep_the_device_in_its_slot() {
         assert_ne!(SlotHal::<Slot>::dma_dealloc(bus, pointer, 3), 0);
     }
     assert_eq!(reached::<Slot>(bus), None);
+    remove::<Slot>(rig);
+}
+
+#[test]
+fn what_cannot_be_lent_lies_at_an_address_that_is_never_mapped() {
+    virtio_slot! { struct Slot(Hosted); }
+    let rig = Rig::boot(MachineConfig::default().with_ram(64 << 20));
+    install::<Slot>(&rig);
+    let mut taken = Vec::new();
+    for count in (0..=14).rev().map(|log2| 1 << log2) {
+        while let Ok(frames) = rig.hosted.allocate_frames(FrameRequest::new(count)) {
+            taken.push(frames);
+        }
+    }
+    let mut bytes = [5; 100];
+    let bus = share::<Slot>(&mut bytes, BufferDirection::DeviceToDriver);
+    assert_eq!((bus, reached::<Slot>(bus)), (0, None));
+    let refusal = Slot::place().take_refusal().expect("it says why");
+    assert!(matches!(refusal, ShareError::Buffer(_)), "{refusal}");
+    assert_eq!(Slot::place().take_refusal(), None, "once");
+    unshare::<Slot>(bus, &mut bytes, BufferDirection::DeviceToDriver);
+    assert_eq!(bytes, [5; 100]);
+    for frames in taken {
+        // SAFETY: taken above, and never used.
+        unsafe { rig.hosted.free_frames(frames) };
+    }
+    let bus = share::<Slot>(&mut bytes, BufferDirection::DeviceToDriver);
+    assert_ne!(bus, 0, "the device goes on");
+    unshare::<Slot>(bus, &mut bytes, BufferDirection::DeviceToDriver);
+    assert_eq!(Slot::place().fault(), None);
     remove::<Slot>(rig);
 }
 

@@ -1,0 +1,446 @@
+//! A pool: a table of areas, which get memory when they are first needed.
+//!
+//! The first areas are the CPUs' own: an allocation begins with the current CPU's, so that CPUs rarely meet at a lock,
+//! and goes on to the others. When none has room the next area gets memory, up to the pool's limit; and when that is
+//! reached, or the mapping is longer than an area, the mapping gets frames of its own.
+
+use core::ops::Range;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use alloc::boxed::Box;
+
+use super::area::{Area, Lent, Memory};
+use super::buddy::{Buddy, ORDERS};
+use super::figures::{Level, PoolFigures};
+use super::request::RunRequest;
+use super::run::{Place, Run};
+use super::transient::{TransientRun, TransientRuns};
+use super::{BounceError, SLOT_BYTES, SLOT_SIZE_LOG2};
+use crate::addr::{BusAddr, BusRange, FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
+use crate::iommu::DomainError;
+use crate::platform::{FrameRequest, Platform};
+
+/// Areas of a pool.
+const AREAS: usize = 64;
+
+/// The device that memory is asked for, as far as a pool needs to know it.
+pub(crate) trait Exposure {
+    /// The highest physical address that is of use.
+    fn last(&self) -> PhysAddr;
+
+    /// Whether the device can be given memory at `frames`, which the device always has at `bus`.
+    fn reaches(&self, frames: PhysRange, bus: Option<BusAddr>) -> bool;
+
+    /// Called once for new memory of an area: where the device always has it, if it is to have it always.
+    fn expose(&self, frames: PhysRange) -> Result<Option<BusAddr>, DomainError>;
+}
+
+/// Where a pool's memory comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Growth {
+    /// The platform's frames, when they are needed.
+    OnDemand,
+    /// It was given its memory and gets no more.
+    Fixed,
+}
+
+pub(crate) struct Pool<P: Platform> {
+    platform: P,
+    growth: Growth,
+    areas: Box<[Area<P>]>,
+    /// Areas that are a CPU's own.
+    homes: usize,
+    area_log2: AtomicU32,
+    limit_bytes: AtomicU64,
+    bytes: AtomicU64,
+    slots: Level,
+    transients: lock_api::Mutex<P::Lock, TransientRuns<P>>,
+    transient: Level,
+    refused: AtomicU64,
+}
+
+impl<P: Platform> Pool<P> {
+    /// A pool without memory.
+    pub(crate) fn new(platform: P, area_bytes: u64, limit_bytes: u64) -> Self {
+        let pool = Self {
+            platform,
+            growth: Growth::OnDemand,
+            areas: (0..AREAS).map(|_| Area::empty()).collect(),
+            homes: platform.cpu_count().clamp(1, AREAS / 2),
+            area_log2: AtomicU32::new(0),
+            limit_bytes: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            slots: Level::default(),
+            transients: lock_api::Mutex::new(TransientRuns::new(platform)),
+            transient: Level::default(),
+            refused: AtomicU64::new(0),
+        };
+        pool.set_limits(area_bytes, limit_bytes);
+        pool
+    }
+
+    /// A pool of `memory` alone.
+    ///
+    /// # Errors
+    /// [`BounceError::Exhausted`] where there are no frames for its bookkeeping, or `memory` is no whole frame.
+    ///
+    /// # Safety
+    /// `memory` is RAM that the platform has a pointer to and that nobody else uses, now or later.
+    pub(crate) unsafe fn of(platform: P, memory: PhysRange) -> Result<Self, BounceError> {
+        let pool = Self {
+            growth: Growth::Fixed,
+            ..Self::new(platform, FRAME_BYTES, 0)
+        };
+        let end = memory.start().as_u64().saturating_add(memory.len_bytes());
+        let end = end >> FRAME_SIZE_LOG2 << FRAME_SIZE_LOG2;
+        let mut start = memory.start().as_u64().next_multiple_of(FRAME_BYTES);
+        let nothing = BounceError::Exhausted {
+            len_bytes: memory.len_bytes(),
+            last: memory.last(),
+        };
+        for area in &pool.areas {
+            let Some(left) = end.checked_sub(start).filter(|&left| left >= FRAME_BYTES) else {
+                break;
+            };
+            // The largest block that is aligned to its own size.
+            let aligned_log2 = start.trailing_zeros().min(left.ilog2());
+            let log2 = aligned_log2.min(SLOT_SIZE_LOG2 + ORDERS as u32 - 1);
+            let frames = PhysRange::new(PhysAddr::new(start), 1 << log2).map_err(|_| nothing)?;
+            let free = Buddy::new(platform, Area::<P>::order_of(1 << log2)).map_err(|_| nothing)?;
+            if area.claim() {
+                let bus = None;
+                area.install(Memory { frames, bus, free });
+            }
+            pool.bytes.fetch_add(1 << log2, Ordering::Relaxed);
+            start += 1 << log2;
+        }
+        match pool.bytes.load(Ordering::Relaxed) {
+            0 => Err(nothing),
+            _ => Ok(pool),
+        }
+    }
+
+    /// How long areas made from now on are, and how much they may hold together.
+    pub(crate) fn set_limits(&self, area_bytes: u64, limit_bytes: u64) {
+        let longest = SLOT_BYTES << (ORDERS - 1);
+        let area_bytes = area_bytes.clamp(FRAME_BYTES, longest);
+        let area_log2 = area_bytes.next_power_of_two().ilog2();
+        self.area_log2.store(area_log2, Ordering::Relaxed);
+        self.limit_bytes.store(limit_bytes, Ordering::Relaxed);
+    }
+
+    /// Whether it was given its memory and gets no more.
+    pub(crate) fn is_restricted(&self) -> bool {
+        self.growth == Growth::Fixed
+    }
+
+    /// Bytes of the longest run that an area can lend.
+    pub(crate) fn longest_area(&self) -> u64 {
+        let ready = self.areas.iter().map(Area::bytes).max().unwrap_or(0);
+        match self.growth {
+            Growth::Fixed => ready,
+            Growth::OnDemand => ready.max(1 << self.area_log2.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Lends memory for a mapping.
+    ///
+    /// # Errors
+    /// [`BounceError`]; nothing is lent then.
+    pub(crate) fn allocate(
+        &self,
+        want: &RunRequest,
+        exposure: &dyn Exposure,
+    ) -> Result<Run, BounceError> {
+        let found = self.find_room(want, exposure);
+        if found.is_err() {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        found
+    }
+
+    fn find_room(&self, want: &RunRequest, exposure: &dyn Exposure) -> Result<Run, BounceError> {
+        let too_long = BounceError::TooLong {
+            len_bytes: want.len_bytes,
+            max_bytes: self.longest_area(),
+        };
+        if let Some((order, keep)) = want.block().filter(|(order, _)| *order < ORDERS as u32) {
+            let home = self.platform.pin(|cpu| cpu.0 % self.homes);
+            if self.areas[home].is_empty() {
+                self.populate(home, order, exposure);
+            }
+            let others = (home..self.areas.len()).chain(0..home);
+            if let Some(run) = { others }.find_map(|n| self.take(n, order, &keep, want, exposure)) {
+                return Ok(run);
+            }
+            let mut empty = (self.homes..self.areas.len()).chain(0..self.homes);
+            let grown = empty.find(|&n| self.populate(n, order, exposure));
+            if let Some(run) = grown.and_then(|n| self.take(n, order, &keep, want, exposure)) {
+                return Ok(run);
+            }
+            if self.growth == Growth::Fixed {
+                let last = exposure.last();
+                let fits = want.len_bytes <= self.longest_area();
+                return Err(if fits {
+                    BounceError::Exhausted {
+                        len_bytes: want.len_bytes,
+                        last,
+                    }
+                } else {
+                    too_long
+                });
+            }
+        }
+        match self.growth {
+            Growth::OnDemand => self.allocate_transient(want, exposure),
+            Growth::Fixed => Err(too_long),
+        }
+    }
+
+    fn take(
+        &self,
+        area: usize,
+        order: u32,
+        keep: &Range<u32>,
+        want: &RunRequest,
+        exposure: &dyn Exposure,
+    ) -> Option<Run> {
+        let reaches = |frames, bus| exposure.reaches(frames, bus);
+        let lent = self.areas[area].take(order, keep, want, reaches)?;
+        self.slots.rise(lent.memory.len_bytes() >> SLOT_SIZE_LOG2);
+        Some(run(Place::Area(area), lent))
+    }
+
+    /// Gives area `n` memory with room for a block of `2^order` slots; whether it did.
+    fn populate(&self, n: usize, order: u32, exposure: &dyn Exposure) -> bool {
+        if self.growth == Growth::Fixed || !self.areas[n].is_empty() {
+            return false;
+        }
+        let most = self.area_log2.load(Ordering::Relaxed);
+        let least = (SLOT_SIZE_LOG2 + order).max(FRAME_SIZE_LOG2);
+        if least > most || !self.areas[n].claim() {
+            return false;
+        }
+        // Where that will do, memory that devices with few address lines reach too.
+        let last = exposure.last();
+        let low = last.min(PhysAddr::new(u32::MAX.into()));
+        let sizes = (least..=most).rev();
+        let memory = { sizes }.find_map(|log2| {
+            let limit = self.limit_bytes.load(Ordering::Relaxed);
+            let room = |held: u64| held.checked_add(1 << log2).filter(|&all| all <= limit);
+            self.bytes
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, room)
+                .ok()?;
+            let made = self.new_memory(log2, low, exposure);
+            let made = match made {
+                None if low < last => self.new_memory(log2, last, exposure),
+                made => made,
+            };
+            if made.is_none() {
+                self.bytes.fetch_sub(1 << log2, Ordering::Relaxed);
+            }
+            made
+        });
+        match memory {
+            Some(memory) => {
+                self.areas[n].install(memory);
+                true
+            }
+            None => {
+                self.areas[n].give_up();
+                false
+            }
+        }
+    }
+
+    fn new_memory(&self, log2: u32, last: PhysAddr, exposure: &dyn Exposure) -> Option<Memory<P>> {
+        let free = Buddy::new(self.platform, Area::<P>::order_of(1 << log2)).ok()?;
+        let frames = self.frames(1 << log2, log2, last)?;
+        let exposed = match exposure.reaches(frames, None) {
+            true => exposure.expose(frames),
+            false => Err(DomainError::Revoked),
+        };
+        match exposed {
+            Ok(bus) => Some(Memory { frames, bus, free }),
+            // The device may have it: it is lost.
+            Err(DomainError::Unconfirmed { .. }) => None,
+            Err(_) => {
+                // SAFETY: just lent to us, and no device was given it.
+                unsafe { self.platform.free_frames(frames) };
+                None
+            }
+        }
+    }
+
+    fn frames(&self, len_bytes: u64, align_log2: u32, last: PhysAddr) -> Option<PhysRange> {
+        let request = FrameRequest {
+            count: usize::try_from(len_bytes / FRAME_BYTES).ok()?,
+            align_log2,
+            last,
+            node: None,
+        };
+        self.platform.allocate_frames(request).ok()
+    }
+
+    fn allocate_transient(
+        &self,
+        want: &RunRequest,
+        exposure: &dyn Exposure,
+    ) -> Result<Run, BounceError> {
+        let last = exposure.last();
+        let exhausted = BounceError::Exhausted {
+            len_bytes: want.len_bytes,
+            last,
+        };
+        let (len_bytes, align_log2) = want.frames().ok_or(exhausted)?;
+        let memory = self.frames(len_bytes, align_log2, last).ok_or(exhausted)?;
+        let purpose = want.purpose(want.offset);
+        let noted = exposure.reaches(memory, None).then(|| {
+            let run = TransientRun::new(memory, purpose);
+            self.transients.lock().insert(run)
+        });
+        let Some(Ok(handle)) = noted else {
+            // SAFETY: just lent to us, and no device was given it.
+            unsafe { self.platform.free_frames(memory) };
+            return Err(exhausted);
+        };
+        self.transient.rise(1);
+        Ok(Run {
+            place: Place::Transient(handle),
+            memory,
+            purpose,
+            bus: None,
+        })
+    }
+
+    /// Takes a run back.
+    ///
+    /// # Safety
+    /// The run is of this pool, and no device is using it for the mapping that it was lent for.
+    pub(crate) unsafe fn release(&self, run: Run) {
+        match run.place {
+            Place::Area(area) => {
+                let slots = self.areas[area].give_back(run.memory.start());
+                self.slots.fall(slots.unwrap_or(0).into());
+            }
+            Place::Transient(handle) => {
+                let removed = self.transients.lock().remove(handle);
+                if let Some(removed) = removed {
+                    self.transient.fall(1);
+                    // SAFETY: lent as one range for this run alone, which the caller says is used by nobody.
+                    unsafe { self.platform.free_frames(removed.memory) };
+                }
+            }
+        }
+    }
+
+    pub(crate) fn anything_lent(&self) -> bool {
+        self.slots.now() != 0 || self.transient.now() != 0
+    }
+
+    /// The run that was lent for a mapping whose first byte the device finds at physical `first`.
+    pub(crate) fn find(&self, first: PhysAddr) -> Option<Run> {
+        if self.slots.now() != 0 {
+            let mut areas = self.areas.iter().enumerate();
+            let found = areas.find_map(|(n, area)| Some(run(Place::Area(n), area.find(first)?)));
+            if found.is_some() {
+                return found;
+            }
+        }
+        if self.transient.now() == 0 {
+            return None;
+        }
+        let transients = self.transients.lock();
+        let is_it =
+            |run: &TransientRun| run.memory.start().checked_add(run.purpose.offset) == Some(first);
+        let (handle, found) = transients.find(is_it)?;
+        Some(Run {
+            place: Place::Transient(handle),
+            memory: found.memory,
+            purpose: found.purpose,
+            bus: None,
+        })
+    }
+
+    /// Gives the platform back the areas of which nothing is lent.
+    ///
+    /// # Safety
+    /// No device reaches the pool's memory but through a mapping that lives.
+    pub(crate) unsafe fn release_idle(&self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.release_idle_where(|_| true) };
+    }
+
+    /// As [`release_idle`](Self::release_idle), of areas that devices always have those of which `lost` says that none does
+    /// any more; the others are kept for good.
+    ///
+    /// # Safety
+    /// As [`release_idle`](Self::release_idle), for what `lost` is true of or is in no device's tables.
+    pub(crate) unsafe fn release_idle_where(&self, lost: impl Fn(BusRange) -> bool) {
+        if self.growth == Growth::Fixed {
+            return;
+        }
+        for area in &self.areas {
+            if let Some(memory) = area.take_idle() {
+                let len_bytes = memory.frames.len_bytes();
+                let bus = memory
+                    .bus
+                    .and_then(|bus| BusRange::new(bus, len_bytes).ok());
+                if !bus.is_none_or(&lost) {
+                    // The area stays taken.
+                    continue;
+                }
+                // SAFETY: lent as one range; nothing of it is lent on, and the caller says that no device has it.
+                unsafe { self.platform.free_frames(memory.frames) };
+                drop(memory.free);
+                self.bytes.fetch_sub(len_bytes, Ordering::Relaxed);
+                area.give_up();
+            }
+        }
+        self.transients.lock().reclaim();
+    }
+
+    /// From the first to the last byte of a pool that was given its memory.
+    pub(crate) fn memory(&self) -> Option<PhysRange> {
+        if self.growth == Growth::OnDemand {
+            return None;
+        }
+        let mut whole: Option<PhysRange> = None;
+        for area in &self.areas {
+            let Some(frames) = area.frames() else {
+                continue;
+            };
+            whole = Some(match whole {
+                None => frames,
+                Some(known) => {
+                    let start = known.start().min(frames.start());
+                    let last = known.last().max(frames.last());
+                    PhysRange::new(start, last.as_u64() - start.as_u64() + 1).ok()?
+                }
+            });
+        }
+        whole
+    }
+
+    pub(crate) fn figures(&self) -> PoolFigures {
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        PoolFigures {
+            bytes,
+            slots: bytes >> SLOT_SIZE_LOG2,
+            slots_in_use: self.slots.now(),
+            slots_high_water: self.slots.high_water(),
+            transient: self.transient.now(),
+            transient_high_water: self.transient.high_water(),
+            refused: self.refused.load(Ordering::Relaxed),
+        }
+    }
+}
+
+fn run(place: Place, lent: Lent) -> Run {
+    Run {
+        place,
+        memory: lent.memory,
+        purpose: lent.purpose,
+        bus: lent.bus,
+    }
+}

@@ -1,0 +1,62 @@
+//! Which pools serve a device.
+
+use super::Forced;
+use super::figures::PoolFigures;
+use super::own::OwnPools;
+use super::pool::Pool;
+use super::run::Run;
+use crate::addr::PhysAddr;
+use crate::map::Permission;
+use crate::platform::Platform;
+
+/// Which of a device's pools a run came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PoolName {
+    /// The machine's, or the one the device is restricted to.
+    Shared,
+    /// The device's own, always mapped for it with this permission.
+    Own(Permission),
+}
+
+/// The pools that serve one device.
+pub(crate) struct Bounce<P: Platform> {
+    /// The machine's, or the one the device is restricted to.
+    pub(crate) shared: &'static Pool<P>,
+    /// Those always mapped for it, under `Protection::Bounce`.
+    pub(crate) own: Option<OwnPools<P>>,
+    /// Whether memory is copied even where the device reaches it.
+    pub(crate) forced: Forced,
+}
+
+impl<P: Platform> Bounce<P> {
+    pub(crate) fn pool(&self, name: PoolName) -> &Pool<P> {
+        match (name, &self.own) {
+            (PoolName::Own(permission), Some(own)) => own.of(permission),
+            _ => self.shared,
+        }
+    }
+
+    /// The run that was lent for a mapping whose first byte the device finds at physical `first`.
+    pub(crate) fn find(&self, first: PhysAddr) -> Option<(PoolName, Run)> {
+        let own = self.own.iter().flat_map(|own| {
+            let all = [Permission::Read, Permission::Write, Permission::ReadWrite];
+            all.map(|permission| (PoolName::Own(permission), own.of(permission)))
+        });
+        let mut pools = own.chain([(PoolName::Shared, self.shared)]);
+        pools.find_map(|(name, pool)| Some((name, pool.find(first)?)))
+    }
+
+    /// Whether any of the pools has lent anything.
+    pub(crate) fn anything_lent(&self) -> bool {
+        let own = self.own.as_ref();
+        self.shared.anything_lent() || own.is_some_and(|own| own.pools().any(Pool::anything_lent))
+    }
+
+    /// What the pools that serve this device alone hold and lend; of the machine's pool where it has none.
+    pub(crate) fn figures(&self) -> PoolFigures {
+        match &self.own {
+            Some(own) => own.figures(),
+            None => self.shared.figures(),
+        }
+    }
+}

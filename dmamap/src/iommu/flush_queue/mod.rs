@@ -1,0 +1,355 @@
+//! The flush queue of a domain: what is unmapped and not invalidated yet, bounded in number and in time.
+//!
+//! Clearing a mapping's entries is cheap; making the units forget them is not. So mappings may be *retired*: their
+//! entries are cleared, their bus addresses and the tables that became empty wait here, and one flush makes the units
+//! forget all of them. Until then the device may still reach the memory, so whoever may have it back early is
+//! decided above, in [`map`](crate::map).
+//!
+//! A queue is filled by everybody and flushed by whoever first needs a flush: at most one flush is under way, which
+//! covers all that was in the queue when it began. Who needs another waits for it, and then one of them makes the next
+//! for all. The queue itself waits for nobody and knows no unit: it is the domain's, and under its lock
+//! ([`retire`](super::retire) has the waiting).
+//!
+//! | part | what it is |
+//! |---|---|
+//! | `tickets` | which mappings a flush has covered, and whether it was confirmed |
+//! | `entries` | the ranges, in frames lent when the queue was made |
+//! | [`FlushFigures`] | how far memory was exposed, and how long |
+//!
+//! One queue per domain, not per CPU: it is filled under the domain's lock, where the entries are cleared.
+
+mod entries;
+mod figures;
+mod tickets;
+
+use crate::addr::BusRange;
+use crate::iommu::RevokeError;
+use crate::pagetable::{Gather, TableChange};
+use crate::platform::{OutOfFrames, Platform};
+use entries::Entries;
+use tickets::Tickets;
+
+pub use figures::FlushFigures;
+pub(crate) use tickets::Owed;
+
+/// How much may wait for a flush, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FlushLimits {
+    /// Mappings.
+    entries: usize,
+    /// Nanoseconds.
+    window_ns: u64,
+}
+
+/// Most mappings that may wait for one flush: 64 frames of them.
+const MAX_ENTRIES: u32 = 1 << 14;
+
+impl FlushLimits {
+    /// Between 1 and [`MAX_ENTRIES`] mappings wait `window_ms` milliseconds at most.
+    pub(crate) fn new(entries: u32, window_ms: u64) -> Self {
+        Self {
+            entries: entries.clamp(1, MAX_ENTRIES) as usize,
+            window_ns: window_ms.saturating_mul(1_000_000),
+        }
+    }
+}
+
+/// Whether the queue's frames are kept while nothing waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    /// They are: unmapping is to need no memory.
+    Kept,
+    /// They are lent when something waits.
+    Lent,
+}
+
+/// What waits for the next flush.
+struct Waiting<P: Platform> {
+    entries: Entries<P>,
+    gather: Gather<P>,
+    bytes: u64,
+    /// When its first entry came.
+    oldest_ns: u64,
+}
+
+/// What a flush is about, taken out of the queue. It goes back by [`FlushQueue::land`].
+pub(super) struct Flight<P: Platform> {
+    entries: Entries<P>,
+    /// What is to be invalidated, and the tables that are free then.
+    pub(super) gather: Gather<P>,
+    bytes: u64,
+    oldest_ns: u64,
+    through: Owed,
+}
+
+impl<P: Platform> Flight<P> {
+    /// The bus addresses that are free again once it was confirmed.
+    pub(super) fn ranges(&self) -> impl Iterator<Item = BusRange> + '_ {
+        self.entries.iter()
+    }
+}
+
+/// Numbers of the flight under way.
+#[derive(Clone, Copy)]
+struct UnderWay {
+    entries: u64,
+    bytes: u64,
+}
+
+/// What is unmapped and not invalidated yet.
+pub(super) struct FlushQueue<P: Platform> {
+    platform: P,
+    limits: FlushLimits,
+    room: Room,
+    /// `None` where no room is lent.
+    waiting: Option<Waiting<P>>,
+    /// Room for what is retired while a flush is under way.
+    spare: Option<Entries<P>>,
+    under_way: Option<UnderWay>,
+    tickets: Tickets,
+    figures: FlushFigures,
+    /// Whether a timer will look after the queue.
+    timer_set: bool,
+    /// Before this time no timer flushes, as one found no memory to.
+    postponed_ns: u64,
+}
+
+/// How long a timer that found no memory for a flush leaves the queue alone.
+const POSTPONED_NS: u64 = 10_000_000;
+
+impl<P: Platform> FlushQueue<P> {
+    /// An empty queue, no room lent.
+    pub(super) fn new(platform: P, limits: FlushLimits) -> Self {
+        Self {
+            platform,
+            limits,
+            room: Room::Lent,
+            waiting: None,
+            spare: None,
+            under_way: None,
+            tickets: Tickets::new(),
+            figures: FlushFigures::default(),
+            timer_set: false,
+            postponed_ns: 0,
+        }
+    }
+
+    /// Lends room, if it is not lent yet, and keeps it as `room` says at least.
+    pub(super) fn lend_room(&mut self, room: Room) -> Result<(), OutOfFrames> {
+        if self.waiting.is_none() {
+            let [entries, spare] = [(), ()].map(|()| self.allocate());
+            self.waiting = Some(self.waiting_in(entries?));
+            self.spare = Some(spare?);
+        }
+        if room == Room::Kept {
+            self.room = room;
+        }
+        Ok(())
+    }
+
+    fn allocate(&self) -> Result<Entries<P>, OutOfFrames> {
+        Entries::allocate(self.platform, self.limits.entries)
+    }
+
+    fn waiting_in(&self, entries: Entries<P>) -> Waiting<P> {
+        Waiting {
+            entries,
+            gather: Gather::new(self.platform),
+            bytes: 0,
+            oldest_ns: 0,
+        }
+    }
+
+    /// Gives room back that is not needed.
+    pub(super) fn reclaim(&mut self) {
+        if self.room == Room::Lent && self.under_way.is_none() && self.is_empty() {
+            self.waiting = None;
+            self.spare = None;
+        }
+    }
+
+    /// Frames the queue holds, for its entries and in tables that wait.
+    pub(super) fn frames(&self) -> usize {
+        let waiting = self.waiting.as_ref();
+        let waiting = waiting.map_or(0, |waiting| waiting.entries.frames());
+        waiting + self.spare.as_ref().map_or(0, Entries::frames)
+    }
+
+    /// Whether nothing waits but what a flush that is under way covers.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting
+            .as_ref()
+            .is_none_or(|waiting| waiting.entries.len() == 0)
+    }
+
+    /// Whether nothing can be retired before a flush.
+    pub(super) fn is_full(&self) -> bool {
+        let waiting = self.waiting.as_ref();
+        waiting.is_some_and(|waiting| waiting.entries.is_full())
+    }
+
+    /// Whether a table that waits may still be walked by a unit, other than in a flush that is under way.
+    pub(super) fn holds_tables(&self) -> bool {
+        let waiting = self.waiting.as_ref();
+        waiting.is_some_and(|waiting| waiting.gather.tables() == TableChange::Unlinked)
+    }
+
+    /// Where the next unmap leaves its tables; `None` where no room is lent, or it is used up.
+    pub(super) fn gather(&mut self) -> Option<&mut Gather<P>> {
+        let waiting = self.waiting.as_mut();
+        let waiting = waiting.filter(|waiting| !waiting.entries.is_full())?;
+        Some(&mut waiting.gather)
+    }
+
+    /// Takes `range`, whose entries were cleared into [`gather`](Self::gather).
+    pub(super) fn push(&mut self, range: BusRange) -> Owed {
+        let now_ns = self.platform.now_ns();
+        let ticket = self.tickets.draw();
+        if let Some(waiting) = &mut self.waiting {
+            if waiting.entries.len() == 0 {
+                waiting.oldest_ns = now_ns;
+            }
+            waiting.entries.push(range);
+            waiting.bytes += range.len_bytes();
+        }
+        self.figures.retired += 1;
+        Owed::one(ticket, range)
+    }
+
+    /// What the next flush is about; `None` if nothing waits, or one is under way.
+    pub(super) fn take(&mut self) -> Option<Flight<P>> {
+        if self.under_way.is_some() || self.is_empty() {
+            return None;
+        }
+        let room = self.spare.take().or_else(|| self.allocate().ok())?;
+        let empty = self.waiting_in(room);
+        let waiting = self.waiting.replace(empty)?;
+        let through = self.tickets.unsettled();
+        self.under_way = Some(UnderWay {
+            entries: waiting.entries.len() as u64,
+            bytes: waiting.bytes,
+        });
+        Some(Flight {
+            entries: waiting.entries,
+            gather: waiting.gather,
+            bytes: waiting.bytes,
+            oldest_ns: waiting.oldest_ns,
+            through,
+        })
+    }
+
+    /// Whether a flush is under way.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// The flush of `flight` ended. Returns its gather, which is not the queue's to free.
+    pub(super) fn land(
+        &mut self,
+        flight: Flight<P>,
+        outcome: Result<(), RevokeError>,
+    ) -> Gather<P> {
+        let Flight {
+            mut entries,
+            gather,
+            bytes,
+            oldest_ns,
+            through,
+        } = flight;
+        let count = entries.len() as u64;
+        self.tickets.settle(through, outcome);
+        self.under_way = None;
+        match outcome {
+            Ok(()) => {
+                let window_ns = self.platform.now_ns().saturating_sub(oldest_ns);
+                let figures = &mut self.figures;
+                figures.flushes += 1;
+                figures.largest_flush = figures.largest_flush.max(count);
+                figures.longest_window_ns = figures.longest_window_ns.max(window_ns);
+            }
+            Err(_) => self.count_lost(count, bytes),
+        }
+        // Where the domain ended meanwhile there is no queue to go on with.
+        if self.waiting.is_some() {
+            entries.clear();
+            self.spare = Some(entries);
+        }
+        gather
+    }
+
+    /// Ends the queue, `outcome` saying of all that waits whether the device has lost it. Returns the tables.
+    pub(super) fn close(&mut self, outcome: Result<(), RevokeError>) -> Option<Gather<P>> {
+        self.spare = None;
+        let waiting = self.waiting.take()?;
+        if outcome.is_err() {
+            self.count_lost(waiting.entries.len() as u64, waiting.bytes);
+        }
+        let all = self.tickets.unsettled();
+        self.tickets.settle(all, outcome);
+        Some(waiting.gather)
+    }
+
+    fn count_lost(&mut self, count: u64, bytes: u64) {
+        self.figures.lost += count;
+        self.figures.lost_bytes += bytes;
+    }
+
+    /// Whether `owed` is covered by flushes, and how these ended; `None` while one is to come.
+    pub(super) fn outcome(&self, owed: Owed) -> Option<Result<(), RevokeError>> {
+        self.tickets.outcome(owed)
+    }
+
+    /// All that no flush has covered yet.
+    pub(super) fn everything(&self) -> Owed {
+        self.tickets.unsettled()
+    }
+
+    /// When a timer must look after the queue, if something waits and nobody looks after it; then a timer counts as
+    /// set. Who ends a flush that is under way asks again.
+    pub(super) fn set_timer(&mut self) -> Option<u64> {
+        if self.timer_set || self.under_way.is_some() || self.is_empty() {
+            return None;
+        }
+        self.timer_set = true;
+        self.due_ns()
+    }
+
+    /// The timer came. What is to be flushed now, if anything has waited long enough.
+    pub(super) fn timer_came(&mut self) -> Option<Flight<P>> {
+        self.timer_set = false;
+        let due_ns = self.due_ns()?;
+        if self.platform.now_ns() < due_ns {
+            return None;
+        }
+        let flight = self.take();
+        if flight.is_none() && self.under_way.is_none() {
+            // There was no room for what comes meanwhile: later, then.
+            self.postponed_ns = self.platform.now_ns().saturating_add(POSTPONED_NS);
+        }
+        flight
+    }
+
+    /// When the first of what waits will have waited long enough.
+    fn due_ns(&self) -> Option<u64> {
+        let waiting = self.waiting.as_ref()?;
+        let due_ns = waiting.oldest_ns.saturating_add(self.limits.window_ns);
+        Some(due_ns.max(self.postponed_ns))
+    }
+
+    pub(super) fn figures(&self) -> FlushFigures {
+        let (mut waiting, mut waiting_bytes) = (0, 0);
+        if let Some(queued) = &self.waiting {
+            waiting += queued.entries.len() as u64;
+            waiting_bytes += queued.bytes;
+        }
+        if let Some(flight) = self.under_way {
+            waiting += flight.entries;
+            waiting_bytes += flight.bytes;
+        }
+        FlushFigures {
+            waiting,
+            waiting_bytes,
+            ..self.figures
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Unmaps that share an invalidation: clear now, invalidate together, and only then reuse.
+//!
+//! The order is that of [`Domain::unmap`], with the wait put off: entries are cleared at once, and bus addresses and
+//! emptied tables stay taken until a flush that began later was confirmed. Whoever needs the flush makes it, and all
+//! that was retired before shares it.
+
+use alloc::sync::{Arc, Weak};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::addr::BusRange;
+use crate::iommu::domain::{Domain, DomainError, Inner, Reach, RevokeError};
+use crate::iommu::flush_queue::{Flight, FlushFigures, FlushQueue, Owed, Room};
+use crate::iommu::unconfirmed::Unconfirmed;
+use crate::iommu::unit::Change;
+use crate::pagetable::TableChange;
+use crate::platform::Platform;
+
+/// How long one waits for a flush that somebody else makes, before one invalidates for oneself. Somebody else may be the
+/// very code that an interrupt handler, which waits here, has interrupted.
+const SHARE_NS: u64 = 100_000_000;
+
+/// How a wait for flushes ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waited {
+    /// What was waited for is so, or the domain ended.
+    Done,
+    /// Somebody else's flush took too long.
+    TooLong,
+}
+
+impl<P: Platform> Domain<P> {
+    /// The domain, looked after by a timer of the platform for as long as somebody shares it.
+    pub(crate) fn into_shared(self) -> Arc<Self> {
+        Arc::new_cyclic(|weak: &Weak<Self>| {
+            let (weak, gate) = (weak.clone(), self.timers.clone());
+            let mut domain = self;
+            domain.timer = Some(Arc::new(move || {
+                gate.pass(|| {
+                    // It may come when nobody has the domain any more.
+                    if let Some(domain) = weak.upgrade() {
+                        domain.timer_came();
+                    }
+                });
+            }));
+            domain
+        })
+    }
+
+    /// Lends the flush queue its room for good, so that no unmap needs memory.
+    pub(crate) fn lend_flush_room(&self) -> Result<(), DomainError> {
+        Ok(self.inner.lock().queue.lend_room(Room::Kept)?)
+    }
+
+    /// Clears the entries of `range`, and leaves it to the next flush to make it unreachable. Its addresses are not
+    /// chosen again before. Returns what [`flush_through`](Self::flush_through) is to be asked for.
+    ///
+    /// # Errors
+    /// [`RevokeError`] when that will never be confirmed.
+    pub(crate) fn retire(&self, range: BusRange) -> Result<Owed, RevokeError> {
+        let (owed, timer) = loop {
+            let mut guard = self.inner.lock();
+            let inner = &mut *guard;
+            match inner.reach {
+                Reach::Live => {}
+                Reach::Revoked => return Ok(Owed::NOTHING),
+                Reach::Unconfirmed => return Err(RevokeError::DetachUnconfirmed),
+            }
+            if inner.queue.is_full() {
+                drop(guard);
+                match self.wait_until(|queue| !queue.is_full()) {
+                    Waited::Done => continue,
+                    Waited::TooLong => return self.unmap(range).map(|()| Owed::NOTHING),
+                }
+            }
+            let lent = inner.queue.lend_room(Room::Lent);
+            let held_tables = inner.queue.holds_tables();
+            let (Ok(()), Some(gather)) = (lent, inner.queue.gather()) else {
+                // Without memory to put it off, it is done now.
+                drop(guard);
+                return self.unmap(range).map(|()| Owed::NOTHING);
+            };
+            let table = inner.table.as_mut().expect("a live domain has a table");
+            table.unmap(range, gather)?;
+            // From now until the flush, maps must invalidate too.
+            if !held_tables && gather.tables() == TableChange::Unlinked {
+                inner.unlinking += 1;
+            }
+            break (inner.queue.push(range), inner.queue.set_timer());
+        };
+        self.call_at(timer);
+        Ok(owed)
+    }
+
+    /// Returns when the device has lost all that `owed` stands for.
+    ///
+    /// # Errors
+    /// [`RevokeError`] when that was not confirmed: neither the memory nor the addresses are used again before
+    /// [`recover`](Self::recover).
+    pub(crate) fn flush_through(&self, owed: Owed) -> Result<(), RevokeError> {
+        if owed.is_nothing() {
+            return Ok(());
+        }
+        let waited = self.wait_until(|queue| queue.outcome(owed).is_some());
+        if let Some(outcome) = self.outcome(owed) {
+            return outcome;
+        }
+        match (waited, owed.range()) {
+            (Waited::TooLong, Some(range)) => {
+                // For oneself, whatever becomes of the flush. Addresses and tables are still the flush's to free.
+                let change = Change {
+                    range,
+                    tables: TableChange::Unlinked,
+                };
+                Ok(self.each_walker(|unit| unit.invalidate(self.id, change))?)
+            }
+            _ => self.flush(),
+        }
+    }
+
+    /// Whether the device has lost all that `owed` stands for, and how that ended; `None` while a flush is to come.
+    pub(crate) fn outcome(&self, owed: Owed) -> Option<Result<(), RevokeError>> {
+        let inner = self.inner.lock();
+        match inner.reach {
+            // Whoever ended the domain took everything away, and was told so by the units.
+            Reach::Revoked => Some(Ok(())),
+            Reach::Live | Reach::Unconfirmed => inner.queue.outcome(owed),
+        }
+    }
+
+    /// Returns when the device has lost all that was retired before.
+    ///
+    /// # Errors
+    /// [`RevokeError`] when some of it was not confirmed.
+    pub(crate) fn flush(&self) -> Result<(), RevokeError> {
+        let everything = self.inner.lock().queue.everything();
+        while self.wait_until(|queue| queue.outcome(everything).is_some()) == Waited::TooLong {}
+        self.outcome(everything).unwrap_or(Ok(()))
+    }
+
+    /// What flushes add up to.
+    pub(crate) fn flush_figures(&self) -> FlushFigures {
+        self.inner.lock().queue.figures()
+    }
+
+    /// Ends the time in which whoever maps must invalidate for itself, where tables that wait for a flush are the
+    /// reason; whether another reason is left.
+    pub(super) fn flush_tables(&self) -> bool {
+        self.wait_until(|queue| !queue.holds_tables());
+        self.inner.lock().unlinking > 0
+    }
+
+    /// Lets no timer in any more, and waits until no timer and no flush is under way, for a while: then nothing is left
+    /// but what the domain's owners hold.
+    pub(super) fn await_flush(&self) {
+        self.timers.close();
+        let give_up_ns = self.platform.now_ns().saturating_add(SHARE_NS);
+        while self.timers.are_in() || self.inner.lock().queue.is_under_way() {
+            if self.platform.now_ns() >= give_up_ns {
+                break;
+            }
+            self.platform.relax();
+        }
+    }
+
+    /// Flushes, or waits for who does, until `done` says yes of the queue.
+    fn wait_until(&self, done: impl Fn(&FlushQueue<P>) -> bool) -> Waited {
+        let give_up_ns = self.platform.now_ns().saturating_add(SHARE_NS);
+        loop {
+            let mut inner = self.inner.lock();
+            if inner.reach != Reach::Live || done(&inner.queue) {
+                return Waited::Done;
+            }
+            let flight = inner.queue.take();
+            drop(inner);
+            match flight {
+                Some(flight) => self.fly(flight),
+                None if self.platform.now_ns() >= give_up_ns => return Waited::TooLong,
+                None => self.platform.relax(),
+            }
+        }
+    }
+
+    /// Makes the units forget what was taken out of the queue, waits, and frees what that frees. Not under the lock:
+    /// other CPUs map and retire meanwhile.
+    fn fly(&self, flight: Flight<P>) {
+        let (range, tables) = (flight.gather.range(), flight.gather.tables());
+        let crash_on_unwind = CrashOnUnwind {
+            domain: self,
+            flight: Some(flight),
+        };
+        let invalidated = range.map_or(Ok(()), |range| {
+            self.each_walker(|unit| unit.invalidate(self.id, Change { range, tables }))
+        });
+        let Some(flight) = crash_on_unwind.disarm() else {
+            return;
+        };
+        let mut inner = self.inner.lock();
+        let outcome = match inner.reach {
+            Reach::Revoked => Ok(()),
+            Reach::Live | Reach::Unconfirmed => invalidated.map_err(RevokeError::from),
+        };
+        if outcome.is_ok() && inner.reach == Reach::Live {
+            for range in flight.ranges() {
+                let freed = inner.iova.free(range);
+                freed.expect("a range is freed once, as it was allocated");
+            }
+        }
+        if outcome.is_ok() && tables == TableChange::Unlinked {
+            inner.unlinking -= 1;
+        }
+        if let Err(error) = outcome {
+            let timer = inner.keep_flight(flight, error);
+            drop(inner);
+            log::error!("a flush was not confirmed: {error}");
+            return self.call_at(timer);
+        }
+        let gather = inner.queue.land(flight, outcome);
+        let timer = inner.queue.set_timer();
+        drop(inner);
+        // SAFETY: the tables were unlinked under the lock before the flush began, and every unit that walked them
+        // has confirmed that nothing of them is cached and requests in flight have drained; or that no device is
+        // in the domain any more.
+        unsafe { gather.release() };
+        self.call_at(timer);
+    }
+
+    /// Flushes what has waited long enough. In interrupt context, perhaps of the very CPU that makes a flush: so it
+    /// waits for none.
+    fn timer_came(&self) {
+        let (flight, timer) = {
+            let mut inner = self.inner.lock();
+            match inner.queue.timer_came() {
+                Some(flight) => (Some(flight), None),
+                None => (None, inner.queue.set_timer()),
+            }
+        };
+        if let Some(flight) = flight {
+            self.fly(flight);
+        }
+        self.call_at(timer);
+    }
+
+    /// Lets the timer come at `deadline_ns`.
+    fn call_at(&self, deadline_ns: Option<u64>) {
+        if let (Some(deadline_ns), Some(timer)) = (deadline_ns, &self.timer) {
+            self.platform.call_at(deadline_ns, timer.clone());
+        }
+    }
+}
+
+/// What timers pass to look after a domain: once it is closed and nobody is in it, no timer holds the domain.
+#[derive(Default)]
+pub(super) struct TimerGate {
+    closed: AtomicBool,
+    inside: AtomicUsize,
+}
+
+impl TimerGate {
+    fn pass(&self, timer: impl FnOnce()) {
+        self.inside.fetch_add(1, Ordering::SeqCst);
+        if !self.closed.load(Ordering::SeqCst) {
+            timer();
+        }
+        self.inside.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    fn are_in(&self) -> bool {
+        self.inside.load(Ordering::SeqCst) > 0
+    }
+}
+
+impl<P: Platform> Inner<P> {
+    /// A flush ended as `error` says: keeps its addresses and tables until units are asked again, and tells those who
+    /// wait. In one step, as who was told may ask at once. Returns when a timer is due.
+    fn keep_flight(&mut self, flight: Flight<P>, error: RevokeError) -> Option<u64> {
+        self.keep_addresses(flight.ranges());
+        let gather = self.queue.land(flight, Err(error));
+        self.give_up(Unconfirmed::of(gather));
+        self.queue.set_timer()
+    }
+}
+
+/// Tells those who wait for a flush that it will not end, and keeps what it was about.
+struct CrashOnUnwind<'a, P: Platform> {
+    domain: &'a Domain<P>,
+    flight: Option<Flight<P>>,
+}
+
+impl<P: Platform> CrashOnUnwind<'_, P> {
+    /// It ended. The flight is there until then.
+    fn disarm(mut self) -> Option<Flight<P>> {
+        self.flight.take()
+    }
+}
+
+impl<P: Platform> Drop for CrashOnUnwind<'_, P> {
+    fn drop(&mut self) {
+        if let Some(flight) = self.flight.take() {
+            let mut inner = self.domain.inner.lock();
+            let timer = inner.keep_flight(flight, RevokeError::FlushCrashed);
+            drop(inner);
+            self.domain.call_at(timer);
+        }
+    }
+}

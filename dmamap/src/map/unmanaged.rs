@@ -1,0 +1,153 @@
+//! Unmanaged domains: the caller chooses Z, as a hypervisor does that shows a guest's memory to a device at the guest's
+//! own addresses (`IOMMU_DOMAIN_UNMANAGED`).
+//!
+//! ```
+//! # use board as _;
+//! use dmamap::addr::{BusAddr, PhysRange};
+//! use dmamap::device::Device;
+//! use dmamap::map::{Permission, UnmanagedDomain};
+//! use dmamap::platform::Platform;
+//!
+//! /// # Safety
+//! /// `memory` is the guest's, and stays so until the domain is gone.
+//! unsafe fn show<P: Platform>(
+//!     device: Device<P>,
+//!     guest_addr: u64,
+//!     memory: PhysRange,
+//! ) -> Result<UnmanagedDomain<P>, Box<dyn std::error::Error>> {
+//!     let domain = UnmanagedDomain::of(device).map_err(|refused| refused.reason.to_string())?;
+//!     // SAFETY: the memory is the guest's for as long as it is mapped.
+//!     unsafe { domain.map(BusAddr::new(guest_addr), memory, Permission::ReadWrite) }?;
+//!     assert!(domain.lookup(BusAddr::new(guest_addr)).is_some());
+//!     Ok(domain)
+//! }
+//! ```
+
+use core::fmt;
+
+use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
+use crate::device::{DetachError, Device};
+use crate::iommu::{Domain, DomainError, Requester};
+use crate::map::{Permission, Route};
+use crate::pagetable::Replay;
+use crate::platform::Platform;
+
+/// Why a device's domain cannot be handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotUnmanaged {
+    /// No unit translates for the device.
+    #[error("{device}: no IOMMU translates for it, so nobody can choose its bus addresses")]
+    NotTranslated {
+        /// The device.
+        device: Requester,
+    },
+    /// Mappings live in the domain whose addresses were not chosen by the caller.
+    #[error("{device}: {live} mappings live in its domain: unmap them first")]
+    Mapped {
+        /// The device.
+        device: Requester,
+        /// How many.
+        live: u64,
+    },
+}
+
+/// A device whose domain was not handed over, and why.
+#[derive(Debug)]
+pub struct Refused<P: Platform> {
+    /// Why.
+    pub reason: NotUnmanaged,
+    /// The device, as it was.
+    pub device: Device<P>,
+}
+
+/// A device's domain, in which the caller chooses bus addresses. Dropping it detaches the device.
+///
+/// Reserved addresses cannot be mapped: interrupt messages, bridge windows, memory of firmware, and the page at 0.
+pub struct UnmanagedDomain<P: Platform> {
+    device: Device<P>,
+}
+
+impl<P: Platform> UnmanagedDomain<P> {
+    /// Takes over the domain of `device`, in which nothing is mapped.
+    ///
+    /// # Errors
+    /// [`Refused`] with the device.
+    pub fn of(device: Device<P>) -> Result<Self, Refused<P>> {
+        let (requester, live) = (device.requester(), device.figures().live_mappings);
+        let reason = match &device.core().route {
+            Route::Translated(_) if live == 0 => return Ok(Self { device }),
+            Route::Translated(_) => NotUnmanaged::Mapped {
+                device: requester,
+                live,
+            },
+            _ => NotUnmanaged::NotTranslated { device: requester },
+        };
+        Err(Refused { reason, device })
+    }
+
+    fn domain(&self) -> Result<&Domain<P>, DomainError> {
+        match &self.device.core().route {
+            Route::Translated(domain) => Ok(domain),
+            _ => Err(DomainError::Revoked),
+        }
+    }
+
+    /// The device.
+    pub fn device(&self) -> Requester {
+        self.device.requester()
+    }
+
+    /// Bytes of the smallest page: what is mapped consists of such pages, on the bus and in memory.
+    pub fn page_bytes(&self) -> u64 {
+        self.device.page_bytes()
+    }
+
+    /// Lets the device reach `memory` at the bus addresses from `bus` on (`iommu_map`).
+    ///
+    /// # Errors
+    /// [`DomainError`]: [`Iova`](DomainError::Iova) where any of the addresses is mapped already or reserved, or not made
+    /// of whole pages. Nothing is mapped then, but for [`Unconfirmed`](DomainError::Unconfirmed).
+    ///
+    /// # Safety
+    /// `memory` is RAM that stays allocated until [`unmap`](Self::unmap) of it returned `Ok`, or
+    /// [`detach`](Self::detach) did; until then nobody holds a reference to it that the device's accesses would break.
+    pub unsafe fn map(
+        &self,
+        bus: BusAddr,
+        memory: PhysRange,
+        permission: Permission,
+    ) -> Result<(), DomainError> {
+        let mut list = Replay::new(core::iter::once(memory));
+        self.domain()?
+            .map_at(bus, memory.len_bytes(), &mut list, permission)
+    }
+
+    /// Takes back what one [`map`](Self::map) mapped at `range`, whole. When this returns `Ok` the device reaches nothing
+    /// there (`iommu_unmap`).
+    ///
+    /// # Errors
+    /// [`DomainError::Iova`] where `range` is not of one `map`; nothing has changed then. [`DomainError::Revoke`] when the
+    /// IOMMU did not confirm: the memory must be kept.
+    pub fn unmap(&self, range: BusRange) -> Result<(), DomainError> {
+        self.domain()?.unmap_at(range)
+    }
+
+    /// Z → Y, and what the device may do there (`iommu_iova_to_phys`).
+    pub fn lookup(&self, bus: BusAddr) -> Option<(PhysAddr, Permission)> {
+        self.domain().ok()?.lookup(bus)
+    }
+
+    /// Detaches the device: it reaches nothing any more.
+    ///
+    /// # Errors
+    /// [`DetachError`] when the IOMMU did not confirm: memory that is mapped must be kept.
+    pub fn detach(self) -> Result<(), DetachError> {
+        self.device.detach()
+    }
+}
+
+impl<P: Platform> fmt::Debug for UnmanagedDomain<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UnmanagedDomain({})", self.device())
+    }
+}

@@ -1,0 +1,180 @@
+//! Copies: what a device sees of them, and what comes back.
+
+use super::super::mutation::{Mutation, Selection, Test};
+
+const fn classes(name: &'static str) -> Test {
+    Test::program("dmamap", "bounce/classes", name)
+}
+
+const fn direct_route(name: &'static str) -> Test {
+    Test::program("dmamap", "bounce/direct_route", name)
+}
+
+const fn always_mapped(name: &'static str) -> Test {
+    Test::program("dmamap", "bounce/always_mapped", name)
+}
+
+const fn neighbours(name: &'static str) -> Test {
+    Test::program("dmamap", "bounce/neighbours", name)
+}
+
+const fn overlaps(name: &'static str) -> Test {
+    Test::program("dmamap", "bounce/overlaps", name)
+}
+
+const fn pools(name: &'static str) -> Test {
+    Test::program("dmamap", "bounce/pools", name)
+}
+
+pub(super) const ALL: &[Mutation] = &[
+    Mutation {
+        name: "bounce-padding-not-zeroed",
+        selection: Selection::Whole,
+        file: "dmamap/src/bounce/run.rs",
+        find: "zero(bytes.add(self.purpose.len_bytes as usize), tail);",
+        replace: "let _ = tail;",
+        why: "the device sees what an earlier mapping left behind the bytes it was given",
+        caught_by: &[classes("every_class_is_copied_right_on_the_direct_route")],
+    },
+    Mutation {
+        name: "bounce-head-not-zeroed",
+        selection: Selection::Whole,
+        file: "dmamap/src/bounce/run.rs",
+        find: "zero(platform.frame_pointer(self.memory.start()), head);",
+        replace: "let _ = head;",
+        why: "the device sees what an earlier mapping left before the bytes it was given",
+        caught_by: &[classes("every_class_is_copied_right_on_the_direct_route")],
+    },
+    Mutation {
+        name: "bounce-to-device-copied-back",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/live.rs",
+        find: "if self.terms.direction != AnyDirection::ToDevice {",
+        replace: "if self.terms.direction.device_reads() || self.terms.direction.device_writes() {",
+        why: "a device changes memory that it was only to read",
+        caught_by: &[direct_route("memory_beyond_the_mask_goes_by_way_of_a_copy")],
+    },
+    Mutation {
+        name: "bounce-raw-to-device-copied-back",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/raw_copy.rs",
+        find: "Copy::ToMemory if run.direction() != AnyDirection::ToDevice => {",
+        replace: "Copy::ToMemory if run.len_bytes() > 0 => {",
+        why: "a device changes memory that it was only to read",
+        caught_by: &[classes("every_class_is_copied_right_on_the_direct_route")],
+    },
+    Mutation {
+        name: "bounce-not-copied-back",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/live.rs",
+        find: "self.copy_out(buffer.pointer(), 0, self.len_bytes);",
+        replace: "let _ = buffer.pointer();",
+        why: "the driver never gets what the device wrote",
+        caught_by: &[direct_route("memory_beyond_the_mask_goes_by_way_of_a_copy")],
+    },
+    Mutation {
+        name: "bounce-pool-not-wiped",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/backing.rs",
+        find: "run.wipe(core.platform);",
+        replace: "let _ = &run;",
+        why: "the device goes on reading what was unmapped",
+        caught_by: &[always_mapped(
+            "what_was_there_before_is_gone_and_what_comes_after_is_not_the_drivers",
+        )],
+    },
+    Mutation {
+        name: "bounce-new-area-shows-what-was-there",
+        selection: Selection::Whole,
+        file: "dmamap/src/bounce/own.rs",
+        find: "unsafe { zero(start, frames.len_bytes() as usize) };",
+        replace: "let _ = start;",
+        why: "the device reads what others left in memory that is mapped for it",
+        caught_by: &[always_mapped(
+            "new_memory_of_a_pool_holds_nothing_of_others",
+        )],
+    },
+    Mutation {
+        name: "bounce-neighbours-mapped",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/place.rs",
+        find: "Frames::Shared => self.trust == Trust::Withheld || self.shares_lines(terms, memory),",
+        replace: "Frames::Shared => self.shares_lines(terms, memory),",
+        why: "a device that nobody vouched for reaches whatever shares a page with a buffer",
+        caught_by: &[
+            neighbours("small_blocks_side_by_side_never_show_each_other"),
+            classes("every_class_is_cut_right_for_a_device_nobody_vouched_for"),
+        ],
+    },
+    Mutation {
+        name: "bounce-large-pages-in-place",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/edges.rs",
+        find: "if !shared && page_bytes == frame_bytes {",
+        replace: "if !shared {",
+        why: "a device reaches what shares a large page with a buffer of frames",
+        caught_by: &[neighbours(
+            "frames_in_larger_pages_do_not_show_the_rest_of_them",
+        )],
+    },
+    Mutation {
+        name: "bounce-offset-not-kept",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/place.rs",
+        find: "offset: memory.first.start().as_u64() & keep_mask,",
+        replace: "offset: memory.first.start().as_u64() & keep_mask & !0x7ff,",
+        why: "a device that counts on its buffers' alignment goes astray",
+        caught_by: &[classes("every_class_is_copied_right_on_the_direct_route")],
+    },
+    Mutation {
+        name: "bounce-buddy-of-another-size",
+        selection: Selection::Whole,
+        file: "dmamap/src/bounce/buddy.rs",
+        find: "if record.kind != Kind::Free || record.order != order {",
+        replace: "if record.kind != Kind::Free {",
+        why: "a block is taken for free of which a part is lent",
+        caught_by: &[overlaps("mappings_never_overlap_and_keep_their_data")],
+    },
+    Mutation {
+        name: "bounce-limit-not-kept",
+        selection: Selection::Whole,
+        file: "dmamap/src/bounce/pool.rs",
+        find: "filter(|&all| all <= limit);",
+        replace: "filter(|_| limit > 0);",
+        why: "a pool grows without end",
+        caught_by: &[pools(
+            "a_pool_takes_nothing_before_it_is_needed_grows_and_gives_back",
+        )],
+    },
+    Mutation {
+        name: "bounce-coherent-is-copied",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/place.rs",
+        find: "Need::Coherent => Err(MapFailure::WouldBounce { memory }),",
+        replace: "Need::Coherent => Ok(()),",
+        why: "memory that both sides must see is copied instead",
+        caught_by: &[direct_route(
+            "where_coherent_memory_is_required_nothing_is_copied",
+        )],
+    },
+    Mutation {
+        name: "bounce-transient-lost",
+        selection: Selection::Whole,
+        file: "dmamap/src/bounce/pool.rs",
+        find: "unsafe { self.platform.free_frames(removed.memory) };",
+        replace: "let _ = removed.memory;",
+        why: "a mapping's own memory is never given back",
+        caught_by: &[pools("what_is_longer_than_an_area_gets_memory_of_its_own")],
+    },
+    Mutation {
+        name: "bounce-restricted-grows",
+        selection: Selection::Whole,
+        file: "dmamap/src/system/bounce.rs",
+        find: "let pool = Box::leak(Box::new(pool));",
+        replace: "drop(pool); let pool = Box::leak(Box::new(default_pool(self.platform)));",
+        why: "a device that is restricted to some memory reaches other memory",
+        caught_by: &[pools(
+            "a_restricted_device_is_given_its_own_memory_and_no_other",
+        )],
+    },
+];

@@ -1,0 +1,124 @@
+//! Unmaps that share a flush: what waits for it is nobody else's.
+
+use super::super::mutation::{Mutation, Selection, Test};
+
+const RETIRE: &str = "dmamap/src/iommu/retire.rs";
+const TICKETS: &str = "dmamap/src/iommu/flush_queue/tickets.rs";
+const LIVE: &str = "dmamap/src/map/live.rs";
+
+const fn deferred(name: &'static str) -> Test {
+    Test::program("dmamap", "deferred", name)
+}
+
+pub(super) const ALL: &[Mutation] = &[
+    Mutation {
+        name: "flush-without-invalidation",
+        selection: Selection::Core,
+        file: RETIRE,
+        find: "self.each_walker(|unit| unit.invalidate(self.id, Change { range, tables }))",
+        replace: "Ok::<(), crate::iommu::UnitError>(())",
+        why: "memory comes back as flushed while units still remember the way to it",
+        caught_by: &[deferred(
+            "exposure::a_device_reaches_what_was_retired_until_the_flush_and_not_after_it",
+        )],
+    },
+    Mutation {
+        name: "retired-memory-back-without-a-flush",
+        selection: Selection::Core,
+        file: LIVE,
+        find: "let outcome = self.owed.and_then(|owed| route.flush_through(owed));",
+        replace: "let outcome = self.owed.map(|_| ()); let _ = route;",
+        why: "the device may write memory that its owner has back",
+        caught_by: &[deferred(
+            "exposure::a_device_reaches_what_was_retired_until_the_flush_and_not_after_it",
+        )],
+    },
+    Mutation {
+        name: "unmap-of-an-untrusted-device-without-a-flush",
+        selection: Selection::Core,
+        file: "dmamap/src/device/protection.rs",
+        find: "(Protection::Identity | Protection::Deferred, Trust::Withheld) => Revocation::Shared,",
+        replace: "(Protection::Identity | Protection::Deferred, Trust::Withheld) => Revocation::Later,",
+        why: "nobody vouched for the device, and it reaches memory that was given back",
+        caught_by: &[deferred(
+            "exposure::unmap_of_a_device_nobody_vouched_for_flushes_before_it_returns",
+        )],
+    },
+    Mutation {
+        name: "mapping-weakens-its-device",
+        selection: Selection::Core,
+        file: "dmamap/src/device/protection.rs",
+        find: "match (default.or_stronger(wanted), self.trust) {",
+        replace: "match (wanted, self.trust) {",
+        why: "a mapping is protected less than its device",
+        caught_by: &[deferred(
+            "protection::a_mapping_is_never_protected_less_than_its_device",
+        )],
+    },
+    Mutation {
+        name: "lost-tickets-forgotten",
+        selection: Selection::Core,
+        file: TICKETS,
+        find: "Some(slot) => *slot = Some(lost),",
+        replace: "Some(_) => {}",
+        why: "memory whose flush was not confirmed is given back",
+        caught_by: &[deferred(
+            "unconfirmed::everything_in_a_flush_that_is_not_confirmed_is_kept",
+        )],
+    },
+    Mutation {
+        name: "remapped-memory-forgets-its-earlier-addresses",
+        selection: Selection::Core,
+        file: LIVE,
+        find: "owed: self.owed,
+            written_earlier",
+        replace: "owed: Ok(Owed::NOTHING),
+            written_earlier",
+        why: "the device reaches memory through the addresses it was retired from before",
+        caught_by: &[deferred(
+            "remap::memory_that_is_lent_again_comes_back_only_when_all_its_addresses_are_lost",
+        )],
+    },
+    Mutation {
+        name: "no-timer-for-the-flush-queue",
+        selection: Selection::Core,
+        file: RETIRE,
+        find: "self.platform.call_at(deadline_ns, timer.clone());",
+        replace: "let _ = (deadline_ns, timer);",
+        why: "what is retired and forgotten stays reachable for ever",
+        caught_by: &[deferred("window::a_timer_flushes_what_nobody_asks_for")],
+    },
+    Mutation {
+        name: "flush-queue-without-end",
+        selection: Selection::Core,
+        file: RETIRE,
+        find: "if inner.queue.is_full() {
+                drop(guard);",
+        replace: "if inner.queue.is_full() && inner.queue.is_empty() {
+                drop(guard);",
+        why: "a full queue is not flushed: unmaps do it one by one",
+        caught_by: &[deferred("window::who_finds_the_queue_full_flushes")],
+    },
+    Mutation {
+        name: "maps-do-not-mind-tables-that-wait-for-a-flush",
+        selection: Selection::Core,
+        file: "dmamap/src/iommu/domain.rs",
+        find: "unlinking = self.flush_tables();",
+        replace: "unlinking = false;",
+        why: "a unit looks for a new mapping in a table that is not part of the walk any more",
+        caught_by: &[deferred(
+            "sharing::what_is_mapped_while_a_table_waits_for_its_flush_is_found",
+        )],
+    },
+    Mutation {
+        name: "block-with-two-owners",
+        selection: Selection::Core,
+        file: "dmamap/src/map/buffer_pool.rs",
+        find: "let number = self.shared.free.lock().pop()?;",
+        replace: "let number = *self.shared.free.lock().last()?;",
+        why: "two owners write one block",
+        caught_by: &[deferred(
+            "buffer_pool::blocks_are_apart_and_all_can_be_taken",
+        )],
+    },
+];

@@ -1,0 +1,150 @@
+//! Devices that cannot be told or kept apart share one domain, and one device's registers another's only by leave.
+
+use super::super::mutation::{Mutation, Selection, Test};
+
+const GROUP: &str = "dmamap/src/group/mod.rs";
+const MEMBERSHIP: &str = "dmamap/src/system/membership.rs";
+const PEER: &str = "dmamap/src/system/peer.rs";
+const RESOURCE: &str = "dmamap/src/map/resource.rs";
+
+const fn sharing(name: &'static str) -> Test {
+    Test::program("dmamap", "groups/sharing", name)
+}
+
+const fn peers(name: &'static str) -> Test {
+    Test::program("dmamap", "groups/peers", name)
+}
+
+const ORACLE: Test = Test::program(
+    "dmamap",
+    "groups/oracle",
+    "a_group_is_all_that_meet_before_an_iommu",
+);
+
+pub(super) const ALL: &[Mutation] = &[
+    Mutation {
+        name: "switch-taken-for-a-link",
+        selection: Selection::Core,
+        file: GROUP,
+        find: "(Some(PortType::DownstreamPort), Some(switch)) => switch,",
+        replace: "(Some(PortType::DownstreamPort), Some(_)) => bridge,",
+        why: "a request that enters a switch at a port without access control leaves at another port",
+        caught_by: &[
+            Test::program(
+                "dmamap",
+                "groups/topologies",
+                "a_switch_isolates_only_if_each_of_its_ports_does",
+            ),
+            ORACLE,
+        ],
+    },
+    Mutation {
+        name: "functions-of-a-device-taken-apart",
+        selection: Selection::Core,
+        file: GROUP,
+        find: "tree.unite_in_devices(&mut partition);",
+        replace: "",
+        why: "functions of one device reach each other without an IOMMU",
+        caught_by: &[sharing("functions_of_one_device_share_a_domain"), ORACLE],
+    },
+    Mutation {
+        name: "alias-not-programmed",
+        selection: Selection::Core,
+        file: MEMBERSHIP,
+        find: "for id in state.groups.ids_of(device) {",
+        replace: "for id in [device] {",
+        why: "a bridge makes requests in its own name, which its unit refuses",
+        caught_by: &[sharing(
+            "one_device_behind_a_bridge_reads_and_writes_in_either_name",
+        )],
+    },
+    Mutation {
+        name: "isolation-not-switched-on",
+        selection: Selection::Core,
+        file: "dmamap/src/system/start.rs",
+        find: "if let Err(error) = Acs::isolate(function) {",
+        replace: "if let Err(error) = Ok::<(), crate::pci::ConfigError>(()) {",
+        why: "devices below a port that could isolate them are one group",
+        caught_by: &[sharing("ports_isolate_once_the_units_start")],
+    },
+    Mutation {
+        name: "protection-of-a-group-not-compared",
+        selection: Selection::Core,
+        file: "dmamap/src/system/attach.rs",
+        find: "Some(present) if present.protection != protection => {",
+        replace: "Some(present) if present.protection != protection && device == present.other => {",
+        why: "a device that nobody vouched for shares all memory with one that was vouched for",
+        caught_by: &[sharing("a_group_is_protected_in_one_way")],
+    },
+    Mutation {
+        name: "domain-ends-with-the-first-to-leave",
+        selection: Selection::Core,
+        file: MEMBERSHIP,
+        find: "Some(_) => self.part(device, &others, &shared, &turn)",
+        replace: "Some(_) => self.dissolve(device, &shared, &turn)",
+        why: "what another device of the group still reaches counts as revoked",
+        caught_by: &[sharing(
+            "a_mapping_outlives_its_device_as_long_as_another_of_the_group_reaches_it",
+        )],
+    },
+    Mutation {
+        name: "detach-silent-about-a-group",
+        selection: Selection::Core,
+        file: MEMBERSHIP,
+        find: "Some(&other) if live_mappings > 0 && shared.domain.is_some() => {",
+        replace: "Some(&other) if live_mappings > u64::MAX - 1 && shared.domain.is_some() => {",
+        why: "memory of the raw layer is reused while another device of the group reaches it",
+        caught_by: &[sharing(
+            "a_mapping_outlives_its_device_as_long_as_another_of_the_group_reaches_it",
+        )],
+    },
+    Mutation {
+        name: "lost-member-forgotten",
+        selection: Selection::Core,
+        file: MEMBERSHIP,
+        find: "let left = left.and(turn.lost().map_or(Ok(()), |(_, error)| Err(error)));",
+        replace: "",
+        why: "tables are freed that a device may walk whose leaving was never confirmed",
+        caught_by: &[sharing(
+            "a_device_that_was_not_confirmed_to_leave_keeps_its_groups_memory",
+        )],
+    },
+    Mutation {
+        name: "redirection-of-peers-ignored",
+        selection: Selection::Core,
+        file: PEER,
+        find: "!ports.any(|port| Acs::read(port).is_some_and(Acs::redirects))",
+        replace: "ports.next().is_some()",
+        why: "a device is told a bus address at which its requests never arrive",
+        caught_by: &[peers(
+            "below_a_switch_that_redirects_the_host_bridge_decides",
+        )],
+    },
+    Mutation {
+        name: "host-bridge-taken-on-trust",
+        selection: Selection::Core,
+        file: PEER,
+        find: "PeerForwarding::Unknown => PeerVerdict::Refused(PeerRefusal::HostBridgeUnknown)",
+        replace: "PeerForwarding::Unknown => PeerVerdict::ThroughHostBridge",
+        why: "requests to a peer are lost in a host bridge that nobody vouched for",
+        caught_by: &[peers("devices_below_two_root_ports_need_the_host_bridge")],
+    },
+    Mutation {
+        name: "memory-mapped-as-a-resource",
+        selection: Selection::Core,
+        file: RESOURCE,
+        find: "if is_ram { return Err(MapFailure::IsRam { range: registers }); }",
+        replace: "",
+        why: "memory is mapped that nobody owns for the device",
+        caught_by: &[peers("memory_and_registers_of_others_are_no_resource")],
+    },
+    Mutation {
+        name: "carved-registers-given-away",
+        selection: Selection::Core,
+        file: RESOURCE,
+        find: "let owned = match window.is_undivided() { true => Ok(()),",
+        replace: "let owned = match true { true => Ok(()),",
+        why: "a device reaches registers whose owner did not give them",
+        caught_by: &[peers("memory_and_registers_of_others_are_no_resource")],
+    },
+];
