@@ -270,13 +270,14 @@ impl<P: Platform> Domain<P> {
     /// # Errors
     /// [`DomainError::Iova`] then; [`DomainError::Revoke`] as [`unmap`](Self::unmap).
     pub(crate) fn unmap_at(&self, range: BusRange) -> Result<(), DomainError> {
-        {
-            let mut inner = self.inner.lock();
-            if inner.reach == Reach::Live {
-                inner.iova.check_allocated(range)?;
-            }
-        }
-        Ok(self.unmap(range)?)
+        // Under the lock that the entries are cleared under: of two who unmap one mapping the second finds nothing, also
+        // where a third has mapped there meanwhile.
+        self.unmap_if(range, |inner| Ok(inner.iova.check_allocated(range)?))
+    }
+
+    /// How many ranges are mapped, or wait for their flush.
+    pub(crate) fn live_ranges(&self) -> u64 {
+        self.inner.lock().iova.statistics().live_allocations
     }
 
     /// Makes `range` unreachable, and returns when it is.
@@ -285,16 +286,27 @@ impl<P: Platform> Domain<P> {
     /// [`RevokeError`] when that was not confirmed: the device may still reach the memory, so neither the
     /// memory nor the addresses nor the emptied tables are used again.
     pub(crate) fn unmap(&self, range: BusRange) -> Result<(), RevokeError> {
+        self.unmap_if(range, |_| Ok(()))
+    }
+
+    /// As [`unmap`](Self::unmap), if `check` has no objection.
+    fn unmap_if<E: From<RevokeError>>(
+        &self,
+        range: BusRange,
+        check: impl FnOnce(&mut Inner<P>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut gather = Gather::new(self.platform);
         {
             let mut inner = self.inner.lock();
             match inner.reach {
                 Reach::Live => {}
                 Reach::Revoked => return Ok(()),
-                Reach::Unconfirmed => return Err(RevokeError::DetachUnconfirmed),
+                Reach::Unconfirmed => return Err(RevokeError::DetachUnconfirmed.into()),
             }
+            check(&mut inner)?;
             let table = inner.table.as_mut().expect("a live domain has a table");
-            table.unmap(range, &mut gather)?;
+            let unmapped = table.unmap(range, &mut gather);
+            unmapped.map_err(RevokeError::from)?;
             inner.note_unlinking(&gather);
         }
         // Not under the lock: the wait is on hardware, and other CPUs map and unmap meanwhile. The
@@ -303,7 +315,7 @@ impl<P: Platform> Domain<P> {
         let mut inner = self.inner.lock();
         // Whoever ended the domain meanwhile took this mapping away too, and was told so by the units.
         if inner.reach != Reach::Revoked {
-            outcome?;
+            outcome.map_err(RevokeError::from)?;
         }
         if inner.reach == Reach::Live {
             inner

@@ -206,7 +206,7 @@ impl<P: Platform> DmaSystem<P> {
     /// Takes the device's way to memory away. Called once, by the device's handle.
     pub(crate) fn detach(&'static self, core: &DeviceCore<P>) -> Result<(), DetachError> {
         let device = core.requester;
-        let turn = Turn::to_detach(self, device);
+        let turn = Turn::of_attached(self, device);
         if !self.is_left_at_work(device) {
             // A device that firmware left at work goes on within its reserved memory.
             core.function.disable_bus_master();

@@ -38,6 +38,14 @@ enum Door {
     Taken,
 }
 
+/// Whether others of a group may come in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Company {
+    Welcome,
+    /// The one who is in keeps the domain to itself.
+    Refused,
+}
+
 /// A group of which somebody is attached, or was and may still be.
 pub(super) struct Occupancy<P: Platform> {
     key: GroupKey,
@@ -45,6 +53,7 @@ pub(super) struct Occupancy<P: Platform> {
     /// How its members are protected.
     protection: Protection,
     members: Vec<Requester>,
+    company: Company,
     shared: Option<Arc<Shared<P>>>,
     /// Who was to leave and was not confirmed to have left.
     lost: Option<(Requester, UnitError)>,
@@ -85,6 +94,8 @@ pub(super) struct Present<P: Platform> {
     pub(super) other: Requester,
     /// How they are protected.
     pub(super) protection: Protection,
+    /// Whether they let others in.
+    pub(super) company: Company,
     /// What they share; `None` where they are blocked.
     pub(super) shared: Option<Arc<Shared<P>>>,
 }
@@ -114,7 +125,7 @@ impl<P: Platform> Turn<P> {
     }
 
     /// Waits for the turn of the group of `device`, which is attached.
-    pub(super) fn to_detach(system: &'static DmaSystem<P>, device: Requester) -> Self {
+    pub(super) fn of_attached(system: &'static DmaSystem<P>, device: Requester) -> Self {
         loop {
             if let Some(turn) = Self::take(system, &mut system.state.lock(), device) {
                 return turn;
@@ -137,6 +148,7 @@ impl<P: Platform> Turn<P> {
                 door: Door::Taken,
                 protection: Protection::Blocked,
                 members: Vec::new(),
+                company: Company::Welcome,
                 shared: None,
                 lost: None,
             }),
@@ -150,6 +162,7 @@ impl<P: Platform> Turn<P> {
             Some(Present {
                 other: *occupancy.members.first()?,
                 protection: occupancy.protection,
+                company: occupancy.company,
                 shared: occupancy.shared.clone(),
             })
         })
@@ -187,9 +200,26 @@ impl<P: Platform> Turn<P> {
             occupancy.members.retain(|&member| member != device);
             if occupancy.members.is_empty() {
                 occupancy.shared = None;
+                occupancy.company = Company::Welcome;
             }
             Some(())
         });
+    }
+
+    /// From now on until `device`, which is attached, has left nobody else comes in.
+    ///
+    /// # Errors
+    /// Another who is in.
+    fn keep_alone(&self, device: Requester) -> Result<(), Requester> {
+        let other = self.with(|occupancy| {
+            let mut others = occupancy.members.iter();
+            let other = others.find(|&&member| member != device).copied();
+            if other.is_none() {
+                occupancy.company = Company::Refused;
+            }
+            other
+        });
+        other.map_or(Ok(()), Err)
     }
 
     /// `device` may still be in: nobody comes in any more.
@@ -202,6 +232,24 @@ impl<P: Platform> Turn<P> {
 
     fn with<T>(&self, read: impl FnOnce(&mut Occupancy<P>) -> Option<T>) -> Option<T> {
         read(self.system.state.lock().occupancy(self.key)?)
+    }
+}
+
+impl<P: Platform> DmaSystem<P> {
+    /// From now on until `device`, which is attached, is detached no other of its group is attached.
+    ///
+    /// # Errors
+    /// Another that is attached.
+    pub(crate) fn keep_alone(&'static self, device: Requester) -> Result<(), Requester> {
+        Turn::of_attached(self, device).keep_alone(device)
+    }
+
+    /// Ends [`keep_alone`](Self::keep_alone).
+    pub(crate) fn let_others_in(&'static self, device: Requester) {
+        Turn::of_attached(self, device).with(|occupancy| {
+            occupancy.company = Company::Welcome;
+            Some(())
+        });
     }
 }
 
