@@ -22,7 +22,10 @@ mod cache;
 mod counters;
 mod held;
 mod limits;
+mod mask;
 mod protection;
+mod segment_limits;
+mod sizes;
 
 use core::fmt;
 use core::ptr::NonNull;
@@ -41,8 +44,9 @@ use crate::system::DmaSystem;
 pub(crate) use counters::Counters;
 pub use counters::Figures;
 pub(crate) use held::Held;
+pub use limits::LimitError;
 pub(crate) use limits::Limits;
-pub use limits::MaskError;
+pub use mask::MaskError;
 pub use protection::RelaxError;
 pub(crate) use protection::{Guard, Revocation, Trust};
 
@@ -104,6 +108,8 @@ impl DetachError {
 /// What is known of a device beside its way to memory.
 pub(crate) struct Standing<P: Platform> {
     pub(crate) coherence: Coherence,
+    /// The highest address that the path to memory carries.
+    pub(crate) bus_limit: BusAddr,
     pub(crate) guard: Guard,
     pub(crate) bounce: Bounce<P>,
 }
@@ -138,6 +144,7 @@ impl<P: Platform> DeviceCore<P> {
         let platform = system.platform();
         let Standing {
             coherence,
+            bus_limit,
             guard,
             bounce,
         } = standing;
@@ -151,7 +158,7 @@ impl<P: Platform> DeviceCore<P> {
             bounce,
             counters: Counters::new(platform),
             quarantined_bytes: AtomicU64::new(0),
-            limits: Limits::default(),
+            limits: Limits::new(bus_limit),
             guard,
             coherent: CoherentSources::new(),
             handle_gone: AtomicBool::new(false),

@@ -38,7 +38,7 @@ pub use request::IovaRequest;
 
 use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2};
 use crate::platform::Platform;
-use search::Fit;
+use search::{Fit, LIMITLESS};
 use tree::{Extent, Tree, Use};
 
 /// Numbers of an [`IovaSpace`].
@@ -168,7 +168,9 @@ impl<P: Platform> IovaSpace<P> {
         let granule = 1 << self.granule_log2;
         let aligned =
             request.len_bytes.is_multiple_of(granule) && request.offset.is_multiple_of(granule);
-        if request.len_bytes == 0 || !aligned || request.align_log2 >= u64::BITS {
+        let splits_granules = request.boundary_log2 < self.granule_log2;
+        if request.len_bytes == 0 || !aligned || request.align_log2 >= u64::BITS || splits_granules
+        {
             return Err(malformed);
         }
         let align = 1 << request.align_log2.saturating_sub(self.granule_log2);
@@ -178,6 +180,10 @@ impl<P: Platform> IovaSpace<P> {
             offset: (request.offset >> self.granule_log2) & (align - 1),
             start: first_granule(request.first, self.granule_log2),
             end: end_granule(request.last, self.granule_log2),
+            boundary: match request.boundary_log2 {
+                0..u64::BITS => 1 << (request.boundary_log2 - self.granule_log2),
+                _ => LIMITLESS,
+            },
         })
     }
 
@@ -190,6 +196,22 @@ impl<P: Platform> IovaSpace<P> {
     ///
     /// Nothing has changed then.
     pub fn free(&mut self, range: BusRange) -> Result<(), IovaError> {
+        let extent = self.allocated(range)?;
+        self.tree.remove(extent.start);
+        self.live_allocations -= 1;
+        self.live_granules -= extent.len;
+        Ok(())
+    }
+
+    /// Whether `range` is one that could be freed: allocated as it is, whole.
+    ///
+    /// # Errors
+    /// As [`free`](Self::free).
+    pub fn check(&mut self, range: BusRange) -> Result<(), IovaError> {
+        self.allocated(range).map(drop)
+    }
+
+    fn allocated(&mut self, range: BusRange) -> Result<Extent, IovaError> {
         let not_allocated = IovaError::NotAllocated { range };
         if !range.start().is_aligned(self.granule_log2) {
             return Err(not_allocated);
@@ -203,28 +225,7 @@ impl<P: Platform> IovaSpace<P> {
         if allocated != range {
             return Err(IovaError::PartialFree { range, allocated });
         }
-        self.tree.remove(start);
-        self.live_allocations -= 1;
-        self.live_granules -= extent.len;
-        Ok(())
-    }
-
-    /// Whether `range` is allocated as it is, so that it can be freed.
-    ///
-    /// # Errors
-    /// As [`free`](Self::free).
-    pub fn check_allocated(&mut self, range: BusRange) -> Result<(), IovaError> {
-        let start = range.start().as_u64() >> self.granule_log2;
-        match self.tree.around(start).0 {
-            Some(extent) if extent.kind == Use::Allocated => match self.range(extent) {
-                allocated if allocated == range => Ok(()),
-                allocated if allocated.start() == range.start() => {
-                    Err(IovaError::PartialFree { range, allocated })
-                }
-                _ => Err(IovaError::NotAllocated { range }),
-            },
-            _ => Err(IovaError::NotAllocated { range }),
-        }
+        Ok(extent)
     }
 
     /// Counts.
