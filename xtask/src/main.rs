@@ -4,14 +4,18 @@
 //! - [`nostd`] shows that the crates a kernel links stand without the standard library
 //! - [`mutants`] breaks the source, and shows that the tests notice
 //! - [`qemu`] finds or gets the QEMU whose models are a board
+//! - [`sanitizers`] and [`miri`] watch tests run, with what the [`nightly`] toolchain has
 //! - [`soak`] runs long campaigns of the program over its settings and seeds
 //! - [`cargo`] finds the workspace and runs Cargo in it
 
 mod cargo;
 mod gate;
+mod miri;
 mod mutants;
+mod nightly;
 mod nostd;
 mod qemu;
+mod sanitizers;
 mod soak;
 mod steps;
 
@@ -43,6 +47,8 @@ enum Command {
     /// Breaks the source on purpose, in a copy, one rule of DMA at a time: a test named for it must fail.
     Mutants(mutants::Mutants),
     Qemu(qemu::Qemu),
+    /// The threaded tests under the thread sanitizer and the address sanitizer; it takes a nightly toolchain.
+    Sanitize(sanitizers::Sanitize),
 }
 
 fn main() -> ExitCode {
@@ -57,5 +63,6 @@ fn main() -> ExitCode {
         Command::Soak(campaign) => gate::run(campaign.steps(), &[]),
         Command::Mutants(mutants) => mutants.run(),
         Command::Qemu(qemu) => qemu.run(),
+        Command::Sanitize(sanitize) => gate::run(sanitize.steps(), &[]),
     }
 }

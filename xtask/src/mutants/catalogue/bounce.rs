@@ -177,4 +177,15 @@ pub(super) const ALL: &[Mutation] = &[
             "a_restricted_device_is_given_its_own_memory_and_no_other",
         )],
     },
+    Mutation {
+        name: "retired-memory-is-written-by-readers",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/retired.rs",
+        find: "live.see_device_writes(start, offset, len);",
+        replace: "live.sync_for_cpu(start, offset, len);",
+        why: "two threads that read it write the buffer at once",
+        caught_by: &[direct_route(
+            "those_who_read_retired_memory_at_once_do_not_write_it",
+        )],
+    },
 ];
