@@ -72,7 +72,8 @@ impl Hunt {
     pub(super) fn attempt(&self, mutation: &Mutation) -> Result<Verdict, String> {
         let source = self.tree.read(mutation.file)?;
         let broken = edit::apply(mutation, &source)?;
-        self.attempt_text(mutation.file, &broken, mutation.caught_by)
+        let tests: Vec<_> = mutation.caught_by.iter().collect();
+        self.attempt_text(mutation.file, &broken, &tests)
     }
 
     /// The text of a file of the copy.
@@ -90,11 +91,11 @@ impl Hunt {
         &self,
         file: &str,
         broken: &str,
-        tests: &'static [Test],
+        tests: &[&'static Test],
     ) -> Result<Verdict, String> {
         let _changed = self.tree.change(file, broken)?;
         let mut hung = false;
-        for test in tests {
+        for &test in tests {
             let program = match build(self.tree.root(), &self.artefacts, test) {
                 Ok(program) => program,
                 Err(errors) => return Ok(Verdict::DoesNotBuild(errors)),

@@ -19,7 +19,6 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use self::exceptions::Exceptions;
-use self::guards::guards;
 use self::rules::COUNTERPARTS;
 use self::scan::{Site, sites};
 use super::hunt::Hunt;
@@ -88,7 +87,7 @@ impl Syncs {
         }
         println!("==== nothing left out: every test passes");
         let mut seen = HashSet::new();
-        let tests = selected.iter().flat_map(|site| guards(&site.file));
+        let tests = selected.iter().flat_map(|site| site.guards());
         hunt.all_pass(tests.filter(|test| seen.insert(test.to_string())))?;
         println!("---- {:.1} s", begun.elapsed().as_secs_f32());
         let mut report = Report::default();
@@ -96,7 +95,7 @@ impl Syncs {
             println!("\n==== [{}/{}] {site}", n + 1, selected.len());
             let begun = Instant::now();
             let broken = site.delete(&hunt.read(&site.file)?);
-            let verdict = hunt.attempt_text(&site.file, &broken, guards(&site.file))?;
+            let verdict = hunt.attempt_text(&site.file, &broken, &site.guards())?;
             let verdict = match (verdict, exceptions.reason(site)) {
                 (Verdict::Survived, Some(reason)) => Verdict::NoOp(reason.to_owned()),
                 (Verdict::Caught(test, _), Some(_)) => Verdict::NoNoOp(test),
@@ -136,7 +135,7 @@ mod tests {
             assert_eq!(exceptions.reason(site), None, "{known}");
         }
         for site in &all {
-            assert!(!guards(&site.file).is_empty(), "{site} has no tests");
+            assert!(!site.guards().is_empty(), "{site} has no tests");
         }
     }
 }

@@ -5,7 +5,9 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
+use super::super::mutation::Test;
 use super::blank::{blanked, closing, find, opening};
+use super::guards::guards;
 use super::rules::{Arguments, Becomes, RULES, Rule};
 
 /// One call that can be deleted.
@@ -32,6 +34,11 @@ impl Site {
     /// What it is called in the list of exceptions: stays when lines move.
     pub(super) fn key(&self) -> String {
         format!("{} {} {}", self.file, self.function, self.call)
+    }
+
+    /// The tests that have to notice when it is gone.
+    pub(super) fn guards(&self) -> Vec<&'static Test> {
+        guards(&self.file, self.rule.kind)
     }
 
     /// `source` without the call.
