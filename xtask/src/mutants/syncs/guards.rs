@@ -71,6 +71,39 @@ const VIRTIO: &[Test] = &[
     ),
 ];
 
+const MAPPING: &[Test] = &[
+    mapping("order::owned_memory_is_synced_and_then_ordered"),
+    mapping("order::memory_without_an_owner_is_synced_and_then_ordered"),
+    mapping("order::a_list_is_synced_and_then_ordered"),
+    mapping("order::noncoherent_memory_is_synced_and_then_ordered"),
+];
+
+const PUBLISH: &[Test] = &[
+    coherent("publish::the_body_is_in_memory_at_the_barrier_and_the_flag_only_after_it"),
+    coherent("publish::the_body_is_read_after_the_flag_and_the_flag_once"),
+    coherent("publish::memory_whose_stores_may_be_merged_is_published_with_a_full_barrier"),
+    coherent("uncached::what_is_published_in_write_combined_memory_is_drained"),
+];
+
+const UNCACHED: &[Test] = &[
+    coherent("uncached::every_kind_of_coherent_memory_is_seen_by_a_device_that_does_not_snoop"),
+    caches("failures::the_mapping_is_made_after_maintenance_and_ends_before_the_frames_do"),
+    coherent("uncached::write_combined_memory_is_mapped_so_and_is_in_a_row"),
+    DATA,
+];
+
+const MMIO: &[Test] = &[Test::program(
+    "dmamap",
+    "mmio",
+    "ordered_accesses_order_memory_around_them",
+)];
+
+const TABLES: &[Test] = &[Test::program(
+    "dmamap",
+    "table_order",
+    "a_new_table_is_in_memory_before_the_link_to_it",
+)];
+
 /// By where the call is; the first that fits.
 const GUARDS: &[Guard] = &[
     Guard {
@@ -92,5 +125,45 @@ const GUARDS: &[Guard] = &[
         place: "drivers/src/virtio",
         order: VIRTIO,
         data: &[],
+    },
+    Guard {
+        place: "dmamap/src/map/coherent/non",
+        order: MAPPING,
+        data: UNCACHED,
+    },
+    Guard {
+        place: "dmamap/src/map/coherent",
+        order: PUBLISH,
+        data: UNCACHED,
+    },
+    Guard {
+        place: "dmamap/src/map/uncached.rs",
+        order: &[],
+        data: UNCACHED,
+    },
+    Guard {
+        place: "dmamap/src/map",
+        order: MAPPING,
+        data: &[DATA],
+    },
+    Guard {
+        place: "dmamap/src/mmio",
+        order: MMIO,
+        data: &[],
+    },
+    Guard {
+        place: "dmamap/src/pagetable",
+        order: TABLES,
+        data: &[],
+    },
+    Guard {
+        place: "dmamap/src/frame.rs",
+        order: &[],
+        data: &[DISKS],
+    },
+    Guard {
+        place: "dmamap/src",
+        order: MAPPING,
+        data: &[DATA],
     },
 ];
