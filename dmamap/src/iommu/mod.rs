@@ -5,6 +5,7 @@
 //! | `requester` | who a request is from |
 //! | `domain` | bus addresses and what they reach; the order of an unmap |
 //! | `flush_queue`, `retire` | unmaps that share an invalidation, and wait for it |
+//! | `unconfirmed` | what units did not confirm, and are asked about again |
 //! | `translation` | the record a domain changes and a unit obeys |
 //! | `unit` | what every unit can be asked to do |
 //! | `scope`, `stream` | firmware's word on which unit translates for which device, and what it calls it |
@@ -43,6 +44,7 @@ mod smmu;
 mod start_error;
 mod stream;
 mod translation;
+mod unconfirmed;
 mod unit;
 mod virtio;
 mod vtd;
@@ -53,7 +55,7 @@ pub use requester::{Pasid, Requester};
 pub use start_error::UnitStartError;
 pub use unit::UnitError;
 
-pub(crate) use domain::{Domain, MAX_UNITS};
+pub(crate) use domain::{Domain, Linked, MAX_UNITS};
 pub(crate) use domain_ids::DomainIds;
 pub(crate) use flush_queue::{FlushLimits, Owed};
 pub(crate) use requester::Attachment;

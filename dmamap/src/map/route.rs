@@ -18,6 +18,11 @@ pub(crate) enum Route<P: Platform> {
     Translated(Arc<Domain<P>>),
 }
 
+/// Whether a multiple of `boundary` + 1 lies inside `range`.
+pub(crate) fn crosses(range: BusRange, boundary: u64) -> bool {
+    range.start().as_u64() & !boundary != range.last().as_u64() & !boundary
+}
+
 /// Where bus addresses should lie.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Alignment {
@@ -38,7 +43,7 @@ impl<P: Platform> Route<P> {
         }
     }
 
-    /// Takes `range`, as [`map`](Self::map) returned it, out of the tables, and leaves it to a flush that others share to
+    /// Takes `range`, the bus addresses of a mapping, out of the tables, and leaves it to a flush that others share to
     /// make it unreachable.
     pub(crate) fn retire(&self, range: BusRange) -> Result<Owed, RevokeError> {
         match self {
@@ -62,6 +67,22 @@ impl<P: Platform> Route<P> {
         match self {
             Self::Blocked | Self::Direct(_) => Some(Ok(())),
             Self::Translated(domain) => domain.outcome(owed),
+        }
+    }
+
+    /// Asks once more to make unreachable what [`unmap`](Self::unmap) could not; returns when it is.
+    pub(crate) fn recover(&self) -> Result<(), RevokeError> {
+        match self {
+            Self::Blocked | Self::Direct(_) => Ok(()),
+            Self::Translated(domain) => domain.recover(),
+        }
+    }
+
+    /// Whether units confirmed that no device reaches anything this way any more, and so never will.
+    pub(crate) fn is_revoked(&self) -> bool {
+        match self {
+            Self::Blocked | Self::Direct(_) => false,
+            Self::Translated(domain) => domain.is_revoked(),
         }
     }
 

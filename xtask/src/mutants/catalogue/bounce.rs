@@ -57,9 +57,9 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "bounce-raw-to-device-copied-back",
         selection: Selection::Whole,
-        file: "dmamap/src/map/raw_copy.rs",
-        find: "Copy::ToMemory if run.direction() != AnyDirection::ToDevice => {",
-        replace: "Copy::ToMemory if run.len_bytes() > 0 => {",
+        file: "dmamap/src/map/raw/copies.rs",
+        find: "Way::ToMemory if run.direction() != AnyDirection::ToDevice => {",
+        replace: "Way::ToMemory if run.len_bytes() > 0 => {",
         why: "a device changes memory that it was only to read",
         caught_by: &[classes("every_class_is_copied_right_on_the_direct_route")],
     },

@@ -9,10 +9,12 @@
 //! - [`bounce`]: copies: what a device sees of them, and what comes back
 //! - [`coherent`]: memory that both sides share, its pools, and the order of handing over
 //! - [`caches`]: caches that devices do not snoop
+//! - [`limits`]: what a device can take, in one step or two
 //! - [`modes`]: units that remember absence, or see stores late
 //! - [`registers`]: buses, BARs, claims and interrupts
 //! - [`amd`]: AMD-Vi's tables, commands and log
 //! - [`disk`]: the NVMe driver's half of the protocol
+//! - [`life`]: devices that are reset, go, or sleep
 //! - [`virtio`]: what stands between virtio-drivers and its devices
 //! - [`ground`]: what the tests themselves stand on
 
@@ -24,6 +26,8 @@ mod deferred;
 mod disk;
 mod ground;
 mod groups;
+mod life;
+mod limits;
 mod mapping;
 mod modes;
 mod registers;
@@ -43,6 +47,7 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         scopes::ALL,
         groups::ALL,
         mapping::ALL,
+        limits::ALL,
         bounce::ALL,
         coherent::ALL,
         caches::ALL,
@@ -50,6 +55,7 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         registers::ALL,
         amd::ALL,
         disk::ALL,
+        life::ALL,
         virtio::ALL,
         ground::ALL,
     ]
