@@ -95,6 +95,17 @@ pub(super) const ALL: &[Mutation] = &[
         )],
     },
     Mutation {
+        name: "bounce-new-area-stays-in-the-caches",
+        selection: Selection::Whole,
+        file: "dmamap/src/bounce/own.rs",
+        find: "self.core.clean_for_device(frames);",
+        replace: "",
+        why: "a device that does not snoop reads what others left in memory, beneath the zeros in the caches",
+        caught_by: &[always_mapped(
+            "new_memory_of_a_pool_holds_nothing_of_others_beneath_the_caches",
+        )],
+    },
+    Mutation {
         name: "bounce-neighbours-mapped",
         selection: Selection::Whole,
         file: "dmamap/src/map/place.rs",
