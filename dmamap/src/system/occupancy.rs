@@ -46,8 +46,16 @@ pub(super) struct Occupancy<P: Platform> {
     protection: Protection,
     members: Vec<Requester>,
     shared: Option<Arc<Shared<P>>>,
-    /// Who was to leave and was not confirmed to have left.
-    lost: Option<(Requester, UnitError)>,
+    /// Who was to leave and was not confirmed to have left. While there is one, what is shared is.
+    lost: Vec<Lost>,
+}
+
+/// A device that was to leave its group, and was not confirmed to have left.
+#[derive(Clone, Copy)]
+pub(super) struct Lost {
+    pub(super) device: Requester,
+    /// What its unit did.
+    pub(super) error: UnitError,
 }
 
 impl<P: Platform> State<P> {
@@ -66,6 +74,11 @@ impl<P: Platform> State<P> {
             Some(group) => GroupKey::Group(group),
             None => GroupKey::Stream(stream),
         }
+    }
+
+    /// Whether somebody is attaching or detaching a device.
+    pub(super) fn is_anybody_moving(&self) -> bool {
+        self.occupied.iter().any(|each| each.door == Door::Taken)
     }
 
     fn occupancy(&mut self, key: GroupKey) -> Option<&mut Occupancy<P>> {
@@ -113,7 +126,7 @@ impl<P: Platform> Turn<P> {
         }
     }
 
-    /// Waits for the turn of the group of `device`, which is attached.
+    /// Waits for the turn of the group of `device`, which is attached or may still be in.
     pub(super) fn to_detach(system: &'static DmaSystem<P>, device: Requester) -> Self {
         loop {
             if let Some(turn) = Self::take(system, &mut system.state.lock(), device) {
@@ -138,7 +151,7 @@ impl<P: Platform> Turn<P> {
                 protection: Protection::Blocked,
                 members: Vec::new(),
                 shared: None,
-                lost: None,
+                lost: Vec::new(),
             }),
         }
         Some(Self { system, key })
@@ -162,8 +175,22 @@ impl<P: Platform> Turn<P> {
     }
 
     /// Who was not confirmed to have left, and why not.
-    pub(super) fn lost(&self) -> Option<(Requester, UnitError)> {
-        self.with(|occupancy| occupancy.lost)
+    pub(super) fn lost(&self) -> Vec<Lost> {
+        self.with(|occupancy| Some(occupancy.lost.clone()))
+            .unwrap_or_default()
+    }
+
+    /// What those share that are attached, or may still be in.
+    pub(super) fn shared(&self) -> Option<Arc<Shared<P>>> {
+        self.with(|occupancy| occupancy.shared.clone())
+    }
+
+    /// `shared` is what units are about to be told of.
+    pub(super) fn found(&self, shared: &Arc<Shared<P>>) {
+        self.with(|occupancy| {
+            occupancy.shared = Some(shared.clone());
+            Some(())
+        });
     }
 
     /// `device` is attached now, like those before it.
@@ -181,21 +208,20 @@ impl<P: Platform> Turn<P> {
         });
     }
 
-    /// `device` is attached no more; what is shared goes with the last.
+    /// `device` is attached no more. What is shared goes with the last of whom it is known.
     pub(super) fn left(&self, device: Requester) {
         self.with(|occupancy| {
             occupancy.members.retain(|&member| member != device);
-            if occupancy.members.is_empty() {
-                occupancy.shared = None;
-            }
+            occupancy.lost.retain(|lost| lost.device != device);
             Some(())
         });
     }
 
-    /// `device` may still be in: nobody comes in any more.
+    /// `device` is attached no more, but may still be in: nobody comes in before it is known that it is not.
     pub(super) fn lose(&self, device: Requester, error: UnitError) {
+        self.left(device);
         self.with(|occupancy| {
-            occupancy.lost.get_or_insert((device, error));
+            occupancy.lost.push(Lost { device, error });
             Some(())
         });
     }
@@ -219,6 +245,6 @@ impl<P: Platform> Drop for Turn<P> {
 
 impl<P: Platform> Occupancy<P> {
     fn is_used(&self) -> bool {
-        !self.members.is_empty() || self.lost.is_some()
+        !self.members.is_empty() || !self.lost.is_empty()
     }
 }

@@ -47,12 +47,11 @@ impl<P: Platform> Domain<P> {
         let Some(gather) = self.clear(range, |_| Ok(()))? else {
             return Ok(());
         };
-        let outcome = self.sync(gather);
-        // Whoever ended the domain meanwhile took this away too, and was told so by the units.
-        if self.inner.lock().reach != Reach::Revoked {
-            outcome?;
+        match self.sync(gather) {
+            Ok(()) => Ok(()),
+            // The addresses are the caller's to keep.
+            Err((error, unconfirmed)) => Ok(self.keep(None, unconfirmed, error)?),
         }
-        Ok(())
     }
 
     /// Gives back addresses that [`reserve_span`](Self::reserve_span) chose, at which nothing is mapped (`dma_iova_free`).

@@ -120,6 +120,9 @@ impl<P: Platform> Reserved<P> {
         len_bytes: u64,
         memory: &mut dyn PhysList,
     ) -> Result<(), MapFailure> {
+        if self.held.core().system.is_asleep() {
+            return Err(MapFailure::Suspended);
+        }
         let range = self
             .range(offset, len_bytes)
             .map_err(MapFailure::OutsideSpan)?;
@@ -150,6 +153,9 @@ impl<P: Platform> Reserved<P> {
 
     /// Makes what was linked in `len_bytes` bytes from `offset` on visible to the device.
     pub(super) fn sync(&mut self, offset: u64, len_bytes: u64) -> Result<(), MapFailure> {
+        if self.held.core().system.is_asleep() {
+            return Err(MapFailure::Suspended);
+        }
         let range = self
             .range(offset, len_bytes)
             .map_err(MapFailure::OutsideSpan)?;
@@ -169,9 +175,9 @@ impl<P: Platform> Reserved<P> {
         self.domain().unlink(pages)
     }
 
-    /// Counts memory that was linked and may still be reached.
-    pub(super) fn count_quarantined(&self, len_bytes: u64) {
-        self.held.core().count_quarantined(len_bytes);
+    /// Counts memory of somebody else's that was linked and may still be reached.
+    pub(super) fn count_foreign(&self, len_bytes: u64) {
+        self.held.core().quarantine.count_foreign(len_bytes);
     }
 
     /// Gives the addresses back; nothing is linked to them.
