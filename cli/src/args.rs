@@ -160,6 +160,20 @@ pub(crate) enum Policy {
     Bounce,
 }
 
+/// Which protection's rows are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WantedPolicy {
+    /// Those of every one, and of boards without an IOMMU
+    #[default]
+    All,
+    /// A device reaches a buffer while it is mapped
+    Strict,
+    /// Until a flush that several unmaps share
+    Deferred,
+    /// A device reaches copies, in memory that is always mapped for it
+    Bounce,
+}
+
 /// What the modelled IOMMU's caches remember.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TemperChoice {
@@ -239,15 +253,23 @@ pub(crate) struct JourneysArgs {
     #[arg(long, value_enum)]
     pub(crate) board: Option<BoardChoice>,
 
-    /// Devices of the modelled boards do not see the CPU's caches
+    /// Only rows of this protection
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) policy: WantedPolicy,
+
+    /// Only rows of devices that do not see the CPU's caches
     #[arg(long)]
     pub(crate) non_coherent: bool,
+
+    /// Every row in every temper of the modelled caches, which otherwise take turns, and with all steps
+    #[arg(long)]
+    pub(crate) all: bool,
 
     /// Steps of the differential run on each board
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub(crate) steps: u64,
 
-    /// Seed of the differential run
+    /// Seed of the differential run, and of the tempers' turns
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
 

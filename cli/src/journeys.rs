@@ -1,23 +1,26 @@
-//! Every journey on every board: a table of what passed, and why the rest did not. On a board of models each is made
-//! once for every temper of their caches.
+//! Every journey on every board, by every way that its devices have to memory: a table of what passed, and why the rest
+//! did not.
 
 use std::process::ExitCode;
 
 use hosted::Hosted;
 use journeys::catalogue::{Journey, journeys, virtio_journeys};
-use machine::cache::Snooping;
 use machine::temper::Temper;
 
-use crate::args::JourneysArgs;
-use crate::board::devices;
-use crate::boards::{Listed, ListedHardware, all};
+use crate::args::{BoardChoice, JourneysArgs};
+use crate::boards::{Listed, all};
 use crate::error::Error;
 use crate::notes::Notes;
 use crate::output::Output;
 
 mod rig;
+mod row;
 
 use rig::Rig;
+use row::{HEAD_COLUMNS, Row, rows, temper_name};
+
+/// Columns of an outcome.
+const OUTCOME_COLUMNS: usize = 4;
 
 /// What became of one journey on one board.
 enum Outcome {
@@ -48,7 +51,7 @@ enum Made {
     ReadDisk,
     WriteDisk,
     Listed(Journey<Hosted>),
-    Differential { seed: u64, steps: u64 },
+    Differential { seed: u64 },
 }
 
 /// `dmamap journeys`.
@@ -60,9 +63,11 @@ pub(crate) fn journeys_command(
     for (n, (name, shows, _)) in journeys.iter().enumerate() {
         output.line(format_args!("{:2} {name:20} {shows}", n + 1));
     }
-    let numbers: String = (1..=journeys.len()).map(|n| format!("{n:>6}")).collect();
+    let numbers: String = (1..=journeys.len())
+        .map(|n| format!("{n:>OUTCOME_COLUMNS$}"))
+        .collect();
     output.line(format_args!("   seed {}", args.seed));
-    output.line(format_args!("\n{:30}{numbers}", ""));
+    output.line(format_args!("\n{:HEAD_COLUMNS$}{numbers}", ""));
     let mut notes = Notes::default();
     let mut failed = false;
     let wanted = |board: &Listed| {
@@ -78,22 +83,42 @@ pub(crate) fn journeys_command(
             "no board is called so: `dmamap boards` lists all",
         ));
     }
-    for board in boards {
-        let mut line = format!("{:8}{:22}", board.kind.name(), board.name);
-        if let Some(missing) = &board.missing {
-            let note = notes.number(missing.clone());
-            output.line(line + &format!("{:>6} cannot run here", format!("({note})")));
+    let rows = rows(&boards, args);
+    if rows.is_empty() {
+        return Err(Error::unusable(
+            "no row is left: `dmamap journeys` alone makes all",
+        ));
+    }
+    let mut shown = None;
+    for row in &rows {
+        let board = format!("{:8}{}", row.board.kind.name(), row.board.name);
+        let is_next = shown.replace(board.clone()).as_ref() != Some(&board);
+        if let Some(missing) = &row.board.missing {
+            if is_next {
+                let note = notes.number(missing.clone());
+                output.line(format_args!("{board:30} ({note}) cannot run here"));
+            }
             continue;
         }
-        for outcome in make_all(&board, &journeys, args) {
-            line += &match outcome {
-                Outcome::Passed => format!("{:>6}", "pass"),
-                Outcome::Cannot(why) => format!("{:>6}", format!("({})", notes.number(why))),
+        if is_next {
+            output.line(board);
+        }
+        let mut line = row.head();
+        if let Some(why) = row.refusal {
+            let note = notes.number(why.to_owned());
+            output.line(format_args!("{line} ({note}) cannot be made"));
+            continue;
+        }
+        for outcome in make_all(row, &journeys) {
+            let told = match outcome {
+                Outcome::Passed => "ok".to_owned(),
+                Outcome::Cannot(why) => format!("({})", notes.number(why)),
                 Outcome::Failed(why) => {
                     failed = true;
-                    format!("{:>6}", format!("FAIL{}", notes.number(why)))
+                    format!("!{}", notes.number(format!("FAILED: {why}")))
                 }
             };
+            line += &format!("{told:>OUTCOME_COLUMNS$}");
         }
         output.line(line);
     }
@@ -123,31 +148,22 @@ fn all_journeys(args: &JourneysArgs) -> Vec<(&'static str, &'static str, Made)> 
     all.push((
         "differential",
         "random steps, each compared with an oracle",
-        Made::Differential {
-            seed: args.seed,
-            steps: args.steps,
-        },
+        Made::Differential { seed: args.seed },
     ));
     all
 }
 
 type Journeys = [(&'static str, &'static str, Made)];
 
-/// Makes all of them, in every temper that the board's hardware can be given.
-fn make_all(board: &Listed, journeys: &Journeys, args: &JourneysArgs) -> Vec<Outcome> {
-    let devices = devices(args.non_coherent);
-    let ListedHardware::Machine(_) = board.hardware else {
-        return make_in(Temper::Keep, devices, board, journeys);
-    };
+/// Makes all of them, in every temper of the row.
+fn make_all(row: &Row<'_>, journeys: &Journeys) -> Vec<Outcome> {
     let mut worst: Vec<Outcome> = journeys.iter().map(|_| Outcome::Passed).collect();
-    for (name, temper) in [
-        ("keep", Temper::Keep),
-        ("forget", Temper::Forget),
-        ("random", Temper::Random(args.seed)),
-    ] {
-        let outcomes = make_in(temper, devices, board, journeys).into_iter();
+    for &temper in &row.tempers {
+        let outcomes = make_in(temper, row, journeys).into_iter();
         let told = outcomes.map(|outcome| match outcome {
-            Outcome::Failed(why) => Outcome::Failed(format!("temper {name}: {why}")),
+            Outcome::Failed(why) if row.board.kind == BoardChoice::Machine => {
+                Outcome::Failed(format!("temper {}: {why}", temper_name(temper)))
+            }
             other => other,
         });
         worst = worst
@@ -159,15 +175,12 @@ fn make_all(board: &Listed, journeys: &Journeys, args: &JourneysArgs) -> Vec<Out
     worst
 }
 
-fn make_in(temper: Temper, devices: Snooping, board: &Listed, journeys: &Journeys) -> Vec<Outcome> {
+fn make_in(temper: Temper, row: &Row<'_>, journeys: &Journeys) -> Vec<Outcome> {
     let mut rig = None;
     let mut outcomes = Vec::new();
     for (_, _, journey) in journeys {
         // After a failure on a computer of its own: what failed may have left something.
-        let mut on = match rig
-            .take()
-            .map_or_else(|| Rig::boot(board, temper, devices), Ok)
-        {
+        let mut on = match rig.take().map_or_else(|| Rig::boot(row, temper), Ok) {
             Ok(on) => on,
             Err(error) => {
                 // Nor would it for the next journey.

@@ -361,6 +361,19 @@ pub(crate) fn buffer_of<P: Platform>(
     Ok(buffer)
 }
 
+/// As [`buffer_of`], two pages of the device's IOMMU that it shares with nothing.
+///
+/// Copies that stand in for short buffers share pages, and hardware that remembers a read-only translation from a read may
+/// refuse a write to that page without a report (QEMU's does).
+pub(crate) fn two_pages_of<P: Platform>(
+    device: &Device<P>,
+    pattern: u8,
+) -> Result<DmaBuffer<P>, BufferError> {
+    let mut buffer = DmaBuffer::allocate_for(device, 2 * device.page_bytes())?;
+    buffer.as_mut_slice().fill(pattern);
+    Ok(buffer)
+}
+
 pub(crate) fn not_mapped<B>(rejected: Rejected<B>) -> IsolationError {
     rejected.error.into()
 }

@@ -4,7 +4,7 @@ use dmamap::map::ToDevice;
 use dmamap::platform::Platform;
 
 use crate::computer::Computer;
-use crate::isolation::{ATTEMPT_BYTES, ConfinedEdu, Held, buffer_of, not_mapped};
+use crate::isolation::{ATTEMPT_BYTES, ConfinedEdu, Held, not_mapped, two_pages_of};
 use crate::{Attempt, IsolationError, Needs};
 
 /// What this journey needs.
@@ -28,7 +28,7 @@ pub fn read_only_mapping<P: Platform>(
     NEEDS.check(computer)?;
     let mut confined = ConfinedEdu::attach(computer)?;
 
-    let buffer = buffer_of(confined.edu().device(), LENT)?;
+    let buffer = two_pages_of(confined.edu().device(), LENT)?;
     let mapping = confined
         .edu()
         .device()

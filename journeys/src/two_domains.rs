@@ -5,7 +5,7 @@ use dmamap::map::{Bidirectional, FromDevice};
 use dmamap::platform::Platform;
 
 use crate::computer::Computer;
-use crate::isolation::{ATTEMPT_BYTES, ConfinedEdu, Held, buffer_of, not_mapped};
+use crate::isolation::{ATTEMPT_BYTES, ConfinedEdu, not_mapped, two_pages_of};
 use crate::needs::Unmet;
 use crate::{Attempt, IsolationError, Needs};
 
@@ -22,9 +22,9 @@ const SENT: u8 = 0x99;
 pub struct TwoDomains {
     /// The attempt on the neighbour's address while nothing of the device's own was mapped.
     pub attempt: Attempt,
-    /// Where the neighbour's memory is for the neighbour.
+    /// Where the end of the neighbour's memory is for the neighbour: there the device tried.
     pub neighbours_bus: BusAddr,
-    /// Where the device's own memory was afterwards; it may be the same number.
+    /// Where the end of the device's own memory was afterwards; it may be the same number.
     pub own_bus: BusAddr,
 }
 
@@ -42,25 +42,31 @@ pub fn two_domains<P: Platform>(computer: &mut Computer<P>) -> Result<TwoDomains
     let mut confined = ConfinedEdu::attach(computer)?;
     confined.load(SENT)?;
 
-    let lent = buffer_of(&neighbour, KEPT)?;
+    let lent = two_pages_of(&neighbour, KEPT)?;
+    let last = (lent.as_slice().len() - ATTEMPT_BYTES) as u64;
     let lent = neighbour
         .map_single(lent, Bidirectional)
         .map_err(not_mapped)?;
-    let neighbours_bus = lent.bus_addr();
+    // In the last page: where the device finds copies of its own at the same numbers, it has read the first.
+    let neighbours_bus = lent.bus_addr().checked_add(last);
+    let neighbours_bus = neighbours_bus.expect("a byte of the mapping");
     let attempt = confined.attempt_write(neighbours_bus)?;
 
-    let own = buffer_of(confined.edu().device(), KEPT)?;
+    let own = two_pages_of(confined.edu().device(), KEPT)?;
     let own = confined
         .edu()
         .device()
         .map_single(own, FromDevice)
         .map_err(not_mapped)?;
-    let own_bus = own.bus_addr();
-    confined.edu().store(&own, 0, ATTEMPT_BYTES as u64)?;
-    if Held::of(&own.unmap()?, SENT) != Held::Pattern {
+    let own_bus = own.bus_addr().checked_add(last);
+    let own_bus = own_bus.expect("a byte of the mapping");
+    confined.edu().store(&own, last, ATTEMPT_BYTES as u64)?;
+    let own = own.unmap()?;
+    let written = &own.as_slice()[last as usize..][..ATTEMPT_BYTES];
+    if written.iter().any(|&byte| byte != SENT) {
         return Err(confined.not_reached(own_bus));
     }
-    if Held::of(&lent.unmap()?, KEPT) != Held::Pattern {
+    if lent.unmap()?.as_slice().iter().any(|&byte| byte != KEPT) {
         return Err(confined.breached(neighbours_bus));
     }
     confined.detach()?;

@@ -166,6 +166,19 @@ impl Board {
         self.description
     }
 
+    /// Whether an IOMMU stands in front of its devices.
+    ///
+    /// ```
+    /// use qemu::Board;
+    ///
+    /// let without = Board::all().iter().filter(|board| !board.has_iommu());
+    /// assert!(without.map(Board::name).eq(["q35", "arm", "riscv"]));
+    /// ```
+    pub fn has_iommu(&self) -> bool {
+        let asked_for = |word: &&str| word.contains("iommu") || word.contains("smmu");
+        asked_for(&self.machine) || self.options.iter().any(asked_for)
+    }
+
     /// Its CPUs' instruction set: which of QEMU's programs has it.
     pub fn architecture(&self) -> Architecture {
         self.architecture

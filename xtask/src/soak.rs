@@ -59,23 +59,14 @@ impl Campaign {
                 }),
             },
             Step {
+                name: "journeys",
+                purpose: "every journey in every combination of board, way, coherence and temper",
+                run: Box::new(move || journeys(&["--all"], steps / 100, seed)),
+            },
+            Step {
                 name: "differential",
                 purpose: "random steps on every board, compared with an oracle",
-                run: Box::new(move || {
-                    run(&mut cargo(&[
-                        "run",
-                        "--quiet",
-                        "--release",
-                        "--package",
-                        "cli",
-                        "--",
-                        "journeys",
-                        "--steps",
-                        &steps.to_string(),
-                        "--seed",
-                        &seed.to_string(),
-                    ]))
-                }),
+                run: Box::new(move || journeys(&[], steps, seed)),
             },
             Step {
                 name: "settings",
@@ -184,6 +175,15 @@ impl Campaign {
         io::copy(&mut File::open("/dev/urandom")?.take(self.bytes), &mut file)?;
         Ok(file)
     }
+}
+
+/// Makes every journey, with so many random steps.
+fn journeys(flags: &[&str], steps: u64, seed: u64) -> Outcome {
+    let (steps, seed) = (steps.to_string(), seed.to_string());
+    let program = ["run", "--quiet", "--release", "--package", "cli", "--"];
+    let mut command = cargo(&program);
+    command.arg("journeys").args(flags);
+    run(command.args(["--steps", &steps, "--seed", &seed]))
 }
 
 /// Builds the program for release and says where it is.

@@ -1,4 +1,4 @@
-//! The computer that journeys are made on: one of any board, with two disks of which one is full.
+//! The computer that the journeys of a row are made on, with two disks of which one is full, and virtio devices.
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -7,6 +7,7 @@ use std::io::{Seek, Write};
 use std::sync::Arc;
 
 use board::hardware::Hardware;
+use dmamap::bounce::{BounceSettings, Forced};
 use dmamap::device::Device;
 use dmamap::pci::Function;
 use dmamap::system::{AttachError, Protection};
@@ -24,10 +25,11 @@ use machine::temper::Temper;
 use machine::{Machine, MachineConfig};
 use qemu::{Installation, Qemu, QemuConfig};
 
+use super::row::{FEW_LINES, INBOUND_OFFSET, Row, Way};
 use super::{Made, Outcome};
-use crate::args::{MachineArgs, RunArgs};
+use crate::args::{IommuChoice, MachineArgs, RunArgs, Walks};
 use crate::board::iommu;
-use crate::boards::{Listed, ListedHardware};
+use crate::boards::ListedHardware;
 use crate::computer::describe;
 
 /// Length of the disks.
@@ -49,36 +51,59 @@ fn virtio_kinds() -> [VirtioKind; 4] {
     ]
 }
 
+/// Whether the IOMMU's walks see the CPU's caches: where devices do not, no more do they, if firmware can say so.
+fn walks(iommu: IommuChoice, devices: Snooping) -> Walks {
+    match (devices, iommu) {
+        (Snooping::On, _) | (_, IommuChoice::Riscv | IommuChoice::Virtio | IommuChoice::None) => {
+            Walks::Snoop
+        }
+        (Snooping::Off, _) => Walks::NoSnoop,
+    }
+}
+
 /// A computer of one board with two disks, one full and one empty, and virtio devices.
 pub(super) struct Rig {
     kernel: Hosted,
     computer: Computer<Hosted>,
     hardware: Arc<dyn Hardware>,
+    way: Way,
+    /// Of the differential run.
+    steps: u64,
+    /// Whether a journey passed.
+    was_used: bool,
     /// What the hardware complains of.
     complaints: Complaints,
 }
 
 impl Rig {
-    pub(super) fn boot(
-        board: &Listed,
-        temper: Temper,
-        devices: Snooping,
-    ) -> Result<Self, JourneyError> {
+    pub(super) fn boot(row: &Row<'_>, temper: Temper) -> Result<Self, JourneyError> {
         let full = disk_file()?;
         let empty = tempfile::tempfile()?;
         empty.set_len(DISK_BYTES)?;
-        let (hardware, complaints): (Arc<dyn Hardware>, Complaints) = match &board.hardware {
+        let (hardware, complaints): (Arc<dyn Hardware>, Complaints) = match &row.board.hardware {
             ListedHardware::Machine(choice) => {
                 let args = MachineArgs {
                     iommu: *choice,
+                    walks: walks(*choice, row.devices),
                     ..RunArgs::without_file().machine
+                };
+                let disk = |file, medium| NvmeConfig {
+                    address_lines: match row.way {
+                        Way::FewLines => FEW_LINES,
+                        _ => 64,
+                    },
+                    ..NvmeConfig::new(file, DISK_BYTES, medium)
                 };
                 let config = MachineConfig::default()
                     .with_iommu(iommu(&args))
                     .with_temper(temper)
-                    .with_devices(devices)
-                    .with_disk(NvmeConfig::new(full, DISK_BYTES, Medium::ReadOnly))
-                    .with_disk(NvmeConfig::new(empty, DISK_BYTES, Medium::ReadWrite));
+                    .with_devices(row.devices)
+                    .with_disk(disk(full, Medium::ReadOnly))
+                    .with_disk(disk(empty, Medium::ReadWrite));
+                let config = match row.way {
+                    Way::Offset => config.with_inbound_offset(INBOUND_OFFSET),
+                    _ => config,
+                };
                 let config = virtio_kinds().into_iter().fold(config, |config, kind| {
                     config.with_virtio(VirtioDeviceConfig::new(kind))
                 });
@@ -105,13 +130,25 @@ impl Rig {
         };
         let kernel = Hosted::boot(hardware.clone())?;
         let description = describe(kernel).map_err(|error| error.to_string())?;
-        let options = BootOptions::default();
+        let options = BootOptions {
+            protection: row.way.protection(),
+            ..BootOptions::default()
+        };
         // SAFETY: the description and the tables are those of hardware made for this kernel alone.
         let computer = unsafe { journeys::boot::boot(kernel, &description, &kernel, options)? };
+        if row.way == Way::Bounced {
+            computer.system().set_bounce(BounceSettings {
+                forced: Forced::Always,
+                ..BounceSettings::default()
+            });
+        }
         Ok(Self {
             kernel,
             computer,
             hardware,
+            way: row.way,
+            steps: row.steps,
+            was_used: false,
             complaints,
         })
     }
@@ -130,12 +167,15 @@ impl Rig {
             Made::WriteDisk => self.write(),
             // SAFETY: nobody else drives the computer, and the boards' virtio devices keep to what they are told.
             Made::Listed(journey) => unsafe { journey.run(&mut self.computer) },
-            Made::Differential { seed, steps } => differential(&mut self.computer, *seed, *steps)
+            Made::Differential { seed } => differential(&mut self.computer, *seed, self.steps)
                 .map(drop)
                 .map_err(Into::into),
         };
         match outcome {
-            Ok(()) => Outcome::Passed,
+            Ok(()) => {
+                self.was_used = true;
+                Outcome::Passed
+            }
             Err(error) => Outcome::Failed(error.to_string()),
         }
     }
@@ -190,8 +230,14 @@ impl Rig {
             kernel,
             computer,
             hardware,
+            way,
+            was_used,
             ..
         } = self;
+        let copies = matches!(way, Way::Bounced | Way::FewLines);
+        if copies && was_used && computer.system().bounce_figures().slots_high_water == 0 {
+            return Err("no mapping was copied, as some should have been".into());
+        }
         // SAFETY: every device was detached, and the models obey their bus-master bit.
         unsafe { computer.system().shutdown()? };
         drop((computer, hardware));

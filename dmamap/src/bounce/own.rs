@@ -7,6 +7,7 @@ use alloc::sync::Arc;
 use super::figures::PoolFigures;
 use super::pool::{Exposure, Pool};
 use crate::addr::{BusAddr, DmaMask, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
+use crate::device::DeviceCore;
 use crate::iommu::{Domain, DomainError};
 use crate::iova::IovaRequest;
 use crate::map::Permission;
@@ -65,7 +66,7 @@ impl<P: Platform> Drop for OwnPools<P> {
 
 /// Memory that shall always be mapped for the device of a domain.
 pub(crate) struct AlwaysMapped<'a, P: Platform> {
-    pub(crate) platform: P,
+    pub(crate) core: &'a DeviceCore<P>,
     pub(crate) domain: &'a Domain<P>,
     pub(crate) permission: Permission,
     pub(crate) mask: DmaMask,
@@ -87,9 +88,10 @@ impl<P: Platform> Exposure for AlwaysMapped<'_, P> {
         if !frames.start().is_aligned(page_log2) || frames.len_bytes() >> page_log2 == 0 {
             return Err(DomainError::Revoked);
         }
-        let start = self.platform.frame_pointer(frames.start());
+        let start = self.core.platform.frame_pointer(frames.start());
         // SAFETY: the frames were just lent to the pool, whole. What was in them is not the device's to see.
         unsafe { zero(start, frames.len_bytes() as usize) };
+        self.core.clean_for_device(frames);
         // Aligned as the memory is, so that addresses keep their lower bits.
         let request = IovaRequest::new(frames.len_bytes())
             .aligned(frames.len_bytes().ilog2(), 0)

@@ -340,6 +340,11 @@ impl<P: Platform> Domain<P> {
         Ok(self.unmap(range)?)
     }
 
+    /// How many ranges are mapped, reserved to be, or wait for their flush.
+    pub(crate) fn live_ranges(&self) -> u64 {
+        self.inner.lock().iova.statistics().live_allocations
+    }
+
     /// Makes `range` unreachable, and returns when it is.
     ///
     /// # Errors

@@ -214,7 +214,18 @@ impl<P: Platform> Live<P> {
 
     /// What the device wrote to the `len_bytes` bytes from `offset` on of the mapping, whose buffer begins at `buffer`, is
     /// what the CPU reads [on the device's side](Self::device_side) from now on.
+    ///
+    /// Whoever calls it has the buffer alone: it may be written, too.
     pub(crate) fn sync_for_cpu(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
+        self.see_device_writes(buffer, offset, len_bytes);
+        if self.terms.attributes.cpu_sync == CpuSync::Skipped {
+            // Unmapping will not.
+            self.copy_out(buffer, offset, len_bytes);
+        }
+    }
+
+    /// As [`sync_for_cpu`](Self::sync_for_cpu), for those who share the buffer: it is not written.
+    pub(crate) fn see_device_writes(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
         let core = self.held.core();
         // What the device only reads is in memory as it is in the caches.
         if self.terms.direction.device_writes() {
@@ -223,10 +234,6 @@ impl<P: Platform> Live<P> {
             });
         }
         core.platform.dma_rmb();
-        if self.terms.attributes.cpu_sync == CpuSync::Skipped {
-            // Unmapping will not.
-            self.copy_out(buffer, offset, len_bytes);
-        }
     }
 
     /// What the CPU wrote there is what the device reads from now on.

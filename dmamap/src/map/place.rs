@@ -182,7 +182,7 @@ impl<P: Platform> DeviceCore<P> {
                 };
                 let request = self.request(memory, terms, terms.min_align_mask, page_log2);
                 let always = AlwaysMapped {
-                    platform: self.platform,
+                    core: self,
                     domain,
                     permission: terms.permission(),
                     mask: terms.mask,

@@ -112,7 +112,8 @@ impl<P: Platform, B: DmaMemory, D: Direction> Retired<P, B, D> {
         let (live, buffer) = self.parts();
         OutOfBounds::check(offset, into.len() as u64, buffer.len_bytes())?;
         let (start, len) = (buffer.pointer(), into.len() as u64);
-        live.sync_for_cpu(start, offset, len);
+        // Others may be reading as well.
+        live.see_device_writes(start, offset, len);
         let mut done = 0;
         live.device_side(start, offset, len, |from, len| {
             let end = done + len as usize;

@@ -4,7 +4,7 @@ use core::ptr::NonNull;
 
 use alloc::boxed::Box;
 
-use super::occupancy::Turn;
+use super::occupancy::{Company, Turn};
 use super::{AttachError, CoreSlot, DmaSystem, Protection};
 use crate::addr::BusAddr;
 use crate::bounce::{Bounce, Forced, OwnPools};
@@ -203,6 +203,10 @@ impl<P: Platform> DmaSystem<P> {
                     other: present.other,
                     protection: present.protection,
                 });
+            }
+            Some(present) if present.company == Company::Refused => {
+                let other = present.other;
+                return Err(AttachError::GroupUnmanaged { device, other });
             }
             Some(present) => {
                 if let Some(shared) = &present.shared {

@@ -210,7 +210,7 @@ impl<P: Platform> DmaSystem<P> {
     /// Takes the device's way to memory away. Called once, by the device's handle.
     pub(crate) fn detach(&'static self, core: &DeviceCore<P>) -> Result<(), DetachError> {
         let device = core.requester;
-        let turn = Turn::to_detach(self, device);
+        let turn = Turn::of_group(self, device);
         // A device that firmware left at work goes on within its reserved memory.
         let goes_on = self.is_left_at_work(device);
         {

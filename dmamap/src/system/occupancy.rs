@@ -38,6 +38,14 @@ enum Door {
     Taken,
 }
 
+/// Whether others of a group may come in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Company {
+    Welcome,
+    /// The one who is in keeps the domain to itself.
+    Refused,
+}
+
 /// A group of which somebody is attached, or was and may still be.
 pub(super) struct Occupancy<P: Platform> {
     key: GroupKey,
@@ -45,6 +53,7 @@ pub(super) struct Occupancy<P: Platform> {
     /// How its members are protected.
     protection: Protection,
     members: Vec<Requester>,
+    company: Company,
     shared: Option<Arc<Shared<P>>>,
     /// Who was to leave and was not confirmed to have left. While there is one, what is shared is.
     lost: Vec<Lost>,
@@ -98,6 +107,8 @@ pub(super) struct Present<P: Platform> {
     pub(super) other: Requester,
     /// How they are protected.
     pub(super) protection: Protection,
+    /// Whether they let others in.
+    pub(super) company: Company,
     /// What they share; `None` where they are blocked.
     pub(super) shared: Option<Arc<Shared<P>>>,
 }
@@ -127,7 +138,7 @@ impl<P: Platform> Turn<P> {
     }
 
     /// Waits for the turn of the group of `device`, which is attached or may still be in.
-    pub(super) fn to_detach(system: &'static DmaSystem<P>, device: Requester) -> Self {
+    pub(super) fn of_group(system: &'static DmaSystem<P>, device: Requester) -> Self {
         loop {
             if let Some(turn) = Self::take(system, &mut system.state.lock(), device) {
                 return turn;
@@ -150,6 +161,7 @@ impl<P: Platform> Turn<P> {
                 door: Door::Taken,
                 protection: Protection::Blocked,
                 members: Vec::new(),
+                company: Company::Welcome,
                 shared: None,
                 lost: Vec::new(),
             }),
@@ -163,6 +175,7 @@ impl<P: Platform> Turn<P> {
             Some(Present {
                 other: *occupancy.members.first()?,
                 protection: occupancy.protection,
+                company: occupancy.company,
                 shared: occupancy.shared.clone(),
             })
         })
@@ -213,8 +226,27 @@ impl<P: Platform> Turn<P> {
         self.with(|occupancy| {
             occupancy.members.retain(|&member| member != device);
             occupancy.lost.retain(|lost| lost.device != device);
+            if occupancy.members.is_empty() {
+                occupancy.company = Company::Welcome;
+            }
             Some(())
         });
+    }
+
+    /// From now on until `device`, which is attached, has left nobody else comes in.
+    ///
+    /// # Errors
+    /// Another who is in.
+    fn keep_alone(&self, device: Requester) -> Result<(), Requester> {
+        let other = self.with(|occupancy| {
+            let mut others = occupancy.members.iter();
+            let other = others.find(|&&member| member != device).copied();
+            if other.is_none() {
+                occupancy.company = Company::Refused;
+            }
+            other
+        });
+        other.map_or(Ok(()), Err)
     }
 
     /// `device` is attached no more, but may still be in: nobody comes in before it is known that it is not.
@@ -228,6 +260,24 @@ impl<P: Platform> Turn<P> {
 
     fn with<T>(&self, read: impl FnOnce(&mut Occupancy<P>) -> Option<T>) -> Option<T> {
         read(self.system.state.lock().occupancy(self.key)?)
+    }
+}
+
+impl<P: Platform> DmaSystem<P> {
+    /// From now on until `device`, which is attached, is detached no other of its group is attached.
+    ///
+    /// # Errors
+    /// Another that is attached.
+    pub(crate) fn keep_alone(&'static self, device: Requester) -> Result<(), Requester> {
+        Turn::of_group(self, device).keep_alone(device)
+    }
+
+    /// Ends [`keep_alone`](Self::keep_alone).
+    pub(crate) fn let_others_in(&'static self, device: Requester) {
+        Turn::of_group(self, device).with(|occupancy| {
+            occupancy.company = Company::Welcome;
+            Some(())
+        });
     }
 }
 

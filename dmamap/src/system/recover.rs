@@ -37,7 +37,7 @@ impl<P: Platform> DmaSystem<P> {
     /// [`RecoverError`].
     pub fn recover(&'static self, function: &Function<P>) -> Result<(), RecoverError> {
         let device = requester_of(function);
-        let turn = Turn::to_detach(self, device);
+        let turn = Turn::of_group(self, device);
         if !turn.lost().iter().any(|lost| lost.device == device) {
             return Err(RecoverError::NotWaiting { device });
         }

@@ -7,6 +7,7 @@ use dmamap::map::{Attributes, Bidirectional, FromDevice, ToDevice};
 use dmamap::system::Protection;
 use hw::vtd::fault::FaultReason;
 use machine::MachineConfig;
+use machine::cache::Snooping;
 
 use crate::pattern;
 use crate::rig::{EDU, PAGE, Rig, assert_first_fault, buffer_of, small};
@@ -164,7 +165,17 @@ fn one_mapping_can_ask_for_more_than_its_domain() {
 
 #[test]
 fn new_memory_of_a_pool_holds_nothing_of_others() {
-    let mut rig = Rig::boot(small());
+    new_memory_holds_nothing(small());
+}
+
+/// There the zeros that the CPU stored have to arrive.
+#[test]
+fn new_memory_of_a_pool_holds_nothing_of_others_beneath_the_caches() {
+    new_memory_holds_nothing(small().with_devices(Snooping::Off));
+}
+
+fn new_memory_holds_nothing(config: MachineConfig) {
+    let mut rig = Rig::boot(config);
     // What the pool will be made of was somebody's.
     let last = PhysAddr::new(u32::MAX.into());
     let low = || DmaBuffer::allocate_within(rig.kernel, 1 << 20, last, 12).unwrap();

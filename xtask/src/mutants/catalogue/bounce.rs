@@ -122,6 +122,17 @@ pub(super) const ALL: &[Mutation] = &[
         )],
     },
     Mutation {
+        name: "bounce-new-area-stays-in-the-caches",
+        selection: Selection::Whole,
+        file: "dmamap/src/bounce/own.rs",
+        find: "self.core.clean_for_device(frames);",
+        replace: "",
+        why: "a device that does not snoop reads what others left in memory, beneath the zeros in the caches",
+        caught_by: &[always_mapped(
+            "new_memory_of_a_pool_holds_nothing_of_others_beneath_the_caches",
+        )],
+    },
+    Mutation {
         name: "bounce-neighbours-mapped",
         selection: Selection::Whole,
         file: "dmamap/src/map/place.rs",
@@ -202,6 +213,17 @@ pub(super) const ALL: &[Mutation] = &[
         why: "a device that is restricted to some memory reaches other memory",
         caught_by: &[pools(
             "a_restricted_device_is_given_its_own_memory_and_no_other",
+        )],
+    },
+    Mutation {
+        name: "retired-memory-is-written-by-readers",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/retired.rs",
+        find: "live.see_device_writes(start, offset, len);",
+        replace: "live.sync_for_cpu(start, offset, len);",
+        why: "two threads that read it write the buffer at once",
+        caught_by: &[direct_route(
+            "those_who_read_retired_memory_at_once_do_not_write_it",
         )],
     },
 ];

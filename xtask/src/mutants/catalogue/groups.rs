@@ -147,4 +147,26 @@ pub(super) const ALL: &[Mutation] = &[
         why: "a device reaches registers whose owner did not give them",
         caught_by: &[peers("memory_and_registers_of_others_are_no_resource")],
     },
+    Mutation {
+        name: "handed-over-domain-that-others-are-in",
+        selection: Selection::Core,
+        file: "dmamap/src/map/unmanaged.rs",
+        find: ".map_err(|other| NotUnmanaged::Shared { device, other })?;",
+        replace: ".ok();",
+        why: "another device of the group reaches what is mapped there, also after the detach",
+        caught_by: &[sharing(
+            "a_domain_whose_owner_chooses_what_is_mapped_is_one_devices_alone",
+        )],
+    },
+    Mutation {
+        name: "handed-over-domain-lets-others-in",
+        selection: Selection::Whole,
+        file: "dmamap/src/system/occupancy.rs",
+        find: "occupancy.company = Company::Refused;",
+        replace: "",
+        why: "another device of the group reaches what is mapped there, also after the detach",
+        caught_by: &[sharing(
+            "a_domain_whose_owner_chooses_what_is_mapped_is_one_devices_alone",
+        )],
+    },
 ];
