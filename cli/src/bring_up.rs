@@ -132,9 +132,7 @@ fn out_of_reach(last: PhysAddr) -> String {
 impl Refusal for MapError {
     fn mask_too_small(&self) -> Option<String> {
         match &self.failure {
-            MapFailure::Domain(error) | MapFailure::Bounce(BounceError::Domain(error)) => {
-                exhausted(error)
-            }
+            MapFailure::Domain(error) => exhausted(error),
             MapFailure::Bounce(BounceError::Exhausted { last, .. })
                 if last.as_u64() != u64::MAX =>
             {

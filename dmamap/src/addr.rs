@@ -236,6 +236,23 @@ impl DmaMask {
         }
     }
 
+    /// The narrowest mask that reaches `last`.
+    pub const fn reaching(last: BusAddr) -> Self {
+        match last.as_u64().leading_zeros() {
+            64 => Self(1),
+            zeros => Self(u64::MAX >> zeros),
+        }
+    }
+
+    /// The same on a path that carries no address above `last`, which need not be a power of two less one.
+    #[must_use]
+    pub const fn narrowed_to(self, last: BusAddr) -> Self {
+        match self.0 < last.as_u64() {
+            true => self,
+            false => Self(last.as_u64()),
+        }
+    }
+
     /// Number of address lines.
     pub const fn bits(self) -> u32 {
         64 - self.0.leading_zeros()

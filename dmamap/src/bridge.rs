@@ -103,6 +103,8 @@ pub struct HostBridge {
     last_bus: u8,
     windows: Vec<Window>,
     inbound: Vec<Inbound>,
+    /// The highest bus address that requests keep on their way to memory.
+    carries: BusAddr,
     peers: PeerForwarding,
     coherence: Coherence,
 }
@@ -158,9 +160,25 @@ impl HostBridge {
             last_bus,
             windows,
             inbound,
+            carries: BusAddr::new(u64::MAX),
             peers: PeerForwarding::Unknown,
             coherence: Coherence::Snooped,
         })
+    }
+
+    /// The same bridge, which carries no address above `last` to memory: a root complex's address size limit (IORT,
+    /// "memory address size limit").
+    #[must_use]
+    pub fn with_bus_limit(mut self, last: BusAddr) -> Self {
+        self.carries = last;
+        self
+    }
+
+    /// The highest bus address at which a device can reach memory through this bridge: of its views of memory, and of what
+    /// it carries. `u64::MAX` where nothing limits it.
+    pub fn bus_limit(&self) -> BusAddr {
+        let seen = self.inbound.iter().map(|view| view.bus.last()).max();
+        seen.map_or(self.carries, |seen| seen.min(self.carries))
     }
 
     /// The same bridge, of which firmware says how its devices meet the CPU's caches (`_CCA`, IORT's memory access

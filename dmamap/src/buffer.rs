@@ -2,8 +2,8 @@
 //!
 //! The safe API maps only memory whose type implements [`DmaMemory`]: owned, of the machine's RAM, at a place that
 //! does not change. [`DmaBuffer`] is physically contiguous (`kmalloc`), [`ScatteredBuffer`] contiguous for the CPU only
-//! (`vmalloc`), both of whole frames; a [`ContiguousArea`] keeps what the first needs much of, and a [`PackedBuffer`] shares its
-//! frame with others. While such a buffer is mapped the mapping
+//! (`vmalloc`), both of whole frames; a [`ContiguousArea`] keeps what the first needs much of, a [`PackedBuffer`] shares
+//! its frame with others, and a [`ScatterList`] holds parts of several. While such a buffer is mapped the mapping
 //! owns it, so no reference to memory that a device may write exists; `unmap` gives it back.
 //!
 //! ```
@@ -22,9 +22,11 @@
 mod area;
 mod bytes;
 mod contiguous;
+mod list;
 mod packed;
 mod scattered;
 
+use alloc::boxed::Box;
 use core::ptr::NonNull;
 
 use crate::addr::{FRAME_BYTES, PhysAddr, PhysRange, VirtAddr};
@@ -32,6 +34,7 @@ use crate::platform::{OutOfFrames, VirtualMapError};
 
 pub use area::{AreaFigures, ContiguousArea};
 pub use contiguous::DmaBuffer;
+pub use list::{ListEntry, ListError, NotAdded, ScatterList};
 pub use packed::{PackedBuffer, PackedFrames};
 pub use scattered::ScatteredBuffer;
 
@@ -102,6 +105,29 @@ pub unsafe trait DmaMemory: Send + 'static {
     /// Y: the physically contiguous run of this memory from byte `offset` on, up to the memory's end or that of a frame.
     /// Empty where `offset` is at or past the end.
     fn segment(&self, offset: u64) -> PhysRange;
+}
+
+// SAFETY: the box is the only way to the value, which never moves while it is boxed; each promise is the value's own.
+unsafe impl<B: DmaMemory + ?Sized> DmaMemory for Box<B> {
+    fn len_bytes(&self) -> u64 {
+        (**self).len_bytes()
+    }
+
+    fn frames(&self) -> Frames {
+        (**self).frames()
+    }
+
+    fn virt(&self) -> VirtAddr {
+        (**self).virt()
+    }
+
+    fn pointer(&self) -> NonNull<u8> {
+        (**self).pointer()
+    }
+
+    fn segment(&self, offset: u64) -> PhysRange {
+        (**self).segment(offset)
+    }
 }
 
 /// Number of frames that `len_bytes` bytes from a frame's start touch.

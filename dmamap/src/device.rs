@@ -23,9 +23,12 @@ mod counters;
 mod erased;
 mod held;
 mod limits;
+mod mask;
 mod protection;
 mod quarantine;
 mod recovery;
+mod segment_limits;
+mod sizes;
 
 use core::fmt;
 use core::ptr::NonNull;
@@ -44,8 +47,9 @@ use crate::system::DmaSystem;
 pub(crate) use counters::Counters;
 pub use counters::Figures;
 pub(crate) use held::Held;
+pub use limits::LimitError;
 pub(crate) use limits::Limits;
-pub use limits::MaskError;
+pub use mask::MaskError;
 pub use protection::RelaxError;
 pub(crate) use protection::{Guard, Revocation, Trust};
 pub(crate) use quarantine::Quarantine;
@@ -110,6 +114,8 @@ impl DetachError {
 /// What is known of a device beside its way to memory.
 pub(crate) struct Standing<P: Platform> {
     pub(crate) coherence: Coherence,
+    /// The highest address that the path to memory carries.
+    pub(crate) bus_limit: BusAddr,
     pub(crate) guard: Guard,
     pub(crate) bounce: Bounce<P>,
 }
@@ -148,6 +154,7 @@ impl<P: Platform> DeviceCore<P> {
         let platform = system.platform();
         let Standing {
             coherence,
+            bus_limit,
             guard,
             bounce,
         } = standing;
@@ -161,7 +168,7 @@ impl<P: Platform> DeviceCore<P> {
             bounce,
             counters: Counters::new(platform),
             quarantine: Quarantine::new(platform),
-            limits: Limits::default(),
+            limits: Limits::new(bus_limit),
             guard,
             coherent: CoherentSources::new(),
             handle_gone: AtomicBool::new(false),

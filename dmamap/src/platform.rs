@@ -221,6 +221,12 @@ pub unsafe trait Platform: Copy + Send + Sync + 'static {
     /// other bytes is written back first. Later loads come from memory.
     fn invalidate_cache(&self, start: NonNull<u8>, len_bytes: usize);
 
+    /// Bytes of the longest cache line that [`clean_cache`](Self::clean_cache) and
+    /// [`invalidate_cache`](Self::invalidate_cache) work on: a power of two.
+    fn cache_line_bytes(&self) -> u64 {
+        64
+    }
+
     /// Runs `f` on the current CPU with interrupts off.
     fn pin<R>(&self, f: impl FnOnce(Cpu) -> R) -> R;
 

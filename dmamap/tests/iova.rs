@@ -186,6 +186,7 @@ fn malformed_requests_are_refused() {
         IovaRequest::new(PAGE + 1),
         request(1).aligned(64, 0),
         request(1).aligned(21, 0x800),
+        request(1).within(11),
     ] {
         let error = IovaError::Malformed {
             request,
@@ -334,13 +335,15 @@ struct Oracle {
     used: Vec<bool>,
 }
 
-/// Where the bytes of a request may lie: first and last address.
-type Within = (u64, u64);
+/// Where the bytes of a request may lie: first and last address, and pages between two boundaries.
+type Within = (u64, u64, u64);
 
 impl Oracle {
-    fn fits(&self, at: u64, count: u64, align: u64, offset: u64, (first, last): Within) -> bool {
+    fn fits(&self, at: u64, count: u64, align: u64, offset: u64, within: Within) -> bool {
+        let (first, last, boundary) = within;
         let end = at + count;
         at > 0
+            && at / boundary == (end - 1) / boundary
             && at * PAGE >= first
             && at % align == offset % align
             && end * PAGE - 1 <= last
@@ -384,12 +387,15 @@ fn random_use_agrees_with_a_page_by_page_oracle() {
                 let align_log2 = random.below(6);
                 let (align, offset) = (1 << align_log2, random.below(64));
                 let last = random.pick(&[u64::MAX, random.below(count * PAGE)]);
+                let boundary_log2 = random.pick(&[64, 12, 13, 14, 15, 16, 17, 63]);
+                let boundary = 1 << (boundary_log2.min(63) - 12);
                 let first = random.pick(&[0, 0, random.below(count * PAGE)]);
-                let within = (first, last);
+                let within = (first, last, boundary);
                 let request = request(len)
                     .aligned(12 + align_log2 as u32, offset * PAGE)
                     .from(BusAddr::new(first))
-                    .below(BusAddr::new(last));
+                    .below(BusAddr::new(last))
+                    .within(boundary_log2);
                 match space.allocate(request) {
                     Ok(range) => {
                         let start = range.start().as_u64() / PAGE;

@@ -44,10 +44,10 @@ fn eight_reads(misbehaviour: Misbehaviour, completion: Completion) -> (Vec<Outco
                 .expect("there is room")
         })
         .collect();
-    let outcomes = tickets
-        .into_iter()
-        .map(|ticket| disk.complete(ticket))
-        .collect();
+    let mut outcomes = Vec::new();
+    for ticket in tickets {
+        outcomes.push(disk.complete(ticket));
+    }
     (outcomes, disk, rig)
 }
 

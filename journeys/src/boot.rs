@@ -29,7 +29,7 @@ mod kept;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use dmamap::addr::{AddrError, PhysAddr, PhysRange};
+use dmamap::addr::{AddrError, BusAddr, PhysAddr, PhysRange};
 use dmamap::bridge::{BridgeError, HostBridge};
 use dmamap::device::Coherence;
 use dmamap::pci::{self, EnumerateError};
@@ -141,7 +141,7 @@ pub unsafe fn boot<P: Platform>(
     options: BootOptions,
 ) -> Result<Computer<P>, BootError> {
     let tables = Tables::find(description.rsdp.as_u64(), memory)?;
-    let bridge = &with_coherence(&description.host_bridge, tables.iort()?);
+    let bridge = &as_iort_says(&description.host_bridge, tables.iort()?);
     let ecam = configuration_space(bridge, tables.mcfg()?)?;
     let iommus = match options.iommu {
         IommuUse::AsFirmwareSays => tables.iommus()?,
@@ -191,17 +191,22 @@ unsafe fn bring_up<P: Platform>(
     })
 }
 
-/// The bridge, whose devices do not snoop if its description or the table says so.
-fn with_coherence(bridge: &HostBridge, iort: Option<Iort>) -> HostBridge {
-    let not_coherent = iort.is_some_and(|iort| {
-        let mut ours = iort
-            .root_complexes()
-            .filter(|root| root.segment == bridge.segment());
-        ours.any(|root| !root.memory.coherent)
-    });
-    match not_coherent {
+/// The bridge, whose devices do not snoop if its description or the table says so, and which passes on the addresses that
+/// the table says.
+fn as_iort_says(bridge: &HostBridge, iort: Option<Iort>) -> HostBridge {
+    let Some(iort) = iort else {
+        return bridge.clone();
+    };
+    let mut ours = iort
+        .root_complexes()
+        .filter(|root| root.segment == bridge.segment());
+    let bridge = match ours.any(|root| !root.memory.coherent) {
         true => bridge.clone().with_coherence(Coherence::NotSnooped),
         false => bridge.clone(),
+    };
+    match iort.bus_limit(bridge.segment()) {
+        Some(last) => bridge.with_bus_limit(BusAddr::new(last)),
+        None => bridge,
     }
 }
 

@@ -253,7 +253,7 @@ fn iort(unit: &SmmuConfig, walks: Snooping, devices: Snooping, direct_region: &R
         registers: SMMU_REGISTERS.start,
         coherence,
         first_stream: unit.first_stream,
-        address_bits: HOST_ADDRESS_BITS,
+        address_bits: unit.root_complex_bits,
         devices,
         reserved: vec![RmrTable {
             base: direct_region.start,

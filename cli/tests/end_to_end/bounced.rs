@@ -36,7 +36,7 @@ fn a_disk_with_few_address_lines_and_no_iommu_reads_by_way_of_copies() {
         let report = report(&file, args);
         assert_eq!(report["verified"], true, "{args:?}");
         let bounced = report["bounced_bytes"].as_u64().expect("a number");
-        assert!(bounced >= len as u64, "{args:?}: {bounced}");
+        assert!(bounced >= len, "{args:?}: {bounced}");
         assert_eq!(report["frames_leaked"], 0, "{args:?}");
     }
 }

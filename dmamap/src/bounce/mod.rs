@@ -39,7 +39,7 @@ mod service;
 mod transient;
 
 use crate::addr::PhysAddr;
-use crate::iommu::DomainError;
+use crate::iommu::UnitError;
 
 pub use figures::PoolFigures;
 pub(crate) use own::{AlwaysMapped, OwnPools};
@@ -115,7 +115,11 @@ pub enum BounceError {
         /// The bits of addresses that must be kept.
         align_mask: u64,
     },
-    /// The device's domain did not take the memory that stands in.
-    #[error("mapping the copy: {0}")]
-    Domain(DomainError),
+    /// The copy could not be mapped, and it was not confirmed that this was undone: the copy is kept, the memory is not
+    /// concerned.
+    #[error("mapping a copy failed and was not confirmed undone: {cause}")]
+    Unconfirmed {
+        /// Why the mapping failed.
+        cause: UnitError,
+    },
 }

@@ -91,13 +91,19 @@ impl Run {
     /// As many bytes as the mapping has can be read from `from` on, and are only accessed by volatile or atomic
     /// means while a device may write them.
     pub(crate) unsafe fn fill<P: Platform>(&self, platform: P, from: NonNull<u8>) {
+        self.blank_padding(platform);
+        // SAFETY: all of the run's bytes; the caller vouches for `from`.
+        unsafe { self.copy_in(platform, 0, from, self.purpose.len_bytes) };
+    }
+
+    /// Makes the run hold zeros before and after the mapping's bytes.
+    pub(crate) fn blank_padding<P: Platform>(&self, platform: P) {
         let (head, tail) = self.padding();
         // SAFETY: the run's memory is lent to it whole and accessed by volatile means alone; the lengths are parts
-        // of it. The caller vouches for `from`.
+        // of it.
         unsafe {
             zero(platform.frame_pointer(self.memory.start()), head);
             let bytes = self.pointer(platform);
-            copy_across(from, bytes, self.purpose.len_bytes as usize);
             zero(bytes.add(self.purpose.len_bytes as usize), tail);
         }
     }

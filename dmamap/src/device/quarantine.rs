@@ -165,13 +165,11 @@ impl<P: Platform> DeviceCore<P> {
         error: RevokeError,
     ) {
         match error {
-            // Nothing was taken from the device, or it is not known what: this would never come back.
-            RevokeError::Table(_) | RevokeError::FlushCrashed => {
-                self.quarantine.lose(len_bytes + copies.lent_bytes());
-            }
             RevokeError::Unit(_) | RevokeError::DetachUnconfirmed => {
                 self.quarantine.keep(owner, len_bytes, copies);
             }
+            // Nothing was taken from the device, or it is not known what: this would never come back.
+            _ => self.quarantine.lose(len_bytes + copies.lent_bytes()),
         }
     }
 

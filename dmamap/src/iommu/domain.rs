@@ -5,6 +5,8 @@
 //! whole point: clear the entries, invalidate, *wait*, and only then free emptied tables and let Z be
 //! chosen again.
 
+mod span;
+
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -71,16 +73,43 @@ pub enum RevokeError {
     /// The table does not hold what was to be unmapped.
     #[error(transparent)]
     Table(#[from] UnmapError),
+    /// What was to be unlinked leaves the span.
+    #[error("that leaves the span at bus {span}")]
+    OutsideSpan {
+        /// The span.
+        span: BusRange,
+    },
+    /// No mapping begins where one was to be unmapped.
+    #[error("no mapping begins there")]
+    NotMapped,
+    /// What was to be unmapped is part of a mapping, or more than one.
+    #[error(
+        "the mapping that begins there is bus {mapping}: it is unmapped as a whole or not at all"
+    )]
+    NotWhole {
+        /// The whole mapping.
+        mapping: BusRange,
+    },
+}
+
+impl RevokeError {
+    /// Whether nothing was done, because the caller named what is not there to be taken back.
+    pub(crate) fn changed_nothing(&self) -> bool {
+        matches!(
+            self,
+            Self::Table(_) | Self::NotMapped | Self::NotWhole { .. } | Self::OutsideSpan { .. }
+        )
+    }
 }
 
 impl RevokeError {
     /// Whether nothing that units say later makes up for it.
-    pub(crate) const fn is_final(&self) -> bool {
-        matches!(self, Self::FlushCrashed | Self::Table(_))
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::FlushCrashed) || self.changed_nothing()
     }
 
     /// Of two errors of the same memory the one that decides what becomes of it.
-    pub(crate) const fn or_graver(self, other: Self) -> Self {
+    pub(crate) fn or_graver(self, other: Self) -> Self {
         match !self.is_final() && other.is_final() {
             true => other,
             false => self,
@@ -97,6 +126,15 @@ pub(super) enum Reach {
     Revoked,
     /// A unit was told to stop but did not confirm.
     Unconfirmed,
+}
+
+/// How something was mapped, as those who make it visible must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Linked {
+    /// Every table that units may remember is still part of the walk.
+    OnKeptTables,
+    /// A table was being unlinked: units may look for the mapping in it.
+    WhileUnlinking,
 }
 
 pub(super) struct Inner<P: Platform> {
@@ -120,6 +158,8 @@ pub(crate) struct Domain<P: Platform> {
     units: Units<P>,
     /// log2 of the smallest page of the table.
     page_size_log2: u32,
+    /// The highest bus address the table can map.
+    last: BusAddr,
     address_order: AddressOrder,
     /// Bit n: unit n walks the table. Read without the lock when invalidating.
     walkers: AtomicU64,
@@ -168,6 +208,7 @@ impl<P: Platform> Domain<P> {
             id,
             units,
             page_size_log2,
+            last,
             address_order: AddressOrder::LowFirst,
             walkers: AtomicU64::new(0),
             inner: lock_api::Mutex::new(inner),
@@ -190,6 +231,11 @@ impl<P: Platform> Domain<P> {
     /// log2 of the smallest page that can be mapped.
     pub(crate) fn page_size_log2(&self) -> u32 {
         self.page_size_log2
+    }
+
+    /// The highest bus address that can be mapped, were it not for masks.
+    pub(crate) fn last(&self) -> BusAddr {
+        self.last
     }
 
     /// Maps memory at the bus addresses equal to its physical ones (direct regions, identity), and keeps these
@@ -224,7 +270,7 @@ impl<P: Platform> Domain<P> {
         permission: Permission,
         memory_type: MemoryType,
     ) -> Result<BusRange, DomainError> {
-        let (range, mut unlinking) = {
+        let (range, how) = {
             let mut inner = self.inner.lock();
             let Inner {
                 unlinking,
@@ -242,26 +288,13 @@ impl<P: Platform> Domain<P> {
                 iova.free(range).expect("the range was just allocated");
                 return Err(error.into());
             }
-            (range, *unlinking > 0)
+            let how = match *unlinking {
+                0 => Linked::OnKeptTables,
+                _ => Linked::WhileUnlinking,
+            };
+            (range, how)
         };
-        if unlinking {
-            unlinking = self.flush_tables();
-        }
-        // A unit that still remembers a table somebody is unlinking would walk into it, and not find what was
-        // just mapped through its successor: then this mapping invalidates for itself.
-        let change = Change {
-            range,
-            tables: TableChange::Unlinked,
-        };
-        let synced = self.each_walker(|unit| {
-            unit.sync_map(self.id, range)?;
-            if unlinking {
-                unit.invalidate(self.id, change)
-            } else {
-                Ok(())
-            }
-        });
-        match synced {
+        match self.make_visible(range, how) {
             Ok(()) => Ok(range),
             Err(cause) => match self.unmap(range) {
                 Ok(()) => Err(cause.into()),
@@ -294,7 +327,7 @@ impl<P: Platform> Domain<P> {
         {
             let mut inner = self.inner.lock();
             if inner.reach == Reach::Live {
-                inner.iova.check_allocated(range)?;
+                inner.iova.check(range)?;
             }
         }
         Ok(self.unmap(range)?)
@@ -305,19 +338,12 @@ impl<P: Platform> Domain<P> {
     /// # Errors
     /// [`RevokeError`] when that was not confirmed: the device may still reach the memory, so neither the
     /// memory nor the addresses nor the emptied tables are used again before [`recover`](Self::recover).
+    /// What is not one mapping, whole, is refused
+    /// before anything changes.
     pub(crate) fn unmap(&self, range: BusRange) -> Result<(), RevokeError> {
-        let mut gather = Gather::new(self.platform);
-        {
-            let mut inner = self.inner.lock();
-            match inner.reach {
-                Reach::Live => {}
-                Reach::Revoked => return Ok(()),
-                Reach::Unconfirmed => return Err(RevokeError::DetachUnconfirmed),
-            }
-            let table = inner.table.as_mut().expect("a live domain has a table");
-            table.unmap(range, &mut gather)?;
-            inner.note_unlinking(&gather);
-        }
+        let Some(gather) = self.clear(range, |iova| whole(iova, range))? else {
+            return Ok(());
+        };
         // Not under the lock: the wait is on hardware, and other CPUs map and unmap meanwhile. The
         // addresses stay taken until it is over.
         if let Err((error, unconfirmed)) = self.sync(gather) {
@@ -331,6 +357,50 @@ impl<P: Platform> Domain<P> {
                 .expect("a range is freed once, as it was allocated");
         }
         Ok(())
+    }
+
+    /// Clears the entries of `range` if `check` lets it, for whoever then invalidates. `None` where the domain has ended, and
+    /// with it every mapping.
+    fn clear(
+        &self,
+        range: BusRange,
+        check: impl FnOnce(&mut IovaSpace<P>) -> Result<(), RevokeError>,
+    ) -> Result<Option<Gather<P>>, RevokeError> {
+        let mut gather = Gather::new(self.platform);
+        let mut inner = self.inner.lock();
+        match inner.reach {
+            Reach::Live => {}
+            Reach::Revoked => return Ok(None),
+            Reach::Unconfirmed => return Err(RevokeError::DetachUnconfirmed),
+        }
+        check(&mut inner.iova)?;
+        let table = inner.table.as_mut().expect("a live domain has a table");
+        table.unmap(range, &mut gather)?;
+        inner.note_unlinking(&gather);
+        Ok(Some(gather))
+    }
+
+    /// Tells the units of a mapping (`dma_iova_sync`).
+    ///
+    /// A unit that still remembers a table somebody is unlinking would walk into it, and not find what was just mapped through
+    /// its successor: then the mapping invalidates for itself.
+    pub(crate) fn make_visible(&self, range: BusRange, how: Linked) -> Result<(), UnitError> {
+        let change = Change {
+            range,
+            tables: TableChange::Unlinked,
+        };
+        let how = match how {
+            // The table may only be waiting for a flush, which is made now.
+            Linked::WhileUnlinking if self.flush_tables() => Linked::WhileUnlinking,
+            Linked::WhileUnlinking | Linked::OnKeptTables => Linked::OnKeptTables,
+        };
+        self.each_walker(|unit| {
+            unit.sync_map(self.id, range)?;
+            match how {
+                Linked::WhileUnlinking => unit.invalidate(self.id, change),
+                Linked::OnKeptTables => Ok(()),
+            }
+        })
     }
 
     /// Invalidates what `gather` holds, waits, and frees the tables in it.
@@ -459,6 +529,17 @@ impl<P: Platform> Domain<P> {
         let outcome = self.sync(gather);
         outcome.or_else(|(error, unconfirmed)| self.keep(None, unconfirmed, error))
     }
+}
+
+/// Whether `range` is one mapping, whole.
+pub(super) fn whole<P: Platform>(
+    iova: &mut IovaSpace<P>,
+    range: BusRange,
+) -> Result<(), RevokeError> {
+    iova.check(range).map_err(|error| match error {
+        IovaError::PartialFree { allocated, .. } => RevokeError::NotWhole { mapping: allocated },
+        _ => RevokeError::NotMapped,
+    })
 }
 
 impl<P: Platform> Inner<P> {

@@ -8,7 +8,7 @@ use alloc::sync::{Arc, Weak};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::addr::BusRange;
-use crate::iommu::domain::{Domain, DomainError, Inner, Reach, RevokeError};
+use crate::iommu::domain::{Domain, DomainError, Inner, Reach, RevokeError, whole};
 use crate::iommu::flush_queue::{Flight, FlushFigures, FlushQueue, Owed, Room};
 use crate::iommu::unconfirmed::Unconfirmed;
 use crate::iommu::unit::Change;
@@ -55,7 +55,7 @@ impl<P: Platform> Domain<P> {
     /// chosen again before. Returns what [`flush_through`](Self::flush_through) is to be asked for.
     ///
     /// # Errors
-    /// [`RevokeError`] when that will never be confirmed.
+    /// [`RevokeError`] when that will never be confirmed; what is not one mapping, whole, is refused before anything changes.
     pub(crate) fn retire(&self, range: BusRange) -> Result<Owed, RevokeError> {
         let (owed, timer) = loop {
             let mut guard = self.inner.lock();
@@ -65,6 +65,7 @@ impl<P: Platform> Domain<P> {
                 Reach::Revoked => return Ok(Owed::NOTHING),
                 Reach::Unconfirmed => return Err(RevokeError::DetachUnconfirmed),
             }
+            whole(&mut inner.iova, range)?;
             if inner.queue.is_full() {
                 drop(guard);
                 match self.wait_until(|queue| !queue.is_full()) {

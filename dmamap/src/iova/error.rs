@@ -15,7 +15,8 @@ pub enum IovaError {
         /// Bytes of the widest gap, wherever it is.
         widest_gap_bytes: u64,
     },
-    /// The request asks for no bytes, for an alignment beyond 64 bits, or for parts of granules.
+    /// The request asks for no bytes, for an alignment beyond 64 bits, or for parts of
+    /// granules.
     #[error("a request for {request} is not in whole granules of 2^{granule_log2} bytes")]
     Malformed {
         /// What was asked for.

@@ -40,7 +40,7 @@ pub use request::IovaRequest;
 use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2};
 use crate::platform::Platform;
 pub(crate) use kept::KeptRanges;
-use search::Fit;
+use search::{Fit, LIMITLESS};
 use tree::{Extent, Node, Tree, Use};
 
 /// Numbers of an [`IovaSpace`].
@@ -172,7 +172,9 @@ impl<P: Platform> IovaSpace<P> {
         let granule = 1 << self.granule_log2;
         let aligned =
             request.len_bytes.is_multiple_of(granule) && request.offset.is_multiple_of(granule);
-        if request.len_bytes == 0 || !aligned || request.align_log2 >= u64::BITS {
+        let splits_granules = request.boundary_log2 < self.granule_log2;
+        if request.len_bytes == 0 || !aligned || request.align_log2 >= u64::BITS || splits_granules
+        {
             return Err(malformed);
         }
         let align = 1 << request.align_log2.saturating_sub(self.granule_log2);
@@ -182,6 +184,10 @@ impl<P: Platform> IovaSpace<P> {
             offset: (request.offset >> self.granule_log2) & (align - 1),
             start: first_granule(request.first, self.granule_log2),
             end: end_granule(request.last, self.granule_log2),
+            boundary: match request.boundary_log2 {
+                0..u64::BITS => 1 << (request.boundary_log2 - self.granule_log2),
+                _ => LIMITLESS,
+            },
         })
     }
 
@@ -224,22 +230,12 @@ impl<P: Platform> IovaSpace<P> {
         self.live_granules -= extent.len;
     }
 
-    /// Whether `range` is allocated as it is, so that it can be freed.
+    /// Whether `range` is one that could be freed: allocated as it is, whole.
     ///
     /// # Errors
     /// As [`free`](Self::free).
-    pub fn check_allocated(&mut self, range: BusRange) -> Result<(), IovaError> {
-        let start = range.start().as_u64() >> self.granule_log2;
-        match self.tree.around(start).0 {
-            Some(extent) if extent.kind == Use::Allocated => match self.range(extent) {
-                allocated if allocated == range => Ok(()),
-                allocated if allocated.start() == range.start() => {
-                    Err(IovaError::PartialFree { range, allocated })
-                }
-                _ => Err(IovaError::NotAllocated { range }),
-            },
-            _ => Err(IovaError::NotAllocated { range }),
-        }
+    pub fn check(&mut self, range: BusRange) -> Result<(), IovaError> {
+        self.allocated(range).map(drop)
     }
 
     /// Counts.

@@ -18,6 +18,9 @@ pub struct IovaRequest {
     pub first: BusAddr,
     /// The highest address the last byte may have.
     pub last: BusAddr,
+    /// No multiple of two to this power lies inside the range; 64 for no such boundary. Below the granule it can only be
+    /// kept by no range at all.
+    pub boundary_log2: u32,
 }
 
 impl IovaRequest {
@@ -29,6 +32,7 @@ impl IovaRequest {
             offset: 0,
             first: BusAddr::new(0),
             last: BusAddr::new(u64::MAX),
+            boundary_log2: u64::BITS,
         }
     }
 
@@ -53,6 +57,15 @@ impl IovaRequest {
     pub const fn below(self, last: BusAddr) -> Self {
         Self { last, ..self }
     }
+
+    /// The same, across no multiple of `2^boundary_log2` bytes.
+    #[must_use]
+    pub const fn within(self, boundary_log2: u32) -> Self {
+        Self {
+            boundary_log2,
+            ..self
+        }
+    }
 }
 
 impl fmt::Display for IovaRequest {
@@ -63,6 +76,7 @@ impl fmt::Display for IovaRequest {
             offset,
             first,
             last,
+            boundary_log2,
         } = self;
         write!(f, "{len_bytes:#x} bytes")?;
         if *align_log2 > 0 {
@@ -70,6 +84,9 @@ impl fmt::Display for IovaRequest {
         }
         if first.as_u64() > 0 {
             write!(f, " from {first}")?;
+        }
+        if *boundary_log2 < u64::BITS {
+            write!(f, " across no multiple of 2^{boundary_log2}")?;
         }
         write!(f, " up to {last}")
     }

@@ -3,6 +3,9 @@
 use super::tree::{Extent, Node, Tree};
 use crate::platform::Platform;
 
+/// A boundary in granules that no range reaches: numbers of granules stay below 2^52.
+pub(super) const LIMITLESS: u64 = 1 << 63;
+
 /// A request in granules.
 pub(super) struct Fit {
     /// Length; at least 1.
@@ -15,6 +18,8 @@ pub(super) struct Fit {
     pub(super) start: u64,
     /// No granule from here on may be part.
     pub(super) end: u64,
+    /// No multiple of this power of two lies inside; beyond all granules where any may.
+    pub(super) boundary: u64,
 }
 
 impl Fit {
@@ -22,10 +27,40 @@ impl Fit {
     fn place(&self, start: u64, end: u64) -> Option<u64> {
         let start = start.max(self.start);
         // Granule numbers stay below 2^52 and alignments below 2^52, so nothing here overflows.
-        let up = self.offset.wrapping_sub(start) & (self.align - 1);
-        let place = start + up;
+        let mut place = self.aligned(start);
+        if self.crosses(place)? {
+            // From the next block's start on: whatever crosses a boundary there would do so everywhere.
+            let block = (place & !(self.boundary - 1)).checked_add(self.boundary)?;
+            place = self.aligned(block);
+            if self.crosses(place)? {
+                return None;
+            }
+        }
         let place_end = place.checked_add(self.len)?;
         (place_end <= end.min(self.end)).then_some(place)
+    }
+
+    /// The lowest aligned granule from `start` on.
+    fn aligned(&self, start: u64) -> u64 {
+        start + (self.offset.wrapping_sub(start) & (self.align - 1))
+    }
+
+    /// Whether the range at `place` has a boundary inside; `None` if it would have no end.
+    fn crosses(&self, place: u64) -> Option<bool> {
+        let last = place.checked_add(self.len - 1)?;
+        Some(place & !(self.boundary - 1) != last & !(self.boundary - 1))
+    }
+
+    /// Granules of a gap in which the range fits wherever it begins.
+    fn roomy(&self) -> Option<u64> {
+        let once = self.len.checked_add(self.align - 1)?;
+        // Within a block of its alignment, and so between two boundaries.
+        let in_block = self.offset + self.len <= self.align && self.align <= self.boundary;
+        match self.boundary >= LIMITLESS || in_block {
+            true => Some(once),
+            // A place that crosses a boundary is left, and another begins less than a range further up.
+            false => once.checked_mul(2),
+        }
     }
 }
 
@@ -34,8 +69,7 @@ impl<P: Platform> Tree<P> {
     pub(super) fn find(&mut self, fit: &Fit) -> Option<u64> {
         // A gap with room for every misalignment fits for sure, unless it is too high: then so are all later ones; or too
         // low.
-        let roomy = fit.len.checked_add(fit.align - 1);
-        let place = roomy.and_then(|len| {
+        let place = fit.roomy().and_then(|len| {
             let (start, end) = self.lowest_gap(len)?;
             fit.place(start, end)
         });

@@ -102,22 +102,6 @@ impl Backing {
         self.runs().map(|run| run.memory().len_bytes()).sum()
     }
 
-    /// Calls `visit` with each copy and the first byte of a mapping of `whole` bytes that it stands in for.
-    pub(crate) fn each_run(&self, whole: u64, mut visit: impl FnMut(&Run, u64)) {
-        match self {
-            Self::InPlace => {}
-            Self::Whole { run, .. } => visit(run, 0),
-            Self::Edges { head, tail } => {
-                if let Some(head) = head {
-                    visit(head, 0);
-                }
-                if let Some(tail) = tail {
-                    visit(tail, whole - tail.len_bytes());
-                }
-            }
-        }
-    }
-
     fn runs(&self) -> impl Iterator<Item = &Run> {
         let (first, second) = match self {
             Self::InPlace => (None, None),

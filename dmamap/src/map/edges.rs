@@ -91,7 +91,8 @@ fn inner_ends_are_whole(memory: &mut Memory<'_>, page_bytes: u64) -> bool {
             let begins = piece.start().as_u64().is_multiple_of(page_bytes);
             // Pieces that follow each other in memory are one.
             let follows = end == piece.start().as_u64();
-            if !follows && !(begins && end.is_multiple_of(page_bytes)) {
+            let ends = end.is_multiple_of(page_bytes);
+            if !(follows || begins && ends) {
                 return false;
             }
         }
@@ -129,10 +130,6 @@ impl<'a, 'b> EdgedList<'a, 'b> {
         }
     }
 
-    pub(crate) fn len_bytes(&self) -> u64 {
-        self.whole
-    }
-
     /// Takes up to `len_bytes` bytes of one piece.
     fn take(&mut self, len_bytes: u64) -> Option<PhysRange> {
         let piece = match self.piece.take() {
@@ -160,11 +157,11 @@ impl PhysList for EdgedList<'_, '_> {
         match (self.head, self.tail) {
             (Some(head), _) if self.done < head.len_bytes() => {
                 self.take(head.len_bytes());
-                Some(head.memory())
+                Some(head.bytes())
             }
             (_, Some(tail)) if self.done >= tail_start && self.done < self.whole => {
                 self.done = self.whole;
-                Some(tail.memory())
+                Some(tail.bytes())
             }
             _ if self.done < tail_start => self.take(tail_start - self.done),
             _ => None,

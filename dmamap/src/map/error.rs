@@ -5,7 +5,9 @@ use core::fmt;
 
 use crate::addr::{BusRange, DmaMask, PhysRange, VirtAddr};
 use crate::bounce::BounceError;
+use crate::buffer::ListError;
 use crate::iommu::{DomainError, Requester, RevokeError};
+use crate::map::view::OutOfBounds;
 use crate::system::PeerRefusal;
 
 /// A mapping that could not be made, and for which device.
@@ -35,6 +37,20 @@ pub enum MapFailure {
         /// The device's mask.
         mask: DmaMask,
     },
+    /// One piece of bus addresses would cross the boundary that the driver set for segments.
+    #[error(
+        "memory at {memory} would cross a multiple of {boundary:#x} + 1 on the bus, which the device's segments may not: \
+         map it with map_sg"
+    )]
+    CrossesBoundary {
+        /// The memory.
+        memory: PhysRange,
+        /// The device's [boundary](crate::device::Device::segment_boundary).
+        boundary: u64,
+    },
+    /// The mapping was to be seen by both sides at once, and the device does not see the CPU's caches.
+    #[error("the device does not snoop, and the mapping was to be coherent without syncs")]
+    NotCoherent,
     /// The host bridge shows devices no such memory, nor any that could stand in.
     #[error("memory at physical {memory} has no bus address behind this host bridge")]
     NotOnBus {
@@ -47,16 +63,41 @@ pub enum MapFailure {
         /// The first piece.
         first: PhysRange,
     },
-    /// An IOMMU would show registers beside these as well, as they are not whole pages: and registers are never copied.
+    /// An IOMMU would show what lies beside these as well, as they are not whole pages; and registers, and what is linked to
+    /// chosen addresses, are never copied.
     #[error(
         "{memory} is not whole pages of {page_bytes:#x} bytes, the smallest that the IOMMU maps for the device"
     )]
     NotWholePages {
-        /// The registers.
+        /// The registers, or the memory.
         memory: PhysRange,
         /// Bytes of the smallest page.
         page_bytes: u64,
     },
+    /// Nothing translates for the device, or it is given copies alone: there are no bus addresses to choose.
+    #[error(
+        "no IOMMU translates for the device, or it is given copies alone: map each piece by itself"
+    )]
+    NotTranslated,
+    /// Only the first link of a span may begin inside a page, where the span does, and only the last may end inside one.
+    #[error(
+        "memory at {memory} would be linked at byte {offset:#x} of the span: inside it links begin and end at multiples \
+         of {page_bytes:#x} bytes"
+    )]
+    InteriorEdge {
+        /// The memory.
+        memory: PhysRange,
+        /// Where in the span it was to be linked, in bytes.
+        offset: u64,
+        /// Bytes of the smallest page.
+        page_bytes: u64,
+    },
+    /// The span has no room for the link, or there is nothing there to sync or unlink.
+    #[error("{0}: that leaves the span")]
+    OutsideSpan(OutOfBounds),
+    /// A list of links has no room, or has links already.
+    #[error(transparent)]
+    List(#[from] ListError),
     /// The device could only be given a copy, and the caller asked for none
     /// ([`require_coherent`](crate::map::Attributes::require_coherent)).
     #[error("memory at {memory} would be copied for the device, but coherent memory is required")]
@@ -88,6 +129,9 @@ pub enum MapFailure {
         /// The address.
         virt: VirtAddr,
     },
+    /// A buffer of a list was exchanged for one that the list's piece does not fit.
+    #[error("a piece of the list leaves its buffer: {0}")]
+    PieceOutOfBounds(OutOfBounds),
     /// The caller's list of segments is too short.
     #[error("the list needs more than {room} segments")]
     TooManySegments {
@@ -97,6 +141,12 @@ pub enum MapFailure {
     /// The machine is being suspended, or is: nothing is mapped before it was resumed.
     #[error("the machine is suspended")]
     Suspended,
+    /// A mapping was given up, and the IOMMU did not confirm that the device lost it.
+    #[error("a mapping was given up and not confirmed undone ({error}): its memory is kept")]
+    NotUndone {
+        /// What the IOMMU did.
+        error: RevokeError,
+    },
     /// What was to be mapped as registers is memory.
     #[error("physical {range} is memory: only registers are mapped as a resource")]
     IsRam {
@@ -126,7 +176,8 @@ impl MapError {
     /// Why the mapping was not undone, where the device may reach the memory although it failed.
     pub(crate) fn undo(&self) -> Option<RevokeError> {
         match self.failure {
-            MapFailure::Domain(DomainError::Unconfirmed { undo, .. }) => Some(undo),
+            MapFailure::NotUndone { error: undo }
+            | MapFailure::Domain(DomainError::Unconfirmed { undo, .. }) => Some(undo),
             _ => None,
         }
     }

@@ -103,6 +103,11 @@ impl<P: Platform> Live<P> {
             held.withdraw();
             return Err(error);
         }
+        if let Err(failure) = terms.check_coherence(core.coherence) {
+            let error = fail(failure);
+            held.withdraw();
+            return Err(error);
+        }
         let frames = buffer.frames();
         if terms.attributes.cpu_sync == CpuSync::Automatic {
             // Whatever the direction: what the CPU wrote goes to memory; and no dirty line is left to be written over

@@ -4,6 +4,8 @@
 //! |---|---|---|
 //! | [`map_single`](crate::device::Device::map_single) | owned, physically contiguous | `single` |
 //! | [`map_sg`](crate::device::Device::map_sg) | owned, in pieces | `sg` |
+//! | [`map_sgtable`](crate::device::Device::map_sgtable) | a list of owned buffers, or of parts of them | `sgtable` |
+//! | [`iova_try_alloc`](crate::device::Device::iova_try_alloc) | owned buffers, linked one by one | `iova_span` |
 //! | [`Mapping::retire`] | owned, on its way back, several with one flush | `retired` |
 //! | [`BufferPool`] | blocks that stay mapped while they change hands | `buffer_pool` |
 //! | [`map_within`](crate::device::Device::map_within) | borrowed for a closure | `scoped` |
@@ -45,19 +47,23 @@ mod direct;
 mod direction;
 mod edges;
 mod error;
+mod establish;
+mod iova_span;
+mod list_syncs;
+mod list_view;
 mod live;
-mod maintain;
+mod live_list;
 mod owned;
 mod place;
 mod raw;
-mod raw_copy;
-mod raw_sync;
 mod resource;
 mod retired;
 mod route;
+mod runs;
 mod scoped;
 mod segments;
 mod sg;
+mod sgtable;
 mod single;
 mod terms;
 mod translated;
@@ -79,10 +85,14 @@ pub use direction::{
     AnyDirection, Bidirectional, DeviceReads, DeviceWrites, Direction, FromDevice, ToDevice,
 };
 pub use error::{MapError, MapFailure, Quarantined, Rejected};
+pub use iova_span::{IovaSpan, Linked, NotSynced, RawIovaSpan, SpanState, Unlinked, Unsynced};
+pub use list_view::ListView;
+pub use raw::RawSyncError;
 pub use resource::ResourceMapping;
 pub use retired::{NotMappedAgain, Retired};
 pub use scoped::ScopedMapping;
 pub use sg::SgMapping;
+pub use sgtable::SgTableMapping;
 pub use single::Mapping;
 pub use unmanaged::{NotUnmanaged, Refused, UnmanagedDomain};
 pub use view::{CpuView, OutOfBounds};

@@ -15,9 +15,9 @@ use crate::map::attributes::Need;
 use crate::map::backing::Backing;
 use crate::map::direct::Direct;
 use crate::map::edges::{self, EdgedList};
-use crate::map::route::Route;
-use crate::map::terms::{Shape, Terms};
-use crate::map::translated::{self, Room};
+use crate::map::route::{Route, crosses};
+use crate::map::terms::{Boundary, Shape, Terms};
+use crate::map::translated;
 use crate::map::{AnyDirection, MapFailure};
 use crate::pagetable::{MemoryType, PhysList, Replay};
 use crate::platform::Platform;
@@ -44,7 +44,7 @@ pub(crate) struct Memory<'a> {
 pub(crate) enum Contents {
     /// Side by side, from there on.
     At(NonNull<u8>),
-    /// Where the platform has memory at its physical address, if it is RAM; side by side where it is one piece.
+    /// Where the platform has memory at its physical address, piece by piece, if it is RAM.
     AsLent,
 }
 
@@ -56,7 +56,7 @@ pub(crate) struct Placed {
 }
 
 impl<P: Platform> DeviceCore<P> {
-    /// Makes a mapping.
+    /// Makes a mapping, within the device's limits.
     ///
     /// # Errors
     /// [`MapFailure`]; unless the memory itself was left reachable nothing is mapped or lent.
@@ -71,6 +71,7 @@ impl<P: Platform> DeviceCore<P> {
         if memory.len_bytes == 0 {
             return Err(MapFailure::Empty);
         }
+        let terms = &terms.within(&self.limits);
         let placed = match &self.route {
             Route::Blocked => Err(MapFailure::Blocked),
             // SAFETY: the caller's promise.
@@ -101,18 +102,24 @@ impl<P: Platform> DeviceCore<P> {
                 return Ok(Placed { range, backing });
             }
             Ok(range) if !wanted => {
+                if let Boundary::Required(boundary) = terms.boundary
+                    && crosses(range, boundary)
+                {
+                    let memory = memory.first;
+                    return Err(MapFailure::CrossesBoundary { memory, boundary });
+                }
                 let backing = Backing::InPlace;
                 return Ok(Placed { range, backing });
             }
             Ok(_) => None,
             Err(failure) => Some(failure),
         };
-        let contents = match (self.may_copy(terms, memory), failure) {
-            (Ok(contents), _) => contents,
+        match (self.may_copy(terms, memory), failure) {
+            (Ok(()), _) => {}
             (Err(MapFailure::NotRam { .. }), Some(failure)) => return Err(failure),
             (Err(refused), _) => return Err(refused),
-        };
-        let keep_mask = self.limits.min_align_mask();
+        }
+        let keep_mask = terms.min_align_mask;
         let request = self.request(memory, terms, keep_mask, 0);
         let reached = ThroughBridge {
             direct,
@@ -130,20 +137,30 @@ impl<P: Platform> DeviceCore<P> {
             (Err(error), _) => return Err(error.into()),
         };
         let bus = direct.bus_range(run.bytes());
-        let kept = |bus: BusRange| {
-            let kept =
-                bus.start().as_u64() & keep_mask == memory.first.start().as_u64() & keep_mask;
-            let in_one = terms.shape == Shape::Single;
-            kept && !(in_one && crosses(bus, self.limits.segment_boundary()))
+        let first = memory.first;
+        let kept =
+            |bus: BusRange| bus.start().as_u64() & keep_mask == first.start().as_u64() & keep_mask;
+        let range = match (bus.filter(|&bus| kept(bus)), terms.boundary) {
+            (Some(bus), Boundary::Required(boundary)) if crosses(bus, boundary) => {
+                let memory = first;
+                Err(MapFailure::CrossesBoundary { memory, boundary })
+            }
+            (Some(bus), _) => Ok(bus),
+            (None, _) => {
+                let align_mask = keep_mask;
+                Err(BounceError::Misaligned { align_mask }.into())
+            }
         };
-        let Some(range) = bus.filter(|&bus| kept(bus)) else {
-            // SAFETY: the device was not told of it.
-            unsafe { pool.release(run) };
-            let align_mask = keep_mask;
-            return Err(BounceError::Misaligned { align_mask }.into());
+        let range = match range {
+            Ok(range) => range,
+            Err(failure) => {
+                // SAFETY: the device was not told of it.
+                unsafe { pool.release(run) };
+                return Err(failure);
+            }
         };
         // SAFETY: the caller vouches for the contents, which are as long as the run.
-        unsafe { self.fill(&run, contents) };
+        unsafe { self.fill(&run, memory) };
         let backing = Backing::Whole { pool: name, run };
         Ok(Placed { range, backing })
     }
@@ -157,13 +174,13 @@ impl<P: Platform> DeviceCore<P> {
         let page_log2 = domain.page_size_log2();
         if terms.shape != Shape::AlignedBlock {
             if let Some(own) = &self.bounce.own {
-                let contents = self.may_copy(terms, memory)?;
+                self.may_copy(terms, memory)?;
                 // Runs of memory of their own are mapped in whole pages.
                 let page_log2 = match page_log2 {
                     FRAME_SIZE_LOG2 => 0,
                     larger => larger,
                 };
-                let request = self.request(memory, terms, self.limits.min_align_mask(), page_log2);
+                let request = self.request(memory, terms, terms.min_align_mask, page_log2);
                 let always = AlwaysMapped {
                     platform: self.platform,
                     domain,
@@ -173,7 +190,7 @@ impl<P: Platform> DeviceCore<P> {
                 let run = own.of(terms.permission()).allocate(&request, &always)?;
                 let name = PoolName::Own(terms.permission());
                 // SAFETY: the caller's promise.
-                return unsafe { self.map_copy(domain, terms, (name, run), contents) };
+                return unsafe { self.map_copy(domain, terms, (name, run), memory) };
             }
             if asks_for_copies(terms) {
                 // SAFETY: the caller's promise.
@@ -189,8 +206,7 @@ impl<P: Platform> DeviceCore<P> {
         let cut = edges::cut(memory, page_log2, shared);
         match cut {
             edges::Cut::InPlace => {
-                let room = self.room(page_log2, terms);
-                let placement = translated::place(room, memory.first, memory.len_bytes)?;
+                let placement = translated::place(page_log2, terms, memory.first, memory.pieces)?;
                 let range = translated::map(
                     domain,
                     placement,
@@ -217,15 +233,15 @@ impl<P: Platform> DeviceCore<P> {
         &self,
         domain: &Domain<P>,
         terms: &Terms,
-        memory: &Memory<'_>,
+        memory: &mut Memory<'_>,
     ) -> Result<Placed, MapFailure> {
-        let contents = self.may_copy(terms, memory)?;
+        self.may_copy(terms, memory)?;
         let page_log2 = domain.page_size_log2();
-        let keep_mask = self.limits.min_align_mask() | ((1 << page_log2) - 1);
+        let keep_mask = terms.min_align_mask | ((1 << page_log2) - 1);
         let request = self.request(memory, terms, keep_mask, page_log2);
         let run = self.bounce.shared.allocate(&request, &Anywhere)?;
         // SAFETY: the caller's promise.
-        unsafe { self.map_copy(domain, terms, (PoolName::Shared, run), contents) }
+        unsafe { self.map_copy(domain, terms, (PoolName::Shared, run), memory) }
     }
 
     unsafe fn map_copy(
@@ -233,17 +249,19 @@ impl<P: Platform> DeviceCore<P> {
         domain: &Domain<P>,
         terms: &Terms,
         (pool, run): (PoolName, Run),
-        contents: NonNull<u8>,
+        memory: &mut Memory<'_>,
     ) -> Result<Placed, MapFailure> {
         // SAFETY: the caller vouches for the contents, which are as long as the run.
-        unsafe { self.fill(&run, contents) };
+        unsafe { self.fill(&run, memory) };
         if let Some(range) = run.bus_range() {
             let backing = Backing::Whole { pool, run };
             return Ok(Placed { range, backing });
         }
-        let room = self.room(domain.page_size_log2(), terms);
-        let mapped = translated::place(room, run.bytes(), run.len_bytes()).and_then(|placement| {
-            let mut list = Replay::new(core::iter::once(run.memory()));
+        // Widened to pages, these are all of the run.
+        let mut list = Replay::new(core::iter::once(run.bytes()));
+        let page_log2 = domain.page_size_log2();
+        let placement = translated::place(page_log2, terms, run.bytes(), &mut list);
+        let mapped = placement.and_then(|placement| {
             translated::map(
                 domain,
                 placement,
@@ -258,9 +276,9 @@ impl<P: Platform> DeviceCore<P> {
                 Ok(Placed { range, backing })
             }
             // The copy is lost, not the memory.
-            Err(MapFailure::Domain(error @ DomainError::Unconfirmed { undo, .. })) => {
+            Err(MapFailure::Domain(DomainError::Unconfirmed { cause, undo })) => {
                 self.keep_copies_from_use(Backing::Whole { pool, run }, undo);
-                Err(BounceError::Domain(error).into())
+                Err(BounceError::Unconfirmed { cause }.into())
             }
             Err(failure) => {
                 // SAFETY: a map that failed and was confirmed undone was never visible.
@@ -282,7 +300,7 @@ impl<P: Platform> DeviceCore<P> {
         self.may_be_copied(terms, memory.first)?;
         let page_log2 = domain.page_size_log2();
         let edge = |bytes: PhysRange| {
-            let memory = &Memory {
+            let memory = &mut Memory {
                 first: bytes,
                 len_bytes: bytes.len_bytes(),
                 pieces: &mut Replay::new(core::iter::once(bytes)),
@@ -290,10 +308,10 @@ impl<P: Platform> DeviceCore<P> {
                 frames: Frames::Shared,
             };
             let request = self.request(memory, terms, (1 << page_log2) - 1, page_log2);
-            let contents = self.lent_pointer(bytes)?;
+            self.check_ram(bytes)?;
             let run = self.bounce.shared.allocate(&request, &Anywhere)?;
             // SAFETY: the caller vouches for the memory, of which this is a part.
-            unsafe { self.fill(&run, contents) };
+            unsafe { self.fill(&run, memory) };
             Ok::<Run, MapFailure>(run)
         };
         let head = head.map(edge).transpose()?;
@@ -311,9 +329,9 @@ impl<P: Platform> DeviceCore<P> {
             unreachable!("just made");
         };
         let first = head.as_ref().map_or(memory.first, Run::bytes);
-        let room = self.room(page_log2, terms);
         let mut list = EdgedList::new(memory, head.as_ref(), tail.as_ref());
-        let mapped = translated::place(room, first, list.len_bytes()).and_then(|placement| {
+        let placement = translated::place(page_log2, terms, first, &mut list);
+        let mapped = placement.and_then(|placement| {
             translated::map(
                 domain,
                 placement,
@@ -368,15 +386,6 @@ impl<P: Platform> DeviceCore<P> {
         lowest.is_some_and(|(_, bus)| bus <= mask.last())
     }
 
-    pub(crate) fn room(&self, page_log2: u32, terms: &Terms) -> Room {
-        Room {
-            page_log2,
-            keep_log2: u64::BITS - self.limits.min_align_mask().leading_zeros(),
-            mask: terms.mask,
-            alignment: terms.shape.alignment(),
-        }
-    }
-
     fn request(
         &self,
         memory: &Memory<'_>,
@@ -389,23 +398,30 @@ impl<P: Platform> DeviceCore<P> {
             offset: memory.first.start().as_u64() & keep_mask,
             align_log2: u64::BITS - keep_mask.leading_zeros(),
             granule_log2,
-            boundary_log2: u64::BITS - self.limits.segment_boundary().leading_zeros(),
+            boundary_log2: u64::BITS - terms.boundary.mask().leading_zeros(),
             origin: memory.first.start(),
             direction: terms.direction,
         }
     }
 
-    /// Where the CPU has the bytes to copy, if the mapping may be a copy.
-    fn may_copy(&self, terms: &Terms, memory: &Memory<'_>) -> Result<NonNull<u8>, MapFailure> {
-        let first = memory.first;
-        self.may_be_copied(terms, first)?;
+    /// Whether the mapping may be a copy, and there are bytes to copy.
+    fn may_copy(&self, terms: &Terms, memory: &mut Memory<'_>) -> Result<(), MapFailure> {
+        self.may_be_copied(terms, memory.first)?;
         match memory.contents {
-            Contents::At(start) => Ok(start),
-            Contents::AsLent if first.len_bytes() != memory.len_bytes => {
-                Err(MapFailure::NotContiguous { first })
+            Contents::At(_) => Ok(()),
+            Contents::AsLent => {
+                memory.pieces.restart();
+                while let Some(piece) = memory.pieces.next_range() {
+                    self.check_ram(piece)?;
+                }
+                Ok(())
             }
-            Contents::AsLent => self.lent_pointer(first),
         }
+    }
+
+    /// Whether nothing but copies may be mapped for the device as `terms` say, behind an IOMMU.
+    pub(crate) fn gives_copies_alone(&self, terms: &Terms) -> bool {
+        self.bounce.own.is_some() || asks_for_copies(terms)
     }
 
     fn may_be_copied(&self, terms: &Terms, memory: PhysRange) -> Result<(), MapFailure> {
@@ -415,21 +431,34 @@ impl<P: Platform> DeviceCore<P> {
         }
     }
 
-    /// The CPU's pointer to RAM.
-    fn lent_pointer(&self, memory: PhysRange) -> Result<NonNull<u8>, MapFailure> {
+    /// Whether the CPU has the memory where the platform has RAM.
+    fn check_ram(&self, memory: PhysRange) -> Result<(), MapFailure> {
         let mut is_ram = false;
         self.platform
             .memory_map(&mut |ram| is_ram |= ram.covers(memory));
         match is_ram {
-            true => Ok(self.platform.frame_pointer(memory.start())),
+            true => Ok(()),
             false => Err(MapFailure::NotRam { memory }),
         }
     }
 
     /// Copies the memory into the run, whatever the direction: what the device does not write keeps its value.
-    unsafe fn fill(&self, run: &Run, contents: NonNull<u8>) {
-        // SAFETY: the caller vouches for the contents.
-        unsafe { run.fill(self.platform, contents) };
+    unsafe fn fill(&self, run: &Run, memory: &mut Memory<'_>) {
+        match memory.contents {
+            // SAFETY: the caller vouches for the contents.
+            Contents::At(start) => unsafe { run.fill(self.platform, start) },
+            Contents::AsLent => {
+                run.blank_padding(self.platform);
+                let mut done = 0;
+                memory.pieces.restart();
+                while let Some(piece) = memory.pieces.next_range() {
+                    let start = self.platform.frame_pointer(piece.start());
+                    // SAFETY: the pieces are as long as the run together; they are RAM, which the caller vouches for.
+                    unsafe { run.copy_in(self.platform, done, start, piece.len_bytes()) };
+                    done += piece.len_bytes();
+                }
+            }
+        }
         self.clean_for_device(run.memory());
     }
 
@@ -441,23 +470,26 @@ impl<P: Platform> DeviceCore<P> {
 
     /// Whether the device, which does not snoop, would write cache lines that hold others' memory as well: the CPU
     /// would write back what it has of them over it.
-    fn shares_lines(&self, terms: &Terms, memory: &Memory<'_>) -> bool {
-        let aligned = |number: u64| number.is_multiple_of(LINE_BYTES);
-        self.coherence == Coherence::NotSnooped
+    fn shares_lines(&self, terms: &Terms, memory: &mut Memory<'_>) -> bool {
+        let may_share = self.coherence == Coherence::NotSnooped
             && memory.frames == Frames::Shared
-            && terms.direction != AnyDirection::ToDevice
-            && !(aligned(memory.first.start().as_u64()) && aligned(memory.len_bytes))
+            && terms.direction != AnyDirection::ToDevice;
+        if !may_share {
+            return false;
+        }
+        let aligned = |number: u64| number.is_multiple_of(LINE_BYTES);
+        memory.pieces.restart();
+        while let Some(piece) = memory.pieces.next_range() {
+            if !(aligned(piece.start().as_u64()) && aligned(piece.len_bytes())) {
+                return true;
+            }
+        }
+        false
     }
 }
 
 fn asks_for_copies(terms: &Terms) -> bool {
     terms.attributes.protection == Some(Protection::Bounce) && terms.shape != Shape::AlignedBlock
-}
-
-/// Whether `range`, no longer than what lies between two of them, crosses a multiple of `boundary + 1`.
-fn crosses(range: BusRange, boundary: u64) -> bool {
-    range.len_bytes() - 1 <= boundary
-        && range.start().as_u64() & !boundary != range.last().as_u64() & !boundary
 }
 
 /// Memory for a device that the bus shows memory to as `direct` says.

@@ -9,16 +9,17 @@ use crate::addr::{BusAddr, BusRange, PhysRange};
 use crate::bridge::WindowKind;
 use crate::device::{Device, DeviceCore, Held};
 use crate::iommu::RevokeError;
-use crate::map::route::Alignment;
-use crate::map::translated::{self, Room};
+use crate::map::backing::Backing;
+use crate::map::terms::{Shape, Terms};
+use crate::map::translated;
 use crate::map::{
-    AnyDirection, Backing, Direction, MapError, MapFailure, Quarantined, Rejected, Route,
+    AnyDirection, Attributes, Direction, MapError, MapFailure, Quarantined, Rejected, Route,
 };
 use crate::mmio::Mmio;
 use crate::pagetable::{MemoryType, Replay};
 use crate::pci::Function;
 use crate::platform::Platform;
-use crate::system::{PeerRefusal, PeerVerdict};
+use crate::system::{PeerRefusal, PeerVerdict, Protection};
 
 /// Registers of one device that another may use; owns the window onto them. Dropping it takes them back.
 ///
@@ -247,8 +248,11 @@ impl<P: Platform> Device<P> {
             core.counters.end(range.len_bytes());
             return Ok(());
         }
-        // SAFETY: the range was mapped and counted as those of the raw layer are.
-        unsafe { self.unmap_raw(range) }
+        // The range was mapped and counted as those of the raw layer are.
+        let strictly = Attributes::NONE.at_least(Protection::Strict);
+        self.revoke_raw(range, range.len_bytes(), Backing::InPlace, strictly)?;
+        core.platform.dma_rmb();
+        Ok(())
     }
 
     fn map_registers(
@@ -280,25 +284,19 @@ impl<P: Platform> Device<P> {
             (Route::Blocked, _) => Err(MapFailure::Blocked),
             (_, PeerVerdict::Refused(why)) => Err(MapFailure::PeerRefused(why)),
             (Route::Translated(domain), PeerVerdict::ThroughHostBridge) => {
-                let len_bytes = registers.len_bytes();
                 let page_log2 = domain.page_size_log2();
                 let page_bytes = 1 << page_log2;
                 let is_whole = |bytes: u64| bytes.is_multiple_of(page_bytes);
                 // The page is shared with registers that were not given.
-                if !is_whole(registers.start().as_u64()) || !is_whole(len_bytes) {
+                if !is_whole(registers.start().as_u64()) || !is_whole(registers.len_bytes()) {
                     return Err(MapFailure::NotWholePages {
                         memory: registers,
                         page_bytes,
                     });
                 }
-                let room = Room {
-                    page_log2,
-                    keep_log2: 0,
-                    mask: core.limits.mask(),
-                    alignment: Alignment::Convenient,
-                };
-                let place = translated::place(room, registers, len_bytes)?;
+                let terms = Terms::new(self.mask(), Shape::Single, direction).within(&core.limits);
                 let mut list = Replay::new(core::iter::once(registers));
+                let place = translated::place(page_log2, &terms, registers, &mut list)?;
                 let range = translated::map(
                     domain,
                     place,
@@ -313,7 +311,7 @@ impl<P: Platform> Device<P> {
             }
             (_, PeerVerdict::Direct | PeerVerdict::ThroughHostBridge) => {
                 let range = self.on_bus(registers)?;
-                let mask = core.limits.mask();
+                let mask = self.reach();
                 match mask.covers(range) {
                     true => Ok(Way::OnBus(range)),
                     false => Err(MapFailure::BeyondMask { range, mask }),

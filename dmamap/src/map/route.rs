@@ -18,6 +18,11 @@ pub(crate) enum Route<P: Platform> {
     Translated(Arc<Domain<P>>),
 }
 
+/// Whether a multiple of `boundary` + 1 lies inside `range`.
+pub(crate) fn crosses(range: BusRange, boundary: u64) -> bool {
+    range.start().as_u64() & !boundary != range.last().as_u64() & !boundary
+}
+
 /// Where bus addresses should lie.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Alignment {
@@ -38,7 +43,7 @@ impl<P: Platform> Route<P> {
         }
     }
 
-    /// Takes `range`, as [`map`](Self::map) returned it, out of the tables, and leaves it to a flush that others share to
+    /// Takes `range`, the bus addresses of a mapping, out of the tables, and leaves it to a flush that others share to
     /// make it unreachable.
     pub(crate) fn retire(&self, range: BusRange) -> Result<Owed, RevokeError> {
         match self {

@@ -2,28 +2,37 @@
 
 use crate::addr::BusRange;
 
-/// Cuts a mapping into pieces no longer than `max_bytes`, neighbours on the bus merged up to that length.
-///
-/// `run_at` tells the run of bus addresses from a byte of the mapping on; `None` at its end.
+/// Cuts runs of bus addresses into segments no longer than `max_bytes` that cross no multiple of `boundary` + 1, neighbours
+/// merged as far as that.
 pub(crate) fn segments(
-    run_at: impl Fn(u64) -> Option<BusRange>,
+    runs: impl Iterator<Item = BusRange>,
     max_bytes: u64,
+    boundary: u64,
 ) -> impl Iterator<Item = BusRange> {
-    let mut offset = 0;
+    let mut runs = runs.filter(|run| !run.is_empty());
+    // What is left of the run that was met last.
+    let mut rest: Option<BusRange> = None;
     core::iter::from_fn(move || {
-        let first = run_at(offset)?;
-        let mut len = first.len_bytes();
-        while len < max_bytes {
-            match run_at(offset + len) {
-                Some(next) if first.start().checked_add(len) == Some(next.start()) => {
-                    len += next.len_bytes();
-                }
-                _ => break,
+        let first = rest.take().or_else(|| runs.next())?;
+        let start = first.start();
+        let to_boundary = (boundary - (start.as_u64() & boundary)).saturating_add(1);
+        let limit = max_bytes.min(to_boundary);
+        let mut len_bytes = 0;
+        let mut next = Some(first);
+        while let Some(run) = next {
+            let taken = run.len_bytes().min(limit - len_bytes);
+            if start.checked_add(len_bytes) != Some(run.start()) || taken == 0 {
+                rest = Some(run);
+                break;
             }
+            len_bytes += taken;
+            if taken < run.len_bytes() {
+                rest = run.slice(taken, run.len_bytes() - taken);
+                break;
+            }
+            next = runs.next();
         }
-        let segment = BusRange::new(first.start(), len.min(max_bytes)).ok()?;
-        offset += segment.len_bytes();
-        Some(segment)
+        BusRange::new(start, len_bytes).ok()
     })
 }
 
@@ -34,17 +43,13 @@ mod tests {
     use super::*;
     use crate::addr::BusAddr;
 
-    fn check(runs: &[(u64, u64)], max_bytes: u64, expect: &[(u64, u64)]) {
-        let run_at = |offset: u64| {
-            let mut before = 0;
-            runs.iter().find_map(|&(start, len)| {
-                let within = offset.checked_sub(before)?;
-                before += len;
-                (within < len)
-                    .then(|| BusRange::new(BusAddr::new(start + within), len - within).unwrap())
-            })
-        };
-        let cut: Vec<_> = segments(run_at, max_bytes)
+    const ANY: u64 = u64::MAX;
+
+    fn check(runs: &[(u64, u64)], max_bytes: u64, boundary: u64, expect: &[(u64, u64)]) {
+        let runs = runs
+            .iter()
+            .map(|&(start, len)| BusRange::new(BusAddr::new(start), len).unwrap());
+        let cut: Vec<_> = segments(runs, max_bytes, boundary)
             .map(|segment| (segment.start().as_u64(), segment.len_bytes()))
             .collect();
         assert_eq!(cut, expect);
@@ -53,21 +58,38 @@ mod tests {
     #[test]
     fn neighbours_merge_up_to_the_limit() {
         let runs = [(0x1000, 0x1000), (0x2000, 0x1000), (0x8000, 0x10)];
-        check(&runs, 0x10000, &[(0x1000, 0x2000), (0x8000, 0x10)]);
+        check(&runs, 0x10000, ANY, &[(0x1000, 0x2000), (0x8000, 0x10)]);
         check(
             &runs,
             0x1000,
+            ANY,
             &[(0x1000, 0x1000), (0x2000, 0x1000), (0x8000, 0x10)],
         );
         check(
             &runs,
             0x1800,
+            ANY,
             &[(0x1000, 0x1800), (0x2800, 0x800), (0x8000, 0x10)],
         );
     }
 
     #[test]
+    fn no_segment_crosses_a_boundary() {
+        let runs = [(0xf00, 0x300), (0x1200, 0x1000)];
+        check(
+            &runs,
+            0x10000,
+            0xfff,
+            &[(0xf00, 0x100), (0x1000, 0x1000), (0x2000, 0x200)],
+        );
+        check(&[(ANY - 15, 16)], 0x100, ANY, &[(ANY - 15, 16)]);
+        check(&[(0, 8)], 0x100, ANY, &[(0, 8)]);
+        check(&[(0, 4)], 0x100, 1, &[(0, 2), (2, 2)]);
+    }
+
+    #[test]
     fn a_mapping_of_no_bytes_has_no_segment() {
-        check(&[], 0x1000, &[]);
+        check(&[], 0x1000, ANY, &[]);
+        check(&[(0x1000, 0), (0x1000, 1)], 0x1000, ANY, &[(0x1000, 1)]);
     }
 }

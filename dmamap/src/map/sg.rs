@@ -11,13 +11,15 @@ use crate::buffer::DmaMemory;
 use crate::device::Device;
 use crate::map::direction::Direction;
 use crate::map::error::{Quarantined, Rejected};
+use crate::map::live::Pieces;
 use crate::map::owned::Owned;
 use crate::map::retired::Retired;
-use crate::map::route::Route;
+use crate::map::runs::runs;
 use crate::map::segments::segments;
 use crate::map::terms::Shape;
 use crate::map::view::CpuView;
 use crate::map::{Attributes, OutOfBounds};
+use crate::pagetable::PhysList;
 use crate::platform::Platform;
 
 impl<P: Platform> Device<P> {
@@ -58,27 +60,15 @@ pub struct SgMapping<P: Platform, B: DmaMemory, D: Direction> {
 
 impl<P: Platform, B: DmaMemory, D: Direction> SgMapping<P, B, D> {
     /// Z: the pieces the device is told, in order; none longer than the device's
-    /// [segment limit](Device::max_segment_bytes).
+    /// [segment limit](Device::max_segment_bytes), none across its [boundary](Device::segment_boundary).
     pub fn segments(&self) -> impl Iterator<Item = BusRange> + '_ {
         let (live, buffer) = (self.owned.live(), self.owned.buffer());
         let core = live.held().core();
-        let run_at = move |offset| match &core.route {
-            Route::Direct(direct) if !live.backing().is_one_run() => {
-                let piece = buffer.segment(offset);
-                if piece.is_empty() {
-                    None
-                } else {
-                    direct.bus_range(piece)
-                }
-            }
-            Route::Blocked | Route::Direct(_) | Route::Translated(_) => {
-                let left = live.range().len_bytes().checked_sub(offset)?;
-                live.range()
-                    .slice(offset, left)
-                    .filter(|run| !run.is_empty())
-            }
-        };
-        segments(run_at, core.limits.max_segment_bytes())
+        let mut pieces = Pieces::of(buffer);
+        let pieces = core::iter::from_fn(move || pieces.next_range());
+        let runs = runs(&core.route, live.backing(), live.range(), pieces);
+        let limits = &core.limits;
+        segments(runs, limits.max_segment_bytes(), limits.segment_boundary())
     }
 
     /// Number of bytes.

@@ -6,6 +6,7 @@ use alloc::boxed::Box;
 
 use super::occupancy::Turn;
 use super::{AttachError, CoreSlot, DmaSystem, Protection};
+use crate::addr::BusAddr;
 use crate::bounce::{Bounce, Forced, OwnPools};
 use crate::bridge::HostBridge;
 use crate::device::{Device, DeviceCore, Guard, Standing, Trust};
@@ -93,6 +94,9 @@ impl<P: Platform> DmaSystem<P> {
         let blocked = matches!(route, Route::Blocked);
         let standing = Standing {
             coherence: self.coherence_of(device),
+            bus_limit: self
+                .bridge_of(device)
+                .map_or(BusAddr::new(u64::MAX), HostBridge::bus_limit),
             guard: Guard::new(protection, trust),
             bounce: self.bounce_of(device, protection, &route),
         };

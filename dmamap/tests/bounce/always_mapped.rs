@@ -1,5 +1,7 @@
 //! `Protection::Bounce` behind a unit: pools that are always mapped, and nothing else.
 
+use dmamap::addr::PhysAddr;
+use dmamap::buffer::DmaBuffer;
 use dmamap::iommu::fault::Access;
 use dmamap::map::{Attributes, Bidirectional, FromDevice, ToDevice};
 use dmamap::system::Protection;
@@ -164,9 +166,12 @@ fn one_mapping_can_ask_for_more_than_its_domain() {
 fn new_memory_of_a_pool_holds_nothing_of_others() {
     let mut rig = Rig::boot(small());
     // What the pool will be made of was somebody's.
-    let mut theirs: Vec<_> = (0..40)
-        .map(|_| buffer_of(rig.kernel, 1 << 20, 0x99))
-        .collect();
+    let last = PhysAddr::new(u32::MAX.into());
+    let low = || DmaBuffer::allocate_within(rig.kernel, 1 << 20, last, 12).unwrap();
+    let mut theirs: Vec<_> = (0..40).map(|_| low()).collect();
+    for buffer in &mut theirs {
+        buffer.as_mut_slice().fill(0x99);
+    }
     theirs.clear();
     let function = rig.function(EDU);
     let device = rig.system().attach(&function, Protection::Bounce).unwrap();

@@ -2,7 +2,7 @@
 //! given.
 
 use dmamap::addr::BusRange;
-use dmamap::map::AnyDirection;
+use dmamap::map::{AnyDirection, Attributes};
 use machine::MachineConfig;
 
 use crate::rig::{PAGE, Rig};
@@ -45,7 +45,7 @@ impl Case<'_> {
         let whole = pattern(0x11, self.ram.frames.len_bytes() as usize);
         self.ram.write(0, &whole);
         let memory = self.ram.part(offset, len);
-        spy.device().set_min_align_mask(self.align_mask);
+        spy.device().set_min_align_mask(self.align_mask).unwrap();
         // SAFETY: the memory lives, and is touched by address alone.
         let bus = unsafe { spy.device().map_phys(memory, direction) };
         let bus = bus.unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -72,7 +72,8 @@ impl Case<'_> {
             }
         }
         // SAFETY: mapped above, once; the device has finished.
-        unsafe { spy.device().unmap_raw(bus) }.unwrap_or_else(|error| panic!("{what}: {error}"));
+        unsafe { spy.device().unmap_phys(bus, direction, Attributes::NONE) }
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
         assert!(
             self.ram.bytes() == expected,
             "{what}: memory is not as it must be"

@@ -118,7 +118,7 @@ fn a_list_becomes_one_segment() {
     assert_eq!(segments.len(), 1, "{segments:?}");
     assert_eq!(segments[0].len_bytes(), 7 * PAGE + 100);
     assert!(bits(28).covers(segments[0]));
-    device.set_max_segment_bytes(2 * PAGE);
+    device.set_max_segment_bytes(2 * PAGE).unwrap();
     let lens: Vec<_> = list.segments().map(|one| one.len_bytes()).collect();
     assert_eq!(lens, [2 * PAGE, 2 * PAGE, 2 * PAGE, PAGE + 100]);
     assert!(list.unmap().unwrap().as_slice() == data);

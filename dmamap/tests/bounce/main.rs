@@ -10,7 +10,6 @@
 //! | slots: areas, growth, transient and restricted pools, exhaustion | `pools` |
 //! | no two mappings share a slot, whatever is asked for | `overlaps` |
 
-#[allow(unreachable_pub)]
 #[path = "../support/random.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod random;

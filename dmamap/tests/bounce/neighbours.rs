@@ -2,7 +2,7 @@
 
 use dmamap::addr::BusAddr;
 use dmamap::buffer::{DmaBuffer, DmaMemory, Frames, PackedFrames};
-use dmamap::map::{AnyDirection, Bidirectional, FromDevice, ToDevice};
+use dmamap::map::{AnyDirection, Attributes, Bidirectional, FromDevice, ToDevice};
 use dmamap::system::{Granule, Protection, Settings};
 use journeys::boot::BootOptions;
 use machine::Iommu;
@@ -90,7 +90,7 @@ fn whole_pages_between_ragged_ends_are_mapped_in_place() {
     unsafe {
         let sync = |offset, len| {
             let device = spy.device();
-            device.sync_raw_for_cpu(bus, offset, len, AnyDirection::Bidirectional)
+            device.sync_raw_range_for_cpu(bus, offset, len, AnyDirection::Bidirectional)
         };
         sync(len - 20, 10).unwrap();
         sync(0, 10).unwrap();
@@ -114,10 +114,10 @@ fn whole_pages_between_ragged_ends_are_mapped_in_place() {
     unsafe {
         let device = spy.device();
         device
-            .sync_raw_for_device(bus, 12, 4, AnyDirection::Bidirectional)
+            .sync_raw_range_for_device(bus, 12, 4, AnyDirection::Bidirectional)
             .unwrap();
         device
-            .sync_raw_for_device(bus, len - 5, 5, AnyDirection::Bidirectional)
+            .sync_raw_range_for_device(bus, len - 5, 5, AnyDirection::Bidirectional)
             .unwrap();
     }
     let head = spy.peek(at(8), 16);
@@ -127,7 +127,11 @@ fn whole_pages_between_ragged_ends_are_mapped_in_place() {
     assert_eq!(head[8..], was[8..]);
     assert_eq!(spy.peek(at(len - 6), 6), [2, 6, 6, 6, 6, 6]);
     // SAFETY: mapped above, once.
-    unsafe { spy.device().unmap_raw(bus) }.unwrap();
+    unsafe {
+        spy.device()
+            .unmap_phys(bus, AnyDirection::Bidirectional, Attributes::NONE)
+    }
+    .unwrap();
     let end_state = ram.bytes();
     assert_eq!(end_state[PAGE as usize - 1..=PAGE as usize], [1; 2]);
     assert_eq!(end_state[..1000], expected[..1000]);

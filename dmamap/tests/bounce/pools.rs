@@ -8,7 +8,8 @@ use dmamap::bounce::{BounceError, BounceSettings};
 use dmamap::buffer::{DmaBuffer, PackedFrames};
 use dmamap::device::{Device, MaskError};
 use dmamap::map::{
-    AnyDirection, Bidirectional, CoherentError, FromDevice, MapFailure, Mapping, ToDevice,
+    AnyDirection, Attributes, Bidirectional, CoherentError, FromDevice, MapFailure, Mapping,
+    ToDevice,
 };
 use dmamap::platform::{FrameRequest, Platform};
 use dmamap::system::{Protection, RestrictError};
@@ -259,7 +260,10 @@ fn every_request_for_ragged_ends_may_fail_and_nothing_is_lost() {
         injector.relent();
         match outcome {
             // SAFETY: mapped above.
-            Ok(bus) => unsafe { device.unmap_raw(bus) }.unwrap(),
+            Ok(bus) => {
+                unsafe { device.unmap_phys(bus, AnyDirection::Bidirectional, Attributes::NONE) }
+                    .unwrap()
+            }
             Err(_) => failed += 1,
         }
         rig.system().reclaim_bounce();

@@ -8,7 +8,9 @@ use dmamap::addr::{PhysAddr, PhysRange};
 use dmamap::buffer::{BufferError, DmaBuffer, ScatteredBuffer};
 use dmamap::device::Device;
 use dmamap::iommu::Requester;
-use dmamap::map::{AnyDirection, CoherentError, CoherentOptions, FromDevice, MapFailure, ToDevice};
+use dmamap::map::{
+    AnyDirection, Attributes, CoherentError, CoherentOptions, FromDevice, MapFailure, ToDevice,
+};
 use dmamap::platform::{FrameRequest, Platform};
 use dmamap::system::Protection;
 use hosted::{FaultInjector, Hosted, Resource, ShutdownReport};
@@ -364,6 +366,7 @@ fn a_large_list_that_runs_out_of_tables_is_undone() {
     let lent = failing.rig.frames_in_use();
     let nowhere = PhysRange::new(PhysAddr::new(0), 0).unwrap();
     let mut segments = [dmamap::addr::BusRange::new(dmamap::addr::BusAddr::new(0), 0).unwrap()];
+    device.set_max_segment_bytes(u64::MAX).unwrap();
     for nth in [1, 2, 3, 7, 11] {
         failing.injector.fail_nth_of(Resource::Frames, nth);
         // SAFETY: the frames stay lent until after the unmap, and nobody refers to them.
@@ -376,8 +379,9 @@ fn a_large_list_that_runs_out_of_tables_is_undone() {
     // SAFETY: as above.
     let mapped = unsafe { device.map_sg_raw(&pieces, &mut segments, AnyDirection::ToDevice) };
     assert_eq!(mapped, Ok(1));
+    let direction = AnyDirection::ToDevice;
     // SAFETY: mapped above.
-    unsafe { device.unmap_raw(segments[0]) }.unwrap();
+    unsafe { device.unmap_sg_raw(&pieces, &segments, direction, Attributes::NONE) }.unwrap();
     let _ = nowhere;
     for piece in frames {
         // SAFETY: nothing refers to it any more.

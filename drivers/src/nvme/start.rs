@@ -102,7 +102,13 @@ fn bring_up<P: Platform, B: DiskMemory<P>>(
     let info = identify_controller(&mut engine)?;
     let namespace = identify_namespace(&mut engine, &info, settings.namespace)?;
     let max_transfer_bytes = max_transfer_bytes(settings, &info, &namespace);
-    device.set_max_segment_bytes(max_transfer_bytes.next_multiple_of(PAGE_BYTES));
+    device
+        .set_max_segment_bytes(
+            max_transfer_bytes
+                .next_multiple_of(PAGE_BYTES)
+                .max(PAGE_BYTES),
+        )
+        .expect("a page is not an empty segment");
     let queues = agree_on_queues(&mut engine, settings.queues)?;
     let completion_mode = connect_interrupts(&mut engine, device, function, tree, settings, queues);
     for id in 1..=queues {

@@ -48,6 +48,20 @@ impl Iort {
     /// Most combinations of reserved range, stream and device; real tables have some hundreds.
     const RESERVED_MAX: usize = 1 << 20;
 
+    /// The highest address that root complexes of PCI segment `segment` pass on to memory (IORT E, table 16, "memory
+    /// address size limit"); `None` where the table does not say or they pass all. Of several the narrowest: a segment
+    /// does not tell which of them a device is behind.
+    pub fn bus_limit(&self, segment: u16) -> Option<u64> {
+        let limits = self.nodes.iter().filter_map(|node| match &node.kind {
+            NodeKind::RootComplex(root) if root.segment == segment => Some(root.address_bits),
+            _ => None,
+        });
+        let bits = limits
+            .filter(|bits| (1..u64::BITS as u8).contains(bits))
+            .min()?;
+        Some((1 << bits) - 1)
+    }
+
     /// Reads the table at the start of `bytes`. What follows it is ignored.
     ///
     /// # Errors

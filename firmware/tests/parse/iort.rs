@@ -295,6 +295,21 @@ fn revision_0_nodes_lack_the_newer_fields() {
     assert!(matches!(&iort.nodes()[1].kind, NodeKind::RootComplex(root) if root.address_bits == 0));
 }
 
+#[test]
+fn root_complexes_tell_what_addresses_they_pass_on() {
+    let of_bits = |segment, bits: u32| node(2, 1, &words(&[1, 0, 0, segment, bits]), &[]);
+    let nodes = [
+        of_bits(0, 64),
+        of_bits(1, 40),
+        of_bits(1, 36),
+        of_bits(2, 0),
+    ];
+    let iort = Iort::parse(&iort_of(&nodes)).unwrap();
+    assert_eq!(iort.bus_limit(0), None);
+    assert_eq!(iort.bus_limit(1), Some((1 << 36) - 1));
+    assert_eq!((iort.bus_limit(2), iort.bus_limit(3)), (None, None));
+}
+
 /// Parses `nodes`, which start at byte 48, and expects `damage` at `offset`.
 fn check(nodes: &[Vec<u8>], offset: usize, damage: Damage) {
     assert_eq!(

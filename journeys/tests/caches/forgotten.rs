@@ -7,7 +7,7 @@ use board::hardware::Hardware;
 use board::ram::Ram;
 use dmamap::addr::VirtAddr;
 use dmamap::buffer::{DmaBuffer, DmaMemory, ScatteredBuffer};
-use dmamap::map::{AnyDirection, Bidirectional, FromDevice, ToDevice};
+use dmamap::map::{AnyDirection, Attributes, Bidirectional, FromDevice, ToDevice};
 use dmamap::platform::Platform;
 use drivers::edu::Edu;
 use hosted::{Forget, Forgetful, Hosted, Maintenance};
@@ -19,19 +19,20 @@ use machine::temper::Temper;
 use parking_lot::Mutex;
 
 use crate::rig::{Rig, TEMPERS, config};
+use crate::streaming;
 
-type Kernel = Forgetful<Hosted>;
+pub(crate) type Kernel = Forgetful<Hosted>;
 
 /// A device on a computer whose other parts need no maintenance: what is left out is left out for the device.
-struct Bench {
-    rig: Rig,
-    edu: Edu<Kernel>,
+pub(crate) struct Bench {
+    pub(crate) rig: Rig,
+    pub(crate) edu: Edu<Kernel>,
 }
 
 /// What is done with the device; the error says what data was wrong.
 type Step = fn(&mut Bench) -> Result<(), String>;
 
-const STEPS: [(&str, Step); 9] = [
+const STEPS: [(&str, Step); 14] = [
     ("to and from", to_and_from),
     ("short transfer", short_transfer),
     ("rest of the frame", rest_of_the_frame),
@@ -41,6 +42,11 @@ const STEPS: [(&str, Step); 9] = [
     ("borrowed", borrowed),
     ("coherent", coherent),
     ("raw", raw),
+    ("list of buffers", streaming::list_of_buffers),
+    ("raw list", streaming::raw_list),
+    ("raw syncs", streaming::raw_syncs),
+    ("two steps", streaming::two_steps),
+    ("two raw steps", streaming::two_raw_steps),
 ];
 
 /// Operations that have something to do and that no data tells of, by step and number.
@@ -162,7 +168,7 @@ impl Bench {
         rig.finish();
     }
 
-    fn buffer(&self, len_bytes: u64, byte: u8) -> DmaBuffer<Kernel> {
+    pub(crate) fn buffer(&self, len_bytes: u64, byte: u8) -> DmaBuffer<Kernel> {
         let mut buffer = DmaBuffer::allocate(self.rig.platform, len_bytes).expect("memory");
         buffer.as_mut_slice().fill(byte);
         buffer
@@ -177,11 +183,11 @@ impl Bench {
     }
 }
 
-const PAGE: u64 = 4096;
-const OLD: u8 = 0x31;
-const NEW: u8 = 0x7d;
+pub(crate) const PAGE: u64 = 4096;
+pub(crate) const OLD: u8 = 0x31;
+pub(crate) const NEW: u8 = 0x7d;
 
-fn expect(what: &str, bytes: &[u8], wanted: u8) -> Result<(), String> {
+pub(crate) fn expect(what: &str, bytes: &[u8], wanted: u8) -> Result<(), String> {
     match bytes.iter().position(|byte| *byte != wanted) {
         None => Ok(()),
         Some(at) => Err(format!("{what}: byte {at} is {:#x}", bytes[at])),
@@ -373,7 +379,11 @@ fn raw(bench: &mut Bench) -> Result<(), String> {
             bench.edu.fetch_at(range.start(), PAGE).unwrap();
             let second = range.start().checked_add(PAGE).unwrap();
             bench.edu.store_at(second, PAGE).unwrap();
-            bench.edu.device().unmap_raw(range).unwrap();
+            let direction = AnyDirection::Bidirectional;
+            let device = bench.edu.device();
+            device
+                .unmap_phys(range, direction, Attributes::NONE)
+                .unwrap();
         }
         expect("copied", buffer.as_slice(), byte)?;
     }

@@ -4,4 +4,5 @@ mod failures;
 mod forgotten;
 mod mixed;
 mod rig;
+mod streaming;
 mod whole;

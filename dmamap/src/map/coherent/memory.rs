@@ -32,6 +32,10 @@ pub(super) enum CpuReach {
 }
 
 /// What holds elements that a device reaches.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are of the large kind, and allocating does not allocate a box"
+)]
 pub(super) enum Memory<P: Platform> {
     /// The platform's memory, mapped.
     Mapped {
@@ -65,7 +69,7 @@ impl<P: Platform> Memory<P> {
                 .checked_next_multiple_of(page_bytes)
                 .ok_or(too_long)?,
         };
-        let mask = device.coherent_mask();
+        let mask = device.coherent_reach();
         if let Some(run) = device.core().coherent.declared_run(whole, mask) {
             return Ok(Self::Declared(run?));
         }
@@ -183,13 +187,12 @@ impl<P: Platform> Frames<P> {
             true => order_log2.min(LARGE_LEAF_LOG2).max(page_log2),
             false => order_log2,
         };
-        if let Some((pool, run)) =
-            core.run_of_restricted_pool(len_bytes, align_log2, device.coherent_mask())?
-        {
+        let mask = device.coherent_reach();
+        if let Some((pool, run)) = core.run_of_restricted_pool(len_bytes, align_log2, mask)? {
             let buffer = DmaBuffer::of_pool(device.platform(), pool, run, len_bytes);
             return Ok(Self::Contiguous(buffer));
         }
-        let last = core.route.last_within(device.coherent_mask());
+        let last = core.route.last_within(mask);
         if len_bytes > FRAME_BYTES
             && let Some(area) = core.contiguous_area()
             && let Ok(buffer) = area.allocate(len_bytes, last, align_log2)
@@ -217,7 +220,7 @@ impl<P: Platform> Frames<P> {
         if device.core().route.joins_pieces() {
             return ScatteredBuffer::allocate_for(device, len_bytes).map(Self::Scattered);
         }
-        let last = device.core().route.last_within(device.mask());
+        let last = device.core().route.last_within(device.reach());
         DmaBuffer::allocate_within(device.platform(), len_bytes, last, FRAME_SIZE_LOG2)
             .map(Self::Contiguous)
     }

@@ -8,6 +8,7 @@ use hw::smmu::stream::Granule;
 
 use crate::cache::Snooping;
 pub use crate::iommu::vtd::Support;
+use crate::memory_map::HOST_ADDRESS_BITS;
 
 /// Which stages of translation a unit has (`IDR0.S1P`, `IDR0.S2P`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +72,8 @@ pub struct SmmuConfig {
     pub coherence_told: CoherenceTold,
     /// What becomes of requests until software changes it.
     pub while_off: WhileOff,
+    /// Bits of the addresses that the root complex before the unit passes on, as firmware tells (IORT).
+    pub root_complex_bits: u8,
 }
 
 impl Default for SmmuConfig {
@@ -92,6 +95,7 @@ impl Default for SmmuConfig {
             event_queue_log2: 19,
             coherence_told: CoherenceTold::ByRegister,
             while_off: WhileOff::Bypass,
+            root_complex_bits: HOST_ADDRESS_BITS,
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::super::mutation::{Mutation, Selection, Test};
 
 const LIVE: &str = "dmamap/src/map/live.rs";
-const RAW: &str = "dmamap/src/map/raw.rs";
+const RAW: &str = "dmamap/src/map/raw/mod.rs";
 
 const fn caches(name: &'static str) -> Test {
     Test::program("journeys", "caches", name)
@@ -17,8 +17,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "map-does-not-clean",
         selection: Selection::Whole,
         file: LIVE,
-        find: "core.clean_cache(buffer.pointer(), len_bytes.next_multiple_of(FRAME_BYTES));",
-        replace: "let _ = FRAME_BYTES;",
+        find: "core.clean_cache(buffer.pointer(), reached);",
+        replace: "let _ = reached;",
         why: "the device reads what memory held before, and a dirty line goes over what it writes",
         caught_by: &[RIGHT, COST],
     },
@@ -26,9 +26,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "map-cleans-the-buffer-alone",
         selection: Selection::Whole,
         file: LIVE,
-        find: "core.clean_cache(buffer.pointer(), len_bytes.next_multiple_of(FRAME_BYTES));",
-        replace: "let _ = FRAME_BYTES;
-            core.clean_cache(buffer.pointer(), len_bytes);",
+        find: "Frames::Whole => len_bytes.next_multiple_of(FRAME_BYTES),",
+        replace: "Frames::Whole => len_bytes.max(FRAME_BYTES.min(1)),",
         why: "the device reads in the rest of the frame what somebody else left there",
         caught_by: &[RIGHT, COST],
     },
@@ -36,8 +35,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "unmap-does-not-invalidate",
         selection: Selection::Whole,
         file: LIVE,
-        find: "core.invalidate_cache(buffer.pointer(), buffer.len_bytes());",
-        replace: "",
+        find: "if is_automatic && self.terms.direction.device_writes() {",
+        replace: "if false {",
         why: "the CPU reads what it had before the device wrote",
         caught_by: &[RIGHT, COST],
     },
@@ -45,8 +44,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "unmap-invalidates-what-was-only-read",
         selection: Selection::Whole,
         file: LIVE,
-        find: "let written = direction.device_writes() || self.written_earlier;",
-        replace: "let written = direction.device_reads() || direction.device_writes();",
+        find: "if is_automatic && self.terms.direction.device_writes() {",
+        replace: "if is_automatic {",
         why: "every transfer to a device costs twice",
         caught_by: &[COST],
     },
@@ -54,10 +53,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "sync-for-cpu-only-orders",
         selection: Selection::Whole,
         file: LIVE,
-        find: "if self.terms.direction.device_writes() {
-            core.invalidate_cache(start, len_bytes);
-        }",
-        replace: "let _ = (start, len_bytes);",
+        find: "if self.terms.direction.device_writes() {",
+        replace: "if false {",
         why: "a view shows what the CPU had before",
         caught_by: &[RIGHT, COST],
     },
@@ -65,10 +62,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "sync-for-device-only-orders",
         selection: Selection::Whole,
         file: LIVE,
-        find: "if self.terms.direction.device_reads() {
-            core.clean_cache(start, len_bytes);
-        }",
-        replace: "let _ = (start, len_bytes);",
+        find: "if self.terms.direction.device_reads() {",
+        replace: "if false {",
         why: "the device does not read what was written in a view",
         caught_by: &[RIGHT, COST],
     },
@@ -76,8 +71,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "raw-map-does-not-clean",
         selection: Selection::Whole,
         file: RAW,
-        find: "clean_pieces(core, list);",
-        replace: "let _ = clean_pieces::<P>;",
+        find: "self.clean_list(memory.pieces);",
+        replace: "let _ = Self::clean_list;",
         why: "the raw layer maintains caches as the other does",
         caught_by: &[RIGHT],
     },
@@ -85,8 +80,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "raw-unmap-does-not-invalidate",
         selection: Selection::Whole,
         file: RAW,
-        find: "invalidate_mapped(core, range);",
-        replace: "let _ = invalidate_mapped::<P>;",
+        find: "self.invalidate_sides(&backing, pieces, 0, len_bytes);",
+        replace: "let _ = Self::invalidate_sides;",
         why: "the raw layer maintains caches as the other does",
         caught_by: &[RIGHT],
     },

@@ -103,8 +103,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "maps-do-not-mind-tables-that-wait-for-a-flush",
         selection: Selection::Core,
         file: "dmamap/src/iommu/domain.rs",
-        find: "unlinking = self.flush_tables();",
-        replace: "unlinking = false;",
+        find: "Linked::WhileUnlinking if self.flush_tables() => Linked::WhileUnlinking,",
+        replace: "Linked::WhileUnlinking if false && self.flush_tables() => Linked::WhileUnlinking,",
         why: "a unit looks for a new mapping in a table that is not part of the walk any more",
         caught_by: &[deferred(
             "sharing::what_is_mapped_while_a_table_waits_for_its_flush_is_found",

@@ -106,8 +106,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "mask-ignored",
         selection: Selection::Whole,
         file: "dmamap/src/map/translated.rs",
-        find: "let last = mask.last();",
-        replace: "let last = { let _ = mask; crate::addr::BusAddr::new(u64::MAX) };",
+        find: ".below(terms.mask.last());",
+        replace: ";",
         why: "the device drops the upper bits of the address and reaches something else",
         caught_by: &[reserved("the_narrowest_mask_leaves_the_second_page_only")],
     },
@@ -128,7 +128,7 @@ pub(super) const ALL: &[Mutation] = &[
         replace: "if mask.covers(range) || true {",
         why: "a device is given an address that it cannot put on the bus",
         caught_by: &[untranslated(
-            "memory_beyond_the_mask_is_refused_and_comes_back",
+            "memory_beyond_the_mask_is_refused_where_it_must_not_be_copied",
         )],
     },
     Mutation {

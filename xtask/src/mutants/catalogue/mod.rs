@@ -9,6 +9,7 @@
 //! - [`bounce`]: copies: what a device sees of them, and what comes back
 //! - [`coherent`]: memory that both sides share, its pools, and the order of handing over
 //! - [`caches`]: caches that devices do not snoop
+//! - [`limits`]: what a device can take, in one step or two
 //! - [`modes`]: units that remember absence, or see stores late
 //! - [`registers`]: buses, BARs, claims and interrupts
 //! - [`amd`]: AMD-Vi's tables, commands and log
@@ -26,6 +27,7 @@ mod disk;
 mod ground;
 mod groups;
 mod life;
+mod limits;
 mod mapping;
 mod modes;
 mod registers;
@@ -45,6 +47,7 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         scopes::ALL,
         groups::ALL,
         mapping::ALL,
+        limits::ALL,
         bounce::ALL,
         coherent::ALL,
         caches::ALL,

@@ -117,8 +117,11 @@ pub(super) const ALL: &[Mutation] = &[
         name: "map-ignores-unlinking",
         selection: Selection::Whole,
         file: DOMAIN,
-        find: "(range, *unlinking > 0)",
-        replace: "(range, false)",
+        find: "(range, how)
+        };",
+        replace: "let _ = how;
+            (range, Linked::OnKeptTables)
+        };",
         why: "a unit looks for the new mapping in the table that is being unlinked, and faults",
         caught_by: &[in_flight(
             "a_table_that_is_being_unlinked_does_not_hide_what_is_mapped_meanwhile",

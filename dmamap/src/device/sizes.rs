@@ -1,0 +1,64 @@
+//! What sizes serve a device: how long a mapping may be, how long it is best, and where pieces join.
+//!
+//! ```
+//! # use board as _;
+//! # use dmamap::{device::Device, platform::Platform};
+//! # fn example<P: Platform>(device: &Device<P>) {
+//! assert!(device.opt_mapping_bytes() <= device.max_mapping_bytes());
+//! # }
+//! ```
+
+use crate::addr::BusAddr;
+use crate::device::{Coherence, Device};
+use crate::map::Route;
+use crate::platform::Platform;
+
+/// Bytes up to which a mapping is one leaf or one invalidation: the large page that all formats have.
+const ONE_LEAF_BYTES: u64 = 2 << 20;
+
+impl<P: Platform> Device<P> {
+    /// The most bytes that one streaming mapping can ever have (`dma_max_mapping_size`): as many as there are bus addresses
+    /// within the [mask](Self::mask), the [path's limit](Self::bus_limit) and the IOMMU's reach. 0 for a blocked device.
+    pub fn max_mapping_bytes(&self) -> u64 {
+        let last = self.reach().last();
+        match &self.core().route {
+            Route::Blocked => 0,
+            Route::Direct(_) => last.as_u64().saturating_add(1),
+            Route::Translated(domain) => {
+                let page_bytes = self.page_bytes();
+                let last: BusAddr = last.min(domain.last());
+                // Whole pages, of which the first is never a bus address.
+                let pages = last.as_u64().saturating_add(1) / page_bytes;
+                pages.saturating_sub(1) * page_bytes
+            }
+        }
+    }
+
+    /// The most bytes for which mapping and unmapping stay cheap (`dma_opt_mapping_size`): behind an IOMMU what one large
+    /// page or one invalidation covers; elsewhere [`max_mapping_bytes`](Self::max_mapping_bytes).
+    pub fn opt_mapping_bytes(&self) -> u64 {
+        let max = self.max_mapping_bytes();
+        match &self.core().route {
+            Route::Translated(_) => max.min(ONE_LEAF_BYTES),
+            Route::Blocked | Route::Direct(_) => max,
+        }
+    }
+
+    /// Pieces of a list that begin and end at multiples of one more than this lie side by side on the bus, wherever they
+    /// are in memory (`dma_get_merge_boundary`); `None` where nothing joins them.
+    pub fn merge_boundary(&self) -> Option<u64> {
+        match &self.core().route {
+            Route::Translated(_) => Some(self.page_bytes() - 1),
+            Route::Blocked | Route::Direct(_) => None,
+        }
+    }
+
+    /// What memory that the device writes should begin and end at a multiple of, so that the CPU's own writes beside it
+    /// do no harm (`dma_get_cache_alignment`): a cache line where the device does not snoop, else 1.
+    pub fn cache_alignment_bytes(&self) -> u64 {
+        match self.core().coherence {
+            Coherence::Snooped => 1,
+            Coherence::NotSnooped => self.core().platform.cache_line_bytes(),
+        }
+    }
+}

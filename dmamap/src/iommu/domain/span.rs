@@ -1,0 +1,65 @@
+//! Mapping in two steps: addresses are chosen once, and memory is linked to parts of them later.
+
+use super::{Domain, DomainError, Inner, Linked, Reach, RevokeError};
+use crate::addr::{BusAddr, BusRange};
+use crate::iova::IovaRequest;
+use crate::pagetable::{MemoryType, Permission, PhysList};
+use crate::platform::Platform;
+
+impl<P: Platform> Domain<P> {
+    /// Chooses bus addresses as `request` says, at which nothing is mapped yet (`dma_iova_try_alloc`).
+    pub(crate) fn reserve_span(&self, request: IovaRequest) -> Result<BusRange, DomainError> {
+        let mut inner = self.inner.lock();
+        match inner.reach {
+            Reach::Live => Ok(inner.iova.allocate(request)?),
+            Reach::Revoked | Reach::Unconfirmed => Err(DomainError::Revoked),
+        }
+    }
+
+    /// Maps `memory` from `bus` on, which the caller reserved (`dma_iova_link`). No device may be told before
+    /// [`make_visible`](Self::make_visible).
+    pub(crate) fn link(
+        &self,
+        bus: BusAddr,
+        memory: &mut dyn PhysList,
+        permission: Permission,
+    ) -> Result<Linked, DomainError> {
+        let mut inner = self.inner.lock();
+        let Inner {
+            unlinking,
+            table: Some(table),
+            reach: Reach::Live,
+            ..
+        } = &mut *inner
+        else {
+            return Err(DomainError::Revoked);
+        };
+        table.map_list(bus, memory, permission, MemoryType::Normal)?;
+        Ok(match *unlinking {
+            0 => Linked::OnKeptTables,
+            _ => Linked::WhileUnlinking,
+        })
+    }
+
+    /// Makes what was linked in `range` unreachable and returns when it is; the addresses stay the caller's
+    /// (`dma_iova_unlink`).
+    pub(crate) fn unlink(&self, range: BusRange) -> Result<(), RevokeError> {
+        let Some(gather) = self.clear(range, |_| Ok(()))? else {
+            return Ok(());
+        };
+        let outcome = self.sync(gather);
+        // The addresses stay the caller's; the tables are kept.
+        Ok(outcome.or_else(|(error, unconfirmed)| self.keep(None, unconfirmed, error))?)
+    }
+
+    /// Gives back addresses that [`reserve_span`](Self::reserve_span) chose, at which nothing is mapped (`dma_iova_free`).
+    pub(crate) fn free_span(&self, range: BusRange) {
+        let mut inner = self.inner.lock();
+        if inner.reach == Reach::Live {
+            inner
+                .iova
+                .free(range)
+                .expect("a span is freed once, as it was reserved");
+        }
+    }
+}

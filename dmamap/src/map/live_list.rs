@@ -1,0 +1,176 @@
+//! A list that is mapped: the bus addresses of several owned buffers, and the syncs of all of them.
+#![expect(
+    clippy::result_large_err,
+    reason = "errors give memory back, and none may be allocated for them"
+)]
+
+use core::mem::ManuallyDrop;
+
+use crate::addr::BusRange;
+use crate::buffer::{DmaMemory, Frames, ScatterList};
+use crate::device::{Device, DeviceCore, Held};
+use crate::map::OutOfBounds;
+use crate::map::backing::Backing;
+use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
+use crate::map::establish::{establish, fail, revoke};
+use crate::map::list_syncs::ListSyncs;
+use crate::map::place::{Contents, Memory, Placed};
+use crate::map::runs::runs;
+use crate::map::segments::segments;
+use crate::map::terms::Terms;
+use crate::platform::Platform;
+
+/// Bus addresses of a list, and the hold on the device that goes with them.
+///
+/// As [`Live`](crate::map::live::Live): its owners never drop one that was not revoked.
+pub(crate) struct LiveList<P: Platform> {
+    held: Held<P>,
+    range: BusRange,
+    terms: Terms,
+    backing: Backing,
+}
+
+impl<P: Platform> LiveList<P> {
+    /// Maps `list`, which is given away.
+    pub(crate) fn establish_owned<B: DmaMemory>(
+        device: &Device<P>,
+        list: ScatterList<B>,
+        terms: Terms,
+    ) -> Result<(Self, ScatterList<B>), Rejected<ScatterList<B>>> {
+        // Until the outcome is known the device may reach the memory: should anything panic, it is leaked.
+        let list = ManuallyDrop::new(list);
+        match Self::establish(device, &list, terms) {
+            Ok(live) => Ok((live, ManuallyDrop::into_inner(list))),
+            Err(error) => Err(Rejected {
+                error,
+                buffer: match error.undo() {
+                    Some(undo) => {
+                        let len_bytes = list.len_bytes();
+                        let core = device.core();
+                        core.keep_from_use(list, len_bytes, Backing::InPlace, undo);
+                        None
+                    }
+                    None => Some(ManuallyDrop::into_inner(list)),
+                },
+            }),
+        }
+    }
+
+    fn establish<B: DmaMemory>(
+        device: &Device<P>,
+        list: &ScatterList<B>,
+        terms: Terms,
+    ) -> Result<Self, MapError> {
+        for entry in list.entries() {
+            check_owner(device.core(), entry.buffer())?;
+            let whole_bytes = entry.buffer().len_bytes();
+            OutOfBounds::check(entry.offset(), entry.len_bytes(), whole_bytes)
+                .map_err(|error| fail(device, MapFailure::PieceOutOfBounds(error)))?;
+        }
+        // Looked at only now that every piece lies in its buffer.
+        let mut pieces = list.pieces_from(0);
+        let Some(first) = pieces.next() else {
+            return Err(fail(device, MapFailure::Empty));
+        };
+        terms
+            .check_coherence(device.core().coherence)
+            .map_err(|failure| fail(device, failure))?;
+        let mut memory = Memory {
+            first,
+            len_bytes: list.len_bytes(),
+            pieces: &mut pieces,
+            contents: Contents::AsLent,
+            frames: frames_of(list),
+        };
+        ListSyncs::new(device.core(), &terms, &Backing::InPlace).before_map(list, 0);
+        // SAFETY: the pieces are the buffers' own memory, and all access to them goes through the list, which is borrowed.
+        let (held, placed) = unsafe { establish(device, &terms, &mut memory) }?;
+        let Placed { range, backing } = placed;
+        Ok(Self {
+            held,
+            range,
+            terms,
+            backing,
+        })
+    }
+
+    pub(crate) fn held(&self) -> &Held<P> {
+        &self.held
+    }
+
+    pub(crate) fn range(&self) -> BusRange {
+        self.range
+    }
+
+    /// The bus addresses of each physical piece of the list, in order.
+    pub(crate) fn runs<'a, B: DmaMemory>(
+        &'a self,
+        list: &'a ScatterList<B>,
+    ) -> impl Iterator<Item = BusRange> + 'a {
+        let route = &self.held.core().route;
+        runs(route, &self.backing, self.range, list.pieces_from(0))
+    }
+
+    /// What the device is told of the list, in order.
+    pub(crate) fn segments<'a, B: DmaMemory>(
+        &'a self,
+        list: &'a ScatterList<B>,
+    ) -> impl Iterator<Item = BusRange> + 'a {
+        let limits = &self.held.core().limits;
+        segments(
+            self.runs(list),
+            limits.max_segment_bytes(),
+            limits.segment_boundary(),
+        )
+    }
+
+    pub(crate) fn syncs(&self) -> ListSyncs<'_, P> {
+        ListSyncs::new(self.held.core(), &self.terms, &self.backing)
+    }
+
+    /// Takes the addresses back; the list comes back, or goes into the device's quarantine.
+    pub(crate) fn revoke_owned<B: DmaMemory>(
+        self,
+        list: ScatterList<B>,
+    ) -> Result<ScatterList<B>, Quarantined> {
+        let list = ManuallyDrop::new(list);
+        let (core, range) = (self.held.core(), self.range);
+        if let Err(error) = revoke(core, range, &self.backing, self.terms.attributes) {
+            let len_bytes = list.len_bytes();
+            core.keep_from_use(list, len_bytes, self.backing, error);
+            return Err(Quarantined {
+                device: core.requester,
+                range,
+                error,
+            });
+        }
+        self.syncs().after_unmap(&list);
+        // SAFETY: the route confirmed that the device lost the mapping, or has the copy always.
+        unsafe { self.backing.release(core) };
+        Ok(ManuallyDrop::into_inner(list))
+    }
+}
+
+/// Whose the frames are that the pieces of `list` touch: shared if any piece's are.
+fn frames_of<B: DmaMemory>(list: &ScatterList<B>) -> Frames {
+    let mut entries = list.entries().iter();
+    match entries.any(|entry| entry.buffer().frames() == Frames::Shared) {
+        true => Frames::Shared,
+        false => Frames::Whole,
+    }
+}
+
+/// Memory of another machine, or that no machine lent, is told by where this one's CPU sees it.
+pub(crate) fn check_owner<P: Platform, B: DmaMemory>(
+    core: &DeviceCore<P>,
+    buffer: &B,
+) -> Result<(), MapError> {
+    let virt = buffer.virt();
+    match core.platform.virt_to_phys(virt) {
+        Some(phys) if phys == buffer.segment(0).start() => Ok(()),
+        _ => Err(MapError {
+            device: core.requester,
+            failure: MapFailure::NotDmaMemory { virt },
+        }),
+    }
+}

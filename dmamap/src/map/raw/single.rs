@@ -1,0 +1,193 @@
+//! One physically contiguous run of memory.
+
+use crate::addr::{BusRange, FRAME_SIZE_LOG2, PhysAddr, PhysRange, VirtAddr};
+use crate::device::Device;
+use crate::iommu::RevokeError;
+use crate::map::error::{MapError, MapFailure, Quarantined};
+use crate::map::terms::Shape;
+use crate::map::{AnyDirection, Attributes};
+use crate::platform::Platform;
+
+impl<P: Platform> Device<P> {
+    /// Maps physical memory for the device (`dma_map_phys`). Behind an IOMMU a device that was
+    /// [trusted](crate::system::DmaSystem::attach_trusted) reaches every byte of the frames the range touches, any other
+    /// the range alone: it is given copies of what lies in frames that the range does not cover.
+    ///
+    /// # Errors
+    /// [`MapError`]; the memory is as it was, unless [`MapError::leaves_memory_reachable`].
+    ///
+    /// # Safety
+    /// - `memory` is RAM, and stays allocated until [`unmap_phys`](Self::unmap_phys) returned `Ok`.
+    /// - Until then no reference to any byte of its frames is used that the device's accesses in `direction`
+    ///   would break: none at all where the device writes, none that writes where it reads.
+    /// - Where the device does not snoop, nobody writes the cache lines the memory begins and ends in meanwhile.
+    /// - The mapping is unmapped before the device is detached, or its memory is kept until
+    ///   [`Device::detach`] returned `Ok`.
+    pub unsafe fn map_phys(
+        &self,
+        memory: PhysRange,
+        direction: AnyDirection,
+    ) -> Result<BusRange, MapError> {
+        // SAFETY: the caller's promise.
+        unsafe { self.map_phys_attrs(memory, direction, Attributes::NONE) }
+    }
+
+    /// As [`map_phys`](Self::map_phys), with more asked of the mapping.
+    ///
+    /// # Errors
+    /// As [`map_phys`](Self::map_phys), and where what `attributes` ask for cannot be had.
+    ///
+    /// # Safety
+    /// As [`map_phys`](Self::map_phys).
+    pub unsafe fn map_phys_attrs(
+        &self,
+        memory: PhysRange,
+        direction: AnyDirection,
+        attributes: Attributes,
+    ) -> Result<BusRange, MapError> {
+        // SAFETY: the caller's promise.
+        let placed = unsafe { self.map_raw(Shape::Single, &[memory], direction, attributes) }?;
+        Ok(placed.range)
+    }
+
+    /// Maps `len_bytes` bytes from byte `offset` of a frame on (`dma_map_page`).
+    ///
+    /// # Errors
+    /// As [`map_phys`](Self::map_phys).
+    ///
+    /// # Safety
+    /// As [`map_phys`](Self::map_phys).
+    pub unsafe fn map_page(
+        &self,
+        frame: PhysAddr,
+        offset: u64,
+        len_bytes: u64,
+        direction: AnyDirection,
+    ) -> Result<BusRange, MapError> {
+        // SAFETY: the caller's promise.
+        unsafe { self.map_page_attrs(frame, offset, len_bytes, direction, Attributes::NONE) }
+    }
+
+    /// As [`map_page`](Self::map_page), with more asked of the mapping (`dma_map_page_attrs`).
+    ///
+    /// # Errors
+    /// As [`map_phys_attrs`](Self::map_phys_attrs).
+    ///
+    /// # Safety
+    /// As [`map_phys`](Self::map_phys).
+    pub unsafe fn map_page_attrs(
+        &self,
+        frame: PhysAddr,
+        offset: u64,
+        len_bytes: u64,
+        direction: AnyDirection,
+        attributes: Attributes,
+    ) -> Result<BusRange, MapError> {
+        let memory = frame
+            .checked_add(offset)
+            .and_then(|start| PhysRange::new(start, len_bytes).ok())
+            .ok_or_else(|| self.fail(MapFailure::TooLong { len_bytes }))?;
+        // SAFETY: the caller's promise is `map_phys`'s.
+        unsafe { self.map_phys_attrs(memory, direction, attributes) }
+    }
+
+    /// Maps `len_bytes` bytes from the virtual address `virt` on, which must be physically contiguous memory
+    /// of the platform (`dma_map_single`).
+    ///
+    /// # Errors
+    /// As [`map_phys`](Self::map_phys), and [`MapFailure::NotDmaMemory`] for stacks, images and heaps that
+    /// are not the machine's RAM, [`MapFailure::NotContiguous`] for memory in pieces.
+    ///
+    /// # Safety
+    /// As [`map_phys`](Self::map_phys), for the physical memory behind `virt`.
+    pub unsafe fn map_single_raw(
+        &self,
+        virt: VirtAddr,
+        len_bytes: u64,
+        direction: AnyDirection,
+    ) -> Result<BusRange, MapError> {
+        // SAFETY: the caller's promise.
+        unsafe { self.map_single_raw_attrs(virt, len_bytes, direction, Attributes::NONE) }
+    }
+
+    /// As [`map_single_raw`](Self::map_single_raw), with more asked of the mapping (`dma_map_single_attrs`).
+    ///
+    /// # Errors
+    /// As [`map_single_raw`](Self::map_single_raw), and where what `attributes` ask for cannot be had.
+    ///
+    /// # Safety
+    /// As [`map_single_raw`](Self::map_single_raw).
+    pub unsafe fn map_single_raw_attrs(
+        &self,
+        virt: VirtAddr,
+        len_bytes: u64,
+        direction: AnyDirection,
+        attributes: Attributes,
+    ) -> Result<BusRange, MapError> {
+        let memory = self
+            .contiguous(virt, len_bytes)
+            .map_err(|failure| self.fail(failure))?;
+        // SAFETY: the caller's promise is `map_phys`'s.
+        unsafe { self.map_phys_attrs(memory, direction, attributes) }
+    }
+
+    /// Takes back what [`map_phys`](Self::map_phys), [`map_page`](Self::map_page) or
+    /// [`map_single_raw`](Self::map_single_raw) mapped; when this returns `Ok` the device reaches nothing through it
+    /// (`dma_unmap_phys`, `dma_unmap_page`, `dma_unmap_single`), or is trusted not to try
+    /// ([`Protection::Deferred`](crate::system::Protection::Deferred)).
+    ///
+    /// # Errors
+    /// [`Quarantined`] when the IOMMU did not confirm: the memory must be kept. Also, nothing having changed, when
+    /// `range` is not all of one mapping ([`RevokeError::NotWhole`](crate::iommu::RevokeError::NotWhole)).
+    ///
+    /// # Safety
+    /// `range` is one that a call of this layer for this device returned, whole, not unmapped yet, and was mapped with
+    /// `direction` and `attributes`; where no IOMMU translates, the device has finished with it.
+    pub unsafe fn unmap_phys(
+        &self,
+        range: BusRange,
+        direction: AnyDirection,
+        attributes: Attributes,
+    ) -> Result<(), Quarantined> {
+        // Where the memory is can be asked only before.
+        let backing = self.core().backing_of(range);
+        let Some(memory) = self.piece_behind(range, &backing) else {
+            let error = RevokeError::NotMapped;
+            return Err(Quarantined {
+                device: self.requester(),
+                range,
+                error,
+            });
+        };
+        // SAFETY: the caller's promise.
+        unsafe { self.unmap_raw(range, &[memory], backing, direction, attributes) }
+    }
+
+    fn contiguous(&self, virt: VirtAddr, len_bytes: u64) -> Result<PhysRange, MapFailure> {
+        if len_bytes == 0 {
+            return Err(MapFailure::Empty);
+        }
+        let platform = self.platform();
+        let phys = |virt| {
+            platform
+                .virt_to_phys(virt)
+                .ok_or(MapFailure::NotDmaMemory { virt })
+        };
+        let start = phys(virt)?;
+        let memory =
+            PhysRange::new(start, len_bytes).map_err(|_| MapFailure::TooLong { len_bytes })?;
+        let step = 1 << FRAME_SIZE_LOG2;
+        let mut offset = step - virt.frame_offset();
+        while offset < len_bytes {
+            let virt = virt
+                .checked_add(offset)
+                .ok_or(MapFailure::TooLong { len_bytes })?;
+            if Some(phys(virt)?) != start.checked_add(offset) {
+                let first = PhysRange::new(start, offset).unwrap_or(memory);
+                return Err(MapFailure::NotContiguous { first });
+            }
+            offset += step;
+        }
+        Ok(memory)
+    }
+}

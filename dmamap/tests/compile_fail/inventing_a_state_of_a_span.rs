@@ -1,0 +1,7 @@
+use dmamap::map::SpanState;
+
+struct Usable;
+
+impl SpanState for Usable {}
+
+fn main() {}

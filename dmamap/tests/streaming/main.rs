@@ -1,0 +1,15 @@
+//! Masks, limits and the streaming calls: what they promise, and what becomes of misuse that compiles.
+
+#[path = "../support/rig.rs"]
+mod rig;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod attributes;
+mod failures;
+mod limits;
+mod lists;
+mod masks;
+mod misuse;
+mod placement;
+mod two_step;
