@@ -337,9 +337,8 @@ impl<P: Platform> Domain<P> {
     ///
     /// # Errors
     /// [`RevokeError`] when that was not confirmed: the device may still reach the memory, so neither the
-    /// memory nor the addresses nor the emptied tables are used again before [`recover`](Self::recover).
-    /// What is not one mapping, whole, is refused
-    /// before anything changes.
+    /// memory nor the addresses nor the emptied tables are used again before [`recover`](Self::recover). What is not one
+    /// mapping, whole, is refused before anything changes.
     pub(crate) fn unmap(&self, range: BusRange) -> Result<(), RevokeError> {
         let Some(gather) = self.clear(range, |iova| whole(iova, range))? else {
             return Ok(());
