@@ -164,10 +164,12 @@ impl<P: Platform> DeviceCore<P> {
         copies: Backing,
         error: RevokeError,
     ) {
-        match error.is_final() {
+        match error {
+            RevokeError::Unit(_) | RevokeError::DetachUnconfirmed => {
+                self.quarantine.keep(owner, len_bytes, copies);
+            }
             // Nothing was taken from the device, or it is not known what: this would never come back.
-            true => self.quarantine.lose(len_bytes + copies.lent_bytes()),
-            false => self.quarantine.keep(owner, len_bytes, copies),
+            _ => self.quarantine.lose(len_bytes + copies.lent_bytes()),
         }
     }
 

@@ -104,19 +104,12 @@ impl RevokeError {
 
 impl RevokeError {
     /// Whether nothing that units say later makes up for it.
-    pub(crate) const fn is_final(&self) -> bool {
-        matches!(
-            self,
-            Self::FlushCrashed
-                | Self::Table(_)
-                | Self::NotMapped
-                | Self::NotWhole { .. }
-                | Self::OutsideSpan { .. }
-        )
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::FlushCrashed) || self.changed_nothing()
     }
 
     /// Of two errors of the same memory the one that decides what becomes of it.
-    pub(crate) const fn or_graver(self, other: Self) -> Self {
+    pub(crate) fn or_graver(self, other: Self) -> Self {
         match !self.is_final() && other.is_final() {
             true => other,
             false => self,

@@ -205,14 +205,6 @@ impl<P: Platform> IovaSpace<P> {
         Ok(())
     }
 
-    /// Whether `range` is one that could be freed: allocated as it is, whole.
-    ///
-    /// # Errors
-    /// As [`free`](Self::free).
-    pub fn check(&mut self, range: BusRange) -> Result<(), IovaError> {
-        self.allocated(range).map(drop)
-    }
-
     /// The node of `range`, which is allocated as it is.
     fn allocated(&mut self, range: BusRange) -> Result<(Node, Extent), IovaError> {
         let not_allocated = IovaError::NotAllocated { range };
@@ -236,6 +228,14 @@ impl<P: Platform> IovaSpace<P> {
         self.tree.remove(extent.start);
         self.live_allocations -= 1;
         self.live_granules -= extent.len;
+    }
+
+    /// Whether `range` is one that could be freed: allocated as it is, whole.
+    ///
+    /// # Errors
+    /// As [`free`](Self::free).
+    pub fn check(&mut self, range: BusRange) -> Result<(), IovaError> {
+        self.allocated(range).map(drop)
     }
 
     /// Counts.

@@ -138,15 +138,15 @@ pub enum MapFailure {
         /// What the caller had room for.
         room: usize,
     },
+    /// The machine is being suspended, or is: nothing is mapped before it was resumed.
+    #[error("the machine is suspended")]
+    Suspended,
     /// A mapping was given up, and the IOMMU did not confirm that the device lost it.
     #[error("a mapping was given up and not confirmed undone ({error}): its memory is kept")]
     NotUndone {
         /// What the IOMMU did.
         error: RevokeError,
     },
-    /// The machine is being suspended, or is: nothing is mapped before it was resumed.
-    #[error("the machine is suspended")]
-    Suspended,
     /// What was to be mapped as registers is memory.
     #[error("physical {range} is memory: only registers are mapped as a resource")]
     IsRam {
@@ -176,8 +176,8 @@ impl MapError {
     /// Why the mapping was not undone, where the device may reach the memory although it failed.
     pub(crate) fn undo(&self) -> Option<RevokeError> {
         match self.failure {
-            MapFailure::Domain(DomainError::Unconfirmed { undo, .. }) => Some(undo),
-            MapFailure::NotUndone { error } => Some(error),
+            MapFailure::NotUndone { error: undo }
+            | MapFailure::Domain(DomainError::Unconfirmed { undo, .. }) => Some(undo),
             _ => None,
         }
     }

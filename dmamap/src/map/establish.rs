@@ -11,8 +11,8 @@ use crate::map::place::{Memory, Placed};
 use crate::map::terms::Terms;
 use crate::platform::Platform;
 
-/// Maps `memory`, which the caller has made ready for the device. The hold on the device counts the mapping. Where
-/// the device may reach the memory although it failed, the caller puts it into quarantine.
+/// Maps `memory`, which the caller has made ready for the device. The hold on the device counts the mapping. Where the
+/// error [leaves the memory reachable](MapError::leaves_memory_reachable) it is the caller's to keep.
 ///
 /// # Safety
 /// That of [`DeviceCore::place`].

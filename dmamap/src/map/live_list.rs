@@ -41,18 +41,18 @@ impl<P: Platform> LiveList<P> {
         let list = ManuallyDrop::new(list);
         match Self::establish(device, &list, terms) {
             Ok(live) => Ok((live, ManuallyDrop::into_inner(list))),
-            Err(error) => {
-                let buffer = match error.undo() {
-                    None => Some(ManuallyDrop::into_inner(list)),
+            Err(error) => Err(Rejected {
+                error,
+                buffer: match error.undo() {
                     Some(undo) => {
                         let len_bytes = list.len_bytes();
                         let core = device.core();
                         core.keep_from_use(list, len_bytes, Backing::InPlace, undo);
                         None
                     }
-                };
-                Err(Rejected { error, buffer })
-            }
+                    None => Some(ManuallyDrop::into_inner(list)),
+                },
+            }),
         }
     }
 

@@ -275,7 +275,7 @@ impl<P: Platform> DeviceCore<P> {
                 let backing = Backing::Whole { pool, run };
                 Ok(Placed { range, backing })
             }
-            // The copy is lost, not the memory: a run that is not released stays lent.
+            // The copy is lost, not the memory.
             Err(MapFailure::Domain(DomainError::Unconfirmed { cause, undo })) => {
                 self.keep_copies_from_use(Backing::Whole { pool, run }, undo);
                 Err(BounceError::Unconfirmed { cause }.into())

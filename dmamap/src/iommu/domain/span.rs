@@ -47,11 +47,9 @@ impl<P: Platform> Domain<P> {
         let Some(gather) = self.clear(range, |_| Ok(()))? else {
             return Ok(());
         };
-        match self.sync(gather) {
-            Ok(()) => Ok(()),
-            // The addresses are the caller's to keep.
-            Err((error, unconfirmed)) => Ok(self.keep(None, unconfirmed, error)?),
-        }
+        let outcome = self.sync(gather);
+        // The addresses stay the caller's; the tables are kept.
+        Ok(outcome.or_else(|(error, unconfirmed)| self.keep(None, unconfirmed, error))?)
     }
 
     /// Gives back addresses that [`reserve_span`](Self::reserve_span) chose, at which nothing is mapped (`dma_iova_free`).

@@ -46,7 +46,7 @@ use core::mem::ManuallyDrop;
 use crate::addr::{BusAddr, BusRange, FRAME_BYTES, PhysAddr};
 use crate::buffer::{DmaMemory, Frames, ListError, ScatterList};
 use crate::device::Device;
-use crate::map::backing::Backing;
+use crate::map::Backing;
 use crate::map::direction::Direction;
 use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
 use crate::map::establish::fail;
@@ -137,8 +137,7 @@ impl<P: Platform, B: DmaMemory> Parts<P, B> {
             .map_err(|failure| self.reserved.error(failure))
     }
 
-    /// Takes back all links; the list comes back, or goes into the device's quarantine. The addresses
-    /// are then not used again.
+    /// Takes back all links; the list comes back, or goes into the device's quarantine; the addresses are lost then.
     fn unlink(self) -> Result<(Reserved<P>, ScatterList<B>), Quarantined> {
         let links = ManuallyDrop::new(self.links);
         let mut reserved = ManuallyDrop::new(self.reserved);

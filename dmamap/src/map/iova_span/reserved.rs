@@ -57,6 +57,10 @@ impl<P: Platform> Reserved<P> {
         check_whole_pages(whole, page_log2).map_err(failed)?;
         let place = translated::place(page_log2, &terms, whole, &mut list).map_err(failed)?;
         let held = Held::new(device, len_bytes);
+        if core.system.is_asleep() {
+            held.withdraw();
+            return Err(failed(MapFailure::Suspended));
+        }
         match translated::reserve(domain, &place) {
             Ok((pages, head)) => Ok(Self {
                 held,
@@ -175,8 +179,8 @@ impl<P: Platform> Reserved<P> {
         self.domain().unlink(pages)
     }
 
-    /// Counts memory of somebody else's that was linked and may still be reached.
-    pub(super) fn count_foreign(&self, len_bytes: u64) {
+    /// Counts memory that was linked and may still be reached.
+    pub(super) fn count_quarantined(&self, len_bytes: u64) {
         self.held.core().quarantine.count_foreign(len_bytes);
     }
 

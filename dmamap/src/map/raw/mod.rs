@@ -120,7 +120,7 @@ impl<P: Platform> Device<P> {
         Ok(())
     }
 
-    /// Makes `range` unreachable and takes the count of its `len_bytes` bytes back; returns what the device had there.
+    /// Makes `range` unreachable and takes the count of its `len_bytes` bytes back; so come the copies, or they are kept.
     pub(super) fn revoke_raw(
         &self,
         range: BusRange,
@@ -134,14 +134,14 @@ impl<P: Platform> Device<P> {
             range,
             error,
         };
-        let outcome = match revoke(core, range, &backing, attributes) {
+        let outcome = match revoke(core, range, &backing, attributes).map_err(quarantined) {
             Ok(()) => Ok(backing),
             // What is mapped there goes on to count.
-            Err(error) if error.changed_nothing() => return Err(quarantined(error)),
+            Err(error) if error.error.changed_nothing() => return Err(error),
             Err(error) => {
                 core.quarantine.count_foreign(len_bytes);
-                core.keep_copies_from_use(backing, error);
-                Err(quarantined(error))
+                core.keep_copies_from_use(backing, error.error);
+                Err(error)
             }
         };
         let shares = core.counters.shares();

@@ -2,7 +2,7 @@
 
 use super::super::mutation::{Mutation, Selection, Test};
 
-const DOMAIN: &str = "dmamap/src/iommu/domain.rs";
+const UNCONFIRMED: &str = "dmamap/src/iommu/unconfirmed.rs";
 const RESET: &str = "dmamap/src/pci/reset.rs";
 const SLEEP: &str = "dmamap/src/system/sleep.rs";
 
@@ -26,7 +26,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "recovery-without-invalidation",
         selection: Selection::Core,
-        file: DOMAIN,
+        file: UNCONFIRMED,
         find: "let outcome = self.each_walker(|unit| unit.invalidate(self.id, change));",
         replace: "let outcome = { let _ = change; Ok::<(), UnitError>(()) };",
         why: "memory leaves quarantine while a unit still translates to it",
@@ -38,7 +38,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "recovered-addresses-kept",
         selection: Selection::Whole,
-        file: DOMAIN,
+        file: UNCONFIRMED,
         find: "inner.iova.release_kept(kept);",
         replace: "let _ = kept;",
         why: "bus addresses are lost for ever",

@@ -3,6 +3,7 @@
 use super::super::mutation::{Mutation, Selection, Test};
 
 const DOMAIN: &str = "dmamap/src/iommu/domain.rs";
+const UNCONFIRMED: &str = "dmamap/src/iommu/unconfirmed.rs";
 const UNIT: &str = "dmamap/src/iommu/vtd/mod.rs";
 const INVALIDATION: &str = "dmamap/src/iommu/vtd/invalidation.rs";
 
@@ -215,9 +216,9 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "quarantine-forgotten",
         selection: Selection::Whole,
-        file: "dmamap/src/map/live.rs",
-        find: "RevokeError::Unit(_) | RevokeError::DetachUnconfirmed => { quarantine.keep(buffer) }",
-        replace: "RevokeError::Unit(_) | RevokeError::DetachUnconfirmed => { drop(ManuallyDrop::into_inner(buffer)) }",
+        file: "dmamap/src/device/quarantine.rs",
+        find: "self.quarantine.keep(owner, len_bytes, copies);",
+        replace: "let _ = (len_bytes, copies); drop(ManuallyDrop::into_inner(owner));",
         why: "memory that a device may still reach is used again",
         caught_by: &[strict(
             "an_unmap_that_is_never_confirmed_quarantines_the_memory",
@@ -226,9 +227,9 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "quarantined-addresses-reused",
         selection: Selection::Whole,
-        file: DOMAIN,
-        find: "let kept = inner.iova.keep(range);",
-        replace: "let kept = inner.iova.free(range);",
+        file: UNCONFIRMED,
+        find: "let kept = self.iova.keep(range);",
+        replace: "let kept = self.iova.free(range);",
         why: "addresses whose old translation may be cached are given to another mapping",
         caught_by: &[strict(
             "an_unmap_that_is_never_confirmed_quarantines_the_memory",
@@ -237,7 +238,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "unconfirmed-tables-freed",
         selection: Selection::Whole,
-        file: DOMAIN,
+        file: UNCONFIRMED,
         find: "self.unconfirmed.absorb(unconfirmed);",
         replace: "unsafe { unconfirmed.gather.release() };",
         why: "the unit never said that it let go of the tables",
