@@ -145,7 +145,7 @@ impl<P: Platform> RawIovaSpan<P> {
         };
         if let Err(error) = self.reserved.unlink(range) {
             if !error.changed_nothing() {
-                self.reserved.count_foreign(len_bytes);
+                self.reserved.count_quarantined(len_bytes);
             }
             return Err(Quarantined {
                 device,
