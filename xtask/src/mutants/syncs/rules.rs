@@ -85,6 +85,8 @@ pub(super) const RULES: &[Rule] = &[
     // Those of a live mapping, which do the work.
     nothing(Kind::Sync, "sync_for_cpu", 3),
     nothing(Kind::Sync, "sync_for_device", 3),
+    nothing(Kind::Sync, "for_cpu", 3),
+    nothing(Kind::Sync, "for_device", 3),
     // Those that make views.
     value(
         Kind::Sync,
@@ -157,6 +159,14 @@ pub(super) const COUNTERPARTS: &[(&str, &str)] = &[
     (
         "dmamap/src/map/view.rs",
         include_str!("counterparts/view.rs"),
+    ),
+    (
+        "dmamap/src/map/list_view.rs",
+        include_str!("counterparts/list_view.rs"),
+    ),
+    (
+        "dmamap/src/map/sgtable.rs",
+        include_str!("counterparts/sgtable.rs"),
     ),
     (
         "dmamap/src/map/owned.rs",
