@@ -20,16 +20,19 @@
 
 mod cache;
 mod counters;
+mod erased;
 mod held;
 mod limits;
 mod mask;
 mod protection;
+mod quarantine;
+mod recovery;
 mod segment_limits;
 mod sizes;
 
 use core::fmt;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use alloc::boxed::Box;
 
@@ -49,6 +52,8 @@ pub(crate) use limits::Limits;
 pub use mask::MaskError;
 pub use protection::RelaxError;
 pub(crate) use protection::{Guard, Revocation, Trust};
+pub(crate) use quarantine::Quarantine;
+pub use recovery::{DeviceReset, ResetError};
 
 /// Whether a device's accesses to memory see and update the CPU's caches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,7 +69,8 @@ pub enum Coherence {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DetachError {
     /// Its unit did not confirm that it lost its translation. What it might still reach is kept: its mappings' memory,
-    /// tables and addresses are not used again, and the device cannot be attached again.
+    /// tables and addresses are not used again, and the device cannot be attached again, before
+    /// [`DmaSystem::recover`] succeeded.
     #[error("{device}: detached, but not confirmed: {error}")]
     Unconfirmed {
         /// The device.
@@ -125,12 +131,16 @@ pub(crate) struct DeviceCore<P: Platform> {
     pub(crate) coherence: Coherence,
     pub(crate) bounce: Bounce<P>,
     pub(crate) counters: Counters<P>,
-    pub(crate) quarantined_bytes: AtomicU64,
+    pub(crate) quarantine: Quarantine<P>,
     pub(crate) limits: Limits,
     pub(crate) guard: Guard,
     pub(crate) coherent: CoherentSources<P>,
     /// No [`Device`] refers to this any more; only mappings may.
     handle_gone: AtomicBool,
+    /// The device is being detached, or was: it does not become a bus master again.
+    pub(crate) leaving: AtomicBool,
+    /// The device was detached, and its unit did not confirm it: what it may reach hangs on this.
+    pub(crate) detach_unconfirmed: AtomicBool,
 }
 
 impl<P: Platform> DeviceCore<P> {
@@ -157,23 +167,33 @@ impl<P: Platform> DeviceCore<P> {
             coherence,
             bounce,
             counters: Counters::new(platform),
-            quarantined_bytes: AtomicU64::new(0),
+            quarantine: Quarantine::new(platform),
             limits: Limits::new(bus_limit),
             guard,
             coherent: CoherentSources::new(),
             handle_gone: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+            detach_unconfirmed: AtomicBool::new(false),
         }
     }
 
-    /// Counts memory that the device may still reach although its mapping ended.
-    pub(crate) fn count_quarantined(&self, len_bytes: u64) {
-        self.quarantined_bytes
-            .fetch_add(len_bytes, Ordering::Relaxed);
-    }
-
-    /// Whether neither a handle nor a mapping refers to this; once true it stays so.
+    /// Whether neither a handle nor a mapping refers to this, and nothing waits here for units' word; once true it stays so.
     pub(crate) fn is_unreferenced(&self) -> bool {
-        self.handle_gone.load(Ordering::Acquire) && self.counters.live() == 0
+        self.handle_gone.load(Ordering::Acquire)
+            && !self.detach_unconfirmed.load(Ordering::Acquire)
+            && self.counters.live() == 0
+            // Others of the group may reach what is in quarantine. Last: mappings that end fill it before they are counted.
+            && (self.quarantine.is_empty() || self.route.is_revoked())
+    }
+}
+
+impl<P: Platform> Drop for DeviceCore<P> {
+    fn drop(&mut self) {
+        // Mappings may have failed to end while the device was being detached, after its quarantine was released.
+        if self.route.is_revoked() {
+            // SAFETY: every unit confirmed that no device reaches anything through the domain.
+            unsafe { self.release_quarantined(self.quarantine.take()) };
+        }
     }
 }
 
@@ -212,7 +232,7 @@ impl<P: Platform> Device<P> {
     pub fn figures(&self) -> Figures {
         let core = self.core();
         core.counters
-            .figures(core.quarantined_bytes.load(Ordering::Relaxed))
+            .figures(core.quarantine.bytes(), core.quarantine.lost_bytes())
     }
 
     /// What the pools hold and lend that the device's copies come from: its own under

@@ -32,12 +32,16 @@ mod new_domain;
 mod occupancy;
 mod peer;
 mod protection;
+mod quiesce;
+mod recover;
 mod reserved;
 mod restart;
 mod settings;
+mod sleep;
 mod start;
 
 use core::ptr::NonNull;
+use core::sync::atomic::AtomicBool;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -52,7 +56,7 @@ use crate::iommu::fault::{FaultLog, FaultReport};
 use crate::iommu::{
     Attachment, Behind, Domain, DomainId, DomainIds, Requester, ScopeMap, UnitError, Units,
 };
-use crate::pci::Function;
+use crate::pci::{Function, PciAddress};
 use crate::platform::Platform;
 
 pub use bounce::RestrictError;
@@ -60,10 +64,13 @@ use bounce::Restricted;
 use occupancy::{GroupKey, Occupancy};
 pub use peer::{PeerRefusal, PeerVerdict};
 pub use protection::{AttachError, Protection};
+pub use quiesce::QuiesceError;
+pub use recover::RecoverError;
 use reserved::ReservedFor;
 pub use reserved::{RegionKind, ReservedRegion};
 pub use restart::RestartError;
 pub use settings::{AddressOrder, Granule, Settings, Stage, TableMode};
+pub use sleep::{ResumeError, ResumeFailed, Resumed, SuspendError, Suspended};
 pub use start::StartError;
 
 /// Why the units could not be stopped.
@@ -78,8 +85,8 @@ pub enum ShutdownError {
     /// A unit did not turn off. Shutting down may be tried again.
     #[error(transparent)]
     Unit(#[from] UnitError),
-    /// Somebody is starting or stopping the units at this moment.
-    #[error("the IOMMU units are being started or stopped by somebody else")]
+    /// Somebody is starting or stopping the units at this moment, or they are suspended.
+    #[error("the IOMMU units are being started or stopped by somebody else, or are suspended")]
     Busy,
 }
 
@@ -97,6 +104,8 @@ enum Phase {
     Stuck,
     /// Some did not start again, and may translate nothing.
     Broken,
+    /// All are asleep, or have lost their state.
+    Asleep,
 }
 
 /// Those of a group behind one unit that firmware left some memory to, before and after a driver has one of the group.
@@ -144,6 +153,8 @@ struct State<P: Platform> {
     /// Devices that do not do as their host bridge says.
     coherence: Vec<(Requester, Coherence)>,
     cores: Vec<CoreSlot<P>>,
+    /// Units that are PCI functions.
+    unit_functions: Vec<PciAddress>,
 }
 
 /// A machine's DMA state.
@@ -151,6 +162,8 @@ pub struct DmaSystem<P: Platform> {
     platform: P,
     bridges: Vec<HostBridge>,
     faults: Arc<FaultLog<P>>,
+    /// Whether nothing may be mapped: read without the lock.
+    asleep: AtomicBool,
     /// What stands in for memory that devices do not reach.
     bounce: Pool<P>,
     state: lock_api::Mutex<P::Lock, State<P>>,
@@ -178,11 +191,13 @@ impl<P: Platform> DmaSystem<P> {
             attached: Vec::new(),
             coherence: Vec::new(),
             cores: Vec::new(),
+            unit_functions: Vec::new(),
         };
         Box::leak(Box::new(Self {
             platform,
             bridges,
             faults: Arc::new(FaultLog::new()),
+            asleep: AtomicBool::new(false),
             bounce: bounce::default_pool(platform),
             state: lock_api::Mutex::new(state),
             area: lock_api::Mutex::new(None),
@@ -250,6 +265,9 @@ impl<P: Platform> DmaSystem<P> {
 
     /// Reads the units' fault records; also done when they raise their interrupt.
     pub fn service_faults(&self) {
+        if self.is_asleep() {
+            return;
+        }
         for unit in self.units().iter() {
             unit.service_faults(&self.faults);
         }
@@ -260,7 +278,7 @@ impl<P: Platform> DmaSystem<P> {
         self.units().iter().map(|unit| unit.invalidations()).sum()
     }
 
-    /// Turns every unit off and gives back all memory they were lent. From then on devices reach
+    /// Turns every unit off and gives back all memory they were lent, after [`quiesce`](Self::quiesce). From then on devices reach
     /// memory untranslated, as before [`start_units`](Self::start_units).
     ///
     /// # Errors
@@ -279,7 +297,7 @@ impl<P: Platform> DmaSystem<P> {
             }
             match state.phase {
                 Phase::Off => return Ok(()),
-                Phase::Changing => return Err(ShutdownError::Busy),
+                Phase::Changing | Phase::Asleep => return Err(ShutdownError::Busy),
                 Phase::Running | Phase::Stuck | Phase::Broken => state.phase = Phase::Changing,
             }
             state.units.clone()

@@ -152,4 +152,9 @@ fn ordered_accesses_order_memory_around_them() {
     assert_eq!(tracer.take(), [PlatformCall::WriteBarrier]);
     register.read();
     assert_eq!(tracer.take(), [PlatformCall::ReadBarrier]);
+    let halves = mmio.register::<u64>(8).unwrap();
+    halves.write_lo_hi(1);
+    assert_eq!(tracer.take(), [PlatformCall::WriteBarrier]);
+    halves.read_lo_hi();
+    assert_eq!(tracer.take(), [PlatformCall::ReadBarrier]);
 }

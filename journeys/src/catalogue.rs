@@ -13,6 +13,8 @@ use crate::mask_limits::{self, mask_limits};
 use crate::needs::Needs;
 use crate::read_only_mapping::{self, read_only_mapping};
 use crate::reserved_memory::{self, reserved_memory};
+use crate::reset_device::{self, reset_device};
+use crate::suspend_resume::{self, suspend_resume};
 use crate::two_domains::{self, two_domains};
 use crate::unit_reset::{self, unit_reset};
 use crate::unmap_blocks_device::{self, unmap_blocks_device};
@@ -47,7 +49,7 @@ impl<P: Platform> Journey<P> {
 }
 
 /// Every journey but those that read or write a whole disk, whose content only the caller knows.
-pub fn journeys<P: Platform>() -> [Journey<P>; 8] {
+pub fn journeys<P: Platform>() -> [Journey<P>; 10] {
     [
         Journey {
             name: "unmap_blocks_device",
@@ -92,6 +94,19 @@ pub fn journeys<P: Platform>() -> [Journey<P>; 8] {
             // SAFETY: `Journey::run`'s caller vouches that no other driver uses a device, and devices without a
             // driver are no bus masters, but those that firmware left at work in memory of their own.
             run: |computer| done(unsafe { unit_reset(computer) }),
+        },
+        Journey {
+            name: "suspend_resume",
+            shows: "domains live on through a sleep, in which nothing is promised",
+            needs: suspend_resume::NEEDS,
+            // SAFETY: as for `unit_reset`; devices without a driver obey their bus-master bit.
+            run: |computer| done(unsafe { suspend_resume(computer) }),
+        },
+        Journey {
+            name: "reset_device",
+            shows: "a device that was reset forgets, its mappings and configuration stay",
+            needs: reset_device::NEEDS,
+            run: |computer| done(reset_device(computer)),
         },
         Journey {
             name: "mask_limits",

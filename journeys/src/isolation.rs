@@ -5,12 +5,13 @@ use core::time::Duration;
 
 use dmamap::addr::{BusAddr, BusRange};
 use dmamap::buffer::{BufferError, DmaBuffer};
-use dmamap::device::{DetachError, Device};
+use dmamap::device::{DetachError, Device, ResetError};
 use dmamap::iommu::fault::{Access, Fault};
 use dmamap::iommu::{Requester, RevokeError, UnitError};
 use dmamap::map::{FromDevice, MapError, Permission, Quarantined, Rejected, ToDevice};
+use dmamap::pci::PciAddress;
 use dmamap::platform::Platform;
-use dmamap::system::{AttachError, DmaSystem, Protection, RestartError};
+use dmamap::system::{AttachError, DmaSystem, Protection, RestartError, ResumeError, SuspendError};
 use drivers::edu::{Edu, EduError, EduStartError};
 
 use crate::computer::Computer;
@@ -103,6 +104,35 @@ pub enum IsolationError {
     /// The units were not restarted.
     #[error(transparent)]
     Restart(#[from] RestartError),
+    /// The machine was not suspended.
+    #[error(transparent)]
+    Suspend(#[from] SuspendError),
+    /// The machine was not resumed.
+    #[error(transparent)]
+    Resume(#[from] ResumeError),
+    /// A function did not come back as it was.
+    #[error("{0} did not come back")]
+    Lost(PciAddress),
+    /// A device was not reset.
+    #[error(transparent)]
+    Reset(#[from] ResetError),
+    /// A disk failed.
+    #[error("{0}")]
+    Disk(Box<dyn core::error::Error + Send + Sync>),
+    /// A disk does not read what it read before.
+    #[error("{device} reads something else than before")]
+    Differs {
+        /// The disk.
+        device: Requester,
+    },
+    /// Something is not as a device that is gone, or was reset, has to be.
+    #[error("{device}: {what}")]
+    Unexpected {
+        /// The device.
+        device: Requester,
+        /// What it is.
+        what: &'static str,
+    },
     /// A bus address is beyond the device's mask.
     #[error("{device} was given bus {bus}, beyond its address lines")]
     BeyondMask {

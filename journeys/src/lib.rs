@@ -19,6 +19,9 @@
 //! | [`attach_again`](attach_again::attach_again) | a device attached again finds nothing of its first domain | [`EDU`](Needs::EDU), [`IOMMU`](Needs::IOMMU) |
 //! | [`reserved_memory`](reserved_memory::reserved_memory) | reserved regions are kept, and nothing is mapped over them | [`RESERVED`](Needs::RESERVED), [`IOMMU`](Needs::IOMMU) |
 //! | [`unit_reset`](unit_reset::unit_reset) | domains live on when their units are reset | [`EDU`](Needs::EDU), [`IOMMU`](Needs::IOMMU) |
+//! | [`suspend_resume`](suspend_resume::suspend_resume) | domains live on through a sleep | [`EDU`](Needs::EDU), [`IOMMU`](Needs::IOMMU) |
+//! | [`reset_device`](reset_device::reset_device) | a device that was reset forgets, its mappings stay | [`DISK`](Needs::DISK), [`IOMMU`](Needs::IOMMU) |
+//! | [`surprise_removal`](surprise_removal::surprise_removal) | a device that is pulled out holds nobody up | [`DISK`](Needs::DISK), [`IOMMU`](Needs::IOMMU) |
 //! | [`differential`](differential::differential) | random steps, compared with an oracle | [`EDU`](Needs::EDU), [`DISK`](Needs::DISK), [`IOMMU`](Needs::IOMMU) |
 //! | [`mask_limits`](mask_limits::mask_limits) | 28 address lines reach memory above 4 GiB | [`EDU`](Needs::EDU), [`IOMMU`](Needs::IOMMU), [`HIGH_MEMORY`](Needs::HIGH_MEMORY) |
 #![no_std]
@@ -38,6 +41,9 @@ pub mod mask_limits;
 mod needs;
 pub mod read_only_mapping;
 pub mod reserved_memory;
+pub mod reset_device;
+pub mod surprise_removal;
+pub mod suspend_resume;
 mod transfer_buffer;
 pub mod two_domains;
 pub mod unit_reset;

@@ -9,6 +9,7 @@ use crate::iommu::riscv::RiscvConfig;
 use crate::iommu::smmu::SmmuConfig;
 use crate::iommu::virtio::VirtioConfig;
 use crate::iommu::vtd::VtdConfig;
+use crate::pci::reset::Resets;
 use crate::temper::Temper;
 
 /// The IOMMU of a computer.
@@ -71,6 +72,7 @@ pub struct MachineConfig {
     pub(crate) seed: u64,
     pub(crate) inbound_offset: u64,
     pub(crate) greedy: Greedy,
+    pub(crate) resets: Resets,
     pub(crate) ports: Vec<PortConfig>,
     pub(crate) peers: PeerForwarding,
     pub(crate) devices: Snooping,
@@ -91,6 +93,7 @@ impl Default for MachineConfig {
             seed: 0,
             inbound_offset: 0,
             greedy: Greedy::Absent,
+            resets: Resets::default(),
             ports: Vec::new(),
             peers: PeerForwarding::Refused,
             devices: Snooping::On,
@@ -163,6 +166,13 @@ impl MachineConfig {
     #[must_use]
     pub fn with_peer_forwarding(mut self, peers: PeerForwarding) -> Self {
         self.peers = peers;
+        self
+    }
+
+    /// How functions are reset.
+    #[must_use]
+    pub fn with_resets(mut self, resets: Resets) -> Self {
+        self.resets = resets;
         self
     }
 

@@ -222,7 +222,15 @@ impl Wiring<'_> {
         let lines = description.address_lines;
         let requester = Requester::new(device, function, lines, upstream.to_vec());
         let port = self.dma_port(ALL_OTHERS, device, Arc::new(requester));
-        let endpoint = Endpoint::new(model, description, port, AtBoot::Idle, in_device);
+        let endpoint = Endpoint::new(
+            model,
+            description,
+            port,
+            AtBoot::Idle,
+            in_device,
+            self.resets,
+            self.findings.clone(),
+        );
         Node::Endpoint(Arc::new(endpoint))
     }
 }

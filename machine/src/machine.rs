@@ -9,7 +9,7 @@ use board::ram::{Ram, RamError};
 use crate::acpi;
 use crate::assembly::{Units, caches, disks, inbound, units, virtio_devices};
 use crate::audit::Audit;
-use crate::bus::{Bus, DmaCounters};
+use crate::bus::{Bus, DmaCounters, HeldRequest};
 use crate::cache::{CacheReport, CpuCaches, Snooping};
 use crate::config::{Greedy, MAX_DISKS, MAX_PORTS, MAX_VIRTIO_DEVICES, MachineConfig};
 use crate::device::heartbeat::{Heartbeat, Pulse};
@@ -143,6 +143,7 @@ impl Machine {
                 .map(|slot| Arc::clone(&slot.unit))
                 .collect::<Vec<_>>(),
             findings: &findings,
+            resets: config.resets,
             caches: caches.as_ref(),
             devices: config.devices,
             snooping_exception: config.snooping_exception,
@@ -184,6 +185,40 @@ impl Machine {
             slot.unit.stop();
         }
         self.interrupts.disconnect();
+    }
+
+    /// Pulls the functions out that have this requester id: their registers read as all ones, what they were doing never
+    /// ends, and they make no requests any more. Requests on their way arrive.
+    pub fn remove(&self, requester: u16) {
+        let there = |endpoint: &&Arc<Endpoint>| endpoint.requester().id() == requester;
+        for endpoint in self.endpoints.iter().filter(there) {
+            endpoint.remove();
+        }
+    }
+
+    /// Keeps a request of the function with this requester id on its way until what this returns is dropped.
+    ///
+    /// # Panics
+    /// If there is no such function.
+    pub fn hold_request(&self, requester: u16) -> HeldRequest {
+        let mut endpoints = self.endpoints.iter();
+        let there = endpoints.find(|endpoint| endpoint.requester().id() == requester);
+        let endpoint = there.expect("a function of that number");
+        HeldRequest::of(endpoint.requester())
+    }
+
+    /// Takes the power away for a moment, but from memory: every unit and every function is as after reset, and bridges
+    /// too. Nobody accesses anything meanwhile.
+    pub fn power_cycle(&self) {
+        self.root.power_cycle();
+        self.units_power_cycle();
+    }
+
+    /// As [`power_cycle`](Self::power_cycle), for the units alone.
+    pub fn units_power_cycle(&self) {
+        for slot in &self.units.slots {
+            slot.unit.power_cycle();
+        }
     }
 
     /// What the models saw that a correct kernel never causes: the first ones whole, see

@@ -44,6 +44,7 @@ use crate::memory_map::{
 use crate::pci::bridge::{Bridge, BridgeKind};
 use crate::pci::endpoint::{AtBoot, Endpoint, InDevice};
 use crate::pci::function::FunctionModel;
+use crate::pci::reset::Resets;
 use crate::pci::segment::{Node, Segment, SegmentKind};
 
 const LISTED: usize = 0;
@@ -75,6 +76,7 @@ pub(crate) struct Wiring<'a> {
     /// Two units, one for all, or none.
     pub(crate) units: &'a [Arc<dyn Unit>],
     pub(crate) findings: &'a Findings,
+    pub(crate) resets: Resets,
     /// The CPU's caches, where memory has two copies.
     pub(crate) caches: Option<&'a Arc<CpuCaches>>,
     /// Whether devices snoop.
@@ -172,7 +174,15 @@ impl Wiring<'_> {
         ));
         let port = self.dma_port(unit, device, requester);
         let alone = InDevice::default();
-        Arc::new(Endpoint::new(model, description, port, at_boot, alone))
+        Arc::new(Endpoint::new(
+            model,
+            description,
+            port,
+            at_boot,
+            alone,
+            self.resets,
+            self.findings.clone(),
+        ))
     }
 
     /// The way to memory of `requester`, which is on a bus as device `device`.

@@ -22,6 +22,9 @@ pub(crate) enum Outcome {
     Failed(String),
     /// It could not be checked, and what would make it possible.
     Skipped(String),
+    /// As `Skipped`, for want of a tool that is not part of the toolchain the project builds with: it fails nowhere,
+    /// and is told of everywhere.
+    Absent(String),
 }
 
 /// Whether a step that could not run lets the gate pass.
@@ -83,7 +86,7 @@ impl Summary {
             let counted = match (outcome, skips) {
                 (Outcome::Passed(_), _) => &mut passed,
                 (Outcome::Failed(_), _) | (Outcome::Skipped(_), Skips::Fail) => &mut failed,
-                (Outcome::Skipped(_), Skips::Tolerated) => &mut skipped,
+                (Outcome::Skipped(_), Skips::Tolerated) | (Outcome::Absent(_), _) => &mut skipped,
             };
             *counted += 1;
             text += &format!(
@@ -99,6 +102,11 @@ impl Summary {
         {
             text += "With CI=true a skipped step counts as failed.\n";
         }
+        for (name, outcome, _) in results {
+            if let Outcome::Absent(how_to_get_it) = outcome {
+                text += &format!("Not checked here: {name}. {how_to_get_it}\n");
+            }
+        }
         let passes = failed == 0;
         let verdict = if passes { "ok" } else { "FAILED" };
         text += &format!(
@@ -113,7 +121,7 @@ fn describe(outcome: &Outcome) -> String {
     let (verdict, remark) = match outcome {
         Outcome::Passed(remark) => ("passed", remark),
         Outcome::Failed(reason) => ("FAILED", reason),
-        Outcome::Skipped(reason) => ("SKIPPED", reason),
+        Outcome::Skipped(reason) | Outcome::Absent(reason) => ("SKIPPED", reason),
     };
     if remark.is_empty() {
         verdict.into()
@@ -166,5 +174,22 @@ mod tests {
             "1 passed, 1 failed, 0 skipped",
             false,
         );
+    }
+
+    #[test]
+    fn a_check_whose_tool_is_absent_fails_nowhere_and_is_told_of() {
+        let absent = Outcome::Absent("rustup toolchain install nightly".into());
+        for skips in [Skips::Fail, Skips::Tolerated] {
+            check(
+                &[Outcome::Passed(String::new()), absent.clone()],
+                skips,
+                "1 passed, 0 failed, 1 skipped",
+                true,
+            );
+        }
+        let results = [("miri", absent, Duration::ZERO)];
+        let text = Summary::new(&results, Skips::Fail).text;
+        assert!(text.contains("Not checked here: miri. rustup toolchain install nightly"));
+        assert!(!text.contains("counts as failed"));
     }
 }

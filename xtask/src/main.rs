@@ -2,16 +2,20 @@
 //!
 //! - [`gate`] runs steps and counts them; [`steps`] says what they are
 //! - [`nostd`] shows that the crates a kernel links stand without the standard library
-//! - [`mutants`] breaks the source, and shows that the tests notice
+//! - [`mutants`] breaks the source, and shows that the tests notice; by rules too: each sync and barrier
 //! - [`qemu`] finds or gets the QEMU whose models are a board
+//! - [`sanitizers`] and [`miri`] watch tests run, with what the [`nightly`] toolchain has
 //! - [`soak`] runs long campaigns of the program over its settings and seeds
 //! - [`cargo`] finds the workspace and runs Cargo in it
 
 mod cargo;
 mod gate;
+mod miri;
 mod mutants;
+mod nightly;
 mod nostd;
 mod qemu;
+mod sanitizers;
 mod soak;
 mod steps;
 
@@ -42,7 +46,11 @@ enum Command {
     Soak(soak::Campaign),
     /// Breaks the source on purpose, in a copy, one rule of DMA at a time: a test named for it must fail.
     Mutants(mutants::Mutants),
+    /// Leaves out each sync and each barrier of the drivers and the layer in turn, in a copy: a test must fail.
+    Syncs(mutants::Syncs),
     Qemu(qemu::Qemu),
+    /// The threaded tests under the thread sanitizer and the address sanitizer; it takes a nightly toolchain.
+    Sanitize(sanitizers::Sanitize),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +64,8 @@ fn main() -> ExitCode {
         Command::Test { only, list: false } => gate::run(steps::all(), &only),
         Command::Soak(campaign) => gate::run(campaign.steps(), &[]),
         Command::Mutants(mutants) => mutants.run(),
+        Command::Syncs(syncs) => syncs.run(),
         Command::Qemu(qemu) => qemu.run(),
+        Command::Sanitize(sanitize) => gate::run(sanitize.steps(), &[]),
     }
 }

@@ -40,7 +40,7 @@ pub(crate) fn check() -> Outcome {
 
 fn builds(more: &[&str]) -> Result<(), String> {
     match run(cargo(&BUILD).args(more)) {
-        Outcome::Failed(why) | Outcome::Skipped(why) => Err(why),
+        Outcome::Failed(why) | Outcome::Skipped(why) | Outcome::Absent(why) => Err(why),
         Outcome::Passed(_) => Ok(()),
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::cargo::{cargo, has_component, run};
 use crate::gate::{Outcome, Step};
+use crate::miri;
 use crate::nostd;
 use crate::qemu;
 
@@ -43,6 +44,11 @@ pub(crate) fn all() -> Vec<Step> {
             "tests",
             "unit, integration and documentation tests, and what the documents name exists",
             || run(&mut cargo(&["test", "--workspace"])),
+        ),
+        step(
+            "miri",
+            "what needs no board has no undefined behaviour",
+            miri::check,
         ),
         step(
             "end-to-end",

@@ -110,6 +110,44 @@ fn every_path_and_test_parity_names_exists() {
     );
 }
 
+/// Rows that the mapping API must have: of masks, coherent memory, streaming, bounce buffers, some of translation, and all
+/// rules.
+#[test]
+fn parity_has_a_row_for_everything_the_mapping_api_is_made_of() {
+    let parity = read("docs/parity.md");
+    let sections = [("B", 4), ("C", 5), ("D", 7), ("E", 7), ("R", 36)];
+    let numbered = sections
+        .into_iter()
+        .flat_map(|(section, last)| (1..=last).map(move |n| format!("{section}{n}")));
+    let others = ["F2", "F4", "F5", "F6", "F8", "I1", "I3", "I6"].map(str::to_owned);
+    let missing: Vec<_> = numbered
+        .chain(others)
+        .filter(|id| !parity.contains(&format!("\n| {id} ")))
+        .collect();
+    assert!(missing.is_empty(), "docs/parity.md has no row {missing:?}");
+}
+
+#[test]
+fn every_mutation_parity_names_exists() {
+    let folder = root().join("xtask/src/mutants/catalogue");
+    let catalogue: String = fs::read_dir(folder)
+        .unwrap()
+        .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
+        .collect();
+    let parity = read("docs/parity.md");
+    let lists = parity
+        .lines()
+        .filter_map(|line| Some(line.split_once("; broken by ")?.1));
+    let named = lists.flat_map(|list| list.split('*').skip(1).step_by(2));
+    let missing: Vec<_> = named
+        .filter(|name| !catalogue.contains(&format!("name: \"{name}\"")))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "docs/parity.md names mutations that do not exist: {missing:?}"
+    );
+}
+
 #[test]
 fn names_are_told_from_other_words() {
     let text = "see `xtask/src/main.rs`, [here](docs/parity.md#a), `map_single`, `a::b`\n```\n`no/where`\n```\n";

@@ -17,8 +17,11 @@ pub struct Figures {
     pub live_mappings: u64,
     /// Their bytes.
     pub live_bytes: u64,
-    /// Bytes of memory kept because the IOMMU did not confirm that the device lost them.
+    /// Bytes of memory kept because the IOMMU did not confirm that the device lost them, until
+    /// [`recover`](crate::device::Device::recover) or [`reset`](crate::device::Device::reset).
     pub quarantined_bytes: u64,
+    /// Bytes of such memory that are kept for ever, as there was no frame left to note them down in.
+    pub lost_bytes: u64,
     /// Mappings made of which the device was given a copy, whole or in part.
     pub bounced_maps: u64,
     /// Bytes that were copied for these when they were made.
@@ -135,7 +138,7 @@ impl<P: Platform> Counters<P> {
             .sum()
     }
 
-    pub(crate) fn figures(&self, quarantined_bytes: u64) -> Figures {
+    pub(crate) fn figures(&self, quarantined_bytes: u64, lost_bytes: u64) -> Figures {
         let sum = |pick: fn(&Share) -> &AtomicU64| {
             self.shares
                 .iter()
@@ -154,6 +157,7 @@ impl<P: Platform> Counters<P> {
             live_mappings: self.live().max(0) as u64,
             live_bytes: live_bytes.max(0) as u64,
             quarantined_bytes,
+            lost_bytes,
             bounced_maps: sum(|share| &share.bounced_maps),
             bounced_bytes: sum(|share| &share.bounced_bytes),
             cleaned_bytes: sum(|share| &share.cleaned_bytes),

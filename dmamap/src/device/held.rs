@@ -28,6 +28,15 @@ impl<P: Platform> Held<P> {
         }
     }
 
+    /// Holds a core that is not unreferenced, for a while and without a mapping; ends with [`withdraw`](Self::withdraw).
+    pub(crate) fn briefly(core: &DeviceCore<P>) -> Self {
+        core.counters.begin(0);
+        Self {
+            core: NonNull::from(core),
+            bytes: 0,
+        }
+    }
+
     /// Counts one more mapping of `bytes` in, on the same device.
     pub(crate) fn another(&self, bytes: u64) -> Self {
         // This one is counted, so the core lives.

@@ -10,7 +10,7 @@
 //! number, and one that gave up waiting leaves nothing behind that a later one could mistake for its own. Where
 //! it cannot ([`FenceSign::Head`]), a submission is done when the unit has read past its fence.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::addr::{FRAME_BYTES, PhysAddr};
 use crate::frame::HardwareFrames;
@@ -107,6 +107,8 @@ pub(crate) struct CommandRing<P: Platform> {
     cut: AtomicU64,
     /// Submissions up to here need not be waited for.
     covered: AtomicU64,
+    /// Whether the unit is suspended.
+    asleep: AtomicBool,
 }
 
 impl<P: Platform> CommandRing<P> {
@@ -147,6 +149,7 @@ impl<P: Platform> CommandRing<P> {
             completed: AtomicU64::new(0),
             cut: AtomicU64::new(0),
             covered: AtomicU64::new(0),
+            asleep: AtomicBool::new(false),
         })
     }
 
@@ -186,6 +189,23 @@ impl<P: Platform> CommandRing<P> {
     /// Lets everybody submit, the queue being on.
     pub(crate) fn open(&self) {
         self.ring.lock().held = false;
+        self.asleep.store(false, Ordering::Release);
+    }
+
+    /// Lets nobody submit, nor wait, until [`open`](Self::open): the unit is not going to answer.
+    pub(crate) fn sleep(&self) {
+        let mut ring = self.ring.lock();
+        ring.held = true;
+        self.asleep.store(true, Ordering::Release);
+    }
+
+    fn check_awake(&self, ports: &impl RingPorts<P>) -> Result<(), UnitError> {
+        match self.asleep.load(Ordering::Acquire) {
+            true => Err(UnitError::Asleep {
+                unit: ports.bound().unit(),
+            }),
+            false => Ok(()),
+        }
     }
 
     /// Says that everything cached before the last [`reset`](Self::reset) is gone, and with it whatever submissions of
@@ -244,6 +264,7 @@ impl<P: Platform> CommandRing<P> {
                 });
             }
             drop(ring);
+            self.check_awake(ports)?;
             ports.check()?;
             ports.bound().pause(deadline_ns, what)?;
         }
@@ -303,6 +324,7 @@ impl<P: Platform> CommandRing<P> {
         let mut polls = 0u32;
         while !self.is_done(ports, fence) {
             polls = polls.wrapping_add(1);
+            self.check_awake(ports)?;
             if polls.is_multiple_of(POLLS_PER_ERROR_CHECK) {
                 ports.check()?;
             }

@@ -16,6 +16,7 @@ use crate::iommu::flush_queue::{FlushLimits, FlushQueue};
 use crate::iommu::requester::Attachment;
 use crate::iommu::retire::TimerGate;
 use crate::iommu::translation::{Translate, Translation};
+use crate::iommu::unconfirmed::Unconfirmed;
 use crate::iommu::unit::{Change, DomainId, Unit, UnitError, Units};
 use crate::iova::{IovaError, IovaRequest, IovaSpace};
 use crate::pagetable::{
@@ -101,6 +102,21 @@ impl RevokeError {
     }
 }
 
+impl RevokeError {
+    /// Whether nothing that units say later makes up for it.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::FlushCrashed) || self.changed_nothing()
+    }
+
+    /// Of two errors of the same memory the one that decides what becomes of it.
+    pub(crate) fn or_graver(self, other: Self) -> Self {
+        match !self.is_final() && other.is_final() {
+            true => other,
+            false => self,
+        }
+    }
+}
+
 /// Whether the table may still be walked, and so whether memory may be given back.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
@@ -125,6 +141,9 @@ pub(super) struct Inner<P: Platform> {
     /// Unmaps that unlinked a table and have not been confirmed: units may still walk through it. Those that wait for
     /// one flush count once.
     pub(super) unlinking: usize,
+    pub(super) unconfirmed: Unconfirmed<P>,
+    /// Whether somebody has what was unconfirmed and is asking the units.
+    pub(super) recovering: bool,
     pub(super) iova: IovaSpace<P>,
     pub(super) table: Option<Box<dyn Translation<P>>>,
     pub(super) reach: Reach,
@@ -177,6 +196,8 @@ impl<P: Platform> Domain<P> {
         };
         let inner = Inner {
             unlinking: 0,
+            unconfirmed: Unconfirmed::nothing(platform),
+            recovering: false,
             iova,
             table: Some(table),
             reach: Reach::Live,
@@ -312,24 +333,27 @@ impl<P: Platform> Domain<P> {
         Ok(self.unmap(range)?)
     }
 
+    /// How many ranges are mapped, reserved to be, or wait for their flush.
+    pub(crate) fn live_ranges(&self) -> u64 {
+        self.inner.lock().iova.statistics().live_allocations
+    }
+
     /// Makes `range` unreachable, and returns when it is.
     ///
     /// # Errors
     /// [`RevokeError`] when that was not confirmed: the device may still reach the memory, so neither the
-    /// memory nor the addresses nor the emptied tables are used again. What is not one mapping, whole, is refused
-    /// before anything changes.
+    /// memory nor the addresses nor the emptied tables are used again before [`recover`](Self::recover). What is not one
+    /// mapping, whole, is refused before anything changes.
     pub(crate) fn unmap(&self, range: BusRange) -> Result<(), RevokeError> {
         let Some(gather) = self.clear(range, |iova| whole(iova, range))? else {
             return Ok(());
         };
         // Not under the lock: the wait is on hardware, and other CPUs map and unmap meanwhile. The
         // addresses stay taken until it is over.
-        let outcome = self.sync(gather);
-        let mut inner = self.inner.lock();
-        // Whoever ended the domain meanwhile took this mapping away too, and was told so by the units.
-        if inner.reach != Reach::Revoked {
-            outcome?;
+        if let Err((error, unconfirmed)) = self.sync(gather) {
+            return Ok(self.keep(Some(range), unconfirmed, error)?);
         }
+        let mut inner = self.inner.lock();
         if inner.reach == Reach::Live {
             inner
                 .iova
@@ -384,7 +408,7 @@ impl<P: Platform> Domain<P> {
     }
 
     /// Invalidates what `gather` holds, waits, and frees the tables in it.
-    fn sync(&self, gather: Gather<P>) -> Result<(), UnitError> {
+    fn sync(&self, gather: Gather<P>) -> Result<(), (UnitError, Unconfirmed<P>)> {
         let Some(range) = gather.range() else {
             return Ok(());
         };
@@ -403,8 +427,8 @@ impl<P: Platform> Domain<P> {
                 Ok(())
             }
             Err(error) => {
-                gather.abandon();
-                Err(error)
+                // They count as unlinking until the units confirm that.
+                Err((error, Unconfirmed::of(gather)))
             }
         }
     }
@@ -453,6 +477,9 @@ impl<P: Platform> Domain<P> {
                     // SAFETY: every unit has confirmed that it neither walks nor remembers the table.
                     unsafe { table.free() };
                 }
+                let unconfirmed = inner.take_unconfirmed(self.platform);
+                // SAFETY: as above: these were the table's.
+                unsafe { unconfirmed.gather.release() };
                 if let Some(waiting) = inner.queue.close(Ok(())) {
                     // SAFETY: as above, for the tables that were part of it.
                     unsafe { waiting.release() };
@@ -466,8 +493,9 @@ impl<P: Platform> Domain<P> {
             }
             Err(error) => {
                 inner.reach = Reach::Unconfirmed;
-                let waiting = inner.queue.close(Err(RevokeError::DetachUnconfirmed));
-                waiting.map(Gather::abandon);
+                if let Some(waiting) = inner.queue.close(Err(RevokeError::DetachUnconfirmed)) {
+                    inner.give_up(Unconfirmed::of(waiting));
+                }
                 Err(error)
             }
         }
@@ -490,7 +518,7 @@ impl<P: Platform> Domain<P> {
     /// # Errors
     /// [`UnitError`] when the invalidation was not confirmed; the tables are kept then.
     pub(crate) fn reclaim(&self) -> Result<(), UnitError> {
-        // What waits holds addresses, and tables. Where the flush fails these are lost, and what is left is reclaimed.
+        // What waits holds addresses, and tables. Where the flush fails these stay, and what is left is reclaimed.
         let _ = self.flush();
         let mut gather = Gather::new(self.platform);
         {
@@ -502,7 +530,8 @@ impl<P: Platform> Domain<P> {
             }
             inner.note_unlinking(&gather);
         }
-        self.sync(gather)
+        let outcome = self.sync(gather);
+        outcome.or_else(|(error, unconfirmed)| self.keep(None, unconfirmed, error))
     }
 }
 

@@ -5,6 +5,7 @@
 //! | `requester` | who a request is from |
 //! | `domain` | bus addresses and what they reach; the order of an unmap |
 //! | `flush_queue`, `retire` | unmaps that share an invalidation, and wait for it |
+//! | `unconfirmed` | what units did not confirm, and are asked about again |
 //! | `translation` | the record a domain changes and a unit obeys |
 //! | `unit` | what every unit can be asked to do |
 //! | `scope`, `stream` | firmware's word on which unit translates for which device, and what it calls it |
@@ -43,6 +44,7 @@ mod smmu;
 mod start_error;
 mod stream;
 mod translation;
+mod unconfirmed;
 mod unit;
 mod virtio;
 mod vtd;

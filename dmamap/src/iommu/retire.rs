@@ -8,8 +8,9 @@ use alloc::sync::{Arc, Weak};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::addr::BusRange;
-use crate::iommu::domain::{Domain, DomainError, Reach, RevokeError, whole};
+use crate::iommu::domain::{Domain, DomainError, Inner, Reach, RevokeError, whole};
 use crate::iommu::flush_queue::{Flight, FlushFigures, FlushQueue, Owed, Room};
+use crate::iommu::unconfirmed::Unconfirmed;
 use crate::iommu::unit::Change;
 use crate::pagetable::TableChange;
 use crate::platform::Platform;
@@ -94,7 +95,8 @@ impl<P: Platform> Domain<P> {
     /// Returns when the device has lost all that `owed` stands for.
     ///
     /// # Errors
-    /// [`RevokeError`] when that was not confirmed: neither the memory nor the addresses are used again.
+    /// [`RevokeError`] when that was not confirmed: neither the memory nor the addresses are used again before
+    /// [`recover`](Self::recover).
     pub(crate) fn flush_through(&self, owed: Owed) -> Result<(), RevokeError> {
         if owed.is_nothing() {
             return Ok(());
@@ -182,12 +184,17 @@ impl<P: Platform> Domain<P> {
     /// Makes the units forget what was taken out of the queue, waits, and frees what that frees. Not under the lock:
     /// other CPUs map and retire meanwhile.
     fn fly(&self, flight: Flight<P>) {
-        let unwinding = CrashOnUnwind(self);
-        let tables = flight.gather.tables();
-        let invalidated = flight.gather.range().map_or(Ok(()), |range| {
+        let (range, tables) = (flight.gather.range(), flight.gather.tables());
+        let crash_on_unwind = CrashOnUnwind {
+            domain: self,
+            flight: Some(flight),
+        };
+        let invalidated = range.map_or(Ok(()), |range| {
             self.each_walker(|unit| unit.invalidate(self.id, Change { range, tables }))
         });
-        core::mem::forget(unwinding);
+        let Some(flight) = crash_on_unwind.disarm() else {
+            return;
+        };
         let mut inner = self.inner.lock();
         let outcome = match inner.reach {
             Reach::Revoked => Ok(()),
@@ -202,19 +209,19 @@ impl<P: Platform> Domain<P> {
         if outcome.is_ok() && tables == TableChange::Unlinked {
             inner.unlinking -= 1;
         }
+        if let Err(error) = outcome {
+            let timer = inner.keep_flight(flight, error);
+            drop(inner);
+            log::error!("a flush was not confirmed: {error}");
+            return self.call_at(timer);
+        }
         let gather = inner.queue.land(flight, outcome);
         let timer = inner.queue.set_timer();
         drop(inner);
-        match outcome {
-            // SAFETY: the tables were unlinked under the lock before the flush began, and every unit that walked them
-            // has confirmed that nothing of them is cached and requests in flight have drained; or that no device is
-            // in the domain any more.
-            Ok(()) => unsafe { gather.release() },
-            Err(error) => {
-                let frames = gather.abandon();
-                log::error!("a flush was not confirmed, {frames} table frames are kept: {error}");
-            }
-        }
+        // SAFETY: the tables were unlinked under the lock before the flush began, and every unit that walked them
+        // has confirmed that nothing of them is cached and requests in flight have drained; or that no device is
+        // in the domain any more.
+        unsafe { gather.release() };
         self.call_at(timer);
     }
 
@@ -267,16 +274,37 @@ impl TimerGate {
     }
 }
 
-/// Tells those who wait for a flush that it will not end.
-struct CrashOnUnwind<'a, P: Platform>(&'a Domain<P>);
+impl<P: Platform> Inner<P> {
+    /// A flush ended as `error` says: keeps its addresses and tables until units are asked again, and tells those who
+    /// wait. In one step, as who was told may ask at once. Returns when a timer is due.
+    fn keep_flight(&mut self, flight: Flight<P>, error: RevokeError) -> Option<u64> {
+        self.keep_addresses(flight.ranges());
+        let gather = self.queue.land(flight, Err(error));
+        self.give_up(Unconfirmed::of(gather));
+        self.queue.set_timer()
+    }
+}
+
+/// Tells those who wait for a flush that it will not end, and keeps what it was about.
+struct CrashOnUnwind<'a, P: Platform> {
+    domain: &'a Domain<P>,
+    flight: Option<Flight<P>>,
+}
+
+impl<P: Platform> CrashOnUnwind<'_, P> {
+    /// It ended. The flight is there until then.
+    fn disarm(mut self) -> Option<Flight<P>> {
+        self.flight.take()
+    }
+}
 
 impl<P: Platform> Drop for CrashOnUnwind<'_, P> {
     fn drop(&mut self) {
-        let timer = {
-            let mut inner = self.0.inner.lock();
-            inner.queue.crash(RevokeError::FlushCrashed);
-            inner.queue.set_timer()
-        };
-        self.0.call_at(timer);
+        if let Some(flight) = self.flight.take() {
+            let mut inner = self.domain.inner.lock();
+            let timer = inner.keep_flight(flight, RevokeError::FlushCrashed);
+            drop(inner);
+            self.domain.call_at(timer);
+        }
     }
 }

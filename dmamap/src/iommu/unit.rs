@@ -143,6 +143,12 @@ pub enum UnitError {
         /// What its status says.
         reason: &'static str,
     },
+    /// The unit is suspended: nothing is confirmed before it was resumed.
+    #[error("IOMMU unit at {unit} is suspended")]
+    Asleep {
+        /// Physical address of its registers.
+        unit: PhysAddr,
+    },
     /// No frame for a table of the unit.
     #[error("IOMMU unit at {unit} needs a table frame: {cause}")]
     OutOfFrames {
@@ -263,6 +269,10 @@ pub(crate) trait Unit<P: Platform>: Send + Sync {
     /// # Errors
     /// [`UnitError`] when it did not answer in time: it may be tried again.
     fn restart(&self) -> Result<(), UnitError>;
+
+    /// The unit is about to lose its state: until [`restart`](Self::restart) whoever asks it for anything gets
+    /// [`UnitError::Asleep`], who waits for it too.
+    fn sleep(&self);
 
     /// Turns translation off and gives back what the unit was lent.
     ///

@@ -29,6 +29,7 @@
 //! ```
 
 mod error;
+mod kept;
 mod request;
 mod search;
 mod tree;
@@ -38,8 +39,9 @@ pub use request::IovaRequest;
 
 use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2};
 use crate::platform::Platform;
+pub(crate) use kept::KeptRanges;
 use search::{Fit, LIMITLESS};
-use tree::{Extent, Tree, Use};
+use tree::{Extent, Node, Tree, Use};
 
 /// Numbers of an [`IovaSpace`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +60,7 @@ pub struct IovaSpace<P: Platform> {
     granule_log2: u32,
     live_allocations: u64,
     live_granules: u64,
+    kept: KeptRanges,
 }
 
 impl<P: Platform> IovaSpace<P> {
@@ -80,6 +83,7 @@ impl<P: Platform> IovaSpace<P> {
             granule_log2,
             live_allocations: 0,
             live_granules: 0,
+            kept: KeptRanges::default(),
         })
     }
 
@@ -123,7 +127,7 @@ impl<P: Platform> IovaSpace<P> {
             if let Some(extent) = before
                 && extent.end() > at
             {
-                if extent.kind == Use::Allocated {
+                if extent.kind != Use::Reserved {
                     return Err(IovaError::InUse {
                         allocated: self.range(extent),
                     });
@@ -196,11 +200,34 @@ impl<P: Platform> IovaSpace<P> {
     ///
     /// Nothing has changed then.
     pub fn free(&mut self, range: BusRange) -> Result<(), IovaError> {
-        let extent = self.allocated(range)?;
+        let (_, extent) = self.allocated(range)?;
+        self.remove(extent);
+        Ok(())
+    }
+
+    /// The node of `range`, which is allocated as it is.
+    fn allocated(&mut self, range: BusRange) -> Result<(Node, Extent), IovaError> {
+        let not_allocated = IovaError::NotAllocated { range };
+        if !range.start().is_aligned(self.granule_log2) {
+            return Err(not_allocated);
+        }
+        let start = range.start().as_u64() >> self.granule_log2;
+        let node = self.tree.at(start).ok_or(not_allocated)?;
+        let extent = *self.tree.extent_mut(node);
+        if extent.kind != Use::Allocated {
+            return Err(not_allocated);
+        }
+        let allocated = self.range(extent);
+        if allocated != range {
+            return Err(IovaError::PartialFree { range, allocated });
+        }
+        Ok((node, extent))
+    }
+
+    fn remove(&mut self, extent: Extent) {
         self.tree.remove(extent.start);
         self.live_allocations -= 1;
         self.live_granules -= extent.len;
-        Ok(())
     }
 
     /// Whether `range` is one that could be freed: allocated as it is, whole.
@@ -209,23 +236,6 @@ impl<P: Platform> IovaSpace<P> {
     /// As [`free`](Self::free).
     pub fn check(&mut self, range: BusRange) -> Result<(), IovaError> {
         self.allocated(range).map(drop)
-    }
-
-    fn allocated(&mut self, range: BusRange) -> Result<Extent, IovaError> {
-        let not_allocated = IovaError::NotAllocated { range };
-        if !range.start().is_aligned(self.granule_log2) {
-            return Err(not_allocated);
-        }
-        let start = range.start().as_u64() >> self.granule_log2;
-        let extent = match self.tree.around(start).0 {
-            Some(extent) if extent.start == start && extent.kind == Use::Allocated => extent,
-            _ => return Err(not_allocated),
-        };
-        let allocated = self.range(extent);
-        if allocated != range {
-            return Err(IovaError::PartialFree { range, allocated });
-        }
-        Ok(extent)
     }
 
     /// Counts.

@@ -15,6 +15,8 @@ pub(super) enum Use {
     Allocated,
     /// Nobody may have it.
     Reserved,
+    /// Nobody has it any more, and nobody may have it yet.
+    Kept,
 }
 
 /// A run of granules in use: a node of the tree.
@@ -29,6 +31,8 @@ pub(super) struct Extent {
     pub(super) widest: u64,
     pub(super) left: Option<Node>,
     pub(super) right: Option<Node>,
+    /// The one kept before it, if it is kept.
+    pub(super) next_kept: Option<Node>,
     height: u8,
 }
 
@@ -42,6 +46,7 @@ impl Extent {
             widest: 0,
             left: None,
             right: None,
+            next_kept: None,
             height: 1,
         }
     }
@@ -118,6 +123,17 @@ impl<P: Platform> Tree<P> {
     pub(super) fn visit(&mut self, node: Node) -> Extent {
         self.visited += 1;
         self.nodes[node]
+    }
+
+    /// The extent of a node, to be looked at or marked; its place and length stay.
+    pub(super) fn extent_mut(&mut self, node: Node) -> &mut Extent {
+        &mut self.nodes[node]
+    }
+
+    /// The node of the extent that starts at `start`.
+    pub(super) fn at(&mut self, start: u64) -> Option<Node> {
+        let node = self.nodes_around(start).0?;
+        (self.nodes[node].start == start).then_some(node)
     }
 
     /// The last extent that starts at or before `at`, and the first that starts after.

@@ -138,6 +138,9 @@ pub enum MapFailure {
         /// What the caller had room for.
         room: usize,
     },
+    /// The machine is being suspended, or is: nothing is mapped before it was resumed.
+    #[error("the machine is suspended")]
+    Suspended,
     /// A mapping was given up, and the IOMMU did not confirm that the device lost it.
     #[error("a mapping was given up and not confirmed undone ({error}): its memory is kept")]
     NotUndone {
@@ -170,12 +173,18 @@ pub enum MapFailure {
 }
 
 impl MapError {
+    /// Why the mapping was not undone, where the device may reach the memory although it failed.
+    pub(crate) fn undo(&self) -> Option<RevokeError> {
+        match self.failure {
+            MapFailure::NotUndone { error: undo }
+            | MapFailure::Domain(DomainError::Unconfirmed { undo, .. }) => Some(undo),
+            _ => None,
+        }
+    }
+
     /// Whether the device may reach the memory although the mapping failed, so that it must be kept.
     pub fn leaves_memory_reachable(&self) -> bool {
-        matches!(
-            self.failure,
-            MapFailure::NotUndone { .. } | MapFailure::Domain(DomainError::Unconfirmed { .. })
-        )
+        self.undo().is_some()
     }
 }
 
@@ -203,8 +212,9 @@ impl<B> fmt::Display for Rejected<B> {
 
 impl<B> core::error::Error for Rejected<B> {}
 
-/// The IOMMU did not confirm that the device lost a mapping: its memory and its bus addresses are kept,
-/// counted, and never used again.
+/// The IOMMU did not confirm that the device lost a mapping: its memory and its bus addresses are kept and counted, and
+/// not used again before a [`recover`](crate::device::Device::recover) or [`reset`](crate::device::Device::reset) of the
+/// device succeeded, or its detach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{device}: bus {range} may still be reachable, its memory is quarantined: {error}")]
 pub struct Quarantined {

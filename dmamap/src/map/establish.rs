@@ -11,7 +11,8 @@ use crate::map::place::{Memory, Placed};
 use crate::map::terms::Terms;
 use crate::platform::Platform;
 
-/// Maps `memory`, which the caller has made ready for the device. The hold on the device counts the mapping.
+/// Maps `memory`, which the caller has made ready for the device. The hold on the device counts the mapping. Where the
+/// error [leaves the memory reachable](MapError::leaves_memory_reachable) it is the caller's to keep.
 ///
 /// # Safety
 /// That of [`DeviceCore::place`].
@@ -23,16 +24,16 @@ pub(crate) unsafe fn establish<P: Platform>(
     let len_bytes = memory.len_bytes;
     let held = Held::new(device, len_bytes);
     let core = held.core();
+    if core.system.is_asleep() {
+        held.withdraw();
+        return Err(fail(device, MapFailure::Suspended));
+    }
     // SAFETY: the caller's promise.
     match unsafe { core.place(terms, memory) } {
         Ok(placed) => Ok((held, placed)),
         Err(failure) => {
-            let error = fail(device, failure);
-            if error.leaves_memory_reachable() {
-                core.count_quarantined(len_bytes);
-            }
             held.withdraw();
-            Err(error)
+            Err(fail(device, failure))
         }
     }
 }

@@ -49,7 +49,7 @@ pub(crate) struct Live<P: Platform> {
     range: BusRange,
     terms: Terms,
     /// What must be covered by flushes, beside taking `range` back, before the device has lost the memory: earlier
-    /// mappings of it. An error where one is lost for good.
+    /// mappings of it. An error where one was not confirmed to be gone.
     owed: Result<Owed, RevokeError>,
     /// Whether the device could write the memory while it was mapped earlier.
     written_earlier: bool,
@@ -67,7 +67,8 @@ impl<P: Platform> Live<P> {
         Self::establish_for(Held::new(device, buffer.len_bytes()), buffer, terms)
     }
 
-    /// As [`establish`](Self::establish), for a device that is held.
+    /// As [`establish`](Self::establish), for a device that is held. Where the error
+    /// [leaves the memory reachable](MapError::leaves_memory_reachable) it is the caller's to keep.
     fn establish_for<B: DmaMemory>(
         held: Held<P>,
         buffer: &B,
@@ -80,6 +81,11 @@ impl<P: Platform> Live<P> {
             device: core.requester,
             failure,
         };
+        if core.system.is_asleep() {
+            let error = fail(MapFailure::Suspended);
+            held.withdraw();
+            return Err(error);
+        }
         // Memory of another machine, or that no machine lent, is told by where this one's CPU sees it.
         let virt = buffer.virt();
         if core.platform.virt_to_phys(virt) != Some(first.start()) {
@@ -133,9 +139,6 @@ impl<P: Platform> Live<P> {
             }),
             Err(failure) => {
                 let error = fail(failure);
-                if error.leaves_memory_reachable() {
-                    core.count_quarantined(len_bytes);
-                }
                 held.withdraw();
                 Err(error)
             }
@@ -152,13 +155,17 @@ impl<P: Platform> Live<P> {
         let buffer = ManuallyDrop::new(buffer);
         match Self::establish(device, &*buffer, terms) {
             Ok(live) => Ok((live, ManuallyDrop::into_inner(buffer))),
-            Err(error) if error.leaves_memory_reachable() => Err(Rejected {
-                error,
-                buffer: None,
-            }),
             Err(error) => Err(Rejected {
                 error,
-                buffer: Some(ManuallyDrop::into_inner(buffer)),
+                buffer: match error.undo() {
+                    Some(undo) => {
+                        let len_bytes = buffer.len_bytes();
+                        let core = device.core();
+                        core.keep_from_use(buffer, len_bytes, Backing::InPlace, undo);
+                        None
+                    }
+                    None => Some(ManuallyDrop::into_inner(buffer)),
+                },
             }),
         }
     }
@@ -207,7 +214,18 @@ impl<P: Platform> Live<P> {
 
     /// What the device wrote to the `len_bytes` bytes from `offset` on of the mapping, whose buffer begins at `buffer`, is
     /// what the CPU reads [on the device's side](Self::device_side) from now on.
+    ///
+    /// Whoever calls it has the buffer alone: it may be written, too.
     pub(crate) fn sync_for_cpu(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
+        self.see_device_writes(buffer, offset, len_bytes);
+        if self.terms.attributes.cpu_sync == CpuSync::Skipped {
+            // Unmapping will not.
+            self.copy_out(buffer, offset, len_bytes);
+        }
+    }
+
+    /// As [`sync_for_cpu`](Self::sync_for_cpu), for those who share the buffer: it is not written.
+    pub(crate) fn see_device_writes(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
         let core = self.held.core();
         // What the device only reads is in memory as it is in the caches.
         if self.terms.direction.device_writes() {
@@ -216,10 +234,6 @@ impl<P: Platform> Live<P> {
             });
         }
         core.platform.dma_rmb();
-        if self.terms.attributes.cpu_sync == CpuSync::Skipped {
-            // Unmapping will not.
-            self.copy_out(buffer, offset, len_bytes);
-        }
     }
 
     /// What the CPU wrote there is what the device reads from now on.
@@ -246,16 +260,38 @@ impl<P: Platform> Live<P> {
         }
     }
 
-    /// Takes the addresses back; when this returns `Ok` the device reaches nothing through them.
+    /// Takes the addresses back; when this returns `Ok` the device reaches nothing through them. Otherwise the memory is
+    /// the caller's to keep, for ever.
     pub(crate) fn revoke<B: DmaMemory>(self, buffer: &B) -> Result<(), Quarantined> {
+        match self.take_back() {
+            Ok(()) => {
+                self.part(buffer);
+                Ok(())
+            }
+            Err(error) => {
+                let lost_bytes = self.backing.lent_bytes();
+                self.held.core().quarantine.lose(lost_bytes);
+                Err(self.quarantined(error))
+            }
+        }
+    }
+
+    /// As [`revoke`](Self::revoke); the buffer comes back, or goes into the device's quarantine.
+    pub(crate) fn revoke_owned<B: DmaMemory>(self, buffer: B) -> Result<B, Quarantined> {
+        // Should anything panic, it is leaked.
+        let buffer = ManuallyDrop::new(buffer);
+        let outcome = self.take_back();
+        self.part_owned(buffer, outcome)
+    }
+
+    fn take_back(&self) -> Result<(), RevokeError> {
         let core = self.held.core();
         let attributes = self.backing.revoked_with(self.terms.attributes);
-        let outcome = match self.backing.is_always_mapped() {
+        match self.backing.is_always_mapped() {
             // What was retired earlier is still to be lost.
             true => self.owed.and_then(|owed| core.route.flush_through(owed)),
             false => take_back(core, self.range, attributes, self.owed),
-        };
-        self.part(buffer, outcome)
+        }
     }
 
     /// Takes the addresses out of the tables; the device may reach the memory until a flush.
@@ -265,10 +301,7 @@ impl<P: Platform> Live<P> {
             return;
         }
         let retired = self.held.core().route.retire(self.range);
-        self.owed = match (self.owed, retired) {
-            (Ok(earlier), Ok(owed)) => Ok(earlier.and(owed)),
-            (Err(error), _) | (_, Err(error)) => Err(error),
-        };
+        self.owed = both(self.owed, retired);
     }
 
     /// Whether flushes have covered what was [retired](Self::retire), or never will.
@@ -280,18 +313,13 @@ impl<P: Platform> Live<P> {
     }
 
     /// Flushes if nobody did since this was [retired](Self::retire); when this returns `Ok` the device reaches nothing
-    /// through it.
-    pub(crate) fn finish<B: DmaMemory>(self, buffer: &B) -> Result<(), Quarantined> {
+    /// through it. The buffer comes back, or goes into the device's quarantine.
+    pub(crate) fn finish_owned<B: DmaMemory>(self, buffer: B) -> Result<B, Quarantined> {
+        // Should anything panic, it is leaked.
+        let buffer = ManuallyDrop::new(buffer);
         let route = &self.held.core().route;
         let outcome = self.owed.and_then(|owed| route.flush_through(owed));
-        self.part(buffer, outcome)
-    }
-
-    /// As [`finish`](Self::finish); the buffer comes back, or is leaked.
-    pub(crate) fn finish_owned<B: DmaMemory>(self, buffer: B) -> Result<B, Quarantined> {
-        let buffer = ManuallyDrop::new(buffer);
-        self.finish(&*buffer)?;
-        Ok(ManuallyDrop::into_inner(buffer))
+        self.part_owned(buffer, outcome)
     }
 
     /// Where the device of this [retired](Self::retire) mapping had copies: flushes, brings what it wrote into the buffer,
@@ -339,27 +367,56 @@ impl<P: Platform> Live<P> {
         })
     }
 
-    /// The last of a mapping that was taken back, or not, as `outcome` says.
-    fn part<B: DmaMemory>(
+    /// Puts the memory into the device's quarantine where mapping it again failed so that the device may reach it, `undo`
+    /// saying why.
+    pub(crate) fn keep_not_mapped_again<B: DmaMemory>(
         self,
-        buffer: &B,
-        outcome: Result<(), RevokeError>,
-    ) -> Result<(), Quarantined> {
-        let core = self.held.core();
-        let (device, range) = (core.requester, self.range);
-        if let Err(error) = outcome {
-            let lent_bytes = self.backing.lent_bytes();
-            core.count_quarantined(buffer.len_bytes() + lent_bytes);
-            return Err(Quarantined {
-                device,
-                range,
-                error,
-            });
+        buffer: ManuallyDrop<B>,
+        undo: RevokeError,
+    ) {
+        let error = self.owed.err().map_or(undo, |owed| undo.or_graver(owed));
+        self.keep(buffer, error);
+    }
+
+    fn quarantined(&self, error: RevokeError) -> Quarantined {
+        Quarantined {
+            device: self.held.core().requester,
+            range: self.range,
+            error,
         }
+    }
+
+    /// The last of a mapping that was taken back, or not, as `outcome` says: then the buffer and the copies of it that the
+    /// device was given go into its quarantine.
+    fn part_owned<B: DmaMemory>(
+        self,
+        buffer: ManuallyDrop<B>,
+        outcome: Result<(), RevokeError>,
+    ) -> Result<B, Quarantined> {
+        match outcome {
+            Ok(()) => {
+                self.part(&*buffer);
+                Ok(ManuallyDrop::into_inner(buffer))
+            }
+            Err(error) => {
+                let quarantined = self.quarantined(error);
+                self.keep(buffer, error);
+                Err(quarantined)
+            }
+        }
+    }
+
+    fn keep<B: DmaMemory>(self, buffer: ManuallyDrop<B>, error: RevokeError) {
+        let len_bytes = buffer.len_bytes();
+        let core = self.held.core();
+        core.keep_from_use(buffer, len_bytes, self.backing, error);
+    }
+
+    /// The last of a mapping that was taken back.
+    fn part<B: DmaMemory>(self, buffer: &B) {
         self.take_from_device(buffer);
         // SAFETY: the route confirmed that the device lost the mapping, or has the copy always.
-        unsafe { self.backing.release(core) };
-        Ok(())
+        unsafe { self.backing.release(self.held.core()) };
     }
 
     /// Makes what the device wrote, before it lost the memory, what the CPU reads in the buffer.
@@ -379,13 +436,6 @@ impl<P: Platform> Live<P> {
             self.copy_out(buffer.pointer(), 0, self.len_bytes);
         }
     }
-
-    /// As [`revoke`](Self::revoke); the buffer comes back, or is leaked.
-    pub(crate) fn revoke_owned<B: DmaMemory>(self, buffer: B) -> Result<B, Quarantined> {
-        let buffer = ManuallyDrop::new(buffer);
-        self.revoke(&*buffer)?;
-        Ok(ManuallyDrop::into_inner(buffer))
-    }
 }
 
 /// Takes `range` back as strongly as the device, and `attributes`, ask for. When this returns `Ok` the device reaches
@@ -399,9 +449,21 @@ pub(crate) fn take_back<P: Platform>(
     match (core.guard.revocation(attributes), owed) {
         (Revocation::Alone, Ok(Owed::NOTHING)) => core.route.unmap(range),
         (Revocation::Alone | Revocation::Shared, owed) => {
-            let retired = core.route.retire(range)?;
-            core.route.flush_through(owed?.and(retired))
+            let owed = both(owed, core.route.retire(range))?;
+            core.route.flush_through(owed)
         }
-        (Revocation::Later, owed) => core.route.retire(range).and(owed).map(|_| ()),
+        (Revocation::Later, owed) => both(owed, core.route.retire(range)).map(|_| ()),
+    }
+}
+
+/// What is owed for memory of which an earlier mapping was retired and then a later one.
+fn both(
+    earlier: Result<Owed, RevokeError>,
+    later: Result<Owed, RevokeError>,
+) -> Result<Owed, RevokeError> {
+    match (earlier, later) {
+        (Ok(earlier), Ok(later)) => Ok(earlier.and(later)),
+        (Err(earlier), Err(later)) => Err(earlier.or_graver(later)),
+        (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
     }
 }

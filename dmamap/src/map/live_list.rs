@@ -43,7 +43,15 @@ impl<P: Platform> LiveList<P> {
             Ok(live) => Ok((live, ManuallyDrop::into_inner(list))),
             Err(error) => Err(Rejected {
                 error,
-                buffer: (!error.leaves_memory_reachable()).then(|| ManuallyDrop::into_inner(list)),
+                buffer: match error.undo() {
+                    Some(undo) => {
+                        let len_bytes = list.len_bytes();
+                        let core = device.core();
+                        core.keep_from_use(list, len_bytes, Backing::InPlace, undo);
+                        None
+                    }
+                    None => Some(ManuallyDrop::into_inner(list)),
+                },
             }),
         }
     }
@@ -120,21 +128,22 @@ impl<P: Platform> LiveList<P> {
         ListSyncs::new(self.held.core(), &self.terms, &self.backing)
     }
 
-    /// Takes the addresses back; the list comes back, or is leaked.
+    /// Takes the addresses back; the list comes back, or goes into the device's quarantine.
     pub(crate) fn revoke_owned<B: DmaMemory>(
         self,
         list: ScatterList<B>,
     ) -> Result<ScatterList<B>, Quarantined> {
         let list = ManuallyDrop::new(list);
         let (core, range) = (self.held.core(), self.range);
-        revoke(core, range, &self.backing, self.terms.attributes).map_err(|error| {
-            core.count_quarantined(list.len_bytes() + self.backing.lent_bytes());
-            Quarantined {
+        if let Err(error) = revoke(core, range, &self.backing, self.terms.attributes) {
+            let len_bytes = list.len_bytes();
+            core.keep_from_use(list, len_bytes, self.backing, error);
+            return Err(Quarantined {
                 device: core.requester,
                 range,
                 error,
-            }
-        })?;
+            });
+        }
         self.syncs().after_unmap(&list);
         // SAFETY: the route confirmed that the device lost the mapping, or has the copy always.
         unsafe { self.backing.release(core) };

@@ -20,7 +20,8 @@
 //!
 //! A mapping owns its memory, so while the device may write it nobody holds a reference to it; `unmap`
 //! returns the memory once the device cannot reach it. Where the IOMMU does not confirm that, it
-//! returns [`Quarantined`] instead, and the memory is never used again.
+//! returns [`Quarantined`] instead, and keeps the memory until the IOMMU does
+//! ([`Device::recover`](crate::device::Device::recover)).
 //!
 //! ```
 //! use dmamap::device::Device;
@@ -96,6 +97,7 @@ pub use single::Mapping;
 pub use unmanaged::{NotUnmanaged, Refused, UnmanagedDomain};
 pub use view::{CpuView, OutOfBounds};
 
+pub(crate) use backing::Backing;
 pub(crate) use coherent::CoherentSources;
 pub(crate) use direct::Direct;
 pub(crate) use route::Route;

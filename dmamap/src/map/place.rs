@@ -275,9 +275,9 @@ impl<P: Platform> DeviceCore<P> {
                 let backing = Backing::Whole { pool, run };
                 Ok(Placed { range, backing })
             }
-            // The copy is lost, not the memory: a run that is not released stays lent.
-            Err(MapFailure::Domain(DomainError::Unconfirmed { cause, .. })) => {
-                self.count_quarantined(run.memory().len_bytes());
+            // The copy is lost, not the memory.
+            Err(MapFailure::Domain(DomainError::Unconfirmed { cause, undo })) => {
+                self.keep_copies_from_use(Backing::Whole { pool, run }, undo);
                 Err(BounceError::Unconfirmed { cause }.into())
             }
             Err(failure) => {
@@ -343,8 +343,8 @@ impl<P: Platform> DeviceCore<P> {
         match mapped {
             Ok(range) => Ok(Placed { range, backing }),
             Err(failure) => {
-                if let MapFailure::Domain(DomainError::Unconfirmed { .. }) = failure {
-                    self.count_quarantined(backing.lent_bytes());
+                if let MapFailure::Domain(DomainError::Unconfirmed { undo, .. }) = failure {
+                    self.keep_copies_from_use(backing, undo);
                 } else {
                     // SAFETY: a map that failed and was confirmed undone was never visible.
                     unsafe { backing.release(self) };

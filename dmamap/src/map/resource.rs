@@ -3,6 +3,8 @@
 //! Registers are no memory: they are never bounced, never flushed, and RAM is refused here. Who lets another device reach its
 //! registers gives the window onto them away for that time.
 
+use core::mem::ManuallyDrop;
+
 use crate::addr::{BusAddr, BusRange, PhysRange};
 use crate::bridge::WindowKind;
 use crate::device::{Device, DeviceCore, Held};
@@ -100,7 +102,7 @@ impl<P: Platform> ResourceMapping<P> {
     /// [group](crate::group).
     ///
     /// # Errors
-    /// [`Quarantined`] when the IOMMU did not confirm; the registers stay claimed for good.
+    /// [`Quarantined`] when the IOMMU did not confirm; the registers stay claimed until it does.
     pub fn unmap(mut self) -> Result<Mmio<P>, Quarantined> {
         let parts = self
             .parts
@@ -128,9 +130,9 @@ impl<P: Platform> Parts<P> {
             Ok(()) => Ok(self.window),
             Err(error) => {
                 let device = core.requester;
-                core.count_quarantined(range.len_bytes());
                 // Nobody else comes to hold what the device may still reach.
-                core::mem::forget(self.window);
+                let window = ManuallyDrop::new(self.window);
+                core.keep_from_use(window, range.len_bytes(), Backing::InPlace, error);
                 Err(Quarantined {
                     device,
                     range,
@@ -182,13 +184,13 @@ impl<P: Platform> Device<P> {
                 held.withdraw();
                 let device = self.requester();
                 let error = MapError { device, failure };
-                let buffer = match error.leaves_memory_reachable() {
-                    true => {
-                        self.core().count_quarantined(registers.len_bytes());
-                        core::mem::forget(window);
+                let buffer = match error.undo() {
+                    Some(undo) => {
+                        let (core, window) = (self.core(), ManuallyDrop::new(window));
+                        core.keep_from_use(window, registers.len_bytes(), Backing::InPlace, undo);
                         None
                     }
-                    false => Some(window),
+                    None => Some(window),
                 };
                 Err(Rejected { error, buffer })
             }
@@ -248,7 +250,7 @@ impl<P: Platform> Device<P> {
         }
         // The range was mapped and counted as those of the raw layer are.
         let strictly = Attributes::NONE.at_least(Protection::Strict);
-        self.revoke_raw(range, range.len_bytes(), &Backing::InPlace, strictly)?;
+        self.revoke_raw(range, range.len_bytes(), Backing::InPlace, strictly)?;
         core.platform.dma_rmb();
         Ok(())
     }
@@ -260,6 +262,9 @@ impl<P: Platform> Device<P> {
         direction: AnyDirection,
     ) -> Result<Way, MapFailure> {
         let core = self.core();
+        if core.system.is_asleep() {
+            return Err(MapFailure::Suspended);
+        }
         if registers.is_empty() {
             return Err(MapFailure::Empty);
         }

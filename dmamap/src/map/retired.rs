@@ -79,7 +79,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> Retired<P, B, D> {
     /// returns the buffer the device cannot reach it any more.
     ///
     /// # Errors
-    /// [`Quarantined`] when the IOMMU did not confirm that; the memory is then never used again.
+    /// [`Quarantined`] when the IOMMU did not confirm that; the memory is then kept until it does.
     pub fn finish(mut self) -> Result<B, Quarantined> {
         let (live, buffer) = self.take();
         live.finish_owned(buffer)
@@ -112,7 +112,8 @@ impl<P: Platform, B: DmaMemory, D: Direction> Retired<P, B, D> {
         let (live, buffer) = self.parts();
         OutOfBounds::check(offset, into.len() as u64, buffer.len_bytes())?;
         let (start, len) = (buffer.pointer(), into.len() as u64);
-        live.sync_for_cpu(start, offset, len);
+        // Others may be reading as well.
+        live.see_device_writes(start, offset, len);
         let mut done = 0;
         live.device_side(start, offset, len, |from, len| {
             let end = done + len as usize;
@@ -181,17 +182,19 @@ impl<P: Platform, B: DmaMemory, D: Direction> Retired<P, B, D> {
                 let buffer = ManuallyDrop::into_inner(buffer);
                 Ok(Owned::from_parts(live, buffer, direction))
             }
-            Err(error) if error.leaves_memory_reachable() => Err(NotMappedAgain {
+            Err(error) => Err(NotMappedAgain {
                 error,
-                retired: None,
+                retired: match error.undo() {
+                    Some(undo) => {
+                        old.keep_not_mapped_again(buffer, undo);
+                        None
+                    }
+                    None => {
+                        let buffer = ManuallyDrop::into_inner(buffer);
+                        Some(Self::new(old, buffer, self.direction))
+                    }
+                },
             }),
-            Err(error) => {
-                let buffer = ManuallyDrop::into_inner(buffer);
-                Err(NotMappedAgain {
-                    error,
-                    retired: Some(Self::new(old, buffer, self.direction)),
-                })
-            }
         }
     }
 }

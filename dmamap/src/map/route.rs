@@ -70,6 +70,22 @@ impl<P: Platform> Route<P> {
         }
     }
 
+    /// Asks once more to make unreachable what [`unmap`](Self::unmap) could not; returns when it is.
+    pub(crate) fn recover(&self) -> Result<(), RevokeError> {
+        match self {
+            Self::Blocked | Self::Direct(_) => Ok(()),
+            Self::Translated(domain) => domain.recover(),
+        }
+    }
+
+    /// Whether units confirmed that no device reaches anything this way any more, and so never will.
+    pub(crate) fn is_revoked(&self) -> bool {
+        match self {
+            Self::Blocked | Self::Direct(_) => false,
+            Self::Translated(domain) => domain.is_revoked(),
+        }
+    }
+
     /// Z → Y, and what the device may do there.
     pub(crate) fn translate(&self, bus: BusAddr) -> Option<(PhysAddr, Permission)> {
         match self {

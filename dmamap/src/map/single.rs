@@ -115,7 +115,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> Mapping<P, B, D> {
     /// it any more.
     ///
     /// # Errors
-    /// [`Quarantined`] when the IOMMU did not confirm that; the memory is then never used again.
+    /// [`Quarantined`] when the IOMMU did not confirm that; the memory is then kept until it does.
     pub fn unmap(self) -> Result<B, Quarantined> {
         self.owned.unmap()
     }

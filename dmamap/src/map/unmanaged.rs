@@ -49,6 +49,14 @@ pub enum NotUnmanaged {
         /// How many.
         live: u64,
     },
+    /// An IOMMU cannot keep the device apart from another one that is attached: they have one domain.
+    #[error("{device} shares its domain with {other}, which would reach all that is mapped there")]
+    Shared {
+        /// The device.
+        device: Requester,
+        /// The other.
+        other: Requester,
+    },
 }
 
 /// A device whose domain was not handed over, and why.
@@ -62,6 +70,9 @@ pub struct Refused<P: Platform> {
 
 /// A device's domain, in which the caller chooses bus addresses. Dropping it detaches the device.
 ///
+/// It is one device's: none of its [group](crate::group) is attached meanwhile, as it would reach what is mapped here, and
+/// still after [`detach`](Self::detach).
+///
 /// Reserved addresses cannot be mapped: interrupt messages, bridge windows, memory of firmware, and the page at 0.
 pub struct UnmanagedDomain<P: Platform> {
     device: Device<P>,
@@ -73,16 +84,30 @@ impl<P: Platform> UnmanagedDomain<P> {
     /// # Errors
     /// [`Refused`] with the device.
     pub fn of(device: Device<P>) -> Result<Self, Refused<P>> {
-        let (requester, live) = (device.requester(), device.figures().live_mappings);
-        let reason = match &device.core().route {
-            Route::Translated(_) if live == 0 => return Ok(Self { device }),
-            Route::Translated(_) => NotUnmanaged::Mapped {
-                device: requester,
-                live,
-            },
-            _ => NotUnmanaged::NotTranslated { device: requester },
+        match Self::hand_over(&device) {
+            Ok(()) => Ok(Self { device }),
+            Err(reason) => Err(Refused { reason, device }),
+        }
+    }
+
+    fn hand_over(device: &Device<P>) -> Result<(), NotUnmanaged> {
+        let (core, device) = (device.core(), device.requester());
+        let Route::Translated(domain) = &core.route else {
+            return Err(NotUnmanaged::NotTranslated { device });
         };
-        Err(Refused { reason, device })
+        core.system
+            .keep_alone(device)
+            .map_err(|other| NotUnmanaged::Shared { device, other })?;
+        // What was unmapped and waits is not mapped any more. Where that is not confirmed it goes on to count.
+        let _ = domain.flush();
+        // Those of others count as well, of who left the group before: `unmap` is safe to call.
+        match domain.live_ranges() {
+            0 => Ok(()),
+            live => {
+                core.system.let_others_in(device);
+                Err(NotUnmanaged::Mapped { device, live })
+            }
+        }
     }
 
     fn domain(&self) -> Result<&Domain<P>, DomainError> {

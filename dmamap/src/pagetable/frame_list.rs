@@ -81,6 +81,13 @@ impl<P: Platform> FrameList<P> {
         Some(words)
     }
 
+    /// Takes all runs of `other`.
+    pub(super) fn absorb(&mut self, other: &mut Self) {
+        while let Some(words) = other.pop() {
+            self.push(words);
+        }
+    }
+
     /// Gives the frames back.
     ///
     /// # Safety

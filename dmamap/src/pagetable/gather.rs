@@ -82,6 +82,15 @@ impl<P: Platform> Gather<P> {
         self.tables.leak()
     }
 
+    /// Takes over what is left to do of `other`.
+    pub(crate) fn absorb(&mut self, mut other: Self) {
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+        let (ours, theirs) = (self.smallest_leaf_log2, other.smallest_leaf_log2);
+        self.smallest_leaf_log2 = ours.into_iter().chain(theirs).min();
+        self.tables.absorb(&mut other.tables);
+    }
+
     /// Leaves of `len_bytes` from `bus` on were cleared.
     pub(crate) fn add_leaves(&mut self, bus: u64, len_bytes: u64, leaf_size_log2: u32) {
         self.widen(bus, len_bytes);

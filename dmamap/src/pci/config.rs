@@ -101,6 +101,11 @@ impl<P: Platform> FunctionConfig<P> {
         self.address
     }
 
+    /// The registers of another function behind the same host bridge.
+    pub(crate) fn at(&self, address: PciAddress) -> Self {
+        Self::new(&self.space, address)
+    }
+
     /// Reads a register; all ones where nothing answers, or where there is no register.
     pub(crate) fn read<T: RegisterValue>(&self, register: u16) -> T {
         self.space

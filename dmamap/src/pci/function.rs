@@ -319,6 +319,10 @@ impl<P: Platform> Function<P> {
         &self.inner.config
     }
 
+    pub(crate) fn platform(&self) -> P {
+        self.inner.platform
+    }
+
     fn check_decodable(&self, blocked: Option<u8>) -> Result<(), ConfigError> {
         let address = self.address();
         blocked.map_or(Ok(()), |index| {

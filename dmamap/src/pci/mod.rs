@@ -4,7 +4,8 @@
 //! [`Function`]s. On the way
 //!
 //! 1. every bridge gets its bus numbers, depth first (`scan.rs`);
-//! 2. bus mastering is switched off everywhere, but for functions firmware keeps running;
+//! 2. bus mastering and message interrupts are switched off everywhere, but for functions firmware keeps running, and
+//!    requests under way are waited for (`quiesce.rs`);
 //! 3. every BAR is sized with decoding off (`bar.rs`), laid out by size and alignment (`assign.rs`), written and
 //!    read back (`program.rs`): A goes into the BAR, B into the resource tree.
 //!
@@ -12,7 +13,8 @@
 //! are [`Problem`]s of the topology, and enumeration goes on without the thing concerned.
 //!
 //! A driver takes a [`Function`], claims a BAR ([`Function::claim_bar`]) and its interrupts
-//! ([`Function::claim_msix`]). The claim is what keeps a second driver away.
+//! ([`Function::claim_msix`]). The claim is what keeps a second driver away. [`Function::reset`] takes a function back to
+//! where it was before its driver came (`reset.rs`).
 //!
 //! ```
 //! use dmamap::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
@@ -58,6 +60,9 @@ mod function;
 mod msix;
 mod problem;
 mod program;
+mod quiesce;
+mod reset;
+mod saved;
 mod scan;
 mod topology;
 mod window;
@@ -72,6 +77,7 @@ pub use config::ConfigError;
 pub use function::{BridgeBuses, BusMaster, ClaimBarError, Function};
 pub use msix::{MsixError, MsixTable};
 pub use problem::Problem;
+pub use reset::{FunctionReset, FunctionResetError, ResetMethod, ResetPatience, Transactions};
 pub use topology::Topology;
 
 use crate::addr::PhysRange;
@@ -80,6 +86,7 @@ use crate::mmio::{Mmio, MmioError};
 use crate::platform::{MemoryAttribute, Platform};
 use crate::resource::{ResourceError, ResourceTree};
 use config::ConfigSpace;
+pub(crate) use saved::SavedTopology;
 
 /// Why a host bridge's buses cannot be enumerated at all.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -131,7 +138,7 @@ pub fn enumerate<P: Platform>(
         last_bus,
         &mut problems,
     );
-    scan::stop_bus_masters(&found, kept, &mut problems);
+    scan::stop_bus_masters(platform, &found, kept, &mut problems);
     program::size(&mut found, &mut problems);
     program::assign(bridge, &mut found, tree, &mut problems);
     Ok(Topology::new(platform, found, problems))

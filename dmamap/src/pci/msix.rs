@@ -3,6 +3,7 @@
 //! The table lies in one of the function's BARs, often the one with its registers; there it is carved out of the
 //! driver's window, so that neither owner reaches into the other's part.
 
+use alloc::boxed::Box;
 use core::fmt;
 
 use hw::pci::capability::id;
@@ -69,6 +70,20 @@ pub struct MsixTable<P: Platform> {
     capability: u16,
     table: Mmio<P>,
     entries: u16,
+    told: lock_api::Mutex<P::Lock, Told>,
+}
+
+/// What the table was last told: a reset or a loss of power takes it from the table.
+struct Told {
+    control: MessageControl,
+    entries: Box<[Entry]>,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    address: u64,
+    data: u32,
+    control: VectorControl,
 }
 
 impl<P: Platform> Function<P> {
@@ -122,6 +137,10 @@ impl<P: Platform> Function<P> {
             capability,
             table,
             entries,
+            told: lock_api::Mutex::new(Told {
+                control: MessageControl::new(),
+                entries: alloc::vec![Entry::MASKED; usize::from(entries)].into(),
+            }),
         };
         table.set_control(|control| control.with_enable(false).with_function_mask(true));
         for entry in 0..entries {
@@ -158,10 +177,40 @@ impl<P: Platform> MsixTable<P> {
         }
         // An entry may only be changed while it is masked (7.7.2.7).
         self.mask(entry)?;
-        let [low, high] = [address.as_u64() as u32, (address.as_u64() >> 32) as u32];
+        let (address, data) = (address.as_u64(), interrupt.data);
+        if let Some(told) = self.told.lock().entries.get_mut(usize::from(entry)) {
+            (told.address, told.data) = (address, data);
+        }
+        self.write_message(entry, address, data)
+    }
+
+    fn write_message(&self, entry: u16, address: u64, data: u32) -> Result<(), MsixError> {
+        let [low, high] = [address as u32, (address >> 32) as u32];
         self.field(entry, ENTRY_ADDRESS)?.write(low);
         self.field(entry, ENTRY_ADDRESS_UPPER)?.write(high);
-        self.field(entry, ENTRY_DATA)?.write(interrupt.data);
+        self.field(entry, ENTRY_DATA)?.write(data);
+        Ok(())
+    }
+
+    /// Writes everything the table was told once more, after the function was reset or lost its power: addresses, data,
+    /// masks, and whether MSI-X is on.
+    ///
+    /// # Errors
+    /// [`MsixError::Config`] where the function cannot answer at its memory BARs.
+    pub fn restore(&self) -> Result<(), MsixError> {
+        let control = self.told.lock().control;
+        // Entries are changed while they are masked (7.7.2.7).
+        self.write_control(|now| now.with_enable(false).with_function_mask(true));
+        for index in 0..self.entries {
+            let told = self.told.lock().entries.get(usize::from(index)).copied();
+            let told = told.unwrap_or(Entry::MASKED);
+            self.write_vector_control(index, |now| now.with_mask(true))?;
+            self.write_message(index, told.address, told.data)?;
+            let masked = told.control.mask();
+            self.write_vector_control(index, |now| now.with_mask(masked))?;
+        }
+        let (enable, mask) = (control.enable(), control.function_mask());
+        self.write_control(|now| now.with_enable(enable).with_function_mask(mask));
         Ok(())
     }
 
@@ -191,7 +240,13 @@ impl<P: Platform> MsixTable<P> {
         self.set_control(|control| control.with_enable(false).with_function_mask(true));
     }
 
-    fn set_control(&self, change: impl FnOnce(MessageControl) -> MessageControl) {
+    fn set_control(&self, change: impl Fn(MessageControl) -> MessageControl) {
+        let mut told = self.told.lock();
+        told.control = change(told.control);
+        self.write_control(change);
+    }
+
+    fn write_control(&self, change: impl FnOnce(MessageControl) -> MessageControl) {
         self.config
             .modify(self.capability + MESSAGE_CONTROL, |bits: u16| {
                 change(MessageControl::from_bits(bits)).into_bits()
@@ -199,6 +254,18 @@ impl<P: Platform> MsixTable<P> {
     }
 
     fn set_vector_control(
+        &self,
+        entry: u16,
+        change: impl Fn(VectorControl) -> VectorControl,
+    ) -> Result<(), MsixError> {
+        let mut told = self.told.lock();
+        if let Some(told) = told.entries.get_mut(usize::from(entry)) {
+            told.control = change(told.control);
+        }
+        self.write_vector_control(entry, change)
+    }
+
+    fn write_vector_control(
         &self,
         entry: u16,
         change: impl FnOnce(VectorControl) -> VectorControl,
@@ -222,6 +289,15 @@ impl<P: Platform> MsixTable<P> {
             .table
             .register(u64::from(entry) * ENTRY_BYTES + field)?)
     }
+}
+
+impl Entry {
+    /// As after a reset.
+    const MASKED: Self = Self {
+        address: 0,
+        data: 0,
+        control: VectorControl::new().with_mask(true),
+    };
 }
 
 impl<P: Platform> Drop for MsixTable<P> {

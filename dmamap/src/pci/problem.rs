@@ -15,6 +15,12 @@ pub enum Problem {
         /// How long it was given.
         waited_ns: u64,
     },
+    /// A function's requests, from before it lost its bus mastering, do not end.
+    #[error("{address}: has requests under way that do not end; it is no bus master any more")]
+    TransactionsPending {
+        /// Which function.
+        address: PciAddress,
+    },
     /// The header is neither a device's nor a bridge's.
     #[error("{address}: unknown header type {layout:#04x}; left out, switched off")]
     UnknownHeader {

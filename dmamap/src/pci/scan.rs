@@ -14,6 +14,7 @@ use super::bar::SizedBars;
 use super::capability::{Capabilities, PortType};
 use super::config::{ConfigSpace, FunctionConfig};
 use super::found::{Found, Header};
+use super::quiesce::quiesce_found;
 use super::{BridgeBuses, DevicePath, PciAddress, Problem};
 use crate::platform::Platform;
 
@@ -206,6 +207,7 @@ fn switch_off<P: Platform>(config: &FunctionConfig<P>) {
 
 /// Switches bus mastering off but for functions that firmware keeps at work, and the bridges on their way.
 pub(crate) fn stop_bus_masters<P: Platform>(
+    platform: P,
     found: &[Found<P>],
     kept: &[DevicePath<'_>],
     problems: &mut Vec<Problem>,
@@ -226,7 +228,7 @@ pub(crate) fn stop_bus_masters<P: Platform>(
             Err(error) => problems.push(Problem::KeptNotFound(error)),
         }
     }
-    for (function, _) in found.iter().zip(stays).filter(|(_, stays)| !stays) {
+    for (function, _) in found.iter().zip(&stays).filter(|(_, stays)| !**stays) {
         let command = Command::from_bits(function.config.read(COMMAND));
         if command.bus_master() {
             function
@@ -234,4 +236,6 @@ pub(crate) fn stop_bus_masters<P: Platform>(
                 .modify_command(|command| command.with_bus_master(false));
         }
     }
+    let others = found.iter().zip(stays).filter(|(_, stays)| !stays);
+    quiesce_found(platform, others.map(|(function, _)| function), problems);
 }

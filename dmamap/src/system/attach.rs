@@ -4,7 +4,7 @@ use core::ptr::NonNull;
 
 use alloc::boxed::Box;
 
-use super::occupancy::Turn;
+use super::occupancy::{Company, Turn};
 use super::{AttachError, CoreSlot, DmaSystem, Protection};
 use crate::addr::BusAddr;
 use crate::bounce::{Bounce, Forced, OwnPools};
@@ -91,7 +91,7 @@ impl<P: Platform> DmaSystem<P> {
                 return Err(error);
             }
         };
-        let masters = !matches!(route, Route::Blocked);
+        let blocked = matches!(route, Route::Blocked);
         let standing = Standing {
             coherence: self.coherence_of(device),
             bus_limit: self
@@ -103,11 +103,9 @@ impl<P: Platform> DmaSystem<P> {
         let core = DeviceCore::new(self, function.clone(), device, route, standing);
         let core = NonNull::from(Box::leak(Box::new(core)));
         self.state.lock().cores.push(CoreSlot(core));
-        if masters {
-            // SAFETY: either the device's unit confines it to a domain whose mappings own their memory, or the
-            // caller of `attach_trusted` vouched for it and its driver.
-            unsafe { function.enable_bus_master() };
-        } else if self.unit_of(device).is_none() {
+        // SAFETY: it is freed once its handle is gone, which is made below.
+        self.let_master(unsafe { core.as_ref() });
+        if blocked && self.unit_of(device).is_none() {
             // No unit refuses its requests, so it must not make any.
             function.disable_bus_master();
         }
@@ -194,7 +192,7 @@ impl<P: Platform> DmaSystem<P> {
             turn.joined(device, protection, None);
             return Ok(route);
         };
-        if let Some((other, _)) = turn.lost() {
+        if let Some(other) = turn.lost().first().map(|lost| lost.device) {
             return Err(AttachError::GroupUnconfirmed { device, other });
         }
         let shared = match turn.present() {
@@ -205,6 +203,10 @@ impl<P: Platform> DmaSystem<P> {
                     other: present.other,
                     protection: present.protection,
                 });
+            }
+            Some(present) if present.company == Company::Refused => {
+                let other = present.other;
+                return Err(AttachError::GroupUnmanaged { device, other });
             }
             Some(present) => {
                 if let Some(shared) = &present.shared {

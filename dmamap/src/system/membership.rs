@@ -1,5 +1,7 @@
 //! The way into a group's domain and out of it again, in the tables of its unit.
 
+use core::sync::atomic::Ordering;
+
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -8,11 +10,11 @@ use super::new_domain::without;
 use super::occupancy::{GroupKey, Shared, Turn};
 use super::reserved::Reserved;
 use super::{AttachError, DmaSystem, FirmwareDevice, Protection};
-use crate::device::{DetachError, DeviceCore};
+use crate::device::{DetachError, DeviceCore, Held};
 use crate::iommu::{
     Attachment, Domain, DomainError, DomainId, PassThrough, Requester, Translate, UnitError,
 };
-use crate::map::Permission;
+use crate::map::{Permission, Route};
 use crate::platform::Platform;
 
 /// What a unit calls devices changes only while nobody is attached.
@@ -45,9 +47,11 @@ impl<P: Platform> DmaSystem<P> {
         };
         let founded = self.found_domain(device, unit, id, protection, firmware.is_some());
         let founded = founded.and_then(|domain| {
-            let shared = Shared { unit, id, domain };
+            let shared = Arc::new(Shared { unit, id, domain });
+            // Before the unit is told: should it not be known whether it forgot, it is asked again.
+            turn.found(&shared);
             self.enter_all(device, &shared, &streams, turn.key)?;
-            Ok(Some(Arc::new(shared)))
+            Ok(Some(shared))
         });
         founded.inspect_err(|error| {
             if error.is_settled() {
@@ -206,38 +210,75 @@ impl<P: Platform> DmaSystem<P> {
     /// Takes the device's way to memory away. Called once, by the device's handle.
     pub(crate) fn detach(&'static self, core: &DeviceCore<P>) -> Result<(), DetachError> {
         let device = core.requester;
-        let turn = Turn::to_detach(self, device);
-        if !self.is_left_at_work(device) {
-            // A device that firmware left at work goes on within its reserved memory.
-            core.function.disable_bus_master();
+        let turn = Turn::of_group(self, device);
+        // A device that firmware left at work goes on within its reserved memory.
+        let goes_on = self.is_left_at_work(device);
+        {
+            // Under the lock, so that nobody switches it on again who did not see that it leaves.
+            let _state = self.state.lock();
+            core.leaving.store(true, Ordering::Release);
+            if !goes_on {
+                core.function.disable_bus_master();
+            }
         }
-        let shared = turn.present().and_then(|present| present.shared);
-        turn.left(device);
-        let Some(shared) = shared else {
+        let left = self.take_out(device, &turn).inspect_err(|_| {
+            core.detach_unconfirmed.store(true, Ordering::Release);
+        })?;
+        drop(turn);
+        self.give_back(core, &left);
+        left.check(device, core.counters.live())
+    }
+
+    /// Takes `device`, of whose group this is the turn, out of what the group shares, and has it be known as attached no
+    /// more.
+    ///
+    /// # Errors
+    /// [`DetachError::Unconfirmed`]: it counts as lost then.
+    pub(super) fn take_out(
+        &self,
+        device: Requester,
+        turn: &Turn<P>,
+    ) -> Result<Left<P>, DetachError> {
+        let Some(shared) = turn.shared() else {
+            turn.left(device);
             self.forget(device);
-            return Ok(());
+            return Ok(Left {
+                other: None,
+                domain: None,
+            });
         };
-        let others = turn.members();
-        let outcome = match others.first() {
-            None => self.dissolve(device, &shared, &turn),
-            Some(_) => self.part(device, &others, &shared, &turn),
+        let is_other = |other: &Requester| *other != device;
+        let members: Vec<_> = turn.members().into_iter().filter(is_other).collect();
+        let lost: Vec<_> = turn
+            .lost()
+            .into_iter()
+            .filter(|lost| is_other(&lost.device))
+            .collect();
+        let is_lost = turn.lost().len() > lost.len();
+        let outcome = match (members.is_empty(), lost.first()) {
+            (true, None) => self.dissolve(device, &shared, turn),
+            // Who did not leave for certain before may still walk the table. Asked again it is by its own name.
+            (true, Some(other)) if !is_lost => {
+                let left = self.leave_all(device, &shared, turn);
+                let left = left.and(Err(other.error));
+                match &shared.domain {
+                    Some(domain) => domain.end(left),
+                    None => left,
+                }
+            }
+            _ => self.part(device, &members, &shared, turn),
         };
-        // Neither the id nor the device is used again: both may still be in the unit's caches.
+        // Neither the id nor the device is used again before it is confirmed: both may still be in the unit's caches.
         outcome
             .inspect_err(|&error| turn.lose(device, error))
             .map_err(|error| DetachError::Unconfirmed { device, error })?;
+        turn.left(device);
         self.forget(device);
-        let live_mappings = core.counters.live().max(0) as u64;
-        match others.first() {
-            Some(&other) if live_mappings > 0 && shared.domain.is_some() => {
-                Err(DetachError::Shared {
-                    device,
-                    other,
-                    live_mappings,
-                })
-            }
-            _ => Ok(()),
-        }
+        let mut others = { members.into_iter() }.chain(lost.iter().map(|lost| lost.device));
+        Ok(Left {
+            other: others.next(),
+            domain: shared.domain.clone(),
+        })
     }
 
     /// The last of a group leaves: its domain ends.
@@ -247,16 +288,59 @@ impl<P: Platform> DmaSystem<P> {
         shared: &Shared<P>,
         turn: &Turn<P>,
     ) -> Result<(), UnitError> {
-        let streams = self.held_by(&[device], shared.unit, turn.key);
-        let left = self.leave(shared, &streams.expect(SAME_NAMES), turn.key);
-        // Who did not leave for certain before may still walk the table.
-        let left = left.and(turn.lost().map_or(Ok(()), |(_, error)| Err(error)));
+        let left = self.leave_all(device, shared, turn);
         match &shared.domain {
             Some(domain) => domain.end(left)?,
             None => left?,
         }
         self.return_id(turn.key, shared.unit, shared.id);
         Ok(())
+    }
+
+    /// Takes all names of `device`, and those of the group's devices at work for firmware, from what the group shares.
+    fn leave_all(
+        &self,
+        device: Requester,
+        shared: &Shared<P>,
+        turn: &Turn<P>,
+    ) -> Result<(), UnitError> {
+        let streams = self.held_by(&[device], shared.unit, turn.key);
+        self.leave(shared, &streams.expect(SAME_NAMES), turn.key)
+    }
+
+    /// Gives back what was in quarantine of a device that has `left`, and of its whole group where it was the last. Without
+    /// the group's turn: it is not known what owners of memory do when they are dropped.
+    pub(super) fn give_back(&self, core: &DeviceCore<P>, left: &Left<P>) {
+        match &left.domain {
+            Some(domain) if domain.is_revoked() => self.release_quarantines(domain),
+            // Its unit answers, so this may be the time to ask for what it did not confirm. What is not confirmed now waits for
+            // the last of the group.
+            Some(_) if !core.quarantine.is_empty() => drop(core.recover()),
+            _ => {}
+        }
+    }
+
+    /// Gives back what is in quarantine of all devices whose domain this one is, which has ended.
+    pub(super) fn release_quarantines(&self, domain: &Arc<Domain<P>>) {
+        let holders: Vec<_> = {
+            let state = self.state.lock();
+            let cores = state.cores.iter().map(|slot| {
+                // SAFETY: a core in the list has not been freed, and is not while the lock is held.
+                unsafe { slot.0.as_ref() }
+            });
+            let is_one = |core: &&DeviceCore<P>| match &core.route {
+                Route::Translated(own) => Arc::ptr_eq(own, domain) && !core.is_unreferenced(),
+                _ => false,
+            };
+            cores.filter(is_one).map(Held::briefly).collect()
+        };
+        for held in holders {
+            let core = held.core();
+            let taken = core.quarantine.take();
+            // SAFETY: every unit confirmed that no device reaches anything through the domain.
+            unsafe { core.release_quarantined(taken) };
+            held.withdraw();
+        }
     }
 
     /// One of a group leaves, others stay: its own names lose the domain.
@@ -343,7 +427,7 @@ impl<P: Platform> DmaSystem<P> {
     }
 
     /// Whether firmware left memory to the device itself, and not only to another of its group.
-    fn is_left_at_work(&self, device: Requester) -> bool {
+    pub(super) fn is_left_at_work(&self, device: Requester) -> bool {
         let is_behind = self.behind(device).is_some();
         let state = self.state.lock();
         let mut reserved = state.reserved.iter();
@@ -369,6 +453,29 @@ impl<P: Platform> DmaSystem<P> {
 
     pub(super) fn forget(&self, device: Requester) {
         self.state.lock().attached.retain(|&known| known != device);
+    }
+}
+
+/// What a device that left its group was part of.
+pub(super) struct Left<P: Platform> {
+    /// One that still uses, or may still use, what they shared.
+    other: Option<Requester>,
+    pub(super) domain: Option<Arc<Domain<P>>>,
+}
+
+impl<P: Platform> Left<P> {
+    /// # Errors
+    /// [`DetachError::Shared`] where others reach the `live` mappings that `device` left behind.
+    pub(super) fn check(&self, device: Requester, live: i64) -> Result<(), DetachError> {
+        let live_mappings = live.max(0) as u64;
+        match (self.other, &self.domain) {
+            (Some(other), Some(_)) if live_mappings > 0 => Err(DetachError::Shared {
+                device,
+                other,
+                live_mappings,
+            }),
+            _ => Ok(()),
+        }
     }
 }
 

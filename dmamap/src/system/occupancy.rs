@@ -38,6 +38,14 @@ enum Door {
     Taken,
 }
 
+/// Whether others of a group may come in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Company {
+    Welcome,
+    /// The one who is in keeps the domain to itself.
+    Refused,
+}
+
 /// A group of which somebody is attached, or was and may still be.
 pub(super) struct Occupancy<P: Platform> {
     key: GroupKey,
@@ -45,9 +53,18 @@ pub(super) struct Occupancy<P: Platform> {
     /// How its members are protected.
     protection: Protection,
     members: Vec<Requester>,
+    company: Company,
     shared: Option<Arc<Shared<P>>>,
-    /// Who was to leave and was not confirmed to have left.
-    lost: Option<(Requester, UnitError)>,
+    /// Who was to leave and was not confirmed to have left. While there is one, what is shared is.
+    lost: Vec<Lost>,
+}
+
+/// A device that was to leave its group, and was not confirmed to have left.
+#[derive(Clone, Copy)]
+pub(super) struct Lost {
+    pub(super) device: Requester,
+    /// What its unit did.
+    pub(super) error: UnitError,
 }
 
 impl<P: Platform> State<P> {
@@ -68,6 +85,11 @@ impl<P: Platform> State<P> {
         }
     }
 
+    /// Whether somebody is attaching or detaching a device.
+    pub(super) fn is_anybody_moving(&self) -> bool {
+        self.occupied.iter().any(|each| each.door == Door::Taken)
+    }
+
     fn occupancy(&mut self, key: GroupKey) -> Option<&mut Occupancy<P>> {
         self.occupied.iter_mut().find(|each| each.key == key)
     }
@@ -85,6 +107,8 @@ pub(super) struct Present<P: Platform> {
     pub(super) other: Requester,
     /// How they are protected.
     pub(super) protection: Protection,
+    /// Whether they let others in.
+    pub(super) company: Company,
     /// What they share; `None` where they are blocked.
     pub(super) shared: Option<Arc<Shared<P>>>,
 }
@@ -113,8 +137,8 @@ impl<P: Platform> Turn<P> {
         }
     }
 
-    /// Waits for the turn of the group of `device`, which is attached.
-    pub(super) fn to_detach(system: &'static DmaSystem<P>, device: Requester) -> Self {
+    /// Waits for the turn of the group of `device`, which is attached or may still be in.
+    pub(super) fn of_group(system: &'static DmaSystem<P>, device: Requester) -> Self {
         loop {
             if let Some(turn) = Self::take(system, &mut system.state.lock(), device) {
                 return turn;
@@ -137,8 +161,9 @@ impl<P: Platform> Turn<P> {
                 door: Door::Taken,
                 protection: Protection::Blocked,
                 members: Vec::new(),
+                company: Company::Welcome,
                 shared: None,
-                lost: None,
+                lost: Vec::new(),
             }),
         }
         Some(Self { system, key })
@@ -150,6 +175,7 @@ impl<P: Platform> Turn<P> {
             Some(Present {
                 other: *occupancy.members.first()?,
                 protection: occupancy.protection,
+                company: occupancy.company,
                 shared: occupancy.shared.clone(),
             })
         })
@@ -162,8 +188,22 @@ impl<P: Platform> Turn<P> {
     }
 
     /// Who was not confirmed to have left, and why not.
-    pub(super) fn lost(&self) -> Option<(Requester, UnitError)> {
-        self.with(|occupancy| occupancy.lost)
+    pub(super) fn lost(&self) -> Vec<Lost> {
+        self.with(|occupancy| Some(occupancy.lost.clone()))
+            .unwrap_or_default()
+    }
+
+    /// What those share that are attached, or may still be in.
+    pub(super) fn shared(&self) -> Option<Arc<Shared<P>>> {
+        self.with(|occupancy| occupancy.shared.clone())
+    }
+
+    /// `shared` is what units are about to be told of.
+    pub(super) fn found(&self, shared: &Arc<Shared<P>>) {
+        self.with(|occupancy| {
+            occupancy.shared = Some(shared.clone());
+            Some(())
+        });
     }
 
     /// `device` is attached now, like those before it.
@@ -181,27 +221,63 @@ impl<P: Platform> Turn<P> {
         });
     }
 
-    /// `device` is attached no more; what is shared goes with the last.
+    /// `device` is attached no more. What is shared goes with the last of whom it is known.
     pub(super) fn left(&self, device: Requester) {
         self.with(|occupancy| {
             occupancy.members.retain(|&member| member != device);
+            occupancy.lost.retain(|lost| lost.device != device);
             if occupancy.members.is_empty() {
-                occupancy.shared = None;
+                occupancy.company = Company::Welcome;
             }
             Some(())
         });
     }
 
-    /// `device` may still be in: nobody comes in any more.
+    /// From now on until `device`, which is attached, has left nobody else comes in.
+    ///
+    /// # Errors
+    /// Another who is in.
+    fn keep_alone(&self, device: Requester) -> Result<(), Requester> {
+        let other = self.with(|occupancy| {
+            let mut others = occupancy.members.iter();
+            let other = others.find(|&&member| member != device).copied();
+            if other.is_none() {
+                occupancy.company = Company::Refused;
+            }
+            other
+        });
+        other.map_or(Ok(()), Err)
+    }
+
+    /// `device` is attached no more, but may still be in: nobody comes in before it is known that it is not.
     pub(super) fn lose(&self, device: Requester, error: UnitError) {
+        self.left(device);
         self.with(|occupancy| {
-            occupancy.lost.get_or_insert((device, error));
+            occupancy.lost.push(Lost { device, error });
             Some(())
         });
     }
 
     fn with<T>(&self, read: impl FnOnce(&mut Occupancy<P>) -> Option<T>) -> Option<T> {
         read(self.system.state.lock().occupancy(self.key)?)
+    }
+}
+
+impl<P: Platform> DmaSystem<P> {
+    /// From now on until `device`, which is attached, is detached no other of its group is attached.
+    ///
+    /// # Errors
+    /// Another that is attached.
+    pub(crate) fn keep_alone(&'static self, device: Requester) -> Result<(), Requester> {
+        Turn::of_group(self, device).keep_alone(device)
+    }
+
+    /// Ends [`keep_alone`](Self::keep_alone).
+    pub(crate) fn let_others_in(&'static self, device: Requester) {
+        Turn::of_group(self, device).with(|occupancy| {
+            occupancy.company = Company::Welcome;
+            Some(())
+        });
     }
 }
 
@@ -219,6 +295,6 @@ impl<P: Platform> Drop for Turn<P> {
 
 impl<P: Platform> Occupancy<P> {
     fn is_used(&self) -> bool {
-        !self.members.is_empty() || self.lost.is_some()
+        !self.members.is_empty() || !self.lost.is_empty()
     }
 }

@@ -69,6 +69,14 @@ pub enum AttachError {
         /// How the other is attached.
         protection: Protection,
     },
+    /// Another of its group has the domain to itself ([`UnmanagedDomain`](crate::map::UnmanagedDomain)).
+    #[error("{device} shares a domain with {other}, whose owner chooses what is mapped there")]
+    GroupUnmanaged {
+        /// The device.
+        device: Requester,
+        /// The other.
+        other: Requester,
+    },
     /// Its group is spread over several units, and one domain here is of one unit.
     #[error("{device} shares a domain with {other}, which is behind another IOMMU unit")]
     GroupAcrossUnits {

@@ -213,6 +213,7 @@ impl<P: Platform> DmaSystem<P> {
                     address: PciAddress::from_requester(segment, requester),
                 })?;
                 function.enable_memory().map_err(UnitStartError::from)?;
+                self.state.lock().unit_functions.push(function.address());
                 Ok(UnitPlace::Function(function.clone()))
             }
         }

@@ -1,5 +1,7 @@
 //! The direct route: who is given a copy, and of what.
 
+use std::thread;
+
 use dmamap::addr::DmaMask;
 use dmamap::bounce::{BounceSettings, Forced};
 use dmamap::buffer::ScatteredBuffer;
@@ -85,6 +87,34 @@ fn the_cpus_turn_reads_and_writes_what_the_device_has() {
         assert_eq!(buffer.as_slice()[100..102], [expected, 9]);
         assert_eq!(buffer.as_slice()[4090..4110], [5; 20]);
     }
+    spy.stop();
+    rig.finish();
+}
+
+#[test]
+fn those_who_read_retired_memory_at_once_do_not_write_it() {
+    let mut rig = Rig::boot(without_units());
+    let device = attach_trusted(&rig);
+    let mut spy = Spy::on(&mut rig, device);
+    let attributes = Attributes::NONE.skip_cpu_sync();
+    let buffer = buffer_of(rig.kernel, PAGE, 3);
+    let mapping = spy
+        .device()
+        .map_single_attrs(buffer, Bidirectional, attributes);
+    let mapping = mapping.unwrap();
+    spy.poke(mapping.bus_addr(), &[9; 50]);
+    let retired = mapping.retire();
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut seen = [0; 51];
+                retired.read_at(0, &mut seen).unwrap();
+                assert_eq!(seen[..], [vec![9; 50], vec![3]].concat());
+            });
+        }
+    });
+    // Nobody synced it for the CPU, and nobody was to.
+    assert_eq!(retired.finish().unwrap().as_slice()[..50], [3; 50]);
     spy.stop();
     rig.finish();
 }

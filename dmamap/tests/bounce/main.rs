@@ -8,6 +8,7 @@
 //! | devices that do not snoop | `not_snooped` |
 //! | pools that are always mapped | `always_mapped` |
 //! | slots: areas, growth, transient and restricted pools, exhaustion | `pools` |
+//! | lists, copied as a whole | `lists` |
 //! | no two mappings share a slot, whatever is asked for | `overlaps` |
 
 #[path = "../support/random.rs"]
@@ -19,6 +20,7 @@ mod rig;
 mod always_mapped;
 mod classes;
 mod direct_route;
+mod lists;
 mod neighbours;
 mod not_snooped;
 mod overlaps;

@@ -259,8 +259,8 @@ fn every_request_for_ragged_ends_may_fail_and_nothing_is_lost() {
         let outcome = unsafe { device.map_phys(memory, AnyDirection::Bidirectional) };
         injector.relent();
         match outcome {
-            // SAFETY: mapped above.
             Ok(bus) => {
+                // SAFETY: mapped above.
                 unsafe { device.unmap_phys(bus, AnyDirection::Bidirectional, Attributes::NONE) }
                     .unwrap()
             }

@@ -53,10 +53,10 @@ fn everything_in_a_flush_that_is_not_confirmed_is_kept() {
         assert_eq!((figures.lost, figures.lost_bytes), (3, 6 * PAGE));
         assert_eq!((figures.waiting, figures.flushes), (0, 0));
         assert_eq!(device.figures().quarantined_bytes, 6 * PAGE);
-        assert_eq!(rig.frames_in_use(), in_use, "memory was given back");
+        assert!(rig.frames_in_use() >= in_use, "memory was given back");
         release(&rig);
 
-        // A unit that works again makes nothing of it whole.
+        // A unit that works again is asked for new flushes, not for the lost one.
         let others: Vec<_> = (0..100).map(|_| lend(&device, 2)).collect();
         for other in &others {
             for &range in &ranges {
@@ -67,9 +67,11 @@ fn everything_in_a_flush_that_is_not_confirmed_is_kept() {
             drop(other.retire().finish().unwrap());
         }
         assert_eq!(device.figures().quarantined_bytes, 6 * PAGE);
+        // Until it is asked for that.
+        assert_eq!(device.recover(), Ok(6 * PAGE), "{}", kind.name);
         device.detach().unwrap();
         let report = rig.finish_with_losses();
-        assert_eq!(report.frames.in_use, 6, "{}: {report:?}", kind.name);
+        assert_eq!(report.frames.in_use, 0, "{}: {report:?}", kind.name);
     }
 }
 
@@ -89,8 +91,9 @@ fn a_timer_whose_flush_is_not_confirmed_says_so_to_all() {
         assert_timed_out(retired.finish().unwrap_err());
         release(&rig);
         drop(lend(&device, 1).unmap().unwrap());
+        assert_eq!(device.figures().quarantined_bytes, PAGE);
         device.detach().unwrap();
-        assert_eq!(rig.finish_with_losses().frames.in_use, 1);
+        assert_eq!(rig.finish_with_losses().frames.in_use, 0);
     }
 }
 
@@ -109,8 +112,9 @@ fn a_full_queue_whose_flush_is_not_confirmed_makes_room_by_losing_it() {
     assert!(outcomes[0].is_err() && outcomes[1].is_err());
     assert!(outcomes[2].is_ok());
     drop(outcomes);
+    assert_eq!(device.figures().quarantined_bytes, 2 * PAGE);
     device.detach().unwrap();
-    assert_eq!(rig.finish_with_losses().frames.in_use, 2);
+    assert_eq!(rig.finish_with_losses().frames.in_use, 0);
 }
 
 #[test]
@@ -128,8 +132,11 @@ fn tables_in_a_flush_that_is_not_confirmed_are_kept() {
     let error = retired.finish().unwrap_err();
     release(&rig);
     assert_timed_out(error);
+    assert_eq!(device.figures().quarantined_bytes, 12 * (2 << 20));
+    let before = rig.frames_in_use();
+    assert_eq!(device.recover(), Ok(12 * (2 << 20)));
+    let back = 12 * (2 << 20) / PAGE + unlinked as u64;
+    assert!(before - rig.frames_in_use() >= back, "tables are kept");
     device.detach().unwrap();
-    let report = rig.finish_with_losses();
-    let lost = 12 * (2 << 20) / PAGE + unlinked as u64;
-    assert_eq!(report.frames.in_use, lost, "{report:?}");
+    assert_eq!(rig.finish_with_losses().frames.in_use, 0);
 }

@@ -2,7 +2,7 @@
 
 use dmamap::device::DetachError;
 use dmamap::iommu::fault::Access;
-use dmamap::map::{Bidirectional, FromDevice};
+use dmamap::map::{Bidirectional, FromDevice, NotUnmanaged, UnmanagedDomain};
 use dmamap::pci::PortType;
 use dmamap::system::{AttachError, Protection};
 use machine::bus::ConventionalIds;
@@ -216,6 +216,46 @@ fn a_mapping_outlives_its_device_as_long_as_another_of_the_group_reaches_it() {
         assert!(rig.frames_in_use() <= before + 8, "{label}");
         drop(found);
         rig.finish_after_faults();
+    }
+}
+
+#[test]
+fn a_domain_whose_owner_chooses_what_is_mapped_is_one_devices_alone() {
+    for (label, iommu) in units() {
+        let rig = boot_port(iommu, conventional(ConventionalIds::Bridge));
+        let found = functions(&rig, EDU_IDS);
+        let (one, other) = (requester_of(&found[0]), requester_of(&found[1]));
+        let first = attach(&rig, &found[0]);
+        let second = attach(&rig, &found[1]);
+        let refused = UnmanagedDomain::of(first).unwrap_err();
+        let shared = NotUnmanaged::Shared { device: one, other };
+        assert_eq!(refused.reason, shared, "{label}");
+        // What somebody left there when it was detached would be the owner's to unmap.
+        let kept = second
+            .map_single(buffer_of(rig.kernel, PAGE, 7), Bidirectional)
+            .unwrap();
+        second.detach().unwrap_err();
+        let refused = UnmanagedDomain::of(refused.device).unwrap_err();
+        let mapped = NotUnmanaged::Mapped {
+            device: one,
+            live: 1,
+        };
+        assert_eq!(refused.reason, mapped, "{label}");
+        // A refusal keeps nobody out.
+        let second = attach(&rig, &found[1]);
+        drop(kept.unmap().unwrap());
+        second.detach().unwrap();
+        let domain = UnmanagedDomain::of(refused.device).unwrap();
+        let error = rig.system().attach(&found[1], Protection::Strict);
+        let expected = AttachError::GroupUnmanaged {
+            device: other,
+            other: one,
+        };
+        assert_eq!(error.unwrap_err(), expected, "{label}");
+        domain.detach().unwrap();
+        attach(&rig, &found[1]).detach().unwrap();
+        drop(found);
+        rig.finish();
     }
 }
 

@@ -205,8 +205,10 @@ fn memory_that_panics_while_its_unmap_is_not_confirmed_is_kept() {
         kept += 1;
         rig.unit(0).release_queue();
     }
+    assert!(rig.frames_in_use() >= kept, "memory was given back");
     device.detach().unwrap();
-    assert_eq!(rig.finish_with_losses().frames.in_use, kept);
+    // With the detach all came back but the memory that blew up when it was asked its length for the quarantine.
+    assert_eq!(rig.finish_with_losses().frames.in_use, 1);
 }
 
 #[test]

@@ -192,9 +192,9 @@ fn an_unmap_that_is_never_confirmed_quarantines_the_memory() {
     assert!(begun.elapsed() >= Duration::from_millis(BOUND_MS));
     assert_quarantined(error, range);
     assert_eq!(device.figures().quarantined_bytes, 3 * PAGE);
-    assert_eq!(rig.frames_in_use(), lent);
+    assert!(rig.frames_in_use() >= lent, "memory was given back");
     unit(&rig).release_queue();
-    // Neither the addresses nor the memory come back later.
+    // Neither the addresses nor the memory come back by themselves.
     for _ in 0..50 {
         let other = device.map_single(buffer(&device, 1), ToDevice).unwrap();
         assert!(
@@ -202,9 +202,10 @@ fn an_unmap_that_is_never_confirmed_quarantines_the_memory() {
             "{other:?} reuses {range}"
         );
     }
+    assert_eq!(device.figures().quarantined_bytes, 3 * PAGE);
+    // The unit confirms the detach, and so all that it did not confirm before.
     device.detach().unwrap();
-    let report = rig.finish_with_losses();
-    assert_eq!(report.frames.in_use, 3, "{report:?}");
+    rig.finish();
 }
 
 #[test]
@@ -254,7 +255,7 @@ fn a_queue_that_stopped_is_a_typed_error_at_once_and_is_restarted() {
     edu.store(&mapping, 0, 8).unwrap();
     drop(mapping.unmap().unwrap());
     edu.stop().detach().unwrap();
-    assert_eq!(rig.finish_with_losses().frames.in_use, 1);
+    rig.finish_after_faults();
 }
 
 #[test]
@@ -328,7 +329,8 @@ fn a_unit_that_hangs_cannot_be_restarted_nor_stopped_but_tells_so() {
     unsafe { rig.system().restart_units() }.unwrap();
     drop(rig.attach(HEARTBEAT));
     device.detach().unwrap();
-    assert_eq!(rig.finish_with_losses().frames.in_use, 1);
+    drop(other);
+    rig.finish_after_faults();
 }
 
 #[test]

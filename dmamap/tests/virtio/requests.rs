@@ -213,8 +213,8 @@ fn a_unit_that_never_answers_is_an_error_that_names_it_and_the_request() {
     }
     assert_eq!(device.figures().quarantined_bytes, 2 * PAGE);
     device.detach().unwrap();
-    let report = rig.finish_with_losses();
-    assert_eq!(report.frames.in_use, 2, "{report:?}");
+    // With the detach what was not confirmed came back.
+    rig.finish();
 }
 
 #[test]
@@ -323,8 +323,8 @@ fn a_unit_that_lies_in_its_used_ring_is_stopped_and_works_after_a_restart() {
         drop(kept);
         drop(device.map_single(one_page(&device), ToDevice).unwrap());
         device.detach().unwrap();
-        let report = rig.finish_with_losses();
-        assert_eq!(report.frames.in_use, 1, "{report:?}");
+        // With the detach what was not confirmed came back.
+        rig.finish();
     }
 }
 
@@ -345,8 +345,8 @@ fn a_unit_that_needs_a_reset_is_told_from_one_that_is_slow() {
     unsafe { rig.system().restart_units() }.unwrap();
     drop(device.map_single(one_page(&device), ToDevice).unwrap());
     device.detach().unwrap();
-    let report = rig.finish_with_losses();
-    assert_eq!(report.frames.in_use, 1, "{report:?}");
+    // With the detach what was not confirmed came back.
+    rig.finish();
 }
 
 #[test]

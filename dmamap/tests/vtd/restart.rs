@@ -95,7 +95,8 @@ fn a_queue_that_stopped_works_again() {
         edu.store(&mapping, 0, 64).unwrap();
         mapping.unmap().unwrap();
         edu.stop().detach().unwrap();
-        assert!(!rig.finish_with_losses().is_clean(), "the quarantined page");
+        // With the detach the quarantined page came back.
+        rig.finish_after_faults();
     }
 }
 

@@ -262,14 +262,13 @@ fn an_unmap_that_is_never_confirmed_quarantines_the_memory() {
         (figures.quarantined_bytes, figures.live_mappings),
         (3 * PAGE, 0)
     );
-    assert_eq!(
-        rig.frames_in_use(),
-        lent,
+    assert!(
+        rig.frames_in_use() >= lent,
         "memory the device may still reach was given back"
     );
     rig.unit(0).release_queue();
 
-    // Neither the addresses nor the memory come back later.
+    // Neither the addresses nor the memory come back by themselves.
     let others: Vec<_> = (0..100)
         .map(|_| device.map_single(buffer(&device, 1), ToDevice).unwrap())
         .collect();
@@ -282,8 +281,8 @@ fn an_unmap_that_is_never_confirmed_quarantines_the_memory() {
     drop(others);
     assert_eq!(device.figures().quarantined_bytes, 3 * PAGE);
     device.detach().unwrap();
-    let report = rig.finish_with_losses();
-    assert_eq!(report.frames.in_use, 3, "{report:?}");
+    // Its unit confirms the detach, and so all that it did not confirm before.
+    rig.finish();
 }
 
 #[test]
@@ -308,18 +307,15 @@ fn drops_and_frees_and_lists_that_are_never_confirmed_are_quarantined_too() {
     drop(coherent_dropped);
     rig.unit(0).release_queue();
 
-    assert_eq!(rig.frames_in_use(), lent);
+    assert!(rig.frames_in_use() >= lent, "memory was given back");
     assert_eq!(
         device.figures().quarantined_bytes,
         PAGE + 2 * PAGE + 8192 + 1
     );
     assert_eq!(device.figures().live_mappings, 0);
     device.detach().unwrap();
-    let report = rig.finish_with_losses();
-    assert_eq!(
-        (report.frames.in_use, report.scattered_mappings),
-        (1 + 2 + 2 + 1, 1)
-    );
+    // Its unit confirms the detach, and so all that it did not confirm before.
+    rig.finish();
 }
 
 #[test]
@@ -338,12 +334,8 @@ fn tables_whose_invalidation_was_never_confirmed_are_kept() {
     // What no hardware ever saw may go.
     assert!(rig.frames_in_use() + 2 >= lent, "tables were given back");
     device.detach().unwrap();
-    let report = rig.finish_with_losses();
-    assert_eq!(
-        report.frames.in_use, 2,
-        "the tables above and at the bottom: {report:?}"
-    );
-    assert_eq!(report.frames.disturbed, 0);
+    // Its unit confirms the detach, and so all that it did not confirm before.
+    rig.finish();
 }
 
 #[test]
@@ -449,8 +441,9 @@ fn a_wait_that_ends_late_is_not_mistaken_for_the_next() {
             .map_single(buffer(&device, 1), Bidirectional)
             .unwrap(),
     );
+    assert_eq!(device.figures().quarantined_bytes, 2 * PAGE);
     device.detach().unwrap();
-    assert_eq!(rig.finish_with_losses().frames.in_use, 2);
+    rig.finish();
 }
 
 #[test]
@@ -481,7 +474,8 @@ fn a_full_queue_that_never_moves_is_a_timeout_for_everybody() {
             .unwrap(),
     );
     device.detach().unwrap();
-    assert_eq!(rig.finish_with_losses().frames.in_use, 160);
+    // Its unit confirms the detach, and so all that it did not confirm before.
+    rig.finish();
 }
 
 /// A machine whose units are to be told of every mapping made.
@@ -526,7 +520,8 @@ fn a_mapping_that_is_not_made_visible_in_time_keeps_its_memory() {
     assert!(mapping.bus_addr().as_u64() > 4 * PAGE);
     drop(mapping);
     device.detach().unwrap();
-    assert_eq!(rig.finish_with_losses().frames.in_use, 4);
+    // Its unit confirms the detach, and so all that it did not confirm before.
+    rig.finish();
 }
 
 #[test]

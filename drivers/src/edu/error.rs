@@ -15,6 +15,9 @@ use super::MAX_TRANSFER_BYTES;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EduError {
+    /// Registers read as all ones: nothing answers there any more.
+    #[error("the device is gone: its registers read as all ones")]
+    Removed,
     /// The liveness register did not invert what it was given.
     #[error("the liveness check answered {read:#010x} to {wrote:#010x}")]
     NotAlive {

@@ -114,10 +114,13 @@ impl<P: Platform> Edu<P> {
     /// Writes `value` to the liveness register, which inverts what it is given.
     ///
     /// # Errors
-    /// [`EduError::NotAlive`] if it answers anything else.
+    /// [`EduError::NotAlive`] if it answers anything else, [`EduError::Removed`].
     pub fn check_liveness(&mut self, value: u32) -> Result<(), EduError> {
+        // All ones are nobody's answer, so they are not asked for.
+        let value = if value == 0 { 1 } else { value };
         self.registers.liveness.write(value);
         match self.registers.liveness.read() {
+            u32::MAX => Err(EduError::Removed),
             answer if answer == !value => Ok(()),
             answer => Err(EduError::NotAlive {
                 wrote: value,
@@ -129,22 +132,26 @@ impl<P: Platform> Edu<P> {
     /// Has the device compute the factorial of `number`, modulo 2³².
     ///
     /// # Errors
-    /// [`EduError::ComputationTimedOut`].
+    /// [`EduError::ComputationTimedOut`], [`EduError::Removed`].
     pub fn factorial(&mut self, number: u32) -> Result<u32, EduError> {
         let registers = &self.registers;
         registers.factorial.write(number);
         let result = wait_until(&registers.platform, TIMEOUT, || {
-            let status = Status::from_bits(registers.status.read());
-            (!status.computing()).then(|| registers.factorial.read())
+            let status = registers.status.read();
+            if status == u32::MAX {
+                return Some(Err(EduError::Removed));
+            }
+            let done = !Status::from_bits(status).computing();
+            done.then(|| Ok(registers.factorial.read()))
         });
-        result.ok_or(EduError::ComputationTimedOut)
+        result.unwrap_or(Err(EduError::ComputationTimedOut))
     }
 
     /// Copies `len_bytes` bytes from byte `offset` of mapped memory to the start of the device's buffer.
     ///
     /// # Errors
     /// [`EduError::ForeignMapping`], [`EduError::OutOfMapping`], [`EduError::TooLong`],
-    /// [`EduError::TransferTimedOut`]. Whether the bytes were
+    /// [`EduError::TransferTimedOut`], [`EduError::Removed`]. Whether the bytes were
     /// really read the device does not tell: a refused read is in the system's fault report.
     pub fn fetch<B: DmaMemory, D: DeviceReads>(
         &mut self,
@@ -293,14 +300,15 @@ impl<P: Platform> Registers<P> {
     }
 
     /// Waits until no transfer runs. An engine that does not stop loses its leave to reach memory, so that
-    /// memory can be taken back from it.
+    /// memory can be taken back from it. One that is gone is not waited for.
     fn wait_for_engine(&self) -> Result<(), EduError> {
-        let idle = wait_until(&self.platform, TIMEOUT, || {
-            (!DmaCommand::from_bits(self.command.read()).run()).then_some(())
+        let idle = wait_until(&self.platform, TIMEOUT, || match self.command.read() {
+            u64::MAX => Some(Err(EduError::Removed)),
+            bits => (!DmaCommand::from_bits(bits).run()).then_some(Ok(())),
         });
-        idle.ok_or_else(|| {
+        idle.unwrap_or_else(|| {
             self.function.disable_bus_master();
-            EduError::TransferTimedOut
+            Err(EduError::TransferTimedOut)
         })
     }
 }

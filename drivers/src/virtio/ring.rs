@@ -141,6 +141,9 @@ impl<P: Platform> Ring<P> {
         if usize::from(new) > self.lent.iter().flatten().count() {
             return Err(wrong);
         }
+        if new == 0 {
+            return Ok(0);
+        }
         // The index is read before the entries it makes valid.
         self.platform.dma_rmb();
         for _ in 0..new {

@@ -23,6 +23,8 @@ pub mod id {
     pub const PCI_EXPRESS: u8 = 0x10;
     /// MSI-X.
     pub const MSIX: u8 = 0x11;
+    /// Advanced features of conventional PCI.
+    pub const ADVANCED_FEATURES: u8 = 0x13;
 }
 
 /// Ids of extended capabilities (PCI Code and ID Assignment Specification).

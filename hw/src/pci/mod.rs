@@ -8,6 +8,7 @@
 //! - [`bridge`]: the windows a bridge forwards
 //! - [`capability`]: both lists of capabilities, and the capabilities used here
 //! - [`msix`]: the MSI-X capability and its table
+//! - [`reset`]: what resets a function, and tells whether it is still waiting for answers
 //! - [`ecam_offset`]: where a register lies in memory-mapped configuration space
 
 pub mod bar;
@@ -15,6 +16,7 @@ pub mod bridge;
 pub mod capability;
 pub mod config;
 pub mod msix;
+pub mod reset;
 
 /// Bytes of one function's configuration space behind ECAM (7.2.2).
 pub const ECAM_FUNCTION_BYTES: u64 = 4096;

@@ -51,7 +51,8 @@ use crate::pci::segment::Segment;
 
 pub(crate) use port::Reached;
 pub use port::{BusRun, DmaPort};
-pub use requester::{ConventionalIds, DmaCounters, Requester};
+pub(crate) use requester::PendingRequest;
+pub use requester::{ConventionalIds, DmaCounters, HeldRequest, Requester};
 
 /// What a request does to memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,6 +69,9 @@ pub enum DmaError {
     /// The function may not start requests: its bus-master bit is off.
     #[error("bus master is off")]
     BusMasterOff,
+    /// The function was pulled out.
+    #[error("the function was pulled out")]
+    Removed,
     /// The IOMMU blocked it, and recorded a fault.
     #[error(transparent)]
     Blocked(#[from] TranslationFault),

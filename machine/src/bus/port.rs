@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use board::ram::{Ram, RamRun};
 
-use super::{Access, Bus, DmaError, Requester, TransferError};
+use super::{Access, Bus, DmaError, PendingRequest, Requester, TransferError};
 use crate::cache::{CpuCaches, Snooping};
 use crate::interrupts::MESSAGE_WINDOW;
 use crate::iommu::Unit;
@@ -77,6 +77,7 @@ pub struct DmaPort {
 struct Piece<'a> {
     place: Place,
     _in_flight: Option<InFlight<'a>>,
+    _pending: PendingRequest<'a>,
 }
 
 /// Who answers a piece of a request.
@@ -361,9 +362,7 @@ impl DmaPort {
     }
 
     fn message(&self, bus: u64, data: &[u8]) -> Result<(), DmaError> {
-        if !self.requester.is_master() {
-            return Err(DmaError::BusMasterOff);
-        }
+        self.check_leave()?;
         let data = <[u8; 4]>::try_from(data)
             .ok()
             .filter(|_| bus.is_multiple_of(4))
@@ -399,11 +398,23 @@ impl DmaPort {
         moved.map(drop)
     }
 
-    /// Where one piece goes; steps 1 and 3 to 7 of the [module's](super) list.
-    fn resolve(&self, access: Access, bus: u64, len_bytes: u64) -> Result<Piece<'_>, DmaError> {
+    /// Whether the function may make requests.
+    fn check_leave(&self) -> Result<(), DmaError> {
+        if self.requester.is_removed() {
+            return Err(DmaError::Removed);
+        }
         if !self.requester.is_master() {
             return Err(DmaError::BusMasterOff);
         }
+        Ok(())
+    }
+
+    /// Where one piece goes; steps 1 and 3 to 7 of the [module's](super) list.
+    fn resolve(&self, access: Access, bus: u64, len_bytes: u64) -> Result<Piece<'_>, DmaError> {
+        // Before the look at the bus-master bit: whoever switched it off and finds nothing pending knows that nothing
+        // follows.
+        let pending = self.requester.begin_request();
+        self.check_leave()?;
         let bus = bus & self.requester.highest_bus();
         if self.passes_as_message(bus) {
             return Err(DmaError::Message { bus, len_bytes });
@@ -419,6 +430,7 @@ impl DmaPort {
             return Ok(Piece {
                 place: Place::Peer(peer),
                 _in_flight: None,
+                _pending: pending,
             });
         }
         let (destination, in_flight) = match &self.unit {
@@ -436,11 +448,13 @@ impl DmaPort {
             return Ok(Piece {
                 place: Place::Peer(peer),
                 _in_flight: in_flight,
+                _pending: pending,
             });
         }
         let piece = Piece {
             place: Place::Phys(phys),
             _in_flight: in_flight,
+            _pending: pending,
         };
         let translated = self.unit.as_ref();
         let may_be_message =

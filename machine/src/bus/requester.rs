@@ -1,7 +1,7 @@
 //! Who a request comes from, as the wires say.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use super::Access;
 
@@ -12,6 +12,8 @@ pub struct Requester {
     /// Captured from configuration writes, as functions do (PCI Express base specification, 2.2.6.2).
     bus: AtomicU8,
     master: AtomicBool,
+    removed: AtomicBool,
+    pending: AtomicUsize,
     address_lines: u32,
     /// The bridges between the function and memory, the one at the root first: each forwards requests only as a bus
     /// master itself.
@@ -59,6 +61,8 @@ impl Requester {
             device_function: (device << 3) | (function & 7),
             bus: AtomicU8::new(0),
             master: AtomicBool::new(false),
+            removed: AtomicBool::new(false),
+            pending: AtomicUsize::new(0),
             address_lines: address_lines.clamp(12, 64),
             upstream,
             names: None,
@@ -129,6 +133,27 @@ impl Requester {
         self.master.load(Ordering::Acquire) && self.upstream.iter().all(|bridge| bridge.is_master())
     }
 
+    /// The function was pulled out: it makes no requests any more.
+    pub(crate) fn remove(&self) {
+        self.removed.store(true, Ordering::Release);
+    }
+
+    /// Whether the function was pulled out.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Acquire)
+    }
+
+    /// A request is on its way until what this returns is dropped.
+    pub(crate) fn begin_request(&self) -> PendingRequest<'_> {
+        self.pending.fetch_add(1, Ordering::AcqRel);
+        PendingRequest(&self.pending)
+    }
+
+    /// Requests that are on their way.
+    pub(crate) fn pending(&self) -> usize {
+        self.pending.load(Ordering::Acquire)
+    }
+
     /// What it did so far.
     pub fn counters(&self) -> DmaCounters {
         DmaCounters {
@@ -148,5 +173,31 @@ impl Requester {
 
     pub(super) fn count_refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A request on its way.
+pub(crate) struct PendingRequest<'a>(&'a AtomicUsize);
+
+impl Drop for PendingRequest<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A request that is kept on its way, until this is dropped.
+#[derive(Debug)]
+pub struct HeldRequest(Arc<Requester>);
+
+impl HeldRequest {
+    pub(crate) fn of(requester: &Arc<Requester>) -> Self {
+        std::mem::forget(requester.begin_request());
+        Self(Arc::clone(requester))
+    }
+}
+
+impl Drop for HeldRequest {
+    fn drop(&mut self) {
+        drop(PendingRequest(&self.0.pending));
     }
 }

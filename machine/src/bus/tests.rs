@@ -50,6 +50,8 @@ impl Translator for NextPage {
 }
 
 impl Unit for NextPage {
+    fn power_cycle(&self) {}
+
     fn read_register(&self, _: u64, width: Width) -> u64 {
         width.ones()
     }

@@ -40,12 +40,15 @@ pub(crate) struct Edu {
 }
 
 struct Engine {
-    jobs: Mutex<Option<Sender<Job>>>,
+    /// Each with the life it is of: a reset begins another.
+    jobs: Mutex<Option<Sender<(u64, Job)>>>,
     thread: DeviceThread,
 }
 
 #[derive(Default)]
 struct Registers {
+    /// How often the device was reset.
+    life: u64,
     liveness: u32,
     factorial: u32,
     status: Status,
@@ -87,12 +90,12 @@ impl Edu {
         }
     }
 
-    fn submit(&self, job: Job) {
+    fn submit(&self, life: u64, job: Job) {
         if let Some(engine) = self.engine.get()
             && let Some(jobs) = &*engine.jobs.lock()
         {
             // A stopped device does nothing.
-            let _ = jobs.send(job);
+            let _ = jobs.send((life, job));
         }
     }
 
@@ -102,8 +105,9 @@ impl Edu {
             LIVENESS => registers.liveness = !value,
             FACTORIAL if !registers.status.computing() => {
                 registers.status.set_computing(true);
+                let life = registers.life;
                 drop(registers);
-                self.submit(Job::Factorial(value));
+                self.submit(life, Job::Factorial(value));
             }
             STATUS => {
                 let enable = Status::from_bits(value).interrupt_enable();
@@ -136,15 +140,17 @@ impl Edu {
                         destination,
                         count,
                         command,
+                        life,
                         ..
                     } = *registers;
                     drop(registers);
-                    self.submit(Job::Copy {
+                    let copy = Job::Copy {
                         source,
                         destination,
                         count,
                         command,
-                    });
+                    };
+                    self.submit(life, copy);
                 }
             }
             _ => {}
@@ -176,8 +182,8 @@ impl FunctionModel for Edu {
         let findings = self.findings.clone();
         let thread = DeviceThread::spawn(NAME, move || {
             let mut buffer = [0; BUFFER_BYTES as usize];
-            for job in queue {
-                run(job, &mut buffer, &registers, &port, &findings);
+            for (life, job) in queue {
+                run(life, job, &mut buffer, &registers, &port, &findings);
             }
         });
         let engine = Engine {
@@ -227,6 +233,14 @@ impl FunctionModel for Edu {
         }
     }
 
+    fn reset(&self) {
+        let mut registers = self.registers.lock();
+        *registers = Registers {
+            life: registers.life + 1,
+            ..Registers::default()
+        };
+    }
+
     fn stop(&self) {
         if let Some(engine) = self.engine.get() {
             drop(engine.jobs.lock().take());
@@ -237,17 +251,24 @@ impl FunctionModel for Edu {
 
 /// One job of the device's thread.
 fn run(
+    life: u64,
     job: Job,
     buffer: &mut [u8],
     registers: &Mutex<Registers>,
     port: &FunctionPort,
     findings: &Findings,
 ) {
+    if registers.lock().life != life {
+        return;
+    }
     match job {
         Job::Factorial(n) => {
             // From 34 on the lower 32 bits of the product are zero.
             let factorial = (1..=n.min(34)).fold(1_u32, u32::wrapping_mul);
             let mut registers = registers.lock();
+            if registers.life != life {
+                return;
+            }
             registers.factorial = factorial;
             registers.status.set_computing(false);
             if registers.status.interrupt_enable() {
@@ -277,6 +298,9 @@ fn run(
                 }
             }
             let mut registers = registers.lock();
+            if registers.life != life {
+                return;
+            }
             registers.command.set_run(false);
             if command.interrupt() {
                 registers.interrupts |= INTERRUPT_DMA;

@@ -98,6 +98,10 @@ pub trait Unit: Translator + 'static {
     /// Someone waits for the hardware: the unit does what it would have done in that time. Never waits itself.
     fn idle(&self) {}
 
+    /// The unit had no power for a moment: its registers are as after reset, and it remembers nothing. No request is on its
+    /// way, and nobody accesses it meanwhile.
+    fn power_cycle(&self);
+
     /// The machine goes down: threads of the unit end and are joined before this returns. Called once or more.
     fn stop(&self) {}
 }

@@ -55,6 +55,8 @@ pub(crate) struct Bridge {
     requester: Arc<Requester>,
     acs: Option<u16>,
     config: Mutex<ConfigSpace>,
+    /// The configuration after a reset.
+    fresh: ConfigSpace,
     behind: Segment,
 }
 
@@ -91,7 +93,8 @@ impl Bridge {
         windows(&mut config, kind);
         let control = BridgeControl::new()
             .with_parity_error_response(true)
-            .with_serr(true);
+            .with_serr(true)
+            .with_secondary_bus_reset(true);
         config.allow(BRIDGE_CONTROL, &control.into_bits().to_le_bytes());
         let port_type = match kind {
             BridgeKind::RootPort => port_type::ROOT_PORT,
@@ -104,6 +107,7 @@ impl Bridge {
         Self {
             kind,
             requester,
+            fresh: config.clone(),
             acs,
             config: Mutex::new(config),
             behind,
@@ -125,12 +129,40 @@ impl Bridge {
     /// A configuration write that reached the bridge on `bus`.
     pub(crate) fn write_config(&self, bus: u8, offset: u16, width: Width, value: u64) {
         self.requester.capture_bus(bus);
-        let mut config = self.config.lock();
-        config.write(offset, width, value);
-        self.requester
-            .set_master(Command::from_bits(config.word(COMMAND)).bus_master());
-        let numbers = BusNumbers::from_bits(config.dword(PRIMARY_BUS));
-        self.requester.capture_secondary(numbers.secondary());
+        let released = {
+            let mut config = self.config.lock();
+            let held = |config: &ConfigSpace| {
+                BridgeControl::from_bits(config.word(BRIDGE_CONTROL)).secondary_bus_reset()
+            };
+            let before = held(&config);
+            config.write(offset, width, value);
+            self.requester
+                .set_master(Command::from_bits(config.word(COMMAND)).bus_master());
+            let numbers = BusNumbers::from_bits(config.dword(PRIMARY_BUS));
+            self.requester.capture_secondary(numbers.secondary());
+            before && !held(&config)
+        };
+        if released {
+            self.behind.reset();
+        }
+    }
+
+    /// Resets the bridge, and with it all behind it.
+    pub(crate) fn reset(&self) {
+        self.forget();
+        self.behind.reset();
+    }
+
+    /// As after it had no power.
+    pub(crate) fn power_cycle(&self) {
+        self.forget();
+        self.behind.power_cycle();
+    }
+
+    fn forget(&self) {
+        self.requester.set_master(false);
+        self.config.lock().clone_from(&self.fresh);
+        self.requester.capture_secondary(0);
     }
 
     /// Whether requests that came from below and are for a peer go up instead.

@@ -8,7 +8,7 @@ use hw::pci::config::{CAPABILITIES_POINTER, CONVENTIONAL_BYTES, HEADER_BYTES, ST
 const EXPRESS_BYTES: usize = 4096;
 
 /// Configuration registers. Bits are read-only until [`allow`](Self::allow)ed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ConfigSpace {
     bytes: Vec<u8>,
     writable: Vec<u8>,

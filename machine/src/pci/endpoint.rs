@@ -1,6 +1,8 @@
 //! The configuration around a device's model: identity, command, BARs, capabilities.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use board::hardware::Width;
 use hw::pci::capability::{
@@ -17,8 +19,10 @@ use parking_lot::Mutex;
 use super::config_space::ConfigSpace;
 use super::function::{Attachment, FunctionDescription, FunctionModel, FunctionPort};
 use super::msix::Msix;
+use super::reset::{Comeback, ResetRegisters, Resets};
 use super::{STATUS_ERRORS, Space, bar};
 use crate::bus::{DmaPort, Requester};
+use crate::findings::{FindingKind, Findings};
 
 /// A function with a type 0 header.
 pub(crate) struct Endpoint {
@@ -28,8 +32,25 @@ pub(crate) struct Endpoint {
     msix: Option<(u16, Arc<Msix>)>,
     acs: Option<u16>,
     config: Mutex<ConfigSpace>,
+    /// The configuration after a reset.
+    fresh: ConfigSpace,
+    reset_registers: ResetRegisters,
+    resets: Resets,
+    away: Mutex<Away>,
+    is_removed: AtomicBool,
+    findings: Findings,
 }
 
+/// Whether a function answers.
+#[derive(Clone, Copy, Debug)]
+enum Away {
+    No,
+    Until(Instant),
+    ForEver,
+}
+
+/// Vendor id of a function that asks to be tried again (PCI Express base specification, 2.3.2).
+const VENDOR_NOT_READY: u64 = 0xffff_0001;
 /// What a function is in its device.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct InDevice {
@@ -71,6 +92,8 @@ impl Endpoint {
         port: DmaPort,
         at_boot: AtBoot,
         in_device: InDevice,
+        resets: Resets,
+        findings: Findings,
     ) -> Self {
         let mut config = match description.attachment {
             Attachment::Express => ConfigSpace::express(),
@@ -80,9 +103,9 @@ impl Endpoint {
         for description in &description.bars {
             bar::install(&mut config, description);
         }
-        if description.attachment == Attachment::Express {
-            express_capability(&mut config, port_type::ENDPOINT);
-        }
+        let express = (description.attachment == Attachment::Express)
+            .then(|| express_capability(&mut config, port_type::ENDPOINT));
+        let reset_registers = ResetRegisters::install(&mut config, express, resets.kind);
         if in_device.functions == Functions::Several {
             let header = HeaderType::new().with_multi_function(true);
             config.set(HEADER_TYPE, &header.into_bits().to_le_bytes());
@@ -118,6 +141,7 @@ impl Endpoint {
             config.add_capability(id::VENDOR_SPECIFIC, &body);
         }
         let requester = Arc::clone(port.requester());
+        let fresh = config.clone();
         if at_boot == AtBoot::Running {
             let command = Command::new().with_bus_master(true);
             config.set(COMMAND, &command.into_bits().to_le_bytes());
@@ -133,6 +157,12 @@ impl Endpoint {
             msix,
             acs,
             config: Mutex::new(config),
+            fresh,
+            reset_registers,
+            resets,
+            away: Mutex::new(Away::No),
+            is_removed: AtomicBool::new(false),
+            findings,
         }
     }
 
@@ -145,24 +175,93 @@ impl Endpoint {
     }
 
     pub(crate) fn read_config(&self, offset: u16, width: Width) -> u64 {
-        self.config.lock().read(offset, width)
+        if self.is_removed() {
+            return width.ones();
+        }
+        if self.is_away() {
+            return match offset {
+                VENDOR_ID => VENDOR_NOT_READY & width.ones(),
+                _ => width.ones(),
+            };
+        }
+        let mut config = self.config.lock();
+        self.reset_registers
+            .show_pending(&mut config, self.requester.pending());
+        config.read(offset, width)
     }
 
     /// A configuration write that reached the function on `bus`.
     pub(crate) fn write_config(&self, bus: u8, offset: u16, width: Width, value: u64) {
+        if self.is_removed() || self.is_away() {
+            return;
+        }
         self.requester.capture_bus(bus);
-        let control = {
+        let (control, resets) = {
             let mut config = self.config.lock();
+            let resets = self.reset_registers.starts(&config, offset, width, value);
             config.write(offset, width, value);
             self.requester
                 .set_master(Command::from_bits(config.word(COMMAND)).bus_master());
-            self.msix
+            let control = self
+                .msix
                 .as_ref()
-                .map(|(at, _)| config.word(at + MESSAGE_CONTROL))
+                .map(|(at, _)| config.word(at + MESSAGE_CONTROL));
+            (control, resets)
         };
+        if resets {
+            return self.reset();
+        }
         // A message that waited may go out now: not under the lock.
         if let Some((control, (_, msix))) = control.zip(self.msix.as_ref()) {
             msix.set_control(MessageControl::from_bits(control));
+        }
+    }
+
+    /// Resets the function.
+    pub(crate) fn reset(&self) {
+        self.requester.set_master(false);
+        let pending = self.requester.pending();
+        if pending > 0 {
+            let detail = format!("reset while {pending} requests wait for their completions");
+            self.findings
+                .report(self.name(), FindingKind::ProtocolViolation, detail);
+        }
+        self.forget();
+        *self.away.lock() = match self.resets.comeback {
+            Comeback::After(time) => Away::Until(Instant::now() + time),
+            Comeback::Never => Away::ForEver,
+        };
+    }
+
+    /// The function has power again after it had none: it is as after a reset, and answers.
+    pub(crate) fn power_cycle(&self) {
+        self.requester.set_master(false);
+        self.forget();
+    }
+
+    fn forget(&self) {
+        self.config.lock().clone_from(&self.fresh);
+        if let Some((_, msix)) = &self.msix {
+            msix.reset();
+        }
+        self.model.reset();
+    }
+
+    /// Pulls the function out: nothing answers, and it makes no requests any more.
+    pub(crate) fn remove(&self) {
+        self.requester.remove();
+        self.is_removed.store(true, Ordering::Release);
+    }
+
+    fn is_removed(&self) -> bool {
+        self.is_removed.load(Ordering::Acquire)
+    }
+
+    fn is_away(&self) -> bool {
+        match *self.away.lock() {
+            Away::No => false,
+            Away::Until(then) => Instant::now() < then,
+            Away::ForEver => true,
         }
     }
 
@@ -173,6 +272,9 @@ impl Endpoint {
 
     /// The BAR that decodes all `len_bytes` bytes at `bus`, and the offset in it.
     pub(crate) fn decode(&self, space: Space, bus: u64, len_bytes: u64) -> Option<(usize, u64)> {
+        if self.is_removed() || self.is_away() {
+            return None;
+        }
         let config = self.config.lock();
         let command = Command::from_bits(config.word(COMMAND));
         let enabled = match space {
@@ -262,12 +364,12 @@ pub(super) fn redirects(config: &ConfigSpace, acs: Option<u16>) -> bool {
     })
 }
 
-/// Adds a PCI Express capability, version 2, of a function of this [`port_type`].
-pub(super) fn express_capability(config: &mut ConfigSpace, port_type: u8) {
+/// Adds a PCI Express capability, version 2, of a function of this [`port_type`]; returns its offset.
+pub(super) fn express_capability(config: &mut ConfigSpace, port_type: u8) -> u16 {
     let mut body = [0; EXPRESS_BYTES as usize - 2];
     let flags = ExpressFlags::new()
         .with_version(2)
         .with_port_type(port_type);
     body[..2].copy_from_slice(&flags.into_bits().to_le_bytes());
-    config.add_capability(id::PCI_EXPRESS, &body);
+    config.add_capability(id::PCI_EXPRESS, &body)
 }

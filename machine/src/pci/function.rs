@@ -126,6 +126,10 @@ pub trait FunctionModel: Send + Sync + 'static {
     /// A CPU write at `offset` of BAR `bar`, inside it. Must not block on the CPU: work is for the threads.
     fn write(&self, bar: usize, offset: u64, width: Width, value: u64);
 
+    /// The function was reset: it forgets what it was told, and begins nothing of what it had still to do. A request on its
+    /// way may still arrive.
+    fn reset(&self) {}
+
     /// Ends and joins the model's threads. May be called more than once; after it the port is not used.
     fn stop(&self);
 }

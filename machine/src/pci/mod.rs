@@ -3,6 +3,7 @@
 //! - `config_space`: bytes with a write mask per bit; `bar`: the registers that are sized and assigned;
 //! - [`function`]: what a device's model is to the machine; `endpoint`: the configuration around a model;
 //! - [`msix`]: message interrupts;
+//! - [`reset`]: what resets a function;
 //! - `bridge`: root ports, switches and the PCIe-to-PCI bridge; `segment`: the devices on one bus, and who answers;
 //!   `peer`: who takes a request of a device before it is at the host bridge.
 
@@ -13,6 +14,7 @@ pub(crate) mod endpoint;
 pub mod function;
 pub mod msix;
 pub(crate) mod peer;
+pub mod reset;
 pub(crate) mod segment;
 
 /// Status bits that a written 1 clears: errors of requests (PCI Express base specification, 7.5.1.1.4).

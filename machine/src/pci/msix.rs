@@ -64,6 +64,12 @@ impl Msix {
         self.send(message);
     }
 
+    /// As after reset.
+    pub(crate) fn reset(&self) {
+        let fresh = Self::new(self.description, self.port.clone());
+        *self.state.lock() = fresh.state.into_inner();
+    }
+
     /// The function's message control register was written.
     pub(crate) fn set_control(&self, control: MessageControl) {
         let vectors = {

@@ -123,6 +123,26 @@ impl Segment {
         Some(hit)
     }
 
+    /// Resets every function on this bus and behind it.
+    pub(crate) fn reset(&self) {
+        for node in &self.nodes {
+            match node {
+                Node::Endpoint(endpoint) => endpoint.reset(),
+                Node::Bridge(bridge) => bridge.reset(),
+            }
+        }
+    }
+
+    /// Takes the power from every function on this bus and behind it for a moment.
+    pub(crate) fn power_cycle(&self) {
+        for node in &self.nodes {
+            match node {
+                Node::Endpoint(endpoint) => endpoint.power_cycle(),
+                Node::Bridge(bridge) => bridge.power_cycle(),
+            }
+        }
+    }
+
     /// All endpoints on this bus and behind it.
     pub(crate) fn endpoints(&self) -> Vec<Arc<Endpoint>> {
         let nodes = self.nodes.iter().flat_map(|node| match node {

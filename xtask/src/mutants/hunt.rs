@@ -7,7 +7,7 @@ use super::cargo::build;
 use super::edit;
 use super::mutation::{Mutation, Test};
 use super::report::Verdict;
-use super::tree::Tree;
+use super::tree::{Changed, Tree};
 use super::trial::{self, Ending};
 
 /// A copy of the source, and what is built of it.
@@ -39,7 +39,11 @@ impl Hunt {
 
     /// Runs every test that a mutation names on the source as it is: all must pass.
     pub(super) fn baseline(&self, mutations: &[&Mutation]) -> Result<(), String> {
-        let named = mutations.iter().flat_map(|mutation| mutation.caught_by);
+        self.all_pass(mutations.iter().flat_map(|mutation| mutation.caught_by))
+    }
+
+    /// Runs these tests on the source as it is: all must pass.
+    pub(super) fn all_pass<'a>(&self, named: impl Iterator<Item = &'a Test>) -> Result<(), String> {
         let mut programs: Vec<Vec<&Test>> = Vec::new();
         for test in named {
             match programs
@@ -68,9 +72,30 @@ impl Hunt {
     pub(super) fn attempt(&self, mutation: &Mutation) -> Result<Verdict, String> {
         let source = self.tree.read(mutation.file)?;
         let broken = edit::apply(mutation, &source)?;
-        let _changed = self.tree.change(mutation.file, &broken)?;
+        let tests: Vec<_> = mutation.caught_by.iter().collect();
+        self.attempt_text(mutation.file, &broken, &tests)
+    }
+
+    /// The text of a file of the copy.
+    pub(super) fn read(&self, file: &str) -> Result<String, String> {
+        self.tree.read(file)
+    }
+
+    /// Puts `text` behind a file's own until the result is dropped.
+    pub(super) fn append(&self, file: &str, text: &str) -> Result<Changed, String> {
+        self.tree.change(file, &(self.tree.read(file)? + text))
+    }
+
+    /// Puts `broken` in a file's place, and runs the tests until one fails.
+    pub(super) fn attempt_text(
+        &self,
+        file: &str,
+        broken: &str,
+        tests: &[&'static Test],
+    ) -> Result<Verdict, String> {
+        let _changed = self.tree.change(file, broken)?;
         let mut hung = false;
-        for test in mutation.caught_by {
+        for &test in tests {
             let program = match build(self.tree.root(), &self.artefacts, test) {
                 Ok(program) => program,
                 Err(errors) => return Ok(Verdict::DoesNotBuild(errors)),

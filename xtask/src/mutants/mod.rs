@@ -11,6 +11,7 @@
 //! - [`tree`] keeps a copy of the source, so that nothing is broken where people work
 //! - [`cargo`] builds the copy's tests, [`trial`] runs one of them within a bound
 //! - [`hunt`] does all that for one mutation, [`report`] prints what came of it
+//! - [`syncs`] breaks the source by a rule instead: each sync and each barrier is left out in turn
 
 mod cargo;
 mod catalogue;
@@ -18,6 +19,7 @@ mod edit;
 mod hunt;
 mod mutation;
 mod report;
+mod syncs;
 mod tree;
 mod trial;
 
@@ -28,6 +30,7 @@ use self::catalogue::catalogue;
 use self::hunt::Hunt;
 use self::mutation::{Mutation, Selection};
 use self::report::Report;
+pub(crate) use self::syncs::Syncs;
 
 /// Which mutations to try, and how.
 #[derive(clap::Args)]

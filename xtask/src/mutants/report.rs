@@ -16,6 +16,10 @@ pub(super) enum Verdict {
     Hung,
     /// It does not compile, so that nothing was shown.
     DoesNotBuild(String),
+    /// No test failed, as is said for this reason.
+    NoOp(String),
+    /// This test failed, and it is said that none does.
+    NoNoOp(&'static Test),
 }
 
 impl fmt::Display for Verdict {
@@ -25,13 +29,15 @@ impl fmt::Display for Verdict {
             Self::Survived => f.write_str("SURVIVED: no named test noticed"),
             Self::Hung => f.write_str("HUNG: no named test failed, and one had to be killed"),
             Self::DoesNotBuild(errors) => write!(f, "DOES NOT BUILD:\n{errors}"),
+            Self::NoOp(reason) => write!(f, "changes nothing: {reason}"),
+            Self::NoNoOp(test) => write!(f, "CAUGHT by {test}, and said to change nothing"),
         }
     }
 }
 
 /// One line of the table.
 struct Line {
-    name: &'static str,
+    name: String,
     verdict: Verdict,
     took: Duration,
 }
@@ -44,16 +50,21 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn add(&mut self, mutation: &Mutation, verdict: Verdict, took: Duration) {
+        self.add_named(mutation.name.into(), verdict, took);
+    }
+
+    /// As [`add`](Self::add), for what is in no catalogue.
+    pub(super) fn add_named(&mut self, name: String, verdict: Verdict, took: Duration) {
         self.lines.push(Line {
-            name: mutation.name,
+            name,
             verdict,
             took,
         });
     }
 
-    /// Whether no mutation survived, hung or failed to build.
+    /// Whether no mutation survived, hung or failed to build, but where that is said of it.
     pub(super) fn all_caught(&self) -> bool {
-        let caught = |line: &Line| matches!(line.verdict, Verdict::Caught(..));
+        let caught = |line: &Line| matches!(line.verdict, Verdict::Caught(..) | Verdict::NoOp(_));
         self.lines.iter().all(caught)
     }
 }
@@ -68,7 +79,7 @@ impl fmt::Display for Report {
             .map(|line| line.name.len())
             .max()
             .unwrap_or(0);
-        let (mut caught, mut others) = (0, 0);
+        let (mut caught, mut no_ops, mut others) = (0, 0, 0);
         for Line {
             name,
             verdict,
@@ -80,9 +91,14 @@ impl fmt::Display for Report {
                 Verdict::Survived => (&mut others, "SURVIVED".into()),
                 Verdict::Hung => (&mut others, "HUNG".into()),
                 Verdict::DoesNotBuild(_) => (&mut others, "DOES NOT BUILD".into()),
+                Verdict::NoOp(_) => (&mut no_ops, "no-op, as documented".into()),
+                Verdict::NoNoOp(test) => (&mut others, format!("NO NO-OP: {test}")),
             };
             *count += 1;
             writeln!(f, "{name:width$} {:6.1} s  {short}", took.as_secs_f32())?;
+        }
+        if no_ops > 0 {
+            writeln!(f, "\n{no_ops} change nothing, as documented")?;
         }
         writeln!(f, "\n{caught} caught, {others} not caught")
     }

@@ -186,6 +186,10 @@ impl<P: Platform> Unit<P> for AmdUnit<P> {
         self.translate()
     }
 
+    fn sleep(&self) {
+        self.running.queue.sleep();
+    }
+
     fn restart(&self) -> Result<(), UnitError> {
         self.reset()
     }

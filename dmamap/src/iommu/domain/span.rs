@@ -48,11 +48,8 @@ impl<P: Platform> Domain<P> {
             return Ok(());
         };
         let outcome = self.sync(gather);
-        // Whoever ended the domain meanwhile took this away too, and was told so by the units.
-        if self.inner.lock().reach != Reach::Revoked {
-            outcome?;
-        }
-        Ok(())
+        // The addresses stay the caller's; the tables are kept.
+        Ok(outcome.or_else(|(error, unconfirmed)| self.keep(None, unconfirmed, error))?)
     }
 
     /// Gives back addresses that [`reserve_span`](Self::reserve_span) chose, at which nothing is mapped (`dma_iova_free`).

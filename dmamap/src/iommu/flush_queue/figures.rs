@@ -15,7 +15,7 @@ pub struct FlushFigures {
     pub largest_flush: u64,
     /// The longest time, in nanoseconds, from clearing a mapping's entries to the end of the flush that covered it.
     pub longest_window_ns: u64,
-    /// Mappings whose flush was not confirmed: their bus addresses are never used again.
+    /// Mappings whose flush was not confirmed: their bus addresses were kept, until units that were asked again confirmed it.
     pub lost: u64,
     /// Bytes of bus addresses in them.
     pub lost_bytes: u64,

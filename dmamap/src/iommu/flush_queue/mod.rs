@@ -94,7 +94,6 @@ impl<P: Platform> Flight<P> {
 struct UnderWay {
     entries: u64,
     bytes: u64,
-    through: Owed,
 }
 
 /// What is unmapped and not invalidated yet.
@@ -222,7 +221,6 @@ impl<P: Platform> FlushQueue<P> {
         if self.under_way.is_some() || self.is_empty() {
             return None;
         }
-        // A flush that crashed took its room with it.
         let room = self.spare.take().or_else(|| self.allocate().ok())?;
         let empty = self.waiting_in(room);
         let waiting = self.waiting.replace(empty)?;
@@ -230,7 +228,6 @@ impl<P: Platform> FlushQueue<P> {
         self.under_way = Some(UnderWay {
             entries: waiting.entries.len() as u64,
             bytes: waiting.bytes,
-            through,
         });
         Some(Flight {
             entries: waiting.entries,
@@ -278,15 +275,6 @@ impl<P: Platform> FlushQueue<P> {
             self.spare = Some(entries);
         }
         gather
-    }
-
-    /// The flush under way ended in a panic, which took its tables and addresses with it.
-    pub(super) fn crash(&mut self, error: RevokeError) {
-        let Some(flight) = self.under_way.take() else {
-            return;
-        };
-        self.tickets.settle(flight.through, Err(error));
-        self.count_lost(flight.entries, flight.bytes);
     }
 
     /// Ends the queue, `outcome` saying of all that waits whether the device has lost it. Returns the tables.

@@ -178,6 +178,10 @@ impl<P: Platform> Unit<P> for RiscvUnit<P> {
         self.translate()
     }
 
+    fn sleep(&self) {
+        self.running.queue.sleep();
+    }
+
     fn restart(&self) -> Result<(), UnitError> {
         self.reset()
     }

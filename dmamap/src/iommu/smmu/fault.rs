@@ -102,8 +102,7 @@ impl<P: Platform> FaultSource<P> for SmmuUnit<P> {
                 log.record_overflow();
                 place.set_overflow(producer.overflow());
             }
-            // The index was read before the records it tells of.
-            self.platform.dma_rmb();
+            // The index was read by an ordered access: the records it tells of are read after it.
             while place.index() & mask != producer.index() & mask {
                 log.record(self.describe(queue.record(*place)));
                 let next = (place.index() + 1) & mask;

@@ -170,6 +170,10 @@ impl<P: Platform> Unit<P> for SmmuUnit<P> {
         self.translate()
     }
 
+    fn sleep(&self) {
+        self.running.queue.sleep();
+    }
+
     fn restart(&self) -> Result<(), UnitError> {
         self.reset()
     }

@@ -317,10 +317,10 @@ impl<P: Platform> Unit<P> for VirtioUnit<P> {
         }
     }
 
-    fn detach(&self, attachment: Attachment, _domain: DomainId) -> Result<(), UnitError> {
-        let Some(domain) = self.devices.clear(attachment.stream) else {
-            return Ok(());
-        };
+    fn detach(&self, attachment: Attachment, domain: DomainId) -> Result<(), UnitError> {
+        // Also where it is not known any more: an earlier DETACH may not have been answered.
+        let known = self.devices.clear(attachment.stream);
+        let domain = known.unwrap_or(domain);
         let request = Request::detach(self.number(domain), attachment.stream);
         let (queue, ports) = (&self.running.requests, self.ports(Asker::Anybody));
         match queue.ask(&ports, &Batch::one(request), "DETACH")? {
@@ -374,6 +374,10 @@ impl<P: Platform> Unit<P> for VirtioUnit<P> {
 
     fn turn_on(&self) -> Result<(), UnitError> {
         self.block()
+    }
+
+    fn sleep(&self) {
+        self.running.requests.sleep();
     }
 
     fn restart(&self) -> Result<(), UnitError> {

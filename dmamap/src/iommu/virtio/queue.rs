@@ -59,6 +59,8 @@ struct State {
     /// The last epoch whose state has been replayed. Until the one that is now has been, only the replay asks anything:
     /// a request of somebody else would meet domains that are not there yet, or what it maps be mapped twice.
     covered: u64,
+    /// Whether the unit is suspended, until it was told everything again.
+    asleep: bool,
     /// What made the queue useless, until the next reset.
     broken: Option<&'static str>,
 }
@@ -128,6 +130,7 @@ impl<P: Platform> Queue<P> {
                 progress: Progress::default(),
                 slots: [Slot::Free; SLOTS_MAX],
                 epoch: 0,
+                asleep: false,
                 covered: 0,
                 broken: None,
             }),
@@ -394,6 +397,11 @@ impl<P: Platform> Queue<P> {
     }
 
     fn check(&self, ports: &Ports<'_, P>, state: &State) -> Result<(), UnitError> {
+        if state.asleep && ports.asker == Asker::Anybody {
+            return Err(UnitError::Asleep {
+                unit: ports.bound.unit(),
+            });
+        }
         state
             .broken
             .map_or(Ok(()), |reason| Err(ports.stopped(state, reason)))
@@ -477,6 +485,14 @@ impl<P: Platform> Queue<P> {
     pub(super) fn cover(&self) {
         let mut state = self.state.lock();
         state.covered = state.epoch;
+        state.asleep = false;
+    }
+
+    /// The unit is not going to answer: nobody asks it anything, nor waits, until [`cover`](Self::cover).
+    pub(super) fn sleep(&self) {
+        let mut state = self.state.lock();
+        state.epoch += 1;
+        state.asleep = true;
     }
 
     /// Gives the queue's memory back.

@@ -234,6 +234,10 @@ impl<P: Platform> Unit<P> for VtdUnit<P> {
         self.translate()
     }
 
+    fn sleep(&self) {
+        self.running.queue.sleep();
+    }
+
     fn restart(&self) -> Result<(), UnitError> {
         self.reset()
     }

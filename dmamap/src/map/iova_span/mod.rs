@@ -46,6 +46,7 @@ use core::mem::ManuallyDrop;
 use crate::addr::{BusAddr, BusRange, FRAME_BYTES, PhysAddr};
 use crate::buffer::{DmaMemory, Frames, ListError, ScatterList};
 use crate::device::Device;
+use crate::map::Backing;
 use crate::map::direction::Direction;
 use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
 use crate::map::establish::fail;
@@ -136,7 +137,7 @@ impl<P: Platform, B: DmaMemory> Parts<P, B> {
             .map_err(|failure| self.reserved.error(failure))
     }
 
-    /// Takes back all links; the list comes back, or is leaked with the addresses.
+    /// Takes back all links; the list comes back, or goes into the device's quarantine; the addresses are lost then.
     fn unlink(self) -> Result<(Reserved<P>, ScatterList<B>), Quarantined> {
         let links = ManuallyDrop::new(self.links);
         let mut reserved = ManuallyDrop::new(self.reserved);
@@ -147,8 +148,9 @@ impl<P: Platform, B: DmaMemory> Parts<P, B> {
                 .expect("links are inside the span");
             let pages = reserved.pages_of(range);
             if let Err(error) = reserved.unlink(pages) {
-                reserved.count_quarantined(len_bytes);
-                let device = reserved.held().core().requester;
+                let core = reserved.held().core();
+                let device = core.requester;
+                core.keep_from_use(links, len_bytes, Backing::InPlace, error);
                 // The mapping is over; its addresses are never given back.
                 drop(ManuallyDrop::into_inner(reserved));
                 return Err(Quarantined {

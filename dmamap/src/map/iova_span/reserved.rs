@@ -57,6 +57,10 @@ impl<P: Platform> Reserved<P> {
         check_whole_pages(whole, page_log2).map_err(failed)?;
         let place = translated::place(page_log2, &terms, whole, &mut list).map_err(failed)?;
         let held = Held::new(device, len_bytes);
+        if core.system.is_asleep() {
+            held.withdraw();
+            return Err(failed(MapFailure::Suspended));
+        }
         match translated::reserve(domain, &place) {
             Ok((pages, head)) => Ok(Self {
                 held,
@@ -120,6 +124,9 @@ impl<P: Platform> Reserved<P> {
         len_bytes: u64,
         memory: &mut dyn PhysList,
     ) -> Result<(), MapFailure> {
+        if self.held.core().system.is_asleep() {
+            return Err(MapFailure::Suspended);
+        }
         let range = self
             .range(offset, len_bytes)
             .map_err(MapFailure::OutsideSpan)?;
@@ -150,6 +157,9 @@ impl<P: Platform> Reserved<P> {
 
     /// Makes what was linked in `len_bytes` bytes from `offset` on visible to the device.
     pub(super) fn sync(&mut self, offset: u64, len_bytes: u64) -> Result<(), MapFailure> {
+        if self.held.core().system.is_asleep() {
+            return Err(MapFailure::Suspended);
+        }
         let range = self
             .range(offset, len_bytes)
             .map_err(MapFailure::OutsideSpan)?;
@@ -171,7 +181,7 @@ impl<P: Platform> Reserved<P> {
 
     /// Counts memory that was linked and may still be reached.
     pub(super) fn count_quarantined(&self, len_bytes: u64) {
-        self.held.core().count_quarantined(len_bytes);
+        self.held.core().quarantine.count_foreign(len_bytes);
     }
 
     /// Gives the addresses back; nothing is linked to them.

@@ -76,8 +76,14 @@ impl<P: Platform> Device<P> {
         if self.maintains(attributes) {
             self.clean_list(memory.pieces);
         }
+        let len_bytes = memory.len_bytes;
         // SAFETY: the caller says that the memory is RAM, allocated, and not written by references.
-        let (held, placed) = unsafe { establish(self, &terms, &mut memory) }?;
+        let (held, placed) =
+            unsafe { establish(self, &terms, &mut memory) }.inspect_err(|error| {
+                if error.leaves_memory_reachable() {
+                    self.core().quarantine.count_foreign(len_bytes);
+                }
+            })?;
         core::mem::forget(held);
         Ok(placed)
     }
@@ -96,7 +102,7 @@ impl<P: Platform> Device<P> {
     ) -> Result<(), Quarantined> {
         let core = self.core();
         let len_bytes = total(pieces);
-        self.revoke_raw(range, len_bytes, &backing, attributes)?;
+        let backing = self.revoke_raw(range, len_bytes, backing, attributes)?;
         if attributes.cpu_sync == CpuSync::Automatic {
             if direction.device_writes() {
                 // After the device lost the memory: until then lines of it could come into the caches and be outdated.
@@ -114,27 +120,30 @@ impl<P: Platform> Device<P> {
         Ok(())
     }
 
-    /// Makes `range` unreachable and takes the count of its `len_bytes` bytes back.
+    /// Makes `range` unreachable and takes the count of its `len_bytes` bytes back; so come the copies, or they are kept.
     pub(super) fn revoke_raw(
         &self,
         range: BusRange,
         len_bytes: u64,
-        backing: &Backing,
+        backing: Backing,
         attributes: Attributes,
-    ) -> Result<(), Quarantined> {
+    ) -> Result<Backing, Quarantined> {
         let core = self.core();
         let quarantined = |error| Quarantined {
             device: core.requester,
             range,
             error,
         };
-        let outcome = revoke(core, range, backing, attributes).map_err(quarantined);
-        match outcome {
-            Ok(()) => {}
+        let outcome = match revoke(core, range, &backing, attributes).map_err(quarantined) {
+            Ok(()) => Ok(backing),
             // What is mapped there goes on to count.
             Err(error) if error.error.changed_nothing() => return Err(error),
-            Err(_) => core.count_quarantined(len_bytes + backing.lent_bytes()),
-        }
+            Err(error) => {
+                core.quarantine.count_foreign(len_bytes);
+                core.keep_copies_from_use(backing, error.error);
+                Err(error)
+            }
+        };
         let shares = core.counters.shares();
         // SAFETY: the mapping was counted when it was made, and `self` keeps the counters alive.
         core.platform

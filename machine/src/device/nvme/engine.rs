@@ -151,8 +151,12 @@ impl Engine {
 
     /// The controller cannot reach its queues: the fatal status.
     pub(super) fn cut_off(&self, doing: &str, bus: u64, error: DmaError) {
-        let detail = format!("{doing} at bus {bus:#x}: {error}");
-        self.shared.report(FindingKind::ProtocolViolation, detail);
+        // A function that was pulled out, or is being reset, is nobody's fault.
+        let gone = error == DmaError::Removed || self.shared.state.lock().registers.reset_asked();
+        if !gone {
+            let detail = format!("{doing} at bus {bus:#x}: {error}");
+            self.shared.report(FindingKind::ProtocolViolation, detail);
+        }
         self.shared.fatal();
     }
 

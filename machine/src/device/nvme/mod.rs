@@ -259,6 +259,11 @@ impl FunctionModel for NvmeController {
         }
     }
 
+    fn reset(&self) {
+        self.shared.state.lock().registers.function_reset();
+        self.shared.notify();
+    }
+
     fn stop(&self) {
         self.shared.stop();
         if let Some(thread) = self.thread.lock().take()

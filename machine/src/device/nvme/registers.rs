@@ -215,6 +215,21 @@ impl Registers {
         self.reset_asked
     }
 
+    /// The function was reset: all is as after power-on, and what the controller is doing is to be given up.
+    pub(crate) fn function_reset(&mut self) {
+        *self = Self {
+            cap: self.cap,
+            reset_asked: true,
+            cc: Configuration::new(),
+            csts: ControllerStatus::new(),
+            interrupt_mask: 0,
+            aqa: 0,
+            asq: 0,
+            acq: 0,
+            shutdown_asked: false,
+        };
+    }
+
     /// The reset is done: status is as after power-on, the admin queue registers keep their values.
     pub(crate) fn reset_done(&mut self) {
         self.csts = ControllerStatus::new();

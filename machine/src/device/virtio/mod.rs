@@ -286,6 +286,11 @@ impl FunctionModel for VirtioDevice {
         }
     }
 
+    fn reset(&self) {
+        self.shared.state.lock().wants_reset = true;
+        self.shared.wake.notify_one();
+    }
+
     fn stop(&self) {
         self.shared.state.lock().stop = true;
         self.shared.wake.notify_one();

@@ -31,9 +31,10 @@ impl Core {
             freed.range(table.base(), table.len_bytes(), || {
                 format!("the device table at phys {:#x}", table.base())
             });
-            let known = self.live.known().into_iter();
-            let visitor = &mut |reached| freed.visit(reached);
-            reach::visit(self.rules, &self.tables, table, known, visitor);
+            freed.search(|visitor| {
+                let known = self.live.known().into_iter();
+                reach::visit(self.rules, &self.tables, table, known, visitor);
+            });
         }
         freed.report(&self.reporter);
     }

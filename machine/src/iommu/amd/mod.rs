@@ -74,7 +74,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use board::hardware::Width;
-use hw::amd::regs;
+use hw::amd::regs::{self, ExtendedFeatures};
 use parking_lot::{Mutex, RwLock};
 
 pub use super::queue_hooks::QueueFault;
@@ -99,7 +99,7 @@ use super::worker::{Threads, Worker};
 use crate::audit::Audit;
 use crate::bus::Access;
 use crate::cache::Snooping;
-use crate::temper::Dice;
+use crate::temper::{Dice, Temper};
 
 /// An AMD-Vi IOMMU.
 ///
@@ -107,9 +107,19 @@ use crate::temper::Dice;
 #[derive(Debug)]
 pub struct AmdUnit {
     core: Arc<Core>,
-    register_base: u64,
+    config: AmdConfig,
+    fresh: Fresh,
     outbox: Outbox,
     threads: Threads,
+}
+
+/// What registers and caches are made of after a reset.
+#[derive(Debug)]
+struct Fresh {
+    features: ExtendedFeatures,
+    coherent: bool,
+    temper: Temper,
+    seed: u64,
 }
 
 impl AmdUnit {
@@ -133,9 +143,13 @@ impl AmdUnit {
         let features = config.features()?;
         let reporter = Reporter::new(&name, &findings);
         let (outbox, inbox) = mailbox();
-        let coherent = walks.snooping() == Snooping::On;
-        let interrupt = Interrupt::new(config.event_interrupt, outbox.clone());
-        let registers = Registers::new(features, coherent, interrupt, reporter.clone());
+        let fresh = Fresh {
+            features,
+            coherent: walks.snooping() == Snooping::On,
+            temper,
+            seed,
+        };
+        let registers = fresh.registers(&config, &outbox, &reporter);
         let core = Arc::new(Core {
             rules: Rules::new(features, config.host_address_bits),
             reporter,
@@ -152,7 +166,8 @@ impl AmdUnit {
         });
         let unit = Arc::new(Self {
             core,
-            register_base: config.register_base,
+            config,
+            fresh,
             outbox,
             threads: Threads::default(),
         });
@@ -208,7 +223,7 @@ impl AmdUnit {
             (Width::Dword, 4) => Lanes::High,
             (Width::Qword, 0) => Lanes::Both,
             _ => {
-                let phys = self.register_base + offset;
+                let phys = self.config.register_base + offset;
                 self.core
                     .reporter
                     .illegal(format!("{width:?} access at phys {phys:#x}"));
@@ -216,6 +231,13 @@ impl AmdUnit {
             }
         };
         Some((slot, lanes))
+    }
+}
+
+impl Fresh {
+    fn registers(&self, config: &AmdConfig, outbox: &Outbox, reporter: &Reporter) -> Registers {
+        let interrupt = Interrupt::new(config.event_interrupt, outbox.clone());
+        Registers::new(self.features, self.coherent, interrupt, reporter.clone())
     }
 }
 
@@ -270,6 +292,17 @@ impl super::Unit for AmdUnit {
 
     fn idle(&self) {
         self.core.step();
+    }
+
+    fn power_cycle(&self) {
+        let (core, fresh) = (&self.core, &self.fresh);
+        let mut engine = core.engine.lock();
+        core.live.set_translating(false);
+        *core.caches.write() = Caches::new(fresh.temper, fresh.seed);
+        let mut registers = core.registers.lock();
+        *registers = fresh.registers(&self.config, &self.outbox, &core.reporter);
+        core.live.follow(&registers);
+        *engine = Engine::new(fresh.temper, fresh.seed);
     }
 
     fn stop(&self) {

@@ -28,8 +28,9 @@ impl Core {
         }
         if let Some(directory) = self.live.directory() {
             self.check_caches(&mut freed);
-            let visitor = &mut |reached| freed.visit(reached);
-            reach::visit(self.rules, &self.tables, directory, visitor);
+            freed.search(|visitor| {
+                reach::visit(self.rules, &self.tables, directory, visitor);
+            });
         }
         freed.report(&self.reporter);
     }

@@ -81,7 +81,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use board::hardware::Width;
-use hw::riscv::regs::{self, IommuMode};
+use hw::riscv::regs::{self, Capabilities, Ddtp, IommuMode};
 use parking_lot::{Mutex, RwLock};
 
 pub use super::queue_hooks::QueueFault;
@@ -105,7 +105,7 @@ use super::translator::{InFlight, TranslationFault, Translator};
 use super::worker::{Threads, Worker};
 use crate::audit::Audit;
 use crate::bus::Access;
-use crate::temper::Dice;
+use crate::temper::{Dice, Temper};
 
 /// A RISC-V IOMMU.
 ///
@@ -113,7 +113,9 @@ use crate::temper::Dice;
 #[derive(Debug)]
 pub struct RiscvUnit {
     core: Arc<Core>,
-    register_base: u64,
+    config: RiscvConfig,
+    temper: Temper,
+    seed: u64,
     outbox: Outbox,
     threads: Threads,
 }
@@ -139,22 +141,9 @@ impl RiscvUnit {
         let capabilities = config.capabilities()?;
         let reporter = Reporter::new(&name, &findings);
         let (outbox, inbox) = mailbox();
-        let at_reset = match config.at_reset {
-            AtReset::Off => IommuMode::Off,
-            AtReset::Bare => IommuMode::Bare,
-        };
+        let at_reset = mode_at_reset(&config);
         let dice = Dice::new(seed);
-        let registers = Registers::new(
-            capabilities,
-            DirectoryPointer::new(
-                at_reset,
-                config.directory_levels.clone(),
-                config.physical_address_bits,
-            ),
-            Events::new(config.vectors_log2, outbox.clone()),
-            reporter.clone(),
-            dice.next_u64(),
-        );
+        let registers = fresh_registers(&config, capabilities, &outbox, &reporter, dice.next_u64());
         let core = Arc::new(Core {
             rules: Rules::new(&config, capabilities),
             reporter,
@@ -167,10 +156,11 @@ impl RiscvUnit {
             counters: Counters::default(),
             worker: Worker::default(),
         });
-        let register_base = config.register_base;
         let unit = Arc::new(Self {
             core,
-            register_base,
+            config,
+            temper,
+            seed,
             outbox,
             threads: Threads::default(),
         });
@@ -221,7 +211,7 @@ impl RiscvUnit {
 
     fn lanes(&self, offset: u64, width: Width) -> Option<(u64, Lanes)> {
         let slot = offset / 8 * 8;
-        let phys = self.register_base + offset;
+        let phys = self.config.register_base + offset;
         let lanes = match (width, offset % 8) {
             (Width::Dword, 0) => Lanes::Low,
             (Width::Dword, 4) => Lanes::High,
@@ -240,6 +230,35 @@ impl RiscvUnit {
         }
         Some((slot, lanes))
     }
+}
+
+/// What becomes of requests after a reset.
+fn mode_at_reset(config: &RiscvConfig) -> IommuMode {
+    match config.at_reset {
+        AtReset::Off => IommuMode::Off,
+        AtReset::Bare => IommuMode::Bare,
+    }
+}
+
+/// Registers as after reset.
+fn fresh_registers(
+    config: &RiscvConfig,
+    capabilities: Capabilities,
+    outbox: &Outbox,
+    reporter: &Reporter,
+    seed: u64,
+) -> Registers {
+    Registers::new(
+        capabilities,
+        DirectoryPointer::new(
+            mode_at_reset(config),
+            config.directory_levels.clone(),
+            config.physical_address_bits,
+        ),
+        Events::new(config.vectors_log2, outbox.clone()),
+        reporter.clone(),
+        seed,
+    )
 }
 
 impl Translator for RiscvUnit {
@@ -302,6 +321,27 @@ impl super::Unit for RiscvUnit {
 
     fn idle(&self) {
         self.core.step();
+    }
+
+    fn power_cycle(&self) {
+        let core = &self.core;
+        let dice = Dice::new(self.seed);
+        let mut engine = core.engine.lock();
+        core.live
+            .set(Ddtp::new().with_iommu_mode(mode_at_reset(&self.config)));
+        *core.caches.write() = Caches::new(self.temper, dice.next_u64());
+        {
+            let mut registers = core.registers.lock();
+            let capabilities = registers.capabilities;
+            *registers = fresh_registers(
+                &self.config,
+                capabilities,
+                &self.outbox,
+                &core.reporter,
+                dice.next_u64(),
+            );
+        }
+        *engine = Engine::new(self.temper, dice.next_u64());
     }
 
     fn stop(&self) {

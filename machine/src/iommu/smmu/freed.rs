@@ -29,8 +29,9 @@ impl Core {
         let table = self.live.read().stream_table();
         if let Some(table) = table {
             self.check_caches(&mut freed);
-            let visitor = &mut |reached| freed.visit(reached);
-            reach::visit(self.rules, &self.tables, table, self.first_stream, visitor);
+            freed.search(|visitor| {
+                reach::visit(self.rules, &self.tables, table, self.first_stream, visitor);
+            });
         }
         freed.report(&self.reporter);
     }

@@ -105,6 +105,7 @@ use super::translator::{InFlight, TranslationFault, Translator};
 use super::worker::{Threads, Worker};
 use crate::audit::Audit;
 use crate::bus::Access;
+use crate::temper::Temper;
 
 /// Bytes of its two pages of registers.
 pub const REGISTERS_BYTES: u64 = 2 * regs::REGISTER_PAGE_BYTES;
@@ -115,7 +116,9 @@ pub const REGISTERS_BYTES: u64 = 2 * regs::REGISTER_PAGE_BYTES;
 #[derive(Debug)]
 pub struct SmmuUnit {
     core: Arc<Core>,
-    register_base: u64,
+    config: SmmuConfig,
+    temper: Temper,
+    seed: u64,
     outbox: Outbox,
     threads: Threads,
 }
@@ -142,10 +145,7 @@ impl SmmuUnit {
         let reporter = Reporter::new(&name, &findings);
         let (outbox, inbox) = mailbox();
         let registers = Registers::new(id, config.gbpa(), &outbox, reporter.clone());
-        let live = match config.while_off {
-            WhileOff::Bypass => Live::Bypass,
-            WhileOff::Abort => Live::Abort,
-        };
+        let live = while_off(&config);
         let core = Arc::new(Core {
             rules: Rules { id },
             first_stream: config.first_stream,
@@ -162,7 +162,9 @@ impl SmmuUnit {
         });
         let unit = Arc::new(Self {
             core,
-            register_base: config.register_base,
+            config,
+            temper,
+            seed,
             outbox,
             threads: Threads::default(),
         });
@@ -219,12 +221,20 @@ impl SmmuUnit {
             _ => false,
         };
         if !allowed {
-            let phys = self.register_base + offset;
+            let phys = self.config.register_base + offset;
             self.core
                 .reporter
                 .illegal(format!("{width:?} access at phys {phys:#x}"));
         }
         allowed
+    }
+}
+
+/// What becomes of requests after a reset.
+fn while_off(config: &SmmuConfig) -> Live {
+    match config.while_off {
+        WhileOff::Bypass => Live::Bypass,
+        WhileOff::Abort => Live::Abort,
     }
 }
 
@@ -289,6 +299,16 @@ impl super::Unit for SmmuUnit {
 
     fn idle(&self) {
         self.core.step();
+    }
+
+    fn power_cycle(&self) {
+        let core = &self.core;
+        let mut engine = core.engine.lock();
+        *core.live.write() = while_off(&self.config);
+        *core.caches.write() = Caches::new(self.temper, self.seed);
+        let (id, gbpa) = (core.rules.id, self.config.gbpa());
+        *core.registers.lock() = Registers::new(id, gbpa, &self.outbox, core.reporter.clone());
+        *engine = Engine::new(self.temper, self.seed);
     }
 
     fn stop(&self) {

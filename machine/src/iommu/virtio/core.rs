@@ -45,6 +45,8 @@ pub(super) struct Front {
 #[derive(Debug, Default)]
 pub(super) struct Hooks {
     pub(super) held: bool,
+    /// Whether the unit ever was slow on purpose: who got no answer in time may ask again.
+    pub(super) tried_patience: bool,
     pub(super) fault: Option<super::QueueFault>,
     pub(super) latency: Duration,
     pub(super) not_before: Option<std::time::Instant>,

@@ -20,7 +20,9 @@ impl Core {
                 events.tell_uses(&mut freed);
             }
         }
-        self.visit(&mut |reached| freed.visit(reached));
+        freed.search(|visitor| {
+            self.visit(visitor);
+        });
         freed.report(&self.reporter);
     }
 

@@ -86,6 +86,7 @@ use super::translator::{InFlight, TranslationFault, Translator};
 use super::worker::{Threads, Worker};
 use crate::audit::Audit;
 use crate::bus::Access;
+use crate::temper::Temper;
 
 /// Something that goes wrong with the next request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +107,8 @@ pub enum QueueFault {
 #[derive(Debug)]
 pub struct VirtioUnit {
     core: Arc<Core>,
+    temper: Temper,
+    seed: u64,
     threads: Threads,
 }
 
@@ -147,6 +150,8 @@ impl VirtioUnit {
         });
         let unit = Arc::new(Self {
             core,
+            temper,
+            seed,
             threads: Threads::default(),
         });
         let core = Arc::clone(&unit.core);
@@ -170,7 +175,8 @@ impl VirtioUnit {
 
     /// From now on no request is looked at, as if the unit hung; one begun is finished.
     pub fn hold_queue(&self) {
-        self.core.front.lock().hooks.held = true;
+        let hooks = &mut self.core.front.lock().hooks;
+        (hooks.held, hooks.tried_patience) = (true, true);
     }
 
     /// Ends [`hold_queue`](Self::hold_queue).
@@ -186,7 +192,8 @@ impl VirtioUnit {
 
     /// From now on the unit looks at requests only this long after it was notified.
     pub fn delay_queue(&self, latency: Duration) {
-        self.core.front.lock().hooks.latency = latency;
+        let hooks = &mut self.core.front.lock().hooks;
+        (hooks.latency, hooks.tried_patience) = (latency, true);
     }
 }
 
@@ -220,6 +227,19 @@ impl super::Unit for VirtioUnit {
 
     fn idle(&self) {
         self.core.step();
+    }
+
+    fn power_cycle(&self) {
+        let core = &self.core;
+        let mut engine = core.engine.lock();
+        let mut front = core.front.lock();
+        front.registers = Registers::new(&core.config, core.reporter.clone());
+        // Who got no answer before asks again.
+        front.hooks.tried_patience = true;
+        front.requests = None;
+        front.events = None;
+        *core.domains.write() = Domains::default();
+        *engine = Engine::new(self.temper, self.seed);
     }
 
     fn stop(&self) {

@@ -101,7 +101,10 @@ impl Core {
             Ok(lost) => (Status::Ok, lost),
             Err(status) => (status, Lost::Nothing),
         };
-        if let Status::Invalid | Status::Range | Status::NoEntry = status {
+        let asked_again = kind == RequestType::Detach && self.front.lock().hooks.tried_patience;
+        if let Status::Invalid | Status::Range | Status::NoEntry = status
+            && !asked_again
+        {
             // What a driver that keeps count of its domains and mappings never asks for.
             self.violation(format!("{kind:?} {words:x?} refused: {}", status.text()));
         }

@@ -71,6 +71,12 @@ impl Default for Live {
 }
 
 impl Live {
+    /// As after reset.
+    pub(super) fn reset(&self) {
+        self.translating.store(false, Ordering::SeqCst);
+        self.root_table.store(NO_ROOT_TABLE, Ordering::SeqCst);
+    }
+
     pub(super) fn is_translating(&self) -> bool {
         self.translating.load(Ordering::SeqCst)
     }

@@ -18,8 +18,9 @@ impl Core {
         if self.live.is_translating() {
             self.check_caches(&mut freed);
             if let Some(root_table) = self.live.root_table() {
-                let visitor = &mut |reached| freed.visit(reached);
-                reach::visit(self.rules, &self.tables, root_table, visitor);
+                freed.search(|visitor| {
+                    reach::visit(self.rules, &self.tables, root_table, visitor);
+                });
             }
         }
         freed.report(&self.reporter);

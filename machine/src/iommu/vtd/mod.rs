@@ -106,6 +106,7 @@ use super::translator::{InFlight, TranslationFault, Translator};
 use super::worker::{Threads, Worker};
 use crate::audit::Audit;
 use crate::bus::Access;
+use crate::temper::Temper;
 
 /// A VT-d remapping hardware unit.
 ///
@@ -113,7 +114,9 @@ use crate::bus::Access;
 #[derive(Debug)]
 pub struct VtdUnit {
     core: Arc<Core>,
-    register_base: u64,
+    config: VtdConfig,
+    temper: Temper,
+    seed: u64,
     outbox: Outbox,
     threads: Threads,
 }
@@ -139,11 +142,10 @@ impl VtdUnit {
         let (cap, ecap) = config.capabilities(walks.snooping())?;
         let reporter = Reporter::new(&name, &findings);
         let (outbox, inbox) = mailbox();
-        let [fault_event, completion_event] = [outbox.clone(), outbox.clone()].map(Event::new);
-        let faults = FaultLog::new(config.fault_records, config.fault_collapse, fault_event);
-        let registers = Registers::new(cap, ecap, faults, completion_event, reporter.clone());
+        let rules = Rules::new(&config, cap, ecap);
+        let registers = fresh_registers(&config, &rules, &outbox, &reporter);
         let core = Arc::new(Core {
-            rules: Rules::new(&config, cap, ecap),
+            rules,
             reporter,
             tables: TableMemory::new(walks, config.write_buffer),
             ram,
@@ -155,10 +157,11 @@ impl VtdUnit {
             counters: Counters::default(),
             worker: Worker::default(),
         });
-        let register_base = config.register_base;
         let unit = Arc::new(Self {
             core,
-            register_base,
+            config,
+            temper,
+            seed,
             outbox,
             threads: Threads::default(),
         });
@@ -214,7 +217,7 @@ impl VtdUnit {
             (Width::Dword, 4) => Lanes::High,
             (Width::Qword, 0) => Lanes::Both,
             _ => {
-                let phys = self.register_base + offset;
+                let phys = self.config.register_base + offset;
                 self.core
                     .reporter
                     .illegal(format!("{width:?} access at phys {phys:#x}"));
@@ -222,13 +225,31 @@ impl VtdUnit {
             }
         };
         if lanes == Lanes::Both && Registers::is_pair(slot) {
-            let phys = self.register_base + offset;
+            let phys = self.config.register_base + offset;
             self.core.reporter.illegal(format!(
                 "one access to the two 32-bit registers at phys {phys:#x}"
             ));
         }
         Some((slot, lanes))
     }
+}
+
+/// Registers as after reset.
+fn fresh_registers(
+    config: &VtdConfig,
+    rules: &Rules,
+    outbox: &Outbox,
+    reporter: &Reporter,
+) -> Registers {
+    let [fault_event, completion_event] = [outbox.clone(), outbox.clone()].map(Event::new);
+    let faults = FaultLog::new(config.fault_records, config.fault_collapse, fault_event);
+    Registers::new(
+        rules.cap,
+        rules.ecap,
+        faults,
+        completion_event,
+        reporter.clone(),
+    )
 }
 
 impl Translator for VtdUnit {
@@ -287,6 +308,16 @@ impl super::Unit for VtdUnit {
 
     fn idle(&self) {
         self.core.step();
+    }
+
+    fn power_cycle(&self) {
+        let core = &self.core;
+        let mut engine = core.engine.lock();
+        core.live.reset();
+        *core.caches.write() = Caches::new(self.temper, self.seed);
+        let fresh = fresh_registers(&self.config, &core.rules, &self.outbox, &core.reporter);
+        *core.registers.lock() = fresh;
+        *engine = Engine::new(self.temper, self.seed);
     }
 
     fn stop(&self) {

@@ -6,6 +6,10 @@ const fn classes(name: &'static str) -> Test {
     Test::program("dmamap", "bounce/classes", name)
 }
 
+const fn lists(name: &'static str) -> Test {
+    Test::program("dmamap", "bounce/lists", name)
+}
+
 const fn direct_route(name: &'static str) -> Test {
     Test::program("dmamap", "bounce/direct_route", name)
 }
@@ -66,6 +70,29 @@ pub(super) const ALL: &[Mutation] = &[
         replace: "Way::ToMemory if run.len_bytes() > 0 => {",
         why: "a device changes memory that it was only to read",
         caught_by: &[classes("every_class_is_copied_right_on_the_direct_route")],
+    },
+    Mutation {
+        name: "bounce-list-not-copied-back",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/list_syncs.rs",
+        find: "unsafe { run.copy_out(self.core.platform, within, start, count) };",
+        replace: "let _ = (run, within, start, count);",
+        why: "the driver never gets what the device wrote to a list",
+        caught_by: &[lists(
+            "a_list_of_buffers_is_copied_piece_by_piece_both_ways",
+        )],
+    },
+    Mutation {
+        name: "bounce-raw-pieces-from-the-start",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/raw/copies.rs",
+        find: "let (within, len) = (within + done, part.len_bytes());",
+        replace: "let _ = done;
+                let len = part.len_bytes();",
+        why: "each piece of a list gets what the first one should have",
+        caught_by: &[lists(
+            "a_raw_list_is_copied_piece_by_piece_both_ways_beyond_the_mask",
+        )],
     },
     Mutation {
         name: "bounce-not-copied-back",
@@ -208,6 +235,17 @@ pub(super) const ALL: &[Mutation] = &[
         why: "a device that is restricted to some memory reaches other memory",
         caught_by: &[pools(
             "a_restricted_device_is_given_its_own_memory_and_no_other",
+        )],
+    },
+    Mutation {
+        name: "retired-memory-is-written-by-readers",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/retired.rs",
+        find: "live.see_device_writes(start, offset, len);",
+        replace: "live.sync_for_cpu(start, offset, len);",
+        why: "two threads that read it write the buffer at once",
+        caught_by: &[direct_route(
+            "those_who_read_retired_memory_at_once_do_not_write_it",
         )],
     },
 ];

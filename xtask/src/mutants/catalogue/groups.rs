@@ -80,8 +80,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "domain-ends-with-the-first-to-leave",
         selection: Selection::Core,
         file: MEMBERSHIP,
-        find: "Some(_) => self.part(device, &others, &shared, &turn)",
-        replace: "Some(_) => self.dissolve(device, &shared, &turn)",
+        find: "_ => self.part(device, &members, &shared, turn)",
+        replace: "_ => self.dissolve(device, &shared, turn)",
         why: "what another device of the group still reaches counts as revoked",
         caught_by: &[sharing(
             "a_mapping_outlives_its_device_as_long_as_another_of_the_group_reaches_it",
@@ -91,8 +91,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "detach-silent-about-a-group",
         selection: Selection::Core,
         file: MEMBERSHIP,
-        find: "Some(&other) if live_mappings > 0 && shared.domain.is_some() => {",
-        replace: "Some(&other) if live_mappings > u64::MAX - 1 && shared.domain.is_some() => {",
+        find: "(Some(other), Some(_)) if live_mappings > 0 =>",
+        replace: "(Some(other), Some(_)) if live_mappings > u64::MAX - 1 =>",
         why: "memory of the raw layer is reused while another device of the group reaches it",
         caught_by: &[sharing(
             "a_mapping_outlives_its_device_as_long_as_another_of_the_group_reaches_it",
@@ -102,8 +102,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "lost-member-forgotten",
         selection: Selection::Core,
         file: MEMBERSHIP,
-        find: "let left = left.and(turn.lost().map_or(Ok(()), |(_, error)| Err(error)));",
-        replace: "",
+        find: "let left = left.and(Err(other.error));",
+        replace: "let _ = other;",
         why: "tables are freed that a device may walk whose leaving was never confirmed",
         caught_by: &[sharing(
             "a_device_that_was_not_confirmed_to_leave_keeps_its_groups_memory",
@@ -146,5 +146,27 @@ pub(super) const ALL: &[Mutation] = &[
         replace: "let owned = match true { true => Ok(()),",
         why: "a device reaches registers whose owner did not give them",
         caught_by: &[peers("memory_and_registers_of_others_are_no_resource")],
+    },
+    Mutation {
+        name: "handed-over-domain-that-others-are-in",
+        selection: Selection::Core,
+        file: "dmamap/src/map/unmanaged.rs",
+        find: ".map_err(|other| NotUnmanaged::Shared { device, other })?;",
+        replace: ".ok();",
+        why: "another device of the group reaches what is mapped there, also after the detach",
+        caught_by: &[sharing(
+            "a_domain_whose_owner_chooses_what_is_mapped_is_one_devices_alone",
+        )],
+    },
+    Mutation {
+        name: "handed-over-domain-lets-others-in",
+        selection: Selection::Whole,
+        file: "dmamap/src/system/occupancy.rs",
+        find: "occupancy.company = Company::Refused;",
+        replace: "",
+        why: "another device of the group reaches what is mapped there, also after the detach",
+        caught_by: &[sharing(
+            "a_domain_whose_owner_chooses_what_is_mapped_is_one_devices_alone",
+        )],
     },
 ];

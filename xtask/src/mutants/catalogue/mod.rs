@@ -14,6 +14,7 @@
 //! - [`registers`]: buses, BARs, claims and interrupts
 //! - [`amd`]: AMD-Vi's tables, commands and log
 //! - [`disk`]: the NVMe driver's half of the protocol
+//! - [`life`]: devices that are reset, go, or sleep
 //! - [`virtio`]: what stands between virtio-drivers and its devices
 //! - [`ground`]: what the tests themselves stand on
 
@@ -25,6 +26,7 @@ mod deferred;
 mod disk;
 mod ground;
 mod groups;
+mod life;
 mod limits;
 mod mapping;
 mod modes;
@@ -53,6 +55,7 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         registers::ALL,
         amd::ALL,
         disk::ALL,
+        life::ALL,
         virtio::ALL,
         ground::ALL,
     ]

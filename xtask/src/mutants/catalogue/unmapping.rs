@@ -3,6 +3,7 @@
 use super::super::mutation::{Mutation, Selection, Test};
 
 const DOMAIN: &str = "dmamap/src/iommu/domain.rs";
+const UNCONFIRMED: &str = "dmamap/src/iommu/unconfirmed.rs";
 const UNIT: &str = "dmamap/src/iommu/vtd/mod.rs";
 const INVALIDATION: &str = "dmamap/src/iommu/vtd/invalidation.rs";
 
@@ -49,16 +50,14 @@ pub(super) const ALL: &[Mutation] = &[
         name: "iova-freed-before-invalidation",
         selection: Selection::Core,
         file: DOMAIN,
-        find: "let outcome = self.sync(gather);
-        let mut inner = self.inner.lock();",
+        find: "if let Err((error, unconfirmed)) = self.sync(gather) {",
         replace: "if self.inner.lock().reach == Reach::Live {
             self.inner.lock().iova.free(range).expect(\"a range is freed once, as it was allocated\");
         }
         if true {
-            return Ok(self.sync(gather)?);
+            return self.sync(gather).map_err(|(error, _)| error.into());
         }
-        let outcome: Result<(), RevokeError> = Ok(());
-        let mut inner = self.inner.lock();",
+        if let Err((error, unconfirmed)) = self.sync(gather) {",
         why: "another mapping takes addresses that a unit still translates to the old memory",
         caught_by: &[strict(
             "other_cpus_map_meanwhile_but_never_at_the_addresses_waited_for",
@@ -217,12 +216,9 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "quarantine-forgotten",
         selection: Selection::Whole,
-        file: "dmamap/src/map/live.rs",
-        find: "self.revoke(&*buffer)?;
-            Ok(ManuallyDrop::into_inner(buffer))",
-        replace: "let revoked = self.revoke(&*buffer);
-            let buffer = ManuallyDrop::into_inner(buffer);
-            revoked.map(|()| buffer)",
+        file: "dmamap/src/device/quarantine.rs",
+        find: "self.quarantine.keep(owner, len_bytes, copies);",
+        replace: "let _ = (len_bytes, copies); drop(ManuallyDrop::into_inner(owner));",
         why: "memory that a device may still reach is used again",
         caught_by: &[strict(
             "an_unmap_that_is_never_confirmed_quarantines_the_memory",
@@ -231,14 +227,9 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "quarantined-addresses-reused",
         selection: Selection::Whole,
-        file: DOMAIN,
-        find: "let outcome = self.sync(gather);
-        let mut inner = self.inner.lock();",
-        replace: "let outcome = self.sync(gather);
-        let mut inner = self.inner.lock();
-        if outcome.is_err() {
-            let _ = inner.iova.free(range);
-        }",
+        file: UNCONFIRMED,
+        find: "let kept = self.iova.keep(range);",
+        replace: "let kept = self.iova.free(range);",
         why: "addresses whose old translation may be cached are given to another mapping",
         caught_by: &[strict(
             "an_unmap_that_is_never_confirmed_quarantines_the_memory",
@@ -247,9 +238,9 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "unconfirmed-tables-freed",
         selection: Selection::Whole,
-        file: DOMAIN,
-        find: "gather.abandon();",
-        replace: "unsafe { gather.release() };",
+        file: UNCONFIRMED,
+        find: "self.unconfirmed.absorb(unconfirmed);",
+        replace: "unsafe { unconfirmed.gather.release() };",
         why: "the unit never said that it let go of the tables",
         caught_by: &[strict(
             "tables_whose_invalidation_was_never_confirmed_are_kept",

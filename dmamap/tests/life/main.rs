@@ -1,0 +1,10 @@
+//! Life and death of devices: reset, pulled out, quiesced, put to sleep and woken.
+
+#[path = "../support/rig.rs"]
+mod rig;
+
+mod quarantine;
+mod quiesce;
+mod removal;
+mod reset;
+mod sleep;

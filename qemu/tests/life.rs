@@ -1,0 +1,138 @@
+//! A disk of QEMU's that is pulled out, by a hand between the kernel and QEMU: its registers read as all ones.
+//!
+//! QEMU's own way to pull a device out waits for a guest that presses a button back, or whose firmware does.
+
+mod support;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use board::hardware::{CacheOperation, Hardware, HostBridgeDescription, InterruptSink, Width};
+use board::ram::Ram;
+use hosted::Hosted;
+use journeys::boot::{BootOptions, MachineDescription, boot};
+use journeys::surprise_removal::surprise_removal;
+use parking_lot::Mutex;
+use qemu::{Disk, Medium, Qemu};
+use support::{start, test_file};
+
+/// Where q35 has its configuration space.
+const ECAM: u64 = 0xb000_0000;
+
+/// A computer of QEMU's, parts of which can be gone.
+struct Pulled {
+    qemu: Arc<Qemu>,
+    gone: Mutex<Vec<Range<u64>>>,
+}
+
+impl Pulled {
+    fn is_gone(&self, phys: u64) -> bool {
+        self.gone.lock().iter().any(|range| range.contains(&phys))
+    }
+}
+
+impl Hardware for Pulled {
+    fn name(&self) -> &str {
+        self.qemu.name()
+    }
+
+    fn ram(&self) -> &Arc<Ram> {
+        self.qemu.ram()
+    }
+
+    fn rsdp(&self) -> Option<u64> {
+        self.qemu.rsdp()
+    }
+
+    fn host_bridges(&self) -> Vec<HostBridgeDescription> {
+        self.qemu.host_bridges()
+    }
+
+    fn reserved_ram(&self) -> Vec<Range<u64>> {
+        self.qemu.reserved_ram()
+    }
+
+    fn read(&self, phys: u64, width: Width) -> u64 {
+        match self.is_gone(phys) {
+            true => width.ones(),
+            false => self.qemu.read(phys, width),
+        }
+    }
+
+    fn write(&self, phys: u64, width: Width, value: u64) {
+        if !self.is_gone(phys) {
+            self.qemu.write(phys, width, value);
+        }
+    }
+
+    fn message_window(&self) -> Range<u64> {
+        self.qemu.message_window()
+    }
+
+    fn connect_interrupts(&self, sink: Arc<dyn InterruptSink>) {
+        self.qemu.connect_interrupts(sink);
+    }
+
+    fn maintain_cache(&self, operation: CacheOperation, phys: u64, len_bytes: u64) {
+        self.qemu.maintain_cache(operation, phys, len_bytes);
+    }
+
+    fn frames_freed(&self, phys: u64, len_bytes: u64) {
+        self.qemu.frames_freed(phys, len_bytes);
+    }
+
+    fn idle(&self) {
+        self.qemu.idle();
+    }
+}
+
+fn pulled_out_on(board: &str) {
+    let with = |config: qemu::QemuConfig| {
+        config.with_disk(Disk::nvme(test_file(1 << 20), Medium::ReadOnly))
+    };
+    let Some(qemu) = start(board, with) else {
+        return;
+    };
+    let pulled = Arc::new(Pulled {
+        qemu: qemu.clone(),
+        gone: Mutex::default(),
+    });
+    let kernel = Hosted::boot(pulled.clone()).expect("the kernel boots");
+    let description = MachineDescription {
+        rsdp: kernel.rsdp().expect("the board has ACPI"),
+        host_bridge: kernel.host_bridges().expect("a bridge").remove(0),
+    };
+    // SAFETY: the description is the board's own, which exists for this test alone.
+    let computer = unsafe { boot(kernel, &description, &kernel, BootOptions::default()) };
+    let mut computer = computer.expect("it boots");
+    let function = computer.disks().next().expect("the disk").clone();
+    let configuration = ECAM + (u64::from(function.requester()) << 12);
+    let bars = function.bars().iter().flatten().filter_map(|bar| bar.phys);
+    let ranges: Vec<_> = bars
+        .map(|range| range.start().as_u64()..range.last().as_u64() + 1)
+        .chain([configuration..configuration + 4096])
+        .collect();
+    surprise_removal(&mut computer, || pulled.gone.lock().extend(ranges))
+        .expect("the driver is told");
+    assert_eq!(computer.system().faults().total, 0);
+    // SAFETY: every device was detached, and nobody tells QEMU's disk anything any more.
+    unsafe { computer.system().shutdown() }.expect("the units stop");
+    drop((function, computer));
+    assert_eq!(qemu.failure(), None);
+    assert!(kernel.shutdown().is_clean());
+}
+
+#[test]
+fn a_disk_that_is_pulled_out_of_vtd_holds_nobody_up() {
+    pulled_out_on("q35-vtd");
+}
+
+#[test]
+fn a_disk_that_is_pulled_out_of_amd_vi_holds_nobody_up() {
+    pulled_out_on("q35-amd");
+}
+
+#[test]
+fn a_disk_that_is_pulled_out_of_virtio_holds_nobody_up() {
+    pulled_out_on("q35-virtio");
+}

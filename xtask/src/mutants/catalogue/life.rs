@@ -1,0 +1,137 @@
+//! Devices that are reset, go, or sleep: what comes back, and when.
+
+use super::super::mutation::{Mutation, Selection, Test};
+
+const UNCONFIRMED: &str = "dmamap/src/iommu/unconfirmed.rs";
+const RESET: &str = "dmamap/src/pci/reset.rs";
+const SLEEP: &str = "dmamap/src/system/sleep.rs";
+
+const fn quarantine(name: &'static str) -> Test {
+    Test::program("dmamap", "life/quarantine", name)
+}
+
+const fn reset(name: &'static str) -> Test {
+    Test::program("dmamap", "life/reset", name)
+}
+
+const fn quiesce(name: &'static str) -> Test {
+    Test::program("dmamap", "life/quiesce", name)
+}
+
+const fn sleep(name: &'static str) -> Test {
+    Test::program("dmamap", "life/sleep", name)
+}
+
+pub(super) const ALL: &[Mutation] = &[
+    Mutation {
+        name: "recovery-without-invalidation",
+        selection: Selection::Core,
+        file: UNCONFIRMED,
+        find: "let outcome = self.each_walker(|unit| unit.invalidate(self.id, change));",
+        replace: "let outcome = { let _ = change; Ok::<(), UnitError>(()) };",
+        why: "memory leaves quarantine while a unit still translates to it",
+        caught_by: &[
+            quarantine("memory_comes_back_when_the_unit_answers_again"),
+            quarantine("recovered_memory_is_out_of_the_devices_reach"),
+        ],
+    },
+    Mutation {
+        name: "recovered-addresses-kept",
+        selection: Selection::Whole,
+        file: UNCONFIRMED,
+        find: "inner.iova.release_kept(kept);",
+        replace: "let _ = kept;",
+        why: "bus addresses are lost for ever",
+        caught_by: &[quarantine("what_is_in_quarantine_is_lent_to_nobody")],
+    },
+    Mutation {
+        name: "virtio-detach-not-asked-again",
+        selection: Selection::Core,
+        file: "dmamap/src/iommu/virtio/mod.rs",
+        find: "let domain = known.unwrap_or(domain);",
+        replace: "let Some(domain) = known.or(None) else { let _ = domain; return Ok(()) };",
+        why: "a detach that was never answered counts as confirmed the second time",
+        caught_by: &[quarantine(
+            "a_detach_that_was_not_confirmed_can_be_made_up_for",
+        )],
+    },
+    Mutation {
+        name: "reset-without-waiting-for-transactions",
+        selection: Selection::Whole,
+        file: RESET,
+        find: "let transactions = self.drain(patience.pending_ms);",
+        replace: "let transactions = self.drain(0);",
+        why: "a completion that comes after the reset is taken for another request's",
+        caught_by: &[reset("a_reset_waits_for_requests_under_way")],
+    },
+    Mutation {
+        name: "reset-does-not-wait-for-the-function",
+        selection: Selection::Whole,
+        file: RESET,
+        find: "self.wait_until_ready(patience.ready_ms)?;",
+        replace: "",
+        why: "a function is configured that does not listen yet, or is gone for good",
+        caught_by: &[reset(
+            "a_device_that_never_comes_back_is_told_of_and_stays_cut_off",
+        )],
+    },
+    Mutation {
+        name: "bus-master-before-recovery",
+        selection: Selection::Whole,
+        file: "dmamap/src/device/recovery.rs",
+        find: "let recovered_bytes = self.recover()?;",
+        replace: "core.system.let_master(core); let recovered_bytes = self.recover()?;",
+        why: "the device goes on although its unit does not answer",
+        caught_by: &[reset("a_reset_gives_quarantined_memory_back")],
+    },
+    Mutation {
+        name: "boot-does-not-wait-for-transactions",
+        selection: Selection::Whole,
+        file: "dmamap/src/pci/scan.rs",
+        find: "quiesce_found(platform, others.map(|(function, _)| function), problems);",
+        replace: "if false { quiesce_found(platform, others.map(|(function, _)| function), problems); }",
+        why: "what an earlier kernel's devices have under way arrives in memory of this one",
+        caught_by: &[
+            quiesce("devices_of_an_earlier_kernel_are_quiet_before_units_start"),
+            quiesce("message_interrupts_of_an_earlier_kernel_are_off"),
+        ],
+    },
+    Mutation {
+        name: "units-asked-while-asleep",
+        selection: Selection::Whole,
+        file: SLEEP,
+        find: "unit.sleep();",
+        replace: "",
+        why: "an unmap is confirmed by a unit that is about to forget it, or is waited for in vain",
+        caught_by: &[sleep(
+            "while_it_sleeps_nothing_is_promised_that_nobody_can_keep",
+        )],
+    },
+    Mutation {
+        name: "units-not-restarted-at-resume",
+        selection: Selection::Core,
+        file: SLEEP,
+        find: "if let Err(error) = unit.restart() {",
+        replace: "if let Err(error) = unit.turn_on() {",
+        why: "a unit that lost its state translates nothing, or lets everything pass",
+        caught_by: &[sleep("what_is_mapped_stays_mapped_through_a_loss_of_power")],
+    },
+    Mutation {
+        name: "configuration-not-restored-at-resume",
+        selection: Selection::Whole,
+        file: SLEEP,
+        find: "&& saved.restore(function.config(), master).is_ok();",
+        replace: "; let _ = (saved, master);",
+        why: "functions answer nowhere after they lost their power",
+        caught_by: &[sleep("what_is_mapped_stays_mapped_through_a_loss_of_power")],
+    },
+    Mutation {
+        name: "devices-at-work-while-asleep",
+        selection: Selection::Core,
+        file: SLEEP,
+        find: "device.disable_bus_master();",
+        replace: "let _ = device;",
+        why: "devices make requests while units start, and may be let through",
+        caught_by: &[sleep("what_is_mapped_stays_mapped_through_a_loss_of_power")],
+    },
+];
