@@ -3,7 +3,7 @@
 
 use dmamap::buffer::{DmaMemory, ScatteredBuffer};
 use dmamap::device::Device;
-use dmamap::map::{AnyDirection, Bidirectional};
+use dmamap::map::{AnyDirection, Attributes, Bidirectional};
 use dmamap::system::Protection;
 use hosted::{Hosted, PlatformCall, Tracer};
 use journeys::boot::BootOptions;
@@ -121,11 +121,13 @@ fn memory_without_an_owner_is_synced_and_then_ordered() {
         unsafe {
             let range = device.map_single_raw(buffer.virt(), PAGE, both).unwrap();
             assert_eq!(told(tracer), "c");
-            device.sync_raw_for_cpu(range, 0, 64, both).unwrap();
+            device.sync_raw_range_for_cpu(range, 0, 64, both).unwrap();
             assert_eq!(told(tracer), FOR_CPU);
-            device.sync_raw_for_device(range, 0, 64, both).unwrap();
+            device
+                .sync_raw_range_for_device(range, 0, 64, both)
+                .unwrap();
             assert_eq!(told(tracer), FOR_DEVICE);
-            device.unmap_raw(range).unwrap();
+            device.unmap_phys(range, both, Attributes::NONE).unwrap();
             assert_eq!(told(tracer), FOR_CPU);
         }
         buffer.as_mut_slice()[0] = 2;
