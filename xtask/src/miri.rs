@@ -47,17 +47,4 @@ const RUNS: &[(&[&str], &[&str])] = &[
         &["--test", "slab"],
         &["--skip", "no_number_reaches", "--skip", "random_use_agrees"],
     ),
-    (
-        &["--test", "iova"],
-        &[
-            "--skip",
-            "random_use_agrees",
-            "--skip",
-            "each_missing_frame",
-            "--skip",
-            "cost_grows",
-            "--skip",
-            "stays_as_flat",
-        ],
-    ),
 ];
