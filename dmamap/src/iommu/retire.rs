@@ -11,7 +11,7 @@ use crate::addr::BusRange;
 use crate::iommu::domain::{Domain, DomainError, Inner, Reach, RevokeError, whole};
 use crate::iommu::flush_queue::{Flight, FlushFigures, FlushQueue, Owed, Room};
 use crate::iommu::unconfirmed::Unconfirmed;
-use crate::iommu::unit::Change;
+use crate::iommu::unit::{Change, UnitError};
 use crate::pagetable::TableChange;
 use crate::platform::Platform;
 
@@ -212,7 +212,12 @@ impl<P: Platform> Domain<P> {
         if let Err(error) = outcome {
             let timer = inner.keep_flight(flight, error);
             drop(inner);
-            log::error!("a flush was not confirmed: {error}");
+            // A suspended unit is one that somebody stopped: whoever resumes it recovers what waits.
+            let level = match error {
+                RevokeError::Unit(UnitError::Asleep { .. }) => log::Level::Debug,
+                _ => log::Level::Error,
+            };
+            log::log!(level, "a flush was not confirmed: {error}");
             return self.call_at(timer);
         }
         let gather = inner.queue.land(flight, outcome);
