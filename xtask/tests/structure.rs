@@ -11,6 +11,9 @@ const OF_ALL: [&str; 5] = ["device_table", "fault", "mod", "queue", "start"];
 /// ones, and no tables whose changes it must be made to forget.
 const OF_HARDWARE: [&str; 2] = ["invalidation", "registers"];
 
+/// Folders of what all units share.
+const SHARED: [&str; 2] = ["domain", "flush_queue"];
+
 const HARDWARE: [&str; 4] = ["amd", "riscv", "smmu", "vtd"];
 
 fn modules(folder: &Path) -> BTreeSet<String> {
@@ -41,6 +44,7 @@ fn vendors() -> Vec<String> {
                 .to_string_lossy()
                 .into_owned()
         })
+        .filter(|name| !SHARED.contains(&name.as_str()))
         .collect()
 }
 
