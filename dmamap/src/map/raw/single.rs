@@ -138,7 +138,7 @@ impl<P: Platform> Device<P> {
     ///
     /// # Errors
     /// [`Quarantined`] when the IOMMU did not confirm: the memory must be kept. Also, nothing having changed, when
-    /// `range` is not all of one mapping ([`RevokeError::NotWhole`](crate::iommu::RevokeError::NotWhole)).
+    /// `range` is not all of one mapping ([`RevokeError::NotWhole`]).
     ///
     /// # Safety
     /// `range` is one that a call of this layer for this device returned, whole, not unmapped yet, and was mapped with
