@@ -50,7 +50,7 @@ fn the_event_queue_tells_of_what_no_mapping_grants() {
             assert_eq!(told, (MAPPING, bus, access), "{board}");
             assert!(holds(&lent.unmap().expect("it comes back"), KEPT));
             edu.stop().detach().expect("it is detached");
-            rig.finish(0);
+            rig.finish();
         }
     }
 }
@@ -91,7 +91,7 @@ fn the_event_queue_tells_of_endpoints_it_does_not_know() {
         assert_eq!(rig.computer.system().faults().total, faults, "{board}");
         assert!(holds(&lent.unmap().expect("it comes back"), SENT));
         edu.stop().detach().expect("it is detached");
-        rig.finish(0);
+        rig.finish();
     }
 }
 
@@ -146,6 +146,6 @@ fn the_event_queue_tells_of_endpoints_without_a_domain() {
         is_reached(&rig, &mut other);
         other.stop().detach().expect("it is detached");
         edu.stop().detach().expect("it is detached");
-        rig.finish(1);
+        rig.finish();
     }
 }
