@@ -1,22 +1,20 @@
 //! The event log: what the unit refuses is told, however much it is, and the telling never stands in the way.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use board::hardware::{Hardware, Width};
 use dmamap::addr::BusAddr;
 use dmamap::buffer::DmaBuffer;
-use dmamap::iommu::fault::{Access, FIRST_FAULTS};
+use dmamap::iommu::fault::Access;
 use dmamap::map::ToDevice;
 use hw::amd::regs::{self, RingBase, RingPointer, Status};
 use machine::MachineConfig;
-use machine::bus::Access as BusAccess;
 use machine::iommu::Unit;
 use machine::iommu::amd::{AmdConfig, AmdUnit, EventInterrupt};
-use machine::iommu::translator::Translator;
 
 use crate::rig::{self, AMD_UNIT, EDU, PAGE, Rig, first_fault, small, try_read, try_write};
+use crate::storm::{refuse, storm, the_log_is_bounded};
 
 fn config(event_interrupt: EventInterrupt) -> MachineConfig {
     small().with_iommu(rig::amd(AmdConfig {
@@ -27,11 +25,6 @@ fn config(event_interrupt: EventInterrupt) -> MachineConfig {
 
 fn polled() -> MachineConfig {
     config(EventInterrupt::ConfigurationSpaceOnly)
-}
-
-/// A request that must be refused, straight to the unit.
-fn refuse(unit: &AmdUnit, requester: u16, bus: u64) {
-    assert!(unit.translate(requester, bus, BusAccess::Write).is_err());
 }
 
 fn status(unit: &AmdUnit) -> Status {
@@ -73,7 +66,7 @@ fn a_fault_says_who_where_how_and_why() {
 #[test]
 fn devices_that_nobody_attached_are_refused_and_told() {
     let rig = Rig::boot(polled());
-    let unit = rig.amd_unit();
+    let unit: &AmdUnit = rig.amd_unit();
     for device in [0, 0x0018, 0x0100, 0xffff] {
         for bus in [0, PAGE, 1 << 20, 0x7fff_f000, 1 << 38, u64::MAX - PAGE + 1] {
             refuse(unit, device, bus);
@@ -91,7 +84,7 @@ fn devices_that_nobody_attached_are_refused_and_told() {
 #[test]
 fn addresses_of_hypertransport_are_told_as_such() {
     let rig = Rig::boot(polled());
-    refuse(rig.amd_unit(), EDU.id, 0xfd_1234_5678);
+    refuse(&**rig.amd_unit(), EDU.id, 0xfd_1234_5678);
     let fault = first_fault(rig.system(), EDU).expect("it was refused");
     assert_eq!(fault.address.as_u64(), 0xfd_1234_5000);
     assert_eq!(
@@ -104,26 +97,14 @@ fn addresses_of_hypertransport_are_told_as_such() {
 #[test]
 fn the_log_is_bounded_however_many_requesters_fault() {
     let rig = Rig::boot(polled());
-    let unit = rig.amd_unit();
-    for requester in 0..4 * FIRST_FAULTS as u16 {
-        refuse(unit, requester, PAGE);
-        rig.system().service_faults();
-    }
-    let faults = rig.system().faults();
-    assert_eq!(faults.total, 4 * FIRST_FAULTS as u64);
-    let first: Vec<u16> = faults
-        .first_per_requester
-        .iter()
-        .map(|one| one.requester.id)
-        .collect();
-    assert_eq!(first, (0..FIRST_FAULTS as u16).collect::<Vec<_>>());
-    rig.finish_after_faults();
+    let unit = rig.amd_unit().clone();
+    the_log_is_bounded(rig, &*unit);
 }
 
 #[test]
 fn an_overflow_is_reported_and_the_log_goes_on() {
     let rig = Rig::boot(polled());
-    let unit = rig.amd_unit();
+    let unit: &AmdUnit = rig.amd_unit();
     for round in 0..3 {
         for n in 0..300_u64 {
             refuse(unit, 0x0200, (n + 1) * PAGE);
@@ -147,7 +128,7 @@ fn an_overflow_is_reported_and_the_log_goes_on() {
 fn faults_are_read_though_nobody_asks() {
     for interrupt in [EventInterrupt::MsiRegisters, EventInterrupt::IntCapXt] {
         let rig = Rig::boot(config(interrupt));
-        let unit = rig.amd_unit();
+        let unit: &AmdUnit = rig.amd_unit();
         let deadline = Instant::now() + Duration::from_secs(10);
         for n in 1..=50 {
             refuse(unit, 0x0018, n * PAGE);
@@ -166,29 +147,12 @@ fn faults_are_read_though_nobody_asks() {
 fn drivers_work_on_through_a_storm_of_faults() {
     let mut rig = Rig::boot(config(EventInterrupt::MsiRegisters));
     let edu = rig.edu();
-    let unit = rig.amd_unit();
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        for storm in 0..2_u16 {
-            let stop = &stop;
-            scope.spawn(move || {
-                let mut n = 0_u16;
-                while !stop.load(Ordering::Relaxed) {
-                    n = n.wrapping_add(1);
-                    refuse(unit, 0x4000 | (storm << 8) | (n % 40), u64::from(n) * PAGE);
-                }
-            });
-        }
-        let begun = Instant::now();
-        let mut rounds = 0;
-        while begun.elapsed() < Duration::from_millis(200) {
-            let buffer = DmaBuffer::allocate(rig.kernel, 2 * PAGE).unwrap();
-            drop(edu.device().map_single(buffer, ToDevice).unwrap());
-            rounds += 1;
-        }
-        stop.store(true, Ordering::Relaxed);
-        assert!(rounds > 0);
+    let unit: &AmdUnit = rig.amd_unit();
+    let rounds = storm(unit, 2, || {
+        let buffer = DmaBuffer::allocate(rig.kernel, 2 * PAGE).unwrap();
+        drop(edu.device().map_single(buffer, ToDevice).unwrap());
     });
+    assert!(rounds > 0);
     rig.system().service_faults();
     // Whatever was lost, the log goes on.
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -210,7 +174,7 @@ fn drivers_work_on_through_a_storm_of_faults() {
 #[test]
 fn an_entry_that_is_never_written_does_not_keep_later_ones_from_being_told() {
     let rig = Rig::boot(polled());
-    let unit = rig.amd_unit();
+    let unit: &AmdUnit = rig.amd_unit();
     refuse(unit, 0x0200, PAGE);
     // The unit counts an event that memory never shows.
     let base = RingBase::from_bits(unit.read_register(regs::EVENT_LOG_BASE, Width::Qword)).base();
@@ -232,7 +196,7 @@ fn an_entry_that_is_never_written_does_not_keep_later_ones_from_being_told() {
 #[test]
 fn an_entry_of_the_lap_before_is_not_taken_for_a_new_one() {
     let rig = Rig::boot(polled());
-    let unit = rig.amd_unit();
+    let unit: &AmdUnit = rig.amd_unit();
     // Around the ring of 256, and on.
     for requester in 0..400_u16 {
         refuse(unit, if requester < 390 { 0x0200 } else { requester }, PAGE);

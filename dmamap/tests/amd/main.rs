@@ -4,6 +4,10 @@
 mod observed;
 #[path = "../support/rig.rs"]
 mod rig;
+#[path = "../support/storm.rs"]
+mod storm;
+#[path = "../support/waiting.rs"]
+mod waiting;
 
 mod device_table;
 mod faults;

@@ -1,28 +1,24 @@
 //! The command buffer: nothing is given back that the unit did not confirm, and no wait is without end.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use board::hardware::{Hardware, Width};
 use dmamap::buffer::DmaBuffer;
 use dmamap::device::Device;
 use dmamap::iommu::{RevokeError, UnitError};
-use dmamap::map::{Bidirectional, ToDevice};
+use dmamap::map::Bidirectional;
 use hosted::Hosted;
 use hw::amd::command::{self, Kind};
 use hw::amd::regs::{self, RingBase, RingPointer};
 use machine::MachineConfig;
 use machine::bus::Access;
 use machine::iommu::Unit;
-use machine::iommu::amd::{AmdConfig, AmdUnit, QueueFault};
+use machine::iommu::amd::{AmdConfig, QueueFault};
 use machine::iommu::translator::Translator;
 use machine::temper::Temper;
 
-use crate::rig::{self, AMD_UNIT, EDU, PAGE, Rig, buffer_of, impatient, restart_under_load, small};
-
-/// Long enough for what does not wait to be over.
-const A_WHILE: Duration = Duration::from_millis(30);
+use crate::rig::{self, AMD_UNIT, EDU, PAGE, Rig, impatient, restart_under_load, small};
+use crate::waiting::{Held, no_invalidation_is_lost, while_under_way};
 
 /// A bound short enough to be waited for in a test.
 const BOUND_MS: u64 = 40;
@@ -35,38 +31,6 @@ fn buffer(device: &Device<Hosted>) -> DmaBuffer<Hosted> {
     DmaBuffer::allocate(device.platform(), PAGE).unwrap()
 }
 
-/// A queue that is released also when the test fails.
-struct Held<'a>(&'a AmdUnit);
-
-impl<'a> Held<'a> {
-    fn new(unit: &'a AmdUnit) -> Self {
-        unit.hold_queue();
-        Self(unit)
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.0.release_queue();
-    }
-}
-
-/// Runs `wait`; asserts that it does not end before `until` is dropped.
-fn while_there_is<R: Send>(until: impl Send, wait: impl FnOnce() -> R + Send) -> R {
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let waiting = scope.spawn(|| {
-            let result = wait();
-            done.store(true, Ordering::SeqCst);
-            result
-        });
-        thread::sleep(A_WHILE);
-        assert!(!done.load(Ordering::SeqCst), "it did not wait");
-        drop(until);
-        waiting.join().expect("it ends well")
-    })
-}
-
 #[test]
 fn unmap_and_detach_do_not_return_before_the_completion_wait_is_done() {
     for temper in [Temper::Keep, Temper::Forget, Temper::Random(7)] {
@@ -74,9 +38,9 @@ fn unmap_and_detach_do_not_return_before_the_completion_wait_is_done() {
         let device = rig.attach(EDU);
         let mapping = device.map_single(buffer(&device), Bidirectional).unwrap();
         let held = Held::new(rig.amd_unit());
-        drop(while_there_is(held, move || mapping.unmap().unwrap()));
+        drop(while_under_way(held, move || mapping.unmap().unwrap()));
         let held = Held::new(rig.amd_unit());
-        while_there_is(held, move || device.detach().unwrap());
+        while_under_way(held, move || device.detach().unwrap());
         rig.finish();
     }
 }
@@ -90,9 +54,9 @@ fn unmap_and_detach_wait_for_requests_that_are_under_way() {
         let other = device.map_single(buffer(&device), Bidirectional).unwrap();
         let request = |bus| rig.amd_unit().translate(EDU.id, bus, access).unwrap();
         let under_way = request(mapping.bus_addr().as_u64());
-        drop(while_there_is(under_way, move || mapping.unmap().unwrap()));
+        drop(while_under_way(under_way, move || mapping.unmap().unwrap()));
         let under_way = request(other.bus_addr().as_u64());
-        while_there_is(under_way, move || device.detach().unwrap());
+        while_under_way(under_way, move || device.detach().unwrap());
         drop(other);
         rig.finish();
     }
@@ -125,36 +89,9 @@ fn pages_are_forgotten_only_when_the_entry_is_known_to_be() {
 #[test]
 fn no_invalidation_is_lost_when_the_ring_is_full() {
     let rig = Rig::boot(config());
-    let device = rig.attach(EDU);
-    let unit = rig.amd_unit();
+    let unit = rig.amd_unit().clone();
     // Each takes two commands, an invalidation and its wait; the ring has room for 255.
-    let mappings: Vec<_> = (0..160)
-        .map(|_| {
-            device
-                .map_single(buffer_of(rig.kernel, PAGE, 1), ToDevice)
-                .unwrap()
-        })
-        .collect();
-    let reaches = |bus| unit.translate(EDU.id, bus, Access::Read).is_ok();
-    let all: Vec<u64> = mappings
-        .iter()
-        .map(|mapping| mapping.bus_addr().as_u64())
-        .collect();
-    assert!(all.iter().all(|&bus| reaches(bus)));
-    let held = Held::new(unit);
-    thread::scope(|scope| {
-        for mapping in mappings {
-            scope.spawn(move || mapping.unmap().unwrap());
-        }
-        thread::sleep(A_WHILE);
-        drop(held);
-    });
-    assert!(
-        !all.iter().any(|&bus| reaches(bus)),
-        "an invalidation was lost"
-    );
-    drop(device);
-    rig.finish_after_faults();
+    no_invalidation_is_lost(rig, &*unit, 160);
 }
 
 #[test]

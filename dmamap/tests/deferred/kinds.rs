@@ -11,6 +11,7 @@ use machine::iommu::vtd::{ScalableMode, VtdConfig};
 use machine::temper::Temper;
 use machine::{Iommu, MachineConfig};
 
+use super::hanging::{go_on, hang};
 use super::rig::{self, Rig, amd, small};
 
 /// Every temper of the models' caches.
@@ -91,40 +92,12 @@ pub(crate) fn kinds() -> Vec<Kind> {
     ]
 }
 
-/// Lets the first unit do no command any more, until [`release`].
+/// Lets the units do no command any more, until [`release`].
 pub(crate) fn hold(rig: &Rig) {
-    if let Some(unit) = rig.machine.vtd_units().next() {
-        unit.hold_queue();
-    }
-    if let Some(unit) = rig.machine.amd_units().next() {
-        unit.hold_queue();
-    }
-    if let Some(unit) = rig.machine.smmu_units().next() {
-        unit.hold_queue();
-    }
-    if let Some(unit) = rig.machine.riscv_units().next() {
-        unit.hold_queue();
-    }
-    if let Some(unit) = rig.machine.virtio_units().next() {
-        unit.hold_queue();
-    }
+    hang(&rig.machine);
 }
 
 /// Ends [`hold`].
 pub(crate) fn release(rig: &Rig) {
-    if let Some(unit) = rig.machine.vtd_units().next() {
-        unit.release_queue();
-    }
-    if let Some(unit) = rig.machine.amd_units().next() {
-        unit.release_queue();
-    }
-    if let Some(unit) = rig.machine.smmu_units().next() {
-        unit.release_queue();
-    }
-    if let Some(unit) = rig.machine.riscv_units().next() {
-        unit.release_queue();
-    }
-    if let Some(unit) = rig.machine.virtio_units().next() {
-        unit.release_queue();
-    }
+    go_on(&rig.machine);
 }

@@ -1,5 +1,7 @@
 //! Unmaps that share an invalidation: how long a device is exposed to memory, and that nothing is reused before.
 
+#[path = "../support/kinds.rs"]
+mod hanging;
 #[path = "../support/random.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod random;

@@ -8,87 +8,15 @@ use dmamap::pci::BusMaster;
 use dmamap::system::{AttachError, Protection, RecoverError};
 use hosted::{FaultInjector, Hosted, Resource};
 use machine::Machine;
-use machine::cache::Snooping;
-use machine::iommu::amd::AmdConfig;
-use machine::iommu::riscv::RiscvConfig;
-use machine::iommu::smmu::SmmuConfig;
-use machine::iommu::virtio::VirtioConfig;
-use machine::iommu::vtd::{ScalableMode, VtdConfig};
+use machine::MachineConfig;
+use machine::iommu::vtd::VtdConfig;
 use machine::temper::Temper;
-use machine::{Iommu, MachineConfig};
 
+use crate::kinds::{go_on, hang, kinds};
 use crate::rig::{EDU, PAGE, Rig, buffer_of, impatient, share_a_page, small, try_write};
 
 /// How long units are waited for.
 const PATIENCE_MS: u64 = 60;
-
-/// Every kind of unit.
-pub(crate) fn kinds() -> [(&'static str, Iommu); 6] {
-    let walks = Snooping::On;
-    let scalable = VtdConfig {
-        scalable: Some(ScalableMode::default()),
-        ..VtdConfig::default()
-    };
-    let unit = VtdConfig::default();
-    [
-        ("vtd", Iommu::Vtd { unit, walks }),
-        (
-            "vtd-scalable",
-            Iommu::Vtd {
-                unit: scalable,
-                walks,
-            },
-        ),
-        (
-            "amd",
-            Iommu::Amd {
-                unit: AmdConfig::default(),
-                walks,
-            },
-        ),
-        (
-            "smmu",
-            Iommu::Smmu {
-                unit: SmmuConfig::default(),
-                walks,
-            },
-        ),
-        (
-            "riscv",
-            Iommu::Riscv {
-                unit: RiscvConfig::default(),
-                walks,
-            },
-        ),
-        (
-            "virtio",
-            Iommu::Virtio {
-                unit: VirtioConfig::default(),
-            },
-        ),
-    ]
-}
-
-/// Calls `each` for every unit of `machine`, of whatever kind.
-macro_rules! each_unit {
-    ($machine:expr, $each:ident) => {
-        $machine.vtd_units().for_each(|unit| unit.$each());
-        $machine.amd_units().for_each(|unit| unit.$each());
-        $machine.smmu_units().for_each(|unit| unit.$each());
-        $machine.riscv_units().for_each(|unit| unit.$each());
-        $machine.virtio_units().for_each(|unit| unit.$each());
-    };
-}
-
-/// Lets every unit hang, until [`go_on`].
-pub(crate) fn hang(machine: &Machine) {
-    each_unit!(machine, hold_queue);
-}
-
-/// Ends [`hang`].
-pub(crate) fn go_on(machine: &Machine) {
-    each_unit!(machine, release_queue);
-}
 
 fn boot(config: MachineConfig) -> Rig {
     Rig::boot_with(config, impatient(PATIENCE_MS))

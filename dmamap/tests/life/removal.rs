@@ -12,7 +12,7 @@ use drivers::nvme::{Blocks, CommandError, Completion, ControllerError, Nvme, Set
 use hosted::Hosted;
 use machine::device::nvme::{Medium, Misbehaviour, NvmeConfig};
 
-use crate::quarantine::kinds;
+use crate::kinds::kinds;
 use crate::reset::DISK;
 use crate::rig::{EDU, PAGE, Rig, buffer_of, small};
 

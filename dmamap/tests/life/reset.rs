@@ -16,7 +16,7 @@ use machine::device::nvme::{Medium, NvmeConfig};
 use machine::iommu::translator::Translator;
 use machine::pci::reset::{Comeback, ResetKind, Resets};
 
-use crate::quarantine::{go_on, hang};
+use crate::kinds::{go_on, hang};
 use crate::rig::{EDU, PAGE, Rig, buffer_of, impatient, small, try_write};
 
 /// The first disk.

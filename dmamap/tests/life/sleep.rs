@@ -14,7 +14,7 @@ use hw::pci::config::BAR0;
 use machine::device::nvme::{Medium, NvmeConfig};
 use machine::temper::Temper;
 
-use crate::quarantine::{go_on, hang, kinds};
+use crate::kinds::{go_on, hang, kinds};
 use crate::reset::DISK;
 use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, impatient, small, try_write};
 

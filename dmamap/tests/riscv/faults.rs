@@ -1,6 +1,5 @@
 //! What a RISC-V IOMMU refuses is told, however much it is, and the telling never stands in the way.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -9,10 +8,11 @@ use std::time::{Duration, Instant};
 use crate::observed::{Observed, Touch};
 use crate::rig::{EDU, PAGE, Rig, first_fault, try_read, try_write};
 use crate::riscv::{UNIT, unit, with};
+use crate::storm::{assert_counted, refuse, storm};
+use crate::waiting::StopOnDrop;
 use board::hardware::Width;
 use dmamap::addr::BusAddr;
 use dmamap::buffer::DmaBuffer;
-use dmamap::iommu::Requester;
 use dmamap::iommu::fault::{Access, FIRST_FAULTS};
 use dmamap::map::ToDevice;
 use hosted::Hosted;
@@ -32,11 +32,6 @@ fn silent() -> RiscvConfig {
         interrupts: InterruptGeneration::Wsi,
         ..RiscvConfig::default()
     }
-}
-
-/// A request that must be refused, straight to the unit.
-fn refuse(unit: &RiscvUnit, requester: u16, bus: u64) {
-    assert!(unit.translate(requester, bus, BusAccess::Write).is_err());
 }
 
 fn is_read(unit: &RiscvUnit) -> bool {
@@ -106,7 +101,7 @@ fn a_device_that_is_not_attached_is_told_by_its_context() {
 #[test]
 fn each_requesters_first_fault_is_kept_and_the_log_is_bounded() {
     let rig = Rig::boot(with(RiscvConfig::default()));
-    let unit = unit(&rig);
+    let unit: &RiscvUnit = unit(&rig);
     for round in 1..=3 {
         for requester in 0..2 * FIRST_FAULTS as u16 {
             refuse(unit, requester, round * PAGE);
@@ -134,7 +129,7 @@ fn each_requesters_first_fault_is_kept_and_the_log_is_bounded() {
 fn an_overflow_is_reported_and_cleared() {
     // Wires lead nowhere: nobody reads the records before they are asked for.
     let rig = Rig::boot(with(silent()));
-    let unit = unit(&rig);
+    let unit: &RiscvUnit = unit(&rig);
     for n in 1..=RECORDS + 5 {
         refuse(unit, 0x0200, n * PAGE);
     }
@@ -159,7 +154,7 @@ fn faults_are_read_though_nobody_asks() {
             ..RiscvConfig::default()
         };
         let rig = Rig::boot(with(config));
-        let unit = unit(&rig);
+        let unit: &RiscvUnit = unit(&rig);
         for n in 1..=50 {
             refuse(unit, 0x0018, n * PAGE);
             wait_until_read(unit);
@@ -190,7 +185,7 @@ fn a_record_that_comes_while_others_are_read_is_not_passed_over() {
         let left = arriving.load(Ordering::Relaxed);
         if left > 0 {
             arriving.store(left - 1, Ordering::Relaxed);
-            let unit = machine.riscv_units().next().expect("it has a unit");
+            let unit: &RiscvUnit = machine.riscv_units().next().expect("it has a unit");
             refuse(unit, 0x0018, left as u64 * PAGE);
         }
     };
@@ -199,7 +194,7 @@ fn a_record_that_comes_while_others_are_read_is_not_passed_over() {
     let rig = Rig::boot_on(machine, kernel, kernel, BootOptions::default()).unwrap();
     let unit = unit(&rig).clone();
     to_come.store(40, Ordering::Relaxed);
-    refuse(&unit, 0x0018, 41 * PAGE);
+    refuse(&*unit, 0x0018, 41 * PAGE);
     let deadline = Instant::now() + Duration::from_secs(10);
     while to_come.load(Ordering::Relaxed) > 0 || !is_read(&unit) {
         assert!(Instant::now() < deadline, "{to_come:?} are left");
@@ -213,41 +208,18 @@ fn a_record_that_comes_while_others_are_read_is_not_passed_over() {
 fn every_fault_of_a_storm_is_counted_or_known_to_be_lost() {
     let mut rig = Rig::boot(with(RiscvConfig::default()));
     let edu = rig.edu();
-    let unit = unit(&rig);
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        for storm in 0..3_u16 {
-            let stop = &stop;
-            scope.spawn(move || {
-                let mut n = 0_u16;
-                while !stop.load(Ordering::Relaxed) {
-                    n = n.wrapping_add(1);
-                    refuse(unit, 0x4000 | (storm << 8) | (n % 40), u64::from(n) * PAGE);
-                }
-            });
-        }
-        // Meanwhile drivers work on.
-        let begun = Instant::now();
-        let mut rounds = 0;
-        while begun.elapsed() < Duration::from_millis(200) {
-            let buffer = DmaBuffer::allocate(rig.kernel, 2 * PAGE).unwrap();
-            drop(edu.device().map_single(buffer, ToDevice).unwrap());
-            let _ = rig.system().faults();
-            rounds += 1;
-        }
-        stop.store(true, Ordering::Relaxed);
-        assert!(rounds > 5, "only {rounds} mappings in a storm");
+    let unit: &RiscvUnit = unit(&rig);
+    // Drivers work on meanwhile.
+    let rounds = storm(unit, 3, || {
+        let buffer = DmaBuffer::allocate(rig.kernel, 2 * PAGE).unwrap();
+        drop(edu.device().map_single(buffer, ToDevice).unwrap());
+        let _ = rig.system().faults();
     });
+    assert!(rounds > 5, "only {rounds} mappings in a storm");
     wait_until_read(unit);
     let faults = rig.system().faults();
     let told = unit.statistics();
-    assert_eq!(faults.total, told.faults_recorded);
-    assert_eq!(faults.overflows > 0, told.faults_lost > 0);
-    assert_eq!(told.faults, told.faults_recorded + told.faults_lost);
-    let first = &faults.first_per_requester;
-    let requesters: HashSet<Requester> = first.iter().map(|one| one.requester).collect();
-    assert!((1..=FIRST_FAULTS).contains(&first.len()));
-    assert_eq!(requesters.len(), first.len(), "a requester is listed twice");
+    assert_counted(&faults, told.faults_recorded, told.faults_lost, told.faults);
     // After the storm the unit tells of every fault again.
     refuse(unit, 0x0018, 7 * PAGE);
     assert_eq!(rig.system().faults().total, faults.total + 1);
@@ -266,13 +238,13 @@ fn the_unit_stops_in_a_storm_and_gives_everything_back() {
                 let mut n = 0_u16;
                 while !stop.load(Ordering::Relaxed) {
                     n = n.wrapping_add(1);
-                    refuse(&storming, 0x4000 | (n % 64), u64::from(n) * PAGE);
+                    refuse(&*storming, 0x4000 | (n % 64), u64::from(n) * PAGE);
                 }
             });
+            let _stop = StopOnDrop(&stop);
             thread::sleep(Duration::from_millis(3));
             // SAFETY: the requests come from the test, not from a device.
             unsafe { rig.system().shutdown() }.unwrap();
-            stop.store(true, Ordering::Relaxed);
         });
         rig.finish_after_faults();
     }

@@ -6,6 +6,10 @@ mod observed;
 mod rig;
 #[path = "../support/riscv.rs"]
 mod riscv;
+#[path = "../support/storm.rs"]
+mod storm;
+#[path = "../support/waiting.rs"]
+mod waiting;
 
 mod device_table;
 mod faults;

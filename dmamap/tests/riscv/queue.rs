@@ -1,6 +1,5 @@
 //! The RISC-V command queue: nothing is given back that a fence did not confirm, whatever the unit does.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,6 +7,10 @@ use crate::rig::{
     EDU, HEARTBEAT, PAGE, Rig, impatient, restart_under_load, share_a_page, try_write,
 };
 use crate::riscv::{TEMPERS, UNIT, by, unit, with};
+use crate::waiting::{
+    A_WHILE, Held, an_unlinked_table_hides_nothing, no_invalidation_is_lost, while_there_is,
+    while_under_way,
+};
 use dmamap::addr::BusRange;
 use dmamap::buffer::{DmaBuffer, ScatteredBuffer};
 use dmamap::device::Device;
@@ -17,11 +20,8 @@ use dmamap::system::{AttachError, Protection, Stage};
 use hosted::Hosted;
 use journeys::boot::BootOptions;
 use machine::bus::Access;
-use machine::iommu::riscv::{QueueFault, RiscvConfig, RiscvUnit};
-use machine::iommu::translator::{InFlight, Translator};
-
-/// Long enough for what does not wait to be over.
-const A_WHILE: Duration = Duration::from_millis(30);
+use machine::iommu::riscv::{QueueFault, RiscvConfig};
+use machine::iommu::translator::Translator;
 
 /// A bound short enough to be waited for in a test.
 const BOUND_MS: u64 = 40;
@@ -32,58 +32,6 @@ fn plain(options: BootOptions) -> Rig {
 
 fn buffer(device: &Device<Hosted>, pages: u64) -> DmaBuffer<Hosted> {
     DmaBuffer::allocate(device.platform(), pages * PAGE).unwrap()
-}
-
-/// Runs `wait` while the queue of `unit` is held and `meanwhile` beside it; asserts that `wait` did not end before
-/// the queue was released.
-fn while_held<R: Send>(
-    unit: &RiscvUnit,
-    wait: impl FnOnce() -> R + Send,
-    meanwhile: impl FnOnce(),
-) -> R {
-    unit.hold_queue();
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let held = Held(unit);
-        let waiting = scope.spawn(|| {
-            let result = wait();
-            done.store(true, Ordering::SeqCst);
-            result
-        });
-        thread::sleep(A_WHILE);
-        meanwhile();
-        assert!(!done.load(Ordering::SeqCst), "it did not wait for the unit");
-        drop(held);
-        waiting.join().expect("it ends well")
-    })
-}
-
-/// A queue that is released also when the test fails.
-struct Held<'a>(&'a RiscvUnit);
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.0.release_queue();
-    }
-}
-
-/// Runs `wait` while `request` is under way; asserts that it did not end before the request arrived.
-fn while_in_flight<R: Send>(request: InFlight<'_>, wait: impl FnOnce() -> R + Send) -> R {
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let waiting = scope.spawn(|| {
-            let result = wait();
-            done.store(true, Ordering::SeqCst);
-            result
-        });
-        thread::sleep(A_WHILE);
-        assert!(
-            !done.load(Ordering::SeqCst),
-            "a request was still under way"
-        );
-        drop(request);
-        waiting.join().expect("it ends well")
-    })
 }
 
 fn assert_timed_out(error: UnitError, what: &str) {
@@ -120,8 +68,8 @@ fn unmapping_waits_for_the_fence() {
                 .unwrap();
             let (kernel, lent) = (rig.kernel, rig.frames_in_use());
             let nothing_back = || assert_eq!(kernel.frames().in_use, lent);
-            drop(while_held(
-                unit(&rig),
+            drop(while_there_is(
+                Held::new(unit(&rig)),
                 move || mapping.unmap().unwrap(),
                 nothing_back,
             ));
@@ -141,13 +89,13 @@ fn unmapping_and_detaching_wait_for_requests_that_are_under_way() {
             .unwrap();
         let bus = mapping.bus_addr().as_u64();
         let request = unit(&rig).translate(EDU.id, bus, access).unwrap();
-        drop(while_in_flight(request, move || mapping.unmap().unwrap()));
+        drop(while_under_way(request, move || mapping.unmap().unwrap()));
         let mapping = device
             .map_single(buffer(&device, 1), Bidirectional)
             .unwrap();
         let bus = mapping.bus_addr().as_u64();
         let request = unit(&rig).translate(EDU.id, bus, access).unwrap();
-        while_in_flight(request, move || device.detach().unwrap());
+        while_under_way(request, move || device.detach().unwrap());
         drop(mapping);
         rig.finish();
     }
@@ -169,7 +117,11 @@ fn tables_are_not_freed_before_the_unit_let_go_of_them() {
         let (kernel, lent) = (rig.kernel, rig.frames_in_use());
         let tables = device.domain_frames();
         let nothing_back = || assert_eq!(kernel.frames().in_use, lent, "given back too early");
-        let large = while_held(unit(&rig), move || mapping.unmap().unwrap(), nothing_back);
+        let large = while_there_is(
+            Held::new(unit(&rig)),
+            move || mapping.unmap().unwrap(),
+            nothing_back,
+        );
         assert!(device.domain_frames() < tables, "no table was unlinked");
         // Only now: the model looks at all its tables for each frame that is given back.
         device.detach().unwrap();
@@ -336,61 +288,16 @@ fn a_unit_that_hangs_cannot_be_restarted_nor_stopped_but_tells_so() {
 #[test]
 fn no_invalidation_is_lost_when_the_queue_is_full() {
     let rig = plain(BootOptions::default());
-    let device = rig.attach(EDU);
+    let unit = unit(&rig).clone();
     // Each unmap takes two commands, an invalidation and its fence; the queue has room for 255.
-    let mappings: Vec<_> = (0..160)
-        .map(|_| device.map_single(buffer(&device, 1), ToDevice).unwrap())
-        .collect();
-    let unit = unit(&rig);
-    let reaches = |bus| unit.translate(EDU.id, bus, Access::Read).is_ok();
-    let all: Vec<u64> = mappings
-        .iter()
-        .map(|mapping| mapping.bus_addr().as_u64())
-        .collect();
-    assert!(all.iter().all(|&bus| reaches(bus)));
-    unit.hold_queue();
-    thread::scope(|scope| {
-        for mapping in mappings {
-            scope.spawn(move || mapping.unmap().unwrap());
-        }
-        thread::sleep(A_WHILE);
-        unit.release_queue();
-    });
-    assert!(
-        !all.iter().any(|&bus| reaches(bus)),
-        "an invalidation was lost"
-    );
-    drop(device);
-    rig.finish_after_faults();
+    no_invalidation_is_lost(rig, &*unit, 160);
 }
 
 #[test]
 fn what_is_mapped_while_tables_are_unlinked_is_reachable_at_once() {
     let rig = plain(BootOptions::default());
-    let device = rig.attach(EDU);
     let unit = unit(&rig).clone();
-    let reaches = |bus| unit.translate(EDU.id, bus, Access::Read).is_ok();
-    let warm = device.map_single(buffer(&device, 1), ToDevice).unwrap();
-    let place = warm.bus_addr().as_u64();
-    assert!(reaches(place));
-    drop(warm);
-    // The unit now remembers the way to a table that is empty.
-    unit.hold_queue();
-    thread::scope(|scope| {
-        scope.spawn(|| device.reclaim().unwrap());
-        thread::sleep(A_WHILE);
-        scope.spawn(|| {
-            let mapping = device.map_single(buffer(&device, 1), ToDevice).unwrap();
-            let bus = mapping.bus_addr().as_u64();
-            assert_eq!(bus >> 21, place >> 21, "this test is about one table");
-            assert!(reaches(bus), "the unit looked in the old table");
-            drop(mapping);
-        });
-        thread::sleep(A_WHILE);
-        unit.release_queue();
-    });
-    drop(device);
-    rig.finish();
+    an_unlinked_table_hides_nothing(rig, unit);
 }
 
 #[test]

@@ -1,43 +1,18 @@
 //! Requests under way when memory is taken from a device: nothing is given back before they have arrived.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::Duration;
-
 use dmamap::buffer::DmaBuffer;
 use dmamap::device::Device;
-use dmamap::map::{Bidirectional, ToDevice};
+use dmamap::map::Bidirectional;
 use hosted::Hosted;
 use machine::bus::Access;
-use machine::iommu::translator::{InFlight, Translator};
+use machine::iommu::translator::Translator;
 
 use super::rig::{EDU, PAGE};
+use super::waiting::{an_unlinked_table_hides_nothing, while_under_way};
 use super::{STAGES, boot, model};
-
-/// Long enough for what does not wait to be over.
-const A_WHILE: Duration = Duration::from_millis(30);
 
 fn buffer(device: &Device<Hosted>) -> DmaBuffer<Hosted> {
     DmaBuffer::allocate(device.platform(), PAGE).unwrap()
-}
-
-/// Runs `wait` while `request` is under way; asserts that it did not end before the request arrived.
-fn while_in_flight<R: Send>(request: InFlight<'_>, wait: impl FnOnce() -> R + Send) -> R {
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let waiting = scope.spawn(|| {
-            let result = wait();
-            done.store(true, Ordering::SeqCst);
-            result
-        });
-        thread::sleep(A_WHILE);
-        assert!(
-            !done.load(Ordering::SeqCst),
-            "a request was still under way"
-        );
-        drop(request);
-        waiting.join().expect("it ends well")
-    })
 }
 
 #[test]
@@ -51,9 +26,9 @@ fn unmapping_and_detaching_wait_for_requests_that_are_under_way() {
             let other = device.map_single(buffer(&device), Bidirectional).unwrap();
             let bus = |mapping: &dmamap::map::Mapping<_, _, _>| mapping.bus_addr().as_u64();
             let request = unit.translate(EDU.id, bus(&one), access).unwrap();
-            drop(while_in_flight(request, move || one.unmap().unwrap()));
+            drop(while_under_way(request, move || one.unmap().unwrap()));
             let request = unit.translate(EDU.id, bus(&other), access).unwrap();
-            while_in_flight(request, move || device.detach().unwrap());
+            while_under_way(request, move || device.detach().unwrap());
             drop(other);
             rig.finish();
         }
@@ -64,29 +39,7 @@ fn unmapping_and_detaching_wait_for_requests_that_are_under_way() {
 fn a_table_that_is_being_unlinked_does_not_hide_what_is_mapped_meanwhile() {
     for stage in STAGES {
         let rig = boot(stage);
-        let device = rig.attach(EDU);
         let unit = model(&rig);
-        let reaches = |bus| unit.translate(EDU.id, bus, Access::Read).is_ok();
-        let warm = device.map_single(buffer(&device), ToDevice).unwrap();
-        let place = warm.bus_addr().as_u64();
-        assert!(reaches(place));
-        drop(warm);
-        // The unit now remembers the way to a table that is empty.
-        unit.hold_queue();
-        thread::scope(|scope| {
-            scope.spawn(|| device.reclaim().unwrap());
-            thread::sleep(A_WHILE);
-            scope.spawn(|| {
-                let mapping = device.map_single(buffer(&device), ToDevice).unwrap();
-                let bus = mapping.bus_addr().as_u64();
-                assert_eq!(bus >> 21, place >> 21, "this test is about one table");
-                assert!(reaches(bus), "the unit looked in the old table");
-                drop(mapping);
-            });
-            thread::sleep(A_WHILE);
-            unit.release_queue();
-        });
-        drop(device);
-        rig.finish();
+        an_unlinked_table_hides_nothing(rig, unit);
     }
 }

@@ -4,6 +4,8 @@
 mod observed;
 #[path = "../support/rig.rs"]
 mod rig;
+#[path = "../support/waiting.rs"]
+mod waiting;
 
 mod allocation_failures;
 mod described;

@@ -16,6 +16,7 @@ use machine::iommu::translator::Translator;
 
 use super::observed::{Observed, Touch};
 use super::rig::{EDU, PAGE, Rig, buffer_of, impatient, restart_under_load};
+use super::waiting::no_invalidation_is_lost;
 use super::{STAGES, UNIT, boot, model, with};
 
 /// Each unmap takes two commands, an invalidation and its synchronisation; the queue has room for 255.
@@ -25,35 +26,8 @@ const UNMAPS: usize = 160;
 fn no_invalidation_is_lost_when_the_queue_is_full() {
     for stage in STAGES {
         let rig = boot(stage);
-        let device = rig.attach(EDU);
         let unit = model(&rig);
-        let mappings: Vec<_> = (0..UNMAPS)
-            .map(|_| {
-                device
-                    .map_single(buffer_of(rig.kernel, PAGE, 1), ToDevice)
-                    .unwrap()
-            })
-            .collect();
-        let reaches = |bus| unit.translate(EDU.id, bus, Access::Read).is_ok();
-        let all: Vec<u64> = mappings
-            .iter()
-            .map(|mapping| mapping.bus_addr().as_u64())
-            .collect();
-        assert!(all.iter().all(|&bus| reaches(bus)));
-        unit.hold_queue();
-        thread::scope(|scope| {
-            for mapping in mappings {
-                scope.spawn(move || mapping.unmap().unwrap());
-            }
-            thread::sleep(Duration::from_millis(50));
-            unit.release_queue();
-        });
-        assert!(
-            !all.iter().any(|&bus| reaches(bus)),
-            "an invalidation was lost"
-        );
-        drop(device);
-        rig.finish_after_faults();
+        no_invalidation_is_lost(rig, &*unit, UNMAPS);
     }
 }
 

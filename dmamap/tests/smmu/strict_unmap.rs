@@ -1,9 +1,5 @@
 //! Unmapping waits for the unit, and gives nothing back that the unit did not confirm.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::Duration;
-
 use dmamap::buffer::DmaBuffer;
 use dmamap::device::Device;
 use dmamap::iommu::{RevokeError, UnitError};
@@ -15,10 +11,8 @@ use machine::iommu::smmu::{QueueFault, SmmuConfig, Support};
 use machine::iommu::translator::Translator;
 
 use super::rig::{EDU, PAGE, Rig, impatient};
+use super::waiting::{Held, while_under_way};
 use super::{STAGES, TEMPERS, UNIT, boot, model, staged, with};
-
-/// Long enough for an unmap that does not wait to have returned.
-const A_WHILE: Duration = Duration::from_millis(30);
 
 /// A bound short enough to be waited for in a test.
 const BOUND_MS: u64 = 40;
@@ -38,20 +32,8 @@ fn unmap_does_not_return_before_the_synchronisation_completed() {
                 .map_single(buffer(&device, 1), Bidirectional)
                 .unwrap();
             let unit = model(&rig);
-            unit.hold_queue();
-            let done = AtomicBool::new(false);
-            thread::scope(|scope| {
-                let waiting = scope.spawn(|| {
-                    let buffer = mapping.unmap().unwrap();
-                    done.store(true, Ordering::SeqCst);
-                    buffer
-                });
-                thread::sleep(A_WHILE);
-                let was_done = done.load(Ordering::SeqCst);
-                unit.release_queue();
-                assert!(!was_done, "it did not wait for the unit");
-                drop(waiting.join().expect("it ends well"));
-            });
+            let held = Held::new(&unit);
+            drop(while_under_way(held, move || mapping.unmap().unwrap()));
             drop(device);
             rig.finish();
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::kinds::kinds;
 use crate::rig::{EDU, PAGE, Rig, buffer_of, small};
 use board::hardware::{CacheOperation, Hardware, HostBridgeDescription, InterruptSink, Width};
 use board::ram::Ram;
@@ -13,13 +14,7 @@ use dmamap::iommu::{RevokeError, UnitError};
 use dmamap::map::ToDevice;
 use hosted::Hosted;
 use journeys::boot::BootOptions;
-use machine::cache::Snooping;
-use machine::iommu::amd::AmdConfig;
-use machine::iommu::riscv::RiscvConfig;
-use machine::iommu::smmu::SmmuConfig;
-use machine::iommu::virtio::VirtioConfig;
-use machine::iommu::vtd::{ScalableMode, VtdConfig};
-use machine::{Iommu, Machine};
+use machine::Machine;
 
 /// More than the entries of any queue, each time one submission of two or more: all places in a ring are met.
 const TIMES: usize = 300;
@@ -90,52 +85,6 @@ impl Hardware for Fading {
     fn idle(&self) {
         self.machine.idle();
     }
-}
-
-fn kinds() -> [(&'static str, Iommu); 6] {
-    let walks = Snooping::On;
-    let scalable = VtdConfig {
-        scalable: Some(ScalableMode::default()),
-        ..VtdConfig::default()
-    };
-    let unit = VtdConfig::default();
-    [
-        ("vtd", Iommu::Vtd { unit, walks }),
-        (
-            "vtd-scalable",
-            Iommu::Vtd {
-                unit: scalable,
-                walks,
-            },
-        ),
-        (
-            "amd",
-            Iommu::Amd {
-                unit: AmdConfig::default(),
-                walks,
-            },
-        ),
-        (
-            "smmu",
-            Iommu::Smmu {
-                unit: SmmuConfig::default(),
-                walks,
-            },
-        ),
-        (
-            "riscv",
-            Iommu::Riscv {
-                unit: RiscvConfig::default(),
-                walks,
-            },
-        ),
-        (
-            "virtio",
-            Iommu::Virtio {
-                unit: VirtioConfig::default(),
-            },
-        ),
-    ]
 }
 
 #[test]

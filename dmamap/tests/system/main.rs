@@ -1,5 +1,7 @@
 //! What stands before a device, and what firmware says of it.
 
+#[path = "../support/kinds.rs"]
+mod kinds;
 #[path = "../support/rig.rs"]
 mod rig;
 

@@ -4,6 +4,8 @@
 mod rig;
 #[path = "../support/virtio.rs"]
 mod virtio;
+#[path = "../support/waiting.rs"]
+mod waiting;
 
 mod faults;
 mod requests;

@@ -1,11 +1,11 @@
 //! What a virtio-iommu is asked, and what happens when it does not do it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::rig::{EDU, PAGE, Rig, buffer_of, impatient, restart_under_load};
 use crate::virtio::{TEMPERS, UNIT, behind, unit};
+use crate::waiting::{A_WHILE, Held, while_under_way};
 use dmamap::buffer::{DmaBuffer, ScatteredBuffer};
 use dmamap::device::Device;
 use dmamap::iommu::{DomainError, RevokeError, UnitError};
@@ -16,11 +16,8 @@ use hosted::Hosted;
 use hw::virtio::iommu::request::Status;
 use machine::bus::Access;
 use machine::iommu::translator::Translator;
-use machine::iommu::virtio::{QueueFault, VirtioConfig, VirtioUnit};
+use machine::iommu::virtio::{QueueFault, VirtioConfig};
 use machine::temper::Temper;
-
-/// Long enough for what does not wait to have returned.
-const A_WHILE: Duration = Duration::from_millis(30);
 
 /// A bound short enough to be waited for in a test.
 const BOUND_MS: u64 = 40;
@@ -113,34 +110,18 @@ fn a_domain_is_known_to_the_unit_from_attach_to_detach() {
     }
 }
 
-/// Runs `wait` while the unit is held; asserts that it did not end before.
-fn while_held<R: Send>(unit: &VirtioUnit, wait: impl FnOnce() -> R + Send) -> R {
-    unit.hold_queue();
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let waiting = scope.spawn(|| {
-            let result = wait();
-            done.store(true, Ordering::SeqCst);
-            result
-        });
-        thread::sleep(A_WHILE);
-        let early = done.load(Ordering::SeqCst);
-        unit.release_queue();
-        assert!(!early, "it did not wait for the unit");
-        waiting.join().expect("it ends well")
-    })
-}
-
 #[test]
 fn map_and_unmap_return_when_the_unit_has_answered() {
     for temper in TEMPERS {
         let rig = boot(temper);
         let device = rig.attach(EDU);
         let buffer = one_page(&device);
-        let mapping = while_held(unit(&rig), || device.map_single(buffer, ToDevice).unwrap());
-        let buffer = while_held(unit(&rig), move || mapping.unmap().unwrap());
+        let mapping = while_under_way(Held::new(unit(&rig)), || {
+            device.map_single(buffer, ToDevice).unwrap()
+        });
+        let buffer = while_under_way(Held::new(unit(&rig)), move || mapping.unmap().unwrap());
         drop(buffer);
-        while_held(unit(&rig), move || device.detach().unwrap());
+        while_under_way(Held::new(unit(&rig)), move || device.detach().unwrap());
         rig.finish();
     }
 }
@@ -152,19 +133,7 @@ fn unmap_waits_for_what_the_device_is_doing() {
     let mapping = device.map_single(one_page(&device), FromDevice).unwrap();
     let bus = mapping.bus_addr().as_u64();
     let in_flight = unit(&rig).translate(EDU.id, bus, Access::Write).unwrap();
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let unmapping = scope.spawn(|| {
-            let buffer = mapping.unmap().unwrap();
-            done.store(true, Ordering::SeqCst);
-            buffer
-        });
-        thread::sleep(A_WHILE);
-        let early = done.load(Ordering::SeqCst);
-        drop(in_flight);
-        assert!(!early, "it did not wait for the device");
-        drop(unmapping.join().unwrap());
-    });
+    drop(while_under_way(in_flight, move || mapping.unmap().unwrap()));
     drop(device);
     rig.finish();
 }

@@ -1,6 +1,5 @@
 //! What units refuse is told, however much it is, and the telling never stands in the way.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -8,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use crate::observed::{Observed, Touch};
 use crate::rig::{EDU, PAGE, Rig, UNITS, first_fault, small, try_read, try_write};
+use crate::storm::{assert_counted, refuse, storm, the_log_is_bounded};
+use crate::waiting::StopOnDrop;
 use board::hardware::Width;
 use dmamap::addr::BusAddr;
 use dmamap::buffer::DmaBuffer;
-use dmamap::iommu::Requester;
-use dmamap::iommu::fault::{Access, FIRST_FAULTS};
+use dmamap::iommu::fault::Access;
 use dmamap::map::{FromDevice, ToDevice};
 use hosted::Hosted;
 use hw::vtd::fault::FaultReason;
@@ -32,11 +32,6 @@ fn recording(fault_records: u32) -> MachineConfig {
         ..VtdConfig::default()
     };
     small().with_iommu(crate::rig::vtd(unit))
-}
-
-/// A request that must be refused, straight to the unit.
-fn refuse(unit: &VtdUnit, requester: u16, bus: u64) {
-    assert!(unit.translate(requester, bus, BusAccess::Write).is_err());
 }
 
 fn status(unit: &VtdUnit) -> FaultStatus {
@@ -79,7 +74,7 @@ fn a_fault_says_who_where_how_and_why() {
 #[test]
 fn each_requesters_first_fault_is_kept_and_the_others_counted() {
     let rig = Rig::boot(recording(8));
-    let unit = rig.unit(0);
+    let unit: &VtdUnit = rig.unit(0);
     for round in 0..20_u64 {
         for requester in [0x0018, 0x0100, 0x4200] {
             refuse(unit, requester, (round + 1) * PAGE);
@@ -101,27 +96,15 @@ fn each_requesters_first_fault_is_kept_and_the_others_counted() {
 #[test]
 fn the_log_is_bounded_however_many_requesters_fault() {
     let rig = Rig::boot(recording(8));
-    let unit = rig.unit(0);
-    for requester in 0..4 * FIRST_FAULTS as u16 {
-        refuse(unit, requester, PAGE);
-        rig.system().service_faults();
-    }
-    let faults = rig.system().faults();
-    assert_eq!(faults.total, 4 * FIRST_FAULTS as u64);
-    let first: Vec<u16> = faults
-        .first_per_requester
-        .iter()
-        .map(|one| one.requester.id)
-        .collect();
-    assert_eq!(first, (0..FIRST_FAULTS as u16).collect::<Vec<_>>());
-    rig.finish_after_faults();
+    let unit = rig.unit(0).clone();
+    the_log_is_bounded(rig, &*unit);
 }
 
 #[test]
 fn an_overflow_is_reported_and_cleared() {
     for records in [1, 2, 8] {
         let rig = Rig::boot(recording(records));
-        let unit = rig.unit(0);
+        let unit: &VtdUnit = rig.unit(0);
         // Nobody reads the records meanwhile: the interrupt is masked.
         mask_fault_event(unit);
         for n in 0..records + 5 {
@@ -152,7 +135,7 @@ fn mask_fault_event(unit: &VtdUnit) {
 #[test]
 fn faults_are_read_though_nobody_asks() {
     let rig = Rig::boot(recording(1));
-    let unit = rig.unit(0);
+    let unit: &VtdUnit = rig.unit(0);
     let deadline = Instant::now() + Duration::from_secs(10);
     for n in 1..=50 {
         refuse(unit, 0x0018, n * PAGE);
@@ -171,48 +154,25 @@ fn every_fault_of_a_storm_is_counted_or_known_to_be_lost() {
     for records in [1, 8, 222] {
         let mut rig = Rig::boot(recording(records));
         let edu = rig.edu();
-        let unit = rig.unit(0);
-        let stop = AtomicBool::new(false);
-        thread::scope(|scope| {
-            for storm in 0..3_u16 {
-                let stop = &stop;
-                scope.spawn(move || {
-                    let mut n = 0_u16;
-                    while !stop.load(Ordering::Relaxed) {
-                        n = n.wrapping_add(1);
-                        refuse(unit, 0x4000 | (storm << 8) | (n % 40), u64::from(n) * PAGE);
-                    }
-                });
-            }
-            // Meanwhile drivers work on.
-            let begun = Instant::now();
-            let mut rounds = 0;
-            while begun.elapsed() < Duration::from_millis(200) {
-                let device = edu.device();
-                let buffer = DmaBuffer::allocate(rig.kernel, 2 * PAGE).unwrap();
-                drop(
-                    device
-                        .map_single(buffer, ToDevice)
-                        .unwrap()
-                        .unmap()
-                        .unwrap(),
-                );
-                let _ = rig.system().faults();
-                rounds += 1;
-            }
-            stop.store(true, Ordering::Relaxed);
-            assert!(rounds > 5, "only {rounds} mappings in a storm");
+        let unit: &VtdUnit = rig.unit(0);
+        // Drivers work on meanwhile.
+        let rounds = storm(unit, 3, || {
+            let device = edu.device();
+            let buffer = DmaBuffer::allocate(rig.kernel, 2 * PAGE).unwrap();
+            drop(
+                device
+                    .map_single(buffer, ToDevice)
+                    .unwrap()
+                    .unmap()
+                    .unwrap(),
+            );
+            let _ = rig.system().faults();
         });
+        assert!(rounds > 5, "only {rounds} mappings in a storm");
         wait_until_read(unit);
         let faults = rig.system().faults();
         let told = unit.statistics();
-        assert_eq!(faults.total, told.faults_recorded);
-        assert_eq!(faults.overflows > 0, told.faults_lost > 0);
-        assert_eq!(told.faults, told.faults_recorded + told.faults_lost);
-        let first = &faults.first_per_requester;
-        let requesters: HashSet<Requester> = first.iter().map(|one| one.requester).collect();
-        assert!((1..=FIRST_FAULTS).contains(&first.len()));
-        assert_eq!(requesters.len(), first.len(), "a requester is listed twice");
+        assert_counted(&faults, told.faults_recorded, told.faults_lost, told.faults);
         // After the storm the unit tells of every fault again.
         refuse(unit, 0x0018, 7 * PAGE);
         assert_eq!(rig.system().faults().total, faults.total + 1);
@@ -242,7 +202,7 @@ fn records_that_are_filled_while_others_are_read_are_not_passed_over() {
         let Touch::Wrote { phys, .. } = touch else {
             return;
         };
-        let unit = machine.vtd_units().next().unwrap();
+        let unit: &VtdUnit = machine.vtd_units().next().unwrap();
         let cap = Cap::from_bits(unit.read_register(regs::CAP_REG, Width::Qword));
         let cleared = (0..3).any(|n| phys == UNITS[0].as_u64() + regs::fault_record(cap, n) + 8);
         if cleared {
@@ -260,7 +220,7 @@ fn records_that_are_filled_while_others_are_read_are_not_passed_over() {
     let machine = Machine::boot(recording(3)).unwrap();
     let kernel = Hosted::boot(Observed::new(machine.clone(), observer)).unwrap();
     let rig = Rig::boot_on(machine, kernel, kernel, BootOptions::default()).unwrap();
-    let unit = rig.unit(0);
+    let unit: &VtdUnit = rig.unit(0);
     mask_fault_event(unit);
     to_come.store(3, Ordering::Relaxed);
     refuse(unit, 0x0018, 4 * PAGE);
@@ -273,7 +233,7 @@ fn records_that_are_filled_while_others_are_read_are_not_passed_over() {
 #[test]
 fn faults_are_read_where_the_unit_records_them_though_somebody_else_cleared_some() {
     let rig = Rig::boot(recording(8));
-    let unit = rig.unit(0);
+    let unit: &VtdUnit = rig.unit(0);
     mask_fault_event(unit);
     refuse(unit, 0x0018, PAGE);
     assert_eq!(rig.system().faults().total, 1);
@@ -303,11 +263,11 @@ fn units_stop_in_a_storm_and_give_everything_back() {
                         unit.translate(0x4000 | (n % 64), u64::from(n) * PAGE, BusAccess::Write);
                 }
             });
+            let _stop = StopOnDrop(&stop);
             thread::sleep(Duration::from_millis(3));
             rig.assert_no_findings();
             // SAFETY: the requests come from the test, not from a device.
             unsafe { rig.system().shutdown() }.unwrap();
-            stop.store(true, Ordering::Relaxed);
         });
         rig.finish_after_faults();
     }

@@ -8,6 +8,10 @@ mod modes;
 mod observed;
 #[path = "../support/rig.rs"]
 mod rig;
+#[path = "../support/storm.rs"]
+mod storm;
+#[path = "../support/waiting.rs"]
+mod waiting;
 
 mod device_tables;
 mod faults;

@@ -1,10 +1,10 @@
 //! Unmapping waits for the unit, and gives nothing back that the unit did not confirm.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::rig::{EDU, PAGE, Rig, UNITS, impatient, share_a_page, small};
+use crate::waiting::{A_WHILE, Held, while_there_is};
 use dmamap::addr::{BusRange, DmaMask};
 use dmamap::buffer::{DmaBuffer, ScatteredBuffer};
 use dmamap::device::Device;
@@ -14,11 +14,8 @@ use dmamap::map::{Bidirectional, FromDevice, Mapping, Quarantined, ToDevice};
 use dmamap::system::{AttachError, Protection, ShutdownError};
 use hosted::Hosted;
 use machine::MachineConfig;
-use machine::iommu::vtd::{CachingMode, QueueFault, VtdConfig, VtdUnit};
+use machine::iommu::vtd::{CachingMode, QueueFault, VtdConfig};
 use machine::temper::Temper;
-
-/// Long enough for an unmap that does not wait to have returned.
-const A_WHILE: Duration = Duration::from_millis(30);
 
 /// A bound short enough to be waited for in a test.
 const BOUND_MS: u64 = 40;
@@ -28,40 +25,6 @@ const TEMPERS: [Temper; 3] = [Temper::Keep, Temper::Forget, Temper::Random(7)];
 
 fn buffer(device: &Device<Hosted>, pages: u64) -> DmaBuffer<Hosted> {
     DmaBuffer::allocate(device.platform(), pages * PAGE).unwrap()
-}
-
-/// Runs `wait` while the queue of `unit` is held and `meanwhile` beside it; asserts that `wait` did not
-/// end before the queue was released.
-fn while_held<R: Send>(
-    unit: &VtdUnit,
-    wait: impl FnOnce() -> R + Send,
-    meanwhile: impl FnOnce(),
-) -> R {
-    unit.hold_queue();
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let held = Held(unit);
-        let waiting = scope.spawn(|| {
-            let result = wait();
-            done.store(true, Ordering::SeqCst);
-            result
-        });
-        thread::sleep(A_WHILE);
-        assert!(!done.load(Ordering::SeqCst), "it did not wait for the unit");
-        meanwhile();
-        assert!(!done.load(Ordering::SeqCst), "it did not wait for the unit");
-        drop(held);
-        waiting.join().expect("it ends well")
-    })
-}
-
-/// A queue that is released also when the test fails.
-struct Held<'a>(&'a VtdUnit);
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.0.release_queue();
-    }
 }
 
 /// Who did not finish in time.
@@ -91,7 +54,11 @@ fn unmap_does_not_return_before_the_wait_descriptor_completed() {
         let mapping = device
             .map_single(buffer(&device, 1), Bidirectional)
             .unwrap();
-        let buffer = while_held(rig.unit(0), move || mapping.unmap().unwrap(), || {});
+        let buffer = while_there_is(
+            Held::new(rig.unit(0)),
+            move || mapping.unmap().unwrap(),
+            || {},
+        );
         drop(buffer);
         drop(device);
         rig.finish();
@@ -110,13 +77,17 @@ fn dropping_a_mapping_and_freeing_coherent_memory_wait_too() {
     let dropped = device.alloc_coherent::<u64>(512).unwrap();
     let (kernel, lent) = (rig.kernel, rig.frames_in_use());
     let nothing_back = || assert_eq!(kernel.frames().in_use, lent);
-    while_held(rig.unit(0), move || drop(mapping), nothing_back);
+    while_there_is(Held::new(rig.unit(0)), move || drop(mapping), nothing_back);
     let lent = rig.frames_in_use();
     let nothing_back = || assert_eq!(kernel.frames().in_use, lent);
-    while_held(rig.unit(0), move || coherent.free().unwrap(), nothing_back);
+    while_there_is(
+        Held::new(rig.unit(0)),
+        move || coherent.free().unwrap(),
+        nothing_back,
+    );
     let lent = rig.frames_in_use();
     let nothing_back = || assert_eq!(kernel.frames().in_use, lent);
-    while_held(rig.unit(0), move || drop(dropped), nothing_back);
+    while_there_is(Held::new(rig.unit(0)), move || drop(dropped), nothing_back);
     device.reclaim().unwrap();
     assert_eq!(rig.frames_in_use(), before);
     drop(device);
@@ -131,8 +102,8 @@ fn other_cpus_map_meanwhile_but_never_at_the_addresses_waited_for() {
         .map_single(buffer(&device, 4), Bidirectional)
         .unwrap();
     let freed = mapping.range();
-    let unmapped = while_held(
-        rig.unit(0),
+    let unmapped = while_there_is(
+        Held::new(rig.unit(0)),
         move || mapping.unmap().unwrap(),
         || {
             let others: Vec<_> = (0..64)
@@ -177,7 +148,11 @@ fn tables_are_not_freed_before_the_unit_let_go_of_them() {
         let (kernel, lent) = (rig.kernel, rig.frames_in_use());
         let tables = device.domain_frames();
         let nothing_back = || assert_eq!(kernel.frames().in_use, lent, "given back too early");
-        let large = while_held(rig.unit(0), move || mapping.unmap().unwrap(), nothing_back);
+        let large = while_there_is(
+            Held::new(rig.unit(0)),
+            move || mapping.unmap().unwrap(),
+            nothing_back,
+        );
         let kept = device.domain_frames();
         assert!(
             kept < tables,
@@ -189,7 +164,11 @@ fn tables_are_not_freed_before_the_unit_let_go_of_them() {
         // kept beside the upper one, and of bus addresses.
         let lent = rig.frames_in_use();
         let tables_kept = || assert!(kernel.frames().in_use + 2 >= lent, "given back too early");
-        while_held(rig.unit(0), || device.reclaim().unwrap(), tables_kept);
+        while_there_is(
+            Held::new(rig.unit(0)),
+            || device.reclaim().unwrap(),
+            tables_kept,
+        );
         assert!(rig.frames_in_use() + 9 <= lent);
         assert!(device.domain_frames() <= born_with);
         drop(large);
