@@ -46,7 +46,7 @@ use crate::system::DmaSystem;
 
 pub(crate) use counters::Counters;
 pub use counters::Figures;
-pub(crate) use held::Held;
+pub(crate) use held::{Held, HeldBriefly};
 pub use limits::LimitError;
 pub(crate) use limits::Limits;
 pub use mask::MaskError;

@@ -121,8 +121,7 @@ struct FirmwareDevice<P: Platform> {
 
 impl<P: Platform> FirmwareDevice<P> {
     fn has(&self, stream: Attachment) -> bool {
-        let mut streams = self.streams.iter();
-        streams.any(|each| each.stream == stream.stream)
+        membership::holds(&self.streams, stream)
     }
 }
 
@@ -155,6 +154,27 @@ struct State<P: Platform> {
     cores: Vec<CoreSlot<P>>,
     /// Units that are PCI functions.
     unit_functions: Vec<PciAddress>,
+}
+
+impl<P: Platform> State<P> {
+    /// The cores of all devices, of those whose handle is gone too.
+    fn cores(&self) -> impl Iterator<Item = &DeviceCore<P>> {
+        self.cores.iter().map(|slot| {
+            // SAFETY: a core in the list has not been freed: `sweep` does that after taking it out, for which it has the
+            // state to itself.
+            unsafe { slot.0.as_ref() }
+        })
+    }
+
+    /// The units are off, and nothing stands before any device; returns the domains that firmware's devices were in.
+    fn forget_units(&mut self) -> Vec<Arc<FirmwareDevice<P>>> {
+        self.phase = Phase::Off;
+        self.scopes = None;
+        self.groups = Groups::default();
+        self.units = Arc::new([]);
+        self.unit_functions.clear();
+        core::mem::take(&mut self.firmware)
+    }
 }
 
 /// A machine's DMA state.
@@ -313,11 +333,7 @@ impl<P: Platform> DmaSystem<P> {
                 state.phase = Phase::Stuck;
                 return Err(error.into());
             }
-            state.phase = Phase::Off;
-            state.scopes = None;
-            state.groups = Groups::default();
-            state.units = Arc::new([]);
-            core::mem::take(&mut state.firmware)
+            state.forget_units()
         };
         for device in firmware {
             // Its unit is off, so nothing walks its table.
@@ -335,11 +351,7 @@ impl<P: Platform> DmaSystem<P> {
         loop {
             let unreferenced = {
                 let mut state = self.state.lock();
-                let found = state.cores.iter().position(|slot| {
-                    // SAFETY: a core in the list has not been freed: only the line below the lock does, after
-                    // taking it out.
-                    unsafe { slot.0.as_ref() }.is_unreferenced()
-                });
+                let found = state.cores().position(DeviceCore::is_unreferenced);
                 found.map(|n| state.cores.swap_remove(n))
             };
             let Some(CoreSlot(core)) = unreferenced else {

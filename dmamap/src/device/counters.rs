@@ -89,12 +89,27 @@ impl<P: Platform> Counters<P> {
     /// # Safety
     /// `shares` are those of a device that counts this mapping as live.
     pub(crate) unsafe fn finish(shares: NonNull<[Share]>, cpu: Cpu, bytes: u64) {
+        // SAFETY: the caller's promise.
+        unsafe { Self::uncount(shares, cpu, bytes, |share| &share.unmaps, 1) };
+    }
+
+    /// Adds `change` to the figure that `pick` names, and takes the mapping out of those that live.
+    ///
+    /// # Safety
+    /// As [`finish`](Self::finish).
+    unsafe fn uncount(
+        shares: NonNull<[Share]>,
+        cpu: Cpu,
+        bytes: u64,
+        pick: fn(&Share) -> &AtomicU64,
+        change: u64,
+    ) {
         let share = shares.cast::<Share>().as_ptr();
         // SAFETY: the index is below the number of shares, of which there is at least one.
         let share = unsafe { share.add(cpu.0 % shares.len()) };
         // SAFETY: the mapping is still counted, so the share lives.
         unsafe {
-            (*share).unmaps.fetch_add(1, Ordering::Relaxed);
+            pick(&*share).fetch_add(change, Ordering::Relaxed);
             (*share)
                 .live_bytes
                 .fetch_sub(bytes as i64, Ordering::Relaxed);
@@ -110,13 +125,13 @@ impl<P: Platform> Counters<P> {
             .pin(|cpu| unsafe { Self::finish(self.shares(), cpu, bytes) });
     }
 
-    /// A mapping that never came to be: it leaves no trace in the figures.
-    pub(crate) fn withdraw(&self, bytes: u64) {
-        self.on_this_cpu(|share| {
-            share.maps.fetch_sub(1, Ordering::Relaxed);
-            share.live_bytes.fetch_sub(bytes as i64, Ordering::Relaxed);
-            share.live.fetch_sub(1, Ordering::Release);
-        });
+    /// A mapping that never came to be leaves no trace in the figures. On a pointer, as [`finish`](Self::finish).
+    ///
+    /// # Safety
+    /// As [`finish`](Self::finish).
+    pub(crate) unsafe fn withdraw(shares: NonNull<[Share]>, cpu: Cpu, bytes: u64) {
+        // SAFETY: the caller's promise.
+        unsafe { Self::uncount(shares, cpu, bytes, |share| &share.maps, u64::MAX) };
     }
 
     /// So many bytes were written back.

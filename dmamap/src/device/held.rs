@@ -1,9 +1,11 @@
 //! A mapping's hold on its device: a per-CPU count instead of a shared reference count.
 
+use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
+use crate::device::counters::Share;
 use crate::device::{Counters, Device, DeviceCore};
-use crate::platform::Platform;
+use crate::platform::{Cpu, Platform};
 
 /// Keeps a device's core from being freed, whatever becomes of the [`Device`] handle. Forgetting it
 /// keeps the core for ever.
@@ -28,15 +30,6 @@ impl<P: Platform> Held<P> {
         }
     }
 
-    /// Holds a core that is not unreferenced, for a while and without a mapping; ends with [`withdraw`](Self::withdraw).
-    pub(crate) fn briefly(core: &DeviceCore<P>) -> Self {
-        core.counters.begin(0);
-        Self {
-            core: NonNull::from(core),
-            bytes: 0,
-        }
-    }
-
     /// Counts one more mapping of `bytes` in, on the same device.
     pub(crate) fn another(&self, bytes: u64) -> Self {
         // This one is counted, so the core lives.
@@ -55,20 +48,48 @@ impl<P: Platform> Held<P> {
 
     /// The mapping never came to be.
     pub(crate) fn withdraw(self) {
-        let this = core::mem::ManuallyDrop::new(self);
-        this.core().counters.withdraw(this.bytes);
+        ManuallyDrop::new(self).end(Counters::<P>::withdraw);
     }
-}
 
-impl<P: Platform> Drop for Held<P> {
-    fn drop(&mut self) {
+    /// Takes the count back as `how` does.
+    fn end(&self, how: unsafe fn(NonNull<[Share]>, Cpu, u64)) {
         let bytes = self.bytes;
         let (platform, shares) = {
             let core = self.core();
             (core.platform, core.counters.shares())
         };
         // No reference into the core is left here: the count is the last thing that kept it.
-        // SAFETY: this mapping still counts; what `finish` does last is its last access.
-        platform.pin(|cpu| unsafe { Counters::<P>::finish(shares, cpu, bytes) });
+        // SAFETY: this mapping still counts; what `how` does last is its last access.
+        platform.pin(|cpu| unsafe { how(shares, cpu, bytes) });
+    }
+}
+
+impl<P: Platform> Drop for Held<P> {
+    fn drop(&mut self) {
+        self.end(Counters::<P>::finish);
+    }
+}
+
+/// Holds a core for a while and without a mapping: it leaves no trace in the figures, however it ends.
+pub(crate) struct HeldBriefly<P: Platform>(ManuallyDrop<Held<P>>);
+
+impl<P: Platform> HeldBriefly<P> {
+    /// Holds a core that the system does not free meanwhile.
+    pub(crate) fn new(core: &DeviceCore<P>) -> Self {
+        core.counters.begin(0);
+        Self(ManuallyDrop::new(Held {
+            core: NonNull::from(core),
+            bytes: 0,
+        }))
+    }
+
+    pub(crate) fn core(&self) -> &DeviceCore<P> {
+        self.0.core()
+    }
+}
+
+impl<P: Platform> Drop for HeldBriefly<P> {
+    fn drop(&mut self) {
+        self.0.end(Counters::<P>::withdraw);
     }
 }

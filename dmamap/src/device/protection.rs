@@ -180,14 +180,19 @@ impl<P: Platform> Device<P> {
         }
     }
 
-    /// Returns when the device has lost everything that was unmapped or retired before.
+    /// Returns when the device has lost everything that was unmapped or retired before; asks once more for what an earlier
+    /// unmap or flush did not confirm.
     ///
     /// # Errors
     /// [`RevokeError`] when the IOMMU did not confirm some of it.
     pub fn flush(&self) -> Result<(), RevokeError> {
-        match &self.core().route {
-            Route::Translated(domain) => domain.flush(),
-            Route::Blocked | Route::Direct(_) => Ok(()),
+        let Route::Translated(domain) = &self.core().route else {
+            return Ok(());
+        };
+        domain.flush()?;
+        match domain.is_confirmed() {
+            true => Ok(()),
+            false => domain.recover(),
         }
     }
 

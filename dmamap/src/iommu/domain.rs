@@ -228,6 +228,12 @@ impl<P: Platform> Domain<P> {
         self.address_order
     }
 
+    /// All addresses that the table can record.
+    pub(super) fn aperture(&self) -> BusRange {
+        let len = self.last.as_u64().saturating_add(1);
+        BusRange::new(BusAddr::new(0), len).expect("an aperture starts at 0")
+    }
+
     /// log2 of the smallest page that can be mapped.
     pub(crate) fn page_size_log2(&self) -> u32 {
         self.page_size_log2
@@ -311,10 +317,12 @@ impl<P: Platform> Domain<P> {
         memory: &mut dyn PhysList,
         permission: Permission,
     ) -> Result<(), DomainError> {
-        // Only one address below 2^63 is that modulo 2^63.
+        // Only one address below 2^63 is that modulo 2^63, and beyond its end nothing is looked at.
+        let last = bus.as_u64().saturating_add(len_bytes.saturating_sub(1));
         let request = IovaRequest::new(len_bytes)
             .aligned(63, bus.as_u64())
-            .from(bus);
+            .from(bus)
+            .below(BusAddr::new(last));
         self.map_list(request, memory, permission, MemoryType::Normal)
             .map(|_| ())
     }
@@ -324,13 +332,15 @@ impl<P: Platform> Domain<P> {
     /// # Errors
     /// [`DomainError::Iova`] then; [`DomainError::Revoke`] as [`unmap`](Self::unmap).
     pub(crate) fn unmap_at(&self, range: BusRange) -> Result<(), DomainError> {
-        {
-            let mut inner = self.inner.lock();
-            if inner.reach == Reach::Live {
-                inner.iova.check(range)?;
+        self.unmap(range).map_err(|error| match error {
+            RevokeError::NotMapped => IovaError::NotAllocated { range }.into(),
+            RevokeError::NotWhole { mapping } => IovaError::PartialFree {
+                range,
+                allocated: mapping,
             }
-        }
-        Ok(self.unmap(range)?)
+            .into(),
+            error => error.into(),
+        })
     }
 
     /// How many ranges are mapped, reserved to be, or wait for their flush.
@@ -519,7 +529,7 @@ impl<P: Platform> Domain<P> {
     /// [`UnitError`] when the invalidation was not confirmed; the tables are kept then.
     pub(crate) fn reclaim(&self) -> Result<(), UnitError> {
         // What waits holds addresses, and tables. Where the flush fails these stay, and what is left is reclaimed.
-        let _ = self.flush();
+        self.settle();
         let mut gather = Gather::new(self.platform);
         {
             let mut inner = self.inner.lock();

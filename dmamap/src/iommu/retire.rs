@@ -101,21 +101,16 @@ impl<P: Platform> Domain<P> {
         if owed.is_nothing() {
             return Ok(());
         }
-        let waited = self.wait_until(|queue| queue.outcome(owed).is_some());
+        self.wait_until(|queue| queue.outcome(owed).is_some());
         if let Some(outcome) = self.outcome(owed) {
             return outcome;
         }
-        match (waited, owed.range()) {
-            (Waited::TooLong, Some(range)) => {
-                // For oneself, whatever becomes of the flush. Addresses and tables are still the flush's to free.
-                let change = Change {
-                    range,
-                    tables: TableChange::Unlinked,
-                };
-                Ok(self.each_walker(|unit| unit.invalidate(self.id, change))?)
-            }
-            _ => self.flush(),
-        }
+        // For oneself, whatever becomes of the flush of another. Addresses and tables are still that flush's to free.
+        let change = Change {
+            range: owed.range().unwrap_or_else(|| self.aperture()),
+            tables: TableChange::Unlinked,
+        };
+        Ok(self.each_walker(|unit| unit.invalidate(self.id, change))?)
     }
 
     /// Whether the device has lost all that `owed` stands for, and how that ended; `None` while a flush is to come.
@@ -134,8 +129,15 @@ impl<P: Platform> Domain<P> {
     /// [`RevokeError`] when some of it was not confirmed.
     pub(crate) fn flush(&self) -> Result<(), RevokeError> {
         let everything = self.inner.lock().queue.everything();
+        self.flush_through(everything)
+    }
+
+    /// As [`flush`](Self::flush), and returns only when the addresses and tables that waited are free, or kept as
+    /// unconfirmed. Whoever makes the flush waits for no longer than the units' bound; this is not for interrupt context,
+    /// which may be what keeps them from it.
+    pub(crate) fn settle(&self) {
+        let everything = self.inner.lock().queue.everything();
         while self.wait_until(|queue| queue.outcome(everything).is_some()) == Waited::TooLong {}
-        self.outcome(everything).unwrap_or(Ok(()))
     }
 
     /// What flushes add up to.

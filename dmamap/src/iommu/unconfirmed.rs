@@ -65,7 +65,7 @@ impl<P: Platform> Domain<P> {
     pub(crate) fn recover(&self) -> Result<(), RevokeError> {
         // Whoever gave up waiting for a flush that somebody else makes has memory in quarantine whose addresses are still in
         // that flush. Where it fails they are among what is asked about below.
-        let _ = self.flush();
+        self.settle();
         // One at a time: who finds nothing left to be confirmed must know that it was.
         let _turn = Recovering::begin(self);
         let mut asked = {
@@ -103,6 +103,11 @@ impl<P: Platform> Domain<P> {
                 }
             }
         }
+    }
+
+    /// Whether the units have confirmed all that they were asked about so far.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.inner.lock().unconfirmed.gather.range().is_none()
     }
 
     /// Whether every unit confirmed that no device reaches anything through the domain, and so never will.

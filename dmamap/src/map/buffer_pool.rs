@@ -36,12 +36,10 @@ use crate::iommu::Requester;
 use crate::map::direction::Direction;
 use crate::map::error::{MapError, Quarantined};
 use crate::map::live::Live;
+use crate::map::place::LINE_BYTES;
 use crate::map::terms::{Shape, Terms};
 use crate::map::view::{CpuView, OutOfBounds};
 use crate::platform::Platform;
-
-/// Blocks begin at multiples of this: no two share a cache line, on any CPU there is.
-const BLOCK_ALIGN: u64 = 128;
 
 /// Why there is no pool, or no block in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -123,7 +121,9 @@ impl<P: Platform, D: Direction> BufferPool<P, D> {
             block_bytes,
         };
         let count = u32::try_from(blocks).map_err(|_| shape)?;
-        let stride = block_bytes.checked_next_multiple_of(BLOCK_ALIGN);
+        // No two blocks share a cache line.
+        let line_bytes = device.platform().cache_line_bytes().max(LINE_BYTES);
+        let stride = block_bytes.checked_next_multiple_of(line_bytes);
         let stride = stride.filter(|&stride| stride > 0).ok_or(shape)?;
         let len_bytes = stride.checked_mul(count.into()).ok_or(shape)?;
         if len_bytes == 0 {

@@ -1,65 +1,131 @@
-//! Placing a mapping of many owners' pieces, or of nobody's, and taking it back: what lists and the raw layer have in common.
+//! Placing a mapping of one owner's memory, of many owners' pieces, or of nobody's, and taking it back: what all have in
+//! common.
+
+use core::mem::ManuallyDrop;
 
 use crate::addr::BusRange;
-use crate::device::{Device, DeviceCore, Held};
+use crate::buffer::DmaMemory;
+use crate::device::{Device, DeviceCore, Held, Revocation};
 use crate::iommu::{Owed, RevokeError};
 use crate::map::Attributes;
 use crate::map::backing::Backing;
-use crate::map::error::{MapError, MapFailure};
-use crate::map::live::take_back;
+use crate::map::error::{MapError, MapFailure, Rejected};
 use crate::map::place::{Memory, Placed};
 use crate::map::terms::Terms;
 use crate::platform::Platform;
 
-/// Maps `memory`, which the caller has made ready for the device. The hold on the device counts the mapping. Where the
+/// Maps `memory`, which the caller has made ready for the device that is held. The hold counts the mapping. Where the
 /// error [leaves the memory reachable](MapError::leaves_memory_reachable) it is the caller's to keep.
 ///
 /// # Safety
 /// That of [`DeviceCore::place`].
 pub(crate) unsafe fn establish<P: Platform>(
-    device: &Device<P>,
+    held: Held<P>,
     terms: &Terms,
     memory: &mut Memory<'_>,
 ) -> Result<(Held<P>, Placed), MapError> {
-    let len_bytes = memory.len_bytes;
-    let held = Held::new(device, len_bytes);
     let core = held.core();
-    if core.system.is_asleep() {
-        held.withdraw();
-        return Err(fail(device, MapFailure::Suspended));
-    }
-    // SAFETY: the caller's promise.
-    match unsafe { core.place(terms, memory) } {
+    let placed = match core.system.is_asleep() {
+        true => Err(MapFailure::Suspended),
+        // SAFETY: the caller's promise.
+        false => unsafe { core.place(terms, memory) },
+    };
+    match placed {
         Ok(placed) => Ok((held, placed)),
         Err(failure) => {
+            let error = core.not_mapped(failure);
             held.withdraw();
-            Err(fail(device, failure))
+            Err(error)
         }
     }
 }
 
-/// Takes back what was mapped at `range`. When this returns `Ok` the device reaches nothing through it but copies that it
-/// always reaches; or it is trusted not to try.
+/// Takes back what was mapped at `range`, and what is `owed` of earlier mappings of the memory. When this returns `Ok` the
+/// device reaches nothing through them but copies that it always reaches; or it is trusted not to try.
 pub(crate) fn revoke<P: Platform>(
     core: &DeviceCore<P>,
     range: BusRange,
     backing: &Backing,
     attributes: Attributes,
+    owed: Result<Owed, RevokeError>,
 ) -> Result<(), RevokeError> {
     match backing.is_always_mapped() {
-        true => Ok(()),
-        false => take_back(
-            core,
-            range,
-            backing.revoked_with(attributes),
-            Ok(Owed::NOTHING),
-        ),
+        // What was retired earlier is still to be lost.
+        true => owed.and_then(|owed| core.route.flush_through(owed)),
+        false => take_back(core, range, backing.revoked_with(attributes), owed),
+    }
+}
+
+/// Takes `range` back as strongly as the device, and `attributes`, ask for. When this returns `Ok` the device reaches
+/// nothing through it nor through what is `owed`; or it is trusted not to try.
+fn take_back<P: Platform>(
+    core: &DeviceCore<P>,
+    range: BusRange,
+    attributes: Attributes,
+    owed: Result<Owed, RevokeError>,
+) -> Result<(), RevokeError> {
+    match (core.guard.revocation(attributes), owed) {
+        (Revocation::Alone, Ok(Owed::NOTHING)) => core.route.unmap(range),
+        (Revocation::Alone | Revocation::Shared, owed) => {
+            let owed = both(owed, core.route.retire(range))?;
+            core.route.flush_through(owed)
+        }
+        (Revocation::Later, owed) => both(owed, core.route.retire(range)).map(|_| ()),
+    }
+}
+
+/// What is owed for memory of which an earlier mapping was retired and then a later one.
+pub(crate) fn both(
+    earlier: Result<Owed, RevokeError>,
+    later: Result<Owed, RevokeError>,
+) -> Result<Owed, RevokeError> {
+    match (earlier, later) {
+        (Ok(earlier), Ok(later)) => Ok(earlier.and(later)),
+        (Err(earlier), Err(later)) => Err(earlier.or_graver(later)),
+        (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
+    }
+}
+
+/// Memory of another machine, or that no machine lent, is told by where this one's CPU sees it.
+pub(crate) fn check_owner<P: Platform, B: DmaMemory>(
+    core: &DeviceCore<P>,
+    buffer: &B,
+) -> Result<(), MapError> {
+    let virt = buffer.virt();
+    match core.platform.virt_to_phys(virt) {
+        Some(phys) if phys == buffer.segment(0).start() => Ok(()),
+        _ => Err(core.not_mapped(MapFailure::NotDmaMemory { virt })),
+    }
+}
+
+impl<P: Platform> DeviceCore<P> {
+    /// The error of a mapping of this device.
+    pub(crate) fn not_mapped(&self, failure: MapFailure) -> MapError {
+        MapError {
+            device: self.requester,
+            failure,
+        }
+    }
+
+    /// What becomes of `owner`, `len_bytes` bytes of which could not be mapped as `error` says: it comes back, or goes into
+    /// quarantine where the device may reach it.
+    pub(crate) fn rejected<B: Send + 'static>(
+        &self,
+        error: MapError,
+        owner: ManuallyDrop<B>,
+        len_bytes: u64,
+    ) -> Rejected<B> {
+        let buffer = match error.undo() {
+            Some(undo) => {
+                self.keep_from_use(owner, len_bytes, Backing::InPlace, undo);
+                None
+            }
+            None => Some(ManuallyDrop::into_inner(owner)),
+        };
+        Rejected { error, buffer }
     }
 }
 
 pub(crate) fn fail<P: Platform>(device: &Device<P>, failure: MapFailure) -> MapError {
-    MapError {
-        device: device.requester(),
-        failure,
-    }
+    device.core().not_mapped(failure)
 }

@@ -5,13 +5,13 @@ use core::ptr::NonNull;
 
 use crate::addr::{BusRange, FRAME_BYTES, PhysRange};
 use crate::buffer::{DmaMemory, Frames};
-use crate::device::{Coherence, Device, DeviceCore, Held, Revocation};
+use crate::device::{Coherence, Device, Held};
 use crate::iommu::{Owed, RevokeError};
-use crate::map::AnyDirection;
-use crate::map::attributes::{Attributes, CpuSync};
+use crate::map::attributes::CpuSync;
 use crate::map::backing::{Backing, Side};
 use crate::map::direction::Direction;
 use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
+use crate::map::establish::{both, check_owner, establish, revoke};
 use crate::map::place::{Contents, Memory, Placed};
 use crate::map::terms::{Shape, Terms};
 use crate::pagetable::PhysList;
@@ -77,34 +77,17 @@ impl<P: Platform> Live<P> {
         let core = held.core();
         let len_bytes = buffer.len_bytes();
         let first = buffer.segment(0);
-        let fail = |failure| MapError {
-            device: core.requester,
-            failure,
-        };
-        if core.system.is_asleep() {
-            let error = fail(MapFailure::Suspended);
-            held.withdraw();
-            return Err(error);
-        }
-        // Memory of another machine, or that no machine lent, is told by where this one's CPU sees it.
-        let virt = buffer.virt();
-        if core.platform.virt_to_phys(virt) != Some(first.start()) {
-            let error = fail(MapFailure::NotDmaMemory { virt });
-            held.withdraw();
-            return Err(error);
-        }
         let in_one_piece = match terms.shape {
             Shape::Single => true,
             Shape::AlignedBlock => !core.route.joins_pieces(),
             Shape::Pieces => false,
         };
-        if in_one_piece && first.len_bytes() != len_bytes {
-            let error = fail(MapFailure::NotContiguous { first });
-            held.withdraw();
-            return Err(error);
-        }
-        if let Err(failure) = terms.check_coherence(core.coherence) {
-            let error = fail(failure);
+        let checked = match in_one_piece && first.len_bytes() != len_bytes {
+            true => Err(MapFailure::NotContiguous { first }),
+            false => terms.check_coherence(core.coherence),
+        };
+        let checked = checked.map_err(|failure| core.not_mapped(failure));
+        if let Err(error) = check_owner(core, buffer).and(checked) {
             held.withdraw();
             return Err(error);
         }
@@ -127,22 +110,17 @@ impl<P: Platform> Live<P> {
             frames,
         };
         // SAFETY: the buffer's bytes are readable, and all access to them goes through the buffer, which is borrowed.
-        match unsafe { core.place(&terms, &mut memory) } {
-            Ok(Placed { range, backing }) => Ok(Self {
-                held,
-                range,
-                terms,
-                owed: Ok(Owed::NOTHING),
-                written_earlier: false,
-                backing,
-                len_bytes,
-            }),
-            Err(failure) => {
-                let error = fail(failure);
-                held.withdraw();
-                Err(error)
-            }
-        }
+        let (held, placed) = unsafe { establish(held, &terms, &mut memory) }?;
+        let Placed { range, backing } = placed;
+        Ok(Self {
+            held,
+            range,
+            terms,
+            owed: Ok(Owed::NOTHING),
+            written_earlier: false,
+            backing,
+            len_bytes,
+        })
     }
 
     /// As [`establish`](Self::establish), for a buffer that is given away.
@@ -155,18 +133,10 @@ impl<P: Platform> Live<P> {
         let buffer = ManuallyDrop::new(buffer);
         match Self::establish(device, &*buffer, terms) {
             Ok(live) => Ok((live, ManuallyDrop::into_inner(buffer))),
-            Err(error) => Err(Rejected {
-                error,
-                buffer: match error.undo() {
-                    Some(undo) => {
-                        let len_bytes = buffer.len_bytes();
-                        let core = device.core();
-                        core.keep_from_use(buffer, len_bytes, Backing::InPlace, undo);
-                        None
-                    }
-                    None => Some(ManuallyDrop::into_inner(buffer)),
-                },
-            }),
+            Err(error) => {
+                let len_bytes = buffer.len_bytes();
+                Err(device.core().rejected(error, buffer, len_bytes))
+            }
         }
     }
 
@@ -250,7 +220,7 @@ impl<P: Platform> Live<P> {
 
     /// Brings what the device wrote to its side into the buffer.
     fn copy_out(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
-        if self.terms.direction != AnyDirection::ToDevice {
+        if self.terms.direction.device_writes() {
             let platform = self.held.core().platform;
             // SAFETY: the mapping has the buffer to itself, and views of it are volatile.
             unsafe {
@@ -285,13 +255,8 @@ impl<P: Platform> Live<P> {
     }
 
     fn take_back(&self) -> Result<(), RevokeError> {
-        let core = self.held.core();
-        let attributes = self.backing.revoked_with(self.terms.attributes);
-        match self.backing.is_always_mapped() {
-            // What was retired earlier is still to be lost.
-            true => self.owed.and_then(|owed| core.route.flush_through(owed)),
-            false => take_back(core, self.range, attributes, self.owed),
-        }
+        let (core, attributes) = (self.held.core(), self.terms.attributes);
+        revoke(core, self.range, &self.backing, attributes, self.owed)
     }
 
     /// Takes the addresses out of the tables; the device may reach the memory until a flush.
@@ -435,35 +400,5 @@ impl<P: Platform> Live<P> {
         if is_automatic {
             self.copy_out(buffer.pointer(), 0, self.len_bytes);
         }
-    }
-}
-
-/// Takes `range` back as strongly as the device, and `attributes`, ask for. When this returns `Ok` the device reaches
-/// nothing through it nor through what is `owed`; or it is trusted not to try.
-pub(crate) fn take_back<P: Platform>(
-    core: &DeviceCore<P>,
-    range: BusRange,
-    attributes: Attributes,
-    owed: Result<Owed, RevokeError>,
-) -> Result<(), RevokeError> {
-    match (core.guard.revocation(attributes), owed) {
-        (Revocation::Alone, Ok(Owed::NOTHING)) => core.route.unmap(range),
-        (Revocation::Alone | Revocation::Shared, owed) => {
-            let owed = both(owed, core.route.retire(range))?;
-            core.route.flush_through(owed)
-        }
-        (Revocation::Later, owed) => both(owed, core.route.retire(range)).map(|_| ()),
-    }
-}
-
-/// What is owed for memory of which an earlier mapping was retired and then a later one.
-fn both(
-    earlier: Result<Owed, RevokeError>,
-    later: Result<Owed, RevokeError>,
-) -> Result<Owed, RevokeError> {
-    match (earlier, later) {
-        (Ok(earlier), Ok(later)) => Ok(earlier.and(later)),
-        (Err(earlier), Err(later)) => Err(earlier.or_graver(later)),
-        (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
     }
 }

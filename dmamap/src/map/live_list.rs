@@ -8,11 +8,12 @@ use core::mem::ManuallyDrop;
 
 use crate::addr::BusRange;
 use crate::buffer::{DmaMemory, Frames, ScatterList};
-use crate::device::{Device, DeviceCore, Held};
+use crate::device::{Device, Held};
+use crate::iommu::Owed;
 use crate::map::OutOfBounds;
 use crate::map::backing::Backing;
 use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
-use crate::map::establish::{establish, fail, revoke};
+use crate::map::establish::{check_owner, establish, fail, revoke};
 use crate::map::list_syncs::ListSyncs;
 use crate::map::place::{Contents, Memory, Placed};
 use crate::map::runs::runs;
@@ -41,18 +42,10 @@ impl<P: Platform> LiveList<P> {
         let list = ManuallyDrop::new(list);
         match Self::establish(device, &list, terms) {
             Ok(live) => Ok((live, ManuallyDrop::into_inner(list))),
-            Err(error) => Err(Rejected {
-                error,
-                buffer: match error.undo() {
-                    Some(undo) => {
-                        let len_bytes = list.len_bytes();
-                        let core = device.core();
-                        core.keep_from_use(list, len_bytes, Backing::InPlace, undo);
-                        None
-                    }
-                    None => Some(ManuallyDrop::into_inner(list)),
-                },
-            }),
+            Err(error) => {
+                let len_bytes = list.len_bytes();
+                Err(device.core().rejected(error, list, len_bytes))
+            }
         }
     }
 
@@ -83,8 +76,9 @@ impl<P: Platform> LiveList<P> {
             frames: frames_of(list),
         };
         ListSyncs::new(device.core(), &terms, &Backing::InPlace).before_map(list, 0);
+        let held = Held::new(device, memory.len_bytes);
         // SAFETY: the pieces are the buffers' own memory, and all access to them goes through the list, which is borrowed.
-        let (held, placed) = unsafe { establish(device, &terms, &mut memory) }?;
+        let (held, placed) = unsafe { establish(held, &terms, &mut memory) }?;
         let Placed { range, backing } = placed;
         Ok(Self {
             held,
@@ -135,7 +129,8 @@ impl<P: Platform> LiveList<P> {
     ) -> Result<ScatterList<B>, Quarantined> {
         let list = ManuallyDrop::new(list);
         let (core, range) = (self.held.core(), self.range);
-        if let Err(error) = revoke(core, range, &self.backing, self.terms.attributes) {
+        let attributes = self.terms.attributes;
+        if let Err(error) = revoke(core, range, &self.backing, attributes, Ok(Owed::NOTHING)) {
             let len_bytes = list.len_bytes();
             core.keep_from_use(list, len_bytes, self.backing, error);
             return Err(Quarantined {
@@ -157,20 +152,5 @@ fn frames_of<B: DmaMemory>(list: &ScatterList<B>) -> Frames {
     match entries.any(|entry| entry.buffer().frames() == Frames::Shared) {
         true => Frames::Shared,
         false => Frames::Whole,
-    }
-}
-
-/// Memory of another machine, or that no machine lent, is told by where this one's CPU sees it.
-pub(crate) fn check_owner<P: Platform, B: DmaMemory>(
-    core: &DeviceCore<P>,
-    buffer: &B,
-) -> Result<(), MapError> {
-    let virt = buffer.virt();
-    match core.platform.virt_to_phys(virt) {
-        Some(phys) if phys == buffer.segment(0).start() => Ok(()),
-        _ => Err(MapError {
-            device: core.requester,
-            failure: MapFailure::NotDmaMemory { virt },
-        }),
     }
 }

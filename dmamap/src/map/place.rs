@@ -23,7 +23,7 @@ use crate::pagetable::{MemoryType, PhysList, Replay};
 use crate::platform::Platform;
 use crate::system::Protection;
 
-/// Bytes of the cache lines that a device that does not snoop must have to itself (`ARCH_DMA_MINALIGN` of Arm).
+/// Least bytes of the cache lines that a device that does not snoop must have to itself (`ARCH_DMA_MINALIGN` of Arm).
 pub(crate) const LINE_BYTES: u64 = 128;
 
 /// The memory of a mapping.
@@ -102,12 +102,7 @@ impl<P: Platform> DeviceCore<P> {
                 return Ok(Placed { range, backing });
             }
             Ok(range) if !wanted => {
-                if let Boundary::Required(boundary) = terms.boundary
-                    && crosses(range, boundary)
-                {
-                    let memory = memory.first;
-                    return Err(MapFailure::CrossesBoundary { memory, boundary });
-                }
+                check_boundary(range, terms, memory.first)?;
                 let backing = Backing::InPlace;
                 return Ok(Placed { range, backing });
             }
@@ -140,17 +135,11 @@ impl<P: Platform> DeviceCore<P> {
         let first = memory.first;
         let kept =
             |bus: BusRange| bus.start().as_u64() & keep_mask == first.start().as_u64() & keep_mask;
-        let range = match (bus.filter(|&bus| kept(bus)), terms.boundary) {
-            (Some(bus), Boundary::Required(boundary)) if crosses(bus, boundary) => {
-                let memory = first;
-                Err(MapFailure::CrossesBoundary { memory, boundary })
-            }
-            (Some(bus), _) => Ok(bus),
-            (None, _) => {
-                let align_mask = keep_mask;
-                Err(BounceError::Misaligned { align_mask }.into())
-            }
-        };
+        let align_mask = keep_mask;
+        let range = bus
+            .filter(|&bus| kept(bus))
+            .ok_or(BounceError::Misaligned { align_mask }.into())
+            .and_then(|bus| check_boundary(bus, terms, first).map(|()| bus));
         let range = match range {
             Ok(range) => range,
             Err(failure) => {
@@ -251,9 +240,17 @@ impl<P: Platform> DeviceCore<P> {
         (pool, run): (PoolName, Run),
         memory: &mut Memory<'_>,
     ) -> Result<Placed, MapFailure> {
+        let always_at = run.bus_range();
+        if let Some(range) = always_at
+            && let Err(failure) = check_boundary(range, terms, memory.first)
+        {
+            // SAFETY: nothing of this mapping's was put there, and the device has the memory always.
+            unsafe { self.bounce.pool(pool).release(run) };
+            return Err(failure);
+        }
         // SAFETY: the caller vouches for the contents, which are as long as the run.
         unsafe { self.fill(&run, memory) };
-        if let Some(range) = run.bus_range() {
+        if let Some(range) = always_at {
             let backing = Backing::Whole { pool, run };
             return Ok(Placed { range, backing });
         }
@@ -477,7 +474,8 @@ impl<P: Platform> DeviceCore<P> {
         if !may_share {
             return false;
         }
-        let aligned = |number: u64| number.is_multiple_of(LINE_BYTES);
+        let line_bytes = self.platform.cache_line_bytes().max(LINE_BYTES);
+        let aligned = |number: u64| number.is_multiple_of(line_bytes);
         memory.pieces.restart();
         while let Some(piece) = memory.pieces.next_range() {
             if !(aligned(piece.start().as_u64()) && aligned(piece.len_bytes())) {
@@ -490,6 +488,17 @@ impl<P: Platform> DeviceCore<P> {
 
 fn asks_for_copies(terms: &Terms) -> bool {
     terms.attributes.protection == Some(Protection::Bounce) && terms.shape != Shape::AlignedBlock
+}
+
+/// Whether `range` keeps to the boundary that the driver set, if it did; `first` is the memory it is of.
+fn check_boundary(range: BusRange, terms: &Terms, first: PhysRange) -> Result<(), MapFailure> {
+    match terms.boundary {
+        Boundary::Required(boundary) if crosses(range, boundary) => {
+            let memory = first;
+            Err(MapFailure::CrossesBoundary { memory, boundary })
+        }
+        Boundary::Required(_) | Boundary::Preferred(_) => Ok(()),
+    }
 }
 
 /// Memory for a device that the bus shows memory to as `direct` says.

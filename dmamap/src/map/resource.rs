@@ -182,17 +182,8 @@ impl<P: Platform> Device<P> {
             }),
             Err(failure) => {
                 held.withdraw();
-                let device = self.requester();
-                let error = MapError { device, failure };
-                let buffer = match error.undo() {
-                    Some(undo) => {
-                        let (core, window) = (self.core(), ManuallyDrop::new(window));
-                        core.keep_from_use(window, registers.len_bytes(), Backing::InPlace, undo);
-                        None
-                    }
-                    None => Some(window),
-                };
-                Err(Rejected { error, buffer })
+                let (core, window) = (self.core(), ManuallyDrop::new(window));
+                Err(core.rejected(core.not_mapped(failure), window, registers.len_bytes()))
             }
         }
     }
@@ -221,10 +212,9 @@ impl<P: Platform> Device<P> {
             }
             Err(failure) => {
                 held.withdraw();
-                Err(MapError {
-                    device: self.requester(),
-                    failure,
-                })
+                let error = self.core().not_mapped(failure);
+                self.count_kept(&error, registers.len_bytes());
+                Err(error)
             }
         }
     }

@@ -146,20 +146,9 @@ pub(crate) fn map<P: Platform>(
         list: memory,
         page_log2: place.page_log2,
     };
-    let high = place.pages.from(ABOVE_32_BITS);
-    if domain.address_order() == AddressOrder::HighFirst && high.first <= high.last {
-        match domain.map_list(high, &mut pages, permission, memory_type) {
-            Err(DomainError::Iova(_)) => {}
-            outcome => return Ok(place.range(outcome?)),
-        }
-    }
-    let range = match domain.map_list(place.pages, &mut pages, permission, memory_type) {
-        // A small mask may only have room without the alignment.
-        Err(DomainError::Iova(_)) if place.alignment == Alignment::Convenient => {
-            domain.map_list(place.plain, &mut pages, permission, memory_type)
-        }
-        outcome => outcome,
-    }?;
+    let range = place.choose(domain, |request| {
+        domain.map_list(request, &mut pages, permission, memory_type)
+    })?;
     Ok(place.range(range))
 }
 
@@ -168,16 +157,33 @@ pub(crate) fn reserve<P: Platform>(
     domain: &Domain<P>,
     place: &Placement,
 ) -> Result<(BusRange, u64), MapFailure> {
-    let pages = match domain.reserve_span(place.pages) {
-        Err(DomainError::Iova(_)) if place.alignment == Alignment::Convenient => {
-            domain.reserve_span(place.plain)
-        }
-        outcome => outcome,
-    }?;
+    let pages = place.choose(domain, |request| domain.reserve_span(request))?;
     Ok((pages, place.head))
 }
 
 impl Placement {
+    /// Makes the request that serves best, and others only where there is no room for it.
+    fn choose<P: Platform>(
+        &self,
+        domain: &Domain<P>,
+        mut make: impl FnMut(IovaRequest) -> Result<BusRange, DomainError>,
+    ) -> Result<BusRange, DomainError> {
+        let high = self.pages.from(ABOVE_32_BITS);
+        if domain.address_order() == AddressOrder::HighFirst && high.first <= high.last {
+            match make(high) {
+                Err(DomainError::Iova(_)) => {}
+                outcome => return outcome,
+            }
+        }
+        match make(self.pages) {
+            // A small mask may only have room without the alignment.
+            Err(DomainError::Iova(_)) if self.alignment == Alignment::Convenient => {
+                make(self.plain)
+            }
+            outcome => outcome,
+        }
+    }
+
     /// The bytes asked for, of the whole pages that were found.
     fn range(&self, pages: BusRange) -> BusRange {
         pages

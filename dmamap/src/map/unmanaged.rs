@@ -99,7 +99,7 @@ impl<P: Platform> UnmanagedDomain<P> {
             .keep_alone(device)
             .map_err(|other| NotUnmanaged::Shared { device, other })?;
         // What was unmapped and waits is not mapped any more. Where that is not confirmed it goes on to count.
-        let _ = domain.flush();
+        domain.settle();
         // Those of others count as well, of who left the group before: `unmap` is safe to call.
         match domain.live_ranges() {
             0 => Ok(()),

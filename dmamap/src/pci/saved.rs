@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 
 use hw::pci::bridge::{BRIDGE_CONTROL, PREFETCHABLE_BASE_UPPER};
-use hw::pci::capability::id;
+use hw::pci::capability::{ACS_CONTROL, EXPRESS_FLAGS, ExpressFlags, extended_id, id};
 use hw::pci::config::{
     BARS_TYPE0, BARS_TYPE1, CACHE_LINE_SIZE, COMMAND, Command, INTERRUPT_LINE, LATENCY_TIMER, bar,
 };
@@ -37,9 +37,18 @@ impl SavedConfig {
         let mut save_word = |offset: u16| words.push((offset, config.read::<u16>(offset)));
         if let Some(express) = function.capability(id::PCI_EXPRESS) {
             save_word(express + DEVICE_CONTROL);
-            save_word(express + DEVICE_CONTROL_2);
+            let flags = ExpressFlags::from_bits(config.read(express + EXPRESS_FLAGS));
+            // Layouts before the second end earlier, and something else follows.
+            if flags.version() >= 2 {
+                save_word(express + DEVICE_CONTROL_2);
+            }
             let control = DeviceControl::from_bits(words[0].1);
             words[0].1 = control.with_initiate_reset(false).into_bits();
+        }
+        if let Some(acs) = function.extended_capability(extended_id::ACS) {
+            // What keeps the function apart from others must do so before it is a bus master again.
+            let offset = acs + ACS_CONTROL;
+            words.push((offset, config.read(offset)));
         }
         if let Some(msi) = function.capability(id::MSI) {
             let control = MsiControl::from_bits(config.read(msi + MSI_CONTROL));

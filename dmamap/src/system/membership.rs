@@ -10,7 +10,7 @@ use super::new_domain::without;
 use super::occupancy::{GroupKey, Shared, Turn};
 use super::reserved::Reserved;
 use super::{AttachError, DmaSystem, FirmwareDevice, Protection};
-use crate::device::{DetachError, DeviceCore, Held};
+use crate::device::{DetachError, DeviceCore, HeldBriefly};
 use crate::iommu::{
     Attachment, Domain, DomainError, DomainId, PassThrough, Requester, Translate, UnitError,
 };
@@ -143,7 +143,7 @@ impl<P: Platform> DmaSystem<P> {
         let mut streams = self.attachments(device, unit)?;
         let mut known = Vec::new();
         streams.retain(|stream| {
-            let is_held = held.iter().any(|each| each.stream == stream.stream);
+            let is_held = holds(&held, *stream);
             if is_held {
                 known.push(*stream);
             }
@@ -324,22 +324,17 @@ impl<P: Platform> DmaSystem<P> {
     pub(super) fn release_quarantines(&self, domain: &Arc<Domain<P>>) {
         let holders: Vec<_> = {
             let state = self.state.lock();
-            let cores = state.cores.iter().map(|slot| {
-                // SAFETY: a core in the list has not been freed, and is not while the lock is held.
-                unsafe { slot.0.as_ref() }
-            });
             let is_one = |core: &&DeviceCore<P>| match &core.route {
                 Route::Translated(own) => Arc::ptr_eq(own, domain) && !core.is_unreferenced(),
                 _ => false,
             };
-            cores.filter(is_one).map(Held::briefly).collect()
+            state.cores().filter(is_one).map(HeldBriefly::new).collect()
         };
         for held in holders {
             let core = held.core();
             let taken = core.quarantine.take();
             // SAFETY: every unit confirmed that no device reaches anything through the domain.
             unsafe { core.release_quarantined(taken) };
-            held.withdraw();
         }
     }
 
@@ -355,7 +350,7 @@ impl<P: Platform> DmaSystem<P> {
         let stay = stay.expect(SAME_NAMES);
         let streams = self.attachments(device, shared.unit);
         let mut streams = streams.expect(SAME_NAMES);
-        streams.retain(|stream| !stay.iter().any(|each| each.stream == stream.stream));
+        streams.retain(|stream| !holds(&stay, *stream));
         self.leave(shared, &streams, turn.key)
     }
 
@@ -481,9 +476,14 @@ impl<P: Platform> Left<P> {
 
 /// Adds a stream unless it is there.
 pub(super) fn add(streams: &mut Vec<Attachment>, stream: Attachment) {
-    if !streams.iter().any(|each| each.stream == stream.stream) {
+    if !holds(streams, stream) {
         streams.push(stream);
     }
+}
+
+/// Whether `stream` is among `streams`.
+pub(super) fn holds(streams: &[Attachment], stream: Attachment) -> bool {
+    streams.iter().any(|each| each.stream == stream.stream)
 }
 
 /// The error of a device that its unit did not take, and did or did not confirm to have `left` again.

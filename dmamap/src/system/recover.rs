@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 use super::DmaSystem;
 use super::attach::requester_of;
 use super::occupancy::Turn;
-use crate::device::{DetachError, Held};
+use crate::device::{DetachError, HeldBriefly};
 use crate::iommu::Requester;
 use crate::pci::Function;
 use crate::platform::Platform;
@@ -62,23 +62,17 @@ impl<P: Platform> DmaSystem<P> {
                 Ok(())
             }
         });
-        if let Some(held) = held {
-            held.withdraw();
-        }
+        drop(held);
         self.sweep();
         Ok(outcome?)
     }
 
     /// The core of a device whose detach was not confirmed. Whoever has the turn of its group knows that it stays so.
-    fn hold_unconfirmed(&self, device: Requester) -> Option<Held<P>> {
+    fn hold_unconfirmed(&self, device: Requester) -> Option<HeldBriefly<P>> {
         let state = self.state.lock();
-        let mut cores = state.cores.iter().map(|slot| {
-            // SAFETY: a core in the list has not been freed, and is not while the lock is held.
-            unsafe { slot.0.as_ref() }
-        });
-        let waits = cores.find(|core| {
+        let waits = state.cores().find(|core| {
             core.requester == device && core.detach_unconfirmed.load(Ordering::Acquire)
         })?;
-        Some(Held::briefly(waits))
+        Some(HeldBriefly::new(waits))
     }
 }

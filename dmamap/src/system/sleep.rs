@@ -36,10 +36,10 @@ use core::sync::atomic::Ordering;
 use alloc::vec::Vec;
 
 use super::{DmaSystem, Phase};
-use crate::device::{DeviceCore, Held};
+use crate::device::{DeviceCore, HeldBriefly};
 use crate::iommu::UnitError;
 use crate::map::Route;
-use crate::pci::{BusMaster, PciAddress, SavedTopology, Topology, Transactions};
+use crate::pci::{BusMaster, Function, PciAddress, SavedTopology, Topology, Transactions};
 use crate::platform::Platform;
 
 /// How long requests of all devices together may take to end.
@@ -125,7 +125,7 @@ impl<P: Platform> DmaSystem<P> {
         };
         if let Err(device) = suspended.quiet_devices() {
             self.asleep.store(false, Ordering::SeqCst);
-            suspended.wake_devices();
+            suspended.wake_devices(&[]);
             self.state.lock().phase = before;
             return Err(SuspendError::StillPending { device });
         }
@@ -165,7 +165,7 @@ impl<P: Platform> DmaSystem<P> {
         self.asleep.store(false, Ordering::SeqCst);
         self.state.lock().phase = suspended.before;
         let recovered_bytes = self.recover_all();
-        suspended.wake_devices();
+        suspended.wake_devices(&lost);
         Ok(Resumed {
             lost,
             recovered_bytes,
@@ -190,14 +190,11 @@ impl<P: Platform> DmaSystem<P> {
     }
 
     /// Cores of devices that are attached, held.
-    fn attached_cores(&self) -> Vec<Held<P>> {
+    fn attached_cores(&self) -> Vec<HeldBriefly<P>> {
         let state = self.state.lock();
-        let cores = state.cores.iter().map(|slot| {
-            // SAFETY: a core in the list has not been freed, and is not while the lock is held.
-            unsafe { slot.0.as_ref() }
-        });
+        let cores = state.cores();
         let attached = cores.filter(|core| !core.leaving.load(Ordering::Acquire));
-        attached.map(Held::briefly).collect()
+        attached.map(HeldBriefly::new).collect()
     }
 
     /// Gets back what was not confirmed while the units slept; returns how many bytes.
@@ -206,7 +203,6 @@ impl<P: Platform> DmaSystem<P> {
         for held in self.attached_cores() {
             // What is still not confirmed stays in quarantine, as its figures say.
             recovered_bytes += held.core().recover().unwrap_or(0);
-            held.withdraw();
         }
         recovered_bytes
     }
@@ -236,11 +232,14 @@ impl<P: Platform> Suspended<P> {
         Ok(())
     }
 
-    /// Gives every function its configuration back, bridges their bus mastering too; returns those that are lost.
+    /// Gives every function its configuration back, bridges and units their bus mastering too; returns those that are
+    /// lost.
     fn configure(&self) -> Vec<PciAddress> {
+        let units = self.system.state.lock().unit_functions.clone();
         let mut lost = Vec::new();
         for (function, saved) in self.saved.iter() {
-            let master = match function.is_bridge() {
+            // A unit reads its tables and commands by requests of its own.
+            let master = match function.is_bridge() || units.contains(&function.address()) {
                 true => saved.bus_master(),
                 false => BusMaster::Off,
             };
@@ -254,13 +253,15 @@ impl<P: Platform> Suspended<P> {
         lost
     }
 
-    /// Makes attached devices bus masters, and those that firmware left at work.
-    fn wake_devices(&self) {
+    /// Makes attached devices bus masters, and those that firmware left at work; but none that is `lost`.
+    fn wake_devices(&self, lost: &[PciAddress]) {
         for held in self.system.attached_cores() {
-            self.system.let_master(held.core());
-            held.withdraw();
+            if !lost.contains(&held.core().function.address()) {
+                self.system.let_master(held.core());
+            }
         }
-        for (function, saved) in self.saved.iter() {
+        let kept = |function: &Function<P>| !lost.contains(&function.address());
+        for (function, saved) in self.saved.iter().filter(|(function, _)| kept(function)) {
             let device = super::attach::requester_of(function);
             if saved.bus_master() == BusMaster::On && self.system.is_left_at_work(device) {
                 // SAFETY: its unit confines it to the memory that firmware reserved for it.

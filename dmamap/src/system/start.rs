@@ -135,13 +135,7 @@ impl<P: Platform> DmaSystem<P> {
             for unit in &units {
                 stopped = stopped.and(unit.stop());
             }
-            let mut state = self.state.lock();
-            state.phase = Phase::Off;
-            state.units = Arc::new([]);
-            state.scopes = None;
-            state.groups = Groups::default();
-            let firmware = core::mem::take(&mut state.firmware);
-            drop(state);
+            let firmware = self.state.lock().forget_units();
             for device in firmware {
                 let _ = device.domain.end(stopped);
             }

@@ -110,12 +110,7 @@ pub(super) struct FlushQueue<P: Platform> {
     figures: FlushFigures,
     /// Whether a timer will look after the queue.
     timer_set: bool,
-    /// Before this time no timer flushes, as one found no memory to.
-    postponed_ns: u64,
 }
-
-/// How long a timer that found no memory for a flush leaves the queue alone.
-const POSTPONED_NS: u64 = 10_000_000;
 
 impl<P: Platform> FlushQueue<P> {
     /// An empty queue, no room lent.
@@ -130,16 +125,16 @@ impl<P: Platform> FlushQueue<P> {
             tickets: Tickets::new(),
             figures: FlushFigures::default(),
             timer_set: false,
-            postponed_ns: 0,
         }
     }
 
     /// Lends room, if it is not lent yet, and keeps it as `room` says at least.
     pub(super) fn lend_room(&mut self, room: Room) -> Result<(), OutOfFrames> {
         if self.waiting.is_none() {
-            let [entries, spare] = [(), ()].map(|()| self.allocate());
-            self.waiting = Some(self.waiting_in(entries?));
-            self.spare = Some(spare?);
+            // Both or neither: a flush takes what waits only where there is room for what comes meanwhile.
+            let (entries, spare) = (self.allocate()?, self.allocate()?);
+            self.waiting = Some(self.waiting_in(entries));
+            self.spare = Some(spare);
         }
         if room == Room::Kept {
             self.room = room;
@@ -203,11 +198,10 @@ impl<P: Platform> FlushQueue<P> {
 
     /// Takes `range`, whose entries were cleared into [`gather`](Self::gather).
     pub(super) fn push(&mut self, range: BusRange) -> Owed {
-        let now_ns = self.platform.now_ns();
         let ticket = self.tickets.draw();
         if let Some(waiting) = &mut self.waiting {
             if waiting.entries.len() == 0 {
-                waiting.oldest_ns = now_ns;
+                waiting.oldest_ns = self.platform.now_ns();
             }
             waiting.entries.push(range);
             waiting.bytes += range.len_bytes();
@@ -221,7 +215,7 @@ impl<P: Platform> FlushQueue<P> {
         if self.under_way.is_some() || self.is_empty() {
             return None;
         }
-        let room = self.spare.take().or_else(|| self.allocate().ok())?;
+        let room = self.spare.take()?;
         let empty = self.waiting_in(room);
         let waiting = self.waiting.replace(empty)?;
         let through = self.tickets.unsettled();
@@ -321,19 +315,13 @@ impl<P: Platform> FlushQueue<P> {
         if self.platform.now_ns() < due_ns {
             return None;
         }
-        let flight = self.take();
-        if flight.is_none() && self.under_way.is_none() {
-            // There was no room for what comes meanwhile: later, then.
-            self.postponed_ns = self.platform.now_ns().saturating_add(POSTPONED_NS);
-        }
-        flight
+        self.take()
     }
 
     /// When the first of what waits will have waited long enough.
     fn due_ns(&self) -> Option<u64> {
         let waiting = self.waiting.as_ref()?;
-        let due_ns = waiting.oldest_ns.saturating_add(self.limits.window_ns);
-        Some(due_ns.max(self.postponed_ns))
+        Some(waiting.oldest_ns.saturating_add(self.limits.window_ns))
     }
 
     pub(super) fn figures(&self) -> FlushFigures {

@@ -44,7 +44,7 @@ impl<P: Platform> Device<P> {
         len_bytes: u64,
         direction: D,
     ) -> Result<Noncoherent<P, D>, CoherentError> {
-        let last = self.core().route.last_within(self.mask());
+        let last = self.core().route.last_within(self.reach());
         let buffer = DmaBuffer::allocate_for_within(self, len_bytes, last)?;
         let mapping = self
             .map_single(buffer, direction)

@@ -33,7 +33,8 @@ mod sync;
 
 use crate::addr::{BusRange, PhysRange};
 use crate::buffer::Frames;
-use crate::device::{Counters, Device};
+use crate::device::{Device, Held};
+use crate::iommu::Owed;
 use crate::map::attributes::CpuSync;
 use crate::map::backing::Backing;
 use crate::map::error::{MapError, MapFailure, Quarantined};
@@ -77,13 +78,10 @@ impl<P: Platform> Device<P> {
             self.clean_list(memory.pieces);
         }
         let len_bytes = memory.len_bytes;
+        let held = Held::new(self, len_bytes);
         // SAFETY: the caller says that the memory is RAM, allocated, and not written by references.
-        let (held, placed) =
-            unsafe { establish(self, &terms, &mut memory) }.inspect_err(|error| {
-                if error.leaves_memory_reachable() {
-                    self.core().quarantine.count_foreign(len_bytes);
-                }
-            })?;
+        let established = unsafe { establish(held, &terms, &mut memory) };
+        let (held, placed) = established.inspect_err(|error| self.count_kept(error, len_bytes))?;
         core::mem::forget(held);
         Ok(placed)
     }
@@ -134,21 +132,25 @@ impl<P: Platform> Device<P> {
             range,
             error,
         };
-        let outcome = match revoke(core, range, &backing, attributes).map_err(quarantined) {
+        let outcome = match revoke(core, range, &backing, attributes, Ok(Owed::NOTHING)) {
             Ok(()) => Ok(backing),
             // What is mapped there goes on to count.
-            Err(error) if error.error.changed_nothing() => return Err(error),
+            Err(error) if error.changed_nothing() => return Err(quarantined(error)),
             Err(error) => {
                 core.quarantine.count_foreign(len_bytes);
-                core.keep_copies_from_use(backing, error.error);
-                Err(error)
+                core.keep_copies_from_use(backing, error);
+                Err(quarantined(error))
             }
         };
-        let shares = core.counters.shares();
-        // SAFETY: the mapping was counted when it was made, and `self` keeps the counters alive.
-        core.platform
-            .pin(|cpu| unsafe { Counters::<P>::finish(shares, cpu, len_bytes) });
+        core.counters.end(len_bytes);
         outcome
+    }
+
+    /// Counts memory that the device may reach although it was not mapped: its owner keeps it.
+    pub(super) fn count_kept(&self, error: &MapError, len_bytes: u64) {
+        if error.leaves_memory_reachable() {
+            self.core().quarantine.count_foreign(len_bytes);
+        }
     }
 
     fn fail(&self, failure: MapFailure) -> MapError {

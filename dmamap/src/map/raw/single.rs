@@ -149,8 +149,14 @@ impl<P: Platform> Device<P> {
         direction: AnyDirection,
         attributes: Attributes,
     ) -> Result<(), Quarantined> {
-        // Where the memory is can be asked only before.
         let backing = self.core().backing_of(range);
+        if !backing.is_copied() && !self.needs_maintenance() && self.core().route.joins_pieces() {
+            // Whose memory it was need not be known.
+            self.revoke_raw(range, range.len_bytes(), backing, attributes)?;
+            self.platform().dma_rmb();
+            return Ok(());
+        }
+        // Where the memory is can be asked only before.
         let Some(memory) = self.piece_behind(range, &backing) else {
             let error = RevokeError::NotMapped;
             return Err(Quarantined {

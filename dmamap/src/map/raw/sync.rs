@@ -189,8 +189,8 @@ impl<P: Platform> Device<P> {
     /// That of [`copy_pieces`](Self::copy_pieces).
     unsafe fn copy_part(&self, mapping: BusRange, offset: u64, len_bytes: u64, way: Way) {
         let backing = self.core().backing_of(mapping);
-        if let Some(memory) = self.piece_behind(mapping, &backing)
-            && backing.is_copied()
+        if backing.is_copied()
+            && let Some(memory) = self.piece_behind(mapping, &backing)
         {
             // SAFETY: the caller's promise.
             unsafe { self.copy_pieces(&backing, &[memory], offset, len_bytes, way) };

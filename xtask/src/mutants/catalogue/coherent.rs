@@ -85,7 +85,7 @@ pub(super) const ALL: &[Mutation] = &[
         name: "noncoherent-memory-beyond-the-mask",
         selection: Selection::Whole,
         file: "dmamap/src/map/coherent/noncoherent.rs",
-        find: "let last = self.core().route.last_within(self.mask());",
+        find: "let last = self.core().route.last_within(self.reach());",
         replace: "let last = crate::addr::PhysAddr::new(u64::MAX);",
         why: "the device is given memory that it has no address lines for",
         caught_by: &[coherent(

@@ -92,8 +92,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "dropped-list-not-revoked",
         selection: Selection::Core,
         file: "dmamap/src/map/live_list.rs",
-        find: "revoke(core, range, &self.backing, self.terms.attributes)",
-        replace: "Ok::<(), crate::iommu::RevokeError>(())",
+        find: "revoke(core, range, &self.backing, attributes, Ok(Owed::NOTHING))",
+        replace: "Ok::<(), crate::iommu::RevokeError>(drop(attributes))",
         why: "the memory is given back while the device still reaches it",
         caught_by: &[lists(
             "random_lists_are_told_byte_for_byte_within_the_devices_limits",
