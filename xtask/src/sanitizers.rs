@@ -21,7 +21,21 @@ pub(crate) enum Sanitizer {
 
 /// Programs whose tests have several threads, or free what others may still use. Beside the tests' own threads each has
 /// those of the models, which walk tables while the driver changes them.
-const PROGRAMS: &[&str] = &["mapping", "smmu", "deferred", "bounce", "system"];
+const PROGRAMS: &[&str] = &[
+    "mapping",
+    "streaming",
+    "coherent",
+    "bounce",
+    "deferred",
+    "groups",
+    "life",
+    "system",
+    "vtd",
+    "amd",
+    "smmu",
+    "riscv",
+    "virtio",
+];
 
 /// Runs the threaded tests under sanitizers.
 #[derive(Args)]
