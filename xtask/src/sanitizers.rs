@@ -35,6 +35,9 @@ const PROGRAMS: &[&str] = &[
     "smmu",
     "riscv",
     "virtio",
+    // Journeys'.
+    "caches",
+    "virtio_devices",
 ];
 
 /// Runs the threaded tests under sanitizers.
@@ -109,7 +112,8 @@ pub(crate) fn check(sanitizer: Sanitizer) -> Outcome {
         return Outcome::Failed("rustc does not say what it compiles for".into());
     };
     let target = root().join("target/sanitizers").join(sanitizer.name());
-    let mut command = nightly::cargo(&["test", "--package", "dmamap", "--target", &host]);
+    let mut command = nightly::cargo(&["test", "--target", &host]);
+    command.args(["--package", "dmamap", "--package", "journeys"]);
     command.args(sanitizer.arguments());
     for program in PROGRAMS {
         command.args(["--test", program]);
