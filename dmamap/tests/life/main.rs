@@ -10,3 +10,4 @@ mod quiesce;
 mod removal;
 mod reset;
 mod sleep;
+mod ways;
