@@ -188,6 +188,7 @@ unsafe fn bring_up<P: Platform>(
         topology,
         resources,
         protection: options.protection,
+        removable: None,
     })
 }
 

@@ -112,8 +112,9 @@ fn pulled_out_on(board: &str) {
         .map(|range| range.start().as_u64()..range.last().as_u64() + 1)
         .chain([configuration..configuration + 4096])
         .collect();
-    surprise_removal(&mut computer, || pulled.gone.lock().extend(ranges))
-        .expect("the driver is told");
+    let pull_out = || pulled.gone.lock().extend(ranges);
+    // SAFETY: the disk is behind an IOMMU.
+    unsafe { surprise_removal(&mut computer, pull_out) }.expect("the driver is told");
     assert_eq!(computer.system().faults().total, 0);
     // SAFETY: every device was detached, and nobody tells QEMU's disk anything any more.
     unsafe { computer.system().shutdown() }.expect("the units stop");

@@ -16,6 +16,7 @@
 //! - [`disk`]: the NVMe driver's half of the protocol
 //! - [`life`]: devices that are reset, go, or sleep
 //! - [`virtio`]: what stands between virtio-drivers and its devices
+//! - [`ways`]: the way to memory that was asked for, and no other
 //! - [`ground`]: what the tests themselves stand on
 
 mod amd;
@@ -35,6 +36,7 @@ mod scopes;
 mod tables;
 mod unmapping;
 mod virtio;
+mod ways;
 
 use super::mutation::Mutation;
 
@@ -57,6 +59,7 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         disk::ALL,
         life::ALL,
         virtio::ALL,
+        ways::ALL,
         ground::ALL,
     ]
     .into_iter()
