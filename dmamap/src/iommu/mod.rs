@@ -12,11 +12,8 @@
 //! | [`fault`], `fault_event` | refused requests, and when they are read |
 //! | `setup` | what a unit's driver begins with, and which driver that is |
 //! | `command_ring`, `bound` | what all units' queues and waits have in common |
-//! | `vtd` | Intel's units |
-//! | `virtio` | virtio-iommu |
-//! | `vtd`, `amd` | Intel's units, AMD's |
-//! | `riscv` | RISC-V units |
-//! | `smmu` | Arm's |
+//! | `vtd`, `amd`, `smmu` | the units of Intel, AMD and Arm |
+//! | `riscv`, `virtio` | RISC-V's unit, and virtio-iommu |
 //!
 //! [`DmaSystem`](crate::system::DmaSystem) owns the units and puts devices into domains.
 //!
