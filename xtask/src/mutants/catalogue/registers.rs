@@ -81,9 +81,9 @@ pub(super) const ALL: &[Mutation] = &[
         name: "interrupt-entry-changed-while-unmasked",
         selection: Selection::Whole,
         file: "dmamap/src/pci/msix.rs",
-        find: "self.mask(entry)?;
-            let (address, data)",
-        replace: "let (address, data)",
+        find: "self.write_vector_control(entry, |now| now.with_mask(true))?;
+        self.write_message(",
+        replace: "self.write_message(",
         why: "a message goes to half the old and half the new address",
         caught_by: &[pci("an_entry_that_is_programmed_anew_is_masked_first")],
     },
