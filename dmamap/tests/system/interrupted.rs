@@ -20,7 +20,7 @@ use journeys::boot::BootOptions;
 use machine::device::nvme::{Medium, NvmeConfig};
 
 /// After which what should have ended long ago counts as endless, however busy the host is.
-const NEVER: Duration = Duration::from_secs(100);
+const NEVER: Duration = Duration::from_secs(40);
 
 /// How long somebody who is to be kept waiting is given to come through all the same.
 const A_WHILE: Duration = Duration::from_millis(100);

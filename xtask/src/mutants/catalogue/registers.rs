@@ -78,6 +78,20 @@ pub(super) const ALL: &[Mutation] = &[
         caught_by: &[pci("an_msix_table_is_carved_out_of_the_drivers_window")],
     },
     Mutation {
+        name: "interrupt-table-restored-unlocked",
+        selection: Selection::Whole,
+        file: "dmamap/src/pci/msix.rs",
+        find: "let entry = told.entries.get(usize::from(index)).copied();",
+        replace: "let entry = told.entries.get(usize::from(index)).copied();
+            drop(told);",
+        why: "an interrupt that is masked meanwhile is unmasked again",
+        caught_by: &[Test::program(
+            "dmamap",
+            "system/interrupted",
+            "an_interrupt_that_is_masked_while_its_table_is_restored_stays_masked",
+        )],
+    },
+    Mutation {
         name: "interrupt-entry-changed-while-unmasked",
         selection: Selection::Whole,
         file: "dmamap/src/pci/msix.rs",
