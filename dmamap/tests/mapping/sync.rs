@@ -101,6 +101,28 @@ fn lists_lie_side_by_side_on_the_bus_and_are_viewed_as_one() {
 }
 
 #[test]
+fn addresses_are_translated_back_to_the_byte() {
+    let mut rig = Rig::boot(small());
+    let edu = rig.edu();
+    let device = edu.device();
+    let memory = ScatteredBuffer::allocate(rig.kernel, 3 * PAGE).unwrap();
+    let frames: Vec<_> = (0..3).map(|n| memory.phys(n * PAGE).unwrap()).collect();
+    let list = device.map_sg(memory, Bidirectional).unwrap();
+    let range = list.segments().next().unwrap();
+    for offset in [0, 1, 8, PAGE - 1, PAGE, PAGE + 100, 3 * PAGE - 1] {
+        let bus = range.start().checked_add(offset).unwrap();
+        let expected = frames[(offset / PAGE) as usize].checked_add(offset % PAGE);
+        assert_eq!(device.translate(bus), expected, "byte {offset}");
+    }
+    let after = range.last().checked_add(1).unwrap();
+    assert_eq!(device.translate(after), None);
+    drop(list.unmap().unwrap());
+    assert_eq!(device.translate(range.start()), None);
+    drop(edu);
+    rig.finish();
+}
+
+#[test]
 fn borrowed_memory_is_viewed_while_the_closure_runs_and_lost_by_the_device_after() {
     let mut rig = Rig::boot(small());
     let mut edu = rig.edu();

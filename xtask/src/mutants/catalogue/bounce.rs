@@ -248,4 +248,46 @@ pub(super) const ALL: &[Mutation] = &[
             "those_who_read_retired_memory_at_once_do_not_write_it",
         )],
     },
+    Mutation {
+        name: "bounce-sync-from-the-start",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/backing.rs",
+        find: "Self::Whole { run, .. } => (Side::Copy(run, offset), whole - offset),",
+        replace: "Self::Whole { run, .. } => (Side::Copy(run, 0), whole - offset),",
+        why: "the CPU's turn at part of a mapping reads and writes another part of the copy",
+        caught_by: &[direct_route(
+            "the_cpus_turn_reads_and_writes_what_the_device_has",
+        )],
+    },
+    Mutation {
+        name: "bounce-sync-of-an-end-from-the-start",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/backing.rs",
+        find: "(Side::Copy(tail, offset - tail_start), whole - offset)",
+        replace: "(Side::Copy(tail, 0), whole - offset)",
+        why: "the CPU's turn at part of the last page reads and writes another part of its copy",
+        caught_by: &[neighbours(
+            "the_cpus_turn_at_ragged_memory_finds_every_part",
+        )],
+    },
+    Mutation {
+        name: "bounce-high-water-falls",
+        selection: Selection::Whole,
+        file: "dmamap/src/bounce/figures.rs",
+        find: "self.high_water.fetch_max(now, Ordering::Relaxed);",
+        replace: "self.high_water.store(now, Ordering::Relaxed);",
+        why: "who sizes a pool by the most it ever lent makes it too small",
+        caught_by: &[pools("the_most_that_was_lent_at_once_is_remembered")],
+    },
+    Mutation {
+        name: "bounce-head-lost-where-the-tail-fails",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/place.rs",
+        find: "unsafe { Backing::Edges { head, tail }.release(self) };",
+        replace: "core::mem::forget((head, tail));",
+        why: "slots are lost by each mapping that fails half way",
+        caught_by: &[pools(
+            "every_request_for_ragged_ends_may_fail_and_nothing_is_lost",
+        )],
+    },
 ];

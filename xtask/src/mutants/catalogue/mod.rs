@@ -5,6 +5,7 @@
 //! - [`tables`]: what a unit walks is whole and visible before it is led there
 //! - [`scopes`]: every unit and every device that firmware names
 //! - [`groups`]: who shares a domain, and who reaches whom without an IOMMU
+//! - [`checks`]: what is found out before anything is mapped
 //! - [`mapping`]: where a mapping may lie, what it allows, and how it ends
 //! - [`bounce`]: copies: what a device sees of them, and what comes back
 //! - [`coherent`]: memory that both sides share, its pools, and the order of handing over
@@ -16,11 +17,13 @@
 //! - [`disk`]: the NVMe driver's half of the protocol
 //! - [`life`]: devices that are reset, go, or sleep
 //! - [`virtio`]: what stands between virtio-drivers and its devices
+//! - [`types`]: what keeps misuse from compiling
 //! - [`ground`]: what the tests themselves stand on
 
 mod amd;
 mod bounce;
 mod caches;
+mod checks;
 mod coherent;
 mod deferred;
 mod disk;
@@ -33,6 +36,7 @@ mod modes;
 mod registers;
 mod scopes;
 mod tables;
+mod types;
 mod unmapping;
 mod virtio;
 
@@ -46,6 +50,7 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         tables::ALL,
         scopes::ALL,
         groups::ALL,
+        checks::ALL,
         mapping::ALL,
         limits::ALL,
         bounce::ALL,
@@ -57,6 +62,7 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         disk::ALL,
         life::ALL,
         virtio::ALL,
+        types::ALL,
         ground::ALL,
     ]
     .into_iter()
@@ -112,6 +118,10 @@ mod tests {
     fn is_there(test: &Test) -> bool {
         let package = crate::cargo::root().join(test.package);
         let places = match test.target {
+            Target::CompileFail => {
+                let case = format!("tests/compile_fail/{}.rs", test.name);
+                return package.join(case).exists();
+            }
             Target::Library => vec![package.join("src")],
             Target::Program(program) => {
                 let tests = package.join("tests");
