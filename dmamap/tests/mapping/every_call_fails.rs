@@ -15,9 +15,7 @@ use dmamap::system::Protection;
 use hosted::{FaultInjector, Hosted};
 use hw::pci::capability::AcsFlags;
 use journeys::boot::{BootOptions, MachineDescription, boot};
-use machine::fabric::{
-    Below, FunctionConfig, Model, PeerForwarding as Forwarding, PortConfig,
-};
+use machine::fabric::{Below, FunctionConfig, Model, PeerForwarding as Forwarding, PortConfig};
 use machine::{Iommu, Machine, MachineConfig};
 
 use crate::rig::{EDU, PAGE, Rig, buffer_of, small};
@@ -329,7 +327,10 @@ fn copies_of_every_kind_of_mapping_on_every_route() {
             failing.each_fails(1, |device| single(device, kernel, len_bytes, how));
         }
         failing.each_fails(3, |device| list(device, kernel));
-        let frames = kernel.inner().allocate_frames(FrameRequest::new(4)).unwrap();
+        let frames = kernel
+            .inner()
+            .allocate_frames(FrameRequest::new(4))
+            .unwrap();
         failing.each_fails(0, |device| raw_list(device, frames));
         // SAFETY: nothing refers to them.
         unsafe { kernel.inner().free_frames(frames) };

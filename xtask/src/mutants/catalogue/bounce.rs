@@ -290,4 +290,17 @@ pub(super) const ALL: &[Mutation] = &[
             "every_request_for_ragged_ends_may_fail_and_nothing_is_lost",
         )],
     },
+    Mutation {
+        name: "bounce-lines-shared-with-others",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/place.rs",
+        find: "let may_share = self.coherence == Coherence::NotSnooped",
+        replace: "let may_share = self.coherence == Coherence::Snooped",
+        why: "the CPU writes a line back over what the device wrote to its other half",
+        caught_by: &[Test::program(
+            "dmamap",
+            "bounce/not_snooped",
+            "a_block_that_shares_a_line_is_copied_where_the_device_writes",
+        )],
+    },
 ];

@@ -33,9 +33,7 @@ pub(super) const ALL: &[Mutation] = &[
         find: ".ok_or(MapFailure::NotDmaMemory { virt })",
         replace: ".map_or(Ok::<_, MapFailure>(PhysAddr::new(virt.as_u64())), Ok)",
         why: "what a stack or an image has for an address is an address of other memory for the device",
-        caught_by: &[raw(
-            "stacks_heaps_and_images_are_not_memory_for_devices",
-        )],
+        caught_by: &[raw("stacks_heaps_and_images_are_not_memory_for_devices")],
     },
     Mutation {
         name: "contiguity-unchecked",
@@ -91,9 +89,7 @@ pub(super) const ALL: &[Mutation] = &[
             return Err(MaskError::NoRoom { device, mask });
         }",
         why: "a driver whose device takes all addresses gives up",
-        caught_by: &[masks(
-            "sixty_four_bits_never_fail_and_the_last_mask_holds",
-        )],
+        caught_by: &[masks("sixty_four_bits_never_fail_and_the_last_mask_holds")],
     },
     Mutation {
         name: "masks-only-narrow",
@@ -102,9 +98,7 @@ pub(super) const ALL: &[Mutation] = &[
         find: "self.mask_last.store(mask.last().as_u64(), Ordering::Relaxed);",
         replace: "self.mask_last.fetch_min(mask.last().as_u64(), Ordering::Relaxed);",
         why: "a mask that was tried before holds for ever",
-        caught_by: &[masks(
-            "sixty_four_bits_never_fail_and_the_last_mask_holds",
-        )],
+        caught_by: &[masks("sixty_four_bits_never_fail_and_the_last_mask_holds")],
     },
     Mutation {
         name: "one-mask-for-all-memory",
@@ -194,7 +188,7 @@ pub(super) const ALL: &[Mutation] = &[
         name: "buffer-of-a-refused-mapping-kept",
         selection: Selection::Whole,
         file: "dmamap/src/map/establish.rs",
-        find: "None => Some(ManuallyDrop::into_inner(owner)),",
+        find: "None => Some(ManuallyDrop::into_inner(owner))",
         replace: "None => {
                 let _ = owner;
                 None

@@ -114,6 +114,40 @@ mod tests {
         }
     }
 
+    /// What a row of the document says breaks it is caught by a test that the row names.
+    #[test]
+    fn a_mutation_of_docs_parity_is_caught_by_a_test_of_its_row() {
+        let parity = crate::cargo::root().join("docs/parity.md");
+        let parity = fs::read_to_string(parity).expect("the document is there");
+        let mut elsewhere = Vec::new();
+        for row in parity.lines() {
+            let Some((tests, mutations)) = row.split_once("; broken by ") else {
+                continue;
+            };
+            for name in mutations.split('*').skip(1).step_by(2) {
+                let mutation = catalogue().find(|one| one.name == name);
+                let caught_by = mutation.map_or(&[][..], |one| one.caught_by);
+                if !caught_by.iter().any(|test| names(tests, test)) {
+                    let id = row.split(' ').nth(1).unwrap_or_default();
+                    elsewhere.push(format!("{id}: {name} is caught by {caught_by:?}"));
+                }
+            }
+        }
+        assert!(elsewhere.is_empty(), "{}", elsewhere.join("\n"));
+    }
+
+    /// Whether `row` names the test, or the one that tries all cases of misuse.
+    fn names(row: &str, test: &Test) -> bool {
+        let function = test.name.rsplit("::").next().unwrap_or(test.name);
+        match test.target {
+            Target::CompileFail => {
+                let case = format!("{}/tests/compile_fail/{function}.rs`", test.package);
+                row.contains(&case) || row.contains("::misuse_does_not_compile`")
+            }
+            Target::Library | Target::Program(_) => row.contains(&format!("::{function}`")),
+        }
+    }
+
     /// Whether the test's program has a function of that name.
     fn is_there(test: &Test) -> bool {
         let package = crate::cargo::root().join(test.package);
