@@ -280,17 +280,6 @@ pub(super) const ALL: &[Mutation] = &[
         caught_by: &[pools("the_most_that_was_lent_at_once_is_remembered")],
     },
     Mutation {
-        name: "bounce-head-lost-where-the-tail-fails",
-        selection: Selection::Whole,
-        file: "dmamap/src/map/place.rs",
-        find: "unsafe { Backing::Edges { head, tail }.release(self) };",
-        replace: "core::mem::forget((head, tail));",
-        why: "slots are lost by each mapping that fails half way",
-        caught_by: &[pools(
-            "every_request_for_ragged_ends_may_fail_and_nothing_is_lost",
-        )],
-    },
-    Mutation {
         name: "bounce-lines-shared-with-others",
         selection: Selection::Whole,
         file: "dmamap/src/map/place.rs",

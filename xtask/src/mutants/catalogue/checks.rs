@@ -185,57 +185,6 @@ pub(super) const ALL: &[Mutation] = &[
         )],
     },
     Mutation {
-        name: "buffer-of-a-refused-mapping-kept",
-        selection: Selection::Whole,
-        file: "dmamap/src/map/establish.rs",
-        find: "None => Some(ManuallyDrop::into_inner(owner))",
-        replace: "None => {
-                let _ = owner;
-                None
-            }",
-        why: "memory is lost by each mapping that fails",
-        caught_by: &[Test::program(
-            "dmamap",
-            "mapping/allocation_failures",
-            "mapping_fails_cleanly_and_returns_the_buffer",
-        )],
-    },
-    Mutation {
-        name: "addresses-of-a-refused-mapping-kept",
-        selection: Selection::Whole,
-        file: "dmamap/src/iommu/domain.rs",
-        find: "iova.free(range).expect(\"the range was just allocated\");",
-        replace: "",
-        why: "bus addresses are lost by each mapping that fails",
-        caught_by: &[
-            Test::program("dmamap", "streaming/failures", "lists_of_buffers"),
-            Test::program(
-                "dmamap",
-                "mapping/allocation_failures",
-                "a_large_list_that_runs_out_of_tables_is_undone",
-            ),
-            Test::program(
-                "dmamap",
-                "mapping/allocation_failures",
-                "the_bus_address_of_a_failed_mapping_is_the_next_ones",
-            ),
-        ],
-    },
-    Mutation {
-        name: "tables-of-a-refused-mapping-kept",
-        selection: Selection::Whole,
-        file: "dmamap/src/pagetable/frame_list.rs",
-        find: "unsafe { list.free() };
-                    return Err(error);",
-        replace: "return Err(error);",
-        why: "frames are lost by each list that runs out of them half way",
-        caught_by: &[Test::program(
-            "dmamap",
-            "mapping/allocation_failures",
-            "a_large_list_that_runs_out_of_tables_is_undone",
-        )],
-    },
-    Mutation {
         name: "leaf-larger-than-memory-is-aligned",
         selection: Selection::Whole,
         file: "dmamap/src/pagetable/map.rs",

@@ -6,6 +6,7 @@
 //! - [`scopes`]: every unit and every device that firmware names
 //! - [`groups`]: who shares a domain, and who reaches whom without an IOMMU
 //! - [`checks`]: what is found out before anything is mapped
+//! - [`failures`]: what a call that fails gives back
 //! - [`mapping`]: where a mapping may lie, what it allows, and how it ends
 //! - [`bounce`]: copies: what a device sees of them, and what comes back
 //! - [`coherent`]: memory that both sides share, its pools, and the order of handing over
@@ -27,6 +28,7 @@ mod checks;
 mod coherent;
 mod deferred;
 mod disk;
+mod failures;
 mod ground;
 mod groups;
 mod life;
@@ -51,6 +53,7 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         scopes::ALL,
         groups::ALL,
         checks::ALL,
+        failures::ALL,
         mapping::ALL,
         limits::ALL,
         bounce::ALL,

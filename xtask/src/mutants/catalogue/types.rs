@@ -77,29 +77,31 @@ pub(super) const ALL: &[Mutation] = &[
         caught_by: &[misuse("using_an_address_without_asking_whether_it_is_one")],
     },
     Mutation {
-        name: "unmap-leaves-the-mapping",
+        name: "mapping-can-be-cloned",
         selection: Selection::Whole,
         file: "dmamap/src/map/single.rs",
-        find: "pub fn unmap(self) -> Result<B, Quarantined> {
-        self.owned.unmap()",
-        replace: "pub fn unmap(&self) -> Result<B, Quarantined> {
-        unsafe { core::ptr::read(self) }.owned.unmap()",
+        find: "impl<P: Platform, B: DmaMemory, D: Direction> fmt::Debug for Mapping<P, B, D> {",
+        replace: "impl<P: Platform, B: DmaMemory, D: Direction> Clone for Mapping<P, B, D> {
+            fn clone(&self) -> Self { unsafe { core::ptr::read(self) } }
+        }
+        impl<P: Platform, B: DmaMemory, D: Direction> fmt::Debug for Mapping<P, B, D> {",
         why: "a mapping is unmapped twice, the second time as somebody else's",
-        caught_by: &[
-            misuse("unmapping_twice"),
-            misuse("using_a_mapping_after_unmap"),
-        ],
+        caught_by: &[misuse("cloning_a_mapping")],
     },
     Mutation {
         name: "unmap-leaves-the-mapping-of-a-list",
         selection: Selection::Whole,
-        file: "dmamap/src/map/sg.rs",
-        find: "pub fn unmap(self) -> Result<B, Quarantined> {
-        self.owned.unmap()",
-        replace: "pub fn unmap(&self) -> Result<B, Quarantined> {
-        unsafe { core::ptr::read(self) }.owned.unmap()",
+        file: "dmamap/src/map/sgtable.rs",
+        find: "pub fn unmap(mut self) -> Result<ScatterList<B>, Quarantined> {
+        let (live, list) = self
+            .parts
+            .take()
+            .expect(",
+        replace: "pub fn unmap(&self) -> Result<ScatterList<B>, Quarantined> {
+        let (live, list) = unsafe { core::ptr::read(&self.parts) }
+            .expect(",
         why: "a list is unmapped twice, the second time as somebody else's",
-        caught_by: &[misuse("unmapping_a_list_twice")],
+        caught_by: &[misuse("unmapping_a_list_of_buffers_twice")],
     },
     Mutation {
         name: "list-mapped-by-reference",
@@ -254,7 +256,9 @@ pub(super) const ALL: &[Mutation] = &[
         pub fn bus_addr(&self) -> BusAddr { self.range().start() }
         pub fn range(&self) -> BusRange { self.parts().linked() }",
         replace: "impl<P: Platform, B: DmaMemory, D: Direction, S: SpanState> IovaSpan<P, B, D, S> {
+            /// Z of the first byte.
             pub fn bus_addr(&self) -> BusAddr { self.range().start() }
+            /// All of Z.
             pub fn range(&self) -> BusRange { self.parts().linked() }
         }
         impl<P: Platform, B: DmaMemory, D: Direction> IovaSpan<P, B, D, Linked> {",
@@ -268,6 +272,7 @@ pub(super) const ALL: &[Mutation] = &[
         find: "impl<P: Platform, B: DmaMemory, D: Direction> IovaSpan<P, B, D, Unlinked> {
         pub fn free(self) { self.into_parts().reserved.free(); }",
         replace: "impl<P: Platform, B: DmaMemory, D: Direction, S: SpanState> IovaSpan<P, B, D, S> {
+            /// Gives the addresses back.
             pub fn free(self) { self.into_parts().reserved.free(); }
         }
         impl<P: Platform, B: DmaMemory, D: Direction> IovaSpan<P, B, D, Unlinked> {",
