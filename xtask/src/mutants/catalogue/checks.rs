@@ -107,11 +107,14 @@ pub(super) const ALL: &[Mutation] = &[
         find: "self.coherent_mask_last.load(Ordering::Relaxed)",
         replace: "self.mask_last.load(Ordering::Relaxed)",
         why: "rings lie where the device reaches data and no rings",
-        caught_by: &[Test::program(
-            "dmamap",
-            "system/reserved",
-            "streaming_and_coherent_memory_keep_to_their_own_masks",
-        )],
+        caught_by: &[
+            masks("sixty_four_bits_never_fail_and_the_last_mask_holds"),
+            Test::program(
+                "dmamap",
+                "system/reserved",
+                "streaming_and_coherent_memory_keep_to_their_own_masks",
+            ),
+        ],
     },
     Mutation {
         name: "limits-of-no-device-accepted",
@@ -137,9 +140,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "view-beyond-its-memory",
         selection: Selection::Whole,
         file: "dmamap/src/map/view.rs",
-        find: "OutOfBounds::check(offset, len_bytes, buffer.len_bytes())?;
-        Ok(Self::begin(",
-        replace: "Ok(Self::begin(",
+        find: "OutOfBounds::check(offset, len_bytes, buffer.len_bytes())?;",
+        replace: "OutOfBounds::check(offset, len_bytes, buffer.len_bytes() + 1)?;",
         why: "a driver reads and writes what lies behind its buffer",
         caught_by: &[sync("a_partial_view_reaches_its_part_and_nothing_else")],
     },
@@ -148,7 +150,7 @@ pub(super) const ALL: &[Mutation] = &[
         selection: Selection::Whole,
         file: "dmamap/src/map/view.rs",
         find: "OutOfBounds::check(offset, bytes.len() as u64, self.len_bytes)?;",
-        replace: "",
+        replace: "OutOfBounds::check(offset, bytes.len() as u64, self.len_bytes + 1)?;",
         why: "what is written behind the part that was synced never reaches the device, or is overwritten by it",
         caught_by: &[sync("a_partial_view_reaches_its_part_and_nothing_else")],
     },
