@@ -63,19 +63,6 @@ pub(super) const ALL: &[Mutation] = &[
         )],
     },
     Mutation {
-        name: "bounce-head-lost-where-the-tail-fails",
-        selection: Selection::Whole,
-        file: "dmamap/src/map/place.rs",
-        find: "unsafe { Backing::Edges { head, tail }.release(self) };",
-        replace: "core::mem::forget((head, tail));",
-        why: "slots are lost by each mapping that fails half way",
-        caught_by: &[Test::program(
-            "dmamap",
-            "bounce/pools",
-            "every_request_for_ragged_ends_may_fail_and_nothing_is_lost",
-        )],
-    },
-    Mutation {
         name: "bounce-copy-lost-where-its-mapping-fails",
         selection: Selection::Whole,
         file: PLACE,
