@@ -260,17 +260,6 @@ pub(super) const ALL: &[Mutation] = &[
         )],
     },
     Mutation {
-        name: "bounce-sync-of-an-end-from-the-start",
-        selection: Selection::Whole,
-        file: "dmamap/src/map/backing.rs",
-        find: "(Side::Copy(tail, offset - tail_start), whole - offset)",
-        replace: "(Side::Copy(tail, 0), whole - offset)",
-        why: "the CPU's turn at part of the last page reads and writes another part of its copy",
-        caught_by: &[neighbours(
-            "the_cpus_turn_at_ragged_memory_finds_every_part",
-        )],
-    },
-    Mutation {
         name: "bounce-high-water-falls",
         selection: Selection::Whole,
         file: "dmamap/src/bounce/figures.rs",
