@@ -248,4 +248,37 @@ pub(super) const ALL: &[Mutation] = &[
             "those_who_read_retired_memory_at_once_do_not_write_it",
         )],
     },
+    Mutation {
+        name: "bounce-sync-from-the-start",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/backing.rs",
+        find: "Self::Whole { run, .. } => (Side::Copy(run, offset), whole - offset),",
+        replace: "Self::Whole { run, .. } => (Side::Copy(run, 0), whole - offset),",
+        why: "the CPU's turn at part of a mapping reads and writes another part of the copy",
+        caught_by: &[direct_route(
+            "the_cpus_turn_reads_and_writes_what_the_device_has",
+        )],
+    },
+    Mutation {
+        name: "bounce-high-water-falls",
+        selection: Selection::Whole,
+        file: "dmamap/src/bounce/figures.rs",
+        find: "self.high_water.fetch_max(now, Ordering::Relaxed);",
+        replace: "self.high_water.store(now, Ordering::Relaxed);",
+        why: "who sizes a pool by the most it ever lent makes it too small",
+        caught_by: &[pools("the_most_that_was_lent_at_once_is_remembered")],
+    },
+    Mutation {
+        name: "bounce-lines-shared-with-others",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/place.rs",
+        find: "let may_share = self.coherence == Coherence::NotSnooped",
+        replace: "let may_share = self.coherence == Coherence::Snooped",
+        why: "the CPU writes a line back over what the device wrote to its other half",
+        caught_by: &[Test::program(
+            "dmamap",
+            "bounce/not_snooped",
+            "a_block_that_shares_a_line_is_copied_where_the_device_writes",
+        )],
+    },
 ];
