@@ -187,8 +187,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "last-bytes-of-a-span-not-copied-back",
         selection: Selection::Whole,
         file: "dmamap/src/map/backing.rs",
-        find: "tail: later_tail.or(tail),",
-        replace: "tail: tail.or(later_tail.filter(|run| run.len_bytes() == 0)),",
+        find: "later_tail.or(tail)",
+        replace: "tail.or(later_tail.filter(|run| run.len_bytes() == 0))",
         why: "what the device wrote to the end of the last link is lost, and its copy with it",
         caught_by: &[spans(
             "both_ends_of_a_span_are_copied_and_what_lies_between_is_in_place",
@@ -275,7 +275,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "bounce-limit-not-kept",
         selection: Selection::Whole,
-        file: "dmamap/src/bounce/pool.rs",
+        file: "dmamap/src/bounce/growth.rs",
         find: "filter(|&all| all <= limit);",
         replace: "filter(|_| limit > 0);",
         why: "a pool grows without end",
@@ -323,6 +323,41 @@ pub(super) const ALL: &[Mutation] = &[
         why: "two threads that read it write the buffer at once",
         caught_by: &[direct_route(
             "those_who_read_retired_memory_at_once_do_not_write_it",
+        )],
+    },
+    Mutation {
+        name: "bounce-every-area-asks-for-memory",
+        selection: Selection::Whole,
+        file: "dmamap/src/bounce/pool.rs",
+        find: "Growing::NoMemory => break,",
+        replace: "Growing::NoMemory => growing = self.populate(n, order, exposure),",
+        why: "where memory is short each map asks for it hundreds of times",
+        caught_by: &[pools(
+            "a_pool_that_is_given_no_memory_does_not_ask_for_each_of_its_areas",
+        )],
+    },
+    Mutation {
+        name: "bounce-lost-memory-not-counted",
+        selection: Selection::Whole,
+        file: "dmamap/src/bounce/growth.rs",
+        find: "self.lost_bytes.fetch_add(1 << log2, Ordering::Relaxed);",
+        replace: "self.bytes.fetch_sub(1 << log2, Ordering::Relaxed);",
+        why: "a unit that confirms nothing costs the machine all its memory, unseen",
+        caught_by: &[always_mapped(
+            "new_memory_that_the_device_may_have_already_is_lost_once_and_counted",
+        )],
+    },
+    Mutation {
+        name: "packed-blocks-find-no-place-when-they-come-back",
+        selection: Selection::Whole,
+        file: "dmamap/src/buffer/packed.rs",
+        find: "self.frames.capacity() >= frames && self.free.capacity() >= frames * blocks_each",
+        replace: "self.frames.capacity() + self.free.capacity() + blocks_each >= frames",
+        why: "the general allocator is called under a lock that interrupts are off for",
+        caught_by: &[Test::program(
+            "dmamap",
+            "under_locks",
+            "blocks_come_and_go_without_the_allocator",
         )],
     },
 ];
