@@ -176,17 +176,19 @@ impl<P: Platform> Pool<P> {
                 return Ok(run);
             }
             for n in (self.homes..self.areas.len()).chain(0..self.homes) {
-                match growing {
-                    // What one area is not given none is: it is not asked for again.
-                    Growing::NoMemory => break,
-                    Growing::Lost(cause) => return Err(BounceError::Unconfirmed { cause }),
-                    Growing::Grown | Growing::Taken => growing = self.populate(n, order, exposure),
+                // What one area is not given none is: it is not asked for again.
+                if let Growing::NoMemory | Growing::Lost(_) = growing {
+                    break;
                 }
+                growing = self.populate(n, order, exposure);
                 if growing == Growing::Grown
                     && let Some(run) = self.take(n, order, &keep, want, exposure)
                 {
                     return Ok(run);
                 }
+            }
+            if let Growing::Lost(cause) = growing {
+                return Err(BounceError::Unconfirmed { cause });
             }
             if self.growth == Growth::Fixed {
                 let last = exposure.last();

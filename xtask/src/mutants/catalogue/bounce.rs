@@ -329,8 +329,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "bounce-every-area-asks-for-memory",
         selection: Selection::Whole,
         file: "dmamap/src/bounce/pool.rs",
-        find: "Growing::NoMemory => break,",
-        replace: "Growing::NoMemory => growing = self.populate(n, order, exposure),",
+        find: "if let Growing::NoMemory | Growing::Lost(_) = growing {",
+        replace: "if let Growing::Lost(_) = growing {",
         why: "where memory is short each map asks for it hundreds of times",
         caught_by: &[pools(
             "a_pool_that_is_given_no_memory_does_not_ask_for_each_of_its_areas",
