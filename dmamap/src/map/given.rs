@@ -43,9 +43,10 @@ impl<P: Platform> DeviceCore<P> {
             Cut::InPlace => Backing::InPlace,
             // SAFETY: the caller's promise.
             Cut::Whole => return unsafe { self.give_copy(page_log2, terms, memory) },
-            // SAFETY: the caller's promise.
             Cut::Edges { head, tail } => {
-                unsafe { self.copy_edges(page_log2, terms, memory.first, [head, tail]) }?
+                let ends = [head, tail];
+                // SAFETY: the caller's promise.
+                unsafe { self.copy_edges(page_log2, terms, memory.first, ends) }?
             }
         };
         self.clean_given(terms, memory, &backing);
