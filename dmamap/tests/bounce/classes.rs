@@ -13,14 +13,14 @@ use crate::rig::{PAGE, Rig};
 use crate::spy::Spy;
 use crate::{Ram, attach_trusted, pattern, without_units};
 
-const DIRECTIONS: [AnyDirection; 3] = [
+pub(crate) const DIRECTIONS: [AnyDirection; 3] = [
     AnyDirection::ToDevice,
     AnyDirection::FromDevice,
     AnyDirection::Bidirectional,
 ];
 
-const OFFSETS: [u64; 12] = [0, 1, 7, 8, 63, 512, 2040, 2047, 2048, 2049, 4088, 4095];
-const LENGTHS: [u64; 14] = [
+pub(crate) const OFFSETS: [u64; 12] = [0, 1, 7, 8, 63, 512, 2040, 2047, 2048, 2049, 4088, 4095];
+pub(crate) const LENGTHS: [u64; 14] = [
     1, 2, 7, 8, 9, 511, 2047, 2048, 2049, 4095, 4096, 4097, 6001, 8192,
 ];
 const MASKS: [u64; 5] = [0, 511, 2047, 4095, 0xffff];

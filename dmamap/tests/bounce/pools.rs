@@ -223,6 +223,23 @@ fn where_no_memory_is_left_the_buffer_comes_back() {
 }
 
 #[test]
+fn a_pool_that_is_given_no_memory_does_not_ask_for_each_of_its_areas() {
+    let (rig, injector) = failing();
+    let device = rig.attach_trusted(EDU, Protection::Strict);
+    let buffer = buffer_of(injector, PAGE, 7);
+    injector.exhaust_from(Resource::Frames, 1);
+    let before = injector.injected();
+    let rejected = device.map_single(buffer, ToDevice).unwrap_err();
+    // One for each size that an area may have, and one for memory of the mapping's own.
+    let sizes = (2_u64 << 20).ilog2() - PAGE.ilog2() + 1;
+    let asked = injector.injected() - before;
+    assert!(asked <= u64::from(sizes) + 1, "{asked} requests");
+    injector.relent();
+    drop((rejected, device));
+    rig.finish();
+}
+
+#[test]
 fn every_request_may_fail_and_nothing_is_lost() {
     let (rig, injector) = failing();
     let device = rig.attach_trusted(EDU, Protection::Strict);
