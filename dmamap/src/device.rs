@@ -40,6 +40,7 @@ use crate::addr::{BusAddr, FRAME_BYTES, PhysAddr};
 use crate::bounce::{Bounce, PoolFigures};
 use crate::iommu::{Requester, UnitError};
 use crate::map::{CoherentSources, Permission, Route};
+use crate::pagetable::Privileges;
 use crate::pci::Function;
 use crate::platform::Platform;
 use crate::system::DmaSystem;
@@ -250,6 +251,15 @@ impl<P: Platform> Device<P> {
     /// written, memory mapped [`FromDevice`](crate::map::FromDevice) can be read by the device too.
     pub fn permission(&self, bus: BusAddr) -> Option<Permission> {
         Some(self.core().route.translate(bus)?.1)
+    }
+
+    /// Whether mappings [for privileged requests](crate::map::Attributes::privileged) are kept from the device's other
+    /// requests: where an SMMUv3 translates for it by stage 1.
+    pub fn keeps_privilege(&self) -> bool {
+        match &self.core().route {
+            Route::Translated(domain) => domain.privileges() == Privileges::Told,
+            Route::Direct(_) | Route::Blocked => false,
+        }
     }
 
     /// Bytes of the smallest page that the device can be lent: all of each page a mapping touches becomes reachable, and

@@ -77,6 +77,7 @@ pub struct MachineConfig {
     pub(crate) peers: PeerForwarding,
     pub(crate) devices: Snooping,
     pub(crate) snooping_exception: Option<u8>,
+    pub(crate) privileged: Option<u8>,
 }
 
 impl Default for MachineConfig {
@@ -98,6 +99,7 @@ impl Default for MachineConfig {
             peers: PeerForwarding::Refused,
             devices: Snooping::On,
             snooping_exception: None,
+            privileged: None,
         }
     }
 }
@@ -189,6 +191,14 @@ impl MachineConfig {
     #[must_use]
     pub fn with_snooping_device(mut self, device: u8) -> Self {
         self.snooping_exception = Some(device);
+        self
+    }
+
+    /// All requests of the device of this number on bus 0, or of what is behind the port of that number, are
+    /// [privileged](crate::bus::Privilege::Privileged). No table of firmware's says so.
+    #[must_use]
+    pub fn with_privileged_device(mut self, device: u8) -> Self {
+        self.privileged = Some(device);
         self
     }
 

@@ -147,6 +147,7 @@ impl Machine {
             caches: caches.as_ref(),
             devices: config.devices,
             snooping_exception: config.snooping_exception,
+            privileged: config.privileged,
         };
         let root = wiring.root(Models {
             disks: disks.clone(),

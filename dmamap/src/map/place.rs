@@ -19,7 +19,7 @@ use crate::map::route::{Route, crosses};
 use crate::map::terms::{Boundary, Shape, Terms};
 use crate::map::translated;
 use crate::map::{AnyDirection, MapFailure};
-use crate::pagetable::{MemoryType, PhysList, Replay};
+use crate::pagetable::{PhysList, Privilege, Privileges, Replay};
 use crate::platform::Platform;
 use crate::system::Protection;
 
@@ -162,7 +162,12 @@ impl<P: Platform> DeviceCore<P> {
     ) -> Result<Placed, MapFailure> {
         let page_log2 = domain.page_size_log2();
         if terms.shape != Shape::AlignedBlock {
-            if let Some(own) = &self.bounce.own {
+            // Pools that are always mapped are mapped for all requests.
+            let closed = terms.attributes.privilege == Privilege::PrivilegedOnly
+                && domain.privileges() == Privileges::Told;
+            if let Some(own) = &self.bounce.own
+                && !closed
+            {
                 self.may_copy(terms, memory)?;
                 // Runs of memory of their own are mapped in whole pages.
                 let page_log2 = match page_log2 {
@@ -181,7 +186,7 @@ impl<P: Platform> DeviceCore<P> {
                 // SAFETY: the caller's promise.
                 return unsafe { self.map_copy(domain, terms, (name, run), memory) };
             }
-            if asks_for_copies(terms) {
+            if self.gives_copies_alone(terms) {
                 // SAFETY: the caller's promise.
                 return unsafe { self.copy_whole(domain, terms, memory) };
             }
@@ -196,13 +201,7 @@ impl<P: Platform> DeviceCore<P> {
         match cut {
             edges::Cut::InPlace => {
                 let placement = translated::place(page_log2, terms, memory.first, memory.pieces)?;
-                let range = translated::map(
-                    domain,
-                    placement,
-                    memory.pieces,
-                    terms.permission(),
-                    MemoryType::Normal,
-                )?;
+                let range = translated::map(domain, placement, memory.pieces, terms.grant())?;
                 let backing = Backing::InPlace;
                 Ok(Placed { range, backing })
             }
@@ -258,15 +257,8 @@ impl<P: Platform> DeviceCore<P> {
         let mut list = Replay::new(core::iter::once(run.bytes()));
         let page_log2 = domain.page_size_log2();
         let placement = translated::place(page_log2, terms, run.bytes(), &mut list);
-        let mapped = placement.and_then(|placement| {
-            translated::map(
-                domain,
-                placement,
-                &mut list,
-                terms.permission(),
-                MemoryType::Normal,
-            )
-        });
+        let mapped = placement
+            .and_then(|placement| translated::map(domain, placement, &mut list, terms.grant()));
         match mapped {
             Ok(range) => {
                 let backing = Backing::Whole { pool, run };
@@ -328,15 +320,8 @@ impl<P: Platform> DeviceCore<P> {
         let first = head.as_ref().map_or(memory.first, Run::bytes);
         let mut list = EdgedList::new(memory, head.as_ref(), tail.as_ref());
         let placement = translated::place(page_log2, terms, first, &mut list);
-        let mapped = placement.and_then(|placement| {
-            translated::map(
-                domain,
-                placement,
-                &mut list,
-                terms.permission(),
-                MemoryType::Normal,
-            )
-        });
+        let mapped = placement
+            .and_then(|placement| translated::map(domain, placement, &mut list, terms.grant()));
         match mapped {
             Ok(range) => Ok(Placed { range, backing }),
             Err(failure) => {

@@ -147,8 +147,7 @@ impl<P: Platform> Reserved<P> {
             list: memory,
             page_log2: FRAME_SIZE_LOG2,
         };
-        let permission = self.terms.permission();
-        match self.domain().link(start, &mut frames, permission)? {
+        match self.domain().link(start, &mut frames, self.terms.grant())? {
             Linked::OnKeptTables => {}
             Linked::WhileUnlinking => self.how = Linked::WhileUnlinking,
         }
