@@ -306,6 +306,7 @@ impl<P: Platform> Device<P> {
     fn end(&self) -> Result<(), DetachError> {
         let core = self.core();
         let system = core.system;
+        core.coherent.forget_declared();
         let outcome = system.detach(core);
         // The last touch: from here on the system may free the core.
         core.handle_gone.store(true, Ordering::Release);
