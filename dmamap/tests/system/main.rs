@@ -6,6 +6,7 @@ mod kinds;
 mod rig;
 
 mod bus_master;
+mod device_memory;
 mod firmware_says;
 mod gone;
 mod one_machine;
