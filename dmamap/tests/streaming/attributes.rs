@@ -168,11 +168,15 @@ fn a_device_that_snoops_needs_no_syncs() {
     rig.finish();
 }
 
-/// What a device reads and writes through a mapping with `attributes`, and where it reaches memory meanwhile.
-fn round_trip(
-    rig: &mut Rig,
-    attributes: Attributes,
-) -> (Vec<u8>, Vec<u8>, Vec<(u64, u64, Access)>) {
+/// What a device read and wrote, and where it reached memory meanwhile.
+struct RoundTrip {
+    sent: Vec<u8>,
+    arrived: Vec<u8>,
+    reached: Vec<(u64, u64, Access)>,
+}
+
+/// Lets a device read and write through mappings with `attributes`.
+fn round_trip(rig: &mut Rig, attributes: Attributes) -> RoundTrip {
     let device = rig.attach(EDU);
     let mut edu = rig.edu_on(device);
     let bytes: Vec<u8> = (0..64).collect();
@@ -199,7 +203,11 @@ fn round_trip(
     drop(source.unmap().unwrap());
     assert_eq!(rig.machine.audit().leaves, []);
     edu.stop().detach().unwrap();
-    (bytes, arrived, reached)
+    RoundTrip {
+        sent: bytes,
+        arrived,
+        reached,
+    }
 }
 
 #[test]
@@ -211,10 +219,10 @@ fn weakly_ordered_mappings_are_as_others() {
         let device = rig.attach(EDU);
         assert_eq!(by_every_call(&rig, &device, weak), [None; 6], "{name}");
         device.detach().unwrap();
-        let (sent, arrived, reached) = round_trip(&mut rig, weak);
-        assert_eq!(sent, arrived, "{name}");
-        let (.., reached_otherwise) = round_trip(&mut rig, Attributes::NONE);
-        assert_eq!(reached, reached_otherwise, "{name}");
+        let weakly = round_trip(&mut rig, weak);
+        assert_eq!(weakly.sent, weakly.arrived, "{name}");
+        let otherwise = round_trip(&mut rig, Attributes::NONE);
+        assert_eq!(weakly.reached, otherwise.reached, "{name}");
         rig.finish();
     }
 }
