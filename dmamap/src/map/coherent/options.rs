@@ -80,7 +80,7 @@ impl CoherentOptions {
     ///
     /// Kept, and all other requests of the device shut out, where mappings' attribute of the same name is
     /// ([`Attributes::privileged`](crate::map::Attributes::privileged)); elsewhere it changes nothing, and nothing for memory
-    /// that is not mapped for the occasion: a device's [own](crate::device::Device::declare_coherent).
+    /// that is not mapped for the occasion: a device's [own](crate::device::Device::declare_coherent_memory).
     #[must_use]
     pub const fn privileged(mut self) -> Self {
         self.privilege = Privilege::PrivilegedOnly;
