@@ -166,7 +166,8 @@ unsafe impl Format for ArmLpaeStage1 {
                 AP_READ | AP_PRIVILEGED_READ => Permission::Read,
                 _ => return None,
             };
-            (word & STAGE1_RESERVED == 0)
+            // Ours all have it; and by it a link is told from a page where it is none of its business.
+            (leaf.af() && word & STAGE1_RESERVED == 0)
                 .then(|| LeafWord::new(leaf.addr(), permission, leaf.contiguous()))
         })
     }

@@ -348,9 +348,11 @@ fn entries_that_the_format_never_writes_are_reserved() {
     );
     let stage1 = ArmLpaeStage1::new(Granule::FourKib, 48, 44).unwrap();
     for (level, word) in [
-        // A block among pages, and one of 512 GiB; one of a run.
+        // A block among pages, and one of 512 GiB; access flag clear, for all and for privileged accesses; one of a run.
         (1, 0x0f41),
         (4, 0x0f41),
+        (1, 0x0b43),
+        (1, 0x0b03),
         (1, 0x0010_0000_0000_0f43),
         // A table that takes writing away.
         (2, 0x4000_0000_0000_1003),
