@@ -28,7 +28,7 @@ use crate::iommu::translation::Translation;
 use crate::iommu::unconfirmed::Unconfirmed;
 use crate::iommu::unit::{DomainId, UnitError, Units};
 use crate::iova::{IovaError, IovaRequest, IovaSpace};
-use crate::pagetable::{Gather, MemoryType, Permission, PhysList, Replay, TableChange};
+use crate::pagetable::{Gather, Grant, Permission, PhysList, Privileges, Replay, TableChange};
 use crate::platform::{InterruptHandler, Platform};
 use crate::system::AddressOrder;
 
@@ -75,6 +75,8 @@ pub(crate) struct Domain<P: Platform> {
     units: Units<P>,
     /// log2 of the smallest page of the table.
     page_size_log2: u32,
+    /// Whether the table tells privileged requests from others.
+    privileges: Privileges,
     /// The highest bus address the table can map.
     last: BusAddr,
     address_order: AddressOrder,
@@ -103,6 +105,7 @@ impl<P: Platform> Domain<P> {
         let len = last.as_u64().saturating_add(1);
         let aperture = BusRange::new(BusAddr::new(0), len).expect("an aperture starts at 0");
         let page_size_log2 = table.page_size_log2();
+        let privileges = table.privileges();
         let iova = match IovaSpace::new(platform, aperture, page_size_log2) {
             Ok(iova) => iova,
             Err(error) => {
@@ -125,6 +128,7 @@ impl<P: Platform> Domain<P> {
             id,
             units,
             page_size_log2,
+            privileges,
             last,
             address_order: AddressOrder::LowFirst,
             walkers: AtomicU64::new(0),
@@ -156,6 +160,11 @@ impl<P: Platform> Domain<P> {
         self.page_size_log2
     }
 
+    /// Whether mappings can be for privileged requests alone.
+    pub(crate) fn privileges(&self) -> Privileges {
+        self.privileges
+    }
+
     /// The highest bus address that can be mapped, were it not for masks.
     pub(crate) fn last(&self) -> BusAddr {
         self.last
@@ -174,7 +183,7 @@ impl<P: Platform> Domain<P> {
         inner.iova.reserve(range)?;
         let table = inner.table.as_mut().ok_or(DomainError::Revoked)?;
         let mut list = Replay::new(core::iter::once(memory));
-        Ok(table.map_list(bus, &mut list, permission, MemoryType::Normal)?)
+        Ok(table.map_list(bus, &mut list, permission.into())?)
     }
 
     /// Keeps `range` from ever being chosen.
@@ -190,8 +199,7 @@ impl<P: Platform> Domain<P> {
         &self,
         request: IovaRequest,
         memory: &mut dyn PhysList,
-        permission: Permission,
-        memory_type: MemoryType,
+        grant: Grant,
     ) -> Result<BusRange, DomainError> {
         let (range, how) = {
             let mut inner = self.inner.lock();
@@ -206,7 +214,7 @@ impl<P: Platform> Domain<P> {
                 return Err(DomainError::Revoked);
             };
             let range = iova.allocate(request)?;
-            if let Err(error) = table.map_list(range.start(), memory, permission, memory_type) {
+            if let Err(error) = table.map_list(range.start(), memory, grant) {
                 // A table that refuses has written nothing, so no unit can have seen these addresses.
                 iova.free(range).expect("the range was just allocated");
                 return Err(error.into());
@@ -240,7 +248,7 @@ impl<P: Platform> Domain<P> {
             .aligned(63, bus.as_u64())
             .from(bus)
             .below(BusAddr::new(last));
-        self.map_list(request, memory, permission, MemoryType::Normal)
+        self.map_list(request, memory, permission.into())
             .map(|_| ())
     }
 
