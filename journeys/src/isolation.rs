@@ -5,9 +5,9 @@ use core::time::Duration;
 
 use dmamap::addr::{BusAddr, BusRange};
 use dmamap::buffer::{BufferError, DmaBuffer};
-use dmamap::device::{DetachError, Device, ResetError};
+use dmamap::device::{DetachError, Device, NotConfirmed, ResetError};
 use dmamap::iommu::fault::{Access, Fault};
-use dmamap::iommu::{Requester, RevokeError, UnitError};
+use dmamap::iommu::{Requester, UnitError};
 use dmamap::map::{FromDevice, MapError, Permission, Quarantined, Rejected, ToDevice};
 use dmamap::pci::PciAddress;
 use dmamap::platform::Platform;
@@ -50,7 +50,7 @@ pub enum IsolationError {
     Quarantined(#[from] Quarantined),
     /// A flush was not confirmed.
     #[error(transparent)]
-    Revoke(#[from] RevokeError),
+    Revoke(#[from] NotConfirmed),
     /// The device could not be detached.
     #[error(transparent)]
     Detach(#[from] DetachError),

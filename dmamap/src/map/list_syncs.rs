@@ -6,6 +6,7 @@ use crate::addr::FRAME_BYTES;
 use crate::bounce::Run;
 use crate::buffer::{DmaMemory, Frames, ScatterList};
 use crate::device::{Coherence, DeviceCore};
+use crate::iommu::Requester;
 use crate::map::AnyDirection;
 use crate::map::attributes::CpuSync;
 use crate::map::backing::{Backing, Side};
@@ -28,6 +29,11 @@ impl<'a, P: Platform> ListSyncs<'a, P> {
             at_the_ends: terms.attributes.cpu_sync,
             backing,
         }
+    }
+
+    /// The device.
+    pub(crate) fn device(&self) -> Requester {
+        self.core.requester
     }
 
     /// Whether syncs do more than order accesses.

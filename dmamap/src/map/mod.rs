@@ -39,6 +39,7 @@
 //! }
 //! ```
 
+mod asked;
 mod attributes;
 mod backing;
 mod buffer_pool;
@@ -73,13 +74,14 @@ mod view;
 pub(crate) mod window;
 
 pub use crate::pagetable::Permission;
+pub use asked::Asked;
 pub use attributes::Attributes;
-pub use buffer_pool::{BufferPool, BufferPoolError, PooledBuffer};
+pub use buffer_pool::{BufferPool, BufferPoolError, BufferPoolFailure, PooledBuffer};
 pub use coherent::{
     AtomicBlock, AtomicDestroyError, AtomicPool, AtomicPoolError, AtomicPoolFigures, Coherent,
-    CoherentError, CoherentOptions, DeclareError, DeclaredFull, Descriptors, DestroyError, DmaPool,
-    Elements, FlagWord, LayoutError, Noncoherent, Noncontiguous, Opaque, PoolBlock, PoolError,
-    PoolFigures, PoolLayout, Published, Shared,
+    CoherentError, CoherentFailure, CoherentOptions, DeclareError, DeclaredFull, Descriptors,
+    DestroyError, DmaPool, Elements, FlagWord, LayoutError, Noncoherent, Noncontiguous, Opaque,
+    PoolBlock, PoolError, PoolFigures, PoolLayout, Published, Shared,
 };
 pub use direction::{
     AnyDirection, Bidirectional, DeviceReads, DeviceWrites, Direction, FromDevice, ToDevice,
@@ -94,8 +96,8 @@ pub use scoped::ScopedMapping;
 pub use sg::SgMapping;
 pub use sgtable::SgTableMapping;
 pub use single::Mapping;
-pub use unmanaged::{NotUnmanaged, Refused, UnmanagedDomain};
-pub use view::{CpuView, OutOfBounds};
+pub use unmanaged::{NotUnmanaged, Refused, UnmanagedDomain, UnmanagedError};
+pub use view::{CpuView, OutOfBounds, Outside};
 
 pub(crate) use backing::Backing;
 pub(crate) use coherent::CoherentSources;

@@ -13,7 +13,7 @@ use crate::map::backing::Backing;
 use crate::map::terms::{Shape, Terms};
 use crate::map::translated;
 use crate::map::{
-    AnyDirection, Attributes, Direction, MapError, MapFailure, Quarantined, Rejected, Route,
+    AnyDirection, Asked, Attributes, Direction, MapError, MapFailure, Quarantined, Rejected, Route,
 };
 use crate::mmio::Mmio;
 use crate::pagetable::{MemoryType, Replay};
@@ -182,8 +182,9 @@ impl<P: Platform> Device<P> {
             }),
             Err(failure) => {
                 held.withdraw();
+                let asked = Asked::from(registers.start(), registers.len_bytes());
                 let (core, window) = (self.core(), ManuallyDrop::new(window));
-                Err(core.rejected(core.not_mapped(failure), window, registers.len_bytes()))
+                Err(core.rejected(core.not_mapped(asked, failure), window, registers.len_bytes()))
             }
         }
     }
@@ -212,7 +213,8 @@ impl<P: Platform> Device<P> {
             }
             Err(failure) => {
                 held.withdraw();
-                let error = self.core().not_mapped(failure);
+                let asked = Asked::from(registers.start(), registers.len_bytes());
+                let error = self.core().not_mapped(asked, failure);
                 self.count_kept(&error, registers.len_bytes());
                 Err(error)
             }

@@ -8,8 +8,8 @@ use dmamap::bounce::{BounceError, BounceSettings};
 use dmamap::buffer::{DmaBuffer, PackedFrames};
 use dmamap::device::{Device, MaskError};
 use dmamap::map::{
-    AnyDirection, Attributes, Bidirectional, CoherentError, FromDevice, MapFailure, Mapping,
-    ToDevice,
+    AnyDirection, Attributes, Bidirectional, CoherentError, CoherentFailure, FromDevice,
+    MapFailure, Mapping, ToDevice,
 };
 use dmamap::platform::{FrameRequest, Platform};
 use dmamap::system::{Protection, RestrictError};
@@ -337,7 +337,10 @@ fn a_restricted_device_is_given_its_own_memory_and_no_other() {
     assert!((0..1000).all(|n| shared.read(n) == Ok(0)));
     assert!(matches!(
         device.alloc_coherent::<u8>(22 << 12),
-        Err(CoherentError::Bounce(_))
+        Err(CoherentError {
+            failure: CoherentFailure::Bounce(_),
+            ..
+        })
     ));
     drop(shared);
     let pool = device.bounce_figures();

@@ -2,7 +2,7 @@
 
 use core::ptr::NonNull;
 
-use super::CoherentError;
+use super::CoherentFailure;
 use super::declared::DeclaredRun;
 use super::options::{CoherentOptions, CpuStores, Placement};
 use crate::addr::{BusRange, FRAME_BYTES, FRAME_SIZE_LOG2, PhysRange, VirtAddr};
@@ -56,7 +56,7 @@ impl<P: Platform> Memory<P> {
         len_bytes: u64,
         options: CoherentOptions,
         reach: CpuReach,
-    ) -> Result<Self, CoherentError> {
+    ) -> Result<Self, CoherentFailure> {
         if len_bytes == 0 {
             return Err(BufferError::Empty.into());
         }
@@ -89,10 +89,7 @@ impl<P: Platform> Memory<P> {
         let uncached = match (&mut frames, attribute) {
             (Frames::Contiguous(buffer), Some(attribute)) => {
                 let mapped = Uncached::map(core, buffer, attribute);
-                Some(mapped.map_err(|error| {
-                    let device = device.requester();
-                    CoherentError::Uncached { device, error }
-                })?)
+                Some(mapped.map_err(CoherentFailure::Uncached)?)
             }
             _ => None,
         };
@@ -107,7 +104,7 @@ impl<P: Platform> Memory<P> {
             Err(rejected) => {
                 // Before the frames are freed with what is left of `rejected`.
                 drop(uncached);
-                Err(rejected.error.into())
+                Err(rejected.error.failure.into())
             }
         }
     }
@@ -174,7 +171,7 @@ impl<P: Platform> Frames<P> {
         device: &Device<P>,
         len_bytes: u64,
         placement: Placement,
-    ) -> Result<Self, CoherentError> {
+    ) -> Result<Self, CoherentFailure> {
         let page_log2 = device.page_bytes().ilog2();
         let order_log2 = len_bytes
             .checked_next_multiple_of(1 << page_log2)

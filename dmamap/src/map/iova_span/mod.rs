@@ -53,7 +53,7 @@ use crate::map::establish::check_owner;
 use crate::map::establish::fail;
 use crate::map::list_view::ListView;
 use crate::map::terms::{Shape, Terms};
-use crate::map::{Attributes, OutOfBounds};
+use crate::map::{Asked, Attributes, OutOfBounds};
 use crate::platform::Platform;
 use reserved::Reserved;
 
@@ -134,7 +134,10 @@ impl<P: Platform, B: DmaMemory> Parts<P, B> {
         let first = pieces.next().expect("an entry has a byte");
         self.reserved
             .link(offset, first, len_bytes, &mut pieces)
-            .map_err(|failure| self.reserved.error(failure))
+            .map_err(|failure| {
+                let asked = Asked::from(first.start(), len_bytes);
+                self.reserved.error(asked, failure)
+            })
     }
 
     /// Takes back all links; the list comes back, or goes into the device's quarantine; the addresses are lost then.
@@ -201,7 +204,11 @@ impl<P: Platform> Device<P> {
         let terms = Terms::new(self.mask(), Shape::Pieces, direction).with(attributes);
         let reserved = match links.len() {
             0 => Reserved::try_alloc(self, first, len_bytes, terms),
-            len => Err(fail(self, ListError::NotEmpty { len }.into())),
+            len => Err(fail(
+                self,
+                Asked::from(first, len_bytes),
+                ListError::NotEmpty { len }.into(),
+            )),
         };
         match reserved {
             Ok(reserved) => Ok(IovaSpan::new(reserved, links, direction)),
@@ -344,10 +351,14 @@ impl<P: Platform, B: DmaMemory, D: Direction> IovaSpan<P, B, D, Unsynced> {
                 memory: buffer.segment(0),
                 page_bytes: FRAME_BYTES,
             };
-            return Err(rejected(parts.reserved.error(failure), buffer));
+            return Err(rejected(
+                parts.reserved.error(Asked::of(&buffer), failure),
+                buffer,
+            ));
         }
         if let Err(refused) = parts.links.push_part(buffer, offset, len_bytes) {
-            let error = parts.reserved.error(refused.error.into());
+            let asked = Asked::of(&refused.buffer);
+            let error = parts.reserved.error(asked, refused.error.into());
             return Err(rejected(error, refused.buffer));
         }
         parts.link_last().map_err(|error| {
@@ -377,7 +388,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> IovaSpan<P, B, D, Unsynced> {
                 Ok(self.become_state())
             }
             Err(failure) => {
-                let error = parts.reserved.error(failure);
+                let error = parts.reserved.error(Asked::bytes(new_bytes), failure);
                 Err(NotSynced { error, span: self })
             }
         }
@@ -468,7 +479,8 @@ impl<P: Platform, B: DmaMemory, D: Direction> IovaSpan<P, B, D, Unlinked> {
         match links.len() {
             0 => Ok(IovaSpan::new(reserved, links, direction)),
             len => {
-                let error = reserved.error(ListError::NotEmpty { len }.into());
+                let asked = Asked::bytes(reserved.len_bytes());
+                let error = reserved.error(asked, ListError::NotEmpty { len }.into());
                 reserved.free();
                 Err(Rejected {
                     error,

@@ -7,7 +7,7 @@ use crate::addr::{BusRange, FRAME_BYTES, PhysAddr, PhysRange};
 use crate::device::Device;
 use crate::map::error::{MapError, MapFailure, Quarantined};
 use crate::map::terms::{Shape, Terms};
-use crate::map::{AnyDirection, Attributes};
+use crate::map::{AnyDirection, Asked, Attributes};
 use crate::pagetable::Replay;
 use crate::platform::Platform;
 
@@ -74,6 +74,7 @@ impl<P: Platform> RawIovaSpan<P> {
     /// # Safety
     /// That of [`Device::map_phys`] for `memory`, until it is [unlinked](Self::unlink).
     pub unsafe fn link(&mut self, offset: u64, memory: PhysRange) -> Result<(), MapError> {
+        let asked = Asked::from(memory.start(), memory.len_bytes());
         let ends = memory.start().as_u64() | memory.len_bytes();
         let failure = if memory.is_empty() {
             Some(MapFailure::Empty)
@@ -86,7 +87,7 @@ impl<P: Platform> RawIovaSpan<P> {
             None
         };
         if let Some(failure) = failure {
-            return Err(self.reserved.error(failure));
+            return Err(self.reserved.error(asked, failure));
         }
         let core = self.reserved.held().core();
         if self.maintains() {
@@ -98,7 +99,7 @@ impl<P: Platform> RawIovaSpan<P> {
         let mut list = Replay::new(core::iter::once(memory));
         self.reserved
             .link(offset, memory, memory.len_bytes(), &mut list)
-            .map_err(|failure| self.reserved.error(failure))?;
+            .map_err(|failure| self.reserved.error(asked, failure))?;
         self.linked_bytes += memory.len_bytes();
         Ok(())
     }
@@ -113,7 +114,7 @@ impl<P: Platform> RawIovaSpan<P> {
     pub fn sync(&mut self, offset: u64, len_bytes: u64) -> Result<(), MapError> {
         self.reserved
             .sync(offset, len_bytes)
-            .map_err(|failure| self.reserved.error(failure))
+            .map_err(|failure| self.reserved.error(Asked::bytes(len_bytes), failure))
     }
 
     /// Takes back whole links: what was linked in `len_bytes` bytes from `offset` on (`dma_iova_unlink`). When this returns
