@@ -54,6 +54,19 @@ pub(super) const ALL: &[Mutation] = &[
         )],
     },
     Mutation {
+        name: "pool-not-counted-in-the-largest-mapping",
+        selection: Selection::Whole,
+        file: "dmamap/src/device/sizes.rs",
+        find: "Some(longest) => addresses.min(longest),",
+        replace: "Some(longest) => addresses.max(longest),",
+        why: "a driver makes requests that its pool can never serve",
+        caught_by: &[Test::program(
+            "dmamap",
+            "bounce/pools",
+            "a_device_is_told_what_its_pool_lends_at_once",
+        )],
+    },
+    Mutation {
         name: "limit-of-the-path-ignored",
         selection: Selection::Whole,
         file: "dmamap/src/addr.rs",
