@@ -15,6 +15,7 @@ mod failures;
 mod noncoherent;
 mod noncontiguous;
 mod opaque;
+mod pieces;
 mod pool;
 mod pool_oracle;
 mod publish;

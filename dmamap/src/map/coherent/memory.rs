@@ -43,6 +43,8 @@ pub(super) enum Memory<P: Platform> {
         frames: Frames<P>,
         /// The CPU's way past its caches, where it takes that. Ends before the frames go back.
         uncached: Option<Uncached<P>>,
+        /// How the CPU maps it there.
+        attribute: Option<MemoryAttribute>,
         stores: CpuStores,
     },
     /// The device's own.
@@ -99,6 +101,7 @@ impl<P: Platform> Memory<P> {
                 live,
                 frames,
                 uncached,
+                attribute,
                 stores: options.stores,
             }),
             Err(rejected) => {
@@ -125,6 +128,28 @@ impl<P: Platform> Memory<P> {
                 None => frames.pointer(),
             },
             Self::Declared(run) => run.pointer(),
+        }
+    }
+
+    /// Y: the physical pieces that it is in, in order; none of memory that is a device's own.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = PhysRange> + '_ {
+        let frames = match self {
+            Self::Mapped { frames, .. } => Some(frames),
+            Self::Declared(_) => None,
+        };
+        let mut offset = 0;
+        core::iter::from_fn(move || {
+            let piece = frames?.segment(offset);
+            offset += piece.len_bytes();
+            (!piece.is_empty()).then_some(piece)
+        })
+    }
+
+    /// What the CPU's mapping of it is, where it is not an ordinary one.
+    pub(super) fn attribute(&self) -> Option<MemoryAttribute> {
+        match self {
+            Self::Mapped { attribute, .. } => *attribute,
+            Self::Declared(_) => None,
         }
     }
 

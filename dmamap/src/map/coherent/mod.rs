@@ -25,13 +25,13 @@ mod publish;
 use core::fmt;
 use core::ops::Deref;
 
-use crate::addr::{BusAddr, DmaMask, FRAME_BYTES};
+use crate::addr::{BusAddr, DmaMask, FRAME_BYTES, PhysRange};
 use crate::bounce::BounceError;
 use crate::buffer::BufferError;
 use crate::device::Device;
 use crate::iommu::Requester;
 use crate::map::error::{MapFailure, Quarantined};
-use crate::platform::{Platform, VirtualMapError};
+use crate::platform::{MemoryAttribute, Platform, VirtualMapError};
 
 use memory::{CpuReach, Memory};
 use options::Report;
@@ -192,6 +192,49 @@ impl<P: Platform, T: Shared> Coherent<P, T> {
     /// [`Quarantined`] when the IOMMU did not confirm that the device lost it; it is kept then.
     pub fn free(mut self) -> Result<(), Quarantined> {
         self.end()
+    }
+
+    fn memory(&self) -> &Memory<P> {
+        self.memory
+            .as_ref()
+            .expect("only `free` and `drop` take the memory")
+    }
+
+    /// Y: the physical pieces that the memory is in, in order, for another device to be lent it by
+    /// [`map_sg_raw`](Device::map_sg_raw), or a kernel to map it for a process (`dma_get_sgtable`). None of
+    /// [declared memory](Device::declare_coherent_memory), of which nobody said where it is.
+    ///
+    /// They are whole frames of this value's: whoever lends them keeps it meanwhile.
+    ///
+    /// ```
+    /// # use board as _;
+    /// use dmamap::addr::BusRange;
+    /// use dmamap::device::Device;
+    /// use dmamap::map::{AnyDirection, Coherent, MapError};
+    /// use dmamap::platform::Platform;
+    ///
+    /// /// Lets `peer` reach what another device shares with the CPU; returns how many of `told` it is told.
+    /// ///
+    /// /// # Safety
+    /// /// `ring` is kept until `peer` has lost it.
+    /// unsafe fn lend<P: Platform>(
+    ///     ring: &Coherent<P, u64>,
+    ///     peer: &Device<P>,
+    ///     told: &mut [BusRange],
+    /// ) -> Result<usize, MapError> {
+    ///     let pieces: Vec<_> = ring.pieces().collect();
+    ///     // SAFETY: frames of the ring's, which nobody has a reference to, and which the caller keeps.
+    ///     unsafe { peer.map_sg_raw(&pieces, told, AnyDirection::Bidirectional) }
+    /// }
+    /// ```
+    pub fn pieces(&self) -> impl Iterator<Item = PhysRange> + '_ {
+        self.memory().pieces()
+    }
+
+    /// How the CPU has the memory mapped, where not as it has all memory: any other mapping of the [`pieces`](Self::pieces),
+    /// for a process for one (`dma_mmap_attrs`), is to be the same.
+    pub fn attribute(&self) -> Option<MemoryAttribute> {
+        self.memory().attribute()
     }
 
     fn end(&mut self) -> Result<(), Quarantined> {
