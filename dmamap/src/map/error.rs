@@ -178,6 +178,14 @@ pub enum MapFailure {
         /// The addresses.
         registers: PhysRange,
     },
+    /// The registers are those of a PCI function, and no function was named.
+    #[error(
+        "registers at physical {registers} are behind a host bridge: map them with map_resource, which knows the way"
+    )]
+    BehindBridge {
+        /// The addresses.
+        registers: PhysRange,
+    },
     /// Requests of the device are not known to arrive at the peer.
     #[error("no way to the peer: {0}")]
     PeerRefused(PeerRefusal),

@@ -12,6 +12,7 @@
 //! | [`alloc_coherent`](crate::device::Device::alloc_coherent) | shared with the device for long | `coherent` |
 //! | [`UnmanagedDomain`] | anything, at bus addresses of the caller's choice | `unmanaged` |
 //! | [`map_resource`](crate::device::Device::map_resource) | none: another device's registers | `resource` |
+//! | [`map_registers`](crate::device::Device::map_registers) | none: registers on the system's own bus | `registers` |
 //! | [`map_phys`](crate::device::Device::map_phys) and others | anything, unsafe | `raw` |
 //!
 //! Each asks the device's route for bus addresses: none (`Blocked`), those the host bridge gives memory
@@ -57,6 +58,7 @@ mod live_list;
 mod owned;
 mod place;
 mod raw;
+mod registers;
 mod resource;
 mod retired;
 mod route;

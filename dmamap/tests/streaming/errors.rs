@@ -389,7 +389,9 @@ fn numbers(failure: &MapFailure) -> Vec<String> {
         MapFailure::TooManySegments { room } => vec![text(room)],
         MapFailure::NotUndone { error } => vec![text(error)],
         MapFailure::IsRam { range } => vec![text(range)],
-        MapFailure::NotOfPeer { registers } => vec![text(registers)],
+        MapFailure::NotOfPeer { registers } | MapFailure::BehindBridge { registers } => {
+            vec![text(registers)]
+        }
         MapFailure::PeerRefused(why) => vec![text(why)],
         MapFailure::NotRevoked(error) => vec![text(error)],
         MapFailure::Domain(error) => vec![text(error)],
@@ -460,6 +462,7 @@ fn every_failure_of_a_mapping_reads_with_device_range_and_limit() {
         MapFailure::NotUndone { error },
         MapFailure::IsRam { range: memory },
         MapFailure::NotOfPeer { registers: memory },
+        MapFailure::BehindBridge { registers: memory },
         MapFailure::PeerRefused(PeerRefusal::Identity),
         MapFailure::NotRevoked(error),
         MapFailure::Domain(DomainError::Table(TableError::OutOfFrames(no_frames))),
