@@ -297,13 +297,12 @@ impl<P: Platform> MsixTable<P> {
                 entries: self.entries,
             });
         }
-        Ok(self
-            .table
+        self.table
             .register(u64::from(entry) * ENTRY_BYTES + field)
             .map_err(|error| MsixError::Mmio {
                 address: self.config.address(),
                 error,
-            })?)
+            })
     }
 }
 

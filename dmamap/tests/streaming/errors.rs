@@ -468,10 +468,7 @@ fn every_failure_of_a_mapping_reads_with_device_range_and_limit() {
         MapFailure::Domain(DomainError::Table(TableError::OutOfFrames(no_frames))),
     ];
     let mut texts = Texts::default();
-    let asked = Asked {
-        first: Some(PhysAddr::new(0xabc_d000)),
-        len_bytes: 0x1234,
-    };
+    let asked = Asked::from(PhysAddr::new(0xabc_d000), 0x1234);
     for failure in failures {
         let device = EDU;
         let error = MapError {
@@ -487,9 +484,10 @@ fn every_failure_of_a_mapping_reads_with_device_range_and_limit() {
     // None is there twice, so these are as many as there are.
     let kinds: std::collections::HashSet<_> = failures.iter().map(std::mem::discriminant).collect();
     assert_eq!(kinds.len(), failures.len());
-    let bare = Asked {
-        first: None,
-        ..asked
-    };
-    assert_eq!(bare.to_string(), "0x1234 bytes");
+    assert_eq!(asked.first(), Some(PhysAddr::new(0xabc_d000)));
+    let bare = Asked::bytes(asked.len_bytes());
+    assert_eq!(
+        (bare.to_string().as_str(), bare.first()),
+        ("0x1234 bytes", None)
+    );
 }

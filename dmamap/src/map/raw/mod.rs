@@ -157,10 +157,8 @@ impl<P: Platform> Device<P> {
 
 /// What errors say of `pieces`.
 fn asked_of(pieces: &[PhysRange]) -> Asked {
-    Asked {
-        first: pieces.first().map(|piece| piece.start()),
-        len_bytes: total(pieces),
-    }
+    let first = pieces.first().map(|piece| piece.start());
+    Asked::maybe_from(first, total(pieces))
 }
 
 /// Bytes of all pieces.

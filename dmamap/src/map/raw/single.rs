@@ -131,7 +131,7 @@ impl<P: Platform> Device<P> {
     ) -> Result<BusRange, MapError> {
         let memory = self.contiguous(virt, len_bytes).map_err(|failure| {
             let first = self.platform().virt_to_phys(virt);
-            fail(self, Asked { first, len_bytes }, failure)
+            fail(self, Asked::maybe_from(first, len_bytes), failure)
         })?;
         // SAFETY: the caller's promise is `map_phys`'s.
         unsafe { self.map_phys_attrs(memory, direction, attributes) }
