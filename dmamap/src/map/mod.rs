@@ -50,6 +50,7 @@ mod direction;
 mod edges;
 mod error;
 mod establish;
+mod given;
 mod iova_span;
 mod list_syncs;
 mod list_view;
@@ -102,6 +103,6 @@ pub use unmanaged::{NotUnmanaged, Refused, UnmanagedDomain, UnmanagedError};
 pub use view::{CpuView, OutOfBounds, Outside};
 
 pub(crate) use backing::Backing;
-pub(crate) use coherent::CoherentSources;
+pub(crate) use coherent::{CoherentSources, Ground};
 pub(crate) use direct::Direct;
 pub(crate) use route::Route;

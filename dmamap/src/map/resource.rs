@@ -21,7 +21,7 @@ use crate::map::{
     AnyDirection, Asked, Attributes, Direction, MapError, MapFailure, Quarantined, Rejected, Route,
 };
 use crate::mmio::Mmio;
-use crate::pagetable::{MemoryType, Replay};
+use crate::pagetable::{Grant, MemoryType, Replay};
 use crate::pci::Function;
 use crate::platform::Platform;
 use crate::system::{PeerRefusal, PeerVerdict, Protection};
@@ -356,13 +356,11 @@ impl<P: Platform> Device<P> {
         let terms = Terms::new(self.mask(), Shape::Single, direction).within(&self.core().limits);
         let mut list = Replay::new(core::iter::once(registers));
         let place = translated::place(domain.page_size_log2(), &terms, registers, &mut list)?;
-        let range = translated::map(
-            domain,
-            place,
-            &mut list,
-            direction.permission(),
-            MemoryType::Registers,
-        )?;
+        let grant = Grant {
+            memory_type: MemoryType::Registers,
+            ..terms.grant()
+        };
+        let range = translated::map(domain, place, &mut list, grant)?;
         Ok(Way::Translated(range))
     }
 
