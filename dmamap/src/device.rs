@@ -54,7 +54,7 @@ pub use mask::MaskError;
 pub use protection::RelaxError;
 pub(crate) use protection::{Guard, Revocation, Trust};
 pub(crate) use quarantine::Quarantine;
-pub use recovery::{DeviceReset, ResetError};
+pub use recovery::{DeviceReset, NotConfirmed, ResetError};
 
 /// Whether a device's accesses to memory see and update the CPU's caches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -655,6 +655,7 @@ fn an_msix_table_is_carved_out_of_the_drivers_window() {
     assert_eq!(
         table.unmask(4),
         Err(MsixError::NoEntry {
+            address: function.address(),
             entry: 4,
             entries: 4
         })
@@ -747,7 +748,8 @@ fn a_message_beyond_the_devices_reach_is_refused() {
     assert_eq!(
         table.program(0, &interrupt, reach),
         Err(MsixError::MessageOutOfReach {
-            address: interrupt.address,
+            address: function.address(),
+            message: interrupt.address,
             mask: reach
         })
     );

@@ -5,9 +5,9 @@ use core::time::Duration;
 
 use dmamap::addr::{BusAddr, BusRange, DmaMask};
 use dmamap::buffer::{BufferError, DmaBuffer};
-use dmamap::device::{DetachError, Device, ResetError};
+use dmamap::device::{DetachError, Device, NotConfirmed, ResetError};
 use dmamap::iommu::fault::{Access, Fault, FaultReport};
-use dmamap::iommu::{Requester, RevokeError, UnitError};
+use dmamap::iommu::{Requester, UnitError};
 use dmamap::map::{MapError, Quarantined, Rejected};
 use dmamap::pci::{Function, PciAddress};
 use dmamap::platform::Platform;
@@ -55,7 +55,7 @@ pub enum IsolationError {
     Quarantined(#[from] Quarantined),
     /// A flush was not confirmed.
     #[error(transparent)]
-    Revoke(#[from] RevokeError),
+    Revoke(#[from] NotConfirmed),
     /// The device could not be detached.
     #[error(transparent)]
     Detach(#[from] DetachError),

@@ -10,6 +10,7 @@ use board::ram::Ram;
 
 use crate::Machine;
 use crate::assembly::UnitSlot;
+use crate::device::fifo::FIFO_REGISTERS;
 use crate::devicetree::Described;
 use crate::interrupts::MESSAGE_WINDOW;
 use crate::memory_map::{ECAM, WINDOWS};
@@ -66,6 +67,9 @@ impl Hardware for Machine {
             self.root.read_config(0, config_address(phys), width)
         } else if let Some((slot, offset)) = self.unit_at(phys) {
             slot.unit.read_register(offset, width)
+        } else if FIFO_REGISTERS.contains(&phys) {
+            let offset = phys - FIFO_REGISTERS.start;
+            self.fifo.read(offset, width.bytes() as usize) & width.ones()
         } else if let Some(Hit {
             endpoint,
             bar,
@@ -88,6 +92,9 @@ impl Hardware for Machine {
                 .write_config(0, config_address(phys), width, value);
         } else if let Some((slot, offset)) = self.unit_at(phys) {
             slot.unit.write_register(offset, width, value);
+        } else if FIFO_REGISTERS.contains(&phys) {
+            let bytes = &value.to_le_bytes()[..width.bytes() as usize];
+            self.fifo.write(phys - FIFO_REGISTERS.start, bytes);
         } else if let Some(Hit {
             endpoint,
             bar,

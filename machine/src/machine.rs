@@ -12,6 +12,7 @@ use crate::audit::Audit;
 use crate::bus::{Bus, DmaCounters, HeldRequest};
 use crate::cache::{CacheReport, CpuCaches, Snooping};
 use crate::config::{Greedy, Iommu, MAX_DISKS, MAX_PORTS, MAX_VIRTIO_DEVICES, MachineConfig};
+use crate::device::fifo::Fifo;
 use crate::device::heartbeat::{Heartbeat, Pulse};
 use crate::device::nvme::NvmeController;
 use crate::device::passive::Passive;
@@ -57,6 +58,7 @@ pub struct Machine {
     disks: Vec<Arc<NvmeController>>,
     virtio: Vec<Arc<VirtioDevice>>,
     heartbeat: Arc<Heartbeat>,
+    pub(crate) fifo: Arc<Fifo>,
     findings: Findings,
 }
 
@@ -146,6 +148,7 @@ impl Machine {
             topology::heartbeat_at_boot(&config.iommu),
         ));
         let bus = Arc::new(bus);
+        let fifo = Arc::clone(bus.fifo());
         let wiring = Wiring {
             bus: &bus,
             units: &units
@@ -184,6 +187,7 @@ impl Machine {
             disks,
             virtio,
             heartbeat,
+            fifo,
             findings,
         }))
     }
@@ -303,6 +307,11 @@ impl Machine {
     /// The SMMU, if there is one.
     pub fn smmu_units(&self) -> impl Iterator<Item = &Arc<SmmuUnit>> {
         self.units.smmu.iter()
+    }
+
+    /// The transmitter that is no PCI function.
+    pub fn fifo(&self) -> &Arc<Fifo> {
+        &self.fifo
     }
 
     /// How the device is doing that firmware left running.

@@ -7,6 +7,7 @@
 //!   0xc000_0000       – 0xd000_0000         window to bus 0x8000_0000: memory registers
 //!   0xd800_0000       – 0xd801_0000         window to IO ports 0 – 0xffff
 //!   0xe000_0000       – 0xf000_0000         configuration space (ECAM)
+//!   0xfe00_0000       – 0xfe00_1000         registers of a FIFO that is no PCI function
 //!   0xfe80_0000       – 0xfec0_0000         registers of an IOMMU unit that is no VT-d unit
 //!   0xfed9_0000, 0xfed9_1000                registers of the VT-d units
 //!   0xfee0_0000       – 0xfef0_0000         message window
@@ -194,6 +195,7 @@ mod tests {
             AMD_REGISTERS,
             RISCV_REGISTERS,
             SMMU_REGISTERS,
+            crate::device::fifo::FIFO_REGISTERS,
         ]) {
             assert!(
                 taken

@@ -46,6 +46,11 @@ impl<P: Platform> OwnPools<P> {
         self.pools.iter()
     }
 
+    /// Bytes of the longest run that each is sure to lend when it is idle.
+    pub(crate) fn longest_run(&self) -> u64 {
+        AREA_BYTES
+    }
+
     pub(crate) fn figures(&self) -> PoolFigures {
         let figures = self.pools.iter().map(Pool::figures);
         figures.fold(PoolFigures::default(), PoolFigures::and)

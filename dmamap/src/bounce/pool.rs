@@ -143,12 +143,16 @@ impl<P: Platform> Pool<P> {
         matches!(self.growth, Growth::Fixed(memory) if memory.covers(frames))
     }
 
-    /// Bytes of the longest run that an area can lend.
-    pub(crate) fn longest_area(&self) -> u64 {
-        let ready = self.areas.iter().map(Area::bytes).max().unwrap_or(0);
+    /// Bytes of the longest run that an idle pool is sure to lend a device that `exposure` speaks for: that of an area, as a
+    /// pool that grows may find no memory for longer ones.
+    pub(crate) fn longest_run(&self, exposure: &dyn Exposure) -> u64 {
         match self.growth {
-            Growth::Fixed(_) => ready,
-            Growth::OnDemand => ready.max(1 << self.area_log2.load(Ordering::Relaxed)),
+            Growth::OnDemand => 1 << self.area_log2.load(Ordering::Relaxed),
+            Growth::Fixed(_) => {
+                let areas = self.areas.iter().filter_map(Area::frames);
+                let reached = areas.filter(|&frames| exposure.reaches(frames, None));
+                reached.map(PhysRange::len_bytes).max().unwrap_or(0)
+            }
         }
     }
 
@@ -169,9 +173,9 @@ impl<P: Platform> Pool<P> {
     }
 
     fn find_room(&self, want: &RunRequest, exposure: &dyn Exposure) -> Result<Run, BounceError> {
-        let too_long = BounceError::TooLong {
+        let too_long = || BounceError::TooLong {
             len_bytes: want.len_bytes,
-            max_bytes: self.longest_area(),
+            max_bytes: self.longest_run(exposure),
         };
         if let Some((order, keep)) = want.block().filter(|(order, _)| *order < ORDERS as u32) {
             let home = self.platform.pin(|cpu| cpu.0 % self.homes);
@@ -197,20 +201,20 @@ impl<P: Platform> Pool<P> {
             }
             if self.is_restricted() {
                 let last = exposure.last();
-                let fits = want.len_bytes <= self.longest_area();
+                let fits = want.len_bytes <= self.longest_run(exposure);
                 return Err(if fits {
                     BounceError::Exhausted {
                         len_bytes: want.len_bytes,
                         last,
                     }
                 } else {
-                    too_long
+                    too_long()
                 });
             }
         }
         match self.growth {
             Growth::OnDemand => self.allocate_transient(want, exposure),
-            Growth::Fixed(_) => Err(too_long),
+            Growth::Fixed(_) => Err(too_long()),
         }
     }
 

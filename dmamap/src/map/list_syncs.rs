@@ -5,6 +5,7 @@ use core::ptr::NonNull;
 use crate::bounce::Run;
 use crate::buffer::{DmaMemory, ScatterList};
 use crate::device::{Coherence, DeviceCore};
+use crate::iommu::Requester;
 use crate::map::AnyDirection;
 use crate::map::attributes::CpuSync;
 use crate::map::backing::{Backing, Side};
@@ -27,6 +28,11 @@ impl<'a, P: Platform> ListSyncs<'a, P> {
             at_the_ends: terms.attributes.cpu_sync,
             backing,
         }
+    }
+
+    /// The device.
+    pub(crate) fn device(&self) -> Requester {
+        self.core.requester
     }
 
     /// Whether syncs do more than order accesses.

@@ -6,7 +6,8 @@ use core::ptr::NonNull;
 use crate::addr::{BusRange, PhysRange};
 use crate::buffer::DmaMemory;
 use crate::device::{Coherence, Device, Held};
-use crate::iommu::{Owed, RevokeError};
+use crate::iommu::{Owed, Requester, RevokeError};
+use crate::map::asked::Asked;
 use crate::map::attributes::CpuSync;
 use crate::map::backing::{Backing, Side};
 use crate::map::direction::Direction;
@@ -86,7 +87,7 @@ impl<P: Platform> Live<P> {
             true => Err(MapFailure::NotContiguous { first }),
             false => terms.check_coherence(core.coherence),
         };
-        let checked = checked.map_err(|failure| core.not_mapped(failure));
+        let checked = checked.map_err(|failure| core.not_mapped(Asked::of(buffer), failure));
         if let Err(error) = check_owner(core, buffer).and(checked) {
             held.withdraw();
             return Err(error);
@@ -131,6 +132,11 @@ impl<P: Platform> Live<P> {
 
     pub(crate) fn held(&self) -> &Held<P> {
         &self.held
+    }
+
+    /// The device.
+    pub(crate) fn device(&self) -> Requester {
+        self.held.core().requester
     }
 
     pub(crate) fn range(&self) -> BusRange {
@@ -296,11 +302,9 @@ impl<P: Platform> Live<P> {
     }
 
     /// The error of memory that is not mapped again as [`end_copies`](Self::end_copies) failed.
-    pub(crate) fn not_ended(&self, error: RevokeError) -> MapError {
-        MapError {
-            device: self.held.core().requester,
-            failure: MapFailure::NotRevoked(error),
-        }
+    pub(crate) fn not_ended<B: DmaMemory>(&self, buffer: &B, error: RevokeError) -> MapError {
+        let failure = MapFailure::NotRevoked(error);
+        self.held.core().not_mapped(Asked::of(buffer), failure)
     }
 
     /// Maps the memory of this [retired](Self::retire) mapping again, for the same device. It hangs on the flushes that

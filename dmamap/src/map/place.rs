@@ -312,6 +312,13 @@ impl<P: Platform> DeviceCore<P> {
         }
     }
 
+    /// Bytes of the longest copy that the device, which nothing translates for, is sure to be given within `mask`.
+    pub(crate) fn longest_direct_copy(&self, direct: &Direct, mask: DmaMask) -> u64 {
+        self.bounce
+            .shared
+            .longest_run(&ThroughBridge { direct, mask })
+    }
+
     /// Whether nothing but copies may be mapped for the device as `terms` say, behind an IOMMU.
     pub(crate) fn gives_copies_alone(&self, terms: &Terms) -> bool {
         self.bounce.own.is_some() || asks_for_copies(terms)

@@ -95,10 +95,11 @@ fn whole_pages(page_log2: u32, memory: &mut dyn PhysList) -> Result<(u64, u64), 
         let widened = head
             .checked_add(len_bytes)
             .and_then(|bytes| bytes.checked_next_multiple_of(page_bytes))
-            .ok_or(MapFailure::TooLong { len_bytes })?;
-        whole = whole
-            .checked_add(widened)
-            .ok_or(MapFailure::TooLong { len_bytes: whole })?;
+            .ok_or_else(|| MapFailure::past_the_end(piece.start(), len_bytes))?;
+        whole = whole.checked_add(widened).ok_or(MapFailure::TooLong {
+            len_bytes: whole,
+            max_bytes: u64::MAX / page_bytes * page_bytes,
+        })?;
         tail = widened - head - len_bytes;
     }
     match whole {

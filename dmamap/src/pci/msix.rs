@@ -39,24 +39,33 @@ pub enum MsixError {
     #[error("MSI-X table: {0}")]
     Bar(#[from] ClaimBarError),
     /// The table's part of the window cannot be had.
-    #[error("MSI-X table: {0}")]
-    Mmio(#[from] MmioError),
+    #[error("{address}: MSI-X table: {error}")]
+    Mmio {
+        /// Which function.
+        address: PciAddress,
+        /// Why.
+        error: MmioError,
+    },
     /// The function does not answer at its BARs.
     #[error("MSI-X table: {0}")]
     Config(#[from] ConfigError),
     /// The table has fewer entries.
-    #[error("MSI-X table of {entries} entries has no entry {entry}")]
+    #[error("{address}: MSI-X table of {entries} entries has no entry {entry}")]
     NoEntry {
+        /// Which function.
+        address: PciAddress,
         /// Entry asked for.
         entry: u16,
         /// Entries there are.
         entries: u16,
     },
     /// The function cannot write to the interrupt's address.
-    #[error("message address {address} is out of reach of a device with {mask}")]
+    #[error("{address}: message address {message} is out of reach of a device with {mask}")]
     MessageOutOfReach {
+        /// Which function.
+        address: PciAddress,
         /// Where the message goes.
-        address: BusAddr,
+        message: BusAddr,
         /// What the device reaches.
         mask: DmaMask,
     },
@@ -127,11 +136,12 @@ impl<P: Platform> Function<P> {
             Some(window) if window.phys().covers(range) => window.carve(
                 range.start().as_u64() - window.phys().start().as_u64(),
                 len_bytes,
-            )?,
+            ),
             _ => self
                 .claim_bar(bar, name, tree)?
-                .carve(u64::from(offset), len_bytes)?,
-        };
+                .carve(u64::from(offset), len_bytes),
+        }
+        .map_err(|error| MsixError::Mmio { address, error })?;
         let table = MsixTable {
             config,
             capability,
@@ -171,11 +181,13 @@ impl<P: Platform> MsixTable<P> {
         let message = BusRange::new(address, 4);
         if !message.is_ok_and(|message| reach.covers(message)) {
             return Err(MsixError::MessageOutOfReach {
-                address,
+                address: self.config.address(),
+                message: interrupt.address,
                 mask: reach,
             });
         }
         let no_entry = MsixError::NoEntry {
+            address: self.config.address(),
             entry,
             entries: self.entries,
         };
@@ -294,13 +306,17 @@ impl<P: Platform> MsixTable<P> {
     fn field(&self, entry: u16, field: u64) -> Result<crate::mmio::Register<P, u32>, MsixError> {
         if entry >= self.entries {
             return Err(MsixError::NoEntry {
+                address: self.config.address(),
                 entry,
                 entries: self.entries,
             });
         }
-        Ok(self
-            .table
-            .register(u64::from(entry) * ENTRY_BYTES + field)?)
+        self.table
+            .register(u64::from(entry) * ENTRY_BYTES + field)
+            .map_err(|error| MsixError::Mmio {
+                address: self.config.address(),
+                error,
+            })
     }
 }
 

@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use super::device_memory::for_device;
 use super::occupancy::{Company, Turn};
 use super::{AttachError, CoreSlot, DmaSystem, Protection};
-use crate::addr::BusAddr;
+use crate::addr::{BusAddr, PhysRange};
 use crate::bounce::{Bounce, Forced, OwnPools};
 use crate::bridge::HostBridge;
 use crate::device::{Device, DeviceCore, Guard, Standing, Trust};
@@ -230,6 +230,12 @@ impl<P: Platform> DmaSystem<P> {
         let bus = (device.id >> 8) as u8;
         let mut bridges = self.bridges.iter();
         bridges.find(|bridge| bridge.leads_to(device.segment, bus))
+    }
+
+    /// Whether a window of a host bridge shows any of `registers`: then they are those of PCI functions.
+    pub(crate) fn is_behind_a_bridge(&self, registers: PhysRange) -> bool {
+        let mut windows = self.bridges.iter().flat_map(HostBridge::windows);
+        windows.any(|window| window.phys.overlaps(registers))
     }
 
     pub(super) fn unit_of(&self, device: Requester) -> Option<usize> {

@@ -16,6 +16,7 @@ mod noncoherent;
 mod noncontiguous;
 mod on_device;
 mod opaque;
+mod pieces;
 mod pool;
 mod pool_oracle;
 mod publish;

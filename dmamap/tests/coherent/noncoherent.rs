@@ -2,7 +2,7 @@
 
 use dmamap::addr::DmaMask;
 use dmamap::buffer::BufferError;
-use dmamap::map::{Bidirectional, CoherentError, FromDevice};
+use dmamap::map::{Bidirectional, CoherentError, CoherentFailure, FromDevice};
 use dmamap::system::Protection;
 use machine::Iommu;
 
@@ -73,7 +73,10 @@ fn noncoherent_memory_is_frames_in_a_row() {
     assert!(
         matches!(
             refused,
-            Err(CoherentError::Buffer(BufferError::OutOfFrames(_)))
+            Err(CoherentError {
+                failure: CoherentFailure::Buffer(BufferError::OutOfFrames(_)),
+                ..
+            })
         ),
         "{refused:?}"
     );

@@ -5,8 +5,8 @@ use std::thread;
 
 use dmamap::device::Device;
 use dmamap::map::{
-    CoherentError, DestroyError, DmaPool, LayoutError, PoolBlock, PoolError, PoolFigures,
-    PoolLayout,
+    CoherentError, CoherentFailure, DestroyError, DmaPool, LayoutError, PoolBlock, PoolError,
+    PoolFigures, PoolLayout,
 };
 use hosted::Hosted;
 
@@ -78,6 +78,7 @@ fn blocks_that_cannot_be_are_refused() {
         assert_eq!(
             refused,
             Err(PoolError::Layout {
+                device: EDU,
                 name,
                 error: expected
             })
@@ -115,7 +116,10 @@ fn blocks_that_cannot_be_are_refused() {
         matches!(
             refused,
             Err(PoolError::Memory {
-                error: CoherentError::Buffer(_),
+                error: CoherentError {
+                    failure: CoherentFailure::Buffer(_),
+                    ..
+                },
                 ..
             })
         ),

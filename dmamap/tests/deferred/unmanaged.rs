@@ -3,7 +3,7 @@
 use dmamap::addr::{BusAddr, BusRange};
 use dmamap::buffer::{DmaBuffer, DmaMemory};
 use dmamap::iommu::DomainError;
-use dmamap::map::{NotUnmanaged, Permission, UnmanagedDomain};
+use dmamap::map::{NotUnmanaged, Permission, UnmanagedDomain, UnmanagedError};
 use dmamap::system::Protection;
 use machine::bus::Access;
 use machine::iommu::translator::Translator;
@@ -23,7 +23,7 @@ fn map(
     bus: u64,
     buffer: &DmaBuffer<hosted::Hosted>,
     permission: Permission,
-) -> Result<(), DomainError> {
+) -> Result<(), UnmanagedError> {
     // SAFETY: the tests keep the buffer until it is unmapped, and do not touch it meanwhile.
     unsafe { domain.map(BusAddr::new(bus), buffer.segment(0), permission) }
 }
@@ -45,7 +45,10 @@ fn memory_is_where_the_caller_says() {
         // Neither over another mapping nor in part of one.
         for bus in [0x1000, 0x4000, 0x7654_2000] {
             let error = map(&domain, bus, &buffer, Permission::Read).unwrap_err();
-            assert!(matches!(error, DomainError::Iova(_)), "{bus:#x}: {error}");
+            assert!(
+                matches!(error.error, DomainError::Iova(_)),
+                "{bus:#x}: {error}"
+            );
         }
         for wrong in [
             range(0x1000, PAGE),
@@ -53,7 +56,10 @@ fn memory_is_where_the_caller_says() {
             range(0x9000, PAGE),
         ] {
             let error = domain.unmap(wrong).unwrap_err();
-            assert!(matches!(error, DomainError::Iova(_)), "{wrong}: {error}");
+            assert!(
+                matches!(error.error, DomainError::Iova(_)),
+                "{wrong}: {error}"
+            );
         }
         assert!(domain.lookup(BusAddr::new(0x1000)).is_some());
         domain.unmap(range(0x1000, 4 * PAGE)).unwrap();
@@ -90,7 +96,10 @@ fn reserved_addresses_cannot_be_mapped() {
     // Page 0, and the window of interrupt messages.
     for bus in [0, 0xfee0_0000, 0xfeef_f000] {
         let error = map(&domain, bus, &buffer, Permission::Read).unwrap_err();
-        assert!(matches!(error, DomainError::Iova(_)), "{bus:#x}: {error}");
+        assert!(
+            matches!(error.error, DomainError::Iova(_)),
+            "{bus:#x}: {error}"
+        );
         assert_eq!(domain.lookup(BusAddr::new(bus)), None);
     }
     domain.detach().unwrap();

@@ -5,6 +5,7 @@ mod kinds;
 #[path = "../support/rig.rs"]
 mod rig;
 
+mod controls;
 mod quarantine;
 mod quiesce;
 mod removal;

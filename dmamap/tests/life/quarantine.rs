@@ -1,7 +1,7 @@
 //! Memory that a unit did not confirm a device to have lost: it comes back when the unit does, and not before.
 
 use dmamap::buffer::{DmaBuffer, ScatteredBuffer};
-use dmamap::device::Device;
+use dmamap::device::{Device, NotConfirmed};
 use dmamap::iommu::{RevokeError, UnitError};
 use dmamap::map::{Bidirectional, FromDevice, MapFailure, ToDevice};
 use dmamap::pci::BusMaster;
@@ -62,9 +62,12 @@ fn memory_comes_back_when_the_unit_answers_again() {
             assert!(
                 matches!(
                     refused,
-                    Err(RevokeError::Unit(
-                        UnitError::TimedOut { .. } | UnitError::QueueStopped { .. }
-                    ))
+                    Err(NotConfirmed {
+                        error: RevokeError::Unit(
+                            UnitError::TimedOut { .. } | UnitError::QueueStopped { .. }
+                        ),
+                        ..
+                    })
                 ),
                 "{kind}: {refused:?}"
             );

@@ -245,6 +245,7 @@ fn a_device_that_never_comes_back_is_told_of_and_stays_cut_off() {
         let resets = Resets {
             kind,
             comeback: Comeback::Never,
+            ..Resets::default()
         };
         let rig = Rig::boot(small().with_disk(disk()).with_resets(resets));
         let mut device = rig.attach(requester);

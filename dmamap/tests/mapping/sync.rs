@@ -1,8 +1,8 @@
 //! The CPU's turn at memory that stays mapped: whole, in part, in every kind of mapping.
 
-use crate::rig::{PAGE, Rig, buffer_of, small, try_read, try_write};
+use crate::rig::{EDU, PAGE, Rig, buffer_of, small, try_read, try_write};
 use dmamap::buffer::ScatteredBuffer;
-use dmamap::map::{Bidirectional, FromDevice, OutOfBounds, ToDevice};
+use dmamap::map::{Bidirectional, FromDevice, OutOfBounds, Outside, ToDevice};
 
 #[test]
 fn the_cpu_reads_and_writes_mapped_memory_through_a_view() {
@@ -45,9 +45,12 @@ fn a_partial_view_reaches_its_part_and_nothing_else() {
         assert_eq!(view.len_bytes(), 10);
         view.write_at(6, &[1, 2, 3, 4]).unwrap();
         let beyond = OutOfBounds {
-            offset: 7,
-            len_bytes: 4,
-            whole_bytes: 10,
+            device: EDU,
+            outside: Outside {
+                offset: 7,
+                len_bytes: 4,
+                whole_bytes: 10,
+            },
         };
         assert_eq!(view.write_at(7, &[0; 4]), Err(beyond));
         assert_eq!(view.read_at(7, &mut [0; 4]), Err(beyond));
@@ -58,9 +61,12 @@ fn a_partial_view_reaches_its_part_and_nothing_else() {
         assert_eq!(
             refused,
             Err(OutOfBounds {
-                offset,
-                len_bytes,
-                whole_bytes
+                device: EDU,
+                outside: Outside {
+                    offset,
+                    len_bytes,
+                    whole_bytes
+                }
             })
         );
     }

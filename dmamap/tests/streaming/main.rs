@@ -8,6 +8,7 @@ mod rig;
 mod support;
 
 mod attributes;
+mod errors;
 mod failures;
 mod limits;
 mod lists;

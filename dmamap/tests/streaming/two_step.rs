@@ -5,7 +5,7 @@ use dmamap::buffer::{DmaBuffer, ListError, ScatterList};
 use dmamap::device::Device;
 use dmamap::iommu::RevokeError;
 use dmamap::map::{
-    AnyDirection, Attributes, Bidirectional, IovaSpan, MapFailure, OutOfBounds, ToDevice, Unsynced,
+    AnyDirection, Attributes, Bidirectional, IovaSpan, MapFailure, Outside, ToDevice, Unsynced,
 };
 use dmamap::system::Protection;
 use hosted::Hosted;
@@ -156,7 +156,7 @@ fn what_does_not_fit_a_span_comes_back() {
     let rejected = small_span
         .link(buffer_of(rig.kernel, 2 * PAGE + 1, 1))
         .unwrap_err();
-    let whole = OutOfBounds {
+    let whole = Outside {
         offset: 0,
         len_bytes: 2 * PAGE + 1,
         whole_bytes: 2 * PAGE,

@@ -4,7 +4,7 @@ use dmamap::addr::{BusAddr, DmaMask, PhysAddr, PhysRange};
 use dmamap::buffer::{DmaBuffer, ScatterList};
 use dmamap::device::Device;
 use dmamap::iommu::Requester;
-use dmamap::map::{Bidirectional, CoherentError, DeclareError};
+use dmamap::map::{Bidirectional, CoherentFailure, DeclareError};
 use dmamap::system::{DeviceMemoryError, Protection};
 use firmware::devicetree::{DeviceMemory, MemoryRange, Purpose};
 use firmware::{Devices, Devicetree};
@@ -209,7 +209,11 @@ fn coherent_memory_of_the_tree_is_the_devices_coherent_memory() {
             try_write(&mut edu, words.element_bus_addr(1000).unwrap(), 8);
             assert_eq!(words.read(1000), Ok(0xfeed));
             let full = edu.device().alloc_coherent::<u64>(8 * 512).map(drop);
-            assert!(matches!(full, Err(CoherentError::Declared(_))), "{full:?}");
+            let declared = full.as_ref().err().map(|error| error.failure);
+            assert!(
+                matches!(declared, Some(CoherentFailure::Declared(_))),
+                "{full:?}"
+            );
             let again = edu.device().alloc_coherent::<u64>(512).unwrap();
             drop((words, again));
             // It is firmware's to give: the next driver has it again.

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use core::ptr::NonNull;
 
 use dmamap::device::Device;
-use dmamap::map::{Coherent, CoherentError, OutOfBounds, Shared};
+use dmamap::map::{Coherent, CoherentError, OutOfBounds, Outside, Shared};
 use dmamap::platform::Platform;
 use virtio_drivers::{BufferDirection, PAGE_SIZE};
 
@@ -148,9 +148,12 @@ impl<P: Platform> Memory<P> {
         match is_inside && field.is_aligned() {
             true => Ok(field),
             false => Err(OutOfBounds {
-                offset,
-                len_bytes,
-                whole_bytes,
+                device: self.device.device(),
+                outside: Outside {
+                    offset,
+                    len_bytes,
+                    whole_bytes,
+                },
             }),
         }
     }

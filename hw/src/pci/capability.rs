@@ -41,6 +41,10 @@ pub mod extended_id {
     pub const SRIOV: u16 = 0x0010;
     /// Page request interface.
     pub const PRI: u16 = 0x0013;
+    /// Resizable base address registers.
+    pub const RESIZABLE_BAR: u16 = 0x0015;
+    /// Latency tolerance reporting.
+    pub const LTR: u16 = 0x0018;
     /// Process address space id.
     pub const PASID: u16 = 0x001b;
 }

@@ -18,6 +18,7 @@ use hw::pci::msix::{Location, MESSAGE_CONTROL, MessageControl};
 use parking_lot::Mutex;
 
 use super::config_space::ConfigSpace;
+use super::controls::{self, Controls};
 use super::function::{Attachment, FunctionDescription, FunctionModel, FunctionPort};
 use super::msix::Msix;
 use super::reset::{Comeback, ResetRegisters, Resets};
@@ -114,6 +115,9 @@ impl Endpoint {
         let acs = in_device
             .acs
             .map(|flags| acs_capability(&mut config, flags));
+        if let (Controls::All, Some(express)) = (resets.controls, express) {
+            controls::endpoint(&mut config, express);
+        }
         let msix = description.msix.map(|msix| {
             let mut body = Vec::with_capacity(10);
             let control = MessageControl::new().with_table_size(msix.vectors - 1);

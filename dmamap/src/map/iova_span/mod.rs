@@ -54,7 +54,7 @@ use crate::map::establish::check_owner;
 use crate::map::establish::fail;
 use crate::map::list_view::ListView;
 use crate::map::terms::{Shape, Terms};
-use crate::map::{Attributes, OutOfBounds};
+use crate::map::{Asked, Attributes, OutOfBounds};
 use crate::platform::Platform;
 use parts::Parts;
 use reserved::Reserved;
@@ -95,7 +95,11 @@ impl<P: Platform> Device<P> {
         let terms = Terms::new(self.mask(), Shape::Pieces, direction).with(attributes);
         let reserved = match links.len() {
             0 => Reserved::try_alloc(self, first, len_bytes, terms),
-            len => Err(fail(self, ListError::NotEmpty { len }.into())),
+            len => Err(fail(
+                self,
+                Asked::from(first, len_bytes),
+                ListError::NotEmpty { len }.into(),
+            )),
         };
         match reserved {
             Ok(reserved) => Ok(IovaSpan::new(reserved, links, direction)),
@@ -230,7 +234,8 @@ impl<P: Platform, B: DmaMemory, D: Direction> IovaSpan<P, B, D, Unsynced> {
             return Err(rejected(error, buffer));
         }
         if let Err(refused) = parts.links.push_part(buffer, offset, len_bytes) {
-            let error = parts.reserved.error(refused.error.into());
+            let asked = Asked::of(&refused.buffer);
+            let error = parts.reserved.error(asked, refused.error.into());
             return Err(rejected(error, refused.buffer));
         }
         parts.link_last().map_err(|error| {
@@ -260,7 +265,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> IovaSpan<P, B, D, Unsynced> {
                 Ok(self.become_state())
             }
             Err(failure) => {
-                let error = parts.reserved.error(failure);
+                let error = parts.reserved.error(Asked::bytes(new_bytes), failure);
                 Err(NotSynced { error, span: self })
             }
         }
@@ -352,7 +357,8 @@ impl<P: Platform, B: DmaMemory, D: Direction> IovaSpan<P, B, D, Unlinked> {
         match links.len() {
             0 => Ok(IovaSpan::new(reserved, links, direction)),
             len => {
-                let error = reserved.error(ListError::NotEmpty { len }.into());
+                let asked = Asked::bytes(reserved.len_bytes());
+                let error = reserved.error(asked, ListError::NotEmpty { len }.into());
                 reserved.free();
                 Err(Rejected {
                     error,

@@ -8,7 +8,7 @@ use crate::buffer::{DmaMemory, ScatterList};
 use crate::map::backing::Backing;
 use crate::map::list_syncs::ListSyncs;
 use crate::map::place::{Contents, Memory};
-use crate::map::{MapError, Quarantined};
+use crate::map::{Asked, MapError, Quarantined};
 use crate::platform::Platform;
 
 /// The span's addresses and what is linked to them, from the first on without gaps.
@@ -61,7 +61,10 @@ impl<P: Platform, B: DmaMemory> Parts<P, B> {
         let offset = self.links.len_bytes() - len_bytes;
         // SAFETY: the pieces are the buffer's own memory, and all access to it goes through the list, which is borrowed.
         let linked = unsafe { self.reserved.link(offset, &mut memory) };
-        let backing = linked.map_err(|failure| self.reserved.error(failure))?;
+        let backing = linked.map_err(|failure| {
+            self.reserved
+                .error(Asked::from(memory.first.start(), len_bytes), failure)
+        })?;
         let before = core::mem::replace(&mut self.backing, Backing::InPlace);
         self.backing = before.followed_by(backing);
         Ok(())

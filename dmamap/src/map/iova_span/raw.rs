@@ -11,7 +11,7 @@ use crate::map::attributes::CpuSync;
 use crate::map::error::{MapError, MapFailure, Quarantined};
 use crate::map::place::{Contents, Memory};
 use crate::map::terms::{Shape, Terms};
-use crate::map::{AnyDirection, Attributes};
+use crate::map::{AnyDirection, Asked, Attributes};
 use crate::pagetable::{Replay, UnmapError};
 use crate::platform::Platform;
 
@@ -86,6 +86,7 @@ impl<P: Platform> RawIovaSpan<P> {
     /// # Safety
     /// That of [`Device::map_phys`] for `memory`, until it is [unlinked](Self::unlink).
     pub unsafe fn link(&mut self, offset: u64, memory: PhysRange) -> Result<(), MapError> {
+        let asked = Asked::from(memory.start(), memory.len_bytes());
         let end = offset.saturating_add(memory.len_bytes());
         let ends_inside = !self.reserved.is_page_end(end);
         let failure = match self.ragged_end {
@@ -98,7 +99,7 @@ impl<P: Platform> RawIovaSpan<P> {
             Some(_) | None => None,
         };
         if let Some(failure) = failure {
-            return Err(self.reserved.error(failure));
+            return Err(self.reserved.error(asked, failure));
         }
         let mut memory = Memory {
             first: memory,
@@ -110,7 +111,7 @@ impl<P: Platform> RawIovaSpan<P> {
         // SAFETY: the caller says that the memory is RAM, allocated, and not written by references.
         let linked = unsafe { self.reserved.link(offset, &mut memory) };
         // Copies are found again by the addresses they are linked to.
-        linked.map_err(|failure| self.reserved.error(failure))?;
+        linked.map_err(|failure| self.reserved.error(asked, failure))?;
         self.linked_bytes += memory.len_bytes;
         if ends_inside {
             self.ragged_end = Some(end);
@@ -131,7 +132,7 @@ impl<P: Platform> RawIovaSpan<P> {
     pub fn sync(&mut self, offset: u64, len_bytes: u64) -> Result<(), MapError> {
         self.reserved
             .sync(offset, len_bytes)
-            .map_err(|failure| self.reserved.error(failure))
+            .map_err(|failure| self.reserved.error(Asked::bytes(len_bytes), failure))
     }
 
     /// Takes back whole links: what was linked in `len_bytes` bytes from `offset` on (`dma_iova_unlink`). When this returns

@@ -10,7 +10,7 @@ use crate::map::list_syncs::ListSyncs;
 use crate::map::place::Memory;
 use crate::map::route::Route;
 use crate::map::terms::Terms;
-use crate::map::{MapError, MapFailure, OutOfBounds, translated};
+use crate::map::{Asked, MapError, MapFailure, Outside, translated};
 use crate::pagetable::Replay;
 use crate::platform::Platform;
 
@@ -37,12 +37,12 @@ impl<P: Platform> Reserved<P> {
         len_bytes: u64,
         terms: Terms,
     ) -> Result<Self, MapError> {
-        let failed = |failure| fail(device, failure);
+        let failed = |failure| fail(device, Asked::from(first, len_bytes), failure);
         if len_bytes == 0 {
             return Err(failed(MapFailure::Empty));
         }
         let whole = PhysRange::new(first, len_bytes)
-            .map_err(|_| failed(MapFailure::TooLong { len_bytes }))?;
+            .map_err(|_| failed(MapFailure::past_the_end(first, len_bytes)))?;
         let core = device.core();
         let terms = terms.within(&core.limits);
         terms.check_coherence(core.coherence).map_err(failed)?;
@@ -95,8 +95,8 @@ impl<P: Platform> Reserved<P> {
     }
 
     /// The bus addresses of `len_bytes` bytes from byte `offset` of the span on.
-    pub(super) fn range(&self, offset: u64, len_bytes: u64) -> Result<BusRange, OutOfBounds> {
-        OutOfBounds::check(offset, len_bytes, self.len_bytes)?;
+    pub(super) fn range(&self, offset: u64, len_bytes: u64) -> Result<BusRange, Outside> {
+        Outside::check(offset, len_bytes, self.len_bytes)?;
         let slice = self.pages.slice(self.head + offset, len_bytes);
         Ok(slice.expect("the pages hold the head and the span"))
     }
@@ -110,11 +110,8 @@ impl<P: Platform> Reserved<P> {
         }
     }
 
-    pub(super) fn error(&self, failure: MapFailure) -> MapError {
-        MapError {
-            device: self.held.core().requester,
-            failure,
-        }
+    pub(super) fn error(&self, asked: Asked, failure: MapFailure) -> MapError {
+        self.held.core().not_mapped(asked, failure)
     }
 
     /// Links `memory` from byte `offset` of the span on; what the device is given of it: the memory itself but for its ends.

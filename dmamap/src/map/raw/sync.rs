@@ -5,7 +5,7 @@
 use crate::addr::{BusAddr, BusRange, PhysRange};
 use crate::device::Device;
 use crate::iommu::Requester;
-use crate::map::{AnyDirection, OutOfBounds};
+use crate::map::{AnyDirection, Outside};
 use crate::platform::Platform;
 
 use super::copies::Way;
@@ -29,7 +29,7 @@ pub enum RawSyncError {
         /// The device.
         device: Requester,
         /// By how much.
-        error: OutOfBounds,
+        error: Outside,
     },
 }
 
@@ -203,7 +203,7 @@ impl<P: Platform> Device<P> {
         len_bytes: u64,
     ) -> Result<BusRange, RawSyncError> {
         let device = self.requester();
-        OutOfBounds::check(offset, len_bytes, mapping.len_bytes())
+        Outside::check(offset, len_bytes, mapping.len_bytes())
             .map_err(|error| RawSyncError::OutOfBounds { device, error })?;
         Ok(mapping
             .slice(offset, len_bytes)

@@ -83,7 +83,7 @@ pub(super) const ALL: &[Mutation] = &[
         name: "mask-wider-than-the-path-refused",
         selection: Selection::Whole,
         file: "dmamap/src/device/mask.rs",
-        find: "let last = mask.narrowed_to(self.bus_limit()).last();",
+        find: "let last = mask.narrowed_to(limit).last();",
         replace: "let last = mask.last();
         if last > self.bus_limit() {
             return Err(MaskError::NoRoom { device, mask });
@@ -140,8 +140,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "view-beyond-its-memory",
         selection: Selection::Whole,
         file: "dmamap/src/map/view.rs",
-        find: "OutOfBounds::check(offset, len_bytes, buffer.len_bytes())?;",
-        replace: "OutOfBounds::check(offset, len_bytes, buffer.len_bytes() + 1)?;",
+        find: "OutOfBounds::check(live.device(), offset, len_bytes, buffer.len_bytes())?;",
+        replace: "OutOfBounds::check(live.device(), offset, len_bytes, buffer.len_bytes() + 1)?;",
         why: "a driver reads and writes what lies behind its buffer",
         caught_by: &[sync("a_partial_view_reaches_its_part_and_nothing_else")],
     },
@@ -149,8 +149,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "view-beyond-its-part",
         selection: Selection::Whole,
         file: "dmamap/src/map/view.rs",
-        find: "OutOfBounds::check(offset, bytes.len() as u64, self.len_bytes)?;",
-        replace: "OutOfBounds::check(offset, bytes.len() as u64, self.len_bytes + 1)?;",
+        find: "OutOfBounds::check(self.live.device(), offset, bytes.len() as u64, self.len_bytes)?;",
+        replace: "OutOfBounds::check(self.live.device(), offset, bytes.len() as u64, self.len_bytes + 1)?;",
         why: "what is written behind the part that was synced never reaches the device, or is overwritten by it",
         caught_by: &[sync("a_partial_view_reaches_its_part_and_nothing_else")],
     },
@@ -158,8 +158,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "raw-sync-beyond-its-mapping",
         selection: Selection::Whole,
         file: "dmamap/src/map/raw/sync.rs",
-        find: "OutOfBounds::check(offset, len_bytes, mapping.len_bytes())",
-        replace: "OutOfBounds::check(offset, len_bytes, mapping.len_bytes() + 1)",
+        find: "Outside::check(offset, len_bytes, mapping.len_bytes())",
+        replace: "Outside::check(offset, len_bytes, mapping.len_bytes() + 1)",
         why: "lines of others' memory are invalidated, with what they wrote there",
         caught_by: &[Test::program(
             "dmamap",

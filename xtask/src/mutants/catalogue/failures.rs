@@ -77,10 +77,10 @@ pub(super) const ALL: &[Mutation] = &[
         name: "count-of-a-refused-mapping-kept",
         selection: Selection::Whole,
         file: ESTABLISH,
-        find: "let error = core.not_mapped(failure);
+        find: "let error = core.not_mapped(asked, failure);
             held.withdraw();
             Err(error)",
-        replace: "let error = core.not_mapped(failure);
+        replace: "let error = core.not_mapped(asked, failure);
             core::mem::forget(held);
             Err(error)",
         why: "the device is never given back by who waits for its last mapping",
@@ -91,8 +91,10 @@ pub(super) const ALL: &[Mutation] = &[
         selection: Selection::Whole,
         file: "dmamap/src/map/resource.rs",
         find: "held.withdraw();
+                let asked = Asked::from(registers.start(), registers.len_bytes());
                 let (core, window)",
         replace: "core::mem::forget(held);
+                let asked = Asked::from(registers.start(), registers.len_bytes());
                 let (core, window)",
         why: "the device is never given back by who waits for its last mapping",
         caught_by: &[every_call("registers_of_a_peer")],

@@ -11,6 +11,10 @@ const fn sharing(name: &'static str) -> Test {
     Test::program("dmamap", "groups/sharing", name)
 }
 
+const fn registers(name: &'static str) -> Test {
+    Test::program("dmamap", "groups/registers", name)
+}
+
 const fn peers(name: &'static str) -> Test {
     Test::program("dmamap", "groups/peers", name)
 }
@@ -139,11 +143,22 @@ pub(super) const ALL: &[Mutation] = &[
         caught_by: &[peers("memory_and_registers_of_others_are_no_resource")],
     },
     Mutation {
+        name: "page-of-registers-given-to-a-stranger",
+        selection: Selection::Core,
+        file: "dmamap/src/map/registers.rs",
+        find: "core.guard.trust() == Trust::Withheld",
+        replace: "core.guard.trust() == Trust::Withheld && registers.is_empty()",
+        why: "a device that nobody vouched for reaches registers beside the FIFO",
+        caught_by: &[registers(
+            "a_device_that_nobody_vouched_for_is_given_whole_pages_of_registers_or_none",
+        )],
+    },
+    Mutation {
         name: "carved-registers-given-away",
         selection: Selection::Core,
         file: RESOURCE,
-        find: "let owned = match window.is_undivided() { true => Ok(()),",
-        replace: "let owned = match true { true => Ok(()),",
+        find: "let mapped = match window.is_undivided() { true =>",
+        replace: "let mapped = match true { true =>",
         why: "a device reaches registers whose owner did not give them",
         caught_by: &[peers("memory_and_registers_of_others_are_no_resource")],
     },

@@ -14,6 +14,10 @@ const fn reset(name: &'static str) -> Test {
     Test::program("dmamap", "life/reset", name)
 }
 
+const fn controls(name: &'static str) -> Test {
+    Test::program("dmamap", "life/controls", name)
+}
+
 const fn quiesce(name: &'static str) -> Test {
     Test::program("dmamap", "life/quiesce", name)
 }
@@ -31,6 +35,27 @@ const fn power(name: &'static str) -> Test {
 }
 
 pub(super) const ALL: &[Mutation] = &[
+    Mutation {
+        name: "extended-capabilities-not-saved",
+        selection: Selection::Whole,
+        file: "dmamap/src/pci/saved.rs",
+        find: "self.header.iter().chain(&self.controls.after_bars)",
+        replace: "self.header.iter()",
+        why: "a device that was reset reports no errors, and asks for what its port does not take",
+        caught_by: &[
+            controls("a_reset_gives_all_control_registers_back"),
+            controls("a_loss_of_power_gives_all_control_registers_back_those_of_ports_too"),
+        ],
+    },
+    Mutation {
+        name: "resized-registers-not-resized-again",
+        selection: Selection::Whole,
+        file: "dmamap/src/pci/saved.rs",
+        find: "for register in &self.controls.before_bars { register.restore(config); }",
+        replace: "",
+        why: "a base address register decodes less than what was claimed of it",
+        caught_by: &[controls("a_reset_gives_all_control_registers_back")],
+    },
     Mutation {
         name: "recovery-without-invalidation",
         selection: Selection::Core,
@@ -185,13 +210,9 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "access-control-lost-with-the-power",
         selection: Selection::Whole,
-        file: "dmamap/src/pci/saved.rs",
-        find: "words.push((offset, config.read(offset)));
-        }
-        if let Some(msi) =",
-        replace: "let _: (u16, u16) = (offset, config.read(offset));
-        }
-        if let Some(msi) =",
+        file: "dmamap/src/pci/saved/capabilities.rs",
+        find: "self.word(function, at + ACS_CONTROL);",
+        replace: "let _: u16 = config.read(at + ACS_CONTROL);",
         why: "devices below a port that isolated them reach each other after a sleep",
         caught_by: &[power("access_control_comes_back_with_the_power")],
     },

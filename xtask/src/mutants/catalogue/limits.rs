@@ -8,6 +8,10 @@ const fn masks(name: &'static str) -> Test {
     Test::program("dmamap", "streaming/masks", name)
 }
 
+const fn errors(name: &'static str) -> Test {
+    Test::program("dmamap", "streaming/errors", name)
+}
+
 const fn placement(name: &'static str) -> Test {
     Test::program("dmamap", "streaming/placement", name)
 }
@@ -33,6 +37,39 @@ const fn privileged(name: &'static str) -> Test {
 }
 
 pub(super) const ALL: &[Mutation] = &[
+    Mutation {
+        name: "mask-blamed-for-the-path",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/establish.rs",
+        find: "if mask.last() == limit && limit < DmaMask::ALL.last() =>",
+        replace: "if mask.last() == limit && limit > DmaMask::ALL.last() =>",
+        why: "a driver is told to widen a mask that decides nothing",
+        caught_by: &[errors("where_the_path_is_the_limit_that_is_what_is_blamed")],
+    },
+    Mutation {
+        name: "coherent-error-without-a-limit",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/coherent/mod.rs",
+        find: "{device}, {len_bytes:#x} bytes at or below bus {last}: {failure}",
+        replace: "{device}, {len_bytes:#x} bytes: {failure}",
+        why: "who reads that memory is short is not told that a mask made it so",
+        caught_by: &[errors(
+            "memory_that_cannot_be_allocated_says_for_which_device_and_how_much",
+        )],
+    },
+    Mutation {
+        name: "pool-not-counted-in-the-largest-mapping",
+        selection: Selection::Whole,
+        file: "dmamap/src/device/sizes.rs",
+        find: "Some(longest) => addresses.min(longest),",
+        replace: "Some(longest) => addresses.max(longest),",
+        why: "a driver makes requests that its pool can never serve",
+        caught_by: &[Test::program(
+            "dmamap",
+            "bounce/pools",
+            "a_device_is_told_what_its_pool_lends_at_once",
+        )],
+    },
     Mutation {
         name: "limit-of-the-path-ignored",
         selection: Selection::Whole,
