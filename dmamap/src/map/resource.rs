@@ -170,7 +170,8 @@ impl<P: Platform> Device<P> {
         direction: impl Direction,
     ) -> Result<ResourceMapping<P>, Rejected<Mmio<P>>> {
         let registers = window.phys();
-        let owned = match window.is_undivided() {
+        let is_ours = window.machine() == self.platform().machine();
+        let owned = match is_ours && window.is_undivided() {
             true => Ok(()),
             false => Err(MapFailure::NotOfPeer { registers }),
         };

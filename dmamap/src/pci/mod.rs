@@ -20,6 +20,7 @@
 //! use dmamap::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
 //! use dmamap::bridge::{HostBridge, Window, WindowKind};
 //! use dmamap::pci;
+//! use dmamap::platform::Platform;
 //! use dmamap::resource::ResourceTree;
 //! # let machine = machine::Machine::boot(machine::MachineConfig::default())?;
 //! # let platform = hosted::Hosted::boot(machine.clone())?;
