@@ -33,7 +33,7 @@
 //!     phys: PhysRange::new(PhysAddr::new(0xc000_0000), 0x1000_0000)?,
 //! };
 //! let bridge = HostBridge::new(0, 0, 255, vec![window], vec![])?;
-//! let mut tree = ResourceTree::new();
+//! let mut tree = ResourceTree::of(platform.machine());
 //! // SAFETY: configuration space is there, and registers behind the window.
 //! unsafe { tree.insert_registers("PCI MMCONFIG", ecam)? };
 //! // SAFETY: as above.
@@ -58,6 +58,7 @@ mod capability;
 mod config;
 mod found;
 mod function;
+mod guarded;
 mod msix;
 mod problem;
 mod program;
@@ -76,6 +77,7 @@ pub use bar::{Bar, BarKind};
 pub use capability::PortType;
 pub use config::ConfigError;
 pub use function::{BridgeBuses, BusMaster, ClaimBarError, Function};
+pub use guarded::Guarded;
 pub use msix::{MsixError, MsixTable};
 pub use problem::Problem;
 pub use reset::{FunctionReset, FunctionResetError, ResetMethod, ResetPatience, Transactions};

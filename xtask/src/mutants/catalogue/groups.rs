@@ -169,4 +169,43 @@ pub(super) const ALL: &[Mutation] = &[
             "a_domain_whose_owner_chooses_what_is_mapped_is_one_devices_alone",
         )],
     },
+    Mutation {
+        name: "handed-over-domain-maps-for-others",
+        selection: Selection::Whole,
+        file: "dmamap/src/iommu/domain.rs",
+        find: "inner.chooser = Chooser::Owner;",
+        replace: "inner.chooser = match true { true => Chooser::Layer, false => Chooser::Owner };",
+        why: "retired memory is mapped again where the domain's owner takes the addresses away",
+        caught_by: &[Test::program(
+            "dmamap",
+            "deferred/unmanaged",
+            "memory_that_was_retired_before_is_not_lent_again_in_a_domain_that_was_handed_over",
+        )],
+    },
+    Mutation {
+        name: "devices-of-other-machines-attached",
+        selection: Selection::Whole,
+        file: "dmamap/src/system/attach.rs",
+        find: "if machine != system {",
+        replace: "if machine != system && false {",
+        why: "a device that nothing confines is attached by the word of another machine's unit",
+        caught_by: &[Test::program(
+            "dmamap",
+            "system/one_machine",
+            "a_device_of_another_machine_is_not_attached",
+        )],
+    },
+    Mutation {
+        name: "foreign-frames-past-the-caches",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/coherent/memory.rs",
+        find: "check_owner(core, buffer)?;",
+        replace: "let _ = check_owner::<P, DmaBuffer<P>>;",
+        why: "frames that were never lent here are mapped and invalidated",
+        caught_by: &[Test::program(
+            "dmamap",
+            "system/one_machine",
+            "an_area_of_another_machine_lends_nothing_to_a_device",
+        )],
+    },
 ];
