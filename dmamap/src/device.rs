@@ -36,7 +36,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use alloc::boxed::Box;
 
-use crate::addr::{BusAddr, FRAME_BYTES, PhysAddr};
+use crate::addr::{BusAddr, PhysAddr};
 use crate::bounce::{Bounce, PoolFigures};
 use crate::iommu::{Requester, UnitError};
 use crate::map::{CoherentSources, Permission, Route};
@@ -253,13 +253,10 @@ impl<P: Platform> Device<P> {
     }
 
     /// Bytes of the smallest page that the device can be lent: all of each page a mapping touches becomes reachable, and
-    /// memory must begin at a page's beginning to be mapped. [`FRAME_BYTES`] but for
+    /// memory must begin at a page's beginning to be mapped. [`FRAME_BYTES`](crate::addr::FRAME_BYTES) but for
     /// units that were told to use a larger [`Granule`](crate::system::Granule).
     pub fn page_bytes(&self) -> u64 {
-        match &self.core().route {
-            Route::Translated(domain) => 1 << domain.page_size_log2(),
-            Route::Direct(_) | Route::Blocked => FRAME_BYTES,
-        }
+        self.core().route.page_bytes()
     }
 
     /// Frames the device's domain holds, for its tables and for choosing addresses; 0 where it has none.

@@ -97,9 +97,13 @@ impl<P: Platform> Exposure for AlwaysMapped<'_, P> {
             .aligned(frames.len_bytes().ilog2(), 0)
             .below(self.mask.last());
         let mut list = Replay::new(core::iter::once(frames));
-        let range =
-            self.domain
-                .map_list(request, &mut list, self.permission, MemoryType::Normal)?;
-        Ok(Some(range.start()))
+        let mapped = self
+            .domain
+            .map_list(request, &mut list, self.permission, MemoryType::Normal);
+        if let Err(DomainError::Unconfirmed { .. }) = mapped {
+            // Nobody has the frames any more but, it may be, the device.
+            self.core.quarantine.lose(frames.len_bytes());
+        }
+        Ok(Some(mapped?.start()))
     }
 }

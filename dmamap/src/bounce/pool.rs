@@ -12,13 +12,14 @@ use alloc::boxed::Box;
 use super::area::{Area, Lent, Memory};
 use super::buddy::{Buddy, ORDERS};
 use super::figures::{Level, PoolFigures};
+use super::growth::Growing;
 use super::request::RunRequest;
 use super::run::{Place, Run};
 use super::transient::{TransientRun, TransientRuns};
 use super::{BounceError, SLOT_BYTES, SLOT_SIZE_LOG2};
 use crate::addr::{BusAddr, BusRange, FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
 use crate::iommu::DomainError;
-use crate::platform::{FrameRequest, Platform};
+use crate::platform::Platform;
 
 /// Areas of a pool.
 const AREAS: usize = 64;
@@ -45,14 +46,16 @@ pub(crate) enum Growth {
 }
 
 pub(crate) struct Pool<P: Platform> {
-    platform: P,
-    growth: Growth,
-    areas: Box<[Area<P>]>,
+    pub(super) platform: P,
+    pub(super) growth: Growth,
+    pub(super) areas: Box<[Area<P>]>,
     /// Areas that are a CPU's own.
     homes: usize,
-    area_log2: AtomicU32,
-    limit_bytes: AtomicU64,
-    bytes: AtomicU64,
+    pub(super) area_log2: AtomicU32,
+    pub(super) limit_bytes: AtomicU64,
+    /// Those that are lost, too.
+    pub(super) bytes: AtomicU64,
+    pub(super) lost_bytes: AtomicU64,
     slots: Level,
     transients: lock_api::Mutex<P::Lock, TransientRuns<P>>,
     transient: Level,
@@ -70,6 +73,7 @@ impl<P: Platform> Pool<P> {
             area_log2: AtomicU32::new(0),
             limit_bytes: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            lost_bytes: AtomicU64::new(0),
             slots: Level::default(),
             transients: lock_api::Mutex::new(TransientRuns::new(platform)),
             transient: Level::default(),
@@ -166,17 +170,25 @@ impl<P: Platform> Pool<P> {
         };
         if let Some((order, keep)) = want.block().filter(|(order, _)| *order < ORDERS as u32) {
             let home = self.platform.pin(|cpu| cpu.0 % self.homes);
-            if self.areas[home].is_empty() {
-                self.populate(home, order, exposure);
-            }
+            let mut growing = self.populate(home, order, exposure);
             let others = (home..self.areas.len()).chain(0..home);
             if let Some(run) = { others }.find_map(|n| self.take(n, order, &keep, want, exposure)) {
                 return Ok(run);
             }
-            let mut empty = (self.homes..self.areas.len()).chain(0..self.homes);
-            let grown = empty.find(|&n| self.populate(n, order, exposure));
-            if let Some(run) = grown.and_then(|n| self.take(n, order, &keep, want, exposure)) {
-                return Ok(run);
+            for n in (self.homes..self.areas.len()).chain(0..self.homes) {
+                // What one area is not given none is: it is not asked for again.
+                if let Growing::NoMemory | Growing::Lost(_) = growing {
+                    break;
+                }
+                growing = self.populate(n, order, exposure);
+                if growing == Growing::Grown
+                    && let Some(run) = self.take(n, order, &keep, want, exposure)
+                {
+                    return Ok(run);
+                }
+            }
+            if let Growing::Lost(cause) = growing {
+                return Err(BounceError::Unconfirmed { cause });
             }
             if self.growth == Growth::Fixed {
                 let last = exposure.last();
@@ -209,77 +221,6 @@ impl<P: Platform> Pool<P> {
         let lent = self.areas[area].take(order, keep, want, reaches)?;
         self.slots.rise(lent.memory.len_bytes() >> SLOT_SIZE_LOG2);
         Some(run(Place::Area(area), lent))
-    }
-
-    /// Gives area `n` memory with room for a block of `2^order` slots; whether it did.
-    fn populate(&self, n: usize, order: u32, exposure: &dyn Exposure) -> bool {
-        if self.growth == Growth::Fixed || !self.areas[n].is_empty() {
-            return false;
-        }
-        let most = self.area_log2.load(Ordering::Relaxed);
-        let least = (SLOT_SIZE_LOG2 + order).max(FRAME_SIZE_LOG2);
-        if least > most || !self.areas[n].claim() {
-            return false;
-        }
-        // Where that will do, memory that devices with few address lines reach too.
-        let last = exposure.last();
-        let low = last.min(PhysAddr::new(u32::MAX.into()));
-        let sizes = (least..=most).rev();
-        let memory = { sizes }.find_map(|log2| {
-            let limit = self.limit_bytes.load(Ordering::Relaxed);
-            let room = |held: u64| held.checked_add(1 << log2).filter(|&all| all <= limit);
-            self.bytes
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, room)
-                .ok()?;
-            let made = self.new_memory(log2, low, exposure);
-            let made = match made {
-                None if low < last => self.new_memory(log2, last, exposure),
-                made => made,
-            };
-            if made.is_none() {
-                self.bytes.fetch_sub(1 << log2, Ordering::Relaxed);
-            }
-            made
-        });
-        match memory {
-            Some(memory) => {
-                self.areas[n].install(memory);
-                true
-            }
-            None => {
-                self.areas[n].give_up();
-                false
-            }
-        }
-    }
-
-    fn new_memory(&self, log2: u32, last: PhysAddr, exposure: &dyn Exposure) -> Option<Memory<P>> {
-        let free = Buddy::new(self.platform, Area::<P>::order_of(1 << log2)).ok()?;
-        let frames = self.frames(1 << log2, log2, last)?;
-        let exposed = match exposure.reaches(frames, None) {
-            true => exposure.expose(frames),
-            false => Err(DomainError::Revoked),
-        };
-        match exposed {
-            Ok(bus) => Some(Memory { frames, bus, free }),
-            // The device may have it: it is lost.
-            Err(DomainError::Unconfirmed { .. }) => None,
-            Err(_) => {
-                // SAFETY: just lent to us, and no device was given it.
-                unsafe { self.platform.free_frames(frames) };
-                None
-            }
-        }
-    }
-
-    fn frames(&self, len_bytes: u64, align_log2: u32, last: PhysAddr) -> Option<PhysRange> {
-        let request = FrameRequest {
-            count: usize::try_from(len_bytes / FRAME_BYTES).ok()?,
-            align_log2,
-            last,
-            node: None,
-        };
-        self.platform.allocate_frames(request).ok()
     }
 
     fn allocate_transient(
@@ -423,9 +364,12 @@ impl<P: Platform> Pool<P> {
     }
 
     pub(crate) fn figures(&self) -> PoolFigures {
+        let lost_bytes = self.lost_bytes.load(Ordering::Relaxed);
         let bytes = self.bytes.load(Ordering::Relaxed);
+        let bytes = bytes.saturating_sub(lost_bytes);
         PoolFigures {
             bytes,
+            lost_bytes,
             slots: bytes >> SLOT_SIZE_LOG2,
             slots_in_use: self.slots.now(),
             slots_high_water: self.slots.high_water(),

@@ -63,8 +63,8 @@ pub enum MapFailure {
         /// The first piece.
         first: PhysRange,
     },
-    /// An IOMMU would show what lies beside these as well, as they are not whole pages; and registers, and what is linked to
-    /// chosen addresses, are never copied.
+    /// An IOMMU would show what lies beside these as well, as they are not whole pages, and registers are never copied; or
+    /// these are the first of the pieces of a link, which are not whole pages inside it.
     #[error(
         "{memory} is not whole pages of {page_bytes:#x} bytes, the smallest that the IOMMU maps for the device"
     )]

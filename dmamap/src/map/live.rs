@@ -3,8 +3,8 @@
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
-use crate::addr::{BusRange, FRAME_BYTES, PhysRange};
-use crate::buffer::{DmaMemory, Frames};
+use crate::addr::{BusRange, PhysRange};
+use crate::buffer::DmaMemory;
 use crate::device::{Coherence, Device, Held};
 use crate::iommu::{Owed, RevokeError};
 use crate::map::attributes::CpuSync;
@@ -91,23 +91,12 @@ impl<P: Platform> Live<P> {
             held.withdraw();
             return Err(error);
         }
-        let frames = buffer.frames();
-        if terms.attributes.cpu_sync == CpuSync::Automatic {
-            // Whatever the direction: what the CPU wrote goes to memory; and no dirty line is left to be written over
-            // what the device will write. Whole frames, where they are the buffer's: the device reaches what follows the
-            // buffer in its last one, and memory may still hold there what somebody else wrote.
-            let reached = match frames {
-                Frames::Whole => len_bytes.next_multiple_of(FRAME_BYTES),
-                Frames::Shared => len_bytes,
-            };
-            core.clean_cache(buffer.pointer(), reached);
-        }
         let mut memory = Memory {
             first,
             len_bytes,
             pieces: &mut Pieces::of(buffer),
             contents: Contents::At(buffer.pointer()),
-            frames,
+            frames: buffer.frames(),
         };
         // SAFETY: the buffer's bytes are readable, and all access to them goes through the buffer, which is borrowed.
         let (held, placed) = unsafe { establish(held, &terms, &mut memory) }?;

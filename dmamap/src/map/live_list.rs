@@ -75,7 +75,6 @@ impl<P: Platform> LiveList<P> {
             contents: Contents::AsLent,
             frames: frames_of(list),
         };
-        ListSyncs::new(device.core(), &terms, &Backing::InPlace).before_map(list, 0);
         let held = Held::new(device, memory.len_bytes);
         // SAFETY: the pieces are the buffers' own memory, and all access to them goes through the list, which is borrowed.
         let (held, placed) = unsafe { establish(held, &terms, &mut memory) }?;

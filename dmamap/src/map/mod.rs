@@ -48,6 +48,7 @@ mod direction;
 mod edges;
 mod error;
 mod establish;
+mod given;
 mod iova_span;
 mod list_syncs;
 mod list_view;

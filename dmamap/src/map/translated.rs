@@ -205,11 +205,16 @@ impl PhysList for WholePages<'_> {
 
     fn next_range(&mut self) -> Option<PhysRange> {
         let piece = self.list.next_range()?;
-        let start: PhysAddr = piece.start().align_down(self.page_log2);
-        let head = piece.start().as_u64() - start.as_u64();
-        let len = (head + piece.len_bytes()).next_multiple_of(1 << self.page_log2);
-        Some(PhysRange::new(start, len).unwrap_or(piece))
+        Some(widened(piece, self.page_log2))
     }
+}
+
+/// `piece` and the rest of the pages of `2^page_log2` bytes that it touches.
+pub(crate) fn widened(piece: PhysRange, page_log2: u32) -> PhysRange {
+    let start: PhysAddr = piece.start().align_down(page_log2);
+    let head = piece.start().as_u64() - start.as_u64();
+    let len = (head + piece.len_bytes()).next_multiple_of(1 << page_log2);
+    PhysRange::new(start, len).unwrap_or(piece)
 }
 
 /// The whole pages that a mapping's range lies in.

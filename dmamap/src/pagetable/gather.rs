@@ -24,7 +24,6 @@ pub enum TableChange {
 pub struct Gather<P: Platform> {
     first: u64,
     last: u64,
-    smallest_leaf_log2: Option<u32>,
     tables: FrameList<P>,
 }
 
@@ -34,7 +33,6 @@ impl<P: Platform> Gather<P> {
         Self {
             first: u64::MAX,
             last: 0,
-            smallest_leaf_log2: None,
             tables: FrameList::new(platform),
         }
     }
@@ -52,12 +50,6 @@ impl<P: Platform> Gather<P> {
         } else {
             TableChange::Unlinked
         }
-    }
-
-    /// log2 of what the smallest entry unmapped covered; `None` if only tables were unlinked. A unit may remember
-    /// a contiguous run entry by entry, so a run counts as its entries.
-    pub fn smallest_leaf_log2(&self) -> Option<u32> {
-        self.smallest_leaf_log2
     }
 
     /// Frames that wait for the invalidation.
@@ -87,18 +79,12 @@ impl<P: Platform> Gather<P> {
     pub(crate) fn absorb(&mut self, mut other: Self) {
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
-        let (ours, theirs) = (self.smallest_leaf_log2, other.smallest_leaf_log2);
-        self.smallest_leaf_log2 = ours.into_iter().chain(theirs).min();
         self.tables.absorb(&mut other.tables);
     }
 
     /// Leaves of `len_bytes` from `bus` on were cleared.
-    pub(crate) fn add_leaves(&mut self, bus: u64, len_bytes: u64, leaf_size_log2: u32) {
+    pub(crate) fn add_leaves(&mut self, bus: u64, len_bytes: u64) {
         self.widen(bus, len_bytes);
-        let smallest = self
-            .smallest_leaf_log2
-            .map_or(leaf_size_log2, |log2| log2.min(leaf_size_log2));
-        self.smallest_leaf_log2 = Some(smallest);
     }
 
     /// Takes an unlinked table that covered `len_bytes` from `bus`. Its words are zero.

@@ -98,8 +98,10 @@ pub enum AttachError {
         other: Requester,
     },
     /// Somebody is starting or stopping the units, or they did not stop, or not start again: what stands before the
-    /// device may not stay.
-    #[error("{device}: the IOMMU units are being started or stopped: attach it afterwards")]
+    /// device may not stay. Or somebody [quiesces](super::DmaSystem::quiesce) the machine.
+    #[error(
+        "{device}: the IOMMU units are being started or stopped, or devices silenced: attach it afterwards"
+    )]
     UnitsChanging {
         /// The device.
         device: Requester,

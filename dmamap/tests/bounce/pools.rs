@@ -75,6 +75,28 @@ fn a_pool_takes_nothing_before_it_is_needed_grows_and_gives_back() {
 }
 
 #[test]
+fn the_most_that_was_lent_at_once_is_remembered() {
+    let rig = Rig::boot(without_units());
+    rig.system().set_bounce(settings(64 << 10, 64 << 10));
+    let device = attach_trusted(&rig);
+    let marks = || {
+        let figures = device.bounce_figures();
+        (figures.slots_high_water, figures.transient_high_water)
+    };
+    assert_eq!(marks(), (0, 0));
+    let five: Vec<_> = (0..5).map(|_| map(&rig, &device, 16 << 10)).collect();
+    assert_eq!(marks(), (32, 1));
+    drop(five);
+    let one = map(&rig, &device, 2 << 10);
+    let figures = device.bounce_figures();
+    assert_eq!((figures.slots, figures.slots_in_use), (32, 1));
+    assert_eq!(figures.transient, 0);
+    assert_eq!(marks(), (32, 1), "what is lent later takes nothing off it");
+    drop((one, device));
+    rig.finish();
+}
+
+#[test]
 fn what_is_longer_than_an_area_gets_memory_of_its_own() {
     let rig = Rig::boot(without_units());
     rig.system().set_bounce(settings(64 << 10, 1 << 20));
@@ -197,6 +219,23 @@ fn where_no_memory_is_left_the_buffer_comes_back() {
     injector.relent();
     drop(device.map_single(buffer, ToDevice).unwrap());
     drop(device);
+    rig.finish();
+}
+
+#[test]
+fn a_pool_that_is_given_no_memory_does_not_ask_for_each_of_its_areas() {
+    let (rig, injector) = failing();
+    let device = rig.attach_trusted(EDU, Protection::Strict);
+    let buffer = buffer_of(injector, PAGE, 7);
+    injector.exhaust_from(Resource::Frames, 1);
+    let before = injector.injected();
+    let rejected = device.map_single(buffer, ToDevice).unwrap_err();
+    // One for each size that an area may have, and one for memory of the mapping's own.
+    let sizes = (2_u64 << 20).ilog2() - PAGE.ilog2() + 1;
+    let asked = injector.injected() - before;
+    assert!(asked <= u64::from(sizes) + 1, "{asked} requests");
+    injector.relent();
+    drop((rejected, device));
     rig.finish();
 }
 

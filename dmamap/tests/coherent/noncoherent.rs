@@ -50,6 +50,10 @@ fn noncoherent_memory_is_within_the_mask_where_nothing_translates() {
     let device = rig.attach_trusted(EDU, Protection::Strict);
     let memory = device.alloc_noncoherent(64 << 10, FromDevice).unwrap();
     assert!(DmaMask::DEFAULT.covers(memory.range()));
+    // It was found there, not copied there: a copy would be within the mask, too.
+    assert!(!memory.need_sync());
+    assert_eq!(device.figures().bounced_maps, 0);
+    assert_eq!(rig.system().bounce_figures().slots_high_water, 0);
     assert_eq!(
         device
             .translate(memory.bus_addr())

@@ -10,6 +10,7 @@ use dmamap::map::{
 };
 use hosted::Hosted;
 
+use crate::rig::patience::wait_until;
 use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, impatient, small, try_read, try_write};
 
 fn assert_shared_by_threads<T: Send + Sync>(_: &T) {}
@@ -419,9 +420,7 @@ fn a_block_may_be_taken_and_freed_in_an_interrupt_handler() {
     rig.kernel.call_at(now, Arc::new(handler));
     assert_eq!(receiver.recv(), Ok(Ok(PAGE)));
     // The handler is dropped with its timer; until then it holds the pool.
-    while Arc::strong_count(&pool) > 1 {
-        thread::yield_now();
-    }
+    wait_until("the handler is dropped", || Arc::strong_count(&pool) == 1);
     let pool = Arc::into_inner(pool).unwrap();
     assert_eq!(pool.figures().peak_blocks, 1);
     pool.destroy().unwrap();

@@ -16,6 +16,7 @@ use machine::temper::Temper;
 
 use crate::kinds::{go_on, hang, kinds};
 use crate::reset::DISK;
+use crate::rig::patience::StopOnDrop;
 use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, impatient, small, try_write};
 
 fn disk() -> NvmeConfig {
@@ -252,6 +253,7 @@ fn threads_that_map_and_unmap_meet_a_machine_that_sleeps_and_wakes() {
         let device = rig.attach(EDU);
         let done = std::sync::atomic::AtomicBool::new(false);
         thread::scope(|scope| {
+            let stop = StopOnDrop(&done);
             for _ in 0..2 {
                 scope.spawn(|| {
                     while !done.load(std::sync::atomic::Ordering::SeqCst) {
@@ -269,7 +271,7 @@ fn threads_that_map_and_unmap_meet_a_machine_that_sleeps_and_wakes() {
                 unsafe { rig.system().resume(suspended) }.unwrap();
                 thread::sleep(std::time::Duration::from_millis(2));
             }
-            done.store(true, std::sync::atomic::Ordering::SeqCst);
+            drop(stop);
         });
         device.recover().unwrap();
         let figures = device.figures();

@@ -188,11 +188,7 @@ impl<P: Platform> Translation<P> for RecordTable<P> {
     fn unmap(&mut self, range: BusRange, gather: &mut Gather<P>) -> Result<(), UnmapError> {
         self.change(|table, own| table.unmap(range, own))?;
         if !range.is_empty() {
-            gather.add_leaves(
-                range.start().as_u64(),
-                range.len_bytes(),
-                self.page_size_log2,
-            );
+            gather.add_leaves(range.start().as_u64(), range.len_bytes());
         }
         debug_assert_eq!(gather.tables(), TableChange::Kept);
         Ok(())

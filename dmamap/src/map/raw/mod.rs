@@ -74,9 +74,6 @@ impl<P: Platform> Device<P> {
             contents: Contents::AsLent,
             frames: Frames::Shared,
         };
-        if self.maintains(attributes) {
-            self.clean_list(memory.pieces);
-        }
         let len_bytes = memory.len_bytes;
         let held = Held::new(self, len_bytes);
         // SAFETY: the caller says that the memory is RAM, allocated, and not written by references.

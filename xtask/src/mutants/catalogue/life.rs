@@ -22,6 +22,14 @@ const fn sleep(name: &'static str) -> Test {
     Test::program("dmamap", "life/sleep", name)
 }
 
+const fn interrupted(name: &'static str) -> Test {
+    Test::program("dmamap", "system/interrupted", name)
+}
+
+const fn power(name: &'static str) -> Test {
+    Test::program("dmamap", "system/power", name)
+}
+
 pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "recovery-without-invalidation",
@@ -59,8 +67,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "reset-without-waiting-for-transactions",
         selection: Selection::Whole,
         file: RESET,
-        find: "let transactions = self.drain(patience.pending_ms);",
-        replace: "let transactions = self.drain(0);",
+        find: "self.drain(Deadline::in_ms(platform, patience.pending_ms))",
+        replace: "self.drain(Deadline::in_ms(platform, 0))",
         why: "a completion that comes after the reset is taken for another request's",
         caught_by: &[reset("a_reset_waits_for_requests_under_way")],
     },
@@ -68,7 +76,7 @@ pub(super) const ALL: &[Mutation] = &[
         name: "reset-does-not-wait-for-the-function",
         selection: Selection::Whole,
         file: RESET,
-        find: "self.wait_until_ready(patience.ready_ms)?;",
+        find: "self.wait_until_ready(Deadline::in_ms(platform, patience.ready_ms))?;",
         replace: "",
         why: "a function is configured that does not listen yet, or is gone for good",
         caught_by: &[reset(
@@ -144,6 +152,79 @@ pub(super) const ALL: &[Mutation] = &[
         caught_by: &[Test::library(
             "dmamap",
             "device::counters::tests::a_device_that_is_never_without_a_mapping_is_never_seen_without",
+        )],
+    },
+    Mutation {
+        name: "attached-while-quiescing",
+        selection: Selection::Whole,
+        file: "dmamap/src/system/quiesce.rs",
+        find: "core::mem::replace(&mut state.phase, Phase::Changing)",
+        replace: "state.phase",
+        why: "a device makes requests on a machine that counts as quiet",
+        caught_by: &[interrupted(
+            "nobody_is_attached_while_the_machine_is_quiesced",
+        )],
+    },
+    Mutation {
+        name: "flush-waits-for-another-for-ever",
+        selection: Selection::Whole,
+        file: "dmamap/src/iommu/retire.rs",
+        find: "if let Ok(outcome) = self.wait_for(|inner| inner.outcome(owed)) {
+            return outcome;
+        }",
+        replace: "loop {
+            if let Ok(outcome) = self.wait_for(|inner| inner.outcome(owed)) {
+                return outcome;
+            }
+        }
+        #[allow(unreachable_code)]",
+        why: "an interrupt handler waits for the flush that it interrupted",
+        caught_by: &[interrupted(
+            "a_flush_that_interrupts_a_flush_on_the_same_cpu_ends",
+        )],
+    },
+    Mutation {
+        name: "flush-does-not-ask-again",
+        selection: Selection::Whole,
+        file: "dmamap/src/device/protection.rs",
+        find: "match domain.is_confirmed() {",
+        replace: "match true {",
+        why: "a flush says that the device lost what a unit never confirmed",
+        caught_by: &[interrupted(
+            "a_flush_after_one_that_failed_asks_the_units_again",
+        )],
+    },
+    Mutation {
+        name: "access-control-lost-with-the-power",
+        selection: Selection::Whole,
+        file: "dmamap/src/pci/saved.rs",
+        find: "words.push((offset, config.read(offset)));
+        }
+        if let Some(msi) =",
+        replace: "let _: (u16, u16) = (offset, config.read(offset));
+        }
+        if let Some(msi) =",
+        why: "devices below a port that isolated them reach each other after a sleep",
+        caught_by: &[power("access_control_comes_back_with_the_power")],
+    },
+    Mutation {
+        name: "lost-function-masters-the-bus",
+        selection: Selection::Whole,
+        file: SLEEP,
+        find: "if !lost.contains(&held.core().function.address()) {",
+        replace: "{",
+        why: "a function makes requests that is not configured as its driver knows it",
+        caught_by: &[power("a_function_that_is_lost_over_sleep_is_no_bus_master")],
+    },
+    Mutation {
+        name: "functions-waited-for-one-by-one",
+        selection: Selection::Whole,
+        file: "dmamap/src/system/quiesce.rs",
+        find: "function.drain(deadline)",
+        replace: "function.drain(Deadline::in_ms(self.platform, PENDING_MS))",
+        why: "a machine with many devices that hang takes minutes to go down",
+        caught_by: &[power(
+            "many_that_do_not_answer_are_waited_for_no_longer_than_one",
         )],
     },
 ];

@@ -142,7 +142,7 @@ pub(super) const ALL: &[Mutation] = &[
             0 => {",
         why: "other mappings get addresses at which the device still reaches this memory",
         caught_by: &[two_step(
-            "raw_links_are_whole_pages_inside_the_span_and_all_unlinked_before_it_is_freed",
+            "raw_links_are_whole_pages_but_for_the_ends_and_all_unlinked_before_it_is_freed",
         )],
     },
     Mutation {

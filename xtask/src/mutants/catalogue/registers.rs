@@ -78,12 +78,26 @@ pub(super) const ALL: &[Mutation] = &[
         caught_by: &[pci("an_msix_table_is_carved_out_of_the_drivers_window")],
     },
     Mutation {
+        name: "interrupt-table-restored-unlocked",
+        selection: Selection::Whole,
+        file: "dmamap/src/pci/msix.rs",
+        find: "let entry = told.entries.get(usize::from(index)).copied();",
+        replace: "let entry = told.entries.get(usize::from(index)).copied();
+            drop(told);",
+        why: "an interrupt that is masked meanwhile is unmasked again",
+        caught_by: &[Test::program(
+            "dmamap",
+            "system/interrupted",
+            "an_interrupt_that_is_masked_while_its_table_is_restored_stays_masked",
+        )],
+    },
+    Mutation {
         name: "interrupt-entry-changed-while-unmasked",
         selection: Selection::Whole,
         file: "dmamap/src/pci/msix.rs",
-        find: "self.mask(entry)?;
-            let (address, data)",
-        replace: "let (address, data)",
+        find: "self.write_vector_control(entry, |now| now.with_mask(true))?;
+        self.write_message(",
+        replace: "self.write_message(",
         why: "a message goes to half the old and half the new address",
         caught_by: &[pci("an_entry_that_is_programmed_anew_is_masked_first")],
     },
