@@ -40,6 +40,7 @@ use crate::addr::{BusAddr, PhysAddr};
 use crate::bounce::{Bounce, PoolFigures};
 use crate::iommu::{Requester, UnitError};
 use crate::map::{CoherentSources, Permission, Route};
+use crate::pagetable::Privileges;
 use crate::pci::Function;
 use crate::platform::Platform;
 use crate::system::DmaSystem;
@@ -252,6 +253,15 @@ impl<P: Platform> Device<P> {
         Some(self.core().route.translate(bus)?.1)
     }
 
+    /// Whether mappings [for privileged requests](crate::map::Attributes::privileged) are kept from the device's other
+    /// requests: where an SMMUv3 translates for it by stage 1.
+    pub fn keeps_privilege(&self) -> bool {
+        match &self.core().route {
+            Route::Translated(domain) => domain.privileges() == Privileges::Told,
+            Route::Direct(_) | Route::Blocked => false,
+        }
+    }
+
     /// Bytes of the smallest page that the device can be lent: all of each page a mapping touches becomes reachable, and
     /// memory must begin at a page's beginning to be mapped. [`FRAME_BYTES`](crate::addr::FRAME_BYTES) but for
     /// units that were told to use a larger [`Granule`](crate::system::Granule).
@@ -293,6 +303,7 @@ impl<P: Platform> Device<P> {
     fn end(&self) -> Result<(), DetachError> {
         let core = self.core();
         let system = core.system;
+        core.coherent.forget_declared();
         let outcome = system.detach(core);
         // The last touch: from here on the system may free the core.
         core.handle_gone.store(true, Ordering::Release);

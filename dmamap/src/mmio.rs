@@ -258,6 +258,12 @@ impl<P: Platform> Mmio<P> {
         self.mapping.claim.machine()
     }
 
+    /// Where this part begins: for those to whom its owner vouched that there is memory.
+    pub(crate) fn pointer(&self) -> NonNull<u8> {
+        // SAFETY: the part is inside the mapping.
+        unsafe { self.mapping.start.add(self.start as usize) }
+    }
+
     /// Whether no part of it was [carved](Self::carve) out.
     pub(crate) fn is_undivided(&self) -> bool {
         self.carved.is_empty()

@@ -43,7 +43,7 @@ pub struct ShutdownReport {
     pub scattered_mappings: usize,
     /// Mappings of frames past the caches that live.
     pub uncached_mappings: usize,
-    /// Register windows that are open.
+    /// Register windows, and mappings of memory on devices, that are open.
     pub register_windows: usize,
     /// Interrupts that are lent.
     pub interrupts: usize,
@@ -85,6 +85,8 @@ pub(crate) struct Kernel {
     /// Mappings of memory beneath the caches. Not known to [`phys_of`](Self::phys_of): it is no memory to be mapped for
     /// a device again.
     pub(crate) uncached: Vmalloc,
+    /// Mappings of memory on devices; likewise.
+    pub(crate) device_memory: Vmalloc,
     pub(crate) windows: Windows,
     pub(crate) interrupts: Arc<Interrupts>,
     pub(crate) dispatcher: Arc<Dispatcher>,
@@ -119,6 +121,7 @@ impl Kernel {
             frames,
             vmalloc: Vmalloc::default(),
             uncached: Vmalloc::default(),
+            device_memory: Vmalloc::default(),
             windows: Windows::default(),
             interrupts,
             dispatcher,
@@ -156,7 +159,7 @@ impl Kernel {
             frames: self.frames.counts(),
             scattered_mappings: self.vmalloc.count(),
             uncached_mappings: self.uncached.count(),
-            register_windows: self.windows.count(),
+            register_windows: self.windows.count() + self.device_memory.count(),
             interrupts: self.interrupts.lent_count(),
             spurious_interrupts: self.interrupts.spurious_count(),
             handler_panics: self.dispatcher.panic_count(),

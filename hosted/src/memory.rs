@@ -67,6 +67,13 @@ impl Memory {
         without(&self.regions, holes)
     }
 
+    /// Whether `virt` is in the direct map, whoever the memory is.
+    pub(crate) fn is_direct(&self, virt: VirtAddr) -> bool {
+        let base = self.direct_map.base().addr().get() as u64;
+        let offset = virt.as_u64().checked_sub(base);
+        offset.is_some_and(|offset| offset < self.direct_map.len_bytes())
+    }
+
     /// Copies RAM that firmware keeps for itself into `into`.
     pub(crate) fn read(&self, phys: u64, into: &mut [u8]) -> Result<(), Unreadable> {
         let unreadable = Unreadable { phys };

@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 use super::SLOT_SIZE_LOG2;
 use super::area::{Area, Memory};
 use super::buddy::Buddy;
-use super::pool::{Exposure, Growth, Pool};
+use super::pool::{Exposure, Pool};
 use crate::addr::{FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
 use crate::iommu::{DomainError, UnitError};
 use crate::platform::{FrameRequest, Platform};
@@ -34,7 +34,7 @@ impl<P: Platform> Pool<P> {
     pub(super) fn populate(&self, n: usize, order: u32, exposure: &dyn Exposure) -> Growing {
         let most = self.area_log2.load(Ordering::Relaxed);
         let least = (SLOT_SIZE_LOG2 + order).max(FRAME_SIZE_LOG2);
-        if self.growth == Growth::Fixed || least > most {
+        if self.is_restricted() || least > most {
             return Growing::NoMemory;
         }
         if !self.areas[n].is_empty() || !self.areas[n].claim() {

@@ -12,7 +12,7 @@ use crate::iommu::{Domain, DomainError};
 use crate::iova::IovaRequest;
 use crate::map::Permission;
 use crate::map::window::zero;
-use crate::pagetable::{MemoryType, Replay};
+use crate::pagetable::Replay;
 use crate::platform::Platform;
 
 /// Bytes of an area: devices have few of them.
@@ -99,7 +99,7 @@ impl<P: Platform> Exposure for AlwaysMapped<'_, P> {
         let mut list = Replay::new(core::iter::once(frames));
         let mapped = self
             .domain
-            .map_list(request, &mut list, self.permission, MemoryType::Normal);
+            .map_list(request, &mut list, self.permission.into());
         if let Err(DomainError::Unconfirmed { .. }) = mapped {
             // Nobody has the frames any more but, it may be, the device.
             self.core.quarantine.lose(frames.len_bytes());

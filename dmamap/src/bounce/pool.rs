@@ -41,8 +41,8 @@ pub(crate) trait Exposure {
 pub(crate) enum Growth {
     /// The platform's frames, when they are needed.
     OnDemand,
-    /// It was given its memory and gets no more.
-    Fixed,
+    /// It was given this memory and gets no more.
+    Fixed(PhysRange),
 }
 
 pub(crate) struct Pool<P: Platform> {
@@ -92,7 +92,7 @@ impl<P: Platform> Pool<P> {
     /// `memory` is RAM that the platform has a pointer to and that nobody else uses, now or later.
     pub(crate) unsafe fn of(platform: P, memory: PhysRange) -> Result<Self, BounceError> {
         let pool = Self {
-            growth: Growth::Fixed,
+            growth: Growth::Fixed(memory),
             ..Self::new(platform, FRAME_BYTES, 0)
         };
         let end = memory.start().as_u64().saturating_add(memory.len_bytes());
@@ -135,14 +135,19 @@ impl<P: Platform> Pool<P> {
 
     /// Whether it was given its memory and gets no more.
     pub(crate) fn is_restricted(&self) -> bool {
-        self.growth == Growth::Fixed
+        matches!(self.growth, Growth::Fixed(_))
+    }
+
+    /// Whether `frames` are of the memory that it was given.
+    pub(crate) fn was_given(&self, frames: PhysRange) -> bool {
+        matches!(self.growth, Growth::Fixed(memory) if memory.covers(frames))
     }
 
     /// Bytes of the longest run that an area can lend.
     pub(crate) fn longest_area(&self) -> u64 {
         let ready = self.areas.iter().map(Area::bytes).max().unwrap_or(0);
         match self.growth {
-            Growth::Fixed => ready,
+            Growth::Fixed(_) => ready,
             Growth::OnDemand => ready.max(1 << self.area_log2.load(Ordering::Relaxed)),
         }
     }
@@ -190,7 +195,7 @@ impl<P: Platform> Pool<P> {
             if let Growing::Lost(cause) = growing {
                 return Err(BounceError::Unconfirmed { cause });
             }
-            if self.growth == Growth::Fixed {
+            if self.is_restricted() {
                 let last = exposure.last();
                 let fits = want.len_bytes <= self.longest_area();
                 return Err(if fits {
@@ -205,7 +210,7 @@ impl<P: Platform> Pool<P> {
         }
         match self.growth {
             Growth::OnDemand => self.allocate_transient(want, exposure),
-            Growth::Fixed => Err(too_long),
+            Growth::Fixed(_) => Err(too_long),
         }
     }
 
@@ -318,7 +323,7 @@ impl<P: Platform> Pool<P> {
     /// # Safety
     /// As [`release_idle`](Self::release_idle), for what `lost` is true of or is in no device's tables.
     pub(crate) unsafe fn release_idle_where(&self, lost: impl Fn(BusRange) -> bool) {
-        if self.growth == Growth::Fixed {
+        if self.is_restricted() {
             return;
         }
         for area in &self.areas {

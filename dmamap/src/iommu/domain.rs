@@ -28,7 +28,7 @@ use crate::iommu::translation::Translation;
 use crate::iommu::unconfirmed::Unconfirmed;
 use crate::iommu::unit::{DomainId, UnitError, Units};
 use crate::iova::{IovaError, IovaRequest, IovaSpace};
-use crate::pagetable::{Gather, MemoryType, Permission, PhysList, Replay, TableChange};
+use crate::pagetable::{Gather, Grant, Permission, PhysList, Privileges, Replay, TableChange};
 use crate::platform::{InterruptHandler, Platform};
 use crate::system::AddressOrder;
 
@@ -85,6 +85,8 @@ pub(crate) struct Domain<P: Platform> {
     units: Units<P>,
     /// log2 of the smallest page of the table.
     page_size_log2: u32,
+    /// Whether the table tells privileged requests from others.
+    privileges: Privileges,
     /// The highest bus address the table can map.
     last: BusAddr,
     address_order: AddressOrder,
@@ -113,6 +115,7 @@ impl<P: Platform> Domain<P> {
         let len = last.as_u64().saturating_add(1);
         let aperture = BusRange::new(BusAddr::new(0), len).expect("an aperture starts at 0");
         let page_size_log2 = table.page_size_log2();
+        let privileges = table.privileges();
         let iova = match IovaSpace::new(platform, aperture, page_size_log2) {
             Ok(iova) => iova,
             Err(error) => {
@@ -136,6 +139,7 @@ impl<P: Platform> Domain<P> {
             id,
             units,
             page_size_log2,
+            privileges,
             last,
             address_order: AddressOrder::LowFirst,
             walkers: AtomicU64::new(0),
@@ -167,6 +171,11 @@ impl<P: Platform> Domain<P> {
         self.page_size_log2
     }
 
+    /// Whether mappings can be for privileged requests alone.
+    pub(crate) fn privileges(&self) -> Privileges {
+        self.privileges
+    }
+
     /// The highest bus address that can be mapped, were it not for masks.
     pub(crate) fn last(&self) -> BusAddr {
         self.last
@@ -185,7 +194,7 @@ impl<P: Platform> Domain<P> {
         inner.iova.reserve(range)?;
         let table = inner.table.as_mut().ok_or(DomainError::Revoked)?;
         let mut list = Replay::new(core::iter::once(memory));
-        Ok(table.map_list(bus, &mut list, permission, MemoryType::Normal)?)
+        Ok(table.map_list(bus, &mut list, permission.into())?)
     }
 
     /// Keeps `range` from ever being chosen.
@@ -201,10 +210,9 @@ impl<P: Platform> Domain<P> {
         &self,
         request: IovaRequest,
         memory: &mut dyn PhysList,
-        permission: Permission,
-        memory_type: MemoryType,
+        grant: Grant,
     ) -> Result<BusRange, DomainError> {
-        self.map_for(Chooser::Layer, request, memory, permission, memory_type)
+        self.map_for(Chooser::Layer, request, memory, grant)
     }
 
     fn map_for(
@@ -212,8 +220,7 @@ impl<P: Platform> Domain<P> {
         chooser: Chooser,
         request: IovaRequest,
         memory: &mut dyn PhysList,
-        permission: Permission,
-        memory_type: MemoryType,
+        grant: Grant,
     ) -> Result<BusRange, DomainError> {
         let (range, how) = {
             let mut inner = self.inner.lock();
@@ -232,7 +239,7 @@ impl<P: Platform> Domain<P> {
                 return Err(DomainError::HandedOver);
             }
             let range = iova.allocate(request)?;
-            if let Err(error) = table.map_list(range.start(), memory, permission, memory_type) {
+            if let Err(error) = table.map_list(range.start(), memory, grant) {
                 // A table that refuses has written nothing, so no unit can have seen these addresses.
                 iova.free(range).expect("the range was just allocated");
                 return Err(error.into());
@@ -266,8 +273,7 @@ impl<P: Platform> Domain<P> {
             .aligned(63, bus.as_u64())
             .from(bus)
             .below(BusAddr::new(last));
-        let owner = Chooser::Owner;
-        self.map_for(owner, request, memory, permission, MemoryType::Normal)
+        self.map_for(Chooser::Owner, request, memory, permission.into())
             .map(|_| ())
     }
 

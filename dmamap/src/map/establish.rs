@@ -91,9 +91,15 @@ pub(crate) fn check_owner<P: Platform, B: DmaMemory>(
     core: &DeviceCore<P>,
     buffer: &B,
 ) -> Result<(), MapError> {
-    let virt = buffer.virt();
+    let (virt, first) = (buffer.virt(), buffer.segment(0));
     match core.platform.virt_to_phys(virt) {
-        Some(phys) if phys == buffer.segment(0).start() => Ok(()),
+        Some(phys) if phys == first.start() => Ok(()),
+        // Memory that the platform does not lend: the pool's, where the platform has a pointer to it.
+        None if core.bounce.shared.was_given(first)
+            && core.platform.frame_pointer(first.start()) == buffer.pointer() =>
+        {
+            Ok(())
+        }
         _ => Err(core.not_mapped(MapFailure::NotDmaMemory { virt })),
     }
 }

@@ -99,6 +99,6 @@ pub use unmanaged::{NotUnmanaged, Refused, UnmanagedDomain};
 pub use view::{CpuView, OutOfBounds};
 
 pub(crate) use backing::Backing;
-pub(crate) use coherent::CoherentSources;
+pub(crate) use coherent::{CoherentSources, Ground};
 pub(crate) use direct::Direct;
 pub(crate) use route::Route;

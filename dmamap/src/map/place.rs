@@ -19,7 +19,7 @@ use crate::map::route::{Route, crosses};
 use crate::map::terms::{Boundary, Shape, Terms};
 use crate::map::translated;
 use crate::map::{AnyDirection, MapFailure};
-use crate::pagetable::{MemoryType, PhysList};
+use crate::pagetable::{PhysList, Privilege, Privileges};
 use crate::platform::Platform;
 use crate::system::Protection;
 
@@ -165,7 +165,13 @@ impl<P: Platform> DeviceCore<P> {
         let page_log2 = domain.page_size_log2();
         // Coherent memory was allocated for the device: there is nothing to copy it to.
         let may_ask = terms.shape != Shape::AlignedBlock;
-        if may_ask && let Some(own) = &self.bounce.own {
+        // Pools that are always mapped are mapped for all requests.
+        let closed = terms.attributes.privilege == Privilege::PrivilegedOnly
+            && domain.privileges() == Privileges::Told;
+        if may_ask
+            && !closed
+            && let Some(own) = &self.bounce.own
+        {
             self.may_copy(terms, memory)?;
             // Runs of memory of their own are mapped in whole pages.
             let page_log2 = match page_log2 {
@@ -183,7 +189,7 @@ impl<P: Platform> DeviceCore<P> {
             // SAFETY: the caller's promise.
             return unsafe { self.place_own(domain, terms, run, memory) };
         }
-        let backing = match may_ask && asks_for_copies(terms) {
+        let backing = match may_ask && self.gives_copies_alone(terms) {
             // SAFETY: the caller's promise.
             true => unsafe { self.give_copy(page_log2, terms, memory) },
             // SAFETY: the caller's promise.
@@ -229,15 +235,8 @@ impl<P: Platform> DeviceCore<P> {
         let first = backing.first(memory.first);
         let mut list = GivenList::new(memory, &backing);
         let placement = translated::place(domain.page_size_log2(), terms, first, &mut list);
-        let mapped = placement.and_then(|placement| {
-            translated::map(
-                domain,
-                placement,
-                &mut list,
-                terms.permission(),
-                MemoryType::Normal,
-            )
-        });
+        let mapped = placement
+            .and_then(|placement| translated::map(domain, placement, &mut list, terms.grant()));
         match mapped {
             Ok(range) => Ok(Placed { range, backing }),
             Err(failure) => Err(self.not_given(backing, failure)),

@@ -16,7 +16,7 @@ use crate::map::{
     AnyDirection, Attributes, Direction, MapError, MapFailure, Quarantined, Rejected, Route,
 };
 use crate::mmio::Mmio;
-use crate::pagetable::{MemoryType, Replay};
+use crate::pagetable::{Grant, MemoryType, Replay};
 use crate::pci::Function;
 use crate::platform::Platform;
 use crate::system::{PeerRefusal, PeerVerdict, Protection};
@@ -288,13 +288,11 @@ impl<P: Platform> Device<P> {
                 let terms = Terms::new(self.mask(), Shape::Single, direction).within(&core.limits);
                 let mut list = Replay::new(core::iter::once(registers));
                 let place = translated::place(page_log2, &terms, registers, &mut list)?;
-                let range = translated::map(
-                    domain,
-                    place,
-                    &mut list,
-                    direction.permission(),
-                    MemoryType::Registers,
-                )?;
+                let grant = Grant {
+                    memory_type: MemoryType::Registers,
+                    ..terms.grant()
+                };
+                let range = translated::map(domain, place, &mut list, grant)?;
                 Ok(Way::Translated(range))
             }
             (Route::Direct(direct), PeerVerdict::ThroughHostBridge) if !direct.is_on_bus() => {

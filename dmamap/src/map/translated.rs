@@ -3,10 +3,10 @@
 use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
 use crate::iommu::{Domain, DomainError};
 use crate::iova::IovaRequest;
+use crate::map::MapFailure;
 use crate::map::route::Alignment;
 use crate::map::terms::{Boundary, Terms};
-use crate::map::{MapFailure, Permission};
-use crate::pagetable::{MemoryType, PhysList};
+use crate::pagetable::{Grant, PhysList};
 use crate::platform::Platform;
 use crate::system::AddressOrder;
 
@@ -139,15 +139,14 @@ pub(crate) fn map<P: Platform>(
     domain: &Domain<P>,
     place: Placement,
     memory: &mut dyn PhysList,
-    permission: Permission,
-    memory_type: MemoryType,
+    grant: Grant,
 ) -> Result<BusRange, MapFailure> {
     let mut pages = WholePages {
         list: memory,
         page_log2: place.page_log2,
     };
     let range = place.choose(domain, |request| {
-        domain.map_list(request, &mut pages, permission, memory_type)
+        domain.map_list(request, &mut pages, grant)
     })?;
     Ok(place.range(range))
 }

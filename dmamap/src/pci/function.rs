@@ -347,6 +347,21 @@ impl<P: Platform> Function<P> {
         name: &str,
         tree: &mut ResourceTree,
     ) -> Result<Mmio<P>, ClaimBarError> {
+        self.claim_bar_as(index, name, MemoryAttribute::Uncached, tree)
+    }
+
+    /// The same, with accesses as `attribute` says: memory behind a prefetchable BAR may be
+    /// [write-combined](MemoryAttribute::WriteCombining) (`ioremap_wc`).
+    ///
+    /// # Errors
+    /// As [`claim_bar`](Self::claim_bar).
+    pub fn claim_bar_as(
+        &self,
+        index: u8,
+        name: &str,
+        attribute: MemoryAttribute,
+        tree: &mut ResourceTree,
+    ) -> Result<Mmio<P>, ClaimBarError> {
         let address = self.address();
         let bar = self
             .bar(index)
@@ -357,7 +372,7 @@ impl<P: Platform> Function<P> {
         let claim = tree
             .request(name, phys)
             .map_err(|error| ClaimBarError::Resource { address, error })?;
-        Mmio::ioremap(self.inner.platform, claim, MemoryAttribute::Uncached)
+        Mmio::ioremap(self.inner.platform, claim, attribute)
             .map_err(|error| ClaimBarError::Mmio { address, error })
     }
 

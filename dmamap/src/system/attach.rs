@@ -4,6 +4,7 @@ use core::ptr::NonNull;
 
 use alloc::boxed::Box;
 
+use super::device_memory::for_device;
 use super::occupancy::{Company, Turn};
 use super::{AttachError, CoreSlot, DmaSystem, Protection};
 use crate::addr::BusAddr;
@@ -110,6 +111,7 @@ impl<P: Platform> DmaSystem<P> {
             bounce: self.bounce_of(device, protection, &route),
         };
         let core = DeviceCore::new(self, function.clone(), device, route, standing);
+        self.hand_over_memory(&core);
         let core = NonNull::from(Box::leak(Box::new(core)));
         self.state.lock().cores.push(CoreSlot(core));
         // SAFETY: it is freed once its handle is gone, which is made below.
@@ -151,8 +153,7 @@ impl<P: Platform> DmaSystem<P> {
         route: &Route<P>,
     ) -> Bounce<P> {
         let state = self.state.lock();
-        let mut restricted = state.restricted.iter();
-        let own = restricted.find(|each| each.device == device);
+        let own = for_device(&state.restricted, device, |each| each.user);
         let is_direct = matches!(route, Route::Direct(_));
         let always = protection == Protection::Bounce;
         Bounce {

@@ -14,6 +14,7 @@ mod declared;
 mod failures;
 mod noncoherent;
 mod noncontiguous;
+mod on_device;
 mod opaque;
 mod pool;
 mod pool_oracle;

@@ -8,6 +8,7 @@ mod rig;
 mod altered;
 
 mod bus_master;
+mod device_memory;
 mod firmware_says;
 mod gone;
 mod interrupted;

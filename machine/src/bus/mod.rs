@@ -52,7 +52,7 @@ use crate::pci::segment::Segment;
 pub(crate) use port::Reached;
 pub use port::{BusRun, DmaPort};
 pub(crate) use requester::PendingRequest;
-pub use requester::{ConventionalIds, DmaCounters, HeldRequest, Requester};
+pub use requester::{ConventionalIds, DmaCounters, HeldRequest, Privilege, Requester};
 
 /// What a request does to memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -435,7 +435,10 @@ impl DmaPort {
         }
         let (destination, in_flight) = match &self.unit {
             Some(unit) => {
-                let in_flight = unit.translate(self.requester.request_id(access), bus, access)?;
+                let in_flight = {
+                    let id = self.requester.request_id(access);
+                    unit.translate_with(self.requester.privilege(), id, bus, access)?
+                };
                 (in_flight.destination(), Some(in_flight))
             }
             None => (Destination::Untranslated(bus), None),

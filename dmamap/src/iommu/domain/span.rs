@@ -3,7 +3,7 @@
 use super::{Chooser, Domain, DomainError, Inner, Linked, Reach, RevokeError};
 use crate::addr::{BusAddr, BusRange};
 use crate::iova::IovaRequest;
-use crate::pagetable::{MemoryType, Permission, PhysList};
+use crate::pagetable::{Grant, PhysList};
 use crate::platform::Platform;
 
 impl<P: Platform> Domain<P> {
@@ -23,7 +23,7 @@ impl<P: Platform> Domain<P> {
         &self,
         bus: BusAddr,
         memory: &mut dyn PhysList,
-        permission: Permission,
+        grant: Grant,
     ) -> Result<Linked, DomainError> {
         let mut inner = self.inner.lock();
         let Inner {
@@ -35,7 +35,7 @@ impl<P: Platform> Domain<P> {
         else {
             return Err(DomainError::Revoked);
         };
-        table.map_list(bus, memory, permission, MemoryType::Normal)?;
+        table.map_list(bus, memory, grant)?;
         Ok(match *unlinking {
             0 => Linked::OnKeptTables,
             _ => Linked::WhileUnlinking,

@@ -37,7 +37,7 @@ use memory::{CpuReach, Memory};
 use options::Report;
 
 pub use atomic::{AtomicBlock, AtomicDestroyError, AtomicPool, AtomicPoolError, AtomicPoolFigures};
-pub(crate) use declared::CoherentSources;
+pub(crate) use declared::{CoherentSources, Ground};
 pub use declared::{DeclareError, DeclaredFull};
 pub use elements::{Elements, Shared};
 pub use noncoherent::Noncoherent;

@@ -160,8 +160,7 @@ impl<P: Platform> Reserved<P> {
             list: &mut GivenList::new(memory, &backing),
             page_log2,
         };
-        let permission = self.terms.permission();
-        let how = match self.domain().link(start, &mut pages, permission) {
+        let how = match self.domain().link(start, &mut pages, self.terms.grant()) {
             Ok(how) => how,
             Err(error) => return Err(core.not_given(backing, error.into())),
         };

@@ -34,6 +34,10 @@ const fn pools(name: &'static str) -> Test {
     Test::program("dmamap", "bounce/pools", name)
 }
 
+const fn device_memory(name: &'static str) -> Test {
+    Test::program("dmamap", "system/device_memory", name)
+}
+
 const fn matrix(name: &'static str) -> Test {
     Test::program("journeys", "matrix", name)
 }
@@ -391,6 +395,41 @@ pub(super) const ALL: &[Mutation] = &[
             "dmamap",
             "under_locks",
             "blocks_come_and_go_without_the_allocator",
+        )],
+    },
+    Mutation {
+        name: "tree-names-a-pool-in-vain",
+        selection: Selection::Whole,
+        file: "dmamap/src/system/device_memory.rs",
+        find: "Devices::Segment { segment } => users.push(User::Segment(*segment)),",
+        replace: "Devices::Segment { .. } => {}",
+        why: "devices that firmware confines to some memory reach all of it",
+        caught_by: &[device_memory(
+            "a_pool_of_the_host_bridge_is_shared_by_all_that_have_none_themselves",
+        )],
+    },
+    Mutation {
+        name: "coherent-memory-of-the-tree-not-handed-over",
+        selection: Selection::Whole,
+        file: "dmamap/src/system/attach.rs",
+        find: "self.hand_over_memory(&core);",
+        replace: "",
+        why: "the device is given memory that firmware did not set aside for it",
+        caught_by: &[device_memory(
+            "coherent_memory_of_the_tree_is_the_devices_coherent_memory",
+        )],
+    },
+    Mutation {
+        name: "pool-that-others-use-accepted",
+        selection: Selection::Whole,
+        file: "firmware/src/devicetree/device_memory.rs",
+        find: "let before = if is_pool(number) { *all } else { *pools };",
+        replace: "let before = *pools;",
+        why: "a device is confined to memory that firmware keeps for something else",
+        caught_by: &[Test::program(
+            "firmware",
+            "parse/device_memory",
+            "memory_that_is_reserved_twice_is_told",
         )],
     },
 ];

@@ -61,8 +61,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "owner-of-memory-unchecked",
         selection: Selection::Whole,
         file: "dmamap/src/map/establish.rs",
-        find: "Some(phys) if phys == buffer.segment(0).start() => Ok(()),",
-        replace: "Some(_) | None if buffer.len_bytes() > 0 => Ok(()),",
+        find: "Some(phys) if phys == first.start() => Ok(()),",
+        replace: "Some(_) | None if first.len_bytes() > 0 => Ok(()),",
         why: "an address of another machine's memory is mapped, and the device reaches other memory",
         caught_by: &[Test::program(
             "dmamap",

@@ -2,7 +2,7 @@
 
 use super::super::mutation::{Mutation, Selection, Test};
 
-const PLACE: &str = "dmamap/src/map/place.rs";
+const GIVEN: &str = "dmamap/src/map/given.rs";
 const ESTABLISH: &str = "dmamap/src/map/establish.rs";
 
 const fn every_call(name: &'static str) -> Test {
@@ -65,15 +65,11 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "bounce-copy-lost-where-its-mapping-fails",
         selection: Selection::Whole,
-        file: PLACE,
-        find: "Err(BounceError::Unconfirmed { cause }.into())
-            }
-            Err(failure) => {
-                unsafe { self.bounce.pool(pool).release(run) };",
-        replace: "Err(BounceError::Unconfirmed { cause }.into())
-            }
-            Err(failure) => {
-                core::mem::forget(run);",
+        file: GIVEN,
+        find: "unsafe { backing.release(self) };
+            return failure;",
+        replace: "core::mem::forget(backing);
+            return failure;",
         why: "slots are lost by each mapping of a copy that fails",
         caught_by: &[every_call("copies_of_every_kind_of_mapping_on_every_route")],
     },

@@ -28,6 +28,10 @@ const fn attributes(name: &'static str) -> Test {
     Test::program("dmamap", "streaming/attributes", name)
 }
 
+const fn privileged(name: &'static str) -> Test {
+    Test::program("dmamap", "smmu/privileged", name)
+}
+
 pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "limit-of-the-path-ignored",
@@ -154,6 +158,39 @@ pub(super) const ALL: &[Mutation] = &[
         why: "both sides write what the other does not see",
         caught_by: &[attributes(
             "what_must_be_coherent_is_refused_on_a_device_that_does_not_snoop",
+        )],
+    },
+    Mutation {
+        name: "privilege-of-a-mapping-forgotten",
+        selection: Selection::Core,
+        file: "dmamap/src/map/terms.rs",
+        find: "privilege: self.attributes.privilege,",
+        replace: "",
+        why: "whoever makes the device's unprivileged requests reaches what is for its firmware alone",
+        caught_by: &[privileged(
+            "an_unprivileged_device_reaches_nothing_that_is_mapped_for_privileged_requests",
+        )],
+    },
+    Mutation {
+        name: "privileged-copies-in-open-pools",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/place.rs",
+        find: "&& !closed",
+        replace: "&& (closed || !closed)",
+        why: "copies of what is for privileged requests lie where all requests reach them",
+        caught_by: &[privileged(
+            "an_unprivileged_device_reaches_nothing_that_is_mapped_for_privileged_requests",
+        )],
+    },
+    Mutation {
+        name: "users-shut-out-of-every-mapping",
+        selection: Selection::Whole,
+        file: "dmamap/src/pagetable/map.rs",
+        find: "Privilege::Any => leaf,",
+        replace: "Privilege::Any => self.format.for_privileged(leaf),",
+        why: "ordinary requests of every device fault",
+        caught_by: &[privileged(
+            "an_unprivileged_device_reaches_nothing_that_is_mapped_for_privileged_requests",
         )],
     },
 ];

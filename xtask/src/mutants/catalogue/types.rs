@@ -282,7 +282,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "span-states-not-sealed",
         selection: Selection::Whole,
-        file: SPAN,
+        file: "dmamap/src/map/iova_span/state.rs",
         find: "pub trait SpanState: sealed::Sealed {}",
         replace: "pub trait SpanState {}",
         why: "a span is in a state of which nobody knows what may be done",
