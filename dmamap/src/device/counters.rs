@@ -228,4 +228,5 @@ fn live_of(shares: &[Share], mut before_each: impl FnMut()) -> Counts {
 }
 
 #[cfg(test)]
+#[path = "counters_tests.rs"]
 mod tests;
