@@ -1,10 +1,11 @@
 //! One kernel: what boot makes of a board, and what shutdown leaves.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use board::hardware::{Hardware, InterruptSink};
 use board::ram::RamError;
-use dmamap::addr::{PhysAddr, PhysRange, VirtAddr};
+use dmamap::addr::{PhysAddr, VirtAddr};
 use parking_lot::RwLock;
 
 use crate::cpu::Cpus;
@@ -62,6 +63,15 @@ impl ShutdownReport {
             && lent == 0
             && self.handler_panics == 0
     }
+}
+
+/// What becomes of memory that is lent when its kernel is shut down.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lent {
+    /// It is as it was.
+    Kept,
+    /// It goes back to the host and reads as zeros.
+    Discarded,
 }
 
 /// Everything a [`Hosted`](crate::Hosted) handle reaches. Leaked at boot: a handle never dangles.
@@ -159,25 +169,30 @@ impl Kernel {
     /// Parts with the board.
     ///
     /// Memory that is still mapped stays mapped, and windows that are open stay open, for whoever kept a
-    /// pointer; but RAM goes back to the host and reads as zeros.
-    pub(crate) fn shutdown(&self) -> ShutdownReport {
+    /// pointer; but RAM that is not lent, or all of it, goes back to the host and reads as zeros.
+    pub(crate) fn shutdown(&self, lent: Lent) -> ShutdownReport {
         let report = self.report();
         self.dispatcher.stop();
         let Some(hardware) = self.hardware.write().take() else {
             return report;
         };
-        for region in self.memory.regions() {
+        // From here on nothing is lent, so what is not lent now stays nobody's.
+        let kept = match (self.frames.close(), lent) {
+            (kept, Lent::Kept) => kept,
+            (_, Lent::Discarded) => Vec::new(),
+        };
+        for region in self.memory.regions_without(&kept) {
             discard(&*hardware, region);
         }
         report
     }
 }
 
-fn discard(hardware: &dyn Hardware, region: PhysRange) {
+fn discard(hardware: &dyn Hardware, region: Range<u64>) {
     for ram in [Some(hardware.ram()), hardware.uncached_ram()] {
-        let discarded = ram.map(|ram| ram.discard(region.start().as_u64(), region.len_bytes()));
+        let discarded = ram.map(|ram| ram.discard(region.start, region.end - region.start));
         if let Some(Err(error)) = discarded {
-            log::warn!("memory {region} stays with the process: {error}");
+            log::warn!("memory {region:#x?} stays with the process: {error}");
         }
     }
 }

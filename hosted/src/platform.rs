@@ -9,8 +9,8 @@ use board::hardware::{CacheOperation, Hardware};
 use board::ram::Ram;
 use dmamap::addr::{FRAME_BYTES, PhysAddr, PhysRange, VirtAddr};
 use dmamap::platform::{
-    Cpu, FrameRequest, Interrupt, InterruptHandler, MemoryAttribute, OutOfFrames, OutOfInterrupts,
-    Platform, VirtualMapError, barrier,
+    Cpu, FrameRequest, Interrupt, InterruptHandler, MachineId, MemoryAttribute, OutOfFrames,
+    OutOfInterrupts, Platform, VirtualMapError, barrier,
 };
 
 use crate::{Hosted, cache, clock, relax};
@@ -31,6 +31,11 @@ use crate::{Hosted, cache, clock, relax};
 // - A message only counts, wakes, and lets that thread run the handler.
 unsafe impl Platform for Hosted {
     type Lock = parking_lot::RawMutex;
+
+    fn machine(&self) -> MachineId {
+        // Kernels are never freed, so none has another's address.
+        MachineId::new(std::ptr::from_ref(self.0).addr())
+    }
 
     fn memory_map(&self, visit: &mut dyn FnMut(PhysRange)) {
         self.0.memory.regions().for_each(visit);

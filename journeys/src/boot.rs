@@ -166,7 +166,7 @@ unsafe fn bring_up<P: Platform>(
     iommus: &IommuDescription,
     options: BootOptions,
 ) -> Result<Computer<P>, BootError> {
-    let mut resources = ResourceTree::new();
+    let mut resources = ResourceTree::of(platform.machine());
     insert_ram(platform, &mut resources)?;
     // SAFETY: the caller vouches for the bridge's windows.
     unsafe { bridge.insert_windows(&mut resources)? };

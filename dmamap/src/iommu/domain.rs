@@ -45,6 +45,15 @@ pub(super) enum Reach {
     Unconfirmed,
 }
 
+/// Who chooses the bus addresses of a domain.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Chooser {
+    /// This layer, for whoever maps.
+    Layer,
+    /// Whom the domain was handed over to.
+    Owner,
+}
+
 /// How something was mapped, as those who make it visible must know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Linked {
@@ -64,6 +73,7 @@ pub(super) struct Inner<P: Platform> {
     pub(super) iova: IovaSpace<P>,
     pub(super) table: Option<Box<dyn Translation<P>>>,
     pub(super) reach: Reach,
+    pub(super) chooser: Chooser,
     /// What is unmapped and not invalidated yet.
     pub(super) queue: FlushQueue<P>,
 }
@@ -121,6 +131,7 @@ impl<P: Platform> Domain<P> {
             iova,
             table: Some(table),
             reach: Reach::Live,
+            chooser: Chooser::Layer,
             queue: FlushQueue::new(platform, limits),
         };
         Ok(Self {
@@ -201,6 +212,16 @@ impl<P: Platform> Domain<P> {
         memory: &mut dyn PhysList,
         grant: Grant,
     ) -> Result<BusRange, DomainError> {
+        self.map_for(Chooser::Layer, request, memory, grant)
+    }
+
+    fn map_for(
+        &self,
+        chooser: Chooser,
+        request: IovaRequest,
+        memory: &mut dyn PhysList,
+        grant: Grant,
+    ) -> Result<BusRange, DomainError> {
         let (range, how) = {
             let mut inner = self.inner.lock();
             let Inner {
@@ -208,11 +229,15 @@ impl<P: Platform> Domain<P> {
                 iova,
                 table: Some(table),
                 reach: Reach::Live,
+                chooser: now,
                 ..
             } = &mut *inner
             else {
                 return Err(DomainError::Revoked);
             };
+            if *now != chooser {
+                return Err(DomainError::HandedOver);
+            }
             let range = iova.allocate(request)?;
             if let Err(error) = table.map_list(range.start(), memory, grant) {
                 // A table that refuses has written nothing, so no unit can have seen these addresses.
@@ -234,7 +259,7 @@ impl<P: Platform> Domain<P> {
         }
     }
 
-    /// As [`map_list`](Self::map_list), at `bus`.
+    /// As [`map_list`](Self::map_list), at `bus`, for whom the domain was [handed over](Self::hand_over) to.
     pub(crate) fn map_at(
         &self,
         bus: BusAddr,
@@ -248,7 +273,7 @@ impl<P: Platform> Domain<P> {
             .aligned(63, bus.as_u64())
             .from(bus)
             .below(BusAddr::new(last));
-        self.map_list(request, memory, permission.into())
+        self.map_for(Chooser::Owner, request, memory, permission.into())
             .map(|_| ())
     }
 
@@ -268,9 +293,20 @@ impl<P: Platform> Domain<P> {
         })
     }
 
-    /// How many ranges are mapped, reserved to be, or wait for their flush.
-    pub(crate) fn live_ranges(&self) -> u64 {
-        self.inner.lock().iova.statistics().live_allocations
+    /// Lets nobody choose bus addresses any more but [`map_at`](Self::map_at): no mapping that was retired is made again,
+    /// of whichever device.
+    ///
+    /// # Errors
+    /// How many ranges are mapped, reserved to be, or wait for their flush. Nothing has changed then.
+    pub(crate) fn hand_over(&self) -> Result<(), u64> {
+        let mut inner = self.inner.lock();
+        match inner.iova.statistics().live_allocations {
+            0 => {
+                inner.chooser = Chooser::Owner;
+                Ok(())
+            }
+            live => Err(live),
+        }
     }
 
     /// Makes `range` unreachable, and returns when it is.

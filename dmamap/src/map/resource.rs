@@ -203,7 +203,8 @@ impl<P: Platform> Device<P> {
     ) -> Result<ResourceMapping<P>, Rejected<Mmio<P>>> {
         let registers = window.phys();
         let held = Held::new(self, registers.len_bytes());
-        let mapped = match window.is_undivided() {
+        let is_ours = window.machine() == self.platform().machine();
+        let mapped = match is_ours && window.is_undivided() {
             true => map(registers),
             false => Err(MapFailure::NotOfPeer { registers }),
         };

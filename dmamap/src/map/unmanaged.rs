@@ -114,14 +114,12 @@ impl<P: Platform> UnmanagedDomain<P> {
             .map_err(|other| NotUnmanaged::Shared { device, other })?;
         // What was unmapped and waits is not mapped any more. Where that is not confirmed it goes on to count.
         domain.settle();
-        // Those of others count as well, of who left the group before: `unmap` is safe to call.
-        match domain.live_ranges() {
-            0 => Ok(()),
-            live => {
-                core.system.let_others_in(device);
-                Err(NotUnmanaged::Mapped { device, live })
-            }
-        }
+        // Those of others count as well, of who left the group before: `unmap` is safe to call. From here on memory that was
+        // retired is not mapped again either, whoever still has it.
+        domain.hand_over().map_err(|live| {
+            core.system.let_others_in(device);
+            NotUnmanaged::Mapped { device, live }
+        })
     }
 
     fn domain(&self) -> Result<&Domain<P>, DomainError> {

@@ -28,7 +28,7 @@ pub struct Gather<P: Platform> {
 }
 
 impl<P: Platform> Gather<P> {
-    /// Nothing to do.
+    /// Nothing to do. Tables that are unlinked into it are of `platform`'s frames, which is what they go back to.
     pub fn new(platform: P) -> Self {
         Self {
             first: u64::MAX,
@@ -62,9 +62,10 @@ impl<P: Platform> Gather<P> {
     /// # Safety
     /// Every unit that walks the table has confirmed an invalidation of [`range`](Self::range), with
     /// cached inner steps if [`tables`](Self::tables) says so, that began after the last unmap into this, and
-    /// requests that used the old translation have drained.
+    /// requests that used the old translation have drained. The table that was unmapped from is of the frames of the platform
+    /// that this was [made](Self::new) for.
     pub unsafe fn release(mut self) {
-        // SAFETY: the walker unlinked the tables, and the caller says that no unit walks them.
+        // SAFETY: the walker unlinked the tables, and the caller says that no unit walks them, and whose frames they are.
         unsafe { self.tables.free() };
     }
 

@@ -92,6 +92,9 @@ pub enum FunctionResetError {
     /// Whatever is behind a bridge would be reset too. Nothing was done.
     #[error("{0} is a bridge: what is behind it would be reset too")]
     Bridge(PciAddress),
+    /// It is an IOMMU unit, and would forget what it keeps devices from. Nothing was done.
+    #[error("{0} is an IOMMU unit: what it translates for would be let through, or stopped")]
+    Unit(PciAddress),
     /// It has nothing that resets it alone. Nothing was done.
     #[error("{0} has no way to be reset alone")]
     NoMethod(PciAddress),
@@ -119,7 +122,10 @@ pub enum FunctionResetError {
 impl FunctionResetError {
     /// Whether the function is as it was before the call.
     pub fn nothing_was_done(&self) -> bool {
-        matches!(self, Self::Bridge(_) | Self::NoMethod(_) | Self::Gone(_))
+        matches!(
+            self,
+            Self::Bridge(_) | Self::Unit(_) | Self::NoMethod(_) | Self::Gone(_)
+        )
     }
 }
 
@@ -238,6 +244,9 @@ impl<P: Platform> Function<P> {
         let address = self.address();
         if self.is_bridge() {
             return Err(FunctionResetError::Bridge(address));
+        }
+        if self.is_unit() {
+            return Err(FunctionResetError::Unit(address));
         }
         if !self.is_present() {
             return Err(FunctionResetError::Gone(address));

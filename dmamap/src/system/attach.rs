@@ -74,8 +74,17 @@ impl<P: Platform> DmaSystem<P> {
         protection: Protection,
         trust: Trust,
     ) -> Result<Device<P>, AttachError> {
-        self.sweep();
         let device = requester_of(function);
+        let (machine, system) = (function.platform().machine(), self.platform.machine());
+        if machine != system {
+            // Another machine's, whatever it is called there: what stands before it here says nothing about it.
+            return Err(AttachError::OtherMachine {
+                device,
+                machine,
+                system,
+            });
+        }
+        self.sweep();
         let turn = Turn::to_attach(self, device)?;
         // From here on the units are not stopped: what stands before the device stays there.
         let route = self

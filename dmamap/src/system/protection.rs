@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 
 use crate::iommu::{DomainError, Requester, UnitError};
+use crate::platform::MachineId;
 
 /// How strongly memory is protected from a device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,6 +105,16 @@ pub enum AttachError {
     UnitsChanging {
         /// The device.
         device: Requester,
+    },
+    /// The function was found on another machine.
+    #[error("{device} is a device of {machine}, and this system's is {system}")]
+    OtherMachine {
+        /// The device.
+        device: Requester,
+        /// Whose it is.
+        machine: MachineId,
+        /// The system's own.
+        system: MachineId,
     },
     /// Nothing could take memory back from the device, and nobody vouched for it.
     #[error(

@@ -3,7 +3,9 @@
 use dmamap::addr::{BusAddr, BusRange};
 use dmamap::buffer::{DmaBuffer, DmaMemory};
 use dmamap::iommu::DomainError;
-use dmamap::map::{NotUnmanaged, Permission, UnmanagedDomain, UnmanagedError};
+use dmamap::map::{
+    FromDevice, MapFailure, Mapping, NotUnmanaged, Permission, UnmanagedDomain, UnmanagedError,
+};
 use dmamap::system::Protection;
 use machine::bus::Access;
 use machine::iommu::translator::Translator;
@@ -105,6 +107,39 @@ fn reserved_addresses_cannot_be_mapped() {
     domain.detach().unwrap();
     drop(buffer);
     rig.finish();
+}
+
+#[test]
+fn memory_that_was_retired_before_is_not_lent_again_in_a_domain_that_was_handed_over() {
+    for kind in kinds() {
+        let rig = kind.boot(Temper::Keep, 64, 10);
+        let device = rig.attach(EDU);
+        let [one, list] = [1, 2].map(|tag| {
+            let buffer = buffer_of(rig.kernel, PAGE, tag);
+            let mapped = device.map_single(buffer, FromDevice);
+            mapped.map_err(|rejected| rejected.error).unwrap()
+        });
+        let [one, list] = [one, list].map(Mapping::retire);
+        // Settled: nothing of them is in the domain, and it is handed over.
+        let domain = UnmanagedDomain::of(device).unwrap();
+        assert!(one.is_settled() && list.is_settled());
+        let refused = one.remap(FromDevice).unwrap_err();
+        let handed_over = MapFailure::Domain(DomainError::HandedOver);
+        assert_eq!(refused.error.failure, handed_over);
+        let one = refused.retired.unwrap();
+        let refused = list.remap_sg(FromDevice).unwrap_err();
+        assert_eq!(refused.error.failure, handed_over);
+        let list = refused.retired.unwrap();
+        // The owner has all of the domain, the addresses they had as well, and they come back all the same.
+        let buffer = buffer_of(rig.kernel, PAGE, 3);
+        let bus = one.range().start().as_u64();
+        map(&domain, bus, &buffer, Permission::Read).unwrap();
+        drop([one.finish().unwrap(), list.finish().unwrap()]);
+        assert!(domain.lookup(BusAddr::new(bus)).is_some());
+        domain.detach().unwrap();
+        drop(buffer);
+        rig.finish();
+    }
 }
 
 #[test]

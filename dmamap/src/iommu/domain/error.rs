@@ -36,6 +36,9 @@ pub enum DomainError {
     /// The device was detached.
     #[error("the device was detached: its mappings are revoked")]
     Revoked,
+    /// The domain was [handed over](crate::map::UnmanagedDomain::of): nothing is mapped there but what its owner maps.
+    #[error("the domain was handed over: its owner chooses its bus addresses")]
+    HandedOver,
 }
 
 /// Why a domain could not take a mapping back.

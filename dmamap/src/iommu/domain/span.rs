@@ -1,6 +1,6 @@
 //! Mapping in two steps: addresses are chosen once, and memory is linked to parts of them later.
 
-use super::{Domain, DomainError, Inner, Linked, Reach, RevokeError};
+use super::{Chooser, Domain, DomainError, Inner, Linked, Reach, RevokeError};
 use crate::addr::{BusAddr, BusRange};
 use crate::iova::IovaRequest;
 use crate::pagetable::{Grant, PhysList};
@@ -10,9 +10,10 @@ impl<P: Platform> Domain<P> {
     /// Chooses bus addresses as `request` says, at which nothing is mapped yet (`dma_iova_try_alloc`).
     pub(crate) fn reserve_span(&self, request: IovaRequest) -> Result<BusRange, DomainError> {
         let mut inner = self.inner.lock();
-        match inner.reach {
-            Reach::Live => Ok(inner.iova.allocate(request)?),
-            Reach::Revoked | Reach::Unconfirmed => Err(DomainError::Revoked),
+        match (inner.reach, inner.chooser) {
+            (Reach::Live, Chooser::Layer) => Ok(inner.iova.allocate(request)?),
+            (Reach::Live, Chooser::Owner) => Err(DomainError::HandedOver),
+            (Reach::Revoked | Reach::Unconfirmed, _) => Err(DomainError::Revoked),
         }
     }
 

@@ -10,6 +10,7 @@ use crate::buffer::{BufferError, DmaBuffer, DmaMemory, ScatteredBuffer};
 use crate::device::{Coherence, Device};
 use crate::map::Bidirectional;
 use crate::map::error::Quarantined;
+use crate::map::establish::check_owner;
 use crate::map::live::Live;
 use crate::map::terms::{Shape, Terms};
 use crate::map::uncached::Uncached;
@@ -90,6 +91,8 @@ impl<P: Platform> Memory<P> {
         // Before the device reaches the memory: the lines that are dropped are the CPU's alone.
         let uncached = match (&mut frames, attribute) {
             (Frames::Contiguous(buffer), Some(attribute)) => {
+                // Frames that another machine lent, to an area say, are not this one's to map.
+                check_owner(core, buffer).map_err(|error| error.failure)?;
                 let mapped = Uncached::map(core, buffer, attribute);
                 Some(mapped.map_err(CoherentFailure::Uncached)?)
             }

@@ -168,6 +168,18 @@ pub(super) const ALL: &[Mutation] = &[
         caught_by: &[sleep("what_is_mapped_stays_mapped_through_a_loss_of_power")],
     },
     Mutation {
+        name: "beginnings-counted-before-ends",
+        selection: Selection::Core,
+        file: "dmamap/src/device/counters.rs",
+        find: "let (unmapped, withdrawn) = (sum(|share| &share.unmapped), sum(|share| &share.withdrawn)); Counts { unmapped, withdrawn, begun: sum(|share| &share.begun), }",
+        replace: "let begun = sum(|share| &share.begun); Counts { begun, unmapped: sum(|share| &share.unmapped), withdrawn: sum(|share| &share.withdrawn) }",
+        why: "a device's core is freed under a mapping that began, while another ended, after its CPU was looked at",
+        caught_by: &[Test::library(
+            "dmamap",
+            "device::counters::tests::a_device_that_is_never_without_a_mapping_is_never_seen_without",
+        )],
+    },
+    Mutation {
         name: "attached-while-quiescing",
         selection: Selection::Whole,
         file: "dmamap/src/system/quiesce.rs",
