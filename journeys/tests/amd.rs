@@ -35,11 +35,7 @@ fn every_journey_of_the_catalogue_is_made() {
     for temper in TEMPERS {
         for walks in [Snooping::On, Snooping::Off] {
             let mut rig = rig(AmdConfig::default(), walks, temper);
-            for journey in journeys::catalogue::journeys::<hosted::Hosted>() {
-                // SAFETY: nobody else drives the machine.
-                let outcome = unsafe { journey.run(&mut rig.computer) };
-                outcome.unwrap_or_else(|error| panic!("{}: {error}", journey.name));
-            }
+            rig.make_every_journey("amd");
             rig.finish_after_faults(Expected::Faults);
         }
     }
@@ -53,11 +49,7 @@ fn a_unit_with_as_little_as_may_be_makes_them_too() {
         ..AmdConfig::default()
     };
     let mut rig = rig(unit, Snooping::On, Temper::Keep);
-    for journey in journeys::catalogue::journeys::<hosted::Hosted>() {
-        // SAFETY: nobody else drives the machine.
-        let outcome = unsafe { journey.run(&mut rig.computer) };
-        outcome.unwrap_or_else(|error| panic!("{}: {error}", journey.name));
-    }
+    rig.make_every_journey("amd");
     rig.finish_after_faults(Expected::Faults);
 }
 

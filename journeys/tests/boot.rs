@@ -39,7 +39,8 @@ fn every_disk_and_the_educational_device_are_found() {
         .and(Needs::EDU)
         .and(Needs::IOMMU)
         .and(Needs::HIGH_MEMORY)
-        .and(Needs::RESERVED);
+        .and(Needs::RESERVED)
+        .and(Needs::NEAR_MEMORY);
     assert_eq!(Needs::of(&rig.computer), all);
     rig.finish();
 }

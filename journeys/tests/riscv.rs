@@ -4,7 +4,6 @@ mod support;
 
 use dmamap::system::{Settings as UnitSettings, Stage};
 use drivers::nvme::Settings;
-use hosted::Hosted;
 use hw::riscv::directory::ContextFormat;
 use hw::riscv::fault::Cause;
 use journeys::boot::BootOptions;
@@ -71,11 +70,7 @@ fn every_journey_of_the_catalogue_is_made_on_every_unit() {
         for temper in TEMPERS {
             let config = computer(unit.clone(), temper).with_disk(test_disk(4096));
             let mut rig = Rig::boot(config);
-            for journey in journeys::catalogue::journeys::<Hosted>() {
-                // SAFETY: nobody else drives the machine.
-                let outcome = unsafe { journey.run(&mut rig.computer) };
-                outcome.unwrap_or_else(|error| panic!("{}, {temper:?}: {error}", journey.name));
-            }
+            rig.make_every_journey(&format!("{temper:?}"));
             rig.finish_after_faults(Expected::Faults);
         }
     }

@@ -6,7 +6,6 @@ use dmamap::buffer::DmaBuffer;
 use dmamap::map::ToDevice;
 use dmamap::system::{Granule as UnitGranule, Settings as UnitSettings, Stage};
 use drivers::nvme::Settings;
-use hosted::Hosted;
 use hw::smmu::event::EventKind;
 use hw::smmu::regs::StreamTableLevels;
 use journeys::boot::BootOptions;
@@ -88,11 +87,7 @@ fn on_every_computer(journey: impl Fn(&mut Rig)) {
 #[test]
 fn every_journey_of_the_catalogue_is_made_on_every_unit() {
     on_every_computer(|rig| {
-        for journey in journeys::catalogue::journeys::<Hosted>() {
-            // SAFETY: nobody else drives the machine.
-            let outcome = unsafe { journey.run(&mut rig.computer) };
-            outcome.unwrap_or_else(|error| panic!("{}: {error}", journey.name));
-        }
+        rig.make_every_journey("smmu");
     });
 }
 
@@ -175,16 +170,7 @@ fn every_journey_is_made_with_pages_larger_than_frames() {
             options.units.granule = Some(granule);
             let config = config.with_disk(test_disk(4096));
             let mut rig = Rig::boot_with(config, options).expect("the machine boots");
-            for journey in journeys::catalogue::journeys::<Hosted>() {
-                // SAFETY: nobody else drives the machine.
-                let outcome = unsafe { journey.run(&mut rig.computer) };
-                outcome.unwrap_or_else(|error| {
-                    panic!(
-                        "{granule:?}, {stage:?}, {temper:?}: {}: {error}",
-                        journey.name
-                    )
-                });
-            }
+            rig.make_every_journey(&format!("{granule:?}, {stage:?}, {temper:?}"));
             let report = differential(&mut rig.computer, 7, 300);
             report.unwrap_or_else(|error| panic!("{granule:?}, {stage:?}, {temper:?}: {error}"));
             rig.finish_after_faults(Expected::Faults);

@@ -55,11 +55,7 @@ fn every_journey_of_the_catalogue_is_made() {
     for unit in units() {
         for temper in TEMPERS {
             let mut rig = Rig::boot(behind(unit.clone(), temper));
-            for journey in journeys::catalogue::journeys::<hosted::Hosted>() {
-                // SAFETY: nobody else drives the machine.
-                let outcome = unsafe { journey.run(&mut rig.computer) };
-                outcome.unwrap_or_else(|error| panic!("{}: {error}", journey.name));
-            }
+            rig.make_every_journey("virtio");
             rig.finish_after_faults(Expected::Faults);
         }
     }

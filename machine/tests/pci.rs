@@ -63,8 +63,8 @@ fn functions_answer_where_the_topology_says_and_nowhere_else() {
     );
     assert_eq!(
         read(&machine, At(0, 1, 0), 0x100, Width::Dword),
-        0,
-        "no extended capability"
+        0x0001_0001,
+        "advanced error reporting and nothing behind it"
     );
 }
 

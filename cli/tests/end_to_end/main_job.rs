@@ -79,11 +79,13 @@ const MEMORY_BITS: [u32; 4] = [34, 26, 31, 37];
 /// Address lines of the disk, for each of [`ADDRESS_BITS`].
 const LINES: [u32; 4] = [64, 40, 32, 28];
 
-/// Whether the disk reaches all memory, or what it reaches is chosen for it. `run` starts with the file's
-/// length, then follows [`SETTINGS`].
-fn reachable(run: &[usize]) -> bool {
-    let [route, bits, ram] = [run[6], run[8], run[9]];
-    ROUTES[route].is_empty() || MEMORY_BITS[ram] <= LINES[bits]
+/// Whether the disk reaches all memory, or what it reaches is chosen for it; and whether something walks tables where it is
+/// said how. `run` starts with the file's length, then follows [`SETTINGS`].
+fn possible(run: &[usize]) -> bool {
+    let [walks, levels, route, bits, ram] = [run[4], run[5], run[6], run[8], run[9]];
+    let reaches_all = ROUTES[route].is_empty() || MEMORY_BITS[ram] <= LINES[bits];
+    let is_walked = !ROUTES[route].contains(&"none");
+    reaches_all && (is_walked || (walks, levels) == (0, 0))
 }
 
 #[test]
@@ -91,7 +93,7 @@ fn every_length_arrives_whole_under_every_pair_of_settings() {
     let mut counts = vec![LENGTHS.len()];
     counts.extend(SETTINGS.iter().map(|values| values.len()));
     let mut files = BTreeMap::new();
-    let runs = pairwise(&counts, reachable);
+    let runs = pairwise(&counts, possible);
     assert!(runs.len() > LENGTHS.len() * TEMPERS.len() / 2);
     for run in runs {
         let len_bytes = LENGTHS[run[0]];

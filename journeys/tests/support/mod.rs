@@ -14,6 +14,7 @@ use dmamap::system::Protection;
 use drivers::nvme::{DiskMemory, Nvme, Settings, StartFailed};
 use hosted::Hosted;
 use journeys::Computer;
+use journeys::Needs;
 use journeys::boot::{BootError, BootOptions, IommuUse, MachineDescription, boot};
 use journeys::disk::{Disk, DiskOptions, read_disk};
 use machine::device::nvme::{Medium, NvmeConfig};
@@ -83,6 +84,20 @@ impl Rig {
         let requester = function.requester();
         self.computer
             .set_removable(&function, move || machine.remove(requester));
+    }
+
+    /// Makes every journey of the catalogue that this computer has what is needed for: all, but for those that rest on what the
+    /// host bridge does, of which nobody said anything here.
+    pub fn make_every_journey(&mut self, place: &str) {
+        self.make_removable(0);
+        for journey in journeys::catalogue::journeys::<Hosted>() {
+            if journey.needs.contains(Needs::PEERS) {
+                continue;
+            }
+            // SAFETY: nobody else drives the machine.
+            let outcome = unsafe { journey.run(&mut self.computer) };
+            outcome.unwrap_or_else(|error| panic!("{place}: {}: {error}", journey.name));
+        }
     }
 
     /// Attaches disk `index` behind the IOMMU.

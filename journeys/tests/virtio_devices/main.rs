@@ -15,15 +15,20 @@ use dmamap::pci::Function;
 use dmamap::system::Protection;
 use hosted::Hosted;
 use machine::MachineConfig;
+use machine::device::nvme::Medium;
 use machine::device::virtio::{ConsoleEnd, Misbehaviour, VirtioDeviceConfig, VirtioKind};
-use support::Rig;
+use support::{Rig, test_file};
 
 /// After which what should have come long ago counts as never, however busy the host is.
 const NEVER: Duration = Duration::from_secs(100);
 
+/// Bytes of the disk that is read and written.
+const DISK_BYTES: u64 = 64 << 10;
+
 /// All devices that the journeys need.
 fn with_all(config: MachineConfig) -> MachineConfig {
     let kinds = [
+        VirtioKind::Block(test_file(DISK_BYTES), Medium::ReadWrite),
         VirtioKind::Net,
         VirtioKind::Console(ConsoleEnd::Loop),
         VirtioKind::Entropy,

@@ -12,7 +12,7 @@
 //! use machine::device::fifo::{Fifo, FIFO_REGISTERS};
 //!
 //! assert_eq!(FIFO_REGISTERS.end - FIFO_REGISTERS.start, 0x1000);
-//! assert_eq!(Fifo::default().sent(), []);
+//! assert!(Fifo::default().sent().is_empty());
 //! ```
 
 use std::ops::Range;
