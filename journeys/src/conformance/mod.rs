@@ -9,24 +9,27 @@
 //! | `memory` | frames: within the request, lent once, whole; X → Y; frames side by side |
 //! | `caches` | maintenance loses nothing that the CPU wrote; a mapping past the caches is of the same memory |
 //! | `time` | the clock, waiting, deadlines |
-//! | `cpus` | `pin`, the lock, on all CPUs at once |
+//! | `cpus` | `pin`, also inside itself, and the lock, on all CPUs at once |
 //! | `interrupts` | each has a message of its own; waiting for one ends |
 //!
 //! ```
+//! use dmamap::platform::Platform;
 //! use hosted::Hosted;
-//! use journeys::conformance::conformance;
+//! use journeys::conformance::{Means, conformance};
 //!
-//! let machine = machine::Machine::boot(machine::MachineConfig::default())?;
+//! let machine = machine::Machine::boot(machine::MachineConfig::default().with_ram(64 << 20))?;
 //! let kernel = Hosted::boot(machine.clone())?;
 //! // How to run a closure on every CPU at once is the port's to say; a kernel sends inter-processor interrupts.
-//! let report = conformance(kernel, &|work| {
+//! let cpus = kernel.cpu_count();
+//! let on_each_cpu = |work: &(dyn Fn() + Sync)| {
 //!     std::thread::scope(|threads| {
-//!         for _ in 0..4 {
+//!         for _ in 0..cpus {
 //!             threads.spawn(work);
 //!         }
 //!     });
-//! })?;
-//! assert!(report.frames > 0);
+//! };
+//! let report = conformance(kernel, &Means::new(cpus, &on_each_cpu))?;
+//! assert_eq!(report.cpus, cpus);
 //! machine.shutdown();
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -40,14 +43,34 @@ mod time;
 use dmamap::addr::{PhysAddr, PhysRange, VirtAddr};
 use dmamap::platform::{FrameRequest, Interrupt, Platform, VirtualMapError};
 
-/// Runs a closure on several CPUs at once, and returns when it has returned on all of them.
+/// Runs a closure once on every CPU that is up, on all at once, and returns when it has returned on each.
 pub type OnEachCpu<'a> = &'a dyn Fn(&(dyn Fn() + Sync));
+
+/// What the suite cannot do by itself on every machine, and the port can.
+#[derive(Clone, Copy)]
+pub struct Means<'a> {
+    online_cpus: usize,
+    on_each_cpu: OnEachCpu<'a>,
+}
+
+impl<'a> Means<'a> {
+    /// `online_cpus` are up: as many as [`Platform::cpu_count`] says, unless some of those come only later. Each is to be
+    /// seen, so `on_each_cpu` must reach each. They wait for each other, pinned.
+    pub fn new(online_cpus: usize, on_each_cpu: OnEachCpu<'a>) -> Self {
+        Self {
+            online_cpus,
+            on_each_cpu,
+        }
+    }
+}
 
 /// How much was looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Frames that were lent, written and given back.
     pub frames: usize,
+    /// CPUs that were pinned at the same time.
+    pub cpus: usize,
     /// Times a CPU was pinned.
     pub pins: usize,
 }
@@ -188,11 +211,27 @@ pub enum Violation {
         /// Changes made.
         total: u64,
     },
-    /// The CPUs were not all let run.
-    #[error("the closure was run {ran} times at once, which is not several")]
+    /// A CPU is another one when it is pinned again.
+    #[error("pin: pinned again, CPU {cpu} is another one")]
+    PinMoves {
+        /// The number that the outer closure was given.
+        cpu: usize,
+    },
+    /// There are more CPUs than the port says.
+    #[error("cpu_count: {count}, and {online} are up")]
+    TooFewCpus {
+        /// [`Platform::cpu_count`].
+        count: usize,
+        /// CPUs that are up.
+        online: usize,
+    },
+    /// Some CPU was not pinned while the others were: the port does not run the closure on all, or some cannot be pinned.
+    #[error("pin: of {online} CPUs that are up, {seen} were seen at once")]
     NotEachCpu {
-        /// How often.
-        ran: u64,
+        /// CPUs that were pinned at the same time.
+        seen: usize,
+        /// CPUs that are up.
+        online: usize,
     },
     /// Two interrupts have one message.
     #[error("allocate_interrupt: {first:?} and {second:?} have one message")]
@@ -223,14 +262,15 @@ pub enum Violation {
 ///
 /// # Errors
 /// The first [`Violation`].
-pub fn conformance<P: Platform>(
-    platform: P,
-    on_each_cpu: OnEachCpu<'_>,
-) -> Result<Report, Violation> {
+pub fn conformance<P: Platform>(platform: P, means: &Means<'_>) -> Result<Report, Violation> {
     let frames = memory::check(platform)?;
     caches::check(platform)?;
     time::check(platform)?;
-    let pins = cpus::check(platform, on_each_cpu)?;
+    let seen = cpus::check(platform, means)?;
     interrupts::check(platform)?;
-    Ok(Report { frames, pins })
+    Ok(Report {
+        frames,
+        cpus: seen.cpus,
+        pins: seen.pins,
+    })
 }
