@@ -62,6 +62,14 @@ fn memory() {
     ]);
 }
 
+/// However much it has, it runs out of it.
+#[test]
+fn frames_of_a_large_machine_that_are_never_taken_back() {
+    let found = verdict::<parking_lot::RawMutex>(Lie::FramesNeverTakenBack, 2048 * MIB);
+    let found = found.expect_err("frames are lost");
+    assert!(matches!(found, Violation::FramesLost { .. }), "{found}");
+}
+
 #[test]
 fn caches() {
     let operation = "";
