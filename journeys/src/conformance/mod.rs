@@ -8,9 +8,10 @@
 //! |---|---|
 //! | `memory` | frames: within the request, lent once, whole; X → Y; frames side by side |
 //! | `caches` | maintenance loses nothing that the CPU wrote; a mapping past the caches is of the same memory |
+//! | `registers` | two windows onto one register are onto one register |
 //! | `time` | the clock, waiting, deadlines |
 //! | `cpus` | `pin`, also inside itself, and the lock, on all CPUs at once |
-//! | `interrupts` | each has a message of its own; waiting for one ends |
+//! | `interrupts` | each has a message of its own; waiting for one ends; a handler runs, and not after its interrupt is taken back |
 //!
 //! ```
 //! use dmamap::platform::Platform;
@@ -38,10 +39,15 @@ mod caches;
 mod cpus;
 mod interrupts;
 mod memory;
+mod registers;
 mod time;
 
 use dmamap::addr::{PhysAddr, PhysRange, VirtAddr};
+use dmamap::mmio::MmioError;
 use dmamap::platform::{FrameRequest, Interrupt, Platform, VirtualMapError};
+
+pub use interrupts::Raise;
+pub use registers::ScratchRegister;
 
 /// Runs a closure once on every CPU that is up, on all at once, and returns when it has returned on each.
 pub type OnEachCpu<'a> = &'a dyn Fn(&(dyn Fn() + Sync));
@@ -51,6 +57,8 @@ pub type OnEachCpu<'a> = &'a dyn Fn(&(dyn Fn() + Sync));
 pub struct Means<'a> {
     online_cpus: usize,
     on_each_cpu: OnEachCpu<'a>,
+    register: Option<ScratchRegister>,
+    raise: Option<Raise<'a>>,
 }
 
 impl<'a> Means<'a> {
@@ -60,7 +68,24 @@ impl<'a> Means<'a> {
         Self {
             online_cpus,
             on_each_cpu,
+            register: None,
+            raise: None,
         }
+    }
+
+    /// A register to try windows with. Without one `ioremap` is not looked at.
+    #[must_use]
+    pub fn with_register(mut self, register: ScratchRegister) -> Self {
+        self.register = Some(register);
+        self
+    }
+
+    /// How an interrupt is raised without a device: an interrupt controller lets software do that. Without it no handler
+    /// runs.
+    #[must_use]
+    pub fn with_raise(mut self, raise: Raise<'a>) -> Self {
+        self.raise = Some(raise);
+        self
     }
 }
 
@@ -73,6 +98,10 @@ pub struct Report {
     pub cpus: usize,
     /// Times a CPU was pinned.
     pub pins: usize,
+    /// Values that were written through one window onto a register and read through another.
+    pub register_values: usize,
+    /// Interrupts that were raised.
+    pub interrupts: usize,
 }
 
 /// A promise of [`Platform`] that the port does not keep.
@@ -163,6 +192,33 @@ pub enum Violation {
         /// Offset of the byte.
         offset: usize,
     },
+    /// No cache has such lines.
+    #[error("cache_line_bytes: {line_bytes} is no length of a cache line")]
+    CacheLine {
+        /// The length.
+        line_bytes: u64,
+    },
+    /// What the suite was given is no register.
+    #[error("there is no register in {range} that the suite could claim")]
+    NoRegister {
+        /// The range.
+        range: PhysRange,
+    },
+    /// Registers cannot be mapped.
+    #[error("ioremap: {0}")]
+    Registers(MmioError),
+    /// Two windows onto one register are not onto one register.
+    #[error(
+        "ioremap: {wrote:#x} was written to {range} through one window, and {read:#x} read through another"
+    )]
+    RegisterElsewhere {
+        /// The register.
+        range: PhysRange,
+        /// What was written.
+        wrote: u32,
+        /// What was read.
+        read: u32,
+    },
     /// The clock went back.
     #[error("now_ns: {later} ns after {earlier} ns")]
     ClockGoesBack {
@@ -249,6 +305,38 @@ pub enum Violation {
         /// How often it is said to have arrived.
         count: u64,
     },
+    /// The message window is not whole frames, or is RAM.
+    #[error("message_window: {window} is not whole frames beside RAM")]
+    MessageWindow {
+        /// The window.
+        window: PhysRange,
+    },
+    /// An interrupt's message is written beside the message window.
+    #[error("allocate_interrupt: {interrupt:?} is not in the message window, {window}")]
+    MessageElsewhere {
+        /// The interrupt.
+        interrupt: Interrupt,
+        /// The window.
+        window: PhysRange,
+    },
+    /// An interrupt that was raised does not arrive.
+    #[error("wait_for_interrupt: {interrupt:?} was raised and never arrives")]
+    NeverArrives {
+        /// The interrupt.
+        interrupt: Interrupt,
+    },
+    /// An interrupt arrived, and its handler does not run.
+    #[error("allocate_interrupt: {interrupt:?} arrived, and its handler does not run")]
+    NotHandled {
+        /// The interrupt.
+        interrupt: Interrupt,
+    },
+    /// A handler ran when its interrupt had been taken back.
+    #[error("free_interrupt: the handler of {interrupt:?} runs after it")]
+    HandlerAfterFree {
+        /// The interrupt.
+        interrupt: Interrupt,
+    },
     /// Waiting for an interrupt goes on past its deadline.
     #[error("wait_for_interrupt: returned {late_ns} ns after the deadline")]
     WaitTooLong {
@@ -267,10 +355,13 @@ pub fn conformance<P: Platform>(platform: P, means: &Means<'_>) -> Result<Report
     caches::check(platform)?;
     time::check(platform)?;
     let seen = cpus::check(platform, means)?;
-    interrupts::check(platform)?;
+    let register_values = registers::check(platform, means.register)?;
+    let interrupts = interrupts::check(platform, means.raise)?;
     Ok(Report {
         frames,
         cpus: seen.cpus,
         pins: seen.pins,
+        register_values,
+        interrupts,
     })
 }

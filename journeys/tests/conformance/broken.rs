@@ -3,6 +3,7 @@
 use std::mem::discriminant;
 
 use dmamap::addr::{BusAddr, PhysAddr, PhysRange, VirtAddr};
+use dmamap::mmio::MmioError;
 use dmamap::platform::{FrameRequest, Interrupt, VirtualMapError};
 use journeys::conformance::Violation;
 
@@ -81,6 +82,31 @@ fn caches() {
         (Lie::InvalidateWithoutClean, loses_writes),
         (Lie::UncachedRefused, Violation::Uncached(REFUSED)),
         (Lie::UncachedElsewhere, Violation::OtherMemory { offset: 0 }),
+        (
+            Lie::CacheLineOfNoPower,
+            Violation::CacheLine { line_bytes: 0 },
+        ),
+        (
+            Lie::CacheLineTooShort,
+            Violation::CacheLine { line_bytes: 0 },
+        ),
+    ]);
+}
+
+#[test]
+fn registers() {
+    let refused = MmioError::Map {
+        range: nowhere(),
+        error: REFUSED,
+    };
+    let elsewhere = Violation::RegisterElsewhere {
+        range: nowhere(),
+        wrote: 0,
+        read: 0,
+    };
+    each_is_found(&[
+        (Lie::RegistersRefused, Violation::Registers(refused)),
+        (Lie::RegistersElsewhere, elsewhere),
     ]);
 }
 
@@ -131,6 +157,7 @@ fn interrupts() {
         address: BusAddr::new(0),
         data: 0,
     };
+    let window = nowhere();
     let one_message = Violation::OneMessage {
         first: interrupt,
         second: interrupt,
@@ -145,6 +172,15 @@ fn interrupts() {
         (
             Lie::WaitsPastTheDeadline,
             Violation::WaitTooLong { late_ns: 0 },
+        ),
+        (Lie::NeverArrives, Violation::NeverArrives { interrupt }),
+        (Lie::NeverHandled, Violation::NotHandled { interrupt }),
+        (Lie::HandledLate, Violation::HandlerAfterFree { interrupt }),
+        (Lie::WindowOfHalfAFrame, Violation::MessageWindow { window }),
+        (Lie::WindowIsMemory, Violation::MessageWindow { window }),
+        (
+            Lie::MessagesBesideTheWindow,
+            Violation::MessageElsewhere { interrupt, window },
         ),
     ]);
 }

@@ -35,6 +35,11 @@ pub(crate) enum Lie {
     InvalidateWithoutClean,
     UncachedRefused,
     UncachedElsewhere,
+    CacheLineOfNoPower,
+    CacheLineTooShort,
+    RegistersRefused,
+    /// A window in the middle of a page begins elsewhere.
+    RegistersElsewhere,
     ClockGoesBack,
     ClockStands,
     DeadlineAtOnce,
@@ -54,6 +59,14 @@ pub(crate) enum Lie {
     OneMessageForAll,
     InterruptsByThemselves,
     WaitsPastTheDeadline,
+    NeverArrives,
+    NeverHandled,
+    HandledLate,
+    WindowOfHalfAFrame,
+    WindowIsMemory,
+    MessagesBesideTheWindow,
+    /// No lie: there is one interrupt.
+    OneInterrupt,
     /// No lie: drivers poll then.
     NoInterrupts,
 }
@@ -288,7 +301,17 @@ unsafe impl<L: RawMutex + Send + Sync + 'static> Platform for Liar<L> {
         range: PhysRange,
         attribute: MemoryAttribute,
     ) -> Result<NonNull<u8>, VirtualMapError> {
-        // SAFETY: the caller's promise is this one's.
+        let mut range = range;
+        match self.lie {
+            Lie::RegistersRefused => return Err(REFUSED),
+            // The next register of configuration space that keeps its low byte.
+            Lie::RegistersElsewhere if !range.start().is_aligned(12) => {
+                let start = PhysAddr::new(range.start().as_u64() + 0x30);
+                range = PhysRange::new(start, range.len_bytes()).unwrap();
+            }
+            _ => {}
+        }
+        // SAFETY: the caller's promise is this one's; what lies beside its register is nobody's in the test.
         unsafe { self.inner.ioremap(range, attribute) }
     }
 
@@ -320,6 +343,14 @@ unsafe impl<L: RawMutex + Send + Sync + 'static> Platform for Liar<L> {
             unsafe { start.write_bytes(0, len_bytes) };
         }
         self.inner.invalidate_cache(start, len_bytes);
+    }
+
+    fn cache_line_bytes(&self) -> u64 {
+        match self.lie {
+            Lie::CacheLineOfNoPower => 48,
+            Lie::CacheLineTooShort => 8,
+            _ => self.inner.cache_line_bytes(),
+        }
     }
 
     fn pin<R>(&self, f: impl FnOnce(Cpu) -> R) -> R {
@@ -376,20 +407,42 @@ unsafe impl<L: RawMutex + Send + Sync + 'static> Platform for Liar<L> {
         &self,
         handler: Option<InterruptHandler>,
     ) -> Result<Interrupt, OutOfInterrupts> {
-        if self.lie == Lie::NoInterrupts {
-            return Err(OutOfInterrupts);
-        }
+        let inner = self.inner;
+        let handler = match self.lie {
+            Lie::NoInterrupts => return Err(OutOfInterrupts),
+            Lie::OneInterrupt if inner.report().interrupts > 0 => return Err(OutOfInterrupts),
+            Lie::NeverHandled => None,
+            Lie::HandledLate => handler.map(|handler| -> InterruptHandler {
+                Arc::new(move || inner.call_at(inner.now_ns() + 500_000, Arc::clone(&handler)))
+            }),
+            _ => handler,
+        };
         self.inner.allocate_interrupt(handler).map(|mut lent| {
             if self.lie == Lie::OneMessageForAll {
                 (lent.address, lent.data) = (BusAddr::new(0xfee0_0000), 0);
+            }
+            if self.lie == Lie::MessagesBesideTheWindow {
+                lent.address = BusAddr::new(0x1000 + u64::from(lent.number));
             }
             lent
         })
     }
 
     fn free_interrupt(&self, interrupt: Interrupt) {
-        if self.lie != Lie::OneMessageForAll {
+        if !matches!(
+            self.lie,
+            Lie::OneMessageForAll | Lie::MessagesBesideTheWindow
+        ) {
             self.inner.free_interrupt(interrupt);
+        }
+    }
+
+    fn message_window(&self) -> Option<PhysRange> {
+        let start = self.inner.message_window()?.start();
+        match self.lie {
+            Lie::WindowOfHalfAFrame => PhysRange::new(start, FRAME_BYTES / 2).ok(),
+            Lie::WindowIsMemory => PhysRange::new(PhysAddr::new(0x1000), FRAME_BYTES).ok(),
+            _ => self.inner.message_window(),
         }
     }
 
@@ -403,6 +456,13 @@ unsafe impl<L: RawMutex + Send + Sync + 'static> Platform for Liar<L> {
             self.notes
                 .ahead_ns
                 .fetch_add(20_000_000_000, Ordering::Relaxed);
+        }
+        if self.lie == Lie::NeverArrives {
+            self.notes.hurry.store(true, Ordering::Relaxed);
+            return 0;
+        }
+        if self.lie == Lie::NeverHandled {
+            self.notes.hurry.store(true, Ordering::Relaxed);
         }
         self.inner.wait_for_interrupt(interrupt, seen, deadline_ns)
     }

@@ -7,9 +7,10 @@ mod right;
 use std::sync::Arc;
 use std::thread;
 
-use dmamap::platform::Platform;
+use dmamap::addr::{PhysAddr, PhysRange};
+use dmamap::platform::{Interrupt, Platform};
 use hosted::Hosted;
-use journeys::conformance::{Means, Report, Violation, conformance};
+use journeys::conformance::{Means, Report, ScratchRegister, Violation, conformance};
 use machine::{Machine, MachineConfig};
 
 use liar::{Liar, Lie};
@@ -29,8 +30,20 @@ fn boot_with_cpus(ram_len_bytes: u64, cpus: usize) -> (Arc<Machine>, Hosted) {
     (machine, kernel)
 }
 
-/// The suite, on `threads` threads, where `online` CPUs are up.
-fn check<P: Platform>(platform: P, online: usize, threads: usize) -> Result<Report, Violation> {
+/// The byte of the first function that holds a cache line size.
+fn cache_line_size() -> ScratchRegister {
+    let function = PhysRange::new(PhysAddr::new(0xe000_0000), 0x1000).unwrap();
+    // SAFETY: the machine's configuration space begins there, and nobody uses it; the byte has no effect.
+    unsafe { ScratchRegister::new(function, 0x0c, 0xff) }
+}
+
+/// The suite, on `threads` threads of `kernel`, where `online` CPUs are up.
+fn check<P: Platform>(
+    platform: P,
+    kernel: Hosted,
+    online: usize,
+    threads: usize,
+) -> Result<Report, Violation> {
     let on_threads = |work: &(dyn Fn() + Sync)| {
         thread::scope(|scope| {
             for _ in 0..threads {
@@ -38,7 +51,11 @@ fn check<P: Platform>(platform: P, online: usize, threads: usize) -> Result<Repo
             }
         });
     };
-    conformance(platform, &Means::new(online, &on_threads))
+    let raise = |interrupt: Interrupt| kernel.raise(interrupt);
+    let means = Means::new(online, &on_threads)
+        .with_register(cache_line_size())
+        .with_raise(&raise);
+    conformance(platform, &means)
 }
 
 /// What the suite says of a port that does that, with a lock of that kind.
@@ -51,7 +68,7 @@ where
         Lie::CpuNeverRuns => CPUS - 1,
         _ => CPUS,
     };
-    let found = check(Liar::<L>::new(inner, lie), CPUS, threads);
+    let found = check(Liar::<L>::new(inner, lie), inner, CPUS, threads);
     machine.shutdown();
     inner.shutdown();
     found
