@@ -238,7 +238,8 @@ impl Rig {
         if copies && was_used && computer.system().bounce_figures().slots_high_water == 0 {
             return Err("no mapping was copied, as some should have been".into());
         }
-        // SAFETY: every device was detached, and the models obey their bus-master bit.
+        computer.system().quiesce(computer.topology())?;
+        // SAFETY: every device was detached and silenced, and the models obey their bus-master bit.
         unsafe { computer.system().shutdown()? };
         drop((computer, hardware));
         let report = kernel.shutdown();
