@@ -95,12 +95,14 @@ impl Booted {
         } = self;
         let audit = board.audit();
         let system = computer.system();
+        let silenced = system.quiesce(computer.topology());
         drop(computer);
         // SAFETY: every device was detached, so none is a bus master; the models obey that bit, and the one
         // firmware left at work keeps to its own memory.
         let stopped = unsafe { system.shutdown() };
         board.shut_down();
         let kernel = kernel.shutdown();
+        silenced.map_err(Error::failed)?;
         stopped.map_err(Error::failed)?;
         Ok(Remains { audit, kernel })
     }

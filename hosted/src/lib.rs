@@ -61,9 +61,10 @@ mod tracer;
 use std::fmt;
 use std::sync::Arc;
 
-use board::hardware::Hardware;
+use board::hardware::{Hardware, InterruptSink};
 use dmamap::addr::{PhysAddr, VirtAddr};
 use dmamap::bridge::HostBridge;
+use dmamap::platform::Interrupt;
 use firmware::{PhysicalMemory, Unreadable};
 
 pub use barrier_observer::{Barrier, BarrierObserver};
@@ -143,6 +144,12 @@ impl Hosted {
     /// Where the register at `phys` is mapped now, as `/proc/vmallocinfo` would tell; `None` if nowhere.
     pub fn ioremapped(&self, phys: PhysAddr) -> Option<VirtAddr> {
         self.0.windows.find(phys)
+    }
+
+    /// Raises an interrupt as the message of a device would, from the calling thread.
+    pub fn raise(&self, interrupt: Interrupt) {
+        let message = interrupt.address.as_u64();
+        self.0.interrupts.deliver(message, interrupt.data);
     }
 
     /// What is lent now, and what went wrong so far.

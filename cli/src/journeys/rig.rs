@@ -286,7 +286,8 @@ impl Rig {
             return Err("no line was written back that the CPU had written".into());
         }
         drop(model);
-        // SAFETY: every device was detached, and the models obey their bus-master bit.
+        computer.system().quiesce(computer.topology())?;
+        // SAFETY: every device was detached and silenced, and the models obey their bus-master bit.
         unsafe { computer.system().shutdown()? };
         drop((computer, hardware));
         let report = kernel.shutdown();

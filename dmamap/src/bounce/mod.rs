@@ -6,6 +6,15 @@
 //! whatever the direction, so that neither the device nor, later, the driver sees what somebody else left there; and
 //! unmapping copies back what the device wrote. Drivers do not notice: the route decides ([`crate::map`]).
 //!
+//! # Confidential guests
+//!
+//! Devices of a confidential guest reach only memory that the guest shares with its host, and no page of the machine's own
+//! pool is: [`Forced::Always`] has streaming mappings copied, to memory that is as private as before, and coherent memory
+//! is not copied at all. Such a guest sets memory aside, shares it with the host, and
+//! [restricts](crate::system::DmaSystem::restrict) each device to its part of it: then all streaming mappings of the device are copied
+//! there, and its coherent memory is of it. That holds on the direct route; where a unit translates for the device, it is
+//! the unit that confines it, and coherent memory may be any.
+//!
 //! | concept | file |
 //! |---|---|
 //! | a pool: areas, transient memory | `pool` |
@@ -20,11 +29,11 @@
 //! ```
 //! use dmamap::bounce::{BounceSettings, Forced, SLOT_BYTES};
 //!
-//! let confidential = BounceSettings {
+//! let copied = BounceSettings {
 //!     forced: Forced::Always,
 //!     ..BounceSettings::default()
 //! };
-//! assert_eq!(confidential.limit_bytes, 64 << 20);
+//! assert_eq!(copied.limit_bytes, 64 << 20);
 //! assert_eq!(SLOT_BYTES, 2048);
 //! ```
 
@@ -62,7 +71,8 @@ pub enum Forced {
     /// Only where they do not reach it.
     #[default]
     WhereNeeded,
-    /// Always (`swiotlb=force`): in a confidential guest devices reach nothing but what is shared with the host.
+    /// Always (`swiotlb=force`): streaming mappings, that is. It shares nothing with a host, so a
+    /// [confidential guest](self#confidential-guests) needs more.
     Always,
 }
 

@@ -1,5 +1,7 @@
 //! Cache maintenance, as the CPU that does it sees it.
 
+use core::ops::RangeInclusive;
+
 use dmamap::addr::{FRAME_BYTES, PhysRange};
 use dmamap::platform::{FrameRequest, MemoryAttribute, Platform};
 
@@ -8,7 +10,14 @@ use super::Violation;
 /// An operation on the whole frame, and what it is called.
 type Operation<P> = (&'static str, fn(P, core::ptr::NonNull<u8>, usize));
 
+/// Bytes that the longest cache line of some machine has.
+const LINES: RangeInclusive<u64> = 16..=FRAME_BYTES;
+
 pub(super) fn check<P: Platform>(platform: P) -> Result<(), Violation> {
+    let line_bytes = platform.cache_line_bytes();
+    if !line_bytes.is_power_of_two() || !LINES.contains(&line_bytes) {
+        return Err(Violation::CacheLine { line_bytes });
+    }
     let Ok(frame) = platform.allocate_frames(FrameRequest::new(1)) else {
         return Err(Violation::TooLittle { what: "frames" });
     };

@@ -19,8 +19,8 @@ const SHAPES: [(usize, u32); 7] = [
     (64, FRAME_SIZE_LOG2),
 ];
 
-/// Rounds of taking and giving back: more than any machine has frames to lose at 64 a round.
-const ROUNDS: usize = 4096;
+/// Frames that are taken and given back in a round: those of all rounds are more than the machine has.
+const FRAMES_A_ROUND: usize = 64;
 
 /// Returns how many frames were looked at.
 pub(super) fn check<P: Platform>(platform: P) -> Result<usize, Violation> {
@@ -36,7 +36,7 @@ pub(super) fn check<P: Platform>(platform: P) -> Result<usize, Violation> {
         unsafe { platform.free_frames(range) };
     }
     impossible_requests_are_refused(platform, &ram)?;
-    given_back_is_lent_again(platform)?;
+    given_back_is_lent_again(platform, &ram)?;
     Ok(frames as usize)
 }
 
@@ -228,8 +228,7 @@ fn impossible_requests_are_refused<P: Platform>(
     platform: P,
     ram: &[PhysRange],
 ) -> Result<(), Violation> {
-    let bytes: u64 = ram.iter().map(|range| range.len_bytes()).sum();
-    let more_than_all = FrameRequest::new((bytes / FRAME_BYTES) as usize + 1);
+    let more_than_all = FrameRequest::new(frames_in(ram) + 1);
     let below_everything = FrameRequest {
         last: PhysAddr::new(FRAME_BYTES - 2),
         ..FrameRequest::new(1)
@@ -242,13 +241,19 @@ fn impossible_requests_are_refused<P: Platform>(
     Ok(())
 }
 
-fn given_back_is_lent_again<P: Platform>(platform: P) -> Result<(), Violation> {
-    for rounds in 0..ROUNDS {
-        match platform.allocate_frames(FrameRequest::new(64)) {
+/// A port that keeps what it was given back has nothing left in the last round, however much memory there is.
+fn given_back_is_lent_again<P: Platform>(platform: P, ram: &[PhysRange]) -> Result<(), Violation> {
+    for rounds in 0..=frames_in(ram) / FRAMES_A_ROUND {
+        match platform.allocate_frames(FrameRequest::new(FRAMES_A_ROUND)) {
             // SAFETY: just lent, and nothing refers to it.
             Ok(frames) => unsafe { platform.free_frames(frames) },
             Err(_) => return Err(Violation::FramesLost { rounds }),
         }
     }
     Ok(())
+}
+
+fn frames_in(ram: &[PhysRange]) -> usize {
+    let bytes: u64 = ram.iter().map(|range| range.len_bytes()).sum();
+    (bytes / FRAME_BYTES) as usize
 }

@@ -8,25 +8,29 @@
 //! |---|---|
 //! | `memory` | frames: within the request, lent once, whole; X → Y; frames side by side |
 //! | `caches` | maintenance loses nothing that the CPU wrote; a mapping past the caches is of the same memory |
+//! | `registers` | two windows onto one register are onto one register |
 //! | `time` | the clock, waiting, deadlines |
-//! | `cpus` | `pin`, the lock, on all CPUs at once |
-//! | `interrupts` | each has a message of its own; waiting for one ends |
+//! | `cpus` | `pin`, also inside itself, and the lock, on all CPUs at once |
+//! | `interrupts` | each has a message of its own; waiting for one ends; a handler runs, and not after its interrupt is taken back |
 //!
 //! ```
+//! use dmamap::platform::Platform;
 //! use hosted::Hosted;
-//! use journeys::conformance::conformance;
+//! use journeys::conformance::{Means, conformance};
 //!
-//! let machine = machine::Machine::boot(machine::MachineConfig::default())?;
+//! let machine = machine::Machine::boot(machine::MachineConfig::default().with_ram(64 << 20))?;
 //! let kernel = Hosted::boot(machine.clone())?;
 //! // How to run a closure on every CPU at once is the port's to say; a kernel sends inter-processor interrupts.
-//! let report = conformance(kernel, &|work| {
+//! let cpus = kernel.cpu_count();
+//! let on_each_cpu = |work: &(dyn Fn() + Sync)| {
 //!     std::thread::scope(|threads| {
-//!         for _ in 0..4 {
+//!         for _ in 0..cpus {
 //!             threads.spawn(work);
 //!         }
 //!     });
-//! })?;
-//! assert!(report.frames > 0);
+//! };
+//! let report = conformance(kernel, &Means::new(cpus, &on_each_cpu))?;
+//! assert_eq!(report.cpus, cpus);
 //! machine.shutdown();
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -35,21 +39,69 @@ mod caches;
 mod cpus;
 mod interrupts;
 mod memory;
+mod registers;
 mod time;
 
 use dmamap::addr::{PhysAddr, PhysRange, VirtAddr};
+use dmamap::mmio::MmioError;
 use dmamap::platform::{FrameRequest, Interrupt, Platform, VirtualMapError};
 
-/// Runs a closure on several CPUs at once, and returns when it has returned on all of them.
+pub use interrupts::Raise;
+pub use registers::ScratchRegister;
+
+/// Runs a closure once on every CPU that is up, on all at once, and returns when it has returned on each.
 pub type OnEachCpu<'a> = &'a dyn Fn(&(dyn Fn() + Sync));
+
+/// What the suite cannot do by itself on every machine, and the port can.
+#[derive(Clone, Copy)]
+pub struct Means<'a> {
+    online_cpus: usize,
+    on_each_cpu: OnEachCpu<'a>,
+    register: Option<ScratchRegister>,
+    raise: Option<Raise<'a>>,
+}
+
+impl<'a> Means<'a> {
+    /// `online_cpus` are up: as many as [`Platform::cpu_count`] says, unless some of those come only later. Each is to be
+    /// seen, so `on_each_cpu` must reach each. They wait for each other, pinned.
+    pub fn new(online_cpus: usize, on_each_cpu: OnEachCpu<'a>) -> Self {
+        Self {
+            online_cpus,
+            on_each_cpu,
+            register: None,
+            raise: None,
+        }
+    }
+
+    /// A register to try windows with. Without one `ioremap` is not looked at.
+    #[must_use]
+    pub fn with_register(mut self, register: ScratchRegister) -> Self {
+        self.register = Some(register);
+        self
+    }
+
+    /// How an interrupt is raised without a device: an interrupt controller lets software do that. Without it no handler
+    /// runs.
+    #[must_use]
+    pub fn with_raise(mut self, raise: Raise<'a>) -> Self {
+        self.raise = Some(raise);
+        self
+    }
+}
 
 /// How much was looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Frames that were lent, written and given back.
     pub frames: usize,
+    /// CPUs that were pinned at the same time.
+    pub cpus: usize,
     /// Times a CPU was pinned.
     pub pins: usize,
+    /// Values that were written through one window onto a register and read through another.
+    pub register_values: usize,
+    /// Interrupts that were raised.
+    pub interrupts: usize,
 }
 
 /// A promise of [`Platform`] that the port does not keep.
@@ -140,6 +192,33 @@ pub enum Violation {
         /// Offset of the byte.
         offset: usize,
     },
+    /// No cache has such lines.
+    #[error("cache_line_bytes: {line_bytes} is no length of a cache line")]
+    CacheLine {
+        /// The length.
+        line_bytes: u64,
+    },
+    /// What the suite was given is no register.
+    #[error("there is no register in {range} that the suite could claim")]
+    NoRegister {
+        /// The range.
+        range: PhysRange,
+    },
+    /// Registers cannot be mapped.
+    #[error("ioremap: {0}")]
+    Registers(MmioError),
+    /// Two windows onto one register are not onto one register.
+    #[error(
+        "ioremap: {wrote:#x} was written to {range} through one window, and {read:#x} read through another"
+    )]
+    RegisterElsewhere {
+        /// The register.
+        range: PhysRange,
+        /// What was written.
+        wrote: u32,
+        /// What was read.
+        read: u32,
+    },
     /// The clock went back.
     #[error("now_ns: {later} ns after {earlier} ns")]
     ClockGoesBack {
@@ -188,11 +267,27 @@ pub enum Violation {
         /// Changes made.
         total: u64,
     },
-    /// The CPUs were not all let run.
-    #[error("the closure was run {ran} times at once, which is not several")]
+    /// A CPU is another one when it is pinned again.
+    #[error("pin: pinned again, CPU {cpu} is another one")]
+    PinMoves {
+        /// The number that the outer closure was given.
+        cpu: usize,
+    },
+    /// There are more CPUs than the port says.
+    #[error("cpu_count: {count}, and {online} are up")]
+    TooFewCpus {
+        /// [`Platform::cpu_count`].
+        count: usize,
+        /// CPUs that are up.
+        online: usize,
+    },
+    /// Some CPU was not pinned while the others were: the port does not run the closure on all, or some cannot be pinned.
+    #[error("pin: of {online} CPUs that are up, {seen} were seen at once")]
     NotEachCpu {
-        /// How often.
-        ran: u64,
+        /// CPUs that were pinned at the same time.
+        seen: usize,
+        /// CPUs that are up.
+        online: usize,
     },
     /// Two interrupts have one message.
     #[error("allocate_interrupt: {first:?} and {second:?} have one message")]
@@ -210,6 +305,38 @@ pub enum Violation {
         /// How often it is said to have arrived.
         count: u64,
     },
+    /// The message window is not whole frames, or is RAM.
+    #[error("message_window: {window} is not whole frames beside RAM")]
+    MessageWindow {
+        /// The window.
+        window: PhysRange,
+    },
+    /// An interrupt's message is written beside the message window.
+    #[error("allocate_interrupt: {interrupt:?} is not in the message window, {window}")]
+    MessageElsewhere {
+        /// The interrupt.
+        interrupt: Interrupt,
+        /// The window.
+        window: PhysRange,
+    },
+    /// An interrupt that was raised does not arrive.
+    #[error("wait_for_interrupt: {interrupt:?} was raised and never arrives")]
+    NeverArrives {
+        /// The interrupt.
+        interrupt: Interrupt,
+    },
+    /// An interrupt arrived, and its handler does not run.
+    #[error("allocate_interrupt: {interrupt:?} arrived, and its handler does not run")]
+    NotHandled {
+        /// The interrupt.
+        interrupt: Interrupt,
+    },
+    /// A handler ran when its interrupt had been taken back.
+    #[error("free_interrupt: the handler of {interrupt:?} runs after it")]
+    HandlerAfterFree {
+        /// The interrupt.
+        interrupt: Interrupt,
+    },
     /// Waiting for an interrupt goes on past its deadline.
     #[error("wait_for_interrupt: returned {late_ns} ns after the deadline")]
     WaitTooLong {
@@ -223,14 +350,18 @@ pub enum Violation {
 ///
 /// # Errors
 /// The first [`Violation`].
-pub fn conformance<P: Platform>(
-    platform: P,
-    on_each_cpu: OnEachCpu<'_>,
-) -> Result<Report, Violation> {
+pub fn conformance<P: Platform>(platform: P, means: &Means<'_>) -> Result<Report, Violation> {
     let frames = memory::check(platform)?;
     caches::check(platform)?;
     time::check(platform)?;
-    let pins = cpus::check(platform, on_each_cpu)?;
-    interrupts::check(platform)?;
-    Ok(Report { frames, pins })
+    let seen = cpus::check(platform, means)?;
+    let register_values = registers::check(platform, means.register)?;
+    let interrupts = interrupts::check(platform, means.raise)?;
+    Ok(Report {
+        frames,
+        cpus: seen.cpus,
+        pins: seen.pins,
+        register_values,
+        interrupts,
+    })
 }

@@ -33,7 +33,11 @@ pub(super) fn check<P: Platform>(platform: P) -> Result<(), Violation> {
 }
 
 /// Waits for `done`, or so long.
-fn wait<P: Platform>(platform: P, most_ns: u64, done: impl Fn() -> bool) -> Result<(), Violation> {
+pub(super) fn wait<P: Platform>(
+    platform: P,
+    most_ns: u64,
+    done: impl Fn() -> bool,
+) -> Result<(), Violation> {
     let start = platform.now_ns();
     let mut looks = 0;
     while !done() && platform.now_ns().saturating_sub(start) < most_ns {

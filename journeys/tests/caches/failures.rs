@@ -49,6 +49,8 @@ fn whatever_fails_nothing_is_lost() {
         device.reclaim().expect("the unit confirms");
         assert_eq!(kernel.report().frames.in_use, lent.frames.in_use, "{name}");
         device.detach().expect("it detaches");
+        let silenced = computer.system().quiesce(computer.topology());
+        silenced.expect("nobody is at work");
         // SAFETY: no device is attached.
         unsafe { computer.system().shutdown() }.expect("the units stop");
         drop((function, computer));

@@ -65,6 +65,8 @@ fn what_a_table_says_counts_where_the_bridge_is_said_to_be_coherent() {
         let computer = unsafe { boot(kernel, &description, &kernel, BootOptions::default()) };
         let computer = computer.expect("the computer boots");
         let coherence = computer.system().bridges()[0].coherence();
+        let silenced = computer.system().quiesce(computer.topology());
+        silenced.expect("nobody is at work");
         // SAFETY: no device was attached.
         unsafe { computer.system().shutdown() }.expect("the units stop");
         drop(computer);

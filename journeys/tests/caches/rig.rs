@@ -189,6 +189,8 @@ impl Rig {
         let findings: Vec<String> = machine.findings().iter().map(ToString::to_string).collect();
         assert!(findings.is_empty(), "the models found: {findings:#?}");
         assert_eq!(machine.audit().reachable_bytes(), 0);
+        let silenced = computer.system().quiesce(computer.topology());
+        silenced.expect("nobody is at work");
         // SAFETY: every device was detached, and models obey their bus-master bit.
         unsafe { computer.system().shutdown() }.expect("the units stop");
         drop(computer);

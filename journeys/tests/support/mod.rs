@@ -167,6 +167,8 @@ impl Rig {
             0,
             "a device still reaches memory"
         );
+        let silenced = computer.system().quiesce(computer.topology());
+        silenced.expect("nobody is at work");
         // SAFETY: every device was detached, and models obey their bus-master bit.
         unsafe { computer.system().shutdown() }.expect("the units stop");
         drop(computer);

@@ -65,6 +65,8 @@ fn devices_survive_every_failed_allocation_and_leak_nothing() {
     assert!(devices_given_up > 0, "none was given up");
     let findings: Vec<String> = machine.findings().iter().map(ToString::to_string).collect();
     assert!(findings.is_empty(), "the models found: {findings:#?}");
+    let silenced = computer.system().quiesce(computer.topology());
+    silenced.expect("nobody is at work");
     // SAFETY: every device was detached, and models obey their bus-master bit.
     unsafe { computer.system().shutdown() }.expect("the units stop");
     drop(computer);
