@@ -111,6 +111,15 @@ pub trait InterruptSink: Send + Sync {
     fn deliver(&self, bus: u64, data: u32);
 }
 
+/// Memory on a device, behind its BAR.
+#[derive(Clone, Debug)]
+pub struct DeviceMemory {
+    /// The memory; its addresses count from the BAR's beginning.
+    pub memory: Arc<Ram>,
+    /// The first byte of it that was asked for.
+    pub offset: u64,
+}
+
 /// A computer: memory, registers behind physical addresses, interrupts, and what firmware tells of it.
 ///
 /// Addresses are plain numbers named by their kind (`phys`, `bus`): hardware knows no types.
@@ -147,6 +156,13 @@ pub trait Hardware: Send + Sync + 'static {
 
     /// A CPU write of a register; lost where nothing answers.
     fn write(&self, phys: u64, width: Width, value: u64);
+
+    /// The memory that lies at `len_bytes` physical addresses from `phys` on, outside [`ram`](Self::ram): a CPU may map it instead
+    /// of asking for each word. `None` where there are registers, or nothing.
+    fn device_memory(&self, phys: u64, len_bytes: u64) -> Option<DeviceMemory> {
+        let _ = (phys, len_bytes);
+        None
+    }
 
     /// The bus addresses a device writes to raise interrupts; empty where nobody would notice.
     fn message_window(&self) -> std::ops::Range<u64>;

@@ -230,7 +230,8 @@ pub(crate) struct MachineArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
 
-    /// Whether the IOMMU's walks see the CPU's caches (not of riscv and virtio, nor on QEMU)
+    /// Whether the IOMMU's walks see the CPU's caches (only with vtd, vtd-scalable, amd, smmu; not
+    /// on QEMU)
     #[arg(long, value_enum, default_value_t)]
     pub(crate) walks: Walks,
 
@@ -238,7 +239,7 @@ pub(crate) struct MachineArgs {
     #[arg(long)]
     pub(crate) non_coherent: bool,
 
-    /// Levels of the I/O page tables, where there is an IOMMU [default: the fewest that reach all memory]
+    /// Levels of the I/O page tables (not without an IOMMU) [default: the fewest that reach all memory]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=6))]
     pub(crate) table_levels: Option<u8>,
 
@@ -302,7 +303,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) completion: CompletionChoice,
 
-    /// Address lines the disk has: it really drops the higher bits (QEMU's disk has all 64)
+    /// Address lines each disk has: it really drops the higher bits (QEMU's disks have all 64)
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(13..=64))]
     pub(crate) address_bits: u32,
 

@@ -60,6 +60,7 @@ impl Board {
     pub(crate) fn build(args: &MachineArgs, disks: Vec<DiskSpec>) -> Result<Self, Error> {
         check_stage(args)?;
         check_walks(args)?;
+        check_levels(args)?;
         match args.board {
             BoardChoice::Machine => machine(args, disks).map(Self::Machine),
             BoardChoice::Qemu => qemu_board::build(args, disks).map(Self::Qemu),
@@ -155,12 +156,24 @@ fn check_walks(args: &MachineArgs) -> Result<(), Error> {
     let why = match (args.walks, args.iommu) {
         (Walks::NoSnoop, IommuChoice::Riscv) => "firmware's RIMT has no word for it",
         (Walks::NoSnoop, IommuChoice::Virtio) => "it walks no tables",
+        (Walks::NoSnoop, IommuChoice::None) => "nothing walks tables",
         _ => return Ok(()),
     };
     let iommu = args.iommu.name();
     Err(Error::unusable(format!(
         "--walks no-snoop: not with --iommu {iommu}: {why}"
     )))
+}
+
+/// Refuses levels of tables that are not there. Which numbers of levels an IOMMU has its driver knows.
+fn check_levels(args: &MachineArgs) -> Result<(), Error> {
+    match (args.table_levels, args.iommu) {
+        (Some(levels), IommuChoice::None) => Err(Error::unusable(format!(
+            "--table-levels {levels}: --iommu {} has no tables",
+            args.iommu.name()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn machine(args: &MachineArgs, disks: Vec<DiskSpec>) -> Result<Arc<Machine>, Error> {

@@ -8,7 +8,7 @@ use dmamap::buffer::BufferError;
 use dmamap::device::MaskError;
 use dmamap::iommu::DomainError;
 use dmamap::iova::IovaError;
-use dmamap::map::{CoherentError, MapError, MapFailure};
+use dmamap::map::{CoherentFailure, MapError, MapFailure};
 use dmamap::pci::Function;
 use dmamap::platform::OutOfFrames;
 use dmamap::system::{AttachError, Protection};
@@ -131,11 +131,15 @@ fn out_of_reach(last: PhysAddr) -> String {
 
 impl Refusal for MapError {
     fn mask_too_small(&self) -> Option<String> {
-        match &self.failure {
-            MapFailure::Domain(error) => exhausted(error),
-            MapFailure::Bounce(BounceError::Exhausted { last, .. })
-                if last.as_u64() != u64::MAX =>
-            {
+        self.failure.mask_too_small()
+    }
+}
+
+impl Refusal for MapFailure {
+    fn mask_too_small(&self) -> Option<String> {
+        match self {
+            Self::Domain(error) => exhausted(error),
+            Self::Bounce(BounceError::Exhausted { last, .. }) if last.as_u64() != u64::MAX => {
                 Some(out_of_reach(*last))
             }
             _ => None,
@@ -164,8 +168,11 @@ impl Refusal for StartError {
             Self::Mask(MaskError::NoRoom { mask, .. }) => Some(format!(
                 "a mask of {mask} leaves no bus address to map at: give more bits"
             )),
-            Self::Coherent(CoherentError::Map(error)) => error.mask_too_small(),
-            Self::Coherent(CoherentError::Buffer(error)) => error.mask_too_small(),
+            Self::Coherent(error) => match &error.failure {
+                CoherentFailure::Map(failure) => failure.mask_too_small(),
+                CoherentFailure::Buffer(error) => error.mask_too_small(),
+                _ => None,
+            },
             _ => None,
         }
     }

@@ -21,6 +21,19 @@ use row::{HEAD_COLUMNS, Row, rows, temper_name};
 
 /// Columns of an outcome.
 const OUTCOME_COLUMNS: usize = 4;
+/// Outcomes on one line of the terminal; a row goes on on the next.
+const OUTCOMES_PER_LINE: usize = 18;
+
+/// `head`, and beside it the outcomes.
+fn row_text(head: &str, outcomes: &[String]) -> String {
+    let lines = outcomes.chunks(OUTCOMES_PER_LINE).map(|line| {
+        let cells = line.iter().map(|told| format!("{told:>OUTCOME_COLUMNS$}"));
+        cells.collect::<String>()
+    });
+    let lines: Vec<String> = lines.collect();
+    let further = format!("\n{:HEAD_COLUMNS$}", "");
+    format!("{head}{}", lines.join(&further))
+}
 
 /// What became of one journey on one board.
 enum Outcome {
@@ -63,11 +76,10 @@ pub(crate) fn journeys_command(
     for (n, (name, shows, _)) in journeys.iter().enumerate() {
         output.line(format_args!("{:2} {name:20} {shows}", n + 1));
     }
-    let numbers: String = (1..=journeys.len())
-        .map(|n| format!("{n:>OUTCOME_COLUMNS$}"))
-        .collect();
+    let numbers: Vec<String> = (1..=journeys.len()).map(|n| n.to_string()).collect();
+    let numbers = row_text(&" ".repeat(HEAD_COLUMNS), &numbers);
     output.line(format_args!("   seed {}", args.seed));
-    output.line(format_args!("\n{:HEAD_COLUMNS$}{numbers}", ""));
+    output.line(format_args!("\n{numbers}"));
     let mut notes = Notes::default();
     let mut failed = false;
     let wanted = |board: &Listed| {
@@ -103,24 +115,25 @@ pub(crate) fn journeys_command(
         if is_next {
             output.line(board);
         }
-        let mut line = row.head();
+        let head = row.head();
         if let Some(why) = row.refusal {
             let note = notes.number(why.to_owned());
-            output.line(format_args!("{line} ({note}) cannot be made"));
+            output.line(format_args!("{head} ({note}) cannot be made"));
             continue;
         }
-        for outcome in make_all(row, &journeys) {
-            let told = match outcome {
-                Outcome::Passed => "ok".to_owned(),
-                Outcome::Cannot(why) => format!("({})", notes.number(why)),
-                Outcome::Failed(why) => {
-                    failed = true;
-                    format!("!{}", notes.number(format!("FAILED: {why}")))
-                }
-            };
-            line += &format!("{told:>OUTCOME_COLUMNS$}");
-        }
-        output.line(line);
+        let mut tell = |outcome| match outcome {
+            Outcome::Passed => "ok".to_owned(),
+            Outcome::Cannot(why) => format!("({})", notes.number(why)),
+            Outcome::Failed(why) => {
+                failed = true;
+                format!("!{}", notes.number(format!("FAILED: {why}")))
+            }
+        };
+        let told: Vec<String> = make_all(row, &journeys)
+            .into_iter()
+            .map(&mut tell)
+            .collect();
+        output.line(row_text(&head, &told));
     }
     notes.print(output);
     Ok(match failed {

@@ -21,10 +21,12 @@ struct Enough;
 pub(crate) fn rehearse(args: &RunArgs, input: &Input) -> Result<(), Error> {
     let disk = || -> Result<DiskSpec, Error> {
         let file = input.reopen()?;
-        Ok(DiskSpec::new(file, input.len_bytes, Medium::ReadOnly))
+        Ok(DiskSpec {
+            address_lines: args.address_bits,
+            ..DiskSpec::new(file, input.len_bytes, Medium::ReadOnly)
+        })
     };
     let first = DiskSpec {
-        address_lines: args.address_bits,
         rogue: args.rogue.then_some(args.machine.seed),
         flip_bit_of_byte: args.flip_bit_of_byte,
         ..disk()?

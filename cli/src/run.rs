@@ -59,7 +59,10 @@ pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<ExitCode, Error
             let whole = WholeBlocks::of(&file, input.len_bytes);
             whole_blocks = whole.map_err(|error| about(path, &error))?;
         }
-        disks.push(DiskSpec::new(file, input.len_bytes, Medium::ReadWrite));
+        disks.push(DiskSpec {
+            address_lines: args.address_bits,
+            ..DiskSpec::new(file, input.len_bytes, Medium::ReadWrite)
+        });
     }
     let mut booted = Booted::boot(&args.machine, disks)?;
     let started = Instant::now();

@@ -61,6 +61,12 @@ pub enum BufferError {
         /// The area.
         area: PhysRange,
     },
+    /// The heap has no room to note down blocks of memory.
+    #[error("no memory to note down blocks of {len_bytes:#x} bytes")]
+    NoRecord {
+        /// Bytes of a block.
+        len_bytes: u64,
+    },
     /// The platform cannot map scattered frames side by side.
     #[error(transparent)]
     Virtual(#[from] VirtualMapError),

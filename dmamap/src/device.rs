@@ -36,10 +36,11 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use alloc::boxed::Box;
 
-use crate::addr::{BusAddr, FRAME_BYTES, PhysAddr};
+use crate::addr::{BusAddr, PhysAddr};
 use crate::bounce::{Bounce, PoolFigures};
 use crate::iommu::{Requester, UnitError};
 use crate::map::{CoherentSources, Permission, Route};
+use crate::pagetable::Privileges;
 use crate::pci::Function;
 use crate::platform::Platform;
 use crate::system::DmaSystem;
@@ -53,7 +54,7 @@ pub use mask::MaskError;
 pub use protection::RelaxError;
 pub(crate) use protection::{Guard, Revocation, Trust};
 pub(crate) use quarantine::Quarantine;
-pub use recovery::{DeviceReset, ResetError};
+pub use recovery::{DeviceReset, NotConfirmed, ResetError};
 
 /// Whether a device's accesses to memory see and update the CPU's caches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -252,14 +253,20 @@ impl<P: Platform> Device<P> {
         Some(self.core().route.translate(bus)?.1)
     }
 
+    /// Whether mappings [for privileged requests](crate::map::Attributes::privileged) are kept from the device's other
+    /// requests: where an SMMUv3 translates for it by stage 1.
+    pub fn keeps_privilege(&self) -> bool {
+        match &self.core().route {
+            Route::Translated(domain) => domain.privileges() == Privileges::Told,
+            Route::Direct(_) | Route::Blocked => false,
+        }
+    }
+
     /// Bytes of the smallest page that the device can be lent: all of each page a mapping touches becomes reachable, and
-    /// memory must begin at a page's beginning to be mapped. [`FRAME_BYTES`] but for
+    /// memory must begin at a page's beginning to be mapped. [`FRAME_BYTES`](crate::addr::FRAME_BYTES) but for
     /// units that were told to use a larger [`Granule`](crate::system::Granule).
     pub fn page_bytes(&self) -> u64 {
-        match &self.core().route {
-            Route::Translated(domain) => 1 << domain.page_size_log2(),
-            Route::Direct(_) | Route::Blocked => FRAME_BYTES,
-        }
+        self.core().route.page_bytes()
     }
 
     /// Frames the device's domain holds, for its tables and for choosing addresses; 0 where it has none.
@@ -296,6 +303,7 @@ impl<P: Platform> Device<P> {
     fn end(&self) -> Result<(), DetachError> {
         let core = self.core();
         let system = core.system;
+        core.coherent.forget_declared();
         let outcome = system.detach(core);
         // The last touch: from here on the system may free the core.
         core.handle_gone.store(true, Ordering::Release);

@@ -17,13 +17,13 @@
 //! ```
 //! use dmamap::addr::{PhysAddr, PhysRange};
 //! use dmamap::mmio::Mmio;
-//! use dmamap::platform::MemoryAttribute;
+//! use dmamap::platform::{MemoryAttribute, Platform};
 //! use dmamap::resource::ResourceTree;
 //! # let machine = machine::Machine::boot(machine::MachineConfig::default())?;
 //! # let platform = hosted::Hosted::boot(machine.clone())?;
 //!
 //! let unit = PhysRange::new(PhysAddr::new(0xfed9_0000), 0x1000)?;
-//! let mut tree = ResourceTree::new();
+//! let mut tree = ResourceTree::of(platform.machine());
 //! // SAFETY: the registers of this machine's first IOMMU unit are there.
 //! unsafe { tree.insert_registers("dmar0", unit)? };
 //! let claim = tree.request("vtd", unit)?;
@@ -45,7 +45,7 @@ use core::ptr::NonNull;
 pub use register::{Register, RegisterValue};
 
 use crate::addr::{PhysRange, VirtAddr, VirtRange};
-use crate::platform::{MemoryAttribute, Platform, VirtualMapError};
+use crate::platform::{MachineId, MemoryAttribute, Platform, VirtualMapError};
 use crate::resource::Claim;
 
 /// Why a window or register cannot be had.
@@ -58,6 +58,16 @@ pub enum MmioError {
         range: PhysRange,
         /// What the platform says.
         error: VirtualMapError,
+    },
+    /// They are registers of another machine.
+    #[error("registers at physical {range} are of {machine}, not of the platform's {platform}")]
+    OtherMachine {
+        /// What was to be mapped.
+        range: PhysRange,
+        /// Whose they are.
+        machine: MachineId,
+        /// Where they were to be mapped.
+        platform: MachineId,
     },
     /// The range asked for leaves the window.
     #[error("{len_bytes:#x} bytes at offset {offset:#x} leave the window of {window}")]
@@ -131,7 +141,8 @@ impl<P: Platform> Mmio<P> {
     /// Maps claimed registers. The claim ends with the last part of the window.
     ///
     /// # Errors
-    /// [`MmioError::Map`] if the platform cannot; the claim is then released.
+    /// [`MmioError::Map`] if the platform cannot, [`MmioError::OtherMachine`] if the claim is not of its machine; the claim
+    /// is then released.
     pub fn ioremap(
         platform: P,
         claim: Claim,
@@ -139,7 +150,14 @@ impl<P: Platform> Mmio<P> {
     ) -> Result<Self, MmioError> {
         let range = claim.range();
         let unmapped = |error| MmioError::Map { range, error };
-        // SAFETY: the claim proves that these are registers, and ours.
+        if claim.machine() != platform.machine() {
+            return Err(MmioError::OtherMachine {
+                range,
+                machine: claim.machine(),
+                platform: platform.machine(),
+            });
+        }
+        // SAFETY: the claim proves that these are registers of the platform's machine, and ours.
         let start = unsafe { platform.ioremap(range, attribute) }.map_err(unmapped)?;
         let len_bytes = range.len_bytes();
         let virt = VirtRange::new(VirtAddr::from_ptr(start.as_ptr()), len_bytes)
@@ -233,6 +251,17 @@ impl<P: Platform> Mmio<P> {
         let part = self.part(offset, len_bytes)?;
         self.carved.push((part.start, part.start + part.len_bytes));
         Ok(part)
+    }
+
+    /// The machine that has the registers.
+    pub(crate) fn machine(&self) -> MachineId {
+        self.mapping.claim.machine()
+    }
+
+    /// Where this part begins: for those to whom its owner vouched that there is memory.
+    pub(crate) fn pointer(&self) -> NonNull<u8> {
+        // SAFETY: the part is inside the mapping.
+        unsafe { self.mapping.start.add(self.start as usize) }
     }
 
     /// Whether no part of it was [carved](Self::carve) out.

@@ -96,13 +96,39 @@ pub struct Cpu(
     pub usize,
 );
 
+/// Which machine a [`Platform`]'s handle is of: what belongs to one machine is not used on another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct MachineId(usize);
+
+impl MachineId {
+    /// The one machine that there is, for a kernel that runs on it.
+    pub const ONLY: Self = Self(0);
+
+    /// The machine of that number, other than 0, where there are several.
+    pub const fn new(number: usize) -> Self {
+        Self(number)
+    }
+}
+
+impl core::fmt::Display for MachineId {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "machine {:#x}", self.0)
+    }
+}
+
 /// The host environment: memory, address translation, register windows, order, time, interrupts.
 ///
 /// # Safety
 /// The safe API of this crate rests on these promises of an implementer:
 /// - [`allocate_frames`](Self::allocate_frames) returns RAM that is within the request, that nobody else
 ///   uses until it is freed, and that [`frame_pointer`](Self::frame_pointer) makes readable and writable
-///   from every CPU for as long as it is not freed.
+///   from every CPU for as long as it is not freed. Over one lent range the pointers are linear: that of the first byte and an
+///   offset lead where the pointer of that byte does, in one allocation. They are aligned as the physical
+///   addresses are, to a frame at least.
+/// - [`memory_map`](Self::memory_map) tells of all RAM, whoever has it, and of nothing that is not: what it leaves out may be
+///   mapped for devices as registers.
+/// - Handles whose [`machine`](Self::machine) is the same are of one machine, whatever types they have: memory, registers
+///   and interrupts of one are those of the other.
 /// - [`map_scattered`](Self::map_scattered) makes the frames readable and writable side by side.
 /// - [`map_frames`](Self::map_frames) makes the frames readable and writable past every cache that a device does not
 ///   snoop.
@@ -118,7 +144,13 @@ pub unsafe trait Platform: Copy + Send + Sync + 'static {
     /// A lock that is safe to take in interrupt context.
     type Lock: lock_api::RawMutex + Send + Sync + 'static;
 
-    /// Calls `visit` with each range of RAM, in ascending order.
+    /// Which machine this is: functions found on it, claims on its registers and memory it lent are refused on others.
+    /// [`MachineId::ONLY`] is right for a kernel, whose machine is the only one it knows.
+    fn machine(&self) -> MachineId {
+        MachineId::ONLY
+    }
+
+    /// Calls `visit` with each range of RAM, in ascending order, firmware's and what is lent included.
     fn memory_map(&self, visit: &mut dyn FnMut(PhysRange));
 
     /// Lends physically contiguous frames; their content is whatever was there.
@@ -136,7 +168,7 @@ pub unsafe trait Platform: Copy + Send + Sync + 'static {
     /// pointer, page table or device refers to it any more.
     unsafe fn free_frames(&self, frames: PhysRange);
 
-    /// The CPU's pointer to lent frames (the direct map).
+    /// The CPU's pointer to lent frames (the direct map): aligned as `phys` is, and linear over each lent range.
     fn frame_pointer(&self, phys: PhysAddr) -> NonNull<u8>;
 
     /// Makes `frames` readable and writable side by side at the address returned (`vmap`).

@@ -41,6 +41,7 @@ use core::sync::atomic::{Ordering, fence};
 pub use error::ResourceError;
 
 use crate::addr::PhysRange;
+use crate::platform::MachineId;
 
 /// A driver's exclusive hold on registers.
 ///
@@ -51,6 +52,7 @@ use crate::addr::PhysRange;
 #[must_use = "dropping a claim releases it"]
 pub struct Claim {
     range: PhysRange,
+    machine: MachineId,
     /// The tree's node holds the weak side: it counts as released once this is gone.
     _held: Arc<()>,
 }
@@ -59,6 +61,11 @@ impl Claim {
     /// The physical addresses (B) held.
     pub fn range(&self) -> PhysRange {
         self.range
+    }
+
+    /// The machine that has them.
+    pub fn machine(&self) -> MachineId {
+        self.machine
     }
 }
 
@@ -122,13 +129,23 @@ pub struct Entry<'a> {
 /// What lies at which physical address of one machine, and who holds it.
 #[derive(Debug, Default)]
 pub struct ResourceTree {
+    machine: MachineId,
     roots: Vec<Node>,
 }
 
 impl ResourceTree {
-    /// A tree that knows of nothing yet.
+    /// A tree that knows of nothing yet, of the [only machine](MachineId::ONLY) there is.
     pub const fn new() -> Self {
-        Self { roots: Vec::new() }
+        Self::of(MachineId::ONLY)
+    }
+
+    /// A tree that knows of nothing yet, of a machine as [`Platform::machine`](crate::platform::Platform::machine) names it:
+    /// what is claimed in it is mapped on that machine alone.
+    pub const fn of(machine: MachineId) -> Self {
+        Self {
+            machine,
+            roots: Vec::new(),
+        }
     }
 
     /// Enters a region: into the innermost region that covers it, above those it covers. Inside
@@ -146,8 +163,8 @@ impl ResourceTree {
     /// As [`insert`](Self::insert).
     ///
     /// # Safety
-    /// Device registers answer at every address of `range`, or nothing does; it holds no memory. No
-    /// other tree offers these addresses, and claims of this one are mapped on this machine's platform.
+    /// On the machine that the tree [is of](Self::of) device registers answer at every address of `range`, or nothing does;
+    /// it holds no memory. No other tree of that machine offers these addresses.
     /// Accesses to them, of whatever value, do not break memory safety by themselves: what a device then does
     /// to memory is for its IOMMU domain to confine, or for whoever turned its bus mastering on to vouch for.
     pub unsafe fn insert_registers(
@@ -186,7 +203,11 @@ impl ResourceTree {
                 children: Vec::new(),
             },
         );
-        Ok(Claim { range, _held: held })
+        Ok(Claim {
+            range,
+            machine: self.machine,
+            _held: held,
+        })
     }
 
     /// Ends a claim (`release_region`). Dropping it does the same.

@@ -27,6 +27,7 @@
 mod attach;
 mod bounce;
 mod coherence;
+mod device_memory;
 mod membership;
 mod new_domain;
 mod occupancy;
@@ -61,6 +62,8 @@ use crate::platform::Platform;
 
 pub use bounce::RestrictError;
 use bounce::Restricted;
+pub use device_memory::DeviceMemoryError;
+use device_memory::SetAside;
 use occupancy::{GroupKey, Occupancy};
 pub use peer::{PeerRefusal, PeerVerdict};
 pub use protection::{AttachError, Protection};
@@ -142,6 +145,7 @@ struct State<P: Platform> {
     firmware: Vec<Arc<FirmwareDevice<P>>>,
     bounce: BounceSettings,
     restricted: Vec<Restricted<P>>,
+    set_aside: Vec<SetAside<P>>,
     /// Devices that behave otherwise than they say.
     quirks: Quirks,
     /// Who cannot be kept from whom; while the units run.
@@ -205,6 +209,7 @@ impl<P: Platform> DmaSystem<P> {
             firmware: Vec::new(),
             bounce: BounceSettings::default(),
             restricted: Vec::new(),
+            set_aside: Vec::new(),
             quirks: Quirks::known(),
             groups: Groups::default(),
             occupied: Vec::new(),

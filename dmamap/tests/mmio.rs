@@ -4,13 +4,13 @@ mod pci_support;
 
 use board::hardware::Width;
 use dmamap::mmio::{Mmio, MmioError};
-use dmamap::platform::MemoryAttribute;
+use dmamap::platform::{MemoryAttribute, Platform};
 use dmamap::resource::ResourceTree;
 use hosted::{Hosted, PlatformCall, Tracer};
 use pci_support::{FakePci, PLAIN, phys};
 
-fn tree() -> ResourceTree {
-    let mut tree = ResourceTree::new();
+fn tree(kernel: Hosted) -> ResourceTree {
+    let mut tree = ResourceTree::of(kernel.machine());
     // SAFETY: the fake board's registers are there.
     unsafe { tree.insert_registers("registers", phys(PLAIN, 32)).unwrap() };
     tree
@@ -25,7 +25,7 @@ fn map(kernel: Hosted, tree: &mut ResourceTree) -> Mmio<Hosted> {
 fn each_access_has_the_registers_width() {
     let board = FakePci::new();
     let kernel = Hosted::boot(board.clone()).unwrap();
-    let mmio = map(kernel, &mut tree());
+    let mmio = map(kernel, &mut tree(kernel));
     mmio.register::<u64>(8)
         .unwrap()
         .write(0x1122_3344_5566_7788);
@@ -47,7 +47,7 @@ fn each_access_has_the_registers_width() {
 fn a_wide_register_can_be_accessed_in_halves() {
     let board = FakePci::new();
     let kernel = Hosted::boot(board.clone()).unwrap();
-    let register = map(kernel, &mut tree()).register::<u64>(16).unwrap();
+    let register = map(kernel, &mut tree(kernel)).register::<u64>(16).unwrap();
     register.write_lo_hi(0x1122_3344_5566_7788);
     assert_eq!(register.read_lo_hi(), 0x1122_3344_5566_7788);
     assert_eq!(
@@ -65,7 +65,7 @@ fn a_wide_register_can_be_accessed_in_halves() {
 fn registers_outside_or_astride_are_refused() {
     let board = FakePci::new();
     let kernel = Hosted::boot(board).unwrap();
-    let mmio = map(kernel, &mut tree());
+    let mmio = map(kernel, &mut tree(kernel));
     let window = phys(PLAIN, 32);
     for offset in [29, 32, u64::MAX - 1] {
         assert_eq!(
@@ -92,7 +92,7 @@ fn registers_outside_or_astride_are_refused() {
 fn parts_reach_only_what_is_theirs() {
     let board = FakePci::new();
     let kernel = Hosted::boot(board.clone()).unwrap();
-    let mut mmio = map(kernel, &mut tree());
+    let mut mmio = map(kernel, &mut tree(kernel));
     let mut upper = mmio.split_off(16).unwrap();
     assert_eq!(
         (mmio.phys(), upper.phys()),
@@ -123,7 +123,7 @@ fn parts_reach_only_what_is_theirs() {
 fn the_mapping_and_the_claim_end_with_the_last_part() {
     let board = FakePci::new();
     let kernel = Hosted::boot(board).unwrap();
-    let mut tree = tree();
+    let mut tree = tree(kernel);
     let mut mmio = map(kernel, &mut tree);
     let part = mmio.split_off(16).unwrap();
     let register = part.register::<u32>(0).unwrap();
@@ -141,7 +141,7 @@ fn ordered_accesses_order_memory_around_them() {
     let board = FakePci::new();
     let kernel = Hosted::boot(board).unwrap();
     let tracer = Tracer::new(kernel, 64);
-    let claim = tree().request("driver", phys(PLAIN, 32)).unwrap();
+    let claim = tree(kernel).request("driver", phys(PLAIN, 32)).unwrap();
     let mmio = Mmio::ioremap(tracer, claim, MemoryAttribute::Uncached).unwrap();
     let register = mmio.register::<u32>(0).unwrap();
     tracer.take();
@@ -157,4 +157,22 @@ fn ordered_accesses_order_memory_around_them() {
     assert_eq!(tracer.take(), [PlatformCall::WriteBarrier]);
     halves.read_lo_hi();
     assert_eq!(tracer.take(), [PlatformCall::ReadBarrier]);
+}
+
+#[test]
+fn registers_of_another_machine_are_not_mapped() {
+    let boards = [(); 2].map(|()| FakePci::new());
+    let [here, there] = boards.map(|board| Hosted::boot(board).unwrap());
+    let mut resources = tree(there);
+    let claim = resources.request("driver", phys(PLAIN, 32)).unwrap();
+    let error = MmioError::OtherMachine {
+        range: phys(PLAIN, 32),
+        machine: there.machine(),
+        platform: here.machine(),
+    };
+    let refused = Mmio::ioremap(here, claim, MemoryAttribute::Uncached);
+    assert_eq!(refused.err(), Some(error));
+    assert_eq!(here.report().register_windows, 0);
+    // The claim was released, and its own machine maps it.
+    map(there, &mut resources);
 }

@@ -5,8 +5,8 @@ mod pci_support;
 use dmamap::addr::DmaMask;
 use dmamap::bridge::WindowKind;
 use dmamap::pci::{
-    BarKind, BusMaster, ClaimBarError, ConfigError, DevicePath, EnumerateError, MsixError,
-    PathError, PciAddress, PortType, Problem,
+    BarKind, BusMaster, ClaimBarError, ConfigError, DevicePath, EnumerateError, FunctionResetError,
+    Guarded, MsixError, PathError, PciAddress, PortType, Problem, ResetPatience,
 };
 use dmamap::platform::{Interrupt, Platform};
 use pci_support::{ECAM, FakeFunction, FakePci, host_bridge, phys};
@@ -617,6 +617,100 @@ fn header_registers_are_not_for_drivers_to_write() {
     }
 }
 
+/// A function with capabilities and registers between them, all of which keep what is written.
+fn all_writable() -> FakeFunction {
+    let function = FakeFunction::device()
+        .with_capability(0x50, &[0x05, 0, 0x80, 0])
+        .with_capability(0x90, &[0x09, 0, 0x10, 0])
+        .with_capability(0xa0, &[0x09, 0, 0x14, 5])
+        .with_express(0)
+        .with(0x100, 4, 0x1401_000d)
+        .with(0x140, 4, 0x0001_0001);
+    let words = (0x40..0x180).step_by(8);
+    words.fold(function, |function, at| {
+        function.with_writable(at, 8, u64::MAX)
+    })
+}
+
+#[test]
+fn registers_that_reach_beyond_the_function_are_not_for_safe_code_to_write() {
+    let board = FakePci::new();
+    board.add(None, 1, 0, all_writable());
+    board.add(None, 2, 0, all_writable().with(0, 4, 0x1041_1af4));
+    let found = board.enumerate();
+    let plain = found.function(0, 1, 0);
+    let express = plain
+        .capability(hw::pci::capability::id::PCI_EXPRESS)
+        .unwrap();
+    let table = [
+        (express + 8, Some(Guarded::Express)),
+        (0x54, Some(Guarded::Interrupts)),
+        // The longest kind of the capability.
+        (0x64, Some(Guarded::Interrupts)),
+        (0x68, None),
+        // A vendor's capability is its driver's.
+        (0x94, None),
+        (0x104, Some(Guarded::Isolation)),
+        (0x124, Some(Guarded::Isolation)),
+        (0x128, None),
+        // Errors are the driver's to look at.
+        (0x148, None),
+    ];
+    for (offset, guarded) in table {
+        for function in [&plain, &found.function(0, 2, 0)] {
+            let address = function.address();
+            let expected = match guarded {
+                Some(guarded) => Err(ConfigError::GuardedRegister {
+                    address,
+                    offset,
+                    guarded,
+                }),
+                None => Ok(()),
+            };
+            let before = function.read_config::<u32>(offset).unwrap();
+            assert_eq!(
+                function.write_config(offset, !before),
+                expected,
+                "{offset:#x}"
+            );
+            let now = function.read_config::<u32>(offset).unwrap();
+            assert_eq!(now == before, guarded.is_some(), "{offset:#x}");
+            let changed = function.modify_config(offset, |bits: u32| !bits);
+            assert_eq!(changed, expected, "{offset:#x}");
+            assert_eq!(function.read_config(offset), Ok(before), "{offset:#x}");
+        }
+    }
+    // The window onto base addresses is virtio's alone.
+    assert_eq!(plain.write_config(0xa8, 1u32), Ok(()));
+    let virtio = found.function(0, 2, 0);
+    let refused = virtio.write_config(0xa8, 1u32);
+    let guarded = Guarded::Window;
+    assert!(
+        matches!(refused, Err(ConfigError::GuardedRegister { guarded: found, .. }) if found == guarded)
+    );
+    // SAFETY: the fake writes no messages.
+    unsafe { plain.write_config_guarded(0x54, 0xfee0_0000u32) }.unwrap();
+    assert_eq!(plain.read_config::<u32>(0x54), Ok(0xfee0_0000));
+}
+
+#[test]
+fn a_function_that_is_an_iommu_by_its_class_is_its_drivers_alone() {
+    let board = FakePci::new();
+    let unit = all_writable().with(0x08, 4, 0x08_06_00 << 8);
+    board.add(None, 1, 0, unit);
+    let found = board.enumerate();
+    let function = found.function(0, 1, 0);
+    let address = function.address();
+    for offset in [0x54, 0x68, 0x148] {
+        let refused = function.write_config(offset, 1u32);
+        assert_eq!(refused, Err(ConfigError::Unit { address }));
+        let refused = function.modify_config(offset, |bits: u32| bits + 1);
+        assert_eq!(refused, Err(ConfigError::Unit { address }));
+    }
+    let refused = function.reset(ResetPatience::default());
+    assert_eq!(refused, Err(FunctionResetError::Unit(address)));
+}
+
 #[test]
 fn an_msix_table_is_carved_out_of_the_drivers_window() {
     let board = FakePci::new();
@@ -655,6 +749,7 @@ fn an_msix_table_is_carved_out_of_the_drivers_window() {
     assert_eq!(
         table.unmask(4),
         Err(MsixError::NoEntry {
+            address: function.address(),
             entry: 4,
             entries: 4
         })
@@ -679,10 +774,9 @@ fn entry_words(
     function: &dmamap::pci::Function<hosted::Hosted>,
     offset: u64,
 ) -> [u32; 4] {
-    use board::hardware::Width;
+    use board::hardware::{Hardware, Width};
     let at = function.bar(0).unwrap().phys.unwrap().start().as_u64() + offset;
-    let hardware = found.kernel.hardware().unwrap();
-    [0, 4, 8, 12].map(|field| hardware.read(at + field, Width::Dword) as u32)
+    [0, 4, 8, 12].map(|field| found.board.read(at + field, Width::Dword) as u32)
 }
 
 #[test]
@@ -747,7 +841,8 @@ fn a_message_beyond_the_devices_reach_is_refused() {
     assert_eq!(
         table.program(0, &interrupt, reach),
         Err(MsixError::MessageOutOfReach {
-            address: interrupt.address,
+            address: function.address(),
+            message: interrupt.address,
             mask: reach
         })
     );

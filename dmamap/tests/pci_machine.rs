@@ -7,6 +7,7 @@ use dmamap::addr::{PhysAddr, PhysRange};
 use dmamap::pci::{
     self, BarKind, BusMaster, DevicePath, Function, PciAddress, PortType, Problem, Topology,
 };
+use dmamap::platform::Platform;
 use dmamap::resource::ResourceTree;
 use hosted::Hosted;
 use machine::device::nvme::{Medium, NvmeConfig};
@@ -25,7 +26,7 @@ impl Computer {
         let kernel = Hosted::boot(machine.clone()).unwrap();
         let bridge = kernel.host_bridges().unwrap().remove(0);
         let ecam = PhysRange::new(PhysAddr::new(0xe000_0000), 256 << 20).unwrap();
-        let mut tree = ResourceTree::new();
+        let mut tree = ResourceTree::of(kernel.machine());
         // SAFETY: the machine's registers are there.
         unsafe { tree.insert_registers("PCI MMCONFIG", ecam).unwrap() };
         // SAFETY: as above.

@@ -221,6 +221,28 @@ pub enum Damage {
         /// Name of the property.
         name: &'static str,
     },
+    /// A devicetree node has a property that one of its kind may not have.
+    #[error("the property {name} may not stand here")]
+    UnfitProperty {
+        /// Name of the property.
+        name: &'static str,
+    },
+    /// What is set aside for devices is not memory, or not all of it in one piece.
+    #[error("there is no memory all the way from {base:#x} to {last:#x}")]
+    NotMemory {
+        /// First physical address.
+        base: u64,
+        /// Last physical address, inclusive.
+        last: u64,
+    },
+    /// Memory that is set aside for devices is reserved for something else too.
+    #[error("the memory from {base:#x} to {last:#x} is reserved twice")]
+    MemoryShared {
+        /// First physical address that both have.
+        base: u64,
+        /// Last physical address that both have, inclusive.
+        last: u64,
+    },
     /// An address of a devicetree node that no bus above it passes on.
     #[error("no bus above passes on the address {address:#x}")]
     NotReachable {

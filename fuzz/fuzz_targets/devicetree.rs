@@ -9,5 +9,6 @@ fuzz_target!(|blob: &[u8]| {
         let _ = tree.host_bridges();
         let _ = tree.memory();
         let _ = tree.reserved_memory();
+        let _ = tree.device_memory();
     }
 });

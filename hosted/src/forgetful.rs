@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use dmamap::addr::{PhysAddr, PhysRange, VirtAddr};
 use dmamap::platform::{
-    Cpu, FrameRequest, Interrupt, InterruptHandler, MemoryAttribute, OutOfFrames, OutOfInterrupts,
-    Platform, VirtualMapError,
+    Cpu, FrameRequest, Interrupt, InterruptHandler, MachineId, MemoryAttribute, OutOfFrames,
+    OutOfInterrupts, Platform, VirtualMapError,
 };
 use parking_lot::Mutex;
 

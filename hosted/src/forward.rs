@@ -105,6 +105,9 @@ macro_rules! forward {
         }
     };
     (@ cpus_and_time) => {
+        fn machine(&self) -> MachineId {
+            self.inner.machine()
+        }
         fn pin<R>(&self, f: impl FnOnce(Cpu) -> R) -> R {
             self.inner.pin(f)
         }

@@ -61,6 +61,8 @@ pub(crate) struct Frames {
 struct State {
     buddy: Buddy,
     counts: FrameCounts,
+    /// Nothing is lent any more.
+    is_closed: bool,
 }
 
 impl Frames {
@@ -78,7 +80,11 @@ impl Frames {
             ..FrameCounts::default()
         };
         Self {
-            state: Mutex::new(State { buddy, counts }),
+            state: Mutex::new(State {
+                buddy,
+                counts,
+                is_closed: false,
+            }),
         }
     }
 
@@ -95,6 +101,7 @@ impl Frames {
         let mut state = self.state.lock();
         let granted = last
             .checked_sub(1)
+            .filter(|_| !state.is_closed)
             .and_then(|last| state.buddy.lend(request.count as u64, align_order, last))
             .and_then(|start| frame_range(start, request.count as u64));
         let counts = &mut state.counts;
@@ -143,6 +150,15 @@ impl Frames {
         let mut state = self.state.lock();
         state.buddy.release(start, count);
         state.counts.in_use -= count;
+    }
+
+    /// Lends nothing from now on; returns the physical addresses that are lent, ascending.
+    pub(crate) fn close(&self) -> Vec<Range<u64>> {
+        let mut state = self.state.lock();
+        state.is_closed = true;
+        let phys = |frame: u64| frame << FRAME_SIZE_LOG2;
+        let lent = state.buddy.lent();
+        lent.map(|run| phys(run.start)..phys(run.end)).collect()
     }
 
     /// Counts free frames that were found written to.

@@ -1,10 +1,11 @@
 //! One kernel: what boot makes of a board, and what shutdown leaves.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use board::hardware::{Hardware, InterruptSink};
 use board::ram::RamError;
-use dmamap::addr::{PhysAddr, PhysRange, VirtAddr};
+use dmamap::addr::{PhysAddr, VirtAddr};
 use parking_lot::RwLock;
 
 use crate::cpu::Cpus;
@@ -42,7 +43,7 @@ pub struct ShutdownReport {
     pub scattered_mappings: usize,
     /// Mappings of frames past the caches that live.
     pub uncached_mappings: usize,
-    /// Register windows that are open.
+    /// Register windows, and mappings of memory on devices, that are open.
     pub register_windows: usize,
     /// Interrupts that are lent.
     pub interrupts: usize,
@@ -64,6 +65,15 @@ impl ShutdownReport {
     }
 }
 
+/// What becomes of memory that is lent when its kernel is shut down.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lent {
+    /// It is as it was.
+    Kept,
+    /// It goes back to the host and reads as zeros.
+    Discarded,
+}
+
 /// Everything a [`Hosted`](crate::Hosted) handle reaches. Leaked at boot: a handle never dangles.
 pub(crate) struct Kernel {
     /// `None` once shut down.
@@ -75,6 +85,8 @@ pub(crate) struct Kernel {
     /// Mappings of memory beneath the caches. Not known to [`phys_of`](Self::phys_of): it is no memory to be mapped for
     /// a device again.
     pub(crate) uncached: Vmalloc,
+    /// Mappings of memory on devices; likewise.
+    pub(crate) device_memory: Vmalloc,
     pub(crate) windows: Windows,
     pub(crate) interrupts: Arc<Interrupts>,
     pub(crate) dispatcher: Arc<Dispatcher>,
@@ -109,6 +121,7 @@ impl Kernel {
             frames,
             vmalloc: Vmalloc::default(),
             uncached: Vmalloc::default(),
+            device_memory: Vmalloc::default(),
             windows: Windows::default(),
             interrupts,
             dispatcher,
@@ -146,7 +159,7 @@ impl Kernel {
             frames: self.frames.counts(),
             scattered_mappings: self.vmalloc.count(),
             uncached_mappings: self.uncached.count(),
-            register_windows: self.windows.count(),
+            register_windows: self.windows.count() + self.device_memory.count(),
             interrupts: self.interrupts.lent_count(),
             spurious_interrupts: self.interrupts.spurious_count(),
             handler_panics: self.dispatcher.panic_count(),
@@ -156,25 +169,30 @@ impl Kernel {
     /// Parts with the board.
     ///
     /// Memory that is still mapped stays mapped, and windows that are open stay open, for whoever kept a
-    /// pointer; but RAM goes back to the host and reads as zeros.
-    pub(crate) fn shutdown(&self) -> ShutdownReport {
+    /// pointer; but RAM that is not lent, or all of it, goes back to the host and reads as zeros.
+    pub(crate) fn shutdown(&self, lent: Lent) -> ShutdownReport {
         let report = self.report();
         self.dispatcher.stop();
         let Some(hardware) = self.hardware.write().take() else {
             return report;
         };
-        for region in self.memory.regions() {
+        // From here on nothing is lent, so what is not lent now stays nobody's.
+        let kept = match (self.frames.close(), lent) {
+            (kept, Lent::Kept) => kept,
+            (_, Lent::Discarded) => Vec::new(),
+        };
+        for region in self.memory.regions_without(&kept) {
             discard(&*hardware, region);
         }
         report
     }
 }
 
-fn discard(hardware: &dyn Hardware, region: PhysRange) {
+fn discard(hardware: &dyn Hardware, region: Range<u64>) {
     for ram in [Some(hardware.ram()), hardware.uncached_ram()] {
-        let discarded = ram.map(|ram| ram.discard(region.start().as_u64(), region.len_bytes()));
+        let discarded = ram.map(|ram| ram.discard(region.start, region.end - region.start));
         if let Some(Err(error)) = discarded {
-            log::warn!("memory {region} stays with the process: {error}");
+            log::warn!("memory {region:#x?} stays with the process: {error}");
         }
     }
 }

@@ -74,7 +74,7 @@ pub use host_bridges::HostBridgeError;
 pub use kernel::{BootError, ShutdownReport};
 pub use tracer::{PlatformCall, Tracer};
 
-use kernel::Kernel;
+use kernel::{Kernel, Lent};
 
 /// Most virtual CPUs a kernel boots with, however many the host has.
 const MAX_CPUS: usize = 16;
@@ -106,8 +106,9 @@ impl Hosted {
         Kernel::boot(hardware, cpus.max(1)).map(Self)
     }
 
-    /// The board, until [`shutdown`](Self::shutdown).
-    pub fn hardware(&self) -> Option<Arc<dyn Hardware>> {
+    /// The board, until [`shutdown`](Self::shutdown). Not for drivers, which have this handle as well: who has the board can
+    /// do to memory what hardware can.
+    fn hardware(&self) -> Option<Arc<dyn Hardware>> {
         self.0.hardware()
     }
 
@@ -149,16 +150,32 @@ impl Hosted {
         self.0.report()
     }
 
-    /// Stops the interrupt thread, parts with the board and gives its RAM back to the host, where it reads
-    /// as zeros from now on. Stop the board's devices first.
+    /// Whether the kernel was shut down: it has no board any more.
+    pub fn is_shut_down(&self) -> bool {
+        self.0.is_down()
+    }
+
+    /// Stops the interrupt thread, parts with the board and gives the RAM that is not lent back to the host. Stop the
+    /// board's devices first.
     ///
-    /// Pointers somebody kept stay valid. A second call only reports.
+    /// Memory that is still lent is as it was: somebody may look at it. A second call only reports.
     pub fn shutdown(&self) -> ShutdownReport {
-        self.0.shutdown()
+        self.0.shutdown(Lent::Kept)
+    }
+
+    /// As [`shutdown`](Self::shutdown), and gives back to the host what is lent, too: it reads as zeros from now on. Pointers
+    /// to it stay valid.
+    ///
+    /// # Safety
+    /// No reference to memory that this kernel lent is used any more: no buffer's slice, and none that lies in wait in
+    /// what was forgotten.
+    pub unsafe fn power_off(&self) -> ShutdownReport {
+        self.0.shutdown(Lent::Discarded)
     }
 }
 
-/// Firmware's tables are read from RAM, also from what firmware keeps for itself.
+/// Firmware's tables are read from what firmware keeps of RAM for itself, and nothing else is: what the kernel has may be
+/// behind somebody's reference.
 impl PhysicalMemory for Hosted {
     fn read(&self, phys: u64, into: &mut [u8]) -> Result<(), Unreadable> {
         self.0.memory.read(phys, into)

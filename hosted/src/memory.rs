@@ -62,20 +62,33 @@ impl Memory {
         lendable.then(|| PhysAddr::new(phys))
     }
 
-    /// Copies RAM, firmware's included, into `into`.
+    /// All RAM without `holes`, ascending.
+    pub(crate) fn regions_without(&self, holes: &[Range<u64>]) -> Vec<Range<u64>> {
+        without(&self.regions, holes)
+    }
+
+    /// Whether `virt` is in the direct map, whoever the memory is.
+    pub(crate) fn is_direct(&self, virt: VirtAddr) -> bool {
+        let base = self.direct_map.base().addr().get() as u64;
+        let offset = virt.as_u64().checked_sub(base);
+        offset.is_some_and(|offset| offset < self.direct_map.len_bytes())
+    }
+
+    /// Copies RAM that firmware keeps for itself into `into`.
     pub(crate) fn read(&self, phys: u64, into: &mut [u8]) -> Result<(), Unreadable> {
         let unreadable = Unreadable { phys };
         let end = phys.checked_add(into.len() as u64).ok_or(unreadable)?;
-        if !self
-            .regions
-            .iter()
-            .any(|region| region.start <= phys && end <= region.end)
-        {
+        let mut regions = self.regions.iter();
+        let is_ram = regions.any(|region| region.start <= phys && end <= region.end);
+        let mut usable = self.usable.iter();
+        let is_kernels = usable.any(|range| range.start < end && phys < range.end);
+        if !is_ram || is_kernels {
             return Err(unreadable);
         }
         let pointer = self.direct_map.pointer(phys).ok_or(unreadable)?;
-        // SAFETY: the region's check puts all bytes inside the direct map, which no reference covers. A
-        // device may write them meanwhile: then any mix of old and new bytes is a right answer.
+        // SAFETY: the region's check puts all bytes inside the direct map, and they are of no memory that is ever lent, so no
+        // reference covers them, `into` neither. A device may write them meanwhile: then any mix of old and new bytes is a
+        // right answer.
         unsafe { pointer.copy_to_nonoverlapping(NonNull::from(&mut *into).cast(), into.len()) };
         Ok(())
     }

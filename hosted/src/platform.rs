@@ -2,13 +2,15 @@
 
 use std::io::Write;
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
-use board::hardware::CacheOperation;
+use board::hardware::{CacheOperation, Hardware};
+use board::ram::Ram;
 use dmamap::addr::{FRAME_BYTES, PhysAddr, PhysRange, VirtAddr};
 use dmamap::platform::{
-    Cpu, FrameRequest, Interrupt, InterruptHandler, MemoryAttribute, OutOfFrames, OutOfInterrupts,
-    Platform, VirtualMapError, barrier,
+    Cpu, FrameRequest, Interrupt, InterruptHandler, MachineId, MemoryAttribute, OutOfFrames,
+    OutOfInterrupts, Platform, VirtualMapError, barrier,
 };
 
 use crate::{Hosted, cache, clock, relax};
@@ -20,7 +22,8 @@ use crate::{Hosted, cache, clock, relax};
 // - `map_frames` has the host map those pages of the file that holds memory beneath the caches, where the board has
 //   one; elsewhere the direct map is what everybody sees.
 // - `virt_to_phys` knows the direct map and the scattered mappings, and says `None` to all else.
-// - `ioremap` refuses RAM and opens a window of `board`, which routes `safe-mmio`.
+// - `ioremap` refuses RAM and opens a window of `board`, which routes `safe-mmio`; or, of memory on a device, has the host map
+//   that very memory, which plain and register accesses reach.
 // - Barriers are the architecture's, no weaker than the fences that threads and processes sharing memory need; cache operations go to the
 //   hardware that models the caches.
 // - Interrupt handlers run on a thread of their own, so to them a lock is a lock between threads, and `pin`
@@ -28,6 +31,11 @@ use crate::{Hosted, cache, clock, relax};
 // - A message only counts, wakes, and lets that thread run the handler.
 unsafe impl Platform for Hosted {
     type Lock = parking_lot::RawMutex;
+
+    fn machine(&self) -> MachineId {
+        // Kernels are never freed, so none has another's address.
+        MachineId::new(std::ptr::from_ref(self.0).addr())
+    }
 
     fn memory_map(&self, visit: &mut dyn FnMut(PhysRange)) {
         self.0.memory.regions().for_each(visit);
@@ -113,12 +121,7 @@ unsafe impl Platform for Hosted {
     }
 
     unsafe fn unmap_frames(&self, start: NonNull<u8>, len_bytes: u64) {
-        if self
-            .0
-            .memory
-            .phys_of(VirtAddr::from_ptr(start.as_ptr()))
-            .is_some()
-        {
+        if self.0.memory.is_direct(VirtAddr::from_ptr(start.as_ptr())) {
             return;
         }
         let frames = (len_bytes / FRAME_BYTES) as usize;
@@ -142,14 +145,23 @@ unsafe impl Platform for Hosted {
         // Every access goes to the hardware at once and in order, which both attributes allow.
         match self.hardware() {
             Some(hardware) if !range.is_empty() && !self.0.memory.overlaps_ram(range) => {
-                self.0.windows.open(hardware, range)
+                match pages_on_device(&*hardware, range) {
+                    // SAFETY: memory of the device's, which the caller vouches to be its driver's.
+                    Some((memory, pages)) => unsafe { self.0.device_memory.map(&memory, &pages) },
+                    None => self.0.windows.open(hardware, range),
+                }
             }
             _ => Err(VirtualMapError::NothingThere(range)),
         }
     }
 
     unsafe fn iounmap(&self, start: NonNull<u8>, len_bytes: u64) {
-        if !self.0.windows.close(start, len_bytes) {
+        if self.0.windows.close(start, len_bytes) {
+            return;
+        }
+        let pages = (len_bytes / FRAME_BYTES) as usize;
+        // SAFETY: the caller's promise is this one's.
+        if !unsafe { self.0.device_memory.unmap(start, pages) } {
             self.fatal(&format!(
                 "no register window of {len_bytes:#x} bytes is open at {start:p}"
             ));
@@ -240,4 +252,15 @@ unsafe impl Platform for Hosted {
         let _ = writeln!(std::io::stderr(), "kernel stopped: {message}");
         std::process::abort()
     }
+}
+
+/// The memory on a device that all of `range` is, if that is whole pages of such memory.
+fn pages_on_device(hardware: &dyn Hardware, range: PhysRange) -> Option<(Arc<Ram>, Vec<PhysAddr>)> {
+    let found = hardware.device_memory(range.start().as_u64(), range.len_bytes())?;
+    let whole = (found.offset | range.len_bytes()).is_multiple_of(FRAME_BYTES);
+    let page = |index| PhysAddr::new(found.offset + index * FRAME_BYTES);
+    whole.then(|| {
+        let pages = (0..range.len_bytes() / FRAME_BYTES).map(page).collect();
+        (found.memory, pages)
+    })
 }

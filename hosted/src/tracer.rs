@@ -5,8 +5,8 @@ use std::ptr::NonNull;
 
 use dmamap::addr::{PhysAddr, PhysRange, VirtAddr};
 use dmamap::platform::{
-    Cpu, FrameRequest, Interrupt, InterruptHandler, MemoryAttribute, OutOfFrames, OutOfInterrupts,
-    Platform, VirtualMapError,
+    Cpu, FrameRequest, Interrupt, InterruptHandler, MachineId, MemoryAttribute, OutOfFrames,
+    OutOfInterrupts, Platform, VirtualMapError,
 };
 use parking_lot::Mutex;
 

@@ -33,7 +33,7 @@ pub fn attach_again<P: Platform>(computer: &mut Computer<P>) -> Result<Attempt, 
     let (device, bus) = (confined.requester(), lent.bus_addr());
     confined.edu().store(&lent, 0, ATTEMPT_BYTES as u64)?;
     // The domain goes with what is mapped in it; the mapping outlives it and gives its memory back.
-    confined.detach()?;
+    confined.detach(computer)?;
     let mut buffer = lent.unmap()?;
     if Held::of(&buffer, SENT) != Held::Pattern {
         return Err(IsolationError::NotReached { device, bus });
@@ -49,6 +49,6 @@ pub fn attach_again<P: Platform>(computer: &mut Computer<P>) -> Result<Attempt, 
     if confined.holds(SENT)? != Held::Pattern {
         return Err(confined.not_reached(bus));
     }
-    confined.detach()?;
+    confined.detach(computer)?;
     Ok(attempt)
 }

@@ -35,7 +35,7 @@ use dmamap::device::Coherence;
 use dmamap::pci::{self, EnumerateError};
 use dmamap::platform::Platform;
 use dmamap::resource::{ResourceError, ResourceTree};
-use dmamap::system::{DmaSystem, Protection, Settings, StartError};
+use dmamap::system::{DeviceMemoryError, DmaSystem, Protection, Settings, StartError};
 use firmware::{IommuDescription, Iort, Mcfg, PhysicalMemory, Tables};
 
 pub use devicetree::boot_from_devicetree;
@@ -108,6 +108,9 @@ pub enum BootError {
     /// The buses cannot be enumerated.
     #[error(transparent)]
     Enumerate(#[from] EnumerateError),
+    /// Memory that firmware set aside for some devices cannot be handed to them.
+    #[error(transparent)]
+    DeviceMemory(#[from] DeviceMemoryError),
     /// IOMMU units cannot be started.
     #[error("IOMMU: {0}")]
     Start(Box<StartError>),
@@ -163,7 +166,7 @@ unsafe fn bring_up<P: Platform>(
     iommus: &IommuDescription,
     options: BootOptions,
 ) -> Result<Computer<P>, BootError> {
-    let mut resources = ResourceTree::new();
+    let mut resources = ResourceTree::of(platform.machine());
     insert_ram(platform, &mut resources)?;
     // SAFETY: the caller vouches for the bridge's windows.
     unsafe { bridge.insert_windows(&mut resources)? };
@@ -188,6 +191,7 @@ unsafe fn bring_up<P: Platform>(
         topology,
         resources,
         protection: options.protection,
+        removable: None,
     })
 }
 

@@ -6,19 +6,30 @@ use core::error::Error;
 use dmamap::platform::Platform;
 use drivers::virtio::Slot;
 
+use crate::atomic_pool::{self, atomic_pool};
 use crate::attach_again::{self, attach_again};
+use crate::buffer_pool::{self, buffer_pool};
 use crate::computer::Computer;
+use crate::dma_pool::{self, dma_pool};
+use crate::iova_span::{self, iova_span};
 use crate::large_page::{self, large_page};
 use crate::mask_limits::{self, mask_limits};
 use crate::needs::Needs;
+use crate::noncoherent::{self, noncoherent};
+use crate::noncontiguous::{self, noncontiguous};
+use crate::peer_registers::{self, peer_registers};
 use crate::read_only_mapping::{self, read_only_mapping};
+use crate::relax_to_deferred::{self, relax_to_deferred};
 use crate::reserved_memory::{self, reserved_memory};
 use crate::reset_device::{self, reset_device};
+use crate::sg_table::{self, sg_table};
+use crate::surprise_removal::{self, remove_removable};
 use crate::suspend_resume::{self, suspend_resume};
 use crate::two_domains::{self, two_domains};
 use crate::unit_reset::{self, unit_reset};
+use crate::unmanaged_domain::{self, unmanaged_domain};
 use crate::unmap_blocks_device::{self, unmap_blocks_device};
-use crate::{virtio_console, virtio_gpu, virtio_net, virtio_rng};
+use crate::{virtio_console, virtio_disk_rewritten, virtio_gpu, virtio_net, virtio_rng};
 
 /// Why a journey failed.
 pub type JourneyError = Box<dyn Error + Send + Sync>;
@@ -41,15 +52,18 @@ impl<P: Platform> Journey<P> {
     /// What went wrong; [`Unmet`](crate::Unmet) where the computer lacks something.
     ///
     /// # Safety
-    /// No other driver uses the computer's devices until this returns. Virtio devices that are attached without an IOMMU keep to
-    /// the memory that their driver tells them of.
+    /// No other driver uses the computer's devices until this returns. Devices that are attached without an IOMMU keep to the
+    /// memory that their driver tells them of.
     pub unsafe fn run(&self, computer: &mut Computer<P>) -> Result<(), JourneyError> {
         (self.run)(computer)
     }
 }
 
 /// Every journey but those that read or write a whole disk, whose content only the caller knows.
-pub fn journeys<P: Platform>() -> [Journey<P>; 10] {
+///
+/// Those that need [`Needs::IOMMU`] need translation, and their `NEEDS` say what for where it is not plain: nothing else takes
+/// memory away from a device that goes where it likes, refuses and reports it, or has tables to be kept.
+pub fn journeys<P: Platform>() -> [Journey<P>; 21] {
     [
         Journey {
             name: "unmap_blocks_device",
@@ -106,13 +120,89 @@ pub fn journeys<P: Platform>() -> [Journey<P>; 10] {
             name: "reset_device",
             shows: "a device that was reset forgets, its mappings and configuration stay",
             needs: reset_device::NEEDS,
-            run: |computer| done(reset_device(computer)),
+            // SAFETY: `Journey::run`'s caller vouches for the disk; here and below for other devices.
+            run: |computer| done(unsafe { reset_device(computer) }),
         },
         Journey {
             name: "mask_limits",
             shows: "28 address lines reach memory above 4 GiB",
             needs: mask_limits::NEEDS,
-            run: |computer| done(mask_limits(computer)),
+            // SAFETY: as above.
+            run: |computer| done(unsafe { mask_limits(computer) }),
+        },
+        Journey {
+            name: "sg_table",
+            shows: "a list of buffers is lent as one, and nothing beside them",
+            needs: sg_table::NEEDS,
+            // SAFETY: as above.
+            run: |computer| done(unsafe { sg_table(computer) }),
+        },
+        Journey {
+            name: "iova_span",
+            shows: "memory is linked to addresses that were chosen before",
+            needs: iova_span::NEEDS,
+            // SAFETY: as above.
+            run: |computer| done(unsafe { iova_span(computer) }),
+        },
+        Journey {
+            name: "dma_pool",
+            shows: "small coherent blocks serve both sides, until their pool goes",
+            needs: dma_pool::NEEDS,
+            // SAFETY: as above.
+            run: |computer| done(unsafe { dma_pool(computer) }),
+        },
+        Journey {
+            name: "atomic_pool",
+            shows: "coherent memory made ready is used without a mapping",
+            needs: atomic_pool::NEEDS,
+            // SAFETY: as above.
+            run: |computer| done(unsafe { atomic_pool(computer) }),
+        },
+        Journey {
+            name: "buffer_pool",
+            shows: "blocks that stay mapped are used again and again",
+            needs: buffer_pool::NEEDS,
+            // SAFETY: as above.
+            run: |computer| done(unsafe { buffer_pool(computer) }),
+        },
+        Journey {
+            name: "noncoherent",
+            shows: "cached memory is synced around each use",
+            needs: noncoherent::NEEDS,
+            // SAFETY: as above.
+            run: |computer| done(unsafe { noncoherent(computer) }),
+        },
+        Journey {
+            name: "noncontiguous",
+            shows: "scattered frames are one piece for the device",
+            needs: noncontiguous::NEEDS,
+            // SAFETY: as above.
+            run: |computer| done(unsafe { noncontiguous(computer) }),
+        },
+        Journey {
+            name: "peer_registers",
+            shows: "a device writes another's registers while they are lent",
+            needs: peer_registers::NEEDS,
+            run: |computer| done(peer_registers(computer)),
+        },
+        Journey {
+            name: "unmanaged_domain",
+            shows: "memory is where the caller chose, until it is unmapped",
+            needs: unmanaged_domain::NEEDS,
+            run: |computer| done(unmanaged_domain(computer)),
+        },
+        Journey {
+            name: "relax_to_deferred",
+            shows: "a strict device is relaxed at work, and flushed",
+            needs: relax_to_deferred::NEEDS,
+            run: |computer| done(relax_to_deferred(computer)),
+        },
+        Journey {
+            name: "surprise_removal",
+            shows: "a disk that is pulled out holds nobody up",
+            needs: surprise_removal::NEEDS_REMOVABLE,
+            // SAFETY: as above.
+            run: |computer| done(unsafe { remove_removable(computer) }),
         },
     ]
 }
@@ -120,13 +210,22 @@ pub fn journeys<P: Platform>() -> [Journey<P>; 10] {
 /// The journeys of virtio devices, each of which stands in the place of `S` while it is driven.
 ///
 /// [`Journey::run`]'s caller vouches, on a computer without an IOMMU, that they keep to the memory they are told of.
-pub fn virtio_journeys<S: Slot>() -> [Journey<S::Platform>; 4] {
+pub fn virtio_journeys<S: Slot>() -> [Journey<S::Platform>; 5] {
     [
+        Journey {
+            name: "read_virtio_disk",
+            shows: "a disk is read, written and read back by a driver unaware",
+            needs: virtio_disk_rewritten::NEEDS,
+            run: |computer| {
+                // SAFETY: as `Journey::run`'s caller vouches; here and below.
+                done(unsafe { virtio_disk_rewritten::virtio_disk_rewritten::<S>(computer) })
+            },
+        },
         Journey {
             name: "virtio_net",
             shows: "frames are sent and received as they were",
             needs: virtio_net::NEEDS,
-            // SAFETY: as `Journey::run`'s caller vouches; here and below.
+            // SAFETY: as above.
             run: |computer| done(unsafe { virtio_net::virtio_net::<S>(computer) }),
         },
         Journey {

@@ -1,7 +1,10 @@
 //! A computer after boot: what every environment hands a journey.
 
+use alloc::boxed::Box;
+
+use dmamap::bounce::Forced;
 use dmamap::device::Device;
-use dmamap::pci::{Function, Topology};
+use dmamap::pci::{Function, PciAddress, Topology};
 use dmamap::platform::Platform;
 use dmamap::resource::ResourceTree;
 use dmamap::system::{AttachError, DmaSystem, Protection};
@@ -16,6 +19,13 @@ pub struct Computer<P: Platform> {
     pub(crate) topology: Topology<P>,
     pub(crate) resources: ResourceTree,
     pub(crate) protection: Protection,
+    pub(crate) removable: Option<Removable>,
+}
+
+/// A device that can be pulled out, and the hand that does it.
+pub(crate) struct Removable {
+    pub(crate) address: PciAddress,
+    pub(crate) pull_out: Box<dyn FnOnce() + Send + Sync>,
 }
 
 impl<P: Platform> Computer<P> {
@@ -87,6 +97,53 @@ impl<P: Platform> Computer<P> {
     /// As [`DmaSystem::attach`].
     pub fn attach(&self, function: &Function<P>) -> Result<Device<P>, AttachError> {
         self.system.attach(function, self.protection)
+    }
+
+    /// Attaches a device as [`attach`](Self::attach) does where units translate; where none does the device is trusted.
+    ///
+    /// # Errors
+    /// As [`DmaSystem::attach`].
+    ///
+    /// # Safety
+    /// Where no unit translates ([`has_iommu`](Self::has_iommu)), the caller vouches for the device as
+    /// [`DmaSystem::attach_trusted`] says: it keeps to the memory that its driver tells it of.
+    pub unsafe fn attach_or_trust(&self, function: &Function<P>) -> Result<Device<P>, AttachError> {
+        match self.has_iommu() {
+            true => self.attach(function),
+            // SAFETY: the caller vouches for the device.
+            false => unsafe { self.system.attach_trusted(function, Protection::Identity) },
+        }
+    }
+
+    /// Whether what `device` counted is what the computer's protection does with its mappings: copies them, leaves them to
+    /// flushes, or neither. True of a device that nothing was taken back from.
+    ///
+    /// So a device that was attached in another way by mistake does not pass for one that was not.
+    pub fn treats_as_asked(&self, device: &Device<P>) -> bool {
+        let (figures, flushed) = (device.figures(), device.flush_figures());
+        let copied = figures.bounced_maps > 0;
+        let left_to_flushes = flushed.retired > 0 && flushed.flushes > 0;
+        let forced = self.system.bounce_settings().forced == Forced::Always;
+        match (self.has_iommu(), self.protection) {
+            _ if figures.unmaps == 0 => true,
+            (true, Protection::Bounce) => copied && flushed.retired == 0,
+            (true, Protection::Deferred) => left_to_flushes,
+            (true, _) => flushed.retired == 0,
+            (false, _) => (copied || !forced) && flushed.retired == 0,
+        }
+    }
+
+    /// Makes known that `function` can be pulled out, and how: once, by the journey that shows what becomes of its driver.
+    /// Nobody needs the device afterwards.
+    pub fn set_removable(
+        &mut self,
+        function: &Function<P>,
+        pull_out: impl FnOnce() + Send + Sync + 'static,
+    ) {
+        self.removable = Some(Removable {
+            address: function.address(),
+            pull_out: Box::new(pull_out),
+        });
     }
 
     /// Whether IOMMU units translate for the devices.

@@ -412,7 +412,7 @@ impl<P: Platform> Run<P> {
 
     /// Detaches the device with all it has mapped, and attaches it again.
     fn attach_anew(mut self, computer: &mut Computer<P>) -> Result<Self, Disagreement> {
-        self.confined.detach()?;
+        self.confined.stop().detach()?;
         self.confined = ConfinedEdu::attach(computer)?;
         self.report.attaches += 1;
         while !self.live.is_empty() {
@@ -550,7 +550,7 @@ impl<P: Platform> Run<P> {
         let lent = self.lent.unmap()?;
         let expected = vec![NEIGHBOURS; lent.as_slice().len()];
         compare(bus, lent.as_slice(), &expected, "the neighbour's")?;
-        self.confined.detach()?;
+        self.confined.stop().detach()?;
         self.neighbour.detach()?;
         Ok(self.report)
     }

@@ -3,22 +3,27 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
-use dmamap::addr::{BusAddr, BusRange};
+use dmamap::addr::{BusAddr, BusRange, DmaMask};
 use dmamap::buffer::{BufferError, DmaBuffer};
-use dmamap::device::{DetachError, Device, ResetError};
-use dmamap::iommu::fault::{Access, Fault};
-use dmamap::iommu::{Requester, RevokeError, UnitError};
-use dmamap::map::{FromDevice, MapError, Permission, Quarantined, Rejected, ToDevice};
-use dmamap::pci::PciAddress;
+use dmamap::device::{DetachError, Device, NotConfirmed, ResetError};
+use dmamap::iommu::fault::{Access, Fault, FaultReport};
+use dmamap::iommu::{Requester, UnitError};
+use dmamap::map::{MapError, Quarantined, Rejected};
+use dmamap::pci::{Function, PciAddress};
 use dmamap::platform::Platform;
 use dmamap::system::{AttachError, DmaSystem, Protection, RestartError, ResumeError, SuspendError};
-use drivers::edu::{Edu, EduError, EduStartError};
+use drivers::edu::{EduError, EduStartError};
 
 use crate::computer::Computer;
-use crate::needs::{Needs, Unmet};
+use crate::needs::Unmet;
+
+pub(crate) use crate::confined_edu::{ConfinedEdu, first_edu};
 
 /// How long a refused request may take to show in the IOMMU's fault records.
 const FAULT_REPORT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Address lines of a disk that says nothing else.
+const DISK_ADDRESS_LINES: u32 = 64;
 
 /// Bytes an attempt moves.
 pub(crate) const ATTEMPT_BYTES: usize = 256;
@@ -50,7 +55,7 @@ pub enum IsolationError {
     Quarantined(#[from] Quarantined),
     /// A flush was not confirmed.
     #[error(transparent)]
-    Revoke(#[from] RevokeError),
+    Revoke(#[from] NotConfirmed),
     /// The device could not be detached.
     #[error(transparent)]
     Detach(#[from] DetachError),
@@ -119,6 +124,9 @@ pub enum IsolationError {
     /// A disk failed.
     #[error("{0}")]
     Disk(Box<dyn core::error::Error + Send + Sync>),
+    /// Memory or registers could not be lent, or a view of them not be had.
+    #[error("not lent: {0}")]
+    NotLent(Box<dyn core::error::Error + Send + Sync>),
     /// A disk does not read what it read before.
     #[error("{device} reads something else than before")]
     Differs {
@@ -188,147 +196,74 @@ impl Attempt {
     }
 }
 
-/// The educational device behind an IOMMU: whatever it is told to do, it reaches only what is mapped for it.
-pub(crate) struct ConfinedEdu<P: Platform> {
-    system: &'static DmaSystem<P>,
-    protection: Protection,
-    edu: Edu<P>,
+/// What the units tell of the attempt that `device` made at `bus` since `faults_before`.
+pub(crate) fn refusal<P: Platform>(
+    system: &DmaSystem<P>,
+    platform: P,
+    device: Requester,
+    bus: BusAddr,
+    faults_before: &FaultReport,
+) -> Result<Refused, IsolationError> {
+    let timeout_ns = FAULT_REPORT_TIMEOUT.as_nanos() as u64;
+    let deadline_ns = platform.now_ns().saturating_add(timeout_ns);
+    let faults = loop {
+        let now_ns = platform.now_ns();
+        let faults = system.faults();
+        if faults.total > faults_before.total {
+            break faults;
+        }
+        if now_ns >= deadline_ns {
+            return Err(IsolationError::NotReported { device, bus });
+        }
+        platform.relax();
+    };
+    let is_ours = |fault: &&Fault| fault.requester == device;
+    let fault = faults.first_per_requester.iter().find(is_ours);
+    let fault = *fault.ok_or(IsolationError::NotReported { device, bus })?;
+    let is_first = !faults_before
+        .first_per_requester
+        .iter()
+        .any(|fault| is_ours(&fault));
+    let page = bus.align_down(dmamap::addr::FRAME_SIZE_LOG2);
+    // Units report the page, or the very byte.
+    let reported = fault.address.align_down(dmamap::addr::FRAME_SIZE_LOG2);
+    let wrong = reported != page || fault.access == Access::Read;
+    // QEMU's AMD-Vi unit logs neither where nor how: 0, where nothing is ever mapped and nobody tries to go.
+    let is_told = reported != BusAddr::new(0);
+    if is_first && is_told && wrong {
+        return Err(IsolationError::Misreported { device, bus, fault });
+    }
+    Ok(Refused {
+        bus,
+        fault,
+        faults: faults.total - faults_before.total,
+    })
 }
 
-impl<P: Platform> ConfinedEdu<P> {
-    /// Attaches the computer's first educational device so that it need not be trusted.
-    pub(crate) fn attach(computer: &mut Computer<P>) -> Result<Self, IsolationError> {
-        let system = computer.system;
-        let function = computer.edus().next().cloned().ok_or(Unmet {
-            lacking: Needs::EDU,
-        })?;
-        let protection = computer.protection;
-        let device = computer.attach(&function)?;
-        let edu = Edu::start(device, &function, &mut computer.resources);
-        Ok(Self {
-            system,
-            protection,
-            edu: edu.map_err(|failed| failed.error)?,
-        })
-    }
+/// Tells `device` of all address lines that the disk of `function` has, as its driver will: memory is lent before it starts.
+pub(crate) fn with_all_lines<P: Platform>(
+    device: Device<P>,
+    function: &Function<P>,
+) -> Result<Device<P>, IsolationError> {
+    let bits = function.address_lines().unwrap_or(DISK_ADDRESS_LINES);
+    let mask = DmaMask::from_bits(bits).map_err(not_lent)?;
+    device.set_mask_and_coherent(mask).map_err(not_lent)?;
+    Ok(device)
+}
 
-    pub(crate) fn requester(&self) -> Requester {
-        self.edu.device().requester()
+/// Detaches `device`, whose mappings must have been treated as `protection` says if that is the computer's.
+pub(crate) fn detach_treated<P: Platform>(
+    computer: &Computer<P>,
+    device: Device<P>,
+    protection: Protection,
+) -> Result<(), IsolationError> {
+    if protection == computer.protection && !computer.treats_as_asked(&device) {
+        return Err(IsolationError::Unexpected {
+            device: device.requester(),
+            what: "its mappings were not treated as its protection says",
+        });
     }
-
-    pub(crate) fn edu(&mut self) -> &mut Edu<P> {
-        &mut self.edu
-    }
-
-    /// Fills the device's buffer with `pattern`, by way of memory mapped for it.
-    pub(crate) fn load(&mut self, pattern: u8) -> Result<(), IsolationError> {
-        let device = self.edu.device();
-        let buffer = buffer_of(device, pattern)?;
-        let mapping = device.map_single(buffer, ToDevice).map_err(not_mapped)?;
-        self.edu.fetch(&mapping, 0, ATTEMPT_BYTES as u64)?;
-        mapping.unmap()?;
-        Ok(())
-    }
-
-    /// Puts `bytes` into the device's buffer, by way of memory mapped for it.
-    pub(crate) fn load_bytes(&mut self, bytes: &[u8]) -> Result<(), IsolationError> {
-        let device = self.edu.device();
-        let mut buffer = DmaBuffer::allocate_for(device, bytes.len() as u64)?;
-        buffer.as_mut_slice()[..bytes.len()].copy_from_slice(bytes);
-        let mapping = device.map_single(buffer, ToDevice).map_err(not_mapped)?;
-        self.edu.fetch(&mapping, 0, bytes.len() as u64)?;
-        mapping.unmap()?;
-        Ok(())
-    }
-
-    /// Takes what the device's buffer holds, by way of memory mapped for it.
-    pub(crate) fn stored_bytes(&mut self, into: &mut [u8]) -> Result<(), IsolationError> {
-        let device = self.edu.device();
-        let buffer = DmaBuffer::allocate_for(device, into.len() as u64)?;
-        let mapping = device.map_single(buffer, FromDevice).map_err(not_mapped)?;
-        self.edu.store(&mapping, 0, into.len() as u64)?;
-        let bytes = mapping.unmap()?;
-        into.copy_from_slice(&bytes.as_slice()[..into.len()]);
-        Ok(())
-    }
-
-    /// Whether the device's buffer is full of `pattern`, by way of memory mapped for it.
-    pub(crate) fn holds(&mut self, pattern: u8) -> Result<Held, IsolationError> {
-        let device = self.edu.device();
-        let buffer = buffer_of(device, !pattern)?;
-        let mapping = device.map_single(buffer, FromDevice).map_err(not_mapped)?;
-        self.edu.store(&mapping, 0, ATTEMPT_BYTES as u64)?;
-        Ok(Held::of(&mapping.unmap()?, pattern))
-    }
-
-    /// Has the device write at `bus`, where it must reach nobody's memory; the caller then looks at the memory.
-    pub(crate) fn attempt_write(&mut self, bus: BusAddr) -> Result<Attempt, IsolationError> {
-        let faults_before = self.system.faults();
-        // SAFETY: the device was attached by the safe `attach`, so it is confined.
-        unsafe { self.edu.store_at(bus, ATTEMPT_BYTES as u64)? };
-        let allowed = self.edu.device().permission(bus);
-        if self.protection == Protection::Bounce && allowed.is_some_and(Permission::writes) {
-            return Ok(Attempt::Absorbed(bus));
-        }
-        let device = self.requester();
-        let platform = self.edu.device().platform();
-        let timeout_ns = FAULT_REPORT_TIMEOUT.as_nanos() as u64;
-        let deadline_ns = platform.now_ns().saturating_add(timeout_ns);
-        let faults = loop {
-            let now_ns = platform.now_ns();
-            let faults = self.system.faults();
-            if faults.total > faults_before.total {
-                break faults;
-            }
-            if now_ns >= deadline_ns {
-                return Err(IsolationError::NotReported { device, bus });
-            }
-            platform.relax();
-        };
-        let is_ours = |fault: &&Fault| fault.requester == device;
-        let fault = faults.first_per_requester.iter().find(is_ours);
-        let fault = *fault.ok_or(IsolationError::NotReported { device, bus })?;
-        let is_first = !faults_before
-            .first_per_requester
-            .iter()
-            .any(|fault| is_ours(&fault));
-        let page = bus.align_down(dmamap::addr::FRAME_SIZE_LOG2);
-        // Units report the page, or the very byte.
-        let reported = fault.address.align_down(dmamap::addr::FRAME_SIZE_LOG2);
-        let wrong = reported != page || fault.access == Access::Read;
-        // QEMU's AMD-Vi unit logs neither where nor how: 0, where nothing is ever mapped and nobody tries to go.
-        let is_told = reported != BusAddr::new(0);
-        if is_first && is_told && wrong {
-            return Err(IsolationError::Misreported { device, bus, fault });
-        }
-        Ok(Attempt::Refused(Refused {
-            bus,
-            fault,
-            faults: faults.total - faults_before.total,
-        }))
-    }
-
-    /// That the device wrote where it must not.
-    pub(crate) fn breached(&self, bus: BusAddr) -> IsolationError {
-        IsolationError::Breached {
-            device: self.requester(),
-            bus,
-            access: Access::Write,
-        }
-    }
-
-    /// That the device did not reach what was mapped for it.
-    pub(crate) fn not_reached(&self, bus: BusAddr) -> IsolationError {
-        IsolationError::NotReached {
-            device: self.requester(),
-            bus,
-        }
-    }
-
-    /// Gives the device back.
-    pub(crate) fn detach(self) -> Result<(), IsolationError> {
-        Ok(self.edu.stop().detach()?)
-    }
+    Ok(device.detach()?)
 }
 
 /// What a buffer holds.
@@ -372,6 +307,10 @@ pub(crate) fn two_pages_of<P: Platform>(
     let mut buffer = DmaBuffer::allocate_for(device, 2 * device.page_bytes())?;
     buffer.as_mut_slice().fill(pattern);
     Ok(buffer)
+}
+
+pub(crate) fn not_lent(error: impl core::error::Error + Send + Sync + 'static) -> IsolationError {
+    IsolationError::NotLent(Box::new(error))
 }
 
 pub(crate) fn not_mapped<B>(rejected: Rejected<B>) -> IsolationError {

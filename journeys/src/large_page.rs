@@ -71,7 +71,7 @@ pub fn large_page<P: Platform>(computer: &mut Computer<P>) -> Result<LargePage, 
         write_all_over(&mut confined, &piece)?;
         check(&confined, &piece.unmap()?, bus, SENT)?;
     }
-    confined.detach()?;
+    confined.detach(computer)?;
     Ok(LargePage {
         pieces,
         attempt: attempt.expect("there are places in a piece"),

@@ -19,38 +19,61 @@
 //! | [`attach_again`](attach_again::attach_again) | a device attached again finds nothing of its first domain | [`EDU`](Needs::EDU), [`IOMMU`](Needs::IOMMU) |
 //! | [`reserved_memory`](reserved_memory::reserved_memory) | reserved regions are kept, and nothing is mapped over them | [`RESERVED`](Needs::RESERVED), [`IOMMU`](Needs::IOMMU) |
 //! | [`unit_reset`](unit_reset::unit_reset) | domains live on when their units are reset | [`EDU`](Needs::EDU), [`IOMMU`](Needs::IOMMU) |
-//! | [`suspend_resume`](suspend_resume::suspend_resume) | domains live on through a sleep | [`EDU`](Needs::EDU), [`IOMMU`](Needs::IOMMU) |
-//! | [`reset_device`](reset_device::reset_device) | a device that was reset forgets, its mappings stay | [`DISK`](Needs::DISK), [`IOMMU`](Needs::IOMMU) |
-//! | [`surprise_removal`](surprise_removal::surprise_removal) | a device that is pulled out holds nobody up | [`DISK`](Needs::DISK), [`IOMMU`](Needs::IOMMU) |
+//! | [`suspend_resume`](suspend_resume::suspend_resume) | what is mapped lives on through a sleep | [`EDU`](Needs::EDU), [`NEAR_MEMORY`](Needs::NEAR_MEMORY) |
+//! | [`reset_device`](reset_device::reset_device) | a device that was reset forgets, its mappings stay | [`DISK`](Needs::DISK) |
+//! | [`surprise_removal`](surprise_removal::surprise_removal) | a device that is pulled out holds nobody up | [`DISK`](Needs::DISK), [`REMOVABLE`](Needs::REMOVABLE) in the catalogue |
 //! | [`differential`](differential::differential) | random steps, compared with an oracle | [`EDU`](Needs::EDU), [`DISK`](Needs::DISK), [`IOMMU`](Needs::IOMMU) |
-//! | [`mask_limits`](mask_limits::mask_limits) | 28 address lines reach memory above 4 GiB | [`EDU`](Needs::EDU), [`IOMMU`](Needs::IOMMU), [`HIGH_MEMORY`](Needs::HIGH_MEMORY) |
+//! | [`mask_limits`](mask_limits::mask_limits) | 28 address lines reach memory above 4 GiB | [`EDU`](Needs::EDU), [`NEAR_MEMORY`](Needs::NEAR_MEMORY), [`HIGH_MEMORY`](Needs::HIGH_MEMORY) |
+//! | [`sg_table`](sg_table::sg_table) | a list of buffers lent as one | [`EDU`](Needs::EDU), [`NEAR_MEMORY`](Needs::NEAR_MEMORY) |
+//! | [`iova_span`](iova_span::iova_span) | memory linked to addresses chosen before | [`EDU`](Needs::EDU), [`NEAR_MEMORY`](Needs::NEAR_MEMORY) |
+//! | [`dma_pool`](dma_pool::dma_pool) | small blocks of coherent memory | [`EDU`](Needs::EDU), [`NEAR_MEMORY`](Needs::NEAR_MEMORY) |
+//! | [`atomic_pool`](atomic_pool::atomic_pool) | coherent memory made ready in advance | [`EDU`](Needs::EDU), [`NEAR_MEMORY`](Needs::NEAR_MEMORY) |
+//! | [`buffer_pool`](buffer_pool::buffer_pool) | blocks that stay mapped | [`EDU`](Needs::EDU), [`NEAR_MEMORY`](Needs::NEAR_MEMORY) |
+//! | [`noncoherent`](noncoherent::noncoherent) | cached memory, synced | [`EDU`](Needs::EDU), [`NEAR_MEMORY`](Needs::NEAR_MEMORY) |
+//! | [`noncontiguous`](noncontiguous::noncontiguous) | frames from anywhere, one piece for the device | [`EDU`](Needs::EDU), [`NEAR_MEMORY`](Needs::NEAR_MEMORY) |
+//! | [`peer_registers`](peer_registers::peer_registers) | a device that writes another's registers | [`EDU`](Needs::EDU), [`DISK`](Needs::DISK), [`IOMMU`](Needs::IOMMU), [`PEERS`](Needs::PEERS) |
+//! | [`unmanaged_domain`](unmanaged_domain::unmanaged_domain) | addresses that the caller chooses | [`EDU`](Needs::EDU), [`IOMMU`](Needs::IOMMU) |
+//! | [`relax_to_deferred`](relax_to_deferred::relax_to_deferred) | a strict device relaxed at work | [`EDU`](Needs::EDU), [`IOMMU`](Needs::IOMMU) |
+//! | [`virtio_disk_rewritten`](virtio_disk_rewritten::virtio_disk_rewritten) | a whole disk read, written and read back by a driver that knows nothing of `dmamap` | [`VIRTIO_DISK`](Needs::VIRTIO_DISK) |
 #![no_std]
 
 extern crate alloc;
 
+pub mod atomic_pool;
 pub mod attach_again;
 pub mod boot;
+pub mod buffer_pool;
 pub mod catalogue;
 mod computer;
+mod confined_edu;
 pub mod conformance;
 pub mod differential;
 pub mod disk;
+pub mod dma_pool;
+pub mod iova_span;
 mod isolation;
 pub mod large_page;
 pub mod mask_limits;
 mod needs;
+pub mod noncoherent;
+pub mod noncontiguous;
+pub mod peer_registers;
 pub mod read_only_mapping;
+pub mod relax_to_deferred;
 pub mod reserved_memory;
 pub mod reset_device;
+pub mod sg_table;
 pub mod surprise_removal;
 pub mod suspend_resume;
 mod transfer_buffer;
 pub mod two_domains;
 pub mod unit_reset;
+pub mod unmanaged_domain;
 pub mod unmap_blocks_device;
 pub mod virtio_console;
 pub mod virtio_device;
 pub mod virtio_disk;
+pub mod virtio_disk_rewritten;
 pub mod virtio_gpu;
 pub mod virtio_net;
 pub mod virtio_rng;

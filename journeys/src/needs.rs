@@ -2,10 +2,12 @@
 
 use core::fmt;
 
-use dmamap::addr::PhysAddr;
+use dmamap::addr::{FRAME_BYTES, PhysAddr, PhysRange};
+use dmamap::bridge::{HostBridge, PeerForwarding};
 use dmamap::iommu::Requester;
 use dmamap::pci::Function;
 use dmamap::platform::Platform;
+use hw::edu::DMA_ADDRESS_BITS;
 use hw::virtio;
 
 use crate::computer::Computer;
@@ -47,8 +49,16 @@ impl Needs {
     pub const VIRTIO_RNG: Self = Self(1 << 7);
     /// A virtio graphics adapter.
     pub const VIRTIO_GPU: Self = Self(1 << 8);
+    /// A virtio disk that can be written.
+    pub const VIRTIO_DISK: Self = Self(1 << 9);
+    /// Memory at bus addresses of 28 bits, as the educational device drives them, or an IOMMU, which puts all memory there.
+    pub const NEAR_MEMORY: Self = Self(1 << 10);
+    /// A disk that can be pulled out, as [`Computer::set_removable`] says.
+    pub const REMOVABLE: Self = Self(1 << 11);
+    /// A host bridge that is known to pass requests of devices on to other devices.
+    pub const PEERS: Self = Self(1 << 12);
 
-    const NAMES: [(Self, &'static str); 9] = [
+    const NAMES: [(Self, &'static str); 13] = [
         (Self::DISK, "an NVMe disk"),
         (Self::EDU, "an educational device"),
         (Self::IOMMU, "an IOMMU"),
@@ -61,6 +71,13 @@ impl Needs {
         (Self::LOOPED_CONSOLE, "a virtio console that sends back"),
         (Self::VIRTIO_RNG, "a virtio entropy device"),
         (Self::VIRTIO_GPU, "a virtio graphics adapter"),
+        (Self::VIRTIO_DISK, "a virtio disk"),
+        (Self::NEAR_MEMORY, "memory that 28 address lines reach"),
+        (Self::REMOVABLE, "a disk that can be pulled out"),
+        (
+            Self::PEERS,
+            "a host bridge known to pass requests to other devices",
+        ),
     ];
 
     /// Both these needs and `others`.
@@ -111,6 +128,12 @@ impl Needs {
         );
         add(Self::VIRTIO_RNG, has_virtio(virtio::entropy::DEVICE_TYPE));
         add(Self::VIRTIO_GPU, has_virtio(virtio::gpu::DEVICE_TYPE));
+        add(Self::VIRTIO_DISK, has_virtio(virtio::block::DEVICE_TYPE));
+        add(Self::NEAR_MEMORY, has_near_memory(computer));
+        add(Self::REMOVABLE, computer.removable.is_some());
+        let mut bridges = computer.system().bridges().iter();
+        let forwards = |bridge: &HostBridge| bridge.peer_forwarding() == PeerForwarding::Forwarded;
+        add(Self::PEERS, bridges.any(forwards));
         let mut last = PhysAddr::new(0);
         computer
             .platform()
@@ -130,6 +153,26 @@ impl Needs {
         );
         met
     }
+}
+
+/// Whether the educational device reaches some memory.
+fn has_near_memory<P: Platform>(computer: &Computer<P>) -> bool {
+    if computer.has_iommu() {
+        return true;
+    }
+    let bridges = computer.system().bridges();
+    let is_near = |memory: PhysRange| {
+        let mut seen = bridges
+            .iter()
+            .filter_map(|bridge| bridge.memory_to_bus(memory));
+        seen.any(|bus| bus.last().as_u64() < 1 << DMA_ADDRESS_BITS)
+    };
+    let mut found = false;
+    computer.platform().memory_map(&mut |range| {
+        let first = PhysRange::new(range.start(), FRAME_BYTES.min(range.len_bytes()));
+        found |= first.is_ok_and(is_near);
+    });
+    found
 }
 
 impl fmt::Display for Needs {

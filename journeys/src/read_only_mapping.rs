@@ -45,6 +45,6 @@ pub fn read_only_mapping<P: Platform>(
     if Held::of(&mapping.unmap()?, LENT) != Held::Pattern {
         return Err(confined.breached(bus));
     }
-    confined.detach()?;
+    confined.detach(computer)?;
     Ok(attempt)
 }

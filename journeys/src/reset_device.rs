@@ -10,12 +10,12 @@ use dmamap::platform::Platform;
 use drivers::nvme::{Blocks, Nvme, Settings};
 
 use crate::computer::Computer;
-use crate::isolation::{buffer_of, not_mapped};
+use crate::isolation::{buffer_of, detach_treated, not_mapped, with_all_lines};
 use crate::needs::Unmet;
 use crate::{IsolationError, Needs};
 
 /// What this journey needs. No other driver may have the disk.
-pub const NEEDS: Needs = Needs::DISK.and(Needs::IOMMU);
+pub const NEEDS: Needs = Needs::DISK;
 
 /// The disk's first block.
 const FIRST: Blocks = Blocks { first: 0, count: 1 };
@@ -24,14 +24,19 @@ const FIRST: Blocks = Blocks { first: 0, count: 1 };
 ///
 /// # Errors
 /// [`IsolationError`].
-pub fn reset_device<P: Platform>(
+///
+/// # Safety
+/// Where there is no IOMMU, the disk does what it is told.
+pub unsafe fn reset_device<P: Platform>(
     computer: &mut Computer<P>,
 ) -> Result<FunctionReset, IsolationError> {
     NEEDS.check(computer)?;
     let lacking = Needs::DISK;
     let function = computer.disks().next().cloned();
     let function = function.ok_or(Unmet { lacking })?;
-    let device = computer.attach(&function)?;
+    // SAFETY: the caller vouches for the disk.
+    let device = unsafe { computer.attach_or_trust(&function)? };
+    let device = with_all_lines(device, &function)?;
     let requester = device.requester();
     let kept = buffer_of(&device, 0)?;
     let kept = device.map_single(kept, Bidirectional).map_err(not_mapped)?;
@@ -50,7 +55,7 @@ pub fn reset_device<P: Platform>(
         return Err(IsolationError::Differs { device: requester });
     }
     kept.unmap()?;
-    device.detach()?;
+    detach_treated(computer, device, computer.protection())?;
     Ok(reset.function)
 }
 

@@ -9,7 +9,7 @@ use crate::isolation::{ATTEMPT_BYTES, ConfinedEdu, Held, buffer_of, not_mapped};
 use crate::{Attempt, IsolationError, Needs};
 
 /// What this journey needs.
-pub const NEEDS: Needs = Needs::EDU.and(Needs::IOMMU);
+pub const NEEDS: Needs = Needs::EDU.and(Needs::NEAR_MEMORY);
 
 /// What the device is made to write.
 const SENT: u8 = 0x4d;
@@ -22,31 +22,33 @@ const KEPT: u8 = 0xb2;
 /// As [`suspend_resume_over`].
 ///
 /// # Safety
-/// Every other device of the computer obeys its bus-master bit, or is trusted with all memory.
+/// Every other device of the computer obeys its bus-master bit, or is trusted with all memory; and where there is no
+/// IOMMU, the educational device does what it is told.
 pub unsafe fn suspend_resume<P: Platform>(
     computer: &mut Computer<P>,
-) -> Result<Attempt, IsolationError> {
+) -> Result<Option<Attempt>, IsolationError> {
     // SAFETY: the caller's promise.
     unsafe { suspend_resume_over(computer, || ()) }
 }
 
 /// Lends memory, suspends the machine, finds that nothing is lent and nothing is taken back meanwhile, lets `sleep` take the
 /// power from units and devices, and resumes the machine; then the device writes the memory, which is taken back, and
-/// tries again.
+/// tries again where a unit confines it.
 ///
 /// # Errors
 /// [`IsolationError`], [`Breached`](IsolationError::Breached) if the last write arrived.
 ///
 /// # Safety
 /// Every other device of the computer obeys its bus-master bit, or loses its power in `sleep`, or is trusted with all
-/// memory.
+/// memory; and where there is no IOMMU, the educational device does what it is told.
 pub unsafe fn suspend_resume_over<P: Platform>(
     computer: &mut Computer<P>,
     sleep: impl FnOnce(),
-) -> Result<Attempt, IsolationError> {
+) -> Result<Option<Attempt>, IsolationError> {
     NEEDS.check(computer)?;
     let system = computer.system();
-    let mut confined = ConfinedEdu::attach(computer)?;
+    // SAFETY: the caller vouches for the device.
+    let mut confined = unsafe { ConfinedEdu::attach_or_trust(computer)? };
     let device = confined.requester();
     let unexpected = |what| IsolationError::Unexpected { device, what };
     let lent = buffer_of(confined.edu().device(), KEPT)?;
@@ -69,9 +71,12 @@ pub unsafe fn suspend_resume_over<P: Platform>(
         Err(refused) if refused.error.failure == MapFailure::Suspended => {}
         _ => return Err(unexpected("memory was lent while the machine slept")),
     }
-    // With bounce buffers no unit is asked, as the device never reached the memory itself.
-    if given_up.unmap().is_ok() && computer.protection() != Protection::Bounce {
-        return Err(unexpected("an unmap was confirmed while the machine slept"));
+    // With bounce buffers no unit is asked, as the device never reached the memory itself; and without units nobody is.
+    let asks_a_unit = computer.has_iommu() && computer.protection() != Protection::Bounce;
+    if given_up.unmap().is_ok() == asks_a_unit {
+        return Err(unexpected(
+            "an unmap was not answered as it must be while the machine slept",
+        ));
     }
     sleep();
     // SAFETY: this device is idle, and the caller vouches for the others.
@@ -90,10 +95,10 @@ pub unsafe fn suspend_resume_over<P: Platform>(
         return Err(confined.not_reached(bus));
     }
     buffer.as_mut_slice().fill(KEPT);
-    let attempt = confined.attempt_write(bus)?;
+    let attempt = confined.attempt_where_confined(bus)?;
     if Held::of(&buffer, KEPT) != Held::Pattern {
         return Err(confined.breached(bus));
     }
-    confined.detach()?;
+    confined.detach(computer)?;
     Ok(attempt)
 }

@@ -69,7 +69,7 @@ pub fn two_domains<P: Platform>(computer: &mut Computer<P>) -> Result<TwoDomains
     if lent.unmap()?.as_slice().iter().any(|&byte| byte != KEPT) {
         return Err(confined.breached(neighbours_bus));
     }
-    confined.detach()?;
+    confined.detach(computer)?;
     neighbour.detach()?;
     Ok(TwoDomains {
         attempt,

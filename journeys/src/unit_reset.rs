@@ -59,6 +59,6 @@ pub unsafe fn unit_reset<P: Platform>(
     if confined.holds(SENT)? != Held::Pattern {
         return Err(confined.not_reached(bus));
     }
-    confined.detach()?;
+    confined.detach(computer)?;
     Ok(attempt)
 }

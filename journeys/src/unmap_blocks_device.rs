@@ -67,6 +67,6 @@ pub fn unmap_blocks_device<P: Platform>(
     if Held::of(&buffer, KEPT) != Held::Pattern {
         return Err(confined.breached(bus));
     }
-    confined.detach()?;
+    confined.detach(computer)?;
     Ok(attempt)
 }

@@ -21,7 +21,7 @@ use dmamap::platform::Platform;
 use drivers::virtio::{Slot, VirtioConsole};
 use hw::virtio::console::DEVICE_TYPE;
 
-use crate::virtio_device::{VirtioJourneyError, attach, detach};
+use crate::virtio_device::{VirtioJourneyError, detach};
 use crate::{Computer, Needs};
 
 /// What this journey needs.
@@ -59,7 +59,7 @@ pub unsafe fn virtio_console<S: Slot>(
     let function = computer.virtio_devices(DEVICE_TYPE).next().cloned();
     let function = function.ok_or(NEEDS.unmet())?;
     // SAFETY: the caller vouches for the device.
-    let device = unsafe { attach(computer, &function)? };
+    let device = unsafe { computer.attach_or_trust(&function)? };
     let started = VirtioConsole::<S>::start(device, &function, computer.resources_mut());
     let mut console = started.map_err(|failed| failed.error)?;
     let mut report = VirtioConsoleReport::default();
@@ -70,7 +70,7 @@ pub unsafe fn virtio_console<S: Slot>(
         }
     }
     let device = console.stop()?;
-    report.maps = detach(device)?.maps;
+    report.maps = detach(computer, device)?.maps;
     Ok(report)
 }
 

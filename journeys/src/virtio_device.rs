@@ -1,10 +1,11 @@
 //! What the journeys of virtio devices share: how the device is attached, and how they fail.
 
 use dmamap::device::{DetachError, Device, Figures};
-use dmamap::pci::Function;
 use dmamap::platform::Platform;
-use dmamap::system::{AttachError, Protection};
-use drivers::virtio::{InUse, RequestError, VirtioGpuError, VirtioNetError, VirtioStartError};
+use dmamap::system::AttachError;
+use drivers::virtio::{
+    InUse, RequestError, VirtioBlockError, VirtioGpuError, VirtioNetError, VirtioStartError,
+};
 
 use crate::{Computer, Unmet};
 
@@ -27,6 +28,9 @@ pub enum VirtioJourneyError {
     /// A frame was not sent or received.
     #[error(transparent)]
     Net(#[from] VirtioNetError),
+    /// Sectors were not read or written.
+    #[error(transparent)]
+    Block(#[from] VirtioBlockError),
     /// The screen fails.
     #[error(transparent)]
     Gpu(#[from] VirtioGpuError),
@@ -61,6 +65,9 @@ pub enum VirtioJourneyError {
         /// Bytes that the IOMMU did not give back.
         quarantined_bytes: u64,
     },
+    /// Mappings were not copied, or not left to flushes, or were, against the computer's protection.
+    #[error("its mappings were not treated as its protection says")]
+    NotTreated,
     /// The device stays in its place.
     #[error(transparent)]
     InUse(#[from] InUse),
@@ -69,27 +76,16 @@ pub enum VirtioJourneyError {
     Detach(#[from] DetachError),
 }
 
-/// Attaches `function`: behind the IOMMU where there is one.
-///
-/// # Safety
-/// Where there is none, the device keeps to the memory that its driver tells it of.
-pub(crate) unsafe fn attach<P: Platform>(
+/// Detaches a device whose driver was stopped, to which nothing may be lent any more, and which must have been treated as the
+/// computer's protection says.
+pub(crate) fn detach<P: Platform>(
     computer: &Computer<P>,
-    function: &Function<P>,
-) -> Result<Device<P>, AttachError> {
-    match computer.has_iommu() {
-        true => computer.attach(function),
-        // SAFETY: the caller vouches for the device.
-        false => unsafe {
-            let system = computer.system();
-            system.attach_trusted(function, Protection::Identity)
-        },
-    }
-}
-
-/// Detaches a device whose driver was stopped, and to which nothing may be lent any more.
-pub(crate) fn detach<P: Platform>(device: Device<P>) -> Result<Figures, VirtioJourneyError> {
+    device: Device<P>,
+) -> Result<Figures, VirtioJourneyError> {
     let figures = device.figures();
+    if !computer.treats_as_asked(&device) {
+        return Err(VirtioJourneyError::NotTreated);
+    }
     device.detach()?;
     if figures.live_mappings != 0 || figures.quarantined_bytes != 0 {
         return Err(VirtioJourneyError::Left {

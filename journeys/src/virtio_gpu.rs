@@ -22,7 +22,7 @@ use alloc::vec;
 use drivers::virtio::{Slot, VirtioGpu};
 use hw::virtio::gpu::DEVICE_TYPE;
 
-use crate::virtio_device::{VirtioJourneyError, attach, detach};
+use crate::virtio_device::{VirtioJourneyError, detach};
 use crate::{Computer, Needs};
 
 /// What this journey needs.
@@ -59,7 +59,7 @@ pub unsafe fn virtio_gpu<S: Slot>(
     let function = computer.virtio_devices(DEVICE_TYPE).next().cloned();
     let function = function.ok_or(NEEDS.unmet())?;
     // SAFETY: the caller vouches for the device.
-    let device = unsafe { attach(computer, &function)? };
+    let device = unsafe { computer.attach_or_trust(&function)? };
     let started = VirtioGpu::<S>::start(device, &function, computer.resources_mut());
     let mut gpu = started.map_err(|failed| failed.error)?;
     gpu.set_up(64, 48)?.fill(0x55);
@@ -77,6 +77,6 @@ pub unsafe fn virtio_gpu<S: Slot>(
     Ok(VirtioGpuReport {
         width,
         height,
-        maps: detach(device)?.maps,
+        maps: detach(computer, device)?.maps,
     })
 }

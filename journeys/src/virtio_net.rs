@@ -21,7 +21,7 @@ use dmamap::platform::Platform;
 use drivers::virtio::{MAX_FRAME_BYTES, Slot, VirtioNet};
 use hw::virtio::net::DEVICE_TYPE;
 
-use crate::virtio_device::{VirtioJourneyError, attach, detach};
+use crate::virtio_device::{VirtioJourneyError, detach};
 use crate::{Computer, Needs};
 
 /// What this journey needs.
@@ -61,7 +61,7 @@ pub unsafe fn virtio_net<S: Slot>(
     let function = computer.virtio_devices(DEVICE_TYPE).next().cloned();
     let function = function.ok_or(NEEDS.unmet())?;
     // SAFETY: the caller vouches for the device.
-    let device = unsafe { attach(computer, &function)? };
+    let device = unsafe { computer.attach_or_trust(&function)? };
     let started = VirtioNet::<S>::start(device, &function, computer.resources_mut());
     let mut net = started.map_err(|failed| failed.error)?;
     let mut report = VirtioNetReport::default();
@@ -73,7 +73,7 @@ pub unsafe fn virtio_net<S: Slot>(
         }
     }
     let device = net.stop()?;
-    report.maps = detach(device)?.maps;
+    report.maps = detach(computer, device)?.maps;
     Ok(report)
 }
 

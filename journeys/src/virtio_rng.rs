@@ -20,7 +20,7 @@ use alloc::vec;
 use drivers::virtio::{Slot, VirtioRng};
 use hw::virtio::entropy::DEVICE_TYPE;
 
-use crate::virtio_device::{VirtioJourneyError, attach, detach};
+use crate::virtio_device::{VirtioJourneyError, detach};
 use crate::{Computer, Needs};
 
 /// What this journey needs.
@@ -52,7 +52,7 @@ pub unsafe fn virtio_rng<S: Slot>(
     let function = computer.virtio_devices(DEVICE_TYPE).next().cloned();
     let function = function.ok_or(NEEDS.unmet())?;
     // SAFETY: the caller vouches for the device.
-    let device = unsafe { attach(computer, &function)? };
+    let device = unsafe { computer.attach_or_trust(&function)? };
     let started = VirtioRng::<S>::start(device, &function, computer.resources_mut());
     let mut rng = started.map_err(|failed| failed.error)?;
     let mut report = VirtioRngReport::default();
@@ -63,7 +63,7 @@ pub unsafe fn virtio_rng<S: Slot>(
         report.len_bytes += fill_within(&mut rng, &mut on_heap, start)?;
     }
     let device = rng.stop()?;
-    report.maps = detach(device)?.maps;
+    report.maps = detach(computer, device)?.maps;
     Ok(report)
 }
 

@@ -74,7 +74,8 @@ fn domains_live_on_through_a_loss_of_power() {
 #[test]
 fn a_disk_that_is_reset_is_started_anew() {
     on_every_computer(Expected::NoFaults, |rig| {
-        let reset = reset_device(&mut rig.computer).expect("the disk is reset");
+        // SAFETY: the disk is behind an IOMMU.
+        let reset = unsafe { reset_device(&mut rig.computer) }.expect("the disk is reset");
         assert_eq!(reset.method, ResetMethod::FunctionLevel);
     });
 }
@@ -84,7 +85,8 @@ fn a_disk_that_is_pulled_out_holds_nobody_up() {
     on_every_computer(Expected::NoFaults, |rig| {
         let machine = rig.machine.clone();
         let function = rig.disk_function(0);
-        surprise_removal(&mut rig.computer, || machine.remove(function.requester()))
-            .expect("the driver is told");
+        let pull_out = || machine.remove(function.requester());
+        // SAFETY: the disk is behind an IOMMU.
+        unsafe { surprise_removal(&mut rig.computer, pull_out) }.expect("the driver is told");
     });
 }

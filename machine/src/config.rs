@@ -60,6 +60,35 @@ pub(crate) enum Greedy {
     Present,
 }
 
+/// Memory that firmware sets aside for the DMA of some devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolConfig {
+    /// What for.
+    pub purpose: PoolPurpose,
+    /// How much; whole pages of it.
+    pub len_bytes: u64,
+    /// For whom.
+    pub users: Vec<PoolUser>,
+}
+
+/// What memory is set aside for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolPurpose {
+    /// The devices are to reach no other (`restricted-dma-pool`).
+    Restricted,
+    /// It is their coherent memory (`shared-dma-pool`).
+    Coherent,
+}
+
+/// Who is named as a user of memory that was set aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolUser {
+    /// The device of this number on bus 0.
+    Device(u8),
+    /// The host bridge, for all that name none themselves.
+    AllDevices,
+}
+
 /// A computer to [boot](crate::Machine::boot). The default is the one `dmamap run` uses: 8 GiB, VT-d units
 /// that snoop and keep everything, no disk yet.
 #[derive(Debug)]
@@ -77,6 +106,8 @@ pub struct MachineConfig {
     pub(crate) peers: PeerForwarding,
     pub(crate) devices: Snooping,
     pub(crate) snooping_exception: Option<u8>,
+    pub(crate) privileged: Option<u8>,
+    pub(crate) pools: Vec<PoolConfig>,
 }
 
 impl Default for MachineConfig {
@@ -98,6 +129,8 @@ impl Default for MachineConfig {
             peers: PeerForwarding::Refused,
             devices: Snooping::On,
             snooping_exception: None,
+            privileged: None,
+            pools: Vec::new(),
         }
     }
 }
@@ -189,6 +222,21 @@ impl MachineConfig {
     #[must_use]
     pub fn with_snooping_device(mut self, device: u8) -> Self {
         self.snooping_exception = Some(device);
+        self
+    }
+
+    /// All requests of the device of this number on bus 0, or of what is behind the port of that number, are
+    /// [privileged](crate::bus::Privilege::Privileged). No table of firmware's says so.
+    #[must_use]
+    pub fn with_privileged_device(mut self, device: u8) -> Self {
+        self.privileged = Some(device);
+        self
+    }
+
+    /// Memory that firmware sets aside for the DMA of some devices. Its devicetree says so, ACPI does not.
+    #[must_use]
+    pub fn with_pool(mut self, pool: PoolConfig) -> Self {
+        self.pools.push(pool);
         self
     }
 

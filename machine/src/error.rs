@@ -72,6 +72,12 @@ pub enum MachineError {
     /// An SMMU cannot be as its configuration says.
     #[error(transparent)]
     Smmu(#[from] SmmuConfigError),
+    /// Memory set aside for devices leaves too little for a kernel, or is no whole page.
+    #[error("{len_bytes} bytes cannot be set aside for devices")]
+    Pools {
+        /// What was asked for in all.
+        len_bytes: u64,
+    },
     /// Memory shifted by the offset would not be memory for every device, or an IOMMU is there as well.
     #[error("devices cannot see memory {offset:#x} bytes higher: {reason}")]
     InboundOffset {

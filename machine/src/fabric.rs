@@ -36,6 +36,8 @@ use crate::topology::{ALL_LINES, ALL_OTHERS, Wiring};
 pub enum Model {
     /// The educational device, with 48 address lines.
     Edu,
+    /// The same, with 64 KiB of memory behind its prefetchable BAR 2.
+    EduWithMemory,
     /// 64 KiB of memory behind a prefetchable BAR.
     Memory,
 }
@@ -207,6 +209,7 @@ impl Wiring<'_> {
     fn model(&self, model: Model, attachment: Attachment) -> Arc<dyn FunctionModel> {
         match model {
             Model::Edu => Arc::new(Edu::wide(self.findings.clone(), attachment)),
+            Model::EduWithMemory => Arc::new(Edu::with_memory(self.findings.clone(), attachment)),
             Model::Memory => Arc::new(DeviceMemory::new()),
         }
     }

@@ -4,12 +4,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use board::hardware::{
-    CacheOperation, Hardware, HostBridgeDescription, InterruptSink, Width, WindowKind,
+    CacheOperation, DeviceMemory, Hardware, HostBridgeDescription, InterruptSink, Width, WindowKind,
 };
 use board::ram::Ram;
 
 use crate::Machine;
 use crate::assembly::UnitSlot;
+use crate::device::fifo::FIFO_REGISTERS;
+use crate::devicetree::Described;
 use crate::interrupts::MESSAGE_WINDOW;
 use crate::memory_map::{ECAM, WINDOWS};
 use crate::pci::Space;
@@ -33,6 +35,16 @@ impl Hardware for Machine {
         Some(self.map.tables.start)
     }
 
+    fn devicetree(&self) -> Option<Vec<u8>> {
+        let described = Described {
+            iommu: &self.iommu,
+            map: &self.map,
+            inbound: &self.inbound,
+            devices: self.devices,
+        };
+        described.blob()
+    }
+
     fn host_bridges(&self) -> Vec<HostBridgeDescription> {
         vec![HostBridgeDescription {
             segment: 0,
@@ -45,7 +57,9 @@ impl Hardware for Machine {
     }
 
     fn reserved_ram(&self) -> Vec<Range<u64>> {
-        vec![self.map.direct_region.clone(), self.map.tables.clone()]
+        let pools = self.map.pools.iter().map(|pool| pool.memory.clone());
+        let firmware = [self.map.direct_region.clone(), self.map.tables.clone()];
+        firmware.into_iter().chain(pools).collect()
     }
 
     fn read(&self, phys: u64, width: Width) -> u64 {
@@ -53,11 +67,14 @@ impl Hardware for Machine {
             self.root.read_config(0, config_address(phys), width)
         } else if let Some((slot, offset)) = self.unit_at(phys) {
             slot.unit.read_register(offset, width)
+        } else if FIFO_REGISTERS.contains(&phys) {
+            let offset = phys - FIFO_REGISTERS.start;
+            self.fifo.read(offset, width.bytes() as usize) & width.ones()
         } else if let Some(Hit {
             endpoint,
             bar,
             offset,
-        }) = self.find_bar(phys, width)
+        }) = self.find_bar(phys, width.bytes())
         {
             endpoint.read(bar, offset, width)
         } else {
@@ -75,11 +92,14 @@ impl Hardware for Machine {
                 .write_config(0, config_address(phys), width, value);
         } else if let Some((slot, offset)) = self.unit_at(phys) {
             slot.unit.write_register(offset, width, value);
+        } else if FIFO_REGISTERS.contains(&phys) {
+            let bytes = &value.to_le_bytes()[..width.bytes() as usize];
+            self.fifo.write(phys - FIFO_REGISTERS.start, bytes);
         } else if let Some(Hit {
             endpoint,
             bar,
             offset,
-        }) = self.find_bar(phys, width)
+        }) = self.find_bar(phys, width.bytes())
         {
             endpoint.write(bar, offset, width, value);
         } else {
@@ -88,6 +108,15 @@ impl Hardware for Machine {
                 width.bytes()
             );
         }
+    }
+
+    fn device_memory(&self, phys: u64, len_bytes: u64) -> Option<DeviceMemory> {
+        let (_, bus) = bus_address(phys)?;
+        // Whether or not it decodes at the moment: mapping it is a matter of page tables.
+        let mut found = self.endpoints.iter();
+        let (memory, offset) = found.find_map(|endpoint| endpoint.memory_at(bus, len_bytes))?;
+        let memory = Arc::clone(memory);
+        Some(DeviceMemory { memory, offset })
     }
 
     fn message_window(&self) -> Range<u64> {
@@ -139,17 +168,22 @@ impl Machine {
     }
 
     /// B → A → BAR.
-    fn find_bar(&self, phys: u64, width: Width) -> Option<Hit> {
-        let window = WINDOWS
-            .iter()
-            .find(|window| phys >= window.phys && phys - window.phys < window.len_bytes)?;
-        let bus = window.bus + (phys - window.phys);
-        let space = match window.kind {
-            WindowKind::Io => Space::Io,
-            WindowKind::Memory | WindowKind::PrefetchableMemory => Space::Memory,
-        };
-        self.root.find_bar(space, bus, width.bytes())
+    fn find_bar(&self, phys: u64, len_bytes: u64) -> Option<Hit> {
+        let (space, bus) = bus_address(phys)?;
+        self.root.find_bar(space, bus, len_bytes)
     }
+}
+
+/// B → A, and in which space.
+fn bus_address(phys: u64) -> Option<(Space, u64)> {
+    let window = WINDOWS
+        .iter()
+        .find(|window| phys >= window.phys && phys - window.phys < window.len_bytes)?;
+    let space = match window.kind {
+        WindowKind::Io => Space::Io,
+        WindowKind::Memory | WindowKind::PrefetchableMemory => Space::Memory,
+    };
+    Some((space, window.bus + (phys - window.phys)))
 }
 
 /// Function and register behind an address in ECAM (PCI Express base specification, 7.2.2).

@@ -16,8 +16,8 @@
 //!
 //! In reading order:
 //! - [`MachineConfig`] and [`Machine`]: the computer; `hardware.rs`: as the CPU reaches it; `assembly.rs` and
-//!   `topology.rs`: its parts and how they are wired; `memory_map.rs`: where things are; `acpi/`: what firmware
-//!   tells of all that;
+//!   `topology.rs`: its parts and how they are wired; `memory_map.rs`: where things are; `acpi/` and `devicetree.rs`:
+//!   what firmware tells of all that;
 //! - [`fabric`]: switches and bridges that a computer can have in addition;
 //! - [`temper`]: what hardware is free to do, and the dice that decide; [`findings`] and [`audit`]: what the
 //!   models tell;
@@ -28,6 +28,7 @@
 
 mod assembly;
 mod config;
+mod devicetree;
 mod error;
 mod hardware;
 mod machine;
@@ -52,7 +53,10 @@ pub mod pci;
 
 pub mod device;
 
-pub use config::{Iommu, MAX_DISKS, MAX_PORTS, MAX_VIRTIO_DEVICES, MachineConfig};
+pub use config::{
+    Iommu, MAX_DISKS, MAX_PORTS, MAX_VIRTIO_DEVICES, MachineConfig, PoolConfig, PoolPurpose,
+    PoolUser,
+};
 pub use device::heartbeat::Pulse;
 pub use error::MachineError;
 pub use machine::{Machine, RequesterReport};

@@ -11,7 +11,8 @@ use crate::assembly::{Units, caches, disks, inbound, units, virtio_devices};
 use crate::audit::Audit;
 use crate::bus::{Bus, DmaCounters, HeldRequest};
 use crate::cache::{CacheReport, CpuCaches, Snooping};
-use crate::config::{Greedy, MAX_DISKS, MAX_PORTS, MAX_VIRTIO_DEVICES, MachineConfig};
+use crate::config::{Greedy, Iommu, MAX_DISKS, MAX_PORTS, MAX_VIRTIO_DEVICES, MachineConfig};
+use crate::device::fifo::Fifo;
 use crate::device::heartbeat::{Heartbeat, Pulse};
 use crate::device::nvme::NvmeController;
 use crate::device::passive::Passive;
@@ -24,7 +25,7 @@ use crate::iommu::riscv::RiscvUnit;
 use crate::iommu::smmu::SmmuUnit;
 use crate::iommu::virtio::VirtioUnit;
 use crate::iommu::vtd::VtdUnit;
-use crate::memory_map::{ECAM, MAX_RAM_BYTES, MIN_RAM_BYTES, MemoryMap, WINDOWS};
+use crate::memory_map::{ECAM, MAX_RAM_BYTES, MIN_RAM_BYTES, MemoryMap, Pool, WINDOWS};
 use crate::pci::endpoint::Endpoint;
 use crate::pci::segment::Segment;
 use crate::topology::{self, Models, Wiring};
@@ -44,6 +45,7 @@ use crate::topology::{self, Models, Wiring};
 /// ```
 pub struct Machine {
     pub(crate) map: MemoryMap,
+    pub(crate) iommu: Iommu,
     /// Memory as CPUs and all that snoops see it.
     pub(crate) ram: Arc<Ram>,
     pub(crate) caches: Option<Arc<CpuCaches>>,
@@ -52,10 +54,11 @@ pub struct Machine {
     pub(crate) interrupts: Arc<Interrupts>,
     pub(crate) units: Units,
     pub(crate) root: Arc<Segment>,
-    endpoints: Vec<Arc<Endpoint>>,
+    pub(crate) endpoints: Vec<Arc<Endpoint>>,
     disks: Vec<Arc<NvmeController>>,
     virtio: Vec<Arc<VirtioDevice>>,
     heartbeat: Arc<Heartbeat>,
+    pub(crate) fifo: Arc<Fifo>,
     findings: Findings,
 }
 
@@ -76,7 +79,7 @@ impl Machine {
     ///
     /// # Errors
     /// [`MachineError`] for a computer that cannot be, or when the host lends no memory.
-    pub fn boot(config: MachineConfig) -> Result<Arc<Self>, MachineError> {
+    pub fn boot(mut config: MachineConfig) -> Result<Arc<Self>, MachineError> {
         let len_bytes = config.ram_len_bytes;
         if len_bytes < MIN_RAM_BYTES {
             return Err(MachineError::RamTooSmall { len_bytes });
@@ -92,7 +95,14 @@ impl Machine {
         if config.virtio.len() > MAX_VIRTIO_DEVICES || taken > MAX_PORTS {
             return Err(MachineError::TooManyVirtioDevices(config.virtio.len()));
         }
-        let map = MemoryMap::new(len_bytes);
+        let len_of_pools = config.pools.iter().map(|pool| pool.len_bytes);
+        let pools = MachineError::Pools {
+            len_bytes: len_of_pools.fold(0, u64::saturating_add),
+        };
+        let pool_configs = std::mem::take(&mut config.pools);
+        let map = MemoryMap::new(len_bytes)
+            .with_pools(pool_configs)
+            .ok_or(pools)?;
         let inbound = inbound(&config, &map)?;
         let ram = Ram::new(&map.ram)?;
         let findings = Findings::new();
@@ -121,6 +131,9 @@ impl Machine {
             // Firmware leaves nothing of its own in the caches, where what it keeps is a device's.
             let direct = &map.direct_region;
             caches.clean(direct.start, direct.end - direct.start);
+            for Pool { memory, .. } in &map.pools {
+                caches.clean(memory.start, memory.end - memory.start);
+            }
         }
 
         let disks = disks(config.disks, &findings)?;
@@ -135,6 +148,7 @@ impl Machine {
             topology::heartbeat_at_boot(&config.iommu),
         ));
         let bus = Arc::new(bus);
+        let fifo = Arc::clone(bus.fifo());
         let wiring = Wiring {
             bus: &bus,
             units: &units
@@ -147,6 +161,7 @@ impl Machine {
             caches: caches.as_ref(),
             devices: config.devices,
             snooping_exception: config.snooping_exception,
+            privileged: config.privileged,
         };
         let root = wiring.root(Models {
             disks: disks.clone(),
@@ -160,6 +175,7 @@ impl Machine {
         let endpoints = root.endpoints();
         Ok(Arc::new(Self {
             map,
+            iommu: config.iommu,
             ram,
             caches,
             devices: config.devices,
@@ -171,6 +187,7 @@ impl Machine {
             disks,
             virtio,
             heartbeat,
+            fifo,
             findings,
         }))
     }
@@ -290,6 +307,11 @@ impl Machine {
     /// The SMMU, if there is one.
     pub fn smmu_units(&self) -> impl Iterator<Item = &Arc<SmmuUnit>> {
         self.units.smmu.iter()
+    }
+
+    /// The transmitter that is no PCI function.
+    pub fn fifo(&self) -> &Arc<Fifo> {
+        &self.fifo
     }
 
     /// How the device is doing that firmware left running.

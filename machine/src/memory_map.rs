@@ -2,10 +2,12 @@
 //!
 //! ```text
 //!   0                 – 640 KiB             RAM
-//!   1 MiB             – 2 GiB at most       RAM; the last 128 KiB are firmware's: direct region, tables
+//!   1 MiB             – 2 GiB at most       RAM; the last 128 KiB are firmware's: direct region, tables; before
+//!                                           them is what it sets aside for devices
 //!   0xc000_0000       – 0xd000_0000         window to bus 0x8000_0000: memory registers
 //!   0xd800_0000       – 0xd801_0000         window to IO ports 0 – 0xffff
 //!   0xe000_0000       – 0xf000_0000         configuration space (ECAM)
+//!   0xfe00_0000       – 0xfe00_1000         registers of a FIFO that is no PCI function
 //!   0xfe80_0000       – 0xfec0_0000         registers of an IOMMU unit that is no VT-d unit
 //!   0xfed9_0000, 0xfed9_1000                registers of the VT-d units
 //!   0xfee0_0000       – 0xfef0_0000         message window
@@ -18,6 +20,8 @@
 use std::ops::Range;
 
 use board::hardware::{WindowDescription, WindowKind};
+
+use crate::config::PoolConfig;
 
 /// Least memory: room for what firmware keeps, and for a kernel.
 pub const MIN_RAM_BYTES: u64 = 4 << 20;
@@ -82,6 +86,15 @@ pub(crate) struct MemoryMap {
     pub(crate) direct_region: Range<u64>,
     /// RAM that holds the ACPI tables.
     pub(crate) tables: Range<u64>,
+    /// RAM that is set aside for devices, below the direct region.
+    pub(crate) pools: Vec<Pool>,
+}
+
+/// Memory that is set aside for devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pool {
+    pub(crate) config: PoolConfig,
+    pub(crate) memory: Range<u64>,
 }
 
 impl MemoryMap {
@@ -105,7 +118,25 @@ impl MemoryMap {
             ram,
             direct_region: firmware..tables,
             tables: tables..low_end,
+            pools: Vec::new(),
         }
+    }
+
+    /// Sets the memory of `configs` aside; `None` where that leaves too little for a kernel.
+    pub(crate) fn with_pools(mut self, configs: Vec<PoolConfig>) -> Option<Self> {
+        let least = LEGACY_HOLE.end + MIN_RAM_BYTES / 2;
+        let mut end = self.direct_region.start;
+        for config in configs {
+            let len_bytes = config.len_bytes / PAGE * PAGE;
+            let start = end.checked_sub(len_bytes)?;
+            if len_bytes == 0 || start < least {
+                return None;
+            }
+            let memory = start..end;
+            self.pools.push(Pool { config, memory });
+            end = start;
+        }
+        Some(self)
     }
 
     /// One past the highest address of RAM.
@@ -164,6 +195,7 @@ mod tests {
             AMD_REGISTERS,
             RISCV_REGISTERS,
             SMMU_REGISTERS,
+            crate::device::fifo::FIFO_REGISTERS,
         ]) {
             assert!(
                 taken

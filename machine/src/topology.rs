@@ -22,7 +22,7 @@ use crate::acpi::{
     CoherenceOverride, Device, Dmar, Iort, Ivrs, ReservedMemory, RmrTable, Scope,
     Unit as UnitTable, UnityMemory, Viot, rimt,
 };
-use crate::bus::{Bus, ConventionalIds, DmaPort, Requester};
+use crate::bus::{Bus, ConventionalIds, DmaPort, Privilege, Requester};
 use crate::cache::{CpuCaches, Snooping};
 use crate::config::Iommu;
 use crate::device::edu::Edu;
@@ -83,6 +83,8 @@ pub(crate) struct Wiring<'a> {
     pub(crate) devices: Snooping,
     /// The device on bus 0, or what is behind the port there, that snoops all the same.
     pub(crate) snooping_exception: Option<u8>,
+    /// Whose requests are privileged, likewise.
+    pub(crate) privileged: Option<u8>,
 }
 
 impl Wiring<'_> {
@@ -166,12 +168,12 @@ impl Wiring<'_> {
         at_boot: AtBoot,
     ) -> Arc<Endpoint> {
         let description = model.description();
-        let requester = Arc::new(Requester::new(
-            device,
-            0,
-            description.address_lines,
-            upstream,
-        ));
+        let requester = Requester::new(device, 0, description.address_lines, upstream);
+        let privilege = match self.privileged == Some(on_root(device, &requester)) {
+            true => Privilege::Privileged,
+            false => Privilege::Unprivileged,
+        };
+        let requester = Arc::new(requester.with_privilege(privilege));
         let port = self.dma_port(unit, device, requester);
         let alone = InDevice::default();
         Arc::new(Endpoint::new(
@@ -187,10 +189,7 @@ impl Wiring<'_> {
 
     /// The way to memory of `requester`, which is on a bus as device `device`.
     pub(crate) fn dma_port(&self, unit: usize, device: u8, requester: Arc<Requester>) -> DmaPort {
-        let on_root = match requester.root_port() {
-            Some(port) => port.device_function() >> 3,
-            None => device,
-        };
+        let on_root = on_root(device, &requester);
         let port = DmaPort::new(Arc::clone(self.bus), self.unit(unit), requester);
         let Some(caches) = self.caches.cloned() else {
             return port;
@@ -212,6 +211,14 @@ impl Wiring<'_> {
 
     fn segment(&self, kind: SegmentKind, nodes: Vec<Node>) -> Segment {
         Segment::new(kind, nodes, self.findings.clone())
+    }
+}
+
+/// The number on bus 0 of `requester`, which is on a bus as `device`, or of the port that it is behind.
+fn on_root(device: u8, requester: &Requester) -> u8 {
+    match requester.root_port() {
+        Some(port) => port.device_function() >> 3,
+        None => device,
     }
 }
 

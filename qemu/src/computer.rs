@@ -13,6 +13,7 @@ use crate::config::{QemuConfig, VirtioDevice};
 use crate::error::{Failure, QemuError};
 use crate::fw_cfg::FwCfg;
 use crate::memory_map::{FIRMWARE_BYTES, MemoryMap};
+use crate::pace::Pace;
 use crate::pci_buses::number_buses;
 use crate::process::Process;
 use crate::qtest::Qtest;
@@ -52,6 +53,7 @@ pub struct Qemu {
     pub(crate) ram: Arc<Ram>,
     pub(crate) rsdp: u64,
     pub(crate) qtest: Qtest,
+    pub(crate) pace: Pace,
     process: Process,
     installation: Installation,
     config: QemuConfig,
@@ -87,6 +89,7 @@ impl Qemu {
                 ram,
                 rsdp,
                 qtest,
+                pace: Pace::new(),
                 process,
                 installation: installation.clone(),
                 config,

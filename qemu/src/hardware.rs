@@ -11,9 +11,6 @@ use board::ram::Ram;
 use crate::memory_map::PORTS;
 use crate::{Architecture, Qemu};
 
-/// How much of QEMU's time passes while somebody waits. Its slowest device takes 100 ms for a transfer.
-const STEP_NS: u64 = 1_000_000;
-
 impl Hardware for Qemu {
     fn name(&self) -> &str {
         self.board().name()
@@ -63,6 +60,7 @@ impl Hardware for Qemu {
     }
 
     fn write(&self, phys: u64, width: Width, value: u64) {
+        self.pace.begin_anew();
         let _ = match self.port(phys) {
             Some(port) => self.qtest.write_port(port, width, value),
             None => self.qtest.write(phys, width, value),
@@ -82,7 +80,7 @@ impl Hardware for Qemu {
     fn frames_freed(&self, _phys: u64, _len_bytes: u64) {}
 
     fn idle(&self) {
-        let _ = self.qtest.step_clock(STEP_NS);
+        let _ = self.qtest.step_clock(self.pace.step_ns());
     }
 }
 

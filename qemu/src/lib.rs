@@ -44,6 +44,7 @@ mod qtest;
 
 mod fw_cfg;
 mod memory_map;
+mod pace;
 mod pci_buses;
 mod q35;
 mod table_loader;

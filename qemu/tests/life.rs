@@ -1,4 +1,4 @@
-//! A disk of QEMU's that is pulled out, by a hand between the kernel and QEMU: its registers read as all ones.
+//! Devices that go and units that sleep. A disk of QEMU's that is pulled out, by a hand between the kernel and QEMU: its registers read as all ones.
 //!
 //! QEMU's own way to pull a device out waits for a guest that presses a button back, or whose firmware does.
 
@@ -9,12 +9,14 @@ use std::sync::Arc;
 
 use board::hardware::{CacheOperation, Hardware, HostBridgeDescription, InterruptSink, Width};
 use board::ram::Ram;
+use dmamap::pci::BusMaster;
 use hosted::Hosted;
+use hw::pci::config::{COMMAND, Command};
 use journeys::boot::{BootOptions, MachineDescription, boot};
 use journeys::surprise_removal::surprise_removal;
 use parking_lot::Mutex;
 use qemu::{Disk, Medium, Qemu};
-use support::{start, test_file};
+use support::{Rig, start, test_file};
 
 /// Where q35 has its configuration space.
 const ECAM: u64 = 0xb000_0000;
@@ -112,8 +114,9 @@ fn pulled_out_on(board: &str) {
         .map(|range| range.start().as_u64()..range.last().as_u64() + 1)
         .chain([configuration..configuration + 4096])
         .collect();
-    surprise_removal(&mut computer, || pulled.gone.lock().extend(ranges))
-        .expect("the driver is told");
+    let pull_out = || pulled.gone.lock().extend(ranges);
+    // SAFETY: the disk is behind an IOMMU.
+    unsafe { surprise_removal(&mut computer, pull_out) }.expect("the driver is told");
     assert_eq!(computer.system().faults().total, 0);
     // SAFETY: every device was detached, and nobody tells QEMU's disk anything any more.
     unsafe { computer.system().shutdown() }.expect("the units stop");
@@ -135,4 +138,30 @@ fn a_disk_that_is_pulled_out_of_amd_vi_holds_nobody_up() {
 #[test]
 fn a_disk_that_is_pulled_out_of_virtio_holds_nobody_up() {
     pulled_out_on("q35-virtio");
+}
+
+#[test]
+fn a_unit_that_is_a_function_masters_the_bus_again_after_it_slept() {
+    let Some(rig) = Rig::boot("q35-virtio", |config| config) else {
+        return;
+    };
+    let (system, topology) = (rig.computer.system(), rig.computer.topology());
+    let masters = || {
+        let functions = topology.functions().filter(|one| !one.is_bridge());
+        let masters = functions.filter(|one| one.read_bus_master() == BusMaster::On);
+        masters.map(|one| one.requester()).collect::<Vec<_>>()
+    };
+    let units = masters();
+    assert_eq!(units.len(), 1, "nobody attached a device");
+    let suspended = system.suspend(topology).expect("it sleeps");
+    // A loss of power takes this too.
+    let command = ECAM + (u64::from(units[0]) << 12) + u64::from(COMMAND);
+    let none = Command::new().into_bits();
+    rig.qemu.write(command, Width::Word, none.into());
+    assert_eq!(masters(), []);
+    // SAFETY: no device is a bus master.
+    let resumed = unsafe { system.resume(suspended) }.expect("the unit reads its commands");
+    assert_eq!(resumed.lost, []);
+    assert_eq!(masters(), units);
+    rig.finish();
 }

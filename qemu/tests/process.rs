@@ -107,9 +107,9 @@ fn time_passes_for_devices_only_while_somebody_waits() {
     while is_running() {
         qemu.idle();
         steps += 1;
-        assert!(steps <= 200);
+        assert!(steps <= 10, "the longer the wait, the longer the steps");
     }
-    assert!(steps >= 50, "{steps} steps are no 100 ms");
+    assert!(steps >= 5, "{steps} steps are no 100 ms");
 }
 
 /// Runs in the process that the next test starts, and is nothing otherwise.

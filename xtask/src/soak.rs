@@ -16,6 +16,7 @@ const DEPTHS: [u32; 5] = [1, 2, 16, 64, 256];
 const QUEUES: [u32; 3] = [1, 2, 4];
 const TEMPERS: [&str; 3] = ["keep", "forget", "random"];
 const MOODS: [&[&str]; 2] = [&[], &["--rogue"]];
+const POLICIES: [&str; 3] = ["strict", "deferred", "bounce"];
 const UNITS: [&str; 6] = ["vtd", "vtd-scalable", "amd", "smmu", "riscv", "virtio"];
 
 /// Runs of one depth: all tempers in all moods.
@@ -97,9 +98,10 @@ impl Campaign {
                 {
                     let mut command = Command::new(&program);
                     command.arg("run").arg(file.path()).arg("--json").args(mood);
-                    // A Latin square: each temper and mood meets each unit at some depth.
-                    let unit = UNITS[(runs / MOODINESS + runs) as usize % UNITS.len()];
-                    command.args(["--temper", temper, "--iommu", unit]);
+                    let (unit, policy) = unit_and_policy(runs);
+                    // Nothing but a strict unit would stop a rogue disk.
+                    let policy = if mood.is_empty() { policy } else { POLICIES[0] };
+                    command.args(["--temper", temper, "--iommu", unit, "--policy", policy]);
                     for (flag, value) in [
                         ("--queue-depth", u64::from(*depth)),
                         ("--queues", u64::from(queues)),
@@ -177,6 +179,15 @@ impl Campaign {
     }
 }
 
+/// Of a run: Latin squares, so that each temper and mood meets each unit at some depth, and each of these pairs each policy
+/// at some seed.
+fn unit_and_policy(run: u64) -> (&'static str, &'static str) {
+    let (block, units) = (run / MOODINESS, UNITS.len() as u64);
+    let unit = (block + run) % units;
+    let policy = (block / units + block) % POLICIES.len() as u64;
+    (UNITS[unit as usize], POLICIES[policy as usize])
+}
+
 /// Makes every journey, with so many random steps.
 fn journeys(flags: &[&str], steps: u64, seed: u64) -> Outcome {
     let (steps, seed) = (steps.to_string(), seed.to_string());
@@ -220,5 +231,24 @@ fn text_of(file: &mut File) -> String {
     match file.rewind().and_then(|()| file.read_to_end(&mut bytes)) {
         Ok(_) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) => format!("(output lost: {error})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_temper_and_mood_meets_every_unit_with_every_policy() {
+        let of_a_seed = (DEPTHS.len() * QUEUES.len()) as u64 * MOODINESS;
+        // As many seeds as there are by default.
+        let runs = 0..4 * of_a_seed;
+        let met: HashSet<_> = runs
+            .map(|run| (run % MOODINESS, unit_and_policy(run)))
+            .collect();
+        let all = MOODINESS as usize * UNITS.len() * POLICIES.len();
+        assert_eq!(met.len(), all);
     }
 }

@@ -219,19 +219,59 @@ fn readme_shows_what_the_front_page_runs() {
 
 /// Rows that the mapping API must have: of masks, coherent memory, streaming, bounce buffers, some of translation, and all
 /// rules.
-#[test]
-fn parity_has_a_row_for_everything_the_mapping_api_is_made_of() {
-    let parity = read("docs/parity.md");
+fn rows_of_the_mapping_api() -> impl Iterator<Item = String> {
     let sections = [("B", 4), ("C", 5), ("D", 7), ("E", 7), ("R", 36)];
     let numbered = sections
         .into_iter()
         .flat_map(|(section, last)| (1..=last).map(move |n| format!("{section}{n}")));
     let others = ["F2", "F4", "F5", "F6", "F8", "I1", "I3", "I6"].map(str::to_owned);
-    let missing: Vec<_> = numbered
-        .chain(others)
-        .filter(|id| !parity.contains(&format!("\n| {id} ")))
+    numbered.chain(others)
+}
+
+/// What a row of docs/parity.md lacks to be shown: a test that is there, and a mutation that makes it fail.
+fn lacking(parity: &str, id: &str) -> Option<&'static str> {
+    let row = parity
+        .lines()
+        .find(|line| line.starts_with(&format!("| {id} ")));
+    let Some(row) = row else {
+        return Some("is missing");
+    };
+    let (tests, mutations) = row.split_once("; broken by ").unwrap_or((row, ""));
+    let is_test = |name: &&str| {
+        let is_case = name.contains("/compile_fail/") && name.ends_with(".rs");
+        is_case || name.contains(".rs::")
+    };
+    match () {
+        () if !names(tests).iter().any(is_test) => Some("names no test"),
+        () if mutations.split('*').nth(1).is_none() => Some("names no mutation"),
+        () => None,
+    }
+}
+
+#[test]
+fn every_row_of_the_mapping_api_names_a_test_and_a_mutation_that_makes_it_fail() {
+    let parity = read("docs/parity.md");
+    let mistakes: Vec<_> = rows_of_the_mapping_api()
+        .filter_map(|id| Some(format!("{id} {}", lacking(&parity, &id)?)))
         .collect();
-    assert!(missing.is_empty(), "docs/parity.md has no row {missing:?}");
+    assert!(mistakes.is_empty(), "docs/parity.md: {mistakes:?}");
+}
+
+#[test]
+fn rows_that_show_nothing_are_told_from_others() {
+    let parity = "| R1 whole | type | `a/tests/compile_fail/b.rs`; broken by *c* |\n\
+                  | R2 no test | works | `a/src/b.rs`; broken by *c* |\n\
+                  | R3 no mutation | works | `a/tests/b.rs::c` |\n\
+                  | R4 an empty list | works | `a/tests/b.rs::c`; broken by  |\n";
+    for (id, expected) in [
+        ("R1", None),
+        ("R2", Some("names no test")),
+        ("R3", Some("names no mutation")),
+        ("R4", Some("names no mutation")),
+        ("R5", Some("is missing")),
+    ] {
+        assert_eq!(lacking(parity, id), expected, "{id}");
+    }
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! Loads, stores and copies by physical address.
 //!
 //! This is the bus side of memory: everything goes through raw pointers into the hardware's own mapping,
-//! never a reference, because the kernel and other devices change the same bytes at any moment.
+//! never a reference but to atomics, because the kernel and other devices change the same bytes at any moment. Every access
+//! is atomic, the pieces of a long copy too: two models that copy at once do not race.
+//!
+//! Who has a [`Ram`] is hardware: it changes memory behind a kernel's back, as a device does that nothing confines. Models and
+//! those who run experiments with them have it. No driver does: a kernel keeps it to itself.
 
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
@@ -78,10 +82,25 @@ impl Ram {
                 word.copy_from_slice(&self.load_u32(phys)?.to_le_bytes());
             }
         } else {
-            // SAFETY: `bytes` vouches for `into.len()` bytes at `pointer`, in a mapping that no reference
-            // covers. Others may change them meanwhile: then any mix of old and new is a right answer of a
-            // bus, and `u8` has no invalid value.
-            unsafe { pointer.copy_to_nonoverlapping(NonNull::from(&mut *into).cast(), into.len()) };
+            let (head, words, _) = pieces(pointer, into.len());
+            let (first, rest) = into.split_at_mut(head);
+            let (middle, last) = rest.split_at_mut(words * 8);
+            // SAFETY: `bytes` vouches for all bytes at `pointer`, in a mapping that no reference but those to atomics
+            // covers, and `pieces` divides them. Others may change them meanwhile: then any mix of old and new is a right
+            // answer of a bus.
+            unsafe {
+                for (at, byte) in first.iter_mut().enumerate() {
+                    *byte = atomic::<AtomicU8>(pointer, at).load(Ordering::Relaxed);
+                }
+                for (at, word) in middle.chunks_exact_mut(8).enumerate() {
+                    let value = atomic::<AtomicU64>(pointer, head + 8 * at).load(Ordering::Relaxed);
+                    word.copy_from_slice(&value.to_ne_bytes());
+                }
+                for (at, byte) in last.iter_mut().enumerate() {
+                    let at = head + 8 * words + at;
+                    *byte = atomic::<AtomicU8>(pointer, at).load(Ordering::Relaxed);
+                }
+            }
             fence(Ordering::Acquire);
         }
         Ok(())
@@ -109,9 +128,10 @@ impl Ram {
             }
         } else {
             fence(Ordering::Release);
-            // SAFETY: as in `read`; the bytes written are plain memory of RAM, which Rust code reaches only
-            // through raw pointers of other mappings.
-            unsafe { pointer.copy_from_nonoverlapping(NonNull::from(from).cast(), from.len()) };
+            self.store_all(pointer, from.len(), |at, len| match len {
+                1 => u64::from(from[at]),
+                _ => u64::from_ne_bytes(from[at..at + 8].try_into().unwrap_or_default()),
+            });
         }
         Ok(())
     }
@@ -122,10 +142,26 @@ impl Ram {
     /// [`OutsideRam`] if a byte is not memory; then nothing was stored.
     pub fn fill(&self, phys: u64, len_bytes: usize, value: u8) -> Result<(), OutsideRam> {
         let pointer = self.bytes(phys, len_bytes)?;
-        // SAFETY: as in `write`.
-        unsafe { pointer.write_bytes(value, len_bytes) };
+        let word = u64::from_ne_bytes([value; 8]);
+        self.store_all(pointer, len_bytes, |_, _| word);
         fence(Ordering::Release);
         Ok(())
+    }
+
+    /// Stores `len` bytes from `pointer` on, in atomic pieces of 8 bytes or 1: `value` has that for each, by its offset and
+    /// length, in its low byte where it is 1.
+    fn store_all(&self, pointer: NonNull<u8>, len: usize, value: impl Fn(usize, usize) -> u64) {
+        let (head, words, tail) = pieces(pointer, len);
+        let ends = head + 8 * words;
+        // SAFETY: as in `read`.
+        unsafe {
+            for at in (0..head).chain(ends..ends + tail) {
+                atomic::<AtomicU8>(pointer, at).store(value(at, 1) as u8, Ordering::Relaxed);
+            }
+            for at in (head..ends).step_by(8) {
+                atomic::<AtomicU64>(pointer, at).store(value(at, 8), Ordering::Relaxed);
+            }
+        }
     }
 
     /// The words from `phys` on, a multiple of 8, as hardware loads and stores them: in the host's byte order.
@@ -160,10 +196,26 @@ impl Ram {
             });
         }
         // SAFETY: `A` is one of the atomic integers above, valid for any bits; the address is inside the
-        // mapping, which lives as long as `self`, and aligned as the mapping starts at a page. Conflicting
-        // plain copies go through raw pointers only and stand for bus traffic, see the module's head.
+        // mapping, which lives as long as `self`, and aligned as the mapping starts at a page. Conflicting accesses of the
+        // kernel go through other mappings and stand for bus traffic, see the module's head.
         Ok(unsafe { pointer.cast::<A>().as_ref() })
     }
+}
+
+/// How `len` bytes from `pointer` on are made of bytes, aligned words of 8, and bytes.
+fn pieces(pointer: NonNull<u8>, len: usize) -> (usize, usize, usize) {
+    let head = (pointer.addr().get().wrapping_neg() % 8).min(len);
+    let words = (len - head) / 8;
+    (head, words, len - head - 8 * words)
+}
+
+/// The atomic integer `at` bytes from `pointer` on.
+///
+/// # Safety
+/// It lies inside the hardware's mapping, which outlives `'a`, and is aligned.
+unsafe fn atomic<'a, A>(pointer: NonNull<u8>, at: usize) -> &'a A {
+    // SAFETY: the caller's promise; any bits are a value of an atomic integer.
+    unsafe { pointer.add(at).cast::<A>().as_ref() }
 }
 
 fn is_ordered(phys: u64, len: usize, word: usize) -> bool {

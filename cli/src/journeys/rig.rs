@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use board::hardware::Hardware;
 use dmamap::bounce::{BounceSettings, Forced};
-use dmamap::device::Device;
-use dmamap::pci::Function;
-use dmamap::system::{AttachError, Protection};
+use dmamap::bridge::PeerForwarding;
+use dmamap::system::Protection;
 use drivers::nvme::Settings;
 use hosted::Hosted;
 use journeys::boot::BootOptions;
@@ -35,20 +34,27 @@ use crate::computer::describe;
 /// Length of the disks.
 const DISK_BYTES: u64 = 4 << 20;
 
+/// Which of the disks of models is pulled out: the one that no journey of the catalogue uses.
+const REMOVABLE: usize = 1;
+
 /// Memory of QEMU's computers: some of it above 4 GiB on every board.
 const QEMU_RAM_BYTES: u64 = 4 << 30;
 
 /// What the hardware complains of now.
 type Complaints = Box<dyn Fn() -> Vec<String>>;
 
+/// Length of the virtio disk.
+const SMALL_DISK_BYTES: u64 = 64 << 10;
+
 /// The virtio devices of a computer of models.
-fn virtio_kinds() -> [VirtioKind; 4] {
-    [
+fn virtio_kinds() -> std::io::Result<[VirtioKind; 5]> {
+    Ok([
+        VirtioKind::Block(small_disk_file()?, Medium::ReadWrite),
         VirtioKind::Net,
         VirtioKind::Console(ConsoleEnd::Loop),
         VirtioKind::Entropy,
         VirtioKind::Gpu(320, 200),
-    ]
+    ])
 }
 
 /// Whether the IOMMU's walks see the CPU's caches: where devices do not, no more do they, if firmware can say so.
@@ -66,6 +72,8 @@ pub(super) struct Rig {
     kernel: Hosted,
     computer: Computer<Hosted>,
     hardware: Arc<dyn Hardware>,
+    /// The hardware, where it is models.
+    model: Option<Arc<Machine>>,
     way: Way,
     /// Of the differential run.
     steps: u64,
@@ -80,6 +88,7 @@ impl Rig {
         let full = disk_file()?;
         let empty = tempfile::tempfile()?;
         empty.set_len(DISK_BYTES)?;
+        let mut model = None;
         let (hardware, complaints): (Arc<dyn Hardware>, Complaints) = match &row.board.hardware {
             ListedHardware::Machine(choice) => {
                 let args = MachineArgs {
@@ -99,17 +108,23 @@ impl Rig {
                     .with_temper(temper)
                     .with_devices(row.devices)
                     .with_disk(disk(full, Medium::ReadOnly))
-                    .with_disk(disk(empty, Medium::ReadWrite));
+                    .with_disk(disk(empty, Medium::ReadWrite))
+                    .with_peer_forwarding(machine::fabric::PeerForwarding::Forwarded);
                 let config = match row.way {
                     Way::Offset => config.with_inbound_offset(INBOUND_OFFSET),
                     _ => config,
                 };
-                let config = virtio_kinds().into_iter().fold(config, |config, kind| {
+                let config = virtio_kinds()?.into_iter().fold(config, |config, kind| {
                     config.with_virtio(VirtioDeviceConfig::new(kind))
                 });
                 let machine = Machine::boot(config)?;
                 let said = machine.clone();
-                let complaints = move || said.findings().iter().map(ToString::to_string).collect();
+                let complaints = move || {
+                    let findings = said.findings();
+                    let findings = findings.iter().map(ToString::to_string);
+                    findings.chain(lost_stores(&said)).collect()
+                };
+                model = Some(machine.clone());
                 (machine, Box::new(complaints))
             }
             ListedHardware::Qemu(board) => {
@@ -120,6 +135,10 @@ impl Rig {
                     .with_disk(qemu::Disk::nvme(empty, qemu::Medium::ReadWrite))
                     .with_virtio(qemu::looped_network()?)
                     .with_virtio(qemu::looped_console()?)
+                    .with_disk(qemu::Disk::virtio(
+                        small_disk_file()?,
+                        qemu::Medium::ReadWrite,
+                    ))
                     .with_virtio(qemu::VirtioDevice::Rng)
                     .with_virtio(qemu::VirtioDevice::Gpu);
                 let qemu = Qemu::boot(&Installation::find()?, config)?;
@@ -129,13 +148,22 @@ impl Rig {
             }
         };
         let kernel = Hosted::boot(hardware.clone())?;
-        let description = describe(kernel).map_err(|error| error.to_string())?;
+        let mut description = describe(kernel).map_err(|error| error.to_string())?;
+        // Both models of host bridges do.
+        description.host_bridge = description
+            .host_bridge
+            .with_peer_forwarding(PeerForwarding::Forwarded);
         let options = BootOptions {
             protection: row.way.protection(),
             ..BootOptions::default()
         };
         // SAFETY: the description and the tables are those of hardware made for this kernel alone.
-        let computer = unsafe { journeys::boot::boot(kernel, &description, &kernel, options)? };
+        let mut computer = unsafe { journeys::boot::boot(kernel, &description, &kernel, options)? };
+        let removable = computer.disks().nth(REMOVABLE).cloned();
+        if let (Some(model), Some(disk)) = (&model, removable) {
+            let (model, requester) = (model.clone(), disk.requester());
+            computer.set_removable(&disk, move || model.remove(requester));
+        }
         if row.way == Way::Bounced {
             computer.system().set_bounce(BounceSettings {
                 forced: Forced::Always,
@@ -146,6 +174,7 @@ impl Rig {
             kernel,
             computer,
             hardware,
+            model,
             way: row.way,
             steps: row.steps,
             was_used: false,
@@ -180,28 +209,20 @@ impl Rig {
         }
     }
 
-    fn attach(&self, function: &Function<Hosted>) -> Result<Device<Hosted>, AttachError> {
-        let system = self.computer.system();
-        match self.computer.has_iommu() {
-            true => self.computer.attach(function),
-            // SAFETY: a disk accesses what its driver tells it to, and the driver unmaps only what it has finished
-            // with.
-            false => unsafe { system.attach_trusted(function, Protection::Identity) },
-        }
-    }
-
     fn start(&mut self, index: usize) -> Result<Disk<Hosted>, JourneyError> {
         let function = self.computer.disks().nth(index).ok_or("no such disk")?;
         let function = function.clone();
-        let device = self.attach(&function)?;
+        // SAFETY: a disk accesses what its driver tells it to, and the driver unmaps only what it has finished with.
+        let device = unsafe { self.computer.attach_or_trust(&function)? };
         let resources = self.computer.resources_mut();
         Disk::start(device, &function, resources, Settings::default())
             .map_err(|failed| failed.error.into())
     }
 
     fn read(&mut self) -> Result<(), JourneyError> {
-        let disk = self.start(0)?;
-        read_and_check(disk)
+        let mut disk = self.start(0)?;
+        read_and_check(&mut disk)?;
+        self.finish(disk, DISK_BYTES)
     }
 
     fn write(&mut self) -> Result<(), JourneyError> {
@@ -212,7 +233,33 @@ impl Rig {
             at += piece.len() as u64;
             Ok::<(), Infallible>(())
         })?;
-        read_and_check(disk)
+        read_and_check(&mut disk)?;
+        self.finish(disk, 2 * DISK_BYTES)
+    }
+
+    /// Gives a disk back that `moved_bytes` went to or came from, by the row's way and no other.
+    fn finish(&self, disk: Disk<Hosted>, moved_bytes: u64) -> Result<(), JourneyError> {
+        let device = disk.shutdown().map_err(|failed| failed.error)?;
+        let (figures, flushed) = (device.figures(), device.flush_figures());
+        let copied = figures.bounced_bytes;
+        let deferred = flushed.retired > 0 && flushed.flushes > 0;
+        let strayed = match self.way {
+            Way::Translated(Protection::Bounce) | Way::Bounced => {
+                copied < moved_bytes || flushed.retired > 0
+            }
+            Way::Translated(Protection::Deferred) => !deferred || copied > 0,
+            Way::Translated(_) | Way::Direct | Way::Offset => flushed.retired > 0 || copied > 0,
+            Way::FewLines => copied == 0,
+        };
+        device.detach()?;
+        match strayed {
+            false => Ok(()),
+            true => Err(format!(
+                "{moved_bytes} bytes of a disk did not go the row's way: {copied} were copied, {} unmaps left to {} flushes",
+                flushed.retired, flushed.flushes
+            )
+            .into()),
+        }
     }
 
     /// The first thing the hardware complains of.
@@ -230,14 +277,15 @@ impl Rig {
             kernel,
             computer,
             hardware,
-            way,
+            model,
             was_used,
             ..
         } = self;
-        let copies = matches!(way, Way::Bounced | Way::FewLines);
-        if copies && was_used && computer.system().bounce_figures().slots_high_water == 0 {
-            return Err("no mapping was copied, as some should have been".into());
+        let caches = model.as_ref().and_then(|model| model.caches());
+        if was_used && caches.is_some_and(|caches| caches.cleaned_dirty_lines == 0) {
+            return Err("no line was written back that the CPU had written".into());
         }
+        drop(model);
         // SAFETY: every device was detached, and the models obey their bus-master bit.
         unsafe { computer.system().shutdown()? };
         drop((computer, hardware));
@@ -273,12 +321,25 @@ fn disk_file() -> std::io::Result<File> {
     Ok(file)
 }
 
-/// Reads a disk whole, compares, and gives it back.
-fn read_and_check(mut disk: Disk<Hosted>) -> Result<(), JourneyError> {
+fn small_disk_file() -> std::io::Result<File> {
+    let file = tempfile::tempfile()?;
+    file.set_len(SMALL_DISK_BYTES)?;
+    Ok(file)
+}
+
+/// That stores of the CPU were dropped from its caches, if some were.
+fn lost_stores(machine: &Machine) -> Option<String> {
+    let lost = machine.caches()?.invalidated_dirty_lines;
+    (lost > 0)
+        .then(|| format!("{lost} lines that the CPU had written were dropped from its caches"))
+}
+
+/// Reads a disk whole and compares.
+fn read_and_check(disk: &mut Disk<Hosted>) -> Result<(), JourneyError> {
     let mut at = 0;
     let mut wanted = Vec::new();
     let mut differs = None;
-    read_disk(&mut disk, &options(), |piece: &[u8]| {
+    read_disk(disk, &options(), |piece: &[u8]| {
         wanted.resize(piece.len(), 0);
         content(at, &mut wanted);
         if piece != wanted {
@@ -287,8 +348,6 @@ fn read_and_check(mut disk: Disk<Hosted>) -> Result<(), JourneyError> {
         at += piece.len() as u64;
         Ok::<(), Infallible>(())
     })?;
-    let device = disk.shutdown().map_err(|failed| failed.error)?;
-    device.detach()?;
     match differs {
         None => Ok(()),
         Some(at) => Err(differs_at(at)),

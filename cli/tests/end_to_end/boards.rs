@@ -13,6 +13,12 @@ const NOWHERE: &str = "/nonexistent";
 /// How many boards of QEMU's there are.
 const OF_QEMU: usize = 14;
 
+/// Journeys that need an IOMMU: of the isolation of devices, of units, of addresses that somebody chooses, and the
+/// differential run.
+const NEED_TRANSLATION: usize = 11;
+/// Journeys that need no IOMMU, but memory that the educational device reaches.
+const NEED_NEAR_MEMORY: usize = 9;
+
 const MODELS: [&str; 7] = [
     "vtd",
     "vtd-scalable",
@@ -80,17 +86,30 @@ fn every_journey_is_made_on_every_model_that_can() {
         let mut lines = table.lines();
         let is_it = |line: &&str| line.split_whitespace().eq(["machine", model]);
         assert!(lines.any(|line| is_it(&line)), "no {model}: {table}");
-        let rows: Vec<_> = lines.take_while(|line| line.starts_with("  ")).collect();
-        // Without an IOMMU disks are read and written, and virtio devices work.
-        let (ways, passes): (&[&str], _) = match model {
-            "none" => (&["direct", "offset", "bounced", "few"], 6),
-            _ => (&["strict", "deferred", "bounce"], journeys),
+        let mut rows: Vec<String> = Vec::new();
+        for line in lines.take_while(|line| line.starts_with("  ")) {
+            // What does not fit on a line goes on on the next.
+            match (rows.last_mut(), line.starts_with("     ")) {
+                (Some(row), true) => row.push_str(line),
+                _ => rows.push(line.to_owned()),
+            }
+        }
+        // Without an IOMMU those are left that need translation; and where no memory lies within the educational device's
+        // address lines, those that drive it.
+        let ways: &[&str] = match model {
+            "none" => &["direct", "offset", "bounced", "few"],
+            _ => &["strict", "deferred", "bounce"],
         };
         let named = rows.iter().map(|row| row.split_whitespace().next());
         let twice = ways.iter().flat_map(|way| [Some(*way); 2]);
         assert!(named.eq(twice), "{model}: {rows:#?}");
         for (n, row) in rows.iter().enumerate() {
             assert_eq!(row.contains("non-coherent"), n % 2 == 1, "{row}");
+            let passes = match (model, ways[n / 2]) {
+                ("none", "offset") => journeys - NEED_TRANSLATION - NEED_NEAR_MEMORY,
+                ("none", _) => journeys - NEED_TRANSLATION,
+                _ => journeys,
+            };
             assert_eq!(row.matches(" ok").count(), passes, "{model}: {row}");
         }
     }

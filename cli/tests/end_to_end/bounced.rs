@@ -81,6 +81,9 @@ fn what_was_written_by_way_of_copies_is_read_back() {
         ended.report()
     };
     assert_eq!(report["copy_sha256"], report["sha256"]);
+    // Both disks have so few: the first is read twice, the second is written and read.
+    let bounced = report["bounced_bytes"].as_u64().expect("a number");
+    assert!(bounced >= 4 << 20, "{report:#}");
     let bytes = std::fs::read(&copy).expect("the copy is there");
     assert!(bytes == std::fs::read(&file.path).expect("the file is there"));
 }

@@ -21,6 +21,7 @@
 
 mod files;
 mod pairs;
+mod policies;
 mod program;
 mod report;
 mod screen;

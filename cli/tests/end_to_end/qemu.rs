@@ -24,6 +24,9 @@ const UNITS: [&[&str]; 9] = [
 /// Longer than it may take the program to see that QEMU has ended; shorter than one wait of a driver's.
 const SOON: Duration = Duration::from_secs(9);
 
+/// After which what should have come to be long ago counts as never, however busy the host is.
+const NEVER: Duration = Duration::from_secs(100);
+
 /// Whether QEMU can be every board here.
 fn is_there() -> bool {
     let boards = Command::new(PATH).arg("boards").output().expect("it runs");
@@ -179,7 +182,9 @@ fn a_qemu_that_is_not_there_is_said() {
 
 /// QEMU's process, once it works for `running`.
 fn qemu_of(running: &mut Running) -> Option<u32> {
+    let deadline = Instant::now() + NEVER;
     loop {
+        assert!(Instant::now() < deadline, "no QEMU was started");
         let threads = fs::read_dir(running.proc_dir().join("task")).ok()?;
         // The children of whichever thread started it.
         let children = threads.flatten().find_map(|thread| {

@@ -195,11 +195,12 @@ fn settings_that_do_not_exist_are_refused() {
         ("smmu", "5"),
         ("riscv", "6"),
         ("virtio", "5"),
+        ("none", "4"),
     ] {
         let args = ["--iommu", iommu, "--table-levels", levels];
         refused(&file.path, &args, &[&format!("--table-levels {levels}")]);
     }
-    for iommu in ["riscv", "virtio"] {
+    for iommu in ["riscv", "virtio", "none"] {
         let args = ["--iommu", iommu, "--walks", "no-snoop"];
         refused(&file.path, &args, &["--walks no-snoop", iommu]);
     }

@@ -86,14 +86,6 @@ impl<P: Platform> Area<P> {
         self.state.store(READY, Ordering::Release);
     }
 
-    /// Bytes of memory it has.
-    pub(super) fn bytes(&self) -> u64 {
-        match self.state.load(Ordering::Acquire) {
-            READY => self.len_bytes.load(Ordering::Relaxed),
-            _ => 0,
-        }
-    }
-
     /// The memory it has.
     pub(super) fn frames(&self) -> Option<PhysRange> {
         Some(self.memory.lock().as_ref()?.frames)

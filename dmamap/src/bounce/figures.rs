@@ -7,6 +7,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 pub struct PoolFigures {
     /// Bytes of memory that the pool holds, in use or not, transient memory not counted.
     pub bytes: u64,
+    /// Bytes of memory that the pool took and neither holds nor gave back: a device may reach them, as mapping them failed and
+    /// was not confirmed undone. They count against the pool's limit.
+    pub lost_bytes: u64,
     /// Its slots.
     pub slots: u64,
     /// Slots that are lent now.
@@ -27,6 +30,7 @@ impl PoolFigures {
     pub fn and(self, other: Self) -> Self {
         Self {
             bytes: self.bytes + other.bytes,
+            lost_bytes: self.lost_bytes + other.lost_bytes,
             slots: self.slots + other.slots,
             slots_in_use: self.slots_in_use + other.slots_in_use,
             slots_high_water: self.slots_high_water + other.slots_high_water,

@@ -8,7 +8,8 @@
 //!
 //! | concept | file |
 //! |---|---|
-//! | a pool: areas, growth, transient memory | `pool` |
+//! | a pool: areas, transient memory | `pool` |
+//! | memory for an area | `growth` |
 //! | an area: slots with a lock of their own | `area` |
 //! | which slots are free | `buddy`, over `records` beside the slots |
 //! | a run lent for one mapping, and its copies | `run`, `request` |
@@ -30,6 +31,7 @@
 mod area;
 mod buddy;
 mod figures;
+mod growth;
 mod own;
 mod pool;
 mod records;

@@ -12,7 +12,7 @@ use crate::iommu::{Domain, DomainError};
 use crate::iova::IovaRequest;
 use crate::map::Permission;
 use crate::map::window::zero;
-use crate::pagetable::{MemoryType, Replay};
+use crate::pagetable::Replay;
 use crate::platform::Platform;
 
 /// Bytes of an area: devices have few of them.
@@ -44,6 +44,11 @@ impl<P: Platform> OwnPools<P> {
 
     pub(crate) fn pools(&self) -> impl Iterator<Item = &Pool<P>> {
         self.pools.iter()
+    }
+
+    /// Bytes of the longest run that each is sure to lend when it is idle.
+    pub(crate) fn longest_run(&self) -> u64 {
+        AREA_BYTES
     }
 
     pub(crate) fn figures(&self) -> PoolFigures {
@@ -97,9 +102,13 @@ impl<P: Platform> Exposure for AlwaysMapped<'_, P> {
             .aligned(frames.len_bytes().ilog2(), 0)
             .below(self.mask.last());
         let mut list = Replay::new(core::iter::once(frames));
-        let range =
-            self.domain
-                .map_list(request, &mut list, self.permission, MemoryType::Normal)?;
-        Ok(Some(range.start()))
+        let mapped = self
+            .domain
+            .map_list(request, &mut list, self.permission.into());
+        if let Err(DomainError::Unconfirmed { .. }) = mapped {
+            // Nobody has the frames any more but, it may be, the device.
+            self.core.quarantine.lose(frames.len_bytes());
+        }
+        Ok(Some(mapped?.start()))
     }
 }

@@ -12,13 +12,14 @@ use alloc::boxed::Box;
 use super::area::{Area, Lent, Memory};
 use super::buddy::{Buddy, ORDERS};
 use super::figures::{Level, PoolFigures};
+use super::growth::Growing;
 use super::request::RunRequest;
 use super::run::{Place, Run};
 use super::transient::{TransientRun, TransientRuns};
 use super::{BounceError, SLOT_BYTES, SLOT_SIZE_LOG2};
 use crate::addr::{BusAddr, BusRange, FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
 use crate::iommu::DomainError;
-use crate::platform::{FrameRequest, Platform};
+use crate::platform::Platform;
 
 /// Areas of a pool.
 const AREAS: usize = 64;
@@ -40,19 +41,21 @@ pub(crate) trait Exposure {
 pub(crate) enum Growth {
     /// The platform's frames, when they are needed.
     OnDemand,
-    /// It was given its memory and gets no more.
-    Fixed,
+    /// It was given this memory and gets no more.
+    Fixed(PhysRange),
 }
 
 pub(crate) struct Pool<P: Platform> {
-    platform: P,
-    growth: Growth,
-    areas: Box<[Area<P>]>,
+    pub(super) platform: P,
+    pub(super) growth: Growth,
+    pub(super) areas: Box<[Area<P>]>,
     /// Areas that are a CPU's own.
     homes: usize,
-    area_log2: AtomicU32,
-    limit_bytes: AtomicU64,
-    bytes: AtomicU64,
+    pub(super) area_log2: AtomicU32,
+    pub(super) limit_bytes: AtomicU64,
+    /// Those that are lost, too.
+    pub(super) bytes: AtomicU64,
+    pub(super) lost_bytes: AtomicU64,
     slots: Level,
     transients: lock_api::Mutex<P::Lock, TransientRuns<P>>,
     transient: Level,
@@ -70,6 +73,7 @@ impl<P: Platform> Pool<P> {
             area_log2: AtomicU32::new(0),
             limit_bytes: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            lost_bytes: AtomicU64::new(0),
             slots: Level::default(),
             transients: lock_api::Mutex::new(TransientRuns::new(platform)),
             transient: Level::default(),
@@ -88,7 +92,7 @@ impl<P: Platform> Pool<P> {
     /// `memory` is RAM that the platform has a pointer to and that nobody else uses, now or later.
     pub(crate) unsafe fn of(platform: P, memory: PhysRange) -> Result<Self, BounceError> {
         let pool = Self {
-            growth: Growth::Fixed,
+            growth: Growth::Fixed(memory),
             ..Self::new(platform, FRAME_BYTES, 0)
         };
         let end = memory.start().as_u64().saturating_add(memory.len_bytes());
@@ -131,15 +135,24 @@ impl<P: Platform> Pool<P> {
 
     /// Whether it was given its memory and gets no more.
     pub(crate) fn is_restricted(&self) -> bool {
-        self.growth == Growth::Fixed
+        matches!(self.growth, Growth::Fixed(_))
     }
 
-    /// Bytes of the longest run that an area can lend.
-    pub(crate) fn longest_area(&self) -> u64 {
-        let ready = self.areas.iter().map(Area::bytes).max().unwrap_or(0);
+    /// Whether `frames` are of the memory that it was given.
+    pub(crate) fn was_given(&self, frames: PhysRange) -> bool {
+        matches!(self.growth, Growth::Fixed(memory) if memory.covers(frames))
+    }
+
+    /// Bytes of the longest run that an idle pool is sure to lend a device that `exposure` speaks for: that of an area, as a
+    /// pool that grows may find no memory for longer ones.
+    pub(crate) fn longest_run(&self, exposure: &dyn Exposure) -> u64 {
         match self.growth {
-            Growth::Fixed => ready,
-            Growth::OnDemand => ready.max(1 << self.area_log2.load(Ordering::Relaxed)),
+            Growth::OnDemand => 1 << self.area_log2.load(Ordering::Relaxed),
+            Growth::Fixed(_) => {
+                let areas = self.areas.iter().filter_map(Area::frames);
+                let reached = areas.filter(|&frames| exposure.reaches(frames, None));
+                reached.map(PhysRange::len_bytes).max().unwrap_or(0)
+            }
         }
     }
 
@@ -160,40 +173,48 @@ impl<P: Platform> Pool<P> {
     }
 
     fn find_room(&self, want: &RunRequest, exposure: &dyn Exposure) -> Result<Run, BounceError> {
-        let too_long = BounceError::TooLong {
+        let too_long = || BounceError::TooLong {
             len_bytes: want.len_bytes,
-            max_bytes: self.longest_area(),
+            max_bytes: self.longest_run(exposure),
         };
         if let Some((order, keep)) = want.block().filter(|(order, _)| *order < ORDERS as u32) {
             let home = self.platform.pin(|cpu| cpu.0 % self.homes);
-            if self.areas[home].is_empty() {
-                self.populate(home, order, exposure);
-            }
+            let mut growing = self.populate(home, order, exposure);
             let others = (home..self.areas.len()).chain(0..home);
             if let Some(run) = { others }.find_map(|n| self.take(n, order, &keep, want, exposure)) {
                 return Ok(run);
             }
-            let mut empty = (self.homes..self.areas.len()).chain(0..self.homes);
-            let grown = empty.find(|&n| self.populate(n, order, exposure));
-            if let Some(run) = grown.and_then(|n| self.take(n, order, &keep, want, exposure)) {
-                return Ok(run);
+            for n in (self.homes..self.areas.len()).chain(0..self.homes) {
+                // What one area is not given none is: it is not asked for again.
+                if let Growing::NoMemory | Growing::Lost(_) = growing {
+                    break;
+                }
+                growing = self.populate(n, order, exposure);
+                if growing == Growing::Grown
+                    && let Some(run) = self.take(n, order, &keep, want, exposure)
+                {
+                    return Ok(run);
+                }
             }
-            if self.growth == Growth::Fixed {
+            if let Growing::Lost(cause) = growing {
+                return Err(BounceError::Unconfirmed { cause });
+            }
+            if self.is_restricted() {
                 let last = exposure.last();
-                let fits = want.len_bytes <= self.longest_area();
+                let fits = want.len_bytes <= self.longest_run(exposure);
                 return Err(if fits {
                     BounceError::Exhausted {
                         len_bytes: want.len_bytes,
                         last,
                     }
                 } else {
-                    too_long
+                    too_long()
                 });
             }
         }
         match self.growth {
             Growth::OnDemand => self.allocate_transient(want, exposure),
-            Growth::Fixed => Err(too_long),
+            Growth::Fixed(_) => Err(too_long()),
         }
     }
 
@@ -209,77 +230,6 @@ impl<P: Platform> Pool<P> {
         let lent = self.areas[area].take(order, keep, want, reaches)?;
         self.slots.rise(lent.memory.len_bytes() >> SLOT_SIZE_LOG2);
         Some(run(Place::Area(area), lent))
-    }
-
-    /// Gives area `n` memory with room for a block of `2^order` slots; whether it did.
-    fn populate(&self, n: usize, order: u32, exposure: &dyn Exposure) -> bool {
-        if self.growth == Growth::Fixed || !self.areas[n].is_empty() {
-            return false;
-        }
-        let most = self.area_log2.load(Ordering::Relaxed);
-        let least = (SLOT_SIZE_LOG2 + order).max(FRAME_SIZE_LOG2);
-        if least > most || !self.areas[n].claim() {
-            return false;
-        }
-        // Where that will do, memory that devices with few address lines reach too.
-        let last = exposure.last();
-        let low = last.min(PhysAddr::new(u32::MAX.into()));
-        let sizes = (least..=most).rev();
-        let memory = { sizes }.find_map(|log2| {
-            let limit = self.limit_bytes.load(Ordering::Relaxed);
-            let room = |held: u64| held.checked_add(1 << log2).filter(|&all| all <= limit);
-            self.bytes
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, room)
-                .ok()?;
-            let made = self.new_memory(log2, low, exposure);
-            let made = match made {
-                None if low < last => self.new_memory(log2, last, exposure),
-                made => made,
-            };
-            if made.is_none() {
-                self.bytes.fetch_sub(1 << log2, Ordering::Relaxed);
-            }
-            made
-        });
-        match memory {
-            Some(memory) => {
-                self.areas[n].install(memory);
-                true
-            }
-            None => {
-                self.areas[n].give_up();
-                false
-            }
-        }
-    }
-
-    fn new_memory(&self, log2: u32, last: PhysAddr, exposure: &dyn Exposure) -> Option<Memory<P>> {
-        let free = Buddy::new(self.platform, Area::<P>::order_of(1 << log2)).ok()?;
-        let frames = self.frames(1 << log2, log2, last)?;
-        let exposed = match exposure.reaches(frames, None) {
-            true => exposure.expose(frames),
-            false => Err(DomainError::Revoked),
-        };
-        match exposed {
-            Ok(bus) => Some(Memory { frames, bus, free }),
-            // The device may have it: it is lost.
-            Err(DomainError::Unconfirmed { .. }) => None,
-            Err(_) => {
-                // SAFETY: just lent to us, and no device was given it.
-                unsafe { self.platform.free_frames(frames) };
-                None
-            }
-        }
-    }
-
-    fn frames(&self, len_bytes: u64, align_log2: u32, last: PhysAddr) -> Option<PhysRange> {
-        let request = FrameRequest {
-            count: usize::try_from(len_bytes / FRAME_BYTES).ok()?,
-            align_log2,
-            last,
-            node: None,
-        };
-        self.platform.allocate_frames(request).ok()
     }
 
     fn allocate_transient(
@@ -377,7 +327,7 @@ impl<P: Platform> Pool<P> {
     /// # Safety
     /// As [`release_idle`](Self::release_idle), for what `lost` is true of or is in no device's tables.
     pub(crate) unsafe fn release_idle_where(&self, lost: impl Fn(BusRange) -> bool) {
-        if self.growth == Growth::Fixed {
+        if self.is_restricted() {
             return;
         }
         for area in &self.areas {
@@ -423,9 +373,12 @@ impl<P: Platform> Pool<P> {
     }
 
     pub(crate) fn figures(&self) -> PoolFigures {
+        let lost_bytes = self.lost_bytes.load(Ordering::Relaxed);
         let bytes = self.bytes.load(Ordering::Relaxed);
+        let bytes = bytes.saturating_sub(lost_bytes);
         PoolFigures {
             bytes,
+            lost_bytes,
             slots: bytes >> SLOT_SIZE_LOG2,
             slots_in_use: self.slots.now(),
             slots_high_water: self.slots.high_water(),

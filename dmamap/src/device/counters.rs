@@ -36,11 +36,15 @@ pub struct Figures {
 #[derive(Default)]
 #[repr(align(128))]
 pub(crate) struct Share {
+    /// Mappings that began here, those included that never came to be. Only grows, as the next two do: what lives is a
+    /// difference of sums, and each of them can be read while it grows ([`live_of`]).
+    begun: AtomicU64,
+    /// Mappings that were taken back here, wherever they began.
+    unmapped: AtomicU64,
+    /// Mappings of which it turned out here that they never came to be.
+    withdrawn: AtomicU64,
     /// May be negative: a mapping can end on another CPU than it began.
-    live: AtomicI64,
     live_bytes: AtomicI64,
-    maps: AtomicU64,
-    unmaps: AtomicU64,
     bounced_maps: AtomicU64,
     bounced_bytes: AtomicU64,
     cleaned_bytes: AtomicU64,
@@ -64,9 +68,8 @@ impl<P: Platform> Counters<P> {
     /// A mapping of `bytes` begins. Called while a handle or another mapping holds the device.
     pub(crate) fn begin(&self, bytes: u64) {
         self.on_this_cpu(|share| {
-            share.maps.fetch_add(1, Ordering::Relaxed);
             share.live_bytes.fetch_add(bytes as i64, Ordering::Relaxed);
-            share.live.fetch_add(1, Ordering::Relaxed);
+            share.begun.fetch_add(1, Ordering::Relaxed);
         });
     }
 
@@ -90,10 +93,10 @@ impl<P: Platform> Counters<P> {
     /// `shares` are those of a device that counts this mapping as live.
     pub(crate) unsafe fn finish(shares: NonNull<[Share]>, cpu: Cpu, bytes: u64) {
         // SAFETY: the caller's promise.
-        unsafe { Self::uncount(shares, cpu, bytes, |share| &share.unmaps, 1) };
+        unsafe { Self::uncount(shares, cpu, bytes, |share| &share.unmapped) };
     }
 
-    /// Adds `change` to the figure that `pick` names, and takes the mapping out of those that live.
+    /// Counts the mapping among those that `pick` names, which live no more.
     ///
     /// # Safety
     /// As [`finish`](Self::finish).
@@ -102,20 +105,20 @@ impl<P: Platform> Counters<P> {
         cpu: Cpu,
         bytes: u64,
         pick: fn(&Share) -> &AtomicU64,
-        change: u64,
     ) {
         let share = shares.cast::<Share>().as_ptr();
         // SAFETY: the index is below the number of shares, of which there is at least one.
         let share = unsafe { share.add(cpu.0 % shares.len()) };
-        // SAFETY: the mapping is still counted, so the share lives.
-        unsafe {
-            pick(&*share).fetch_add(change, Ordering::Relaxed);
+        // SAFETY: the mapping still counts as live, so the share lives.
+        let ended = unsafe {
             (*share)
                 .live_bytes
                 .fetch_sub(bytes as i64, Ordering::Relaxed);
-        }
-        // SAFETY: as above; Release, so that whoever sees the sum reach 0 sees all that this mapping did.
-        unsafe { (*share).live.fetch_sub(1, Ordering::Release) };
+            NonNull::from(pick(&*share))
+        };
+        // SAFETY: as above; Release, so that whoever counts this end also sees all that this mapping did, other mappings
+        // that it began among it.
+        unsafe { (*ended.as_ptr()).fetch_add(1, Ordering::Release) };
     }
 
     /// A mapping of `bytes` ends, while a handle holds the device.
@@ -131,7 +134,7 @@ impl<P: Platform> Counters<P> {
     /// As [`finish`](Self::finish).
     pub(crate) unsafe fn withdraw(shares: NonNull<[Share]>, cpu: Cpu, bytes: u64) {
         // SAFETY: the caller's promise.
-        unsafe { Self::uncount(shares, cpu, bytes, |share| &share.maps, u64::MAX) };
+        unsafe { Self::uncount(shares, cpu, bytes, |share| &share.withdrawn) };
     }
 
     /// So many bytes were written back.
@@ -144,13 +147,10 @@ impl<P: Platform> Counters<P> {
         self.on_this_cpu(|share| _ = share.invalidated_bytes.fetch_add(bytes, Ordering::Relaxed));
     }
 
-    /// Mappings that live. Exact once no new one can begin; then 0 stays 0, and a sum read while
-    /// others end is never less than what is left.
-    pub(crate) fn live(&self) -> i64 {
-        self.shares
-            .iter()
-            .map(|share| share.live.load(Ordering::Acquire))
-            .sum()
+    /// Mappings that live, or lived while this looked: never less than were alive at every moment of it. Once the handle is
+    /// gone 0 is final.
+    pub(crate) fn live(&self) -> u64 {
+        live_of(&self.shares, || {}).live()
     }
 
     pub(crate) fn figures(&self, quarantined_bytes: u64, lost_bytes: u64) -> Figures {
@@ -165,11 +165,11 @@ impl<P: Platform> Counters<P> {
             .iter()
             .map(|share| share.live_bytes.load(Ordering::Relaxed))
             .sum();
+        let counts = live_of(&self.shares, || {});
         Figures {
-            // Unmaps first: a mapping seen ended is then also seen begun.
-            unmaps: sum(|share| &share.unmaps),
-            maps: sum(|share| &share.maps),
-            live_mappings: self.live().max(0) as u64,
+            unmaps: counts.unmapped,
+            maps: counts.begun.saturating_sub(counts.withdrawn),
+            live_mappings: counts.live(),
             live_bytes: live_bytes.max(0) as u64,
             quarantined_bytes,
             lost_bytes,
@@ -185,3 +185,48 @@ impl<P: Platform> Counters<P> {
             .pin(|cpu| change(&self.shares[cpu.0 % self.shares.len()]));
     }
 }
+
+/// The sums of what all CPUs counted.
+#[derive(Clone, Copy)]
+struct Counts {
+    begun: u64,
+    unmapped: u64,
+    withdrawn: u64,
+}
+
+impl Counts {
+    fn live(self) -> u64 {
+        self.begun.saturating_sub(self.unmapped + self.withdrawn)
+    }
+}
+
+/// Sums what all CPUs counted while they go on counting: all ends, and only then what began. `before_each` is called before
+/// each share is looked at.
+///
+/// A mapping begins while a handle or another mapping holds the device, and such a one may begin on a CPU that was looked
+/// at already and end on one that was not, however often while this looks: so a sum of differences could be 0 at no moment's
+/// truth. This one cannot. All that is seen to have ended is seen to have begun, as ends are released and acquired. Of a
+/// mapping that lives and is not seen to have begun, whoever held the device when it began is not seen to have ended
+/// either; nor who held it then, and so on. The last of them began under the handle: who saw that go saw it begin. So
+/// something began whose end is not seen, and the difference is not 0.
+fn live_of(shares: &[Share], mut before_each: impl FnMut()) -> Counts {
+    let mut sum = |pick: fn(&Share) -> &AtomicU64| {
+        shares
+            .iter()
+            .map(|share| {
+                before_each();
+                pick(share).load(Ordering::Acquire)
+            })
+            .sum()
+    };
+    let (unmapped, withdrawn) = (sum(|share| &share.unmapped), sum(|share| &share.withdrawn));
+    Counts {
+        unmapped,
+        withdrawn,
+        begun: sum(|share| &share.begun),
+    }
+}
+
+#[cfg(test)]
+#[path = "counters_tests.rs"]
+mod tests;

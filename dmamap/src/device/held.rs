@@ -32,7 +32,7 @@ impl<P: Platform> Held<P> {
 
     /// Counts one more mapping of `bytes` in, on the same device.
     pub(crate) fn another(&self, bytes: u64) -> Self {
-        // This one is counted, so the core lives.
+        // This one counts as live until after that one does, so whoever sums sees one of them.
         self.core().counters.begin(bytes);
         Self {
             core: self.core,

@@ -34,6 +34,32 @@ pub enum MaskError {
         /// The bus address it has.
         bus: BusAddr,
     },
+    /// As [`CannotReachMemory`](Self::CannotReachMemory), but what decides is how far the path to memory carries addresses,
+    /// whatever the mask.
+    #[error(
+        "{device}: the path to memory carries addresses up to {limit} and does not even reach the lowest memory, at \
+         {memory} (bus {bus}): put the device behind an IOMMU"
+    )]
+    PathMissesMemory {
+        /// The device.
+        device: Requester,
+        /// Its [bus limit](Device::bus_limit).
+        limit: BusAddr,
+        /// The first byte of the memory with the lowest bus addresses.
+        memory: PhysAddr,
+        /// The bus address it has.
+        bus: BusAddr,
+    },
+    /// As [`NoRoom`](Self::NoRoom), but what decides is how far the path to memory carries addresses, whatever the mask.
+    #[error(
+        "{device}: the path to memory carries addresses up to {limit}, which leaves no bus address to map at"
+    )]
+    NoRoomOnPath {
+        /// The device.
+        device: Requester,
+        /// Its [bus limit](Device::bus_limit).
+        limit: BusAddr,
+    },
     /// No IOMMU page fits below the mask, the first page not being used.
     #[error("{device}: a mask of {mask} leaves no bus address to map at: 13 bits are the least")]
     NoRoom {
@@ -42,6 +68,12 @@ pub enum MaskError {
         /// The mask asked for.
         mask: DmaMask,
     },
+}
+
+/// Which of the two is the narrower.
+enum Decides {
+    Mask,
+    Path,
 }
 
 impl<P: Platform> Device<P> {
@@ -121,19 +153,35 @@ impl<P: Platform> Device<P> {
 
     fn check_mask(&self, mask: DmaMask) -> Result<(), MaskError> {
         let device = self.requester();
-        let last = mask.narrowed_to(self.bus_limit()).last();
+        let limit = self.bus_limit();
+        let last = mask.narrowed_to(limit).last();
+        let decides = match limit <= mask.last() && limit < DmaMask::ALL.last() {
+            true => Decides::Path,
+            false => Decides::Mask,
+        };
         // Page 0 is never a bus address, so the second page must be within reach.
         if last.as_u64() < 2 * FRAME_BYTES - 1 {
-            return Err(MaskError::NoRoom { device, mask });
+            return Err(match decides {
+                Decides::Mask => MaskError::NoRoom { device, mask },
+                Decides::Path => MaskError::NoRoomOnPath { device, limit },
+            });
         }
         match self.lowest_direct() {
             // Memory beyond the mask is copied to memory that is not: some must be.
             Some((memory, bus)) if last.as_u64() - (FRAME_BYTES - 1) < bus.as_u64() => {
-                Err(MaskError::CannotReachMemory {
-                    device,
-                    mask,
-                    memory,
-                    bus,
+                Err(match decides {
+                    Decides::Mask => MaskError::CannotReachMemory {
+                        device,
+                        mask,
+                        memory,
+                        bus,
+                    },
+                    Decides::Path => MaskError::PathMissesMemory {
+                        device,
+                        limit,
+                        memory,
+                        bus,
+                    },
                 })
             }
             _ => Ok(()),

@@ -2,8 +2,8 @@
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
-use crate::device::Device;
-use crate::iommu::{DomainError, FlushFigures, Requester, RevokeError};
+use crate::device::{Device, NotConfirmed};
+use crate::iommu::{DomainError, FlushFigures, Requester};
 use crate::map::{Attributes, Route};
 use crate::platform::Platform;
 use crate::system::Protection;
@@ -184,16 +184,17 @@ impl<P: Platform> Device<P> {
     /// unmap or flush did not confirm.
     ///
     /// # Errors
-    /// [`RevokeError`] when the IOMMU did not confirm some of it.
-    pub fn flush(&self) -> Result<(), RevokeError> {
+    /// [`NotConfirmed`] when the IOMMU did not confirm some of it.
+    pub fn flush(&self) -> Result<(), NotConfirmed> {
         let Route::Translated(domain) = &self.core().route else {
             return Ok(());
         };
-        domain.flush()?;
-        match domain.is_confirmed() {
+        let flushed = domain.flush().and_then(|()| match domain.is_confirmed() {
             true => Ok(()),
             false => domain.recover(),
-        }
+        });
+        let device = self.requester();
+        flushed.map_err(|error| NotConfirmed { device, error })
     }
 
     /// What is unmapped and not flushed yet, and how long such things took so far: how far memory is exposed.

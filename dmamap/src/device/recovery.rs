@@ -13,7 +13,7 @@
 //! that was given to another mapping.
 
 use super::{Device, DeviceCore};
-use crate::iommu::RevokeError;
+use crate::iommu::{Requester, RevokeError};
 use crate::pci::{FunctionReset, FunctionResetError, ResetPatience};
 use crate::platform::Platform;
 
@@ -25,8 +25,18 @@ pub enum ResetError {
     Function(#[from] FunctionResetError),
     /// It was reset, but a unit still does not answer: its memory stays in quarantine, and its bus mastering off. The reset
     /// may be tried again.
-    #[error("the device was reset, but its memory stays in quarantine: {0}")]
-    Unit(#[from] RevokeError),
+    #[error("{}: it was reset, but its memory stays in quarantine: {}", .0.device, .0.error)]
+    Unit(#[from] NotConfirmed),
+}
+
+/// The IOMMU did not confirm that a device lost what was taken from it earlier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{device}: what was taken from it is not confirmed to be lost to it: {error}")]
+pub struct NotConfirmed {
+    /// The device.
+    pub device: Requester,
+    /// What the IOMMU did.
+    pub error: RevokeError,
 }
 
 /// A device that was reset, its bus mastering on again.
@@ -61,9 +71,12 @@ impl<P: Platform> Device<P> {
     /// quarantine: their owners are dropped, their bus addresses are free.
     ///
     /// # Errors
-    /// [`RevokeError`] when a unit still does not answer; all stays in quarantine then.
-    pub fn recover(&self) -> Result<u64, RevokeError> {
-        self.core().recover()
+    /// [`NotConfirmed`] when a unit still does not answer; all stays in quarantine then.
+    pub fn recover(&self) -> Result<u64, NotConfirmed> {
+        let device = self.requester();
+        self.core()
+            .recover()
+            .map_err(|error| NotConfirmed { device, error })
     }
 
     /// Resets the device, which forgets all it was told, and gets back the memory that was in quarantine because of it.

@@ -9,6 +9,7 @@
 //! ```
 
 use crate::addr::BusAddr;
+use crate::bounce::{Forced, SLOT_BYTES};
 use crate::device::{Coherence, Device};
 use crate::map::Route;
 use crate::platform::Platform;
@@ -17,9 +18,43 @@ use crate::platform::Platform;
 const ONE_LEAF_BYTES: u64 = 2 << 20;
 
 impl<P: Platform> Device<P> {
-    /// The most bytes that one streaming mapping can ever have (`dma_max_mapping_size`): as many as there are bus addresses
-    /// within the [mask](Self::mask), the [path's limit](Self::bus_limit) and the IOMMU's reach. 0 for a blocked device.
+    /// The most bytes that a driver may count on for one streaming mapping (`dma_max_mapping_size`): as many as there are bus
+    /// addresses within the [mask](Self::mask), the [path's limit](Self::bus_limit) and the IOMMU's reach. 0 for a blocked
+    /// device.
+    ///
+    /// A device that is given [copies](crate::bounce), as it is restricted to a pool, or copies are forced, or it is under
+    /// [`Protection::Bounce`](crate::system::Protection::Bounce), or its mask does not reach all memory, is told what its pool
+    /// lends at once, less what [`min_align_mask`](Self::min_align_mask) may take of that. A pool of reserved memory refuses
+    /// more; any other serves more as long as the machine has memory in a row for it.
     pub fn max_mapping_bytes(&self) -> u64 {
+        let addresses = self.addresses();
+        match self.longest_copy() {
+            Some(longest) => addresses.min(longest),
+            None => addresses,
+        }
+    }
+
+    /// The most bytes that the device's pool is sure to lend for one mapping; `None` where mappings are not copied for what the
+    /// device is.
+    fn longest_copy(&self) -> Option<u64> {
+        let core = self.core();
+        let longest = match &core.route {
+            Route::Blocked => return None,
+            Route::Direct(direct) => {
+                if core.bounce.forced == Forced::WhereNeeded && !self.addressing_limited() {
+                    return None;
+                }
+                core.longest_direct_copy(direct, self.reach())
+            }
+            // The pools of all permissions are alike.
+            Route::Translated(_) => core.bounce.own.as_ref()?.longest_run(),
+        };
+        let taken = self.min_align_mask().next_multiple_of(SLOT_BYTES);
+        Some(longest.saturating_sub(taken))
+    }
+
+    /// The most bytes for which there are bus addresses in a row.
+    fn addresses(&self) -> u64 {
         let last = self.reach().last();
         match &self.core().route {
             Route::Blocked => 0,

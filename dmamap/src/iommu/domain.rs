@@ -4,118 +4,35 @@
 //! ([`crate::pagetable`]), and knows which units walk that table. The order of `Domain::unmap` is the
 //! whole point: clear the entries, invalidate, *wait*, and only then free emptied tables and let Z be
 //! chosen again.
+//!
+//! | part | what it is |
+//! |---|---|
+//! | `error` | why memory was not mapped, or not taken back |
+//! | `span` | mapping in two steps |
+//! | `walkers` | the units that walk the table, and what they are told |
+//! | `end` | what becomes of everything when no device is left in it |
 
+mod end;
+mod error;
 mod span;
+mod walkers;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::AtomicU64;
 
 use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
 use crate::iommu::flush_queue::{FlushLimits, FlushQueue};
-use crate::iommu::requester::Attachment;
 use crate::iommu::retire::TimerGate;
-use crate::iommu::translation::{Translate, Translation};
+use crate::iommu::translation::Translation;
 use crate::iommu::unconfirmed::Unconfirmed;
-use crate::iommu::unit::{Change, DomainId, Unit, UnitError, Units};
+use crate::iommu::unit::{DomainId, UnitError, Units};
 use crate::iova::{IovaError, IovaRequest, IovaSpace};
-use crate::pagetable::{
-    Gather, MapError as TableError, MemoryType, Permission, PhysList, Replay, TableChange,
-    UnmapError,
-};
-use crate::platform::{InterruptHandler, OutOfFrames, Platform};
+use crate::pagetable::{Gather, Grant, Permission, PhysList, Privileges, Replay, TableChange};
+use crate::platform::{InterruptHandler, Platform};
 use crate::system::AddressOrder;
 
-/// Why a domain could not map memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DomainError {
-    /// No bus address is free.
-    #[error(transparent)]
-    Iova(#[from] IovaError),
-    /// The table refused.
-    #[error(transparent)]
-    Table(#[from] TableError),
-    /// The unit did not make the mapping visible in time; it was undone.
-    #[error(transparent)]
-    Unit(#[from] UnitError),
-    /// The unit did not make the mapping visible in time, nor confirm that it was undone: the device may
-    /// reach the memory.
-    #[error("a mapping failed ({cause}) and was not confirmed undone ({undo}): its memory is kept")]
-    Unconfirmed {
-        /// Why the mapping failed.
-        cause: UnitError,
-        /// Why it could not be undone.
-        undo: RevokeError,
-    },
-    /// What was mapped was not taken back.
-    #[error(transparent)]
-    Revoke(#[from] RevokeError),
-    /// No memory for what waits for a flush.
-    #[error("no memory for the flush queue: {0}")]
-    FlushQueue(#[from] OutOfFrames),
-    /// The device was detached.
-    #[error("the device was detached: its mappings are revoked")]
-    Revoked,
-}
-
-/// Why a domain could not take a mapping back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RevokeError {
-    /// The unit did not confirm in time that the device lost the memory.
-    #[error(transparent)]
-    Unit(#[from] UnitError),
-    /// An earlier detach of the device was not confirmed.
-    #[error("the device's detach was never confirmed by the IOMMU: it may still reach memory")]
-    DetachUnconfirmed,
-    /// The flush that was to cover it ended in a panic.
-    #[error("the flush that was to take it from the device ended in a panic")]
-    FlushCrashed,
-    /// The table does not hold what was to be unmapped.
-    #[error(transparent)]
-    Table(#[from] UnmapError),
-    /// What was to be unlinked leaves the span.
-    #[error("that leaves the span at bus {span}")]
-    OutsideSpan {
-        /// The span.
-        span: BusRange,
-    },
-    /// No mapping begins where one was to be unmapped.
-    #[error("no mapping begins there")]
-    NotMapped,
-    /// What was to be unmapped is part of a mapping, or more than one.
-    #[error(
-        "the mapping that begins there is bus {mapping}: it is unmapped as a whole or not at all"
-    )]
-    NotWhole {
-        /// The whole mapping.
-        mapping: BusRange,
-    },
-}
-
-impl RevokeError {
-    /// Whether nothing was done, because the caller named what is not there to be taken back.
-    pub(crate) fn changed_nothing(&self) -> bool {
-        matches!(
-            self,
-            Self::Table(_) | Self::NotMapped | Self::NotWhole { .. } | Self::OutsideSpan { .. }
-        )
-    }
-}
-
-impl RevokeError {
-    /// Whether nothing that units say later makes up for it.
-    pub(crate) fn is_final(&self) -> bool {
-        matches!(self, Self::FlushCrashed) || self.changed_nothing()
-    }
-
-    /// Of two errors of the same memory the one that decides what becomes of it.
-    pub(crate) fn or_graver(self, other: Self) -> Self {
-        match !self.is_final() && other.is_final() {
-            true => other,
-            false => self,
-        }
-    }
-}
+pub use error::{DomainError, RevokeError};
 
 /// Whether the table may still be walked, and so whether memory may be given back.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -126,6 +43,15 @@ pub(super) enum Reach {
     Revoked,
     /// A unit was told to stop but did not confirm.
     Unconfirmed,
+}
+
+/// Who chooses the bus addresses of a domain.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Chooser {
+    /// This layer, for whoever maps.
+    Layer,
+    /// Whom the domain was handed over to.
+    Owner,
 }
 
 /// How something was mapped, as those who make it visible must know.
@@ -147,6 +73,7 @@ pub(super) struct Inner<P: Platform> {
     pub(super) iova: IovaSpace<P>,
     pub(super) table: Option<Box<dyn Translation<P>>>,
     pub(super) reach: Reach,
+    pub(super) chooser: Chooser,
     /// What is unmapped and not invalidated yet.
     pub(super) queue: FlushQueue<P>,
 }
@@ -158,6 +85,8 @@ pub(crate) struct Domain<P: Platform> {
     units: Units<P>,
     /// log2 of the smallest page of the table.
     page_size_log2: u32,
+    /// Whether the table tells privileged requests from others.
+    privileges: Privileges,
     /// The highest bus address the table can map.
     last: BusAddr,
     address_order: AddressOrder,
@@ -186,6 +115,7 @@ impl<P: Platform> Domain<P> {
         let len = last.as_u64().saturating_add(1);
         let aperture = BusRange::new(BusAddr::new(0), len).expect("an aperture starts at 0");
         let page_size_log2 = table.page_size_log2();
+        let privileges = table.privileges();
         let iova = match IovaSpace::new(platform, aperture, page_size_log2) {
             Ok(iova) => iova,
             Err(error) => {
@@ -201,6 +131,7 @@ impl<P: Platform> Domain<P> {
             iova,
             table: Some(table),
             reach: Reach::Live,
+            chooser: Chooser::Layer,
             queue: FlushQueue::new(platform, limits),
         };
         Ok(Self {
@@ -208,6 +139,7 @@ impl<P: Platform> Domain<P> {
             id,
             units,
             page_size_log2,
+            privileges,
             last,
             address_order: AddressOrder::LowFirst,
             walkers: AtomicU64::new(0),
@@ -239,6 +171,11 @@ impl<P: Platform> Domain<P> {
         self.page_size_log2
     }
 
+    /// Whether mappings can be for privileged requests alone.
+    pub(crate) fn privileges(&self) -> Privileges {
+        self.privileges
+    }
+
     /// The highest bus address that can be mapped, were it not for masks.
     pub(crate) fn last(&self) -> BusAddr {
         self.last
@@ -257,7 +194,7 @@ impl<P: Platform> Domain<P> {
         inner.iova.reserve(range)?;
         let table = inner.table.as_mut().ok_or(DomainError::Revoked)?;
         let mut list = Replay::new(core::iter::once(memory));
-        Ok(table.map_list(bus, &mut list, permission, MemoryType::Normal)?)
+        Ok(table.map_list(bus, &mut list, permission.into())?)
     }
 
     /// Keeps `range` from ever being chosen.
@@ -273,8 +210,17 @@ impl<P: Platform> Domain<P> {
         &self,
         request: IovaRequest,
         memory: &mut dyn PhysList,
-        permission: Permission,
-        memory_type: MemoryType,
+        grant: Grant,
+    ) -> Result<BusRange, DomainError> {
+        self.map_for(Chooser::Layer, request, memory, grant)
+    }
+
+    fn map_for(
+        &self,
+        chooser: Chooser,
+        request: IovaRequest,
+        memory: &mut dyn PhysList,
+        grant: Grant,
     ) -> Result<BusRange, DomainError> {
         let (range, how) = {
             let mut inner = self.inner.lock();
@@ -283,13 +229,17 @@ impl<P: Platform> Domain<P> {
                 iova,
                 table: Some(table),
                 reach: Reach::Live,
+                chooser: now,
                 ..
             } = &mut *inner
             else {
                 return Err(DomainError::Revoked);
             };
+            if *now != chooser {
+                return Err(DomainError::HandedOver);
+            }
             let range = iova.allocate(request)?;
-            if let Err(error) = table.map_list(range.start(), memory, permission, memory_type) {
+            if let Err(error) = table.map_list(range.start(), memory, grant) {
                 // A table that refuses has written nothing, so no unit can have seen these addresses.
                 iova.free(range).expect("the range was just allocated");
                 return Err(error.into());
@@ -309,7 +259,7 @@ impl<P: Platform> Domain<P> {
         }
     }
 
-    /// As [`map_list`](Self::map_list), at `bus`.
+    /// As [`map_list`](Self::map_list), at `bus`, for whom the domain was [handed over](Self::hand_over) to.
     pub(crate) fn map_at(
         &self,
         bus: BusAddr,
@@ -323,7 +273,7 @@ impl<P: Platform> Domain<P> {
             .aligned(63, bus.as_u64())
             .from(bus)
             .below(BusAddr::new(last));
-        self.map_list(request, memory, permission, MemoryType::Normal)
+        self.map_for(Chooser::Owner, request, memory, permission.into())
             .map(|_| ())
     }
 
@@ -343,9 +293,20 @@ impl<P: Platform> Domain<P> {
         })
     }
 
-    /// How many ranges are mapped, reserved to be, or wait for their flush.
-    pub(crate) fn live_ranges(&self) -> u64 {
-        self.inner.lock().iova.statistics().live_allocations
+    /// Lets nobody choose bus addresses any more but [`map_at`](Self::map_at): no mapping that was retired is made again,
+    /// of whichever device.
+    ///
+    /// # Errors
+    /// How many ranges are mapped, reserved to be, or wait for their flush. Nothing has changed then.
+    pub(crate) fn hand_over(&self) -> Result<(), u64> {
+        let mut inner = self.inner.lock();
+        match inner.iova.statistics().live_allocations {
+            0 => {
+                inner.chooser = Chooser::Owner;
+                Ok(())
+            }
+            live => Err(live),
+        }
     }
 
     /// Makes `range` unreachable, and returns when it is.
@@ -392,123 +353,6 @@ impl<P: Platform> Domain<P> {
         table.unmap(range, &mut gather)?;
         inner.note_unlinking(&gather);
         Ok(Some(gather))
-    }
-
-    /// Tells the units of a mapping (`dma_iova_sync`).
-    ///
-    /// A unit that still remembers a table somebody is unlinking would walk into it, and not find what was just mapped through
-    /// its successor: then the mapping invalidates for itself.
-    pub(crate) fn make_visible(&self, range: BusRange, how: Linked) -> Result<(), UnitError> {
-        let change = Change {
-            range,
-            tables: TableChange::Unlinked,
-        };
-        let how = match how {
-            // The table may only be waiting for a flush, which is made now.
-            Linked::WhileUnlinking if self.flush_tables() => Linked::WhileUnlinking,
-            Linked::WhileUnlinking | Linked::OnKeptTables => Linked::OnKeptTables,
-        };
-        self.each_walker(|unit| {
-            unit.sync_map(self.id, range)?;
-            match how {
-                Linked::WhileUnlinking => unit.invalidate(self.id, change),
-                Linked::OnKeptTables => Ok(()),
-            }
-        })
-    }
-
-    /// Invalidates what `gather` holds, waits, and frees the tables in it.
-    fn sync(&self, gather: Gather<P>) -> Result<(), (UnitError, Unconfirmed<P>)> {
-        let Some(range) = gather.range() else {
-            return Ok(());
-        };
-        let change = Change {
-            range,
-            tables: gather.tables(),
-        };
-        match self.each_walker(|unit| unit.invalidate(self.id, change)) {
-            Ok(()) => {
-                // SAFETY: the tables were unlinked under the lock, and every unit that walked them has
-                // confirmed that nothing of them is cached and requests in flight have drained.
-                unsafe { gather.release() };
-                if change.tables == TableChange::Unlinked {
-                    self.inner.lock().unlinking -= 1;
-                }
-                Ok(())
-            }
-            Err(error) => {
-                // They count as unlinking until the units confirm that.
-                Err((error, Unconfirmed::of(gather)))
-            }
-        }
-    }
-
-    pub(super) fn each_walker(
-        &self,
-        mut call: impl FnMut(&dyn Unit<P>) -> Result<(), UnitError>,
-    ) -> Result<(), UnitError> {
-        let walkers = self.walkers.load(Ordering::Acquire);
-        let mut outcome = Ok(());
-        for (n, unit) in self.units.iter().enumerate() {
-            if walkers & 1 << n != 0 {
-                // Every unit is asked even after one failed: the others must not keep stale entries.
-                outcome = outcome.and(call(&**unit));
-            }
-        }
-        outcome
-    }
-
-    /// What units are told of the table.
-    pub(crate) fn root(&self) -> Option<Translate> {
-        self.inner.lock().table.as_ref().map(|table| table.root())
-    }
-
-    /// Lets `attachment` use the domain through unit number `unit`.
-    pub(crate) fn attach(&self, unit: usize, attachment: Attachment) -> Result<(), DomainError> {
-        let translate = self.root().ok_or(DomainError::Revoked)?;
-        // Before the unit is told: from its first walk on every unmap must include it.
-        self.walkers.fetch_or(1 << unit, Ordering::AcqRel);
-        Ok(self.units[unit].move_to(attachment, self.id, translate)?)
-    }
-
-    /// Ends the domain, `outcome` telling whether every unit confirmed that no device is in it any more. Then no
-    /// device reaches anything through it, and every mapping in it counts as revoked.
-    ///
-    /// # Errors
-    /// `outcome`'s: the tables are kept, and later unmaps report it.
-    pub(crate) fn end(&self, outcome: Result<(), UnitError>) -> Result<(), UnitError> {
-        self.await_flush();
-        let mut inner = self.inner.lock();
-        match outcome {
-            Ok(()) => {
-                inner.reach = Reach::Revoked;
-                self.walkers.store(0, Ordering::Release);
-                if let Some(table) = inner.table.take() {
-                    // SAFETY: every unit has confirmed that it neither walks nor remembers the table.
-                    unsafe { table.free() };
-                }
-                let unconfirmed = inner.take_unconfirmed(self.platform);
-                // SAFETY: as above: these were the table's.
-                unsafe { unconfirmed.gather.release() };
-                if let Some(waiting) = inner.queue.close(Ok(())) {
-                    // SAFETY: as above, for the tables that were part of it.
-                    unsafe { waiting.release() };
-                }
-                // Nobody chooses or frees addresses any more.
-                let nothing = BusRange::new(BusAddr::new(0), 0).expect("an empty range exists");
-                if let Ok(none) = IovaSpace::new(self.platform, nothing, self.page_size_log2) {
-                    inner.iova = none;
-                }
-                Ok(())
-            }
-            Err(error) => {
-                inner.reach = Reach::Unconfirmed;
-                if let Some(waiting) = inner.queue.close(Err(RevokeError::DetachUnconfirmed)) {
-                    inner.give_up(Unconfirmed::of(waiting));
-                }
-                Err(error)
-            }
-        }
     }
 
     /// Z → Y: what a device that uses `bus` reaches (`iommu_iova_to_phys`), and what it may do there.
@@ -561,28 +405,6 @@ impl<P: Platform> Inner<P> {
     fn note_unlinking(&mut self, gather: &Gather<P>) {
         if gather.tables() == TableChange::Unlinked {
             self.unlinking += 1;
-        }
-    }
-}
-
-impl<P: Platform> Drop for Domain<P> {
-    fn drop(&mut self) {
-        let never_walked = *self.walkers.get_mut() == 0;
-        let inner = self.inner.get_mut();
-        if let Some(table) = inner.table.take()
-            && never_walked
-        {
-            // SAFETY: no unit was ever told of the table.
-            unsafe { table.free() };
-        }
-        // Empty, where the domain ended.
-        if let Some(waiting) = inner.queue.close(Err(RevokeError::DetachUnconfirmed)) {
-            if never_walked {
-                // SAFETY: as above.
-                unsafe { waiting.release() };
-            } else {
-                waiting.abandon();
-            }
         }
     }
 }

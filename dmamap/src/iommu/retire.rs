@@ -19,14 +19,8 @@ use crate::platform::Platform;
 /// very code that an interrupt handler, which waits here, has interrupted.
 const SHARE_NS: u64 = 100_000_000;
 
-/// How a wait for flushes ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Waited {
-    /// What was waited for is so, or the domain ended.
-    Done,
-    /// Somebody else's flush took too long.
-    TooLong,
-}
+/// Somebody else's flush took too long.
+struct TooLong;
 
 impl<P: Platform> Domain<P> {
     /// The domain, looked after by a timer of the platform for as long as somebody shares it.
@@ -69,8 +63,8 @@ impl<P: Platform> Domain<P> {
             if inner.queue.is_full() {
                 drop(guard);
                 match self.wait_until(|queue| !queue.is_full()) {
-                    Waited::Done => continue,
-                    Waited::TooLong => return self.unmap(range).map(|()| Owed::NOTHING),
+                    Ok(()) => continue,
+                    Err(TooLong) => return self.unmap(range).map(|()| Owed::NOTHING),
                 }
             }
             let lent = inner.queue.lend_room(Room::Lent);
@@ -101,8 +95,7 @@ impl<P: Platform> Domain<P> {
         if owed.is_nothing() {
             return Ok(());
         }
-        self.wait_until(|queue| queue.outcome(owed).is_some());
-        if let Some(outcome) = self.outcome(owed) {
+        if let Ok(outcome) = self.wait_for(|inner| inner.outcome(owed)) {
             return outcome;
         }
         // For oneself, whatever becomes of the flush of another. Addresses and tables are still that flush's to free.
@@ -115,12 +108,7 @@ impl<P: Platform> Domain<P> {
 
     /// Whether the device has lost all that `owed` stands for, and how that ended; `None` while a flush is to come.
     pub(crate) fn outcome(&self, owed: Owed) -> Option<Result<(), RevokeError>> {
-        let inner = self.inner.lock();
-        match inner.reach {
-            // Whoever ended the domain took everything away, and was told so by the units.
-            Reach::Revoked => Some(Ok(())),
-            Reach::Live | Reach::Unconfirmed => inner.queue.outcome(owed),
-        }
+        self.inner.lock().outcome(owed)
     }
 
     /// Returns when the device has lost all that was retired before.
@@ -137,7 +125,7 @@ impl<P: Platform> Domain<P> {
     /// which may be what keeps them from it.
     pub(crate) fn settle(&self) {
         let everything = self.inner.lock().queue.everything();
-        while self.wait_until(|queue| queue.outcome(everything).is_some()) == Waited::TooLong {}
+        while let Err(TooLong) = self.wait_until(|queue| queue.outcome(everything).is_some()) {}
     }
 
     /// What flushes add up to.
@@ -148,7 +136,8 @@ impl<P: Platform> Domain<P> {
     /// Ends the time in which whoever maps must invalidate for itself, where tables that wait for a flush are the
     /// reason; whether another reason is left.
     pub(super) fn flush_tables(&self) -> bool {
-        self.wait_until(|queue| !queue.holds_tables());
+        // Whether or not that took too long: what is left says it.
+        let _ = self.wait_until(|queue| !queue.holds_tables());
         self.inner.lock().unlinking > 0
     }
 
@@ -165,19 +154,24 @@ impl<P: Platform> Domain<P> {
         }
     }
 
-    /// Flushes, or waits for who does, until `done` says yes of the queue.
-    fn wait_until(&self, done: impl Fn(&FlushQueue<P>) -> bool) -> Waited {
+    /// Flushes, or waits for who does, until `done` says yes of the queue, or the domain ended.
+    fn wait_until(&self, done: impl Fn(&FlushQueue<P>) -> bool) -> Result<(), TooLong> {
+        self.wait_for(|inner| (inner.reach != Reach::Live || done(&inner.queue)).then_some(()))
+    }
+
+    /// The same until `answer` has one.
+    fn wait_for<T>(&self, answer: impl Fn(&Inner<P>) -> Option<T>) -> Result<T, TooLong> {
         let give_up_ns = self.platform.now_ns().saturating_add(SHARE_NS);
         loop {
             let mut inner = self.inner.lock();
-            if inner.reach != Reach::Live || done(&inner.queue) {
-                return Waited::Done;
+            if let Some(answer) = answer(&inner) {
+                return Ok(answer);
             }
             let flight = inner.queue.take();
             drop(inner);
             match flight {
                 Some(flight) => self.fly(flight),
-                None if self.platform.now_ns() >= give_up_ns => return Waited::TooLong,
+                None if self.platform.now_ns() >= give_up_ns => return Err(TooLong),
                 None => self.platform.relax(),
             }
         }
@@ -282,6 +276,15 @@ impl TimerGate {
 }
 
 impl<P: Platform> Inner<P> {
+    /// Whether the device has lost all that `owed` stands for, and how that ended; `None` while a flush is to come.
+    fn outcome(&self, owed: Owed) -> Option<Result<(), RevokeError>> {
+        match self.reach {
+            // Whoever ended the domain took everything away, and was told so by the units.
+            Reach::Revoked => Some(Ok(())),
+            Reach::Live | Reach::Unconfirmed => self.queue.outcome(owed),
+        }
+    }
+
     /// A flush ended as `error` says: keeps its addresses and tables until units are asked again, and tells those who
     /// wait. In one step, as who was told may ask at once. Returns when a timer is due.
     fn keep_flight(&mut self, flight: Flight<P>, error: RevokeError) -> Option<u64> {

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 
 use crate::addr::{BusAddr, BusRange, PhysAddr};
 use crate::pagetable::{
-    Format, Gather, MapError, MemoryType, PageTable, Permission, PhysList, UnmapError,
+    Format, Gather, Grant, MapError, PageTable, Permission, PhysList, Privileges, UnmapError,
 };
 use crate::platform::Platform;
 
@@ -28,12 +28,12 @@ pub(crate) trait Translation<P: Platform>: Send {
     fn aperture_last(&self) -> BusAddr;
     /// log2 of the smallest page.
     fn page_size_log2(&self) -> u32;
+    fn privileges(&self) -> Privileges;
     fn map_list(
         &mut self,
         bus: BusAddr,
         memory: &mut dyn PhysList,
-        permission: Permission,
-        memory_type: MemoryType,
+        grant: Grant,
     ) -> Result<(), MapError>;
     fn unmap(&mut self, range: BusRange, gather: &mut Gather<P>) -> Result<(), UnmapError>;
     fn lookup(&self, bus: BusAddr) -> Option<(PhysAddr, Permission)>;
@@ -60,14 +60,17 @@ impl<P: Platform, F: Format> Translation<P> for PageTable<P, F> {
         self.granule_log2()
     }
 
+    fn privileges(&self) -> Privileges {
+        PageTable::privileges(self)
+    }
+
     fn map_list(
         &mut self,
         bus: BusAddr,
         memory: &mut dyn PhysList,
-        permission: Permission,
-        memory_type: MemoryType,
+        grant: Grant,
     ) -> Result<(), MapError> {
-        PageTable::map_list_of(self, bus, memory, permission, memory_type)
+        PageTable::map_list_of(self, bus, memory, grant)
     }
 
     fn unmap(&mut self, range: BusRange, gather: &mut Gather<P>) -> Result<(), UnmapError> {

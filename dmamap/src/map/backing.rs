@@ -2,6 +2,7 @@
 
 use core::ptr::NonNull;
 
+use crate::addr::PhysRange;
 use crate::bounce::{PoolName, Run};
 use crate::device::DeviceCore;
 use crate::map::Attributes;
@@ -77,9 +78,39 @@ impl Backing {
         }
     }
 
+    /// The first piece of memory that the device reaches, `first` being that of the mapping's own.
+    pub(crate) fn first(&self, first: PhysRange) -> PhysRange {
+        match self {
+            Self::Whole { run, .. }
+            | Self::Edges {
+                head: Some(run), ..
+            } => run.bytes(),
+            Self::InPlace | Self::Edges { head: None, .. } => first,
+        }
+    }
+
     /// Whether the device reaches copies of any bytes.
     pub(crate) fn is_copied(&self) -> bool {
         !matches!(self, Self::InPlace)
+    }
+
+    /// What the device reaches of a span whose links so far are this, once a link after them is `later`: but for the first
+    /// bytes of the first link and the last ones of the last no link has copies.
+    pub(crate) fn followed_by(self, later: Self) -> Self {
+        match (self, later) {
+            (before, Self::InPlace) => before,
+            (
+                Self::Edges { head, tail },
+                Self::Edges {
+                    head: later_head,
+                    tail: later_tail,
+                },
+            ) => Self::Edges {
+                head: head.or(later_head),
+                tail: later_tail.or(tail),
+            },
+            (_, later) => later,
+        }
     }
 
     /// Whether the bus addresses are those of one copy, however many pieces the buffer is in.
@@ -102,7 +133,8 @@ impl Backing {
         self.runs().map(|run| run.memory().len_bytes()).sum()
     }
 
-    fn runs(&self) -> impl Iterator<Item = &Run> {
+    /// The copies.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = &Run> {
         let (first, second) = match self {
             Self::InPlace => (None, None),
             Self::Whole { run, .. } => (Some(run), None),

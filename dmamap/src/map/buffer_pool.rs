@@ -13,12 +13,12 @@
 //!
 //! fn receive<P: Platform>(device: &Device<P>) -> Result<(), BufferPoolError> {
 //!     let pool = BufferPool::allocate(device, 64, 2048, FromDevice)?;
-//!     let mut block = pool.take().ok_or(BufferPoolError::Empty)?;
-//!     // … tell the device `block.bus_addr()` and wait until it has written a packet …
-//!     let mut head = [0; 14];
-//!     let read = block.sync_for_cpu().read_at(0, &mut head);
-//!     assert!(read.is_ok());
-//!     drop(block); // back in the pool, for the next packet
+//!     if let Some(mut block) = pool.take() {
+//!         // … tell the device `block.bus_addr()` and wait until it has written a packet …
+//!         let mut head = [0; 14];
+//!         let read = block.sync_for_cpu().read_at(0, &mut head);
+//!         assert!(read.is_ok());
+//!     } // back in the pool, for the next packet
 //!     Ok(())
 //! }
 //! ```
@@ -34,33 +34,42 @@ use crate::buffer::{BufferError, DmaBuffer, DmaMemory};
 use crate::device::Device;
 use crate::iommu::Requester;
 use crate::map::direction::Direction;
-use crate::map::error::{MapError, Quarantined};
+use crate::map::error::{MapFailure, Quarantined};
 use crate::map::live::Live;
 use crate::map::place::LINE_BYTES;
 use crate::map::terms::{Shape, Terms};
 use crate::map::view::{CpuView, OutOfBounds};
 use crate::platform::Platform;
 
-/// Why there is no pool, or no block in it.
+/// A pool that could not be made, and for which device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BufferPoolError {
-    /// A pool has one block at least, of one byte at least.
-    #[error("a pool of {blocks} blocks of {block_bytes} bytes cannot be made")]
+#[error("{device}: no pool of {blocks} blocks of {block_bytes:#x} bytes: {failure}")]
+pub struct BufferPoolError {
+    /// The device.
+    pub device: Requester,
+    /// Blocks asked for.
+    pub blocks: usize,
+    /// Bytes of each.
+    pub block_bytes: u64,
+    /// What stood in the way.
+    pub failure: BufferPoolFailure,
+}
+
+/// Why there is no pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BufferPoolFailure {
+    /// A pool has one block at least, of one byte at least, and no more than can be counted.
+    #[error("there are 1 to {max_blocks} blocks, of 1 byte at least, that fit memory together")]
     Shape {
-        /// Blocks asked for.
-        blocks: usize,
-        /// Bytes of each.
-        block_bytes: u64,
+        /// The most blocks that can be counted.
+        max_blocks: u32,
     },
     /// The platform lent no memory for it.
     #[error(transparent)]
     Buffer(#[from] BufferError),
     /// The device cannot be given it.
     #[error(transparent)]
-    Map(#[from] MapError),
-    /// Every block is taken.
-    #[error("every block of the pool is taken")]
-    Empty,
+    Map(#[from] MapFailure),
 }
 
 /// What a pool and its blocks share. Unmaps the memory when the last of them is gone.
@@ -116,9 +125,24 @@ impl<P: Platform, D: Direction> BufferPool<P, D> {
         block_bytes: u64,
         direction: D,
     ) -> Result<Self, BufferPoolError> {
-        let shape = BufferPoolError::Shape {
-            blocks,
-            block_bytes,
+        Self::try_allocate(device, blocks, block_bytes, direction).map_err(|failure| {
+            BufferPoolError {
+                device: device.requester(),
+                blocks,
+                block_bytes,
+                failure,
+            }
+        })
+    }
+
+    fn try_allocate(
+        device: &Device<P>,
+        blocks: usize,
+        block_bytes: u64,
+        direction: D,
+    ) -> Result<Self, BufferPoolFailure> {
+        let shape = BufferPoolFailure::Shape {
+            max_blocks: u32::MAX,
         };
         let count = u32::try_from(blocks).map_err(|_| shape)?;
         // No two blocks share a cache line.
@@ -136,8 +160,8 @@ impl<P: Platform, D: Direction> BufferPool<P, D> {
         let buffer = DmaBuffer::allocate_for(device, len_bytes)?;
         let start = buffer.pointer();
         let terms = Terms::new(device.mask(), Shape::Single, direction);
-        let parts =
-            Live::establish_owned(device, buffer, terms).map_err(|rejected| rejected.error)?;
+        let parts = Live::establish_owned(device, buffer, terms)
+            .map_err(|rejected| rejected.error.failure)?;
         Ok(Self {
             shared: Arc::new(Shared {
                 parts: Some(parts),
@@ -259,7 +283,7 @@ impl<P: Platform, D: Direction> PooledBuffer<P, D> {
         offset: u64,
         len_bytes: u64,
     ) -> Result<CpuView<'_, P, D>, OutOfBounds> {
-        OutOfBounds::check(offset, len_bytes, self.len_bytes())?;
+        OutOfBounds::check(self.device(), offset, len_bytes, self.len_bytes())?;
         Ok(self.view(offset, len_bytes))
     }
 

@@ -1,7 +1,7 @@
 //! Memory that does not own whole pages, cut where its own pages begin and end.
 
 use crate::addr::PhysRange;
-use crate::bounce::Run;
+use crate::map::backing::{Backing, Side};
 use crate::map::place::Memory;
 use crate::pagetable::PhysList;
 
@@ -82,7 +82,7 @@ fn last_piece(memory: &mut Memory<'_>) -> PhysRange {
 
 /// Whether every piece but the first begins, and every piece but the last ends, where a page does; of pages of frames'
 /// size the callers have seen to that.
-fn inner_ends_are_whole(memory: &mut Memory<'_>, page_bytes: u64) -> bool {
+pub(crate) fn inner_ends_are_whole(memory: &mut Memory<'_>, page_bytes: u64) -> bool {
     let mut before: Option<PhysRange> = None;
     memory.pieces.restart();
     while let Some(piece) = memory.pieces.next_range() {
@@ -101,32 +101,50 @@ fn inner_ends_are_whole(memory: &mut Memory<'_>, page_bytes: u64) -> bool {
     true
 }
 
-/// The pieces of some memory, with copies in place of its ends.
-pub(crate) struct EdgedList<'a, 'b> {
+/// A stretch of what a device is given of some memory.
+pub(crate) enum Given {
+    /// The memory itself.
+    InPlace(PhysRange),
+    /// A copy of it.
+    Copy(PhysRange),
+}
+
+/// What a device is given of some memory, in order: its pieces, and copies in place of what is copied.
+pub(crate) struct GivenList<'a, 'b> {
     pieces: &'a mut dyn PhysList,
     whole: u64,
-    head: Option<&'b Run>,
-    tail: Option<&'b Run>,
+    backing: &'b Backing,
     /// Bytes of the memory that were yielded.
     done: u64,
     /// What is left of a piece.
     piece: Option<PhysRange>,
 }
 
-impl<'a, 'b> EdgedList<'a, 'b> {
-    pub(crate) fn new(
-        memory: &'a mut Memory<'_>,
-        head: Option<&'b Run>,
-        tail: Option<&'b Run>,
-    ) -> Self {
+impl<'a, 'b> GivenList<'a, 'b> {
+    pub(crate) fn new(memory: &'a mut Memory<'_>, backing: &'b Backing) -> Self {
         memory.pieces.restart();
         Self {
             pieces: memory.pieces,
             whole: memory.len_bytes,
-            head,
-            tail,
+            backing,
             done: 0,
             piece: None,
+        }
+    }
+
+    pub(crate) fn next(&mut self) -> Option<Given> {
+        if self.done >= self.whole {
+            return None;
+        }
+        match self.backing.side(self.done, self.whole) {
+            (Side::Buffer, left) => self.take(left).map(Given::InPlace),
+            (Side::Copy(run, _), left) => {
+                let end = self.done + left;
+                while self.done < end {
+                    self.take(end - self.done)?;
+                }
+                Some(Given::Copy(run.bytes()))
+            }
         }
     }
 
@@ -145,7 +163,7 @@ impl<'a, 'b> EdgedList<'a, 'b> {
     }
 }
 
-impl PhysList for EdgedList<'_, '_> {
+impl PhysList for GivenList<'_, '_> {
     fn restart(&mut self) {
         self.pieces.restart();
         self.piece = None;
@@ -153,18 +171,8 @@ impl PhysList for EdgedList<'_, '_> {
     }
 
     fn next_range(&mut self) -> Option<PhysRange> {
-        let tail_start = self.whole - self.tail.map_or(0, Run::len_bytes);
-        match (self.head, self.tail) {
-            (Some(head), _) if self.done < head.len_bytes() => {
-                self.take(head.len_bytes());
-                Some(head.bytes())
-            }
-            (_, Some(tail)) if self.done >= tail_start && self.done < self.whole => {
-                self.done = self.whole;
-                Some(tail.bytes())
-            }
-            _ if self.done < tail_start => self.take(tail_start - self.done),
-            _ => None,
-        }
+        self.next().map(|given| match given {
+            Given::InPlace(range) | Given::Copy(range) => range,
+        })
     }
 }

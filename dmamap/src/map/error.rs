@@ -3,19 +3,22 @@
 
 use core::fmt;
 
-use crate::addr::{BusRange, DmaMask, PhysRange, VirtAddr};
+use crate::addr::{BusAddr, BusRange, DmaMask, PhysAddr, PhysRange, VirtAddr};
 use crate::bounce::BounceError;
 use crate::buffer::ListError;
 use crate::iommu::{DomainError, Requester, RevokeError};
-use crate::map::view::OutOfBounds;
+use crate::map::asked::Asked;
+use crate::map::view::Outside;
 use crate::system::PeerRefusal;
 
-/// A mapping that could not be made, and for which device.
+/// A mapping that could not be made: for which device, and of what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{device}: {failure}")]
+#[error("{device}, {asked}: {failure}")]
 pub struct MapError {
     /// The device.
     pub device: Requester,
+    /// The memory.
+    pub asked: Asked,
     /// What stood in the way.
     pub failure: MapFailure,
 }
@@ -36,6 +39,16 @@ pub enum MapFailure {
         range: BusRange,
         /// The device's mask.
         mask: DmaMask,
+    },
+    /// As [`BeyondMask`](Self::BeyondMask), but what decides is how far the path to memory carries addresses, whatever the mask.
+    #[error(
+        "bus {range} is beyond {limit}, the last address that the path to memory carries: allocate within it, or use an IOMMU"
+    )]
+    BeyondPath {
+        /// The bus addresses the memory has.
+        range: BusRange,
+        /// The device's [bus limit](crate::device::Device::bus_limit).
+        limit: BusAddr,
     },
     /// One piece of bus addresses would cross the boundary that the driver set for segments.
     #[error(
@@ -63,8 +76,8 @@ pub enum MapFailure {
         /// The first piece.
         first: PhysRange,
     },
-    /// An IOMMU would show what lies beside these as well, as they are not whole pages; and registers, and what is linked to
-    /// chosen addresses, are never copied.
+    /// An IOMMU would show what lies beside these as well, as they are not whole pages, and registers are never copied; or
+    /// these are the first of the pieces of a link, which are not whole pages inside it.
     #[error(
         "{memory} is not whole pages of {page_bytes:#x} bytes, the smallest that the IOMMU maps for the device"
     )]
@@ -94,7 +107,7 @@ pub enum MapFailure {
     },
     /// The span has no room for the link, or there is nothing there to sync or unlink.
     #[error("{0}: that leaves the span")]
-    OutsideSpan(OutOfBounds),
+    OutsideSpan(Outside),
     /// A list of links has no room, or has links already.
     #[error(transparent)]
     List(#[from] ListError),
@@ -118,10 +131,14 @@ pub enum MapFailure {
     #[error("a mapping of no bytes")]
     Empty,
     /// The memory ends past the last address.
-    #[error("{len_bytes:#x} bytes are longer than any mapping can be")]
+    #[error(
+        "{len_bytes:#x} bytes are longer than the {max_bytes:#x} that a mapping from there on can have"
+    )]
     TooLong {
         /// Bytes asked for.
         len_bytes: u64,
+        /// Bytes from the first one to the last address there is.
+        max_bytes: u64,
     },
     /// The address is not memory a device could be given: a stack, an image, a heap of its own.
     #[error("{virt} is not memory of the machine that a device could be given")]
@@ -131,7 +148,7 @@ pub enum MapFailure {
     },
     /// A buffer of a list was exchanged for one that the list's piece does not fit.
     #[error("a piece of the list leaves its buffer: {0}")]
-    PieceOutOfBounds(OutOfBounds),
+    PieceOutOfBounds(Outside),
     /// The caller's list of segments is too short.
     #[error("the list needs more than {room} segments")]
     TooManySegments {
@@ -161,6 +178,14 @@ pub enum MapFailure {
         /// The addresses.
         registers: PhysRange,
     },
+    /// The registers are those of a PCI function, and no function was named.
+    #[error(
+        "registers at physical {registers} are behind a host bridge: map them with map_resource, which knows the way"
+    )]
+    BehindBridge {
+        /// The addresses.
+        registers: PhysRange,
+    },
     /// Requests of the device are not known to arrive at the peer.
     #[error("no way to the peer: {0}")]
     PeerRefused(PeerRefusal),
@@ -170,6 +195,16 @@ pub enum MapFailure {
     /// The domain behind the device refused.
     #[error(transparent)]
     Domain(#[from] DomainError),
+}
+
+impl MapFailure {
+    /// That of `len_bytes` bytes that do not end before the last address, the first of which is at `first`.
+    pub(crate) fn past_the_end(first: PhysAddr, len_bytes: u64) -> Self {
+        Self::TooLong {
+            len_bytes,
+            max_bytes: (u64::MAX - first.as_u64()).saturating_add(1),
+        }
+    }
 }
 
 impl MapError {

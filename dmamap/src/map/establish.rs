@@ -3,11 +3,12 @@
 
 use core::mem::ManuallyDrop;
 
-use crate::addr::BusRange;
+use crate::addr::{BusRange, DmaMask};
 use crate::buffer::DmaMemory;
 use crate::device::{Device, DeviceCore, Held, Revocation};
 use crate::iommu::{Owed, RevokeError};
 use crate::map::Attributes;
+use crate::map::asked::Asked;
 use crate::map::backing::Backing;
 use crate::map::error::{MapError, MapFailure, Rejected};
 use crate::map::place::{Memory, Placed};
@@ -25,6 +26,7 @@ pub(crate) unsafe fn establish<P: Platform>(
     memory: &mut Memory<'_>,
 ) -> Result<(Held<P>, Placed), MapError> {
     let core = held.core();
+    let asked = Asked::from(memory.first.start(), memory.len_bytes);
     let placed = match core.system.is_asleep() {
         true => Err(MapFailure::Suspended),
         // SAFETY: the caller's promise.
@@ -33,7 +35,7 @@ pub(crate) unsafe fn establish<P: Platform>(
     match placed {
         Ok(placed) => Ok((held, placed)),
         Err(failure) => {
-            let error = core.not_mapped(failure);
+            let error = core.not_mapped(asked, failure);
             held.withdraw();
             Err(error)
         }
@@ -91,18 +93,35 @@ pub(crate) fn check_owner<P: Platform, B: DmaMemory>(
     core: &DeviceCore<P>,
     buffer: &B,
 ) -> Result<(), MapError> {
-    let virt = buffer.virt();
+    let (virt, first) = (buffer.virt(), buffer.segment(0));
     match core.platform.virt_to_phys(virt) {
-        Some(phys) if phys == buffer.segment(0).start() => Ok(()),
-        _ => Err(core.not_mapped(MapFailure::NotDmaMemory { virt })),
+        Some(phys) if phys == first.start() => Ok(()),
+        // Memory that the platform does not lend: the pool's, where the platform has a pointer to it.
+        None if core.bounce.shared.was_given(first)
+            && core.platform.frame_pointer(first.start()) == buffer.pointer() =>
+        {
+            Ok(())
+        }
+        _ => Err(core.not_mapped(Asked::of(buffer), MapFailure::NotDmaMemory { virt })),
     }
 }
 
 impl<P: Platform> DeviceCore<P> {
-    /// The error of a mapping of this device.
-    pub(crate) fn not_mapped(&self, failure: MapFailure) -> MapError {
+    /// The error of a mapping of `asked` for this device.
+    pub(crate) fn not_mapped(&self, asked: Asked, failure: MapFailure) -> MapError {
+        let limit = self.limits.bus_last();
+        // Whoever looked compared with the narrower of the two.
+        let failure = match failure {
+            MapFailure::BeyondMask { range, mask }
+                if mask.last() == limit && limit < DmaMask::ALL.last() =>
+            {
+                MapFailure::BeyondPath { range, limit }
+            }
+            failure => failure,
+        };
         MapError {
             device: self.requester,
+            asked,
             failure,
         }
     }
@@ -126,6 +145,6 @@ impl<P: Platform> DeviceCore<P> {
     }
 }
 
-pub(crate) fn fail<P: Platform>(device: &Device<P>, failure: MapFailure) -> MapError {
-    device.core().not_mapped(failure)
+pub(crate) fn fail<P: Platform>(device: &Device<P>, asked: Asked, failure: MapFailure) -> MapError {
+    device.core().not_mapped(asked, failure)
 }

@@ -2,10 +2,10 @@
 
 use core::ptr::NonNull;
 
-use crate::addr::FRAME_BYTES;
 use crate::bounce::Run;
-use crate::buffer::{DmaMemory, Frames, ScatterList};
+use crate::buffer::{DmaMemory, ScatterList};
 use crate::device::{Coherence, DeviceCore};
+use crate::iommu::Requester;
 use crate::map::AnyDirection;
 use crate::map::attributes::CpuSync;
 use crate::map::backing::{Backing, Side};
@@ -30,6 +30,11 @@ impl<'a, P: Platform> ListSyncs<'a, P> {
         }
     }
 
+    /// The device.
+    pub(crate) fn device(&self) -> Requester {
+        self.core.requester
+    }
+
     /// Whether syncs do more than order accesses.
     pub(crate) fn need_sync(&self) -> bool {
         self.sees_no_caches() || self.backing.is_copied()
@@ -37,22 +42,6 @@ impl<'a, P: Platform> ListSyncs<'a, P> {
 
     fn sees_no_caches(&self) -> bool {
         self.core.coherence == Coherence::NotSnooped
-    }
-
-    /// Writes back all frames of the buffers from entry `first` on, before the device can reach them: it reaches what lies
-    /// beside a piece in its frames, where they are the buffer's, and memory may still hold there what somebody else wrote.
-    pub(crate) fn before_map<B: DmaMemory>(&self, list: &ScatterList<B>, first: usize) {
-        if self.at_the_ends == CpuSync::Skipped {
-            return;
-        }
-        for entry in list.entries().iter().skip(first) {
-            let buffer = entry.buffer();
-            let reached = match buffer.frames() {
-                Frames::Whole => buffer.len_bytes().next_multiple_of(FRAME_BYTES),
-                Frames::Shared => buffer.len_bytes(),
-            };
-            self.core.clean_cache(buffer.pointer(), reached);
-        }
     }
 
     /// Makes the CPU read what the device wrote before it lost the list.

@@ -27,7 +27,7 @@ impl<'a, P: Platform, B: DmaMemory, D: Direction> ListView<'a, P, B, D> {
         offset: u64,
         len_bytes: u64,
     ) -> Result<Self, OutOfBounds> {
-        OutOfBounds::check(offset, len_bytes, list.len_bytes())?;
+        OutOfBounds::check(syncs.device(), offset, len_bytes, list.len_bytes())?;
         syncs.for_cpu(list, offset, len_bytes);
         Ok(Self {
             syncs,
@@ -52,7 +52,7 @@ impl<'a, P: Platform, B: DmaMemory, D: Direction> ListView<'a, P, B, D> {
         D: DeviceWrites,
     {
         let len_bytes = into.len() as u64;
-        OutOfBounds::check(offset, len_bytes, self.len_bytes)?;
+        OutOfBounds::check(self.syncs.device(), offset, len_bytes, self.len_bytes)?;
         self.list
             .each_chunk(self.offset + offset, len_bytes, |start, count, done| {
                 // SAFETY: the chunk is the mapping's memory, borrowed by this view, and only accessed by volatile
@@ -71,7 +71,7 @@ impl<'a, P: Platform, B: DmaMemory, D: Direction> ListView<'a, P, B, D> {
         D: DeviceReads,
     {
         let len_bytes = bytes.len() as u64;
-        OutOfBounds::check(offset, len_bytes, self.len_bytes)?;
+        OutOfBounds::check(self.syncs.device(), offset, len_bytes, self.len_bytes)?;
         self.list
             .each_chunk(self.offset + offset, len_bytes, |start, count, done| {
                 // SAFETY: as in `read_at`; `&mut self` excludes another writer.

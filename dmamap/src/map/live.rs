@@ -3,10 +3,11 @@
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
-use crate::addr::{BusRange, FRAME_BYTES, PhysRange};
-use crate::buffer::{DmaMemory, Frames};
+use crate::addr::{BusRange, PhysRange};
+use crate::buffer::DmaMemory;
 use crate::device::{Coherence, Device, Held};
-use crate::iommu::{Owed, RevokeError};
+use crate::iommu::{Owed, Requester, RevokeError};
+use crate::map::asked::Asked;
 use crate::map::attributes::CpuSync;
 use crate::map::backing::{Backing, Side};
 use crate::map::direction::Direction;
@@ -86,28 +87,17 @@ impl<P: Platform> Live<P> {
             true => Err(MapFailure::NotContiguous { first }),
             false => terms.check_coherence(core.coherence),
         };
-        let checked = checked.map_err(|failure| core.not_mapped(failure));
+        let checked = checked.map_err(|failure| core.not_mapped(Asked::of(buffer), failure));
         if let Err(error) = check_owner(core, buffer).and(checked) {
             held.withdraw();
             return Err(error);
-        }
-        let frames = buffer.frames();
-        if terms.attributes.cpu_sync == CpuSync::Automatic {
-            // Whatever the direction: what the CPU wrote goes to memory; and no dirty line is left to be written over
-            // what the device will write. Whole frames, where they are the buffer's: the device reaches what follows the
-            // buffer in its last one, and memory may still hold there what somebody else wrote.
-            let reached = match frames {
-                Frames::Whole => len_bytes.next_multiple_of(FRAME_BYTES),
-                Frames::Shared => len_bytes,
-            };
-            core.clean_cache(buffer.pointer(), reached);
         }
         let mut memory = Memory {
             first,
             len_bytes,
             pieces: &mut Pieces::of(buffer),
             contents: Contents::At(buffer.pointer()),
-            frames,
+            frames: buffer.frames(),
         };
         // SAFETY: the buffer's bytes are readable, and all access to them goes through the buffer, which is borrowed.
         let (held, placed) = unsafe { establish(held, &terms, &mut memory) }?;
@@ -142,6 +132,11 @@ impl<P: Platform> Live<P> {
 
     pub(crate) fn held(&self) -> &Held<P> {
         &self.held
+    }
+
+    /// The device.
+    pub(crate) fn device(&self) -> Requester {
+        self.held.core().requester
     }
 
     pub(crate) fn range(&self) -> BusRange {
@@ -307,11 +302,9 @@ impl<P: Platform> Live<P> {
     }
 
     /// The error of memory that is not mapped again as [`end_copies`](Self::end_copies) failed.
-    pub(crate) fn not_ended(&self, error: RevokeError) -> MapError {
-        MapError {
-            device: self.held.core().requester,
-            failure: MapFailure::NotRevoked(error),
-        }
+    pub(crate) fn not_ended<B: DmaMemory>(&self, buffer: &B, error: RevokeError) -> MapError {
+        let failure = MapFailure::NotRevoked(error);
+        self.held.core().not_mapped(Asked::of(buffer), failure)
     }
 
     /// Maps the memory of this [retired](Self::retire) mapping again, for the same device. It hangs on the flushes that

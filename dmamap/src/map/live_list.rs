@@ -10,7 +10,6 @@ use crate::addr::BusRange;
 use crate::buffer::{DmaMemory, Frames, ScatterList};
 use crate::device::{Device, Held};
 use crate::iommu::Owed;
-use crate::map::OutOfBounds;
 use crate::map::backing::Backing;
 use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
 use crate::map::establish::{check_owner, establish, fail, revoke};
@@ -19,6 +18,7 @@ use crate::map::place::{Contents, Memory, Placed};
 use crate::map::runs::runs;
 use crate::map::segments::segments;
 use crate::map::terms::Terms;
+use crate::map::{Asked, Outside};
 use crate::platform::Platform;
 
 /// Bus addresses of a list, and the hold on the device that goes with them.
@@ -57,17 +57,22 @@ impl<P: Platform> LiveList<P> {
         for entry in list.entries() {
             check_owner(device.core(), entry.buffer())?;
             let whole_bytes = entry.buffer().len_bytes();
-            OutOfBounds::check(entry.offset(), entry.len_bytes(), whole_bytes)
-                .map_err(|error| fail(device, MapFailure::PieceOutOfBounds(error)))?;
+            Outside::check(entry.offset(), entry.len_bytes(), whole_bytes).map_err(|error| {
+                fail(
+                    device,
+                    Asked::of_list(list),
+                    MapFailure::PieceOutOfBounds(error),
+                )
+            })?;
         }
         // Looked at only now that every piece lies in its buffer.
         let mut pieces = list.pieces_from(0);
         let Some(first) = pieces.next() else {
-            return Err(fail(device, MapFailure::Empty));
+            return Err(fail(device, Asked::of_list(list), MapFailure::Empty));
         };
         terms
             .check_coherence(device.core().coherence)
-            .map_err(|failure| fail(device, failure))?;
+            .map_err(|failure| fail(device, Asked::of_list(list), failure))?;
         let mut memory = Memory {
             first,
             len_bytes: list.len_bytes(),
@@ -75,7 +80,6 @@ impl<P: Platform> LiveList<P> {
             contents: Contents::AsLent,
             frames: frames_of(list),
         };
-        ListSyncs::new(device.core(), &terms, &Backing::InPlace).before_map(list, 0);
         let held = Held::new(device, memory.len_bytes);
         // SAFETY: the pieces are the buffers' own memory, and all access to them goes through the list, which is borrowed.
         let (held, placed) = unsafe { establish(held, &terms, &mut memory) }?;

@@ -12,6 +12,7 @@
 //! | [`alloc_coherent`](crate::device::Device::alloc_coherent) | shared with the device for long | `coherent` |
 //! | [`UnmanagedDomain`] | anything, at bus addresses of the caller's choice | `unmanaged` |
 //! | [`map_resource`](crate::device::Device::map_resource) | none: another device's registers | `resource` |
+//! | [`map_registers`](crate::device::Device::map_registers) | none: registers on the system's own bus | `registers` |
 //! | [`map_phys`](crate::device::Device::map_phys) and others | anything, unsafe | `raw` |
 //!
 //! Each asks the device's route for bus addresses: none (`Blocked`), those the host bridge gives memory
@@ -39,6 +40,7 @@
 //! }
 //! ```
 
+mod asked;
 mod attributes;
 mod backing;
 mod buffer_pool;
@@ -48,6 +50,7 @@ mod direction;
 mod edges;
 mod error;
 mod establish;
+mod given;
 mod iova_span;
 mod list_syncs;
 mod list_view;
@@ -56,6 +59,7 @@ mod live_list;
 mod owned;
 mod place;
 mod raw;
+mod registers;
 mod resource;
 mod retired;
 mod route;
@@ -73,13 +77,14 @@ mod view;
 pub(crate) mod window;
 
 pub use crate::pagetable::Permission;
+pub use asked::Asked;
 pub use attributes::Attributes;
-pub use buffer_pool::{BufferPool, BufferPoolError, PooledBuffer};
+pub use buffer_pool::{BufferPool, BufferPoolError, BufferPoolFailure, PooledBuffer};
 pub use coherent::{
     AtomicBlock, AtomicDestroyError, AtomicPool, AtomicPoolError, AtomicPoolFigures, Coherent,
-    CoherentError, CoherentOptions, DeclareError, DeclaredFull, Descriptors, DestroyError, DmaPool,
-    Elements, FlagWord, LayoutError, Noncoherent, Noncontiguous, Opaque, PoolBlock, PoolError,
-    PoolFigures, PoolLayout, Published, Shared,
+    CoherentError, CoherentFailure, CoherentOptions, DeclareError, DeclaredFull, Descriptors,
+    DestroyError, DmaPool, Elements, FlagWord, LayoutError, Noncoherent, Noncontiguous, Opaque,
+    PoolBlock, PoolError, PoolFigures, PoolLayout, Published, Shared,
 };
 pub use direction::{
     AnyDirection, Bidirectional, DeviceReads, DeviceWrites, Direction, FromDevice, ToDevice,
@@ -94,10 +99,10 @@ pub use scoped::ScopedMapping;
 pub use sg::SgMapping;
 pub use sgtable::SgTableMapping;
 pub use single::Mapping;
-pub use unmanaged::{NotUnmanaged, Refused, UnmanagedDomain};
-pub use view::{CpuView, OutOfBounds};
+pub use unmanaged::{NotUnmanaged, Refused, UnmanagedDomain, UnmanagedError};
+pub use view::{CpuView, OutOfBounds, Outside};
 
 pub(crate) use backing::Backing;
-pub(crate) use coherent::CoherentSources;
+pub(crate) use coherent::{CoherentSources, Ground};
 pub(crate) use direct::Direct;
 pub(crate) use route::Route;

@@ -9,17 +9,17 @@ use core::ptr::NonNull;
 use crate::addr::{BusAddr, BusRange, DmaMask, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
 use crate::bounce::{AlwaysMapped, BounceError, Exposure, Forced, Pool, PoolName, Run, RunRequest};
 use crate::buffer::Frames;
-use crate::device::{Coherence, DeviceCore, Trust};
+use crate::device::{Coherence, DeviceCore};
 use crate::iommu::{Domain, DomainError};
 use crate::map::attributes::Need;
 use crate::map::backing::Backing;
 use crate::map::direct::Direct;
-use crate::map::edges::{self, EdgedList};
+use crate::map::edges::GivenList;
 use crate::map::route::{Route, crosses};
 use crate::map::terms::{Boundary, Shape, Terms};
 use crate::map::translated;
 use crate::map::{AnyDirection, MapFailure};
-use crate::pagetable::{MemoryType, PhysList, Replay};
+use crate::pagetable::{PhysList, Privilege, Privileges};
 use crate::platform::Platform;
 use crate::system::Protection;
 
@@ -99,11 +99,13 @@ impl<P: Platform> DeviceCore<P> {
             // Coherent memory was allocated for the device: there is nothing to copy it to.
             outcome if terms.shape == Shape::AlignedBlock => {
                 let (range, backing) = (outcome?, Backing::InPlace);
+                self.clean_given(terms, memory, &backing);
                 return Ok(Placed { range, backing });
             }
             Ok(range) if !wanted => {
                 check_boundary(range, terms, memory.first)?;
                 let backing = Backing::InPlace;
+                self.clean_given(terms, memory, &backing);
                 return Ok(Placed { range, backing });
             }
             Ok(_) => None,
@@ -161,86 +163,51 @@ impl<P: Platform> DeviceCore<P> {
         memory: &mut Memory<'_>,
     ) -> Result<Placed, MapFailure> {
         let page_log2 = domain.page_size_log2();
-        if terms.shape != Shape::AlignedBlock {
-            if let Some(own) = &self.bounce.own {
-                self.may_copy(terms, memory)?;
-                // Runs of memory of their own are mapped in whole pages.
-                let page_log2 = match page_log2 {
-                    FRAME_SIZE_LOG2 => 0,
-                    larger => larger,
-                };
-                let request = self.request(memory, terms, terms.min_align_mask, page_log2);
-                let always = AlwaysMapped {
-                    core: self,
-                    domain,
-                    permission: terms.permission(),
-                    mask: terms.mask,
-                };
-                let run = own.of(terms.permission()).allocate(&request, &always)?;
-                let name = PoolName::Own(terms.permission());
-                // SAFETY: the caller's promise.
-                return unsafe { self.map_copy(domain, terms, (name, run), memory) };
-            }
-            if asks_for_copies(terms) {
-                // SAFETY: the caller's promise.
-                return unsafe { self.copy_whole(domain, terms, memory) };
-            }
+        // Coherent memory was allocated for the device: there is nothing to copy it to.
+        let may_ask = terms.shape != Shape::AlignedBlock;
+        // Pools that are always mapped are mapped for all requests.
+        let closed = terms.attributes.privilege == Privilege::PrivilegedOnly
+            && domain.privileges() == Privileges::Told;
+        if may_ask
+            && !closed
+            && let Some(own) = &self.bounce.own
+        {
+            self.may_copy(terms, memory)?;
+            // Runs of memory of their own are mapped in whole pages.
+            let page_log2 = match page_log2 {
+                FRAME_SIZE_LOG2 => 0,
+                larger => larger,
+            };
+            let request = self.request(memory, terms, terms.min_align_mask, page_log2);
+            let always = AlwaysMapped {
+                core: self,
+                domain,
+                permission: terms.permission(),
+                mask: terms.mask,
+            };
+            let run = own.of(terms.permission()).allocate(&request, &always)?;
+            // SAFETY: the caller's promise.
+            return unsafe { self.place_own(domain, terms, run, memory) };
         }
-        let shared = match memory.frames {
-            Frames::Whole => false,
-            Frames::Shared => {
-                self.guard.trust() == Trust::Withheld || self.shares_lines(terms, memory)
-            }
-        };
-        let cut = edges::cut(memory, page_log2, shared);
-        match cut {
-            edges::Cut::InPlace => {
-                let placement = translated::place(page_log2, terms, memory.first, memory.pieces)?;
-                let range = translated::map(
-                    domain,
-                    placement,
-                    memory.pieces,
-                    terms.permission(),
-                    MemoryType::Normal,
-                )?;
-                let backing = Backing::InPlace;
-                Ok(Placed { range, backing })
-            }
-            edges::Cut::Whole => {
-                // SAFETY: the caller's promise.
-                unsafe { self.copy_whole(domain, terms, memory) }
-            }
-            edges::Cut::Edges { head, tail } => {
-                // SAFETY: the caller's promise.
-                unsafe { self.copy_edges(domain, terms, memory, head, tail) }
-            }
-        }
+        let backing = match may_ask && self.gives_copies_alone(terms) {
+            // SAFETY: the caller's promise.
+            true => unsafe { self.give_copy(page_log2, terms, memory) },
+            // SAFETY: the caller's promise.
+            false => unsafe { self.give(page_log2, terms, memory) },
+        }?;
+        self.map_given(domain, terms, memory, backing)
     }
 
-    /// Maps a copy of the memory in pages of its own.
-    unsafe fn copy_whole(
+    /// Gives the device a copy of the memory in `run`, which is of its own pools.
+    unsafe fn place_own(
         &self,
         domain: &Domain<P>,
         terms: &Terms,
-        memory: &mut Memory<'_>,
-    ) -> Result<Placed, MapFailure> {
-        self.may_copy(terms, memory)?;
-        let page_log2 = domain.page_size_log2();
-        let keep_mask = terms.min_align_mask | ((1 << page_log2) - 1);
-        let request = self.request(memory, terms, keep_mask, page_log2);
-        let run = self.bounce.shared.allocate(&request, &Anywhere)?;
-        // SAFETY: the caller's promise.
-        unsafe { self.map_copy(domain, terms, (PoolName::Shared, run), memory) }
-    }
-
-    unsafe fn map_copy(
-        &self,
-        domain: &Domain<P>,
-        terms: &Terms,
-        (pool, run): (PoolName, Run),
+        run: Run,
         memory: &mut Memory<'_>,
     ) -> Result<Placed, MapFailure> {
         let always_at = run.bus_range();
+        let pool = PoolName::Own(terms.permission());
         if let Some(range) = always_at
             && let Err(failure) = check_boundary(range, terms, memory.first)
         {
@@ -250,104 +217,29 @@ impl<P: Platform> DeviceCore<P> {
         }
         // SAFETY: the caller vouches for the contents, which are as long as the run.
         unsafe { self.fill(&run, memory) };
-        if let Some(range) = always_at {
-            let backing = Backing::Whole { pool, run };
-            return Ok(Placed { range, backing });
-        }
-        // Widened to pages, these are all of the run.
-        let mut list = Replay::new(core::iter::once(run.bytes()));
-        let page_log2 = domain.page_size_log2();
-        let placement = translated::place(page_log2, terms, run.bytes(), &mut list);
-        let mapped = placement.and_then(|placement| {
-            translated::map(
-                domain,
-                placement,
-                &mut list,
-                terms.permission(),
-                MemoryType::Normal,
-            )
-        });
-        match mapped {
-            Ok(range) => {
-                let backing = Backing::Whole { pool, run };
-                Ok(Placed { range, backing })
-            }
-            // The copy is lost, not the memory.
-            Err(MapFailure::Domain(DomainError::Unconfirmed { cause, undo })) => {
-                self.keep_copies_from_use(Backing::Whole { pool, run }, undo);
-                Err(BounceError::Unconfirmed { cause }.into())
-            }
-            Err(failure) => {
-                // SAFETY: a map that failed and was confirmed undone was never visible.
-                unsafe { self.bounce.pool(pool).release(run) };
-                Err(failure)
-            }
+        let backing = Backing::Whole { pool, run };
+        match always_at {
+            Some(range) => Ok(Placed { range, backing }),
+            None => self.map_given(domain, terms, memory, backing),
         }
     }
 
-    /// Maps the memory with what lies in its first and last page copied to pages of their own.
-    unsafe fn copy_edges(
+    /// Maps what the device is given of the memory.
+    fn map_given(
         &self,
         domain: &Domain<P>,
         terms: &Terms,
         memory: &mut Memory<'_>,
-        head: Option<PhysRange>,
-        tail: Option<PhysRange>,
+        backing: Backing,
     ) -> Result<Placed, MapFailure> {
-        self.may_be_copied(terms, memory.first)?;
-        let page_log2 = domain.page_size_log2();
-        let edge = |bytes: PhysRange| {
-            let memory = &mut Memory {
-                first: bytes,
-                len_bytes: bytes.len_bytes(),
-                pieces: &mut Replay::new(core::iter::once(bytes)),
-                contents: Contents::AsLent,
-                frames: Frames::Shared,
-            };
-            let request = self.request(memory, terms, (1 << page_log2) - 1, page_log2);
-            self.check_ram(bytes)?;
-            let run = self.bounce.shared.allocate(&request, &Anywhere)?;
-            // SAFETY: the caller vouches for the memory, of which this is a part.
-            unsafe { self.fill(&run, memory) };
-            Ok::<Run, MapFailure>(run)
-        };
-        let head = head.map(edge).transpose()?;
-        let tail = match tail.map(edge).transpose() {
-            Ok(tail) => tail,
-            Err(failure) => {
-                let tail = None;
-                // SAFETY: no device was given it.
-                unsafe { Backing::Edges { head, tail }.release(self) };
-                return Err(failure);
-            }
-        };
-        let backing = Backing::Edges { head, tail };
-        let Backing::Edges { head, tail } = &backing else {
-            unreachable!("just made");
-        };
-        let first = head.as_ref().map_or(memory.first, Run::bytes);
-        let mut list = EdgedList::new(memory, head.as_ref(), tail.as_ref());
-        let placement = translated::place(page_log2, terms, first, &mut list);
-        let mapped = placement.and_then(|placement| {
-            translated::map(
-                domain,
-                placement,
-                &mut list,
-                terms.permission(),
-                MemoryType::Normal,
-            )
-        });
+        let first = backing.first(memory.first);
+        let mut list = GivenList::new(memory, &backing);
+        let placement = translated::place(domain.page_size_log2(), terms, first, &mut list);
+        let mapped = placement
+            .and_then(|placement| translated::map(domain, placement, &mut list, terms.grant()));
         match mapped {
             Ok(range) => Ok(Placed { range, backing }),
-            Err(failure) => {
-                if let MapFailure::Domain(DomainError::Unconfirmed { undo, .. }) = failure {
-                    self.keep_copies_from_use(backing, undo);
-                } else {
-                    // SAFETY: a map that failed and was confirmed undone was never visible.
-                    unsafe { backing.release(self) };
-                }
-                Err(failure)
-            }
+            Err(failure) => Err(self.not_given(backing, failure)),
         }
     }
 
@@ -383,7 +275,7 @@ impl<P: Platform> DeviceCore<P> {
         lowest.is_some_and(|(_, bus)| bus <= mask.last())
     }
 
-    fn request(
+    pub(super) fn request(
         &self,
         memory: &Memory<'_>,
         terms: &Terms,
@@ -402,7 +294,11 @@ impl<P: Platform> DeviceCore<P> {
     }
 
     /// Whether the mapping may be a copy, and there are bytes to copy.
-    fn may_copy(&self, terms: &Terms, memory: &mut Memory<'_>) -> Result<(), MapFailure> {
+    pub(super) fn may_copy(
+        &self,
+        terms: &Terms,
+        memory: &mut Memory<'_>,
+    ) -> Result<(), MapFailure> {
         self.may_be_copied(terms, memory.first)?;
         match memory.contents {
             Contents::At(_) => Ok(()),
@@ -416,12 +312,19 @@ impl<P: Platform> DeviceCore<P> {
         }
     }
 
+    /// Bytes of the longest copy that the device, which nothing translates for, is sure to be given within `mask`.
+    pub(crate) fn longest_direct_copy(&self, direct: &Direct, mask: DmaMask) -> u64 {
+        self.bounce
+            .shared
+            .longest_run(&ThroughBridge { direct, mask })
+    }
+
     /// Whether nothing but copies may be mapped for the device as `terms` say, behind an IOMMU.
     pub(crate) fn gives_copies_alone(&self, terms: &Terms) -> bool {
         self.bounce.own.is_some() || asks_for_copies(terms)
     }
 
-    fn may_be_copied(&self, terms: &Terms, memory: PhysRange) -> Result<(), MapFailure> {
+    pub(super) fn may_be_copied(&self, terms: &Terms, memory: PhysRange) -> Result<(), MapFailure> {
         match terms.attributes.need {
             Need::Any => Ok(()),
             Need::Coherent => Err(MapFailure::WouldBounce { memory }),
@@ -429,7 +332,7 @@ impl<P: Platform> DeviceCore<P> {
     }
 
     /// Whether the CPU has the memory where the platform has RAM.
-    fn check_ram(&self, memory: PhysRange) -> Result<(), MapFailure> {
+    pub(super) fn check_ram(&self, memory: PhysRange) -> Result<(), MapFailure> {
         let mut is_ram = false;
         self.platform
             .memory_map(&mut |ram| is_ram |= ram.covers(memory));
@@ -440,7 +343,10 @@ impl<P: Platform> DeviceCore<P> {
     }
 
     /// Copies the memory into the run, whatever the direction: what the device does not write keeps its value.
-    unsafe fn fill(&self, run: &Run, memory: &mut Memory<'_>) {
+    ///
+    /// # Safety
+    /// The memory's contents are readable, and no reference that writes them is in use.
+    pub(super) unsafe fn fill(&self, run: &Run, memory: &mut Memory<'_>) {
         match memory.contents {
             // SAFETY: the caller vouches for the contents.
             Contents::At(start) => unsafe { run.fill(self.platform, start) },
@@ -467,7 +373,7 @@ impl<P: Platform> DeviceCore<P> {
 
     /// Whether the device, which does not snoop, would write cache lines that hold others' memory as well: the CPU
     /// would write back what it has of them over it.
-    fn shares_lines(&self, terms: &Terms, memory: &mut Memory<'_>) -> bool {
+    pub(super) fn shares_lines(&self, terms: &Terms, memory: &mut Memory<'_>) -> bool {
         let may_share = self.coherence == Coherence::NotSnooped
             && memory.frames == Frames::Shared
             && terms.direction != AnyDirection::ToDevice;
@@ -514,23 +420,6 @@ impl Exposure for ThroughBridge<'_> {
 
     fn reaches(&self, frames: PhysRange, _: Option<BusAddr>) -> bool {
         self.direct.reach(frames, self.mask).is_ok()
-    }
-
-    fn expose(&self, _: PhysRange) -> Result<Option<BusAddr>, DomainError> {
-        Ok(None)
-    }
-}
-
-/// Memory that is mapped for each mapping.
-struct Anywhere;
-
-impl Exposure for Anywhere {
-    fn last(&self) -> PhysAddr {
-        PhysAddr::new(u64::MAX)
-    }
-
-    fn reaches(&self, _: PhysRange, _: Option<BusAddr>) -> bool {
-        true
     }
 
     fn expose(&self, _: PhysRange) -> Result<Option<BusAddr>, DomainError> {

@@ -1,22 +1,27 @@
-//! A peer's registers, mapped for a device (`dma_map_resource`): B → Z, or the A that devices below one switch use.
+//! Registers of another device, mapped for a device (`dma_map_resource`): B → Z, or the A that devices below one switch use.
+//!
+//! Two kinds: those behind a BAR of a PCI function, a peer, where the wires between the two decide whether requests arrive
+//! ([`Device::map_resource`]); and those of a device on the system's own bus, as the FIFO is that a DMA engine fills
+//! ([`Device::map_registers`], in `registers.rs`).
 //!
 //! Registers are no memory: they are never bounced, never flushed, and RAM is refused here. Who lets another device reach its
 //! registers gives the window onto them away for that time.
 
+use core::fmt;
 use core::mem::ManuallyDrop;
 
 use crate::addr::{BusAddr, BusRange, PhysRange};
 use crate::bridge::WindowKind;
 use crate::device::{Device, DeviceCore, Held};
-use crate::iommu::RevokeError;
+use crate::iommu::{Domain, RevokeError};
 use crate::map::backing::Backing;
 use crate::map::terms::{Shape, Terms};
 use crate::map::translated;
 use crate::map::{
-    AnyDirection, Attributes, Direction, MapError, MapFailure, Quarantined, Rejected, Route,
+    AnyDirection, Asked, Attributes, Direction, MapError, MapFailure, Quarantined, Rejected, Route,
 };
 use crate::mmio::Mmio;
-use crate::pagetable::{MemoryType, Replay};
+use crate::pagetable::{Grant, MemoryType, Replay};
 use crate::pci::Function;
 use crate::platform::Platform;
 use crate::system::{PeerRefusal, PeerVerdict, Protection};
@@ -58,9 +63,9 @@ struct Parts<P: Platform> {
     window: Mmio<P>,
 }
 
-/// Where a device reaches a peer's registers.
+/// Where a device reaches registers.
 #[derive(Clone, Copy)]
-enum Way {
+pub(super) enum Way {
     /// Where they are on the bus: nothing was recorded anywhere.
     OnBus(BusRange),
     /// Where its domain's tables say.
@@ -122,6 +127,17 @@ impl<P: Platform> Drop for ResourceMapping<P> {
     }
 }
 
+impl<P: Platform> fmt::Debug for ResourceMapping<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "ResourceMapping({:?} of {:?})",
+            self.range(),
+            self.phys()
+        )
+    }
+}
+
 impl<P: Platform> Parts<P> {
     fn revoke(self) -> Result<Mmio<P>, Quarantined> {
         let core = self.held.core();
@@ -169,21 +185,42 @@ impl<P: Platform> Device<P> {
         window: Mmio<P>,
         direction: impl Direction,
     ) -> Result<ResourceMapping<P>, Rejected<Mmio<P>>> {
+        let direction = direction.any();
+        self.lend_window(window, |registers| {
+            self.map_of_peer(peer, registers, direction)
+        })
+    }
+
+    /// Maps what `window` is onto, by `map`, as long as it lives.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the window comes back in the error, and mapping does not allocate a box"
+    )]
+    pub(super) fn lend_window(
+        &self,
+        window: Mmio<P>,
+        map: impl FnOnce(PhysRange) -> Result<Way, MapFailure>,
+    ) -> Result<ResourceMapping<P>, Rejected<Mmio<P>>> {
         let registers = window.phys();
-        let owned = match window.is_undivided() {
-            true => Ok(()),
+        let held = Held::new(self, registers.len_bytes());
+        let is_ours = window.machine() == self.platform().machine();
+        let mapped = match is_ours && window.is_undivided() {
+            true => map(registers),
             false => Err(MapFailure::NotOfPeer { registers }),
         };
-        let held = Held::new(self, registers.len_bytes());
-        let mapped = owned.and_then(|()| self.map_registers(peer, registers, direction.any()));
         match mapped {
             Ok(way) => Ok(ResourceMapping {
                 parts: Some(Parts { held, way, window }),
             }),
             Err(failure) => {
                 held.withdraw();
+                let asked = Asked::from(registers.start(), registers.len_bytes());
                 let (core, window) = (self.core(), ManuallyDrop::new(window));
-                Err(core.rejected(core.not_mapped(failure), window, registers.len_bytes()))
+                Err(core.rejected(
+                    core.not_mapped(asked, failure),
+                    window,
+                    registers.len_bytes(),
+                ))
             }
         }
     }
@@ -203,8 +240,19 @@ impl<P: Platform> Device<P> {
         registers: PhysRange,
         direction: AnyDirection,
     ) -> Result<BusRange, MapError> {
+        self.map_counted(registers, |registers| {
+            self.map_of_peer(peer, registers, direction)
+        })
+    }
+
+    /// Maps `registers` by `map`, for [`unmap_resource_raw`](Self::unmap_resource_raw) to take back.
+    pub(super) fn map_counted(
+        &self,
+        registers: PhysRange,
+        map: impl FnOnce(PhysRange) -> Result<Way, MapFailure>,
+    ) -> Result<BusRange, MapError> {
         let held = Held::new(self, registers.len_bytes());
-        match self.map_registers(peer, registers, direction) {
+        match map(registers) {
             Ok(way) => {
                 // The count is `unmap_resource_raw`'s to take back.
                 core::mem::forget(held);
@@ -212,20 +260,21 @@ impl<P: Platform> Device<P> {
             }
             Err(failure) => {
                 held.withdraw();
-                let error = self.core().not_mapped(failure);
+                let asked = Asked::from(registers.start(), registers.len_bytes());
+                let error = self.core().not_mapped(asked, failure);
                 self.count_kept(&error, registers.len_bytes());
                 Err(error)
             }
         }
     }
 
-    /// Takes back what [`map_resource_raw`](Self::map_resource_raw) gave.
+    /// Takes back what [`map_resource_raw`](Self::map_resource_raw) or [`map_registers_raw`](Self::map_registers_raw) gave.
     ///
     /// # Errors
     /// [`Quarantined`] when the IOMMU did not confirm.
     ///
     /// # Safety
-    /// `range` is one that `map_resource_raw` of this device returned, and not taken back yet.
+    /// `range` is one that `map_resource_raw` or `map_registers_raw` of this device returned, and not taken back yet.
     pub unsafe fn unmap_resource_raw(&self, range: BusRange) -> Result<(), Quarantined> {
         let core = self.core();
         let bridge = core.system.bridge_of(core.requester);
@@ -245,12 +294,8 @@ impl<P: Platform> Device<P> {
         Ok(())
     }
 
-    fn map_registers(
-        &self,
-        peer: &Function<P>,
-        registers: PhysRange,
-        direction: AnyDirection,
-    ) -> Result<Way, MapFailure> {
+    /// Whether `registers` may be looked at as registers at all: the machine is awake, there are some, and they are no memory.
+    pub(super) fn check_registers(&self, registers: PhysRange) -> Result<(), MapFailure> {
         let core = self.core();
         if core.system.is_asleep() {
             return Err(MapFailure::Suspended);
@@ -264,6 +309,17 @@ impl<P: Platform> Device<P> {
         if is_ram {
             return Err(MapFailure::IsRam { range: registers });
         }
+        Ok(())
+    }
+
+    fn map_of_peer(
+        &self,
+        peer: &Function<P>,
+        registers: PhysRange,
+        direction: AnyDirection,
+    ) -> Result<Way, MapFailure> {
+        let core = self.core();
+        self.check_registers(registers)?;
         let bars = peer.bars().iter().flatten();
         let mut bars = bars.filter(|bar| !bar.kind.is_io());
         if !bars.any(|bar| bar.phys.is_some_and(|phys| phys.covers(registers))) {
@@ -274,27 +330,8 @@ impl<P: Platform> Device<P> {
             (Route::Blocked, _) => Err(MapFailure::Blocked),
             (_, PeerVerdict::Refused(why)) => Err(MapFailure::PeerRefused(why)),
             (Route::Translated(domain), PeerVerdict::ThroughHostBridge) => {
-                let page_log2 = domain.page_size_log2();
-                let page_bytes = 1 << page_log2;
-                let is_whole = |bytes: u64| bytes.is_multiple_of(page_bytes);
-                // The page is shared with registers that were not given.
-                if !is_whole(registers.start().as_u64()) || !is_whole(registers.len_bytes()) {
-                    return Err(MapFailure::NotWholePages {
-                        memory: registers,
-                        page_bytes,
-                    });
-                }
-                let terms = Terms::new(self.mask(), Shape::Single, direction).within(&core.limits);
-                let mut list = Replay::new(core::iter::once(registers));
-                let place = translated::place(page_log2, &terms, registers, &mut list)?;
-                let range = translated::map(
-                    domain,
-                    place,
-                    &mut list,
-                    direction.permission(),
-                    MemoryType::Registers,
-                )?;
-                Ok(Way::Translated(range))
+                check_whole_pages(domain, registers)?;
+                self.map_in_domain(domain, registers, direction)
             }
             (Route::Direct(direct), PeerVerdict::ThroughHostBridge) if !direct.is_on_bus() => {
                 Err(MapFailure::PeerRefused(PeerRefusal::Identity))
@@ -310,6 +347,24 @@ impl<P: Platform> Device<P> {
         }
     }
 
+    /// Maps the whole pages that `registers` lie in.
+    pub(super) fn map_in_domain(
+        &self,
+        domain: &Domain<P>,
+        registers: PhysRange,
+        direction: AnyDirection,
+    ) -> Result<Way, MapFailure> {
+        let terms = Terms::new(self.mask(), Shape::Single, direction).within(&self.core().limits);
+        let mut list = Replay::new(core::iter::once(registers));
+        let place = translated::place(domain.page_size_log2(), &terms, registers, &mut list)?;
+        let grant = Grant {
+            memory_type: MemoryType::Registers,
+            ..terms.grant()
+        };
+        let range = translated::map(domain, place, &mut list, grant)?;
+        Ok(Way::Translated(range))
+    }
+
     /// B → A.
     fn on_bus(&self, registers: PhysRange) -> Result<BusRange, MapFailure> {
         let core = self.core();
@@ -317,5 +372,21 @@ impl<P: Platform> Device<P> {
         let start = bridge.and_then(|bridge| bridge.phys_to_bus(registers.start()));
         let range = start.and_then(|start| BusRange::new(start, registers.len_bytes()).ok());
         range.ok_or(MapFailure::NotOnBus { memory: registers })
+    }
+}
+
+/// Whether pages of the domain can hold `registers` and nothing else.
+pub(super) fn check_whole_pages<P: Platform>(
+    domain: &Domain<P>,
+    registers: PhysRange,
+) -> Result<(), MapFailure> {
+    let page_bytes = 1 << domain.page_size_log2();
+    let is_whole = |bytes: u64| bytes.is_multiple_of(page_bytes);
+    match is_whole(registers.start().as_u64()) && is_whole(registers.len_bytes()) {
+        true => Ok(()),
+        false => Err(MapFailure::NotWholePages {
+            memory: registers,
+            page_bytes,
+        }),
     }
 }

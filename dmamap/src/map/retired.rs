@@ -110,7 +110,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> Retired<P, B, D> {
         D: DeviceWrites,
     {
         let (live, buffer) = self.parts();
-        OutOfBounds::check(offset, into.len() as u64, buffer.len_bytes())?;
+        OutOfBounds::check(live.device(), offset, into.len() as u64, buffer.len_bytes())?;
         let (start, len) = (buffer.pointer(), into.len() as u64);
         // Others may be reading as well.
         live.see_device_writes(start, offset, len);
@@ -173,7 +173,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> Retired<P, B, D> {
         if let Err(error) = old.end_copies(&*buffer) {
             let buffer = ManuallyDrop::into_inner(buffer);
             return Err(NotMappedAgain {
-                error: old.not_ended(error),
+                error: old.not_ended(&buffer, error),
                 retired: Some(Self::new(old, buffer, self.direction)),
             });
         }

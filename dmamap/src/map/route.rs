@@ -2,7 +2,7 @@
 
 use alloc::sync::Arc;
 
-use crate::addr::{BusAddr, BusRange, DmaMask, PhysAddr};
+use crate::addr::{BusAddr, BusRange, DmaMask, FRAME_BYTES, PhysAddr};
 use crate::iommu::{Domain, Owed, RevokeError};
 use crate::map::direct::Direct;
 use crate::map::{Permission, translated};
@@ -92,6 +92,14 @@ impl<P: Platform> Route<P> {
             Self::Blocked => None,
             Self::Direct(direct) => Some((direct.phys(bus)?, Permission::ReadWrite)),
             Self::Translated(domain) => domain.lookup(bus),
+        }
+    }
+
+    /// Bytes of the smallest page that can be lent.
+    pub(crate) fn page_bytes(&self) -> u64 {
+        match self {
+            Self::Translated(domain) => 1 << domain.page_size_log2(),
+            Self::Direct(_) | Self::Blocked => FRAME_BYTES,
         }
     }
 

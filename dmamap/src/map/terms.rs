@@ -5,7 +5,7 @@ use crate::device::{Coherence, Limits};
 use crate::map::attributes::{CpuSync, Need};
 use crate::map::route::Alignment;
 use crate::map::{AnyDirection, Attributes, Direction, MapFailure};
-use crate::pagetable::Permission;
+use crate::pagetable::{Grant, Permission};
 
 /// How many pieces a mapping call takes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -106,6 +106,14 @@ impl Terms {
     /// Whether mapping and unmapping maintain the caches of a CPU that a device of this coherence does not see.
     pub(crate) fn maintains(&self, coherence: Coherence) -> bool {
         coherence == Coherence::NotSnooped && self.attributes.cpu_sync == CpuSync::Automatic
+    }
+
+    /// What the mapping's leaves say.
+    pub(crate) fn grant(&self) -> Grant {
+        Grant {
+            privilege: self.attributes.privilege,
+            ..self.permission().into()
+        }
     }
 
     pub(crate) fn permission(&self) -> Permission {

@@ -3,10 +3,10 @@
 use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
 use crate::iommu::{Domain, DomainError};
 use crate::iova::IovaRequest;
+use crate::map::MapFailure;
 use crate::map::route::Alignment;
 use crate::map::terms::{Boundary, Terms};
-use crate::map::{MapFailure, Permission};
-use crate::pagetable::{MemoryType, PhysList};
+use crate::pagetable::{Grant, PhysList};
 use crate::platform::Platform;
 use crate::system::AddressOrder;
 
@@ -95,10 +95,11 @@ fn whole_pages(page_log2: u32, memory: &mut dyn PhysList) -> Result<(u64, u64), 
         let widened = head
             .checked_add(len_bytes)
             .and_then(|bytes| bytes.checked_next_multiple_of(page_bytes))
-            .ok_or(MapFailure::TooLong { len_bytes })?;
-        whole = whole
-            .checked_add(widened)
-            .ok_or(MapFailure::TooLong { len_bytes: whole })?;
+            .ok_or_else(|| MapFailure::past_the_end(piece.start(), len_bytes))?;
+        whole = whole.checked_add(widened).ok_or(MapFailure::TooLong {
+            len_bytes: whole,
+            max_bytes: u64::MAX / page_bytes * page_bytes,
+        })?;
         tail = widened - head - len_bytes;
     }
     match whole {
@@ -139,15 +140,14 @@ pub(crate) fn map<P: Platform>(
     domain: &Domain<P>,
     place: Placement,
     memory: &mut dyn PhysList,
-    permission: Permission,
-    memory_type: MemoryType,
+    grant: Grant,
 ) -> Result<BusRange, MapFailure> {
     let mut pages = WholePages {
         list: memory,
         page_log2: place.page_log2,
     };
     let range = place.choose(domain, |request| {
-        domain.map_list(request, &mut pages, permission, memory_type)
+        domain.map_list(request, &mut pages, grant)
     })?;
     Ok(place.range(range))
 }
@@ -205,11 +205,16 @@ impl PhysList for WholePages<'_> {
 
     fn next_range(&mut self) -> Option<PhysRange> {
         let piece = self.list.next_range()?;
-        let start: PhysAddr = piece.start().align_down(self.page_log2);
-        let head = piece.start().as_u64() - start.as_u64();
-        let len = (head + piece.len_bytes()).next_multiple_of(1 << self.page_log2);
-        Some(PhysRange::new(start, len).unwrap_or(piece))
+        Some(widened(piece, self.page_log2))
     }
+}
+
+/// `piece` and the rest of the pages of `2^page_log2` bytes that it touches.
+pub(crate) fn widened(piece: PhysRange, page_log2: u32) -> PhysRange {
+    let start: PhysAddr = piece.start().align_down(page_log2);
+    let head = piece.start().as_u64() - start.as_u64();
+    let len = (head + piece.len_bytes()).next_multiple_of(1 << page_log2);
+    PhysRange::new(start, len).unwrap_or(piece)
 }
 
 /// The whole pages that a mapping's range lies in.

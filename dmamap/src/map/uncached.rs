@@ -53,6 +53,24 @@ impl<P: Platform> Uncached<P> {
         })
     }
 
+    /// Maps whole frames that no platform lends.
+    ///
+    /// # Safety
+    /// They are RAM, nobody else accesses them as long as this value lives, and no line of them is in a cache.
+    pub(crate) unsafe fn of_frames(
+        platform: P,
+        frames: PhysRange,
+        attribute: MemoryAttribute,
+    ) -> Result<Self, VirtualMapError> {
+        // SAFETY: the caller's promise.
+        let start = unsafe { platform.map_frames(frames, attribute)? };
+        Ok(Self {
+            platform,
+            start,
+            len_bytes: frames.len_bytes(),
+        })
+    }
+
     /// Ends the mapping; the CPU finds in `buffer`, whose frames were mapped, what is in memory.
     pub(crate) fn end(self, buffer: &impl DmaMemory) {
         let (platform, len_bytes) = (self.platform, self.len_bytes);

@@ -59,6 +59,20 @@ pub enum NotUnmanaged {
     },
 }
 
+/// Addresses of an [`UnmanagedDomain`] that were not mapped, or not unmapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{device}, {len_bytes:#x} bytes from bus {bus} on: {error}")]
+pub struct UnmanagedError {
+    /// The device whose domain it is.
+    pub device: Requester,
+    /// The first address.
+    pub bus: BusAddr,
+    /// How many bytes.
+    pub len_bytes: u64,
+    /// Why.
+    pub error: DomainError,
+}
+
 /// A device whose domain was not handed over, and why.
 #[derive(Debug)]
 pub struct Refused<P: Platform> {
@@ -100,14 +114,12 @@ impl<P: Platform> UnmanagedDomain<P> {
             .map_err(|other| NotUnmanaged::Shared { device, other })?;
         // What was unmapped and waits is not mapped any more. Where that is not confirmed it goes on to count.
         domain.settle();
-        // Those of others count as well, of who left the group before: `unmap` is safe to call.
-        match domain.live_ranges() {
-            0 => Ok(()),
-            live => {
-                core.system.let_others_in(device);
-                Err(NotUnmanaged::Mapped { device, live })
-            }
-        }
+        // Those of others count as well, of who left the group before: `unmap` is safe to call. From here on memory that was
+        // retired is not mapped again either, whoever still has it.
+        domain.hand_over().map_err(|live| {
+            core.system.let_others_in(device);
+            NotUnmanaged::Mapped { device, live }
+        })
     }
 
     fn domain(&self) -> Result<&Domain<P>, DomainError> {
@@ -130,7 +142,7 @@ impl<P: Platform> UnmanagedDomain<P> {
     /// Lets the device reach `memory` at the bus addresses from `bus` on (`iommu_map`).
     ///
     /// # Errors
-    /// [`DomainError`]: [`Iova`](DomainError::Iova) where any of the addresses is mapped already or reserved, or not made
+    /// [`UnmanagedError`]: [`Iova`](DomainError::Iova) where any of the addresses is mapped already or reserved, or not made
     /// of whole pages. Nothing is mapped then, but for [`Unconfirmed`](DomainError::Unconfirmed).
     ///
     /// # Safety
@@ -141,10 +153,12 @@ impl<P: Platform> UnmanagedDomain<P> {
         bus: BusAddr,
         memory: PhysRange,
         permission: Permission,
-    ) -> Result<(), DomainError> {
+    ) -> Result<(), UnmanagedError> {
         let mut list = Replay::new(core::iter::once(memory));
-        self.domain()?
-            .map_at(bus, memory.len_bytes(), &mut list, permission)
+        let len_bytes = memory.len_bytes();
+        self.domain()
+            .and_then(|domain| domain.map_at(bus, len_bytes, &mut list, permission))
+            .map_err(|error| self.error(bus, len_bytes, error))
     }
 
     /// Takes back what one [`map`](Self::map) mapped at `range`, whole. When this returns `Ok` the device reaches nothing
@@ -153,8 +167,19 @@ impl<P: Platform> UnmanagedDomain<P> {
     /// # Errors
     /// [`DomainError::Iova`] where `range` is not of one `map`; nothing has changed then. [`DomainError::Revoke`] when the
     /// IOMMU did not confirm: the memory must be kept.
-    pub fn unmap(&self, range: BusRange) -> Result<(), DomainError> {
-        self.domain()?.unmap_at(range)
+    pub fn unmap(&self, range: BusRange) -> Result<(), UnmanagedError> {
+        self.domain()
+            .and_then(|domain| domain.unmap_at(range))
+            .map_err(|error| self.error(range.start(), range.len_bytes(), error))
+    }
+
+    fn error(&self, bus: BusAddr, len_bytes: u64, error: DomainError) -> UnmanagedError {
+        UnmanagedError {
+            device: self.device(),
+            bus,
+            len_bytes,
+            error,
+        }
     }
 
     /// Z → Y, and what the device may do there (`iommu_iova_to_phys`).

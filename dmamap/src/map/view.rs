@@ -4,15 +4,26 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use crate::buffer::DmaMemory;
+use crate::iommu::Requester;
 use crate::map::direction::{DeviceReads, DeviceWrites, Direction};
 use crate::map::live::Live;
 use crate::map::window::{copy_in, copy_out};
 use crate::platform::Platform;
 
-/// Bytes outside what a mapping or coherent memory holds.
+/// Bytes outside what a mapping or coherent memory of `device` holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{device}: {outside}")]
+pub struct OutOfBounds {
+    /// The device whose the memory is.
+    pub device: Requester,
+    /// Which bytes, and how many there are.
+    pub outside: Outside,
+}
+
+/// Bytes outside some memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{len_bytes:#x} bytes at offset {offset:#x} leave the {whole_bytes:#x} bytes of memory")]
-pub struct OutOfBounds {
+pub struct Outside {
     /// Offset asked for, in bytes.
     pub offset: u64,
     /// Bytes asked for.
@@ -22,6 +33,17 @@ pub struct OutOfBounds {
 }
 
 impl OutOfBounds {
+    pub(crate) fn check(
+        device: Requester,
+        offset: u64,
+        len_bytes: u64,
+        whole_bytes: u64,
+    ) -> Result<(), Self> {
+        Outside::check(offset, len_bytes, whole_bytes).map_err(|outside| Self { device, outside })
+    }
+}
+
+impl Outside {
     pub(crate) fn check(offset: u64, len_bytes: u64, whole_bytes: u64) -> Result<(), Self> {
         match offset.checked_add(len_bytes) {
             Some(end) if end <= whole_bytes => Ok(()),
@@ -65,7 +87,7 @@ impl<'a, P: Platform, D: Direction> CpuView<'a, P, D> {
         offset: u64,
         len_bytes: u64,
     ) -> Result<Self, OutOfBounds> {
-        OutOfBounds::check(offset, len_bytes, buffer.len_bytes())?;
+        OutOfBounds::check(live.device(), offset, len_bytes, buffer.len_bytes())?;
         Ok(Self::begin(live, buffer.pointer(), offset, len_bytes))
     }
 
@@ -107,7 +129,12 @@ impl<'a, P: Platform, D: Direction> CpuView<'a, P, D> {
     where
         D: DeviceWrites,
     {
-        OutOfBounds::check(offset, into.len() as u64, self.len_bytes)?;
+        OutOfBounds::check(
+            self.live.device(),
+            offset,
+            into.len() as u64,
+            self.len_bytes,
+        )?;
         let (at, len) = (self.start + offset, into.len() as u64);
         let mut rest = into;
         self.live.device_side(self.buffer, at, len, |from, len| {
@@ -128,7 +155,12 @@ impl<'a, P: Platform, D: Direction> CpuView<'a, P, D> {
     where
         D: DeviceReads,
     {
-        OutOfBounds::check(offset, bytes.len() as u64, self.len_bytes)?;
+        OutOfBounds::check(
+            self.live.device(),
+            offset,
+            bytes.len() as u64,
+            self.len_bytes,
+        )?;
         let (at, len) = (self.start + offset, bytes.len() as u64);
         let mut rest = bytes;
         self.live.device_side(self.buffer, at, len, |to, len| {

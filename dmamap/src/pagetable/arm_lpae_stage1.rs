@@ -2,7 +2,8 @@
 //! addresses of up to 48.
 //!
 //! - Entries have `AF` preset, so that the unit never writes to a table nor faults for it; `nG` set, as each domain
-//!   has its ASID; and grant unprivileged accesses, which devices' are.
+//!   has its ASID; and grant unprivileged accesses, which most devices' are, but for leaves
+//!   [for privileged requests only](super::Privilege::PrivilegedOnly), whose `AP[1]` is clear (Arm ARM, D8.4).
 //! - What is valid can be read: [`Permission::Write`] is mapped as [`Permission::ReadWrite`].
 //! - Registers are Device-nGnRE. Where walks are not coherent, memory is mapped non-cacheable and outer shareable, else write-back and inner
 //!   shareable. The context descriptor must hold [`MAIR`](ArmLpaeStage1::MAIR).
@@ -22,13 +23,14 @@
 //! ```
 
 use hw::smmu::page_table::{
-    AP_READ, AP_READ_WRITE, MAIR_DEVICE, MAIR_NON_CACHEABLE, MAIR_WRITE_BACK, SH_INNER, SH_OUTER,
-    STAGE1_RESERVED, Stage1,
+    AP_PRIVILEGED_READ, AP_PRIVILEGED_READ_WRITE, AP_READ, AP_READ_WRITE, AP_UNPRIVILEGED,
+    MAIR_DEVICE, MAIR_NON_CACHEABLE, MAIR_WRITE_BACK, SH_INNER, SH_OUTER, STAGE1_RESERVED, Stage1,
 };
 
 use super::arm_lpae::{ArmLpae, LeafWord};
 use super::{
-    Entry, Format, FormatError, Geometry, Granule, LeafSizes, Permission, Runs, Span, WalkCoherence,
+    Entry, Format, FormatError, Geometry, Granule, LeafSizes, Permission, Privileges, Runs, Span,
+    WalkCoherence,
 };
 use crate::addr::PhysAddr;
 
@@ -143,6 +145,15 @@ unsafe impl Format for ArmLpaeStage1 {
             .into_bits()
     }
 
+    fn privileges(&self) -> Privileges {
+        Privileges::Told
+    }
+
+    fn for_privileged(&self, leaf: u64) -> u64 {
+        let word = Stage1::from_bits(leaf);
+        word.with_ap(word.ap() & !AP_UNPRIVILEGED).into_bits()
+    }
+
     fn table(&self, _level: u32, phys: PhysAddr) -> u64 {
         self.0.table(phys)
     }
@@ -151,12 +162,12 @@ unsafe impl Format for ArmLpaeStage1 {
         self.0.decode(level, word, |word| {
             let leaf = Stage1::from_bits(word);
             let permission = match leaf.ap() {
-                AP_READ_WRITE => Permission::ReadWrite,
-                AP_READ => Permission::Read,
-                // Privileged only: not ours.
+                AP_READ_WRITE | AP_PRIVILEGED_READ_WRITE => Permission::ReadWrite,
+                AP_READ | AP_PRIVILEGED_READ => Permission::Read,
                 _ => return None,
             };
-            (word & STAGE1_RESERVED == 0)
+            // Ours all have it; and by it a link is told from a page where it is none of its business.
+            (leaf.af() && word & STAGE1_RESERVED == 0)
                 .then(|| LeafWord::new(leaf.addr(), permission, leaf.contiguous()))
         })
     }

@@ -46,6 +46,39 @@ impl fmt::Display for Permission {
     }
 }
 
+/// Whose requests a mapping is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Privilege {
+    /// All of the device's.
+    #[default]
+    Any,
+    /// Only those that say they are privileged, where the tables can tell
+    /// ([`Format::privileges`](super::Format::privileges)).
+    PrivilegedOnly,
+}
+
+/// All that a leaf says beside where it leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// What the device may do.
+    pub permission: Permission,
+    /// What it reaches.
+    pub memory_type: MemoryType,
+    /// By which requests.
+    pub privilege: Privilege,
+}
+
+impl From<Permission> for Grant {
+    /// Memory, for all requests of the device.
+    fn from(permission: Permission) -> Self {
+        Self {
+            permission,
+            memory_type: MemoryType::Normal,
+            privilege: Privilege::Any,
+        }
+    }
+}
+
 /// How far a leaf goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Span {

@@ -50,6 +50,17 @@ pub unsafe trait Format: Copy + Send + Sync + 'static {
         leaf
     }
 
+    /// Whether leaves tell privileged requests from others.
+    fn privileges(&self) -> Privileges {
+        Privileges::NotTold
+    }
+
+    /// `leaf`, a leaf as [`leaf`](Self::leaf) makes it, for privileged requests only, where
+    /// [`privileges`](Self::privileges) are told apart. It decodes as the same.
+    fn for_privileged(&self, leaf: u64) -> u64 {
+        leaf
+    }
+
     /// The entry of `level` that links the table at `phys`, one level down.
     fn table(&self, level: u32, phys: PhysAddr) -> u64;
 
@@ -108,6 +119,15 @@ impl BitOr for LeafSizes {
     fn bitor(self, other: Self) -> Self {
         self.union(other)
     }
+}
+
+/// Whether leaves can be closed to requests that are not privileged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Privileges {
+    /// They can: [`Privilege::PrivilegedOnly`](super::Privilege::PrivilegedOnly) is kept.
+    Told,
+    /// They cannot, or all requests count as alike: every leaf is for all of the device's requests.
+    NotTold,
 }
 
 /// Whether a unit's walks see what lies in the CPU's caches.

@@ -24,17 +24,15 @@ pub enum TableChange {
 pub struct Gather<P: Platform> {
     first: u64,
     last: u64,
-    smallest_leaf_log2: Option<u32>,
     tables: FrameList<P>,
 }
 
 impl<P: Platform> Gather<P> {
-    /// Nothing to do.
+    /// Nothing to do. Tables that are unlinked into it are of `platform`'s frames, which is what they go back to.
     pub fn new(platform: P) -> Self {
         Self {
             first: u64::MAX,
             last: 0,
-            smallest_leaf_log2: None,
             tables: FrameList::new(platform),
         }
     }
@@ -54,12 +52,6 @@ impl<P: Platform> Gather<P> {
         }
     }
 
-    /// log2 of what the smallest entry unmapped covered; `None` if only tables were unlinked. A unit may remember
-    /// a contiguous run entry by entry, so a run counts as its entries.
-    pub fn smallest_leaf_log2(&self) -> Option<u32> {
-        self.smallest_leaf_log2
-    }
-
     /// Frames that wait for the invalidation.
     pub fn frames(&self) -> usize {
         self.tables.frames()
@@ -70,9 +62,10 @@ impl<P: Platform> Gather<P> {
     /// # Safety
     /// Every unit that walks the table has confirmed an invalidation of [`range`](Self::range), with
     /// cached inner steps if [`tables`](Self::tables) says so, that began after the last unmap into this, and
-    /// requests that used the old translation have drained.
+    /// requests that used the old translation have drained. The table that was unmapped from is of the frames of the platform
+    /// that this was [made](Self::new) for.
     pub unsafe fn release(mut self) {
-        // SAFETY: the walker unlinked the tables, and the caller says that no unit walks them.
+        // SAFETY: the walker unlinked the tables, and the caller says that no unit walks them, and whose frames they are.
         unsafe { self.tables.free() };
     }
 
@@ -86,18 +79,12 @@ impl<P: Platform> Gather<P> {
     pub(crate) fn absorb(&mut self, mut other: Self) {
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
-        let (ours, theirs) = (self.smallest_leaf_log2, other.smallest_leaf_log2);
-        self.smallest_leaf_log2 = ours.into_iter().chain(theirs).min();
         self.tables.absorb(&mut other.tables);
     }
 
     /// Leaves of `len_bytes` from `bus` on were cleared.
-    pub(crate) fn add_leaves(&mut self, bus: u64, len_bytes: u64, leaf_size_log2: u32) {
+    pub(crate) fn add_leaves(&mut self, bus: u64, len_bytes: u64) {
         self.widen(bus, len_bytes);
-        let smallest = self
-            .smallest_leaf_log2
-            .map_or(leaf_size_log2, |log2| log2.min(leaf_size_log2));
-        self.smallest_leaf_log2 = Some(smallest);
     }
 
     /// Takes an unlinked table that covered `len_bytes` from `bus`. Its words are zero.

@@ -5,8 +5,8 @@ use super::path::{Node, Path};
 use super::phys_list::Runs;
 use super::shadow::Tally;
 use super::{
-    Entry, Format, MAX_LEVELS, MapError, MemoryType, PageTable, Permission, PhysList, Replay, Span,
-    WalkCoherence,
+    Entry, Format, Grant, MAX_LEVELS, MapError, MemoryType, PageTable, Permission, PhysList,
+    Privilege, Replay, Span, WalkCoherence,
 };
 use crate::addr::{BusAddr, PhysAddr, PhysRange};
 use crate::platform::{FrameRequest, Platform};
@@ -56,10 +56,10 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         memory: &mut L,
         permission: Permission,
     ) -> Result<(), MapError> {
-        self.map_list_of(bus, memory, permission, MemoryType::Normal)
+        self.map_list_of(bus, memory, permission.into())
     }
 
-    /// As [`map_list`](Self::map_list), for memory or for registers.
+    /// As [`map_list`](Self::map_list), for memory or for registers, and for all requests or the privileged ones.
     ///
     /// # Errors
     /// As [`map_list`](Self::map_list).
@@ -70,14 +70,13 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         &mut self,
         bus: BusAddr,
         memory: &mut L,
-        permission: Permission,
-        memory_type: MemoryType,
+        grant: Grant,
     ) -> Result<(), MapError> {
         let missing = self.survey(bus, memory)?;
         // All of them are below the root, and so of one size.
         let request = table_request(&self.format, 1);
         let mut stock = FrameList::allocate(self.platform, missing, request)?;
-        self.write(bus, memory, (permission, memory_type), &mut stock);
+        self.write(bus, memory, grant, &mut stock);
         // SAFETY: frames left over were never linked. (There are none, if the list is true to itself.)
         unsafe { stock.free() };
         Ok(())
@@ -110,7 +109,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         &mut self,
         bus: BusAddr,
         memory: &mut L,
-        (permission, memory_type): (Permission, MemoryType),
+        grant: Grant,
         stock: &mut FrameList<P>,
     ) {
         let geometry = self.format.geometry();
@@ -124,10 +123,16 @@ impl<P: Platform, F: Format> PageTable<P, F> {
             let size_log2 = geometry.size_log2(batch.level);
             let leaf = |n: usize| {
                 let phys = PhysAddr::new(batch.phys + ((n as u64) << size_log2));
-                let leaf = self.format.leaf(batch.level, phys, permission, batch.span);
-                match memory_type {
+                let leaf = self
+                    .format
+                    .leaf(batch.level, phys, grant.permission, batch.span);
+                let leaf = match grant.memory_type {
                     MemoryType::Normal => leaf,
                     MemoryType::Registers => self.format.for_registers(leaf),
+                };
+                match grant.privilege {
+                    Privilege::Any => leaf,
+                    Privilege::PrivilegedOnly => self.format.for_privileged(leaf),
                 }
             };
             table.store_all(first, (0..batch.count).map(leaf));

@@ -100,9 +100,9 @@ pub use amd_v1::AmdV1;
 pub use arm_lpae_stage1::ArmLpaeStage1;
 pub use arm_lpae_stage2::ArmLpaeStage2;
 pub use empty::KEPT_TABLES;
-pub use entry::{Entry, MemoryType, Permission, Span};
+pub use entry::{Entry, Grant, MemoryType, Permission, Privilege, Span};
 pub use error::{FormatError, MapError, UnmapError};
-pub use format::{Format, LeafSizes, Runs, SnoopControl, WalkCoherence};
+pub use format::{Format, LeafSizes, Privileges, Runs, SnoopControl, WalkCoherence};
 pub use gather::{Gather, TableChange};
 pub use geometry::{Geometry, Granule, MAX_LEVELS};
 pub use phys_list::{PhysList, Replay};
@@ -174,6 +174,11 @@ impl<P: Platform, F: Format> PageTable<P, F> {
     /// What a unit is told: the physical address of the root table.
     pub fn root_phys(&self) -> PhysAddr {
         self.root.table.phys()
+    }
+
+    /// Whether leaves tell privileged requests from others.
+    pub fn privileges(&self) -> Privileges {
+        self.format.privileges()
     }
 
     /// Number of levels.

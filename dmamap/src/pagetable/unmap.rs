@@ -68,8 +68,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
             let entries = batch.first..batch.first + batch.count;
             table.store_all(entries.start, entries.clone().map(|_| 0));
             self.publish(table, entries);
-            let size_log2 = self.format.geometry().size_log2(batch.level);
-            gather.add_leaves(at, batch.len_bytes, size_log2);
+            gather.add_leaves(at, batch.len_bytes);
             if path.remove_present(batch.level, batch.count) == Some(0) {
                 self.emptied(at, batch.level, gather);
                 // Tables may have been unlinked.

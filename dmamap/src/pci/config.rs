@@ -7,7 +7,7 @@ use alloc::sync::Arc;
 use hw::pci::config::{COMMAND, Command, HEADER_BYTES};
 use hw::pci::{ECAM_BUS_BYTES, ECAM_FUNCTION_BYTES, ecam_offset};
 
-use super::PciAddress;
+use super::{Guarded, PciAddress};
 use crate::mmio::{Mmio, RegisterValue};
 use crate::platform::Platform;
 
@@ -32,6 +32,25 @@ pub enum ConfigError {
         address: PciAddress,
         /// Offset asked for.
         offset: u16,
+    },
+    /// What the register does reaches beyond the function, or undoes what this layer promises of it: see
+    /// [`write_config_guarded`](super::Function::write_config_guarded).
+    #[error(
+        "{address}: the register at {offset:#x} decides about {guarded}: not for safe code to write"
+    )]
+    GuardedRegister {
+        /// Which function.
+        address: PciAddress,
+        /// Offset asked for.
+        offset: u16,
+        /// What it decides.
+        guarded: Guarded,
+    },
+    /// The function is an IOMMU unit: its driver alone writes its registers.
+    #[error("{address} is an IOMMU unit: its registers are its driver's alone")]
+    Unit {
+        /// Which function.
+        address: PciAddress,
     },
     /// A BAR that has no address would answer at address 0.
     #[error("{address}: BAR {index} has no address, so decoding stays off")]

@@ -2,6 +2,7 @@
 
 use alloc::sync::Arc;
 use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use hw::pci::config::{BARS_TYPE0, ClassRevision};
 
@@ -80,6 +81,8 @@ struct Inner<P: Platform> {
     buses: Option<BridgeBuses>,
     capabilities: Capabilities,
     parent: Option<Function<P>>,
+    /// It was started as an IOMMU unit.
+    unit: AtomicBool,
 }
 
 impl<P: Platform> Function<P> {
@@ -97,6 +100,7 @@ impl<P: Platform> Function<P> {
             bars: found.bars.bars,
             capabilities: found.capabilities,
             parent,
+            unit: AtomicBool::new(false),
         };
         Self {
             inner: Arc::new(inner),
@@ -210,22 +214,64 @@ impl<P: Platform> Function<P> {
         Ok(self.inner.config.read(offset))
     }
 
-    /// Writes a configuration register behind the header.
+    /// Writes a configuration register behind the header that concerns the function alone.
+    ///
+    /// # Errors
+    /// [`ConfigError::NoRegister`], [`ConfigError::HeaderRegister`], [`ConfigError::GuardedRegister`],
+    /// [`ConfigError::Unit`].
+    pub fn write_config<T: RegisterValue>(&self, offset: u16, value: T) -> Result<(), ConfigError> {
+        self.check_safe_write::<T>(offset)?;
+        self.inner.config.write(offset, value);
+        Ok(())
+    }
+
+    /// As [`write_config`](Self::write_config), of [guarded](super::Guarded) registers too.
     ///
     /// # Errors
     /// [`ConfigError::NoRegister`], [`ConfigError::HeaderRegister`].
-    pub fn write_config<T: RegisterValue>(&self, offset: u16, value: T) -> Result<(), ConfigError> {
+    ///
+    /// # Safety
+    /// The caller drives the function, or whoever does agrees, and vouches for what the value has the hardware do:
+    /// - message interrupts go where an [`Interrupt`](crate::platform::Interrupt) says that is lent to the caller, with its
+    ///   data, and to nowhere else;
+    /// - as long as a unit translates, no function comes to reach a peer, or to translate addresses itself, that did not when
+    ///   the units were started; and none appears that was not there when functions were enumerated;
+    /// - base addresses stay where enumeration put them;
+    /// - no register is accessed through it that somebody else claimed;
+    /// - a function that is a running IOMMU unit goes on as its driver told it.
+    pub unsafe fn write_config_guarded<T: RegisterValue>(
+        &self,
+        offset: u16,
+        value: T,
+    ) -> Result<(), ConfigError> {
         self.inner.config.check_write::<T>(offset)?;
         self.inner.config.write(offset, value);
         Ok(())
     }
 
     /// Reads, changes and writes a configuration register behind the header, alone among such changes of its
-    /// segment.
+    /// segment; one that concerns the function alone.
+    ///
+    /// # Errors
+    /// As [`write_config`](Self::write_config).
+    pub fn modify_config<T: RegisterValue>(
+        &self,
+        offset: u16,
+        change: impl FnOnce(T) -> T,
+    ) -> Result<(), ConfigError> {
+        self.check_safe_write::<T>(offset)?;
+        self.inner.config.modify(offset, change);
+        Ok(())
+    }
+
+    /// As [`modify_config`](Self::modify_config), of [guarded](super::Guarded) registers too.
     ///
     /// # Errors
     /// [`ConfigError::NoRegister`], [`ConfigError::HeaderRegister`].
-    pub fn modify_config<T: RegisterValue>(
+    ///
+    /// # Safety
+    /// As [`write_config_guarded`](Self::write_config_guarded).
+    pub unsafe fn modify_config_guarded<T: RegisterValue>(
         &self,
         offset: u16,
         change: impl FnOnce(T) -> T,
@@ -301,6 +347,21 @@ impl<P: Platform> Function<P> {
         name: &str,
         tree: &mut ResourceTree,
     ) -> Result<Mmio<P>, ClaimBarError> {
+        self.claim_bar_as(index, name, MemoryAttribute::Uncached, tree)
+    }
+
+    /// The same, with accesses as `attribute` says: memory behind a prefetchable BAR may be
+    /// [write-combined](MemoryAttribute::WriteCombining) (`ioremap_wc`).
+    ///
+    /// # Errors
+    /// As [`claim_bar`](Self::claim_bar).
+    pub fn claim_bar_as(
+        &self,
+        index: u8,
+        name: &str,
+        attribute: MemoryAttribute,
+        tree: &mut ResourceTree,
+    ) -> Result<Mmio<P>, ClaimBarError> {
         let address = self.address();
         let bar = self
             .bar(index)
@@ -311,8 +372,34 @@ impl<P: Platform> Function<P> {
         let claim = tree
             .request(name, phys)
             .map_err(|error| ClaimBarError::Resource { address, error })?;
-        Mmio::ioremap(self.inner.platform, claim, MemoryAttribute::Uncached)
+        Mmio::ioremap(self.inner.platform, claim, attribute)
             .map_err(|error| ClaimBarError::Mmio { address, error })
+    }
+
+    /// Checks a register that safe code wants to write.
+    fn check_safe_write<T: RegisterValue>(&self, offset: u16) -> Result<(), ConfigError> {
+        self.inner.config.check_write::<T>(offset)?;
+        let address = self.address();
+        if self.is_unit() {
+            return Err(ConfigError::Unit { address });
+        }
+        match self.guarded::<T>(offset) {
+            Some(guarded) => Err(ConfigError::GuardedRegister {
+                address,
+                offset,
+                guarded,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// From now on the function is an IOMMU unit: no safe call writes its registers or resets it, not even once it is stopped.
+    pub(crate) fn start_as_unit(&self) {
+        self.inner.unit.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn was_started_as_unit(&self) -> bool {
+        self.inner.unit.load(Ordering::Acquire)
     }
 
     pub(crate) fn config(&self) -> &FunctionConfig<P> {

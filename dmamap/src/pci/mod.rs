@@ -20,6 +20,7 @@
 //! use dmamap::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
 //! use dmamap::bridge::{HostBridge, Window, WindowKind};
 //! use dmamap::pci;
+//! use dmamap::platform::Platform;
 //! use dmamap::resource::ResourceTree;
 //! # let machine = machine::Machine::boot(machine::MachineConfig::default())?;
 //! # let platform = hosted::Hosted::boot(machine.clone())?;
@@ -32,7 +33,7 @@
 //!     phys: PhysRange::new(PhysAddr::new(0xc000_0000), 0x1000_0000)?,
 //! };
 //! let bridge = HostBridge::new(0, 0, 255, vec![window], vec![])?;
-//! let mut tree = ResourceTree::new();
+//! let mut tree = ResourceTree::of(platform.machine());
 //! // SAFETY: configuration space is there, and registers behind the window.
 //! unsafe { tree.insert_registers("PCI MMCONFIG", ecam)? };
 //! // SAFETY: as above.
@@ -57,6 +58,7 @@ mod capability;
 mod config;
 mod found;
 mod function;
+mod guarded;
 mod msix;
 mod problem;
 mod program;
@@ -75,8 +77,10 @@ pub use bar::{Bar, BarKind};
 pub use capability::PortType;
 pub use config::ConfigError;
 pub use function::{BridgeBuses, BusMaster, ClaimBarError, Function};
+pub use guarded::Guarded;
 pub use msix::{MsixError, MsixTable};
 pub use problem::Problem;
+pub(crate) use reset::Deadline;
 pub use reset::{FunctionReset, FunctionResetError, ResetMethod, ResetPatience, Transactions};
 pub use topology::Topology;
 

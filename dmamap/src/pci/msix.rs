@@ -39,24 +39,33 @@ pub enum MsixError {
     #[error("MSI-X table: {0}")]
     Bar(#[from] ClaimBarError),
     /// The table's part of the window cannot be had.
-    #[error("MSI-X table: {0}")]
-    Mmio(#[from] MmioError),
+    #[error("{address}: MSI-X table: {error}")]
+    Mmio {
+        /// Which function.
+        address: PciAddress,
+        /// Why.
+        error: MmioError,
+    },
     /// The function does not answer at its BARs.
     #[error("MSI-X table: {0}")]
     Config(#[from] ConfigError),
     /// The table has fewer entries.
-    #[error("MSI-X table of {entries} entries has no entry {entry}")]
+    #[error("{address}: MSI-X table of {entries} entries has no entry {entry}")]
     NoEntry {
+        /// Which function.
+        address: PciAddress,
         /// Entry asked for.
         entry: u16,
         /// Entries there are.
         entries: u16,
     },
     /// The function cannot write to the interrupt's address.
-    #[error("message address {address} is out of reach of a device with {mask}")]
+    #[error("{address}: message address {message} is out of reach of a device with {mask}")]
     MessageOutOfReach {
+        /// Which function.
+        address: PciAddress,
         /// Where the message goes.
-        address: BusAddr,
+        message: BusAddr,
         /// What the device reaches.
         mask: DmaMask,
     },
@@ -127,11 +136,12 @@ impl<P: Platform> Function<P> {
             Some(window) if window.phys().covers(range) => window.carve(
                 range.start().as_u64() - window.phys().start().as_u64(),
                 len_bytes,
-            )?,
+            ),
             _ => self
                 .claim_bar(bar, name, tree)?
-                .carve(u64::from(offset), len_bytes)?,
-        };
+                .carve(u64::from(offset), len_bytes),
+        }
+        .map_err(|error| MsixError::Mmio { address, error })?;
         let table = MsixTable {
             config,
             capability,
@@ -171,17 +181,31 @@ impl<P: Platform> MsixTable<P> {
         let message = BusRange::new(address, 4);
         if !message.is_ok_and(|message| reach.covers(message)) {
             return Err(MsixError::MessageOutOfReach {
-                address,
+                address: self.config.address(),
+                message: interrupt.address,
                 mask: reach,
             });
         }
-        // An entry may only be changed while it is masked (7.7.2.7).
-        self.mask(entry)?;
-        let (address, data) = (address.as_u64(), interrupt.data);
-        if let Some(told) = self.told.lock().entries.get_mut(usize::from(entry)) {
-            (told.address, told.data) = (address, data);
+        let no_entry = MsixError::NoEntry {
+            address: self.config.address(),
+            entry,
+            entries: self.entries,
+        };
+        let mut told = self.told.lock();
+        let told = told.entries.get_mut(usize::from(entry)).ok_or(no_entry)?;
+        (told.address, told.data) = (address.as_u64(), interrupt.data);
+        told.control = told.control.with_mask(true);
+        self.write_entry(entry, *told)
+    }
+
+    /// Writes an entry while it is masked (7.7.2.7). Under the lock of what the table is told, as that is what it holds then.
+    fn write_entry(&self, entry: u16, told: Entry) -> Result<(), MsixError> {
+        self.write_vector_control(entry, |now| now.with_mask(true))?;
+        self.write_message(entry, told.address, told.data)?;
+        match told.control.mask() {
+            true => Ok(()),
+            false => self.write_vector_control(entry, |now| now.with_mask(false)),
         }
-        self.write_message(entry, address, data)
     }
 
     fn write_message(&self, entry: u16, address: u64, data: u32) -> Result<(), MsixError> {
@@ -193,23 +217,24 @@ impl<P: Platform> MsixTable<P> {
     }
 
     /// Writes everything the table was told once more, after the function was reset or lost its power: addresses, data,
-    /// masks, and whether MSI-X is on.
+    /// masks, and whether MSI-X is on. What others tell it meanwhile holds.
     ///
     /// # Errors
     /// [`MsixError::Config`] where the function cannot answer at its memory BARs.
     pub fn restore(&self) -> Result<(), MsixError> {
-        let control = self.told.lock().control;
-        // Entries are changed while they are masked (7.7.2.7).
-        self.write_control(|now| now.with_enable(false).with_function_mask(true));
-        for index in 0..self.entries {
-            let told = self.told.lock().entries.get(usize::from(index)).copied();
-            let told = told.unwrap_or(Entry::MASKED);
-            self.write_vector_control(index, |now| now.with_mask(true))?;
-            self.write_message(index, told.address, told.data)?;
-            let masked = told.control.mask();
-            self.write_vector_control(index, |now| now.with_mask(masked))?;
+        {
+            let _told = self.told.lock();
+            self.write_control(|now| now.with_enable(false).with_function_mask(true));
         }
-        let (enable, mask) = (control.enable(), control.function_mask());
+        for index in 0..self.entries {
+            // The lock is held for one entry at a time, as interrupt handlers wait for it, and until the entry is written, as
+            // somebody may mask it.
+            let told = self.told.lock();
+            let entry = told.entries.get(usize::from(index)).copied();
+            self.write_entry(index, entry.unwrap_or(Entry::MASKED))?;
+        }
+        let told = self.told.lock();
+        let (enable, mask) = (told.control.enable(), told.control.function_mask());
         self.write_control(|now| now.with_enable(enable).with_function_mask(mask));
         Ok(())
     }
@@ -281,13 +306,17 @@ impl<P: Platform> MsixTable<P> {
     fn field(&self, entry: u16, field: u64) -> Result<crate::mmio::Register<P, u32>, MsixError> {
         if entry >= self.entries {
             return Err(MsixError::NoEntry {
+                address: self.config.address(),
                 entry,
                 entries: self.entries,
             });
         }
-        Ok(self
-            .table
-            .register(u64::from(entry) * ENTRY_BYTES + field)?)
+        self.table
+            .register(u64::from(entry) * ENTRY_BYTES + field)
+            .map_err(|error| MsixError::Mmio {
+                address: self.config.address(),
+                error,
+            })
     }
 }
 

@@ -11,20 +11,18 @@ use hw::pci::reset::{MSI_CONTROL, MsiControl};
 
 use super::config::FunctionConfig;
 use super::found::Found;
-use super::reset::{Transactions, drain};
+use super::reset::{Deadline, Transactions, drain};
 use super::{Function, Problem};
 use crate::platform::Platform;
 
 /// How long requests of all functions together may take to end.
-const PENDING_NS: u64 = 700_000_000;
+const PENDING_MS: u64 = 700;
 
 impl<P: Platform> Function<P> {
-    /// Ends the function's own requests and message interrupts, and waits for requests under way, `bound_ms` milliseconds at
-    /// most.
-    pub(crate) fn quiesce(&self, bound_ms: u64) -> Transactions {
+    /// Ends the function's own requests and message interrupts. What is under way is to be [waited for](Self::drain).
+    pub(crate) fn silence(&self) {
         self.disable_bus_master();
         silence(self.config(), |id| self.capability(id));
-        self.drain(bound_ms)
     }
 }
 
@@ -35,7 +33,7 @@ pub(crate) fn quiesce_found<'a, P: Platform>(
     found: impl Iterator<Item = &'a Found<P>>,
     problems: &mut Vec<Problem>,
 ) {
-    let deadline_ns = platform.now_ns().saturating_add(PENDING_NS);
+    let deadline = Deadline::in_ms(platform, PENDING_MS);
     for function in found.filter(|function| !function.is_bridge()) {
         let capability = |id| {
             let mut list = function.capabilities.conventional.iter();
@@ -43,7 +41,7 @@ pub(crate) fn quiesce_found<'a, P: Platform>(
         };
         let config = &function.config;
         silence(config, capability);
-        if drain(platform, config, capability, deadline_ns) == Transactions::StillPending {
+        if drain(platform, config, capability, deadline) == Transactions::StillPending {
             let address = function.address();
             problems.push(Problem::TransactionsPending { address });
         }

@@ -92,6 +92,9 @@ pub enum FunctionResetError {
     /// Whatever is behind a bridge would be reset too. Nothing was done.
     #[error("{0} is a bridge: what is behind it would be reset too")]
     Bridge(PciAddress),
+    /// It is an IOMMU unit, and would forget what it keeps devices from. Nothing was done.
+    #[error("{0} is an IOMMU unit: what it translates for would be let through, or stopped")]
+    Unit(PciAddress),
     /// It has nothing that resets it alone. Nothing was done.
     #[error("{0} has no way to be reset alone")]
     NoMethod(PciAddress),
@@ -119,7 +122,35 @@ pub enum FunctionResetError {
 impl FunctionResetError {
     /// Whether the function is as it was before the call.
     pub fn nothing_was_done(&self) -> bool {
-        matches!(self, Self::Bridge(_) | Self::NoMethod(_) | Self::Gone(_))
+        matches!(
+            self,
+            Self::Bridge(_) | Self::Unit(_) | Self::NoMethod(_) | Self::Gone(_)
+        )
+    }
+}
+
+/// When functions are waited for no longer. Those that are waited for together share one, so that many that hang take no
+/// more time than one.
+#[derive(Clone, Copy)]
+pub(crate) struct Deadline {
+    at_ns: u64,
+    /// How far away it was.
+    bound_ms: u64,
+}
+
+impl Deadline {
+    /// That many milliseconds from now.
+    pub(crate) fn in_ms<P: Platform>(platform: P, bound_ms: u64) -> Self {
+        Self {
+            at_ns: platform
+                .now_ns()
+                .saturating_add(bound_ms.saturating_mul(MS)),
+            bound_ms,
+        }
+    }
+
+    fn is_over<P: Platform>(self, platform: P) -> bool {
+        platform.now_ns() >= self.at_ns
     }
 }
 
@@ -142,14 +173,13 @@ impl<P: Platform> Function<P> {
         read_transactions_pending(self.config(), |id| self.capability(id))
     }
 
-    /// Waits until the function's requests are answered, `bound_ms` milliseconds at most. One that is gone has none.
-    pub(crate) fn drain(&self, bound_ms: u64) -> Transactions {
-        let deadline_ns = self.deadline_ns(bound_ms);
+    /// Waits until the function's requests are answered, or the deadline. One that is gone has none.
+    pub(crate) fn drain(&self, deadline: Deadline) -> Transactions {
         drain(
             self.platform(),
             self.config(),
             |id| self.capability(id),
-            deadline_ns,
+            deadline,
         )
     }
 
@@ -215,6 +245,9 @@ impl<P: Platform> Function<P> {
         if self.is_bridge() {
             return Err(FunctionResetError::Bridge(address));
         }
+        if self.is_unit() {
+            return Err(FunctionResetError::Unit(address));
+        }
         if !self.is_present() {
             return Err(FunctionResetError::Gone(address));
         }
@@ -223,9 +256,10 @@ impl<P: Platform> Function<P> {
             .ok_or(FunctionResetError::NoMethod(address))?;
         let saved = SavedConfig::of(self);
         self.disable_bus_master();
-        let transactions = self.drain(patience.pending_ms);
+        let platform = self.platform();
+        let transactions = self.drain(Deadline::in_ms(platform, patience.pending_ms));
         let method = self.start_reset(way);
-        self.wait_until_ready(patience.ready_ms)?;
+        self.wait_until_ready(Deadline::in_ms(platform, patience.ready_ms))?;
         saved
             .restore(self.config(), BusMaster::Off)
             .map_err(|offset| FunctionResetError::NotRestored { address, offset })?;
@@ -283,27 +317,21 @@ impl<P: Platform> Function<P> {
         }
     }
 
-    /// Waits until the function answers, `bound_ms` milliseconds at most.
-    pub(crate) fn wait_until_ready(&self, bound_ms: u64) -> Result<(), FunctionResetError> {
-        let deadline_ns = self.deadline_ns(bound_ms);
+    /// Waits until the function answers, or the deadline.
+    pub(crate) fn wait_until_ready(&self, deadline: Deadline) -> Result<(), FunctionResetError> {
         loop {
             match self.config().read::<u16>(VENDOR_ID) {
                 VENDOR_NONE | VENDOR_NOT_READY => {}
                 _ => return Ok(()),
             }
-            if self.platform().now_ns() >= deadline_ns {
+            if deadline.is_over(self.platform()) {
                 return Err(FunctionResetError::NotReady {
                     address: self.address(),
-                    waited_ms: bound_ms,
+                    waited_ms: deadline.bound_ms,
                 });
             }
             self.platform().relax();
         }
-    }
-
-    fn deadline_ns(&self, bound_ms: u64) -> u64 {
-        let now_ns = self.platform().now_ns();
-        now_ns.saturating_add(bound_ms.saturating_mul(MS))
     }
 
     fn pause(&self, duration_ns: u64) {
@@ -336,12 +364,12 @@ pub(crate) fn drain<P: Platform>(
     platform: P,
     config: &FunctionConfig<P>,
     capability: impl Fn(u8) -> Option<u16>,
-    deadline_ns: u64,
+    deadline: Deadline,
 ) -> Transactions {
     while read_transactions_pending(config, &capability) == Some(true)
         && config.read::<u16>(VENDOR_ID) != VENDOR_NONE
     {
-        if platform.now_ns() >= deadline_ns {
+        if deadline.is_over(platform) {
             return Transactions::StillPending;
         }
         platform.relax();

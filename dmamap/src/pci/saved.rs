@@ -1,17 +1,26 @@
 //! What a function's reset, or a loss of power, takes from its configuration, and is given back afterwards.
 //!
+//! | what | where |
+//! |---|---|
+//! | command, base addresses and expansion ROM; a bridge's bus numbers, windows and control | here |
+//! | control of PCI Express and of extended capabilities, message interrupts | `capabilities` |
+//!
 //! Not bus mastering: who lets the function start requests again knows that it is confined. Nor the entries of an MSI-X
-//! table, which belong to whoever claimed it ([`MsixTable::restore`](super::MsixTable::restore)).
+//! table, which belong to whoever claimed it ([`MsixTable::restore`](super::MsixTable::restore)). Nor what nobody here sets:
+//! virtual functions (SR-IOV), virtual channels, substates of L1, downstream port containment, precise time and
+//! processing hints; and registers of a driver's own.
+
+mod capabilities;
 
 use alloc::vec::Vec;
 
-use hw::pci::bridge::{BRIDGE_CONTROL, PREFETCHABLE_BASE_UPPER};
-use hw::pci::capability::{ACS_CONTROL, EXPRESS_FLAGS, ExpressFlags, extended_id, id};
+use hw::pci::bridge::{self, BRIDGE_CONTROL, PREFETCHABLE_BASE_UPPER};
 use hw::pci::config::{
-    BARS_TYPE0, BARS_TYPE1, CACHE_LINE_SIZE, COMMAND, Command, INTERRUPT_LINE, LATENCY_TIMER, bar,
+    BARS_TYPE0, BARS_TYPE1, CACHE_LINE_SIZE, COMMAND, Command, EXPANSION_ROM, INTERRUPT_LINE,
+    LATENCY_TIMER, bar,
 };
-use hw::pci::msix::MESSAGE_CONTROL;
-use hw::pci::reset::{DEVICE_CONTROL, DEVICE_CONTROL_2, DeviceControl, MSI_CONTROL, MsiControl};
+
+use capabilities::Controls;
 
 use super::config::FunctionConfig;
 use super::{BusMaster, Function, Topology};
@@ -25,49 +34,48 @@ pub(crate) struct SavedConfig {
     /// How many of them must be as before.
     kept_bars: usize,
     bytes: [(u16, u8); 3],
-    words: Vec<(u16, u16)>,
-    dwords: Vec<(u16, u32)>,
+    /// Registers of the header that only some have.
+    header: Vec<Register>,
+    controls: Controls,
+}
+
+/// A register and its value.
+#[derive(Clone, Copy)]
+enum Register {
+    Word(u16, u16),
+    Dword(u16, u32),
+}
+
+impl Register {
+    fn word<P: Platform>(config: &FunctionConfig<P>, offset: u16) -> Self {
+        Self::Word(offset, config.read(offset))
+    }
+
+    fn dword<P: Platform>(config: &FunctionConfig<P>, offset: u16) -> Self {
+        Self::Dword(offset, config.read(offset))
+    }
+
+    fn restore<P: Platform>(self, config: &FunctionConfig<P>) {
+        match self {
+            Self::Word(offset, value) => config.write(offset, value),
+            Self::Dword(offset, value) => config.write(offset, value),
+        }
+    }
 }
 
 impl SavedConfig {
     /// Reads them.
     pub(crate) fn of<P: Platform>(function: &Function<P>) -> Self {
         let config = function.config();
-        let (mut words, mut dwords) = (Vec::new(), Vec::new());
-        let mut save_word = |offset: u16| words.push((offset, config.read::<u16>(offset)));
-        if let Some(express) = function.capability(id::PCI_EXPRESS) {
-            save_word(express + DEVICE_CONTROL);
-            let flags = ExpressFlags::from_bits(config.read(express + EXPRESS_FLAGS));
-            // Layouts before the second end earlier, and something else follows.
-            if flags.version() >= 2 {
-                save_word(express + DEVICE_CONTROL_2);
-            }
-            let control = DeviceControl::from_bits(words[0].1);
-            words[0].1 = control.with_initiate_reset(false).into_bits();
-        }
-        if let Some(acs) = function.extended_capability(extended_id::ACS) {
-            // What keeps the function apart from others must do so before it is a bus master again.
-            let offset = acs + ACS_CONTROL;
-            words.push((offset, config.read(offset)));
-        }
-        if let Some(msi) = function.capability(id::MSI) {
-            let control = MsiControl::from_bits(config.read(msi + MSI_CONTROL));
-            let fields = 2 + u16::from(control.address_64()) + u16::from(control.maskable());
-            dwords.extend((0..fields).map(|field| {
-                let offset = msi + 4 + 4 * field;
-                (offset, config.read::<u32>(offset))
-            }));
-            // Last, as it enables what the others describe.
-            words.push((msi + MSI_CONTROL, control.into_bits()));
-        }
-        if let Some(msix) = function.capability(id::MSIX) {
-            let offset = msix + MESSAGE_CONTROL;
-            words.push((offset, config.read(offset)));
-        }
+        let mut header = Vec::new();
         if function.is_bridge() {
             let upper = (0..3).map(|index| PREFETCHABLE_BASE_UPPER + 4 * index);
-            dwords.extend(upper.map(|offset| (offset, config.read::<u32>(offset))));
-            words.push((BRIDGE_CONTROL, config.read(BRIDGE_CONTROL)));
+            header.extend(upper.map(|offset| Register::dword(config, offset)));
+            header.push(Register::dword(config, bridge::EXPANSION_ROM));
+            header.push(Register::word(config, BRIDGE_CONTROL));
+        } else {
+            // It decodes once memory is decoded again (7.5.1.2.4).
+            header.push(Register::dword(config, EXPANSION_ROM));
         }
         Self {
             kept_bars: match function.is_bridge() {
@@ -78,8 +86,8 @@ impl SavedConfig {
             bars: core::array::from_fn(|index| config.read(bar(index))),
             bytes: [CACHE_LINE_SIZE, LATENCY_TIMER, INTERRUPT_LINE]
                 .map(|offset| (offset, config.read(offset))),
-            words,
-            dwords,
+            header,
+            controls: Controls::of(function),
         }
     }
 
@@ -99,17 +107,17 @@ impl SavedConfig {
                 .with_io_space(false)
                 .with_memory_space(false)
         });
+        for register in &self.controls.before_bars {
+            register.restore(config);
+        }
         for (index, &value) in self.bars.iter().enumerate() {
             config.write(bar(index), value);
         }
         for &(offset, value) in &self.bytes {
             config.write(offset, value);
         }
-        for &(offset, value) in &self.dwords {
-            config.write(offset, value);
-        }
-        for &(offset, value) in &self.words {
-            config.write(offset, value);
+        for register in self.header.iter().chain(&self.controls.after_bars) {
+            register.restore(config);
         }
         for (index, &value) in self.bars.iter().enumerate().take(self.kept_bars) {
             if config.read::<u32>(bar(index)) != value {

@@ -4,9 +4,10 @@ use core::ptr::NonNull;
 
 use alloc::boxed::Box;
 
+use super::device_memory::for_device;
 use super::occupancy::{Company, Turn};
 use super::{AttachError, CoreSlot, DmaSystem, Protection};
-use crate::addr::BusAddr;
+use crate::addr::{BusAddr, PhysRange};
 use crate::bounce::{Bounce, Forced, OwnPools};
 use crate::bridge::HostBridge;
 use crate::device::{Device, DeviceCore, Guard, Standing, Trust};
@@ -73,8 +74,17 @@ impl<P: Platform> DmaSystem<P> {
         protection: Protection,
         trust: Trust,
     ) -> Result<Device<P>, AttachError> {
-        self.sweep();
         let device = requester_of(function);
+        let (machine, system) = (function.platform().machine(), self.platform.machine());
+        if machine != system {
+            // Another machine's, whatever it is called there: what stands before it here says nothing about it.
+            return Err(AttachError::OtherMachine {
+                device,
+                machine,
+                system,
+            });
+        }
+        self.sweep();
         let turn = Turn::to_attach(self, device)?;
         // From here on the units are not stopped: what stands before the device stays there.
         let route = self
@@ -101,6 +111,7 @@ impl<P: Platform> DmaSystem<P> {
             bounce: self.bounce_of(device, protection, &route),
         };
         let core = DeviceCore::new(self, function.clone(), device, route, standing);
+        self.hand_over_memory(&core);
         let core = NonNull::from(Box::leak(Box::new(core)));
         self.state.lock().cores.push(CoreSlot(core));
         // SAFETY: it is freed once its handle is gone, which is made below.
@@ -142,8 +153,7 @@ impl<P: Platform> DmaSystem<P> {
         route: &Route<P>,
     ) -> Bounce<P> {
         let state = self.state.lock();
-        let mut restricted = state.restricted.iter();
-        let own = restricted.find(|each| each.device == device);
+        let own = for_device(&state.restricted, device, |each| each.user);
         let is_direct = matches!(route, Route::Direct(_));
         let always = protection == Protection::Bounce;
         Bounce {
@@ -229,6 +239,12 @@ impl<P: Platform> DmaSystem<P> {
         let bus = (device.id >> 8) as u8;
         let mut bridges = self.bridges.iter();
         bridges.find(|bridge| bridge.leads_to(device.segment, bus))
+    }
+
+    /// Whether a window of a host bridge shows any of `registers`: then they are those of PCI functions.
+    pub(crate) fn is_behind_a_bridge(&self, registers: PhysRange) -> bool {
+        let mut windows = self.bridges.iter().flat_map(HostBridge::windows);
+        windows.any(|window| window.phys.overlaps(registers))
     }
 
     pub(super) fn unit_of(&self, device: Requester) -> Option<usize> {

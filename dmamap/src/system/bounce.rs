@@ -3,14 +3,15 @@
 use alloc::boxed::Box;
 
 use super::DmaSystem;
+use super::device_memory::User;
 use crate::addr::PhysRange;
 use crate::bounce::{BounceError, BounceSettings, Pool, PoolFigures};
 use crate::iommu::Requester;
 use crate::platform::Platform;
 
-/// A device that copies only to memory reserved for it.
+/// Devices that copy only to memory reserved for them.
 pub(super) struct Restricted<P: Platform> {
-    pub(super) device: Requester,
+    pub(super) user: User,
     pub(super) pool: &'static Pool<P>,
 }
 
@@ -86,14 +87,20 @@ impl<P: Platform> DmaSystem<P> {
         // SAFETY: the caller's promise.
         let pool = unsafe { Pool::of(self.platform, memory) }
             .map_err(|error| RestrictError::Pool { device, error })?;
+        self.restrict_to(pool, &[User::Device(device)])
+            .map_err(|device| RestrictError::AlreadyAttached { device })
+    }
+
+    /// Lets `users` reach only memory of `pool`, all of them together. Fails with one that is attached.
+    pub(super) fn restrict_to(&self, pool: Pool<P>, users: &[User]) -> Result<(), Requester> {
         let mut state = self.state.lock();
-        if state.attached.contains(&device) {
-            return Err(RestrictError::AlreadyAttached { device });
-        }
-        state.restricted.retain(|each| each.device != device);
+        state.check_unattached(users)?;
         // As long as the machine's state: devices refer to it.
         let pool = Box::leak(Box::new(pool));
-        state.restricted.push(Restricted { device, pool });
+        for &user in users {
+            state.restricted.retain(|each| each.user != user);
+            state.restricted.push(Restricted { user, pool });
+        }
         Ok(())
     }
 }

@@ -461,8 +461,7 @@ pub(super) struct Left<P: Platform> {
 impl<P: Platform> Left<P> {
     /// # Errors
     /// [`DetachError::Shared`] where others reach the `live` mappings that `device` left behind.
-    pub(super) fn check(&self, device: Requester, live: i64) -> Result<(), DetachError> {
-        let live_mappings = live.max(0) as u64;
+    pub(super) fn check(&self, device: Requester, live_mappings: u64) -> Result<(), DetachError> {
         match (self.other, &self.domain) {
             (Some(other), Some(_)) if live_mappings > 0 => Err(DetachError::Shared {
                 device,

@@ -31,6 +31,11 @@ pub enum PeerRefusal {
         /// The one whose registers were to be reached.
         peer: PciAddress,
     },
+    /// The devices are of different machines.
+    DifferentMachines {
+        /// The one whose registers were to be reached.
+        peer: PciAddress,
+    },
     /// The device is let through to memory by an IOMMU whose tables hold memory alone.
     Identity,
 }
@@ -43,6 +48,9 @@ impl fmt::Display for PeerRefusal {
             ),
             Self::DifferentHostBridges { peer } => {
                 write!(f, "{peer} is behind another host bridge")
+            }
+            Self::DifferentMachines { peer } => {
+                write!(f, "{peer} is a device of another machine")
             }
             Self::Identity => f.write_str("the device is attached so that it reaches memory alone"),
         }
@@ -67,6 +75,11 @@ impl<P: Platform> DmaSystem<P> {
     /// }
     /// ```
     pub fn peer_to_peer(&self, from: &Function<P>, to: &Function<P>) -> PeerVerdict {
+        let machine = self.platform.machine();
+        if [from, to].map(|function| function.platform().machine()) != [machine; 2] {
+            let peer = to.address();
+            return PeerVerdict::Refused(PeerRefusal::DifferentMachines { peer });
+        }
         if meet_below(from, to) {
             return PeerVerdict::Direct;
         }

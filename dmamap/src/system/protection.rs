@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 
 use crate::iommu::{DomainError, Requester, UnitError};
+use crate::platform::MachineId;
 
 /// How strongly memory is protected from a device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,11 +98,23 @@ pub enum AttachError {
         other: Requester,
     },
     /// Somebody is starting or stopping the units, or they did not stop, or not start again: what stands before the
-    /// device may not stay.
-    #[error("{device}: the IOMMU units are being started or stopped: attach it afterwards")]
+    /// device may not stay. Or somebody [quiesces](super::DmaSystem::quiesce) the machine.
+    #[error(
+        "{device}: the IOMMU units are being started or stopped, or devices silenced: attach it afterwards"
+    )]
     UnitsChanging {
         /// The device.
         device: Requester,
+    },
+    /// The function was found on another machine.
+    #[error("{device} is a device of {machine}, and this system's is {system}")]
+    OtherMachine {
+        /// The device.
+        device: Requester,
+        /// Whose it is.
+        machine: MachineId,
+        /// The system's own.
+        system: MachineId,
     },
     /// Nothing could take memory back from the device, and nobody vouched for it.
     #[error(

@@ -8,10 +8,10 @@ use alloc::vec::Vec;
 use super::attach::requester_of;
 use super::{DmaSystem, Phase};
 use crate::iommu::Requester;
-use crate::pci::{PciAddress, Topology, Transactions};
+use crate::pci::{Deadline, PciAddress, Topology, Transactions};
 use crate::platform::Platform;
 
-/// How long requests of one device may take to end.
+/// How long requests of all devices together may take to end.
 const PENDING_MS: u64 = 700;
 
 /// Who still does something.
@@ -29,22 +29,27 @@ pub enum QuiesceError {
         /// The device.
         device: PciAddress,
     },
-    /// Units are being started or stopped, or are suspended.
-    #[error("the IOMMU units are being started or stopped by somebody else, or are suspended")]
+    /// Units are being started or stopped, or are suspended; or somebody else quiesces the machine, or attaches or detaches
+    /// a device.
+    #[error(
+        "somebody else is changing the IOMMU units, attaching or detaching a device, or they are suspended"
+    )]
     Busy,
 }
 
 impl<P: Platform> DmaSystem<P> {
     /// Makes sure that no device of `topology` makes requests any more: none is attached, bus mastering and message
     /// interrupts are off, and requests under way have ended. Units that are PCI functions, and devices that firmware left
-    /// at work in memory of theirs, go on.
+    /// at work in memory of theirs, go on. Meanwhile nobody is attached ([`AttachError::UnitsChanging`]).
+    ///
+    /// [`AttachError::UnitsChanging`]: super::AttachError::UnitsChanging
     ///
     /// # Errors
     /// [`QuiesceError`] names who is in the way. All devices are tried.
     pub fn quiesce(&self, topology: &Topology<P>) -> Result<(), QuiesceError> {
         self.sweep();
-        let unit_functions = {
-            let state = self.state.lock();
+        let (unit_functions, before) = {
+            let mut state = self.state.lock();
             if matches!(state.phase, Phase::Changing | Phase::Asleep) {
                 return Err(QuiesceError::Busy);
             }
@@ -52,20 +57,33 @@ impl<P: Platform> DmaSystem<P> {
                 let devices = state.attached.clone();
                 return Err(QuiesceError::StillAttached { devices });
             }
-            state.unit_functions.clone()
+            if state.is_anybody_moving() {
+                return Err(QuiesceError::Busy);
+            }
+            // Whoever were attached from here on would be made a bus master, and not be seen.
+            let before = core::mem::replace(&mut state.phase, Phase::Changing);
+            (state.unit_functions.clone(), before)
         };
+        let functions = topology.functions();
+        let devices: Vec<_> = functions
+            .filter(|function| {
+                let is_unit = unit_functions.contains(&function.address());
+                !function.is_bridge() && !is_unit && !self.is_left_at_work(requester_of(function))
+            })
+            .collect();
+        for device in &devices {
+            device.silence();
+        }
+        // From when the last was told.
+        let deadline = Deadline::in_ms(self.platform, PENDING_MS);
         let mut outcome = Ok(());
-        for function in topology
-            .functions()
-            .filter(|function| !function.is_bridge())
-        {
-            let device = function.address();
-            let goes_on =
-                unit_functions.contains(&device) || self.is_left_at_work(requester_of(function));
-            if !goes_on && function.quiesce(PENDING_MS) == Transactions::StillPending {
+        for function in devices {
+            if function.drain(deadline) == Transactions::StillPending {
+                let device = function.address();
                 outcome = outcome.and(Err(QuiesceError::StillPending { device }));
             }
         }
+        self.state.lock().phase = before;
         outcome
     }
 }

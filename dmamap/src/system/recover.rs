@@ -54,7 +54,7 @@ impl<P: Platform> DmaSystem<P> {
                 let core = held.core();
                 self.give_back(core, &left);
                 // The hold counts as one.
-                left.check(device, core.counters.live() - 1)
+                left.check(device, core.counters.live().saturating_sub(1))
             }
             None => {
                 let ended = left.domain.filter(|domain| domain.is_revoked());

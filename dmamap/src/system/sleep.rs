@@ -39,12 +39,15 @@ use super::{DmaSystem, Phase};
 use crate::device::{DeviceCore, HeldBriefly};
 use crate::iommu::UnitError;
 use crate::map::Route;
-use crate::pci::{BusMaster, Function, PciAddress, SavedTopology, Topology, Transactions};
+use crate::pci::{
+    BusMaster, Deadline, Function, PciAddress, SavedTopology, Topology, Transactions,
+};
 use crate::platform::Platform;
 
 /// How long requests of all devices together may take to end.
 const PENDING_MS: u64 = 700;
-/// How long a function may take to answer after it got its power back (PCI Express 6.6.1).
+/// How long functions may take to answer after they got their power back (PCI Express 6.6.1): all together, as that was
+/// at one time.
 const READY_MS: u64 = 1_000;
 
 /// Why a machine was not suspended; it goes on as before.
@@ -224,8 +227,9 @@ impl<P: Platform> Suspended<P> {
             device.disable_bus_master();
         }
         drop(state);
+        let deadline = Deadline::in_ms(self.system.platform, PENDING_MS);
         for device in devices {
-            if device.drain(PENDING_MS) == Transactions::StillPending {
+            if device.drain(deadline) == Transactions::StillPending {
                 return Err(device.address());
             }
         }
@@ -237,13 +241,14 @@ impl<P: Platform> Suspended<P> {
     fn configure(&self) -> Vec<PciAddress> {
         let units = self.system.state.lock().unit_functions.clone();
         let mut lost = Vec::new();
+        let deadline = Deadline::in_ms(self.system.platform, READY_MS);
         for (function, saved) in self.saved.iter() {
             // A unit reads its tables and commands by requests of its own.
             let master = match function.is_bridge() || units.contains(&function.address()) {
                 true => saved.bus_master(),
                 false => BusMaster::Off,
             };
-            let restored = function.wait_until_ready(READY_MS).is_ok()
+            let restored = function.wait_until_ready(deadline).is_ok()
                 && saved.restore(function.config(), master).is_ok();
             if !restored {
                 function.disable_bus_master();

@@ -206,6 +206,7 @@ impl<P: Platform> DmaSystem<P> {
                 let function = function.ok_or(StartError::NoFunction {
                     address: PciAddress::from_requester(segment, requester),
                 })?;
+                function.start_as_unit();
                 function.enable_memory().map_err(UnitStartError::from)?;
                 self.state.lock().unit_functions.push(function.address());
                 Ok(UnitPlace::Function(function.clone()))

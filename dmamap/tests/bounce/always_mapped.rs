@@ -1,16 +1,18 @@
 //! `Protection::Bounce` behind a unit: pools that are always mapped, and nothing else.
 
 use dmamap::addr::PhysAddr;
+use dmamap::bounce::BounceError;
 use dmamap::buffer::DmaBuffer;
 use dmamap::iommu::fault::Access;
-use dmamap::map::{Attributes, Bidirectional, FromDevice, ToDevice};
+use dmamap::map::{Attributes, Bidirectional, FromDevice, MapFailure, ToDevice};
 use dmamap::system::Protection;
 use hw::vtd::fault::FaultReason;
 use machine::MachineConfig;
 use machine::cache::Snooping;
+use machine::iommu::vtd::{CachingMode, VtdConfig};
 
 use crate::pattern;
-use crate::rig::{EDU, PAGE, Rig, assert_first_fault, buffer_of, small};
+use crate::rig::{EDU, PAGE, Rig, assert_first_fault, buffer_of, impatient, small, vtd};
 use crate::spy::Spy;
 
 fn bounced(config: MachineConfig) -> (Rig, Spy) {
@@ -199,4 +201,38 @@ fn new_memory_holds_nothing(config: MachineConfig) {
     drop(mapping);
     spy.stop();
     rig.finish();
+}
+
+#[test]
+fn new_memory_that_the_device_may_have_already_is_lost_once_and_counted() {
+    let caching = vtd(VtdConfig {
+        caching_mode: CachingMode::NotPresentToo,
+        ..VtdConfig::default()
+    });
+    let rig = Rig::boot_with(small().with_iommu(caching), impatient(100));
+    let function = rig.function(EDU);
+    let device = rig.system().attach(&function, Protection::Bounce).unwrap();
+    drop(function);
+    let buffer = buffer_of(rig.kernel, PAGE, 1);
+    rig.unit(0).hold_queue();
+    let rejected = device.map_single(buffer, ToDevice).unwrap_err();
+    rig.unit(0).release_queue();
+    assert!(
+        matches!(
+            rejected.error.failure,
+            MapFailure::Bounce(BounceError::Unconfirmed { .. })
+        ),
+        "{rejected}"
+    );
+    let buffer = rejected.buffer.expect("the device was not given it");
+    let figures = device.bounce_figures();
+    assert_eq!((figures.lost_bytes, figures.bytes), (1 << 20, 0));
+    assert_eq!(device.figures().lost_bytes, 1 << 20);
+    // There is other memory.
+    let mapping = device.map_single(buffer, ToDevice).unwrap();
+    assert_eq!(device.bounce_figures().bytes, 1 << 20);
+    drop(mapping.unmap().unwrap());
+    device.detach().unwrap();
+    let lost = rig.finish_with_losses();
+    assert_eq!(lost.frames.in_use, (1 << 20) / PAGE);
 }

@@ -9,6 +9,7 @@
 //! | pools that are always mapped | `always_mapped` |
 //! | slots: areas, growth, transient and restricted pools, exhaustion | `pools` |
 //! | lists, copied as a whole | `lists` |
+//! | links to addresses chosen before, but for whole pages copied | `spans` |
 //! | no two mappings share a slot, whatever is asked for | `overlaps` |
 
 #[path = "../support/random.rs"]
@@ -25,6 +26,7 @@ mod neighbours;
 mod not_snooped;
 mod overlaps;
 mod pools;
+mod spans;
 mod spy;
 
 use dmamap::addr::PhysRange;
@@ -53,6 +55,16 @@ struct Ram {
 impl Ram {
     fn allocate(kernel: Hosted, frames: usize) -> Self {
         let frames = kernel.allocate_frames(FrameRequest::new(frames)).unwrap();
+        Self { kernel, frames }
+    }
+
+    /// Beginning where pages of 64 KiB do.
+    fn aligned(kernel: Hosted, len_bytes: u64) -> Self {
+        let request = FrameRequest {
+            align_log2: 16,
+            ..FrameRequest::new((len_bytes / rig::PAGE) as usize)
+        };
+        let frames = kernel.allocate_frames(request).unwrap();
         Self { kernel, frames }
     }
 

@@ -228,6 +228,12 @@ fn the_cpus_turn_at_ragged_memory_finds_every_part() {
     view.read_at(0, &mut read).unwrap();
     drop(view);
     assert!(read == other[1..len as usize - 1]);
+    // Inside the last page, of which the device has a copy.
+    let mut part = [0; 7];
+    let view = mapping.sync_range_for_cpu(len - 9, 7).unwrap();
+    view.read_at(0, &mut part).unwrap();
+    drop(view);
+    assert_eq!(part[..], other[len as usize - 9..len as usize - 2]);
     assert!(mapping.unmap().unwrap().as_slice() == other);
     spy.stop();
     rig.finish();

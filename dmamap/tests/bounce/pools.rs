@@ -4,12 +4,12 @@ use std::sync::Barrier;
 use std::thread;
 
 use dmamap::addr::{DmaMask, PhysAddr, PhysRange};
-use dmamap::bounce::{BounceError, BounceSettings};
+use dmamap::bounce::{BounceError, BounceSettings, Forced};
 use dmamap::buffer::{DmaBuffer, PackedFrames};
 use dmamap::device::{Device, MaskError};
 use dmamap::map::{
-    AnyDirection, Attributes, Bidirectional, CoherentError, FromDevice, MapFailure, Mapping,
-    ToDevice,
+    AnyDirection, Attributes, Bidirectional, CoherentError, CoherentFailure, FromDevice,
+    MapFailure, Mapping, ToDevice,
 };
 use dmamap::platform::{FrameRequest, Platform};
 use dmamap::system::{Protection, RestrictError};
@@ -71,6 +71,28 @@ fn a_pool_takes_nothing_before_it_is_needed_grows_and_gives_back() {
     assert_eq!(figures().bytes, 0);
     assert_eq!(rig.frames_in_use(), before);
     drop(device);
+    rig.finish();
+}
+
+#[test]
+fn the_most_that_was_lent_at_once_is_remembered() {
+    let rig = Rig::boot(without_units());
+    rig.system().set_bounce(settings(64 << 10, 64 << 10));
+    let device = attach_trusted(&rig);
+    let marks = || {
+        let figures = device.bounce_figures();
+        (figures.slots_high_water, figures.transient_high_water)
+    };
+    assert_eq!(marks(), (0, 0));
+    let five: Vec<_> = (0..5).map(|_| map(&rig, &device, 16 << 10)).collect();
+    assert_eq!(marks(), (32, 1));
+    drop(five);
+    let one = map(&rig, &device, 2 << 10);
+    let figures = device.bounce_figures();
+    assert_eq!((figures.slots, figures.slots_in_use), (32, 1));
+    assert_eq!(figures.transient, 0);
+    assert_eq!(marks(), (32, 1), "what is lent later takes nothing off it");
+    drop((one, device));
     rig.finish();
 }
 
@@ -197,6 +219,23 @@ fn where_no_memory_is_left_the_buffer_comes_back() {
     injector.relent();
     drop(device.map_single(buffer, ToDevice).unwrap());
     drop(device);
+    rig.finish();
+}
+
+#[test]
+fn a_pool_that_is_given_no_memory_does_not_ask_for_each_of_its_areas() {
+    let (rig, injector) = failing();
+    let device = rig.attach_trusted(EDU, Protection::Strict);
+    let buffer = buffer_of(injector, PAGE, 7);
+    injector.exhaust_from(Resource::Frames, 1);
+    let before = injector.injected();
+    let rejected = device.map_single(buffer, ToDevice).unwrap_err();
+    // One for each size that an area may have, and one for memory of the mapping's own.
+    let sizes = (2_u64 << 20).ilog2() - PAGE.ilog2() + 1;
+    let asked = injector.injected() - before;
+    assert!(asked <= u64::from(sizes) + 1, "{asked} requests");
+    injector.relent();
+    drop((rejected, device));
     rig.finish();
 }
 
@@ -337,7 +376,10 @@ fn a_restricted_device_is_given_its_own_memory_and_no_other() {
     assert!((0..1000).all(|n| shared.read(n) == Ok(0)));
     assert!(matches!(
         device.alloc_coherent::<u8>(22 << 12),
-        Err(CoherentError::Bounce(_))
+        Err(CoherentError {
+            failure: CoherentFailure::Bounce(_),
+            ..
+        })
     ));
     drop(shared);
     let pool = device.bounce_figures();
@@ -382,5 +424,86 @@ fn blocks_come_back_to_their_frame() {
     assert_eq!(rig.frames_in_use(), before + 3);
     drop(again);
     assert_eq!(rig.frames_in_use(), before);
+    rig.finish();
+}
+
+/// Maps as many bytes as the device was told that one mapping has, while nothing is lent, and as many more.
+fn told_and_more(rig: &Rig, device: &Device<Hosted>, more: u64) -> Option<MapFailure> {
+    let told = device.max_mapping_bytes();
+    let mapping = map(rig, device, told);
+    assert_eq!(mapping.range().len_bytes(), told);
+    drop(mapping);
+    let buffer = buffer_of(rig.kernel, told + more, 1);
+    let refused = device.map_single(buffer, Bidirectional).map(drop);
+    refused.err().map(|rejected| {
+        assert!(rejected.buffer.is_some());
+        rejected.error.failure
+    })
+}
+
+#[test]
+fn a_device_is_told_what_its_pool_lends_at_once() {
+    // 16 frames of 21 begin at a multiple of themselves, or fewer where the memory does not.
+    let (rig, memory) = restricted(21);
+    let device = attach_trusted(&rig);
+    device.set_mask(DmaMask::ALL).unwrap();
+    let told = device.max_mapping_bytes();
+    assert!(
+        (4 * PAGE..=16 * PAGE).contains(&told),
+        "{told:#x} of {memory}"
+    );
+    let (len_bytes, max_bytes) = (told + 1, told);
+    let expected = BounceError::TooLong {
+        len_bytes,
+        max_bytes,
+    };
+    let refused = told_and_more(&rig, &device, 1);
+    assert_eq!(refused, Some(MapFailure::Bounce(expected)));
+    // What must be kept of addresses takes of it, wherever in its page a buffer begins.
+    device.set_min_align_mask(PAGE - 1).unwrap();
+    assert_eq!(device.max_mapping_bytes(), told - PAGE);
+    for offset in [0, 1, PAGE - 1] {
+        let buffer = buffer_of(rig.kernel, told, 1);
+        let within = PhysRange::new(
+            buffer.phys(0).unwrap().checked_add(offset).unwrap(),
+            told - PAGE,
+        );
+        // SAFETY: the buffer is kept until it is unmapped, and nobody uses it.
+        let range = unsafe { device.map_phys(within.unwrap(), AnyDirection::ToDevice) }.unwrap();
+        assert_eq!(range.start().as_u64() % PAGE, offset);
+        // SAFETY: mapped above.
+        unsafe { device.unmap_phys(range, AnyDirection::ToDevice, Attributes::NONE) }.unwrap();
+    }
+    device.detach().unwrap();
+    rig.finish_with_losses();
+
+    // Pools that grow are not bound by it, but promise no more.
+    let rig = Rig::boot(without_units());
+    rig.system().set_bounce(BounceSettings {
+        area_bytes: 1 << 16,
+        forced: Forced::Always,
+        ..BounceSettings::default()
+    });
+    let device = attach_trusted(&rig);
+    assert_eq!(device.max_mapping_bytes(), 1 << 16);
+    assert_eq!(told_and_more(&rig, &device, PAGE), None);
+    device.detach().unwrap();
+    rig.system().set_bounce(BounceSettings::default());
+    let device = attach_trusted(&rig);
+    device.set_mask(DmaMask::from_bits(30).unwrap()).unwrap();
+    assert_eq!(device.max_mapping_bytes(), 2 << 20);
+    assert_eq!(told_and_more(&rig, &device, PAGE), None);
+    device.set_mask(DmaMask::ALL).unwrap();
+    assert_eq!(device.max_mapping_bytes(), u64::MAX);
+    device.detach().unwrap();
+    rig.finish();
+
+    let rig = Rig::boot(small());
+    let function = rig.function(EDU);
+    let device = rig.system().attach(&function, Protection::Bounce).unwrap();
+    assert_eq!(device.max_mapping_bytes(), 1 << 20);
+    assert_eq!(told_and_more(&rig, &device, PAGE), None);
+    device.detach().unwrap();
+    drop(function);
     rig.finish();
 }

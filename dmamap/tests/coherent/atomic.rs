@@ -1,6 +1,8 @@
 //! Coherent memory made ready in advance.
 
-use dmamap::map::{AtomicDestroyError, AtomicPoolError, AtomicPoolFigures, CoherentError};
+use dmamap::map::{
+    AtomicDestroyError, AtomicPoolError, AtomicPoolFigures, CoherentError, CoherentFailure,
+};
 use hosted::{FaultInjector, Hosted, Resource};
 use journeys::boot::BootOptions;
 use machine::Machine;
@@ -210,7 +212,13 @@ fn a_pool_that_cannot_be_filled_is_not_made() {
         }
     };
     assert!(
-        matches!(error, AtomicPoolError::Memory(CoherentError::Buffer(_))),
+        matches!(
+            error,
+            AtomicPoolError::Memory(CoherentError {
+                failure: CoherentFailure::Buffer(_),
+                ..
+            })
+        ),
         "{error}"
     );
     drop((all, fragmented, device));

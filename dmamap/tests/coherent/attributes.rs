@@ -2,7 +2,7 @@
 
 use dmamap::addr::DmaMask;
 use dmamap::buffer::BufferError;
-use dmamap::map::{CoherentError, CoherentOptions, FromDevice, PoolLayout};
+use dmamap::map::{CoherentError, CoherentFailure, CoherentOptions, FromDevice, PoolLayout};
 use dmamap::platform::{FrameRequest, Platform};
 use dmamap::system::{Granule, Protection, Settings};
 use hw::smmu::stream;
@@ -50,7 +50,10 @@ fn behind_an_iommu_coherent_memory_needs_no_frames_in_a_row() {
     assert!(
         matches!(
             refused,
-            Err(CoherentError::Buffer(BufferError::OutOfFrames(_)))
+            Err(CoherentError {
+                failure: CoherentFailure::Buffer(BufferError::OutOfFrames(_)),
+                ..
+            })
         ),
         "{refused:?}"
     );
@@ -94,7 +97,10 @@ fn where_nothing_translates_frames_must_lie_in_a_row() {
     assert!(
         matches!(
             refused,
-            Err(CoherentError::Buffer(BufferError::OutOfFrames(_)))
+            Err(CoherentError {
+                failure: CoherentFailure::Buffer(BufferError::OutOfFrames(_)),
+                ..
+            })
         ),
         "{refused:?}"
     );

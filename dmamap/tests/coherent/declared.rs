@@ -3,7 +3,7 @@
 use dmamap::addr::{BusAddr, BusRange, DmaMask, PhysRange};
 use dmamap::buffer::BufferError;
 use dmamap::device::Device;
-use dmamap::map::{CoherentError, DeclareError, DeclaredFull, PoolLayout};
+use dmamap::map::{CoherentError, CoherentFailure, DeclareError, DeclaredFull, PoolLayout};
 use dmamap::platform::{FrameRequest, Platform};
 use dmamap::system::Protection;
 use hosted::Hosted;
@@ -78,7 +78,10 @@ fn a_device_with_memory_of_its_own_is_given_no_other() {
         declared: aside.bus(),
         used_frames: 6,
     };
-    assert_eq!(refused, Err(CoherentError::Declared(full)));
+    assert_eq!(
+        refused.map_err(|error| error.failure),
+        Err(CoherentFailure::Declared(full))
+    );
     assert_eq!(rig.frames_in_use(), lent, "nothing came from the platform");
     assert_eq!(
         edu.device().release_coherent_memory(),
@@ -147,7 +150,13 @@ fn memory_has_the_bus_address_it_was_declared_at_within_the_mask() {
     assert_eq!(eight.bus_addr().as_u64(), (1 << 28) - 8 * PAGE);
     let refused = device.alloc_coherent::<u8>(1).map(drop);
     assert!(
-        matches!(refused, Err(CoherentError::Declared(_))),
+        matches!(
+            refused,
+            Err(CoherentError {
+                failure: CoherentFailure::Declared(_),
+                ..
+            })
+        ),
         "{refused:?}"
     );
     device.set_coherent_mask(DmaMask::ALL).unwrap();
@@ -186,7 +195,10 @@ fn what_is_not_whole_frames_is_not_declared_nor_is_anything_twice() {
         device.alloc_coherent::<u64>(0).map(drop),
         device.alloc_opaque(0, Default::default()).map(drop),
     ] {
-        assert_eq!(refused, Err(CoherentError::Buffer(BufferError::Empty)));
+        assert_eq!(
+            refused.map_err(|error| error.failure),
+            Err(CoherentFailure::Buffer(BufferError::Empty))
+        );
     }
     for beyond in [3 << 9, 1 << 40, usize::MAX / 8, usize::MAX] {
         assert!(device.alloc_coherent::<u64>(beyond).is_err());

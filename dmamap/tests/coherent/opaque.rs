@@ -1,7 +1,7 @@
 //! Memory that only the device reaches.
 
 use dmamap::buffer::{BufferError, DmaBuffer};
-use dmamap::map::{Bidirectional, CoherentError, CoherentOptions};
+use dmamap::map::{Bidirectional, CoherentError, CoherentFailure, CoherentOptions};
 
 use crate::rig::{EDU, PAGE, Rig, try_read, try_write};
 use crate::{Fragmented, little_memory};
@@ -36,7 +36,10 @@ fn the_device_has_zeroes_in_its_own_memory_and_keeps_what_it_writes() {
     assert!(
         matches!(
             forced,
-            Err(CoherentError::Buffer(BufferError::OutOfFrames(_)))
+            Err(CoherentError {
+                failure: CoherentFailure::Buffer(BufferError::OutOfFrames(_)),
+                ..
+            })
         ),
         "{forced:?}"
     );

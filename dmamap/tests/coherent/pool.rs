@@ -5,11 +5,12 @@ use std::thread;
 
 use dmamap::device::Device;
 use dmamap::map::{
-    CoherentError, DestroyError, DmaPool, LayoutError, PoolBlock, PoolError, PoolFigures,
-    PoolLayout,
+    CoherentError, CoherentFailure, DestroyError, DmaPool, LayoutError, PoolBlock, PoolError,
+    PoolFigures, PoolLayout,
 };
 use hosted::Hosted;
 
+use crate::rig::patience::wait_until;
 use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, impatient, small, try_read, try_write};
 
 fn assert_shared_by_threads<T: Send + Sync>(_: &T) {}
@@ -77,6 +78,7 @@ fn blocks_that_cannot_be_are_refused() {
         assert_eq!(
             refused,
             Err(PoolError::Layout {
+                device: EDU,
                 name,
                 error: expected
             })
@@ -114,7 +116,10 @@ fn blocks_that_cannot_be_are_refused() {
         matches!(
             refused,
             Err(PoolError::Memory {
-                error: CoherentError::Buffer(_),
+                error: CoherentError {
+                    failure: CoherentFailure::Buffer(_),
+                    ..
+                },
                 ..
             })
         ),
@@ -419,9 +424,7 @@ fn a_block_may_be_taken_and_freed_in_an_interrupt_handler() {
     rig.kernel.call_at(now, Arc::new(handler));
     assert_eq!(receiver.recv(), Ok(Ok(PAGE)));
     // The handler is dropped with its timer; until then it holds the pool.
-    while Arc::strong_count(&pool) > 1 {
-        thread::yield_now();
-    }
+    wait_until("the handler is dropped", || Arc::strong_count(&pool) == 1);
     let pool = Arc::into_inner(pool).unwrap();
     assert_eq!(pool.figures().peak_blocks, 1);
     pool.destroy().unwrap();

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use dmamap::buffer::BufferError;
 use dmamap::map::{
-    Bidirectional, CoherentError, CoherentOptions, Descriptors, PoolLayout, Published,
+    Bidirectional, CoherentError, CoherentFailure, CoherentOptions, Descriptors, PoolLayout,
+    Published,
 };
 use dmamap::platform::MemoryAttribute;
 use hosted::{Barrier, BarrierObserver, FaultInjector, Hosted, PlatformCall, Resource, Tracer};
@@ -127,7 +128,10 @@ fn write_combined_memory_is_mapped_so_and_is_in_a_row() {
     assert!(
         matches!(
             refused,
-            Err(CoherentError::Buffer(BufferError::OutOfFrames(_)))
+            Err(CoherentError {
+                failure: CoherentFailure::Buffer(BufferError::OutOfFrames(_)),
+                ..
+            })
         ),
         "{refused:?}"
     );
@@ -184,7 +188,7 @@ fn a_mapping_past_the_caches_that_fails_loses_nothing() {
                 Ok(memory) => memory.free().unwrap(),
                 Err(error) => {
                     failed += 1;
-                    let uncached = matches!(error, CoherentError::Uncached { .. });
+                    let uncached = matches!(error.failure, CoherentFailure::Uncached(_));
                     let refused = injector.last_injected() == Some(Resource::FrameMapping);
                     assert_eq!(uncached, refused, "{error}");
                 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Mutex;
 use std::thread;
 
-use dmamap::map::{BufferPool, BufferPoolError, FromDevice, ToDevice};
+use dmamap::map::{BufferPool, BufferPoolFailure, FromDevice, ToDevice};
 use machine::temper::Temper;
 
 use super::kinds::kinds;
@@ -73,7 +73,7 @@ fn blocks_are_apart_and_all_can_be_taken() {
     ] {
         let refused = BufferPool::allocate(&device, blocks, bytes, ToDevice).unwrap_err();
         assert!(
-            matches!(refused, BufferPoolError::Shape { .. }),
+            matches!(refused.failure, BufferPoolFailure::Shape { .. }),
             "{refused}"
         );
     }

@@ -10,6 +10,7 @@ use journeys::boot::BootOptions;
 use machine::temper::Temper;
 
 use super::kinds::kinds;
+use super::rig::patience::StopOnDrop;
 use super::rig::{EDU, PAGE, Rig, buffer_of, small};
 use super::{Bidirectional, LONG_MS, attach_deferred, flushing, lend};
 
@@ -72,6 +73,7 @@ fn threads_that_map_and_unmap_do_not_notice() {
         let device = rig.attach(EDU);
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
+            let stop = StopOnDrop(&done);
             for _ in 0..2 {
                 scope.spawn(|| {
                     let mut rounds = 0;
@@ -85,7 +87,7 @@ fn threads_that_map_and_unmap_do_not_notice() {
                 });
             }
             device.relax_to_deferred().unwrap();
-            done.store(true, Ordering::SeqCst);
+            drop(stop);
         });
         assert!(device.flush_figures().retired >= 60);
         device.detach().unwrap();

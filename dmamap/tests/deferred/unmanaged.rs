@@ -3,7 +3,9 @@
 use dmamap::addr::{BusAddr, BusRange};
 use dmamap::buffer::{DmaBuffer, DmaMemory};
 use dmamap::iommu::DomainError;
-use dmamap::map::{NotUnmanaged, Permission, UnmanagedDomain};
+use dmamap::map::{
+    FromDevice, MapFailure, Mapping, NotUnmanaged, Permission, UnmanagedDomain, UnmanagedError,
+};
 use dmamap::system::Protection;
 use machine::bus::Access;
 use machine::iommu::translator::Translator;
@@ -23,7 +25,7 @@ fn map(
     bus: u64,
     buffer: &DmaBuffer<hosted::Hosted>,
     permission: Permission,
-) -> Result<(), DomainError> {
+) -> Result<(), UnmanagedError> {
     // SAFETY: the tests keep the buffer until it is unmapped, and do not touch it meanwhile.
     unsafe { domain.map(BusAddr::new(bus), buffer.segment(0), permission) }
 }
@@ -45,7 +47,10 @@ fn memory_is_where_the_caller_says() {
         // Neither over another mapping nor in part of one.
         for bus in [0x1000, 0x4000, 0x7654_2000] {
             let error = map(&domain, bus, &buffer, Permission::Read).unwrap_err();
-            assert!(matches!(error, DomainError::Iova(_)), "{bus:#x}: {error}");
+            assert!(
+                matches!(error.error, DomainError::Iova(_)),
+                "{bus:#x}: {error}"
+            );
         }
         for wrong in [
             range(0x1000, PAGE),
@@ -53,7 +58,10 @@ fn memory_is_where_the_caller_says() {
             range(0x9000, PAGE),
         ] {
             let error = domain.unmap(wrong).unwrap_err();
-            assert!(matches!(error, DomainError::Iova(_)), "{wrong}: {error}");
+            assert!(
+                matches!(error.error, DomainError::Iova(_)),
+                "{wrong}: {error}"
+            );
         }
         assert!(domain.lookup(BusAddr::new(0x1000)).is_some());
         domain.unmap(range(0x1000, 4 * PAGE)).unwrap();
@@ -90,12 +98,48 @@ fn reserved_addresses_cannot_be_mapped() {
     // Page 0, and the window of interrupt messages.
     for bus in [0, 0xfee0_0000, 0xfeef_f000] {
         let error = map(&domain, bus, &buffer, Permission::Read).unwrap_err();
-        assert!(matches!(error, DomainError::Iova(_)), "{bus:#x}: {error}");
+        assert!(
+            matches!(error.error, DomainError::Iova(_)),
+            "{bus:#x}: {error}"
+        );
         assert_eq!(domain.lookup(BusAddr::new(bus)), None);
     }
     domain.detach().unwrap();
     drop(buffer);
     rig.finish();
+}
+
+#[test]
+fn memory_that_was_retired_before_is_not_lent_again_in_a_domain_that_was_handed_over() {
+    for kind in kinds() {
+        let rig = kind.boot(Temper::Keep, 64, 10);
+        let device = rig.attach(EDU);
+        let [one, list] = [1, 2].map(|tag| {
+            let buffer = buffer_of(rig.kernel, PAGE, tag);
+            let mapped = device.map_single(buffer, FromDevice);
+            mapped.map_err(|rejected| rejected.error).unwrap()
+        });
+        let [one, list] = [one, list].map(Mapping::retire);
+        // Settled: nothing of them is in the domain, and it is handed over.
+        let domain = UnmanagedDomain::of(device).unwrap();
+        assert!(one.is_settled() && list.is_settled());
+        let refused = one.remap(FromDevice).unwrap_err();
+        let handed_over = MapFailure::Domain(DomainError::HandedOver);
+        assert_eq!(refused.error.failure, handed_over);
+        let one = refused.retired.unwrap();
+        let refused = list.remap_sg(FromDevice).unwrap_err();
+        assert_eq!(refused.error.failure, handed_over);
+        let list = refused.retired.unwrap();
+        // The owner has all of the domain, the addresses they had as well, and they come back all the same.
+        let buffer = buffer_of(rig.kernel, PAGE, 3);
+        let bus = one.range().start().as_u64();
+        map(&domain, bus, &buffer, Permission::Read).unwrap();
+        drop([one.finish().unwrap(), list.finish().unwrap()]);
+        assert!(domain.lookup(BusAddr::new(bus)).is_some());
+        domain.detach().unwrap();
+        drop(buffer);
+        rig.finish();
+    }
 }
 
 #[test]

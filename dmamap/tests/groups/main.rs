@@ -5,6 +5,7 @@
 mod computers;
 mod oracle;
 mod peers;
+mod registers;
 mod reserved;
 mod sharing;
 mod topologies;

@@ -55,7 +55,7 @@ fn start(rig: &Rig, reserved: Vec<ReservedRegion>) {
         reserved,
         ..IommuDescription::default()
     };
-    let mut tree = ResourceTree::new();
+    let mut tree = ResourceTree::of(rig.kernel.machine());
     let topology = rig.computer.topology();
     // SAFETY: the unit's registers are where the description says.
     unsafe {

@@ -5,8 +5,10 @@ mod kinds;
 #[path = "../support/rig.rs"]
 mod rig;
 
+mod controls;
 mod quarantine;
 mod quiesce;
 mod removal;
 mod reset;
 mod sleep;
+mod ways;

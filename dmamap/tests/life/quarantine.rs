@@ -1,7 +1,7 @@
 //! Memory that a unit did not confirm a device to have lost: it comes back when the unit does, and not before.
 
 use dmamap::buffer::{DmaBuffer, ScatteredBuffer};
-use dmamap::device::Device;
+use dmamap::device::{Device, NotConfirmed};
 use dmamap::iommu::{RevokeError, UnitError};
 use dmamap::map::{Bidirectional, FromDevice, MapFailure, ToDevice};
 use dmamap::pci::BusMaster;
@@ -13,6 +13,7 @@ use machine::iommu::vtd::VtdConfig;
 use machine::temper::Temper;
 
 use crate::kinds::{go_on, hang, kinds};
+use crate::rig::patience::{StopOnDrop, wait_until};
 use crate::rig::{EDU, PAGE, Rig, buffer_of, impatient, share_a_page, small, try_write};
 
 /// How long units are waited for.
@@ -61,9 +62,12 @@ fn memory_comes_back_when_the_unit_answers_again() {
             assert!(
                 matches!(
                     refused,
-                    Err(RevokeError::Unit(
-                        UnitError::TimedOut { .. } | UnitError::QueueStopped { .. }
-                    ))
+                    Err(NotConfirmed {
+                        error: RevokeError::Unit(
+                            UnitError::TimedOut { .. } | UnitError::QueueStopped { .. }
+                        ),
+                        ..
+                    })
                 ),
                 "{kind}: {refused:?}"
             );
@@ -222,6 +226,8 @@ fn threads_that_recover_while_others_lose_memory_get_each_byte_once() {
     let device = rig.attach(EDU);
     let done = std::sync::atomic::AtomicBool::new(false);
     let (lost, back) = std::thread::scope(|scope| {
+        let stop = StopOnDrop(&done);
+        hang(&rig.machine);
         let losers: Vec<_> = (0..2)
             .map(|_| {
                 scope.spawn(|| {
@@ -246,17 +252,21 @@ fn threads_that_recover_while_others_lose_memory_get_each_byte_once() {
                 })
             })
             .collect();
-        let mut hangs = false;
-        while !losers.iter().all(|loser| loser.is_finished()) {
+        // Each of them meets the unit as it hangs at least once, however busy the host is.
+        let met = || device.figures().quarantined_bytes > 0;
+        wait_until("memory is lost", met);
+        let mut hangs = true;
+        wait_until("the losers are done", || {
             hangs = !hangs;
             match hangs {
                 true => hang(&rig.machine),
                 false => go_on(&rig.machine),
             }
             std::thread::sleep(std::time::Duration::from_millis(7));
-        }
+            losers.iter().all(|loser| loser.is_finished())
+        });
         go_on(&rig.machine);
-        done.store(true, std::sync::atomic::Ordering::SeqCst);
+        drop(stop);
         let lost: u64 = losers.into_iter().map(|one| one.join().unwrap()).sum();
         let back: u64 = recoverers.into_iter().map(|one| one.join().unwrap()).sum();
         (lost, back + device.recover().unwrap())

@@ -12,19 +12,20 @@ use drivers::nvme::{Blocks, CommandError, Completion, ControllerError, Nvme, Set
 use hosted::Hosted;
 use machine::device::nvme::{Medium, Misbehaviour, NvmeConfig};
 
-use crate::kinds::kinds;
 use crate::reset::DISK;
 use crate::rig::{EDU, PAGE, Rig, buffer_of, small};
+use crate::ways::ways;
 
 /// Far less than any wait of a driver to the end of its patience.
 const SOON: Duration = Duration::from_millis(1500);
 
 #[test]
 fn a_device_that_is_pulled_out_is_told_of_and_gives_its_memory_back() {
-    for (kind, iommu) in kinds() {
-        let mut rig = Rig::boot(small().with_iommu(iommu));
+    for way in ways() {
+        let name = &way.name;
+        let mut rig = way.boot(|config| config);
         let function = rig.function(EDU);
-        let mut edu = rig.edu();
+        let mut edu = rig.edu_on(way.attach(&rig, EDU));
         let mapping = edu
             .device()
             .map_single(buffer_of(rig.kernel, PAGE, 0x3c), Bidirectional)
@@ -33,7 +34,7 @@ fn a_device_that_is_pulled_out_is_told_of_and_gives_its_memory_back() {
         edu.fetch(&mapping, 0, 64).unwrap();
         assert!(function.is_present());
         rig.machine.remove(EDU.id);
-        assert!(!function.is_present(), "{kind}");
+        assert!(!function.is_present(), "{name}");
         let begun = Instant::now();
         assert_eq!(edu.fetch(&mapping, 0, 64), Err(EduError::Removed));
         assert_eq!(edu.store(&mapping, 0, 64), Err(EduError::Removed));
@@ -47,10 +48,11 @@ fn a_device_that_is_pulled_out_is_told_of_and_gives_its_memory_back() {
         let buffer = mapping.unmap().unwrap();
         assert_eq!(buffer.as_slice(), [0x3c; PAGE as usize]);
         shared.free().unwrap();
+        way.check(&device);
         device.detach().unwrap();
-        assert!(begun.elapsed() < SOON, "{kind}: it was waited for");
+        assert!(begun.elapsed() < SOON, "{name}: it was waited for");
         drop((buffer, function));
-        rig.finish();
+        way.finish(rig, 0);
     }
 }
 

@@ -9,6 +9,7 @@ use dmamap::map::{Bidirectional, ToDevice};
 use dmamap::pci::{
     BusMaster, Function, FunctionResetError, ResetMethod, ResetPatience, Transactions,
 };
+use drivers::edu::Edu;
 use hosted::Hosted;
 use hw::pci::config::{BAR0, COMMAND, INTERRUPT_LINE};
 use machine::bus::Access;
@@ -18,6 +19,7 @@ use machine::pci::reset::{Comeback, ResetKind, Resets};
 
 use crate::kinds::{go_on, hang};
 use crate::rig::{EDU, PAGE, Rig, buffer_of, impatient, small, try_write};
+use crate::ways::ways;
 
 /// The first disk.
 pub(crate) const DISK: dmamap::iommu::Requester = dmamap::iommu::Requester {
@@ -85,6 +87,43 @@ fn every_method_resets_a_device_and_gives_its_configuration_back() {
         assert_eq!(function.read_bus_master(), BusMaster::Off);
         drop((device, function));
         rig.finish();
+    }
+}
+
+#[test]
+fn what_is_mapped_lives_through_a_reset_whatever_protects_it() {
+    for way in ways() {
+        for kind in [ResetKind::FunctionLevel, ResetKind::PowerState] {
+            let name = format!("{} {kind:?}", way.name);
+            let mut rig = way.boot(|config| config.with_resets(with_kind(kind)));
+            let mut edu = rig.edu_on(way.attach(&rig, EDU));
+            let lend = |edu: &Edu<Hosted>, byte| {
+                let buffer = buffer_of(rig.kernel, 2 * PAGE, byte);
+                edu.device().map_single(buffer, Bidirectional).unwrap()
+            };
+            let (kept, gone) = (lend(&edu, 0x5a), lend(&edu, 0x17));
+            let (bus, was_mapped) = (kept.bus_addr(), gone.bus_addr());
+            edu.fetch(&gone, 0, 64).unwrap();
+            let target = edu.device().translate(bus);
+            let not_reached = gone.unmap().unwrap();
+            let mut device = edu.stop();
+            let reset = device.reset(PATIENCE).unwrap();
+            assert_eq!(reset.function.transactions, Transactions::Done, "{name}");
+            assert_eq!(device.translate(bus), target, "{name}");
+            let mut edu = rig.edu_on(device);
+            edu.fetch(&kept, 0, 64).unwrap();
+            edu.store(&kept, PAGE, 64).unwrap();
+            if way.protection.is_some() {
+                try_write(&mut edu, was_mapped, 64);
+            }
+            assert_eq!(not_reached.as_slice(), [0x17; 2 * PAGE as usize], "{name}");
+            // What it forgot is nowhere: it stored what it fetched after the reset.
+            let kept = kept.unmap().unwrap();
+            assert_eq!(kept.as_slice(), [0x5a; 2 * PAGE as usize], "{name}");
+            way.check(edu.device());
+            drop((edu, kept, not_reached));
+            way.finish(rig, 1);
+        }
     }
 }
 
@@ -206,6 +245,7 @@ fn a_device_that_never_comes_back_is_told_of_and_stays_cut_off() {
         let resets = Resets {
             kind,
             comeback: Comeback::Never,
+            ..Resets::default()
         };
         let rig = Rig::boot(small().with_disk(disk()).with_resets(resets));
         let mut device = rig.attach(requester);

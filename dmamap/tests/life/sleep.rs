@@ -12,11 +12,12 @@ use dmamap::system::{
 use hosted::Hosted;
 use hw::pci::config::BAR0;
 use machine::device::nvme::{Medium, NvmeConfig};
-use machine::temper::Temper;
 
 use crate::kinds::{go_on, hang, kinds};
 use crate::reset::DISK;
+use crate::rig::patience::StopOnDrop;
 use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, impatient, small, try_write};
+use crate::ways::ways;
 
 fn disk() -> NvmeConfig {
     let file = tempfile::tempfile().expect("the host has room");
@@ -25,47 +26,45 @@ fn disk() -> NvmeConfig {
 
 #[test]
 fn what_is_mapped_stays_mapped_through_a_loss_of_power() {
-    for (kind, iommu) in kinds() {
-        for temper in [Temper::Keep, Temper::Forget] {
-            let mut rig = Rig::boot(small().with_iommu(iommu.clone()).with_temper(temper));
-            let function = rig.function(EDU);
-            let mut edu = rig.edu();
-            let buffer = buffer_of(rig.kernel, 3 * PAGE, 0x42);
-            let mapping = edu.device().map_single(buffer, Bidirectional).unwrap();
-            let gone = buffer_of(rig.kernel, PAGE, 0x17);
-            let gone = edu.device().map_single(gone, Bidirectional).unwrap();
-            edu.fetch(&mapping, 0, 64).unwrap();
-            let (bus, was_mapped) = (mapping.bus_addr(), gone.bus_addr());
-            let target = edu.device().translate(bus);
-            let not_reached = gone.unmap().unwrap();
+    for way in ways() {
+        let name = &way.name;
+        let mut rig = way.boot(|config| config);
+        let function = rig.function(EDU);
+        let mut edu = rig.edu_on(way.attach(&rig, EDU));
+        let buffer = buffer_of(rig.kernel, 3 * PAGE, 0x42);
+        let mapping = edu.device().map_single(buffer, Bidirectional).unwrap();
+        let gone = buffer_of(rig.kernel, PAGE, 0x17);
+        let gone = edu.device().map_single(gone, Bidirectional).unwrap();
+        edu.fetch(&mapping, 0, 64).unwrap();
+        let (bus, was_mapped) = (mapping.bus_addr(), gone.bus_addr());
+        let target = edu.device().translate(bus);
+        let not_reached = gone.unmap().unwrap();
 
-            let suspended = rig.system().suspend(rig.computer.topology()).unwrap();
-            assert_eq!(function.read_bus_master(), BusMaster::Off);
-            let bar: u32 = function.read_config(BAR0).unwrap();
-            rig.machine.power_cycle();
-            assert_ne!(function.read_config::<u32>(BAR0), Ok(bar), "{kind}");
-            // SAFETY: the devices had no power and obey their bus-master bits.
-            let resumed = unsafe { rig.system().resume(suspended) }.unwrap();
-            assert_eq!((resumed.lost, resumed.recovered_bytes), (vec![], 0));
-            assert_eq!(function.read_config::<u32>(BAR0), Ok(bar), "{kind}");
-            assert_eq!(function.read_bus_master(), BusMaster::On);
+        let suspended = rig.system().suspend(rig.computer.topology()).unwrap();
+        assert_eq!(function.read_bus_master(), BusMaster::Off);
+        let bar: u32 = function.read_config(BAR0).unwrap();
+        rig.machine.power_cycle();
+        assert_ne!(function.read_config::<u32>(BAR0), Ok(bar), "{name}");
+        // SAFETY: the devices had no power and obey their bus-master bits.
+        let resumed = unsafe { rig.system().resume(suspended) }.unwrap();
+        assert_eq!((resumed.lost, resumed.recovered_bytes), (vec![], 0));
+        assert_eq!(function.read_config::<u32>(BAR0), Ok(bar), "{name}");
+        assert_eq!(function.read_bus_master(), BusMaster::On);
 
-            assert_eq!(edu.device().translate(bus), target, "{kind}");
-            // The device's own buffer went with its power or not: it stores what it fetches now.
-            edu.fetch(&mapping, 64, 64).unwrap();
-            edu.store(&mapping, 2 * PAGE, 64).unwrap();
-            assert_eq!(rig.system().faults().total, 0, "{kind}");
+        assert_eq!(edu.device().translate(bus), target, "{name}");
+        // The device's own buffer went with its power or not: it stores what it fetches now.
+        edu.fetch(&mapping, 64, 64).unwrap();
+        edu.store(&mapping, 2 * PAGE, 64).unwrap();
+        assert_eq!(rig.system().faults().total, 0, "{name}");
+        if way.protection.is_some() {
             try_write(&mut edu, was_mapped, 64);
-            assert_eq!(
-                rig.system().faults().total,
-                1,
-                "{kind}: the unit translates"
-            );
-            assert_eq!(not_reached.as_slice(), [0x17; PAGE as usize], "{kind}");
-            drop(mapping.unmap().unwrap());
-            drop((edu, function, not_reached));
-            rig.finish_after_faults();
         }
+        assert_eq!(not_reached.as_slice(), [0x17; PAGE as usize], "{name}");
+        let buffer = mapping.unmap().unwrap();
+        assert_eq!(buffer.as_slice(), [0x42; 3 * PAGE as usize], "{name}");
+        way.check(edu.device());
+        drop((buffer, edu, function, not_reached));
+        way.finish(rig, 1);
     }
 }
 
@@ -252,6 +251,7 @@ fn threads_that_map_and_unmap_meet_a_machine_that_sleeps_and_wakes() {
         let device = rig.attach(EDU);
         let done = std::sync::atomic::AtomicBool::new(false);
         thread::scope(|scope| {
+            let stop = StopOnDrop(&done);
             for _ in 0..2 {
                 scope.spawn(|| {
                     while !done.load(std::sync::atomic::Ordering::SeqCst) {
@@ -269,7 +269,7 @@ fn threads_that_map_and_unmap_meet_a_machine_that_sleeps_and_wakes() {
                 unsafe { rig.system().resume(suspended) }.unwrap();
                 thread::sleep(std::time::Duration::from_millis(2));
             }
-            done.store(true, std::sync::atomic::Ordering::SeqCst);
+            drop(stop);
         });
         device.recover().unwrap();
         let figures = device.figures();

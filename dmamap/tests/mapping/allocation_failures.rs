@@ -9,7 +9,8 @@ use dmamap::buffer::{BufferError, DmaBuffer, ScatteredBuffer};
 use dmamap::device::Device;
 use dmamap::iommu::Requester;
 use dmamap::map::{
-    AnyDirection, Attributes, CoherentError, CoherentOptions, FromDevice, MapFailure, ToDevice,
+    AnyDirection, Attributes, CoherentError, CoherentFailure, CoherentOptions, FromDevice,
+    MapFailure, ToDevice,
 };
 use dmamap::platform::{FrameRequest, Platform};
 use dmamap::system::Protection;
@@ -327,7 +328,10 @@ fn coherent_memory_and_lists_fail_cleanly() {
         let options = CoherentOptions::NONE.force_contiguous();
         match device.alloc_attrs::<u64>(3000, options) {
             Ok(coherent) => coherent.free().unwrap(),
-            Err(CoherentError::Buffer(_) | CoherentError::Map(_)) => failures += 1,
+            Err(CoherentError {
+                failure: CoherentFailure::Buffer(_) | CoherentFailure::Map(_),
+                ..
+            }) => failures += 1,
             Err(other) => panic!("{other}"),
         }
         device.reclaim().unwrap();

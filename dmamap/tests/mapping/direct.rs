@@ -4,7 +4,9 @@ use crate::rig::{EDU, PAGE, Rig, buffer_of, small, try_read, try_write};
 use dmamap::addr::{BusAddr, DmaMask, PhysAddr, PhysRange};
 use dmamap::buffer::{DmaBuffer, DmaMemory, ScatteredBuffer};
 use dmamap::device::{Device, MaskError};
-use dmamap::map::{Attributes, Bidirectional, CoherentError, FromDevice, MapFailure, ToDevice};
+use dmamap::map::{
+    Attributes, Bidirectional, CoherentError, CoherentFailure, FromDevice, MapFailure, ToDevice,
+};
 use dmamap::platform::{FrameRequest, Platform};
 use dmamap::system::Protection;
 use drivers::edu::Edu;
@@ -251,7 +253,13 @@ fn coherent_memory_that_no_reachable_memory_is_left_for_is_an_error() {
     // More than memory has below 4 GiB, less than in all.
     let refused = device.alloc_coherent::<u8>(2 << 30);
     assert!(
-        matches!(refused, Err(CoherentError::Buffer(_))),
+        matches!(
+            refused,
+            Err(CoherentError {
+                failure: CoherentFailure::Buffer(_),
+                ..
+            })
+        ),
         "{refused:?}"
     );
     drop(device);

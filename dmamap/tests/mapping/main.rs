@@ -10,6 +10,7 @@ mod rig;
 
 mod allocation_failures;
 mod direct;
+mod every_call_fails;
 mod order;
 mod panics;
 mod raw;

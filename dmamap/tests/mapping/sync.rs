@@ -1,8 +1,8 @@
 //! The CPU's turn at memory that stays mapped: whole, in part, in every kind of mapping.
 
-use crate::rig::{PAGE, Rig, buffer_of, small, try_read, try_write};
+use crate::rig::{EDU, PAGE, Rig, buffer_of, small, try_read, try_write};
 use dmamap::buffer::ScatteredBuffer;
-use dmamap::map::{Bidirectional, FromDevice, OutOfBounds, ToDevice};
+use dmamap::map::{Bidirectional, FromDevice, OutOfBounds, Outside, ToDevice};
 
 #[test]
 fn the_cpu_reads_and_writes_mapped_memory_through_a_view() {
@@ -41,32 +41,39 @@ fn a_partial_view_reaches_its_part_and_nothing_else() {
     let buffer = buffer_of(rig.kernel, 100, 7);
     let mut mapping = edu.device().map_single(buffer, Bidirectional).unwrap();
     {
-        let mut view = mapping.sync_range_for_cpu(90, 10).unwrap();
+        let mut view = mapping.sync_range_for_cpu(80, 10).unwrap();
         assert_eq!(view.len_bytes(), 10);
         view.write_at(6, &[1, 2, 3, 4]).unwrap();
         let beyond = OutOfBounds {
-            offset: 7,
-            len_bytes: 4,
-            whole_bytes: 10,
+            device: EDU,
+            outside: Outside {
+                offset: 7,
+                len_bytes: 4,
+                whole_bytes: 10,
+            },
         };
         assert_eq!(view.write_at(7, &[0; 4]), Err(beyond));
         assert_eq!(view.read_at(7, &mut [0; 4]), Err(beyond));
     }
-    for (offset, len_bytes) in [(91, 10), (101, 0), (u64::MAX, 2), (0, u64::MAX)] {
+    for (offset, len_bytes) in [(101, 0), (91, 10), (u64::MAX, 2), (0, u64::MAX)] {
         let refused = mapping.sync_range_for_cpu(offset, len_bytes).map(drop);
         let whole_bytes = 100;
         assert_eq!(
             refused,
             Err(OutOfBounds {
-                offset,
-                len_bytes,
-                whole_bytes
+                device: EDU,
+                outside: Outside {
+                    offset,
+                    len_bytes,
+                    whole_bytes
+                }
             })
         );
     }
     let buffer = mapping.unmap().unwrap();
-    assert_eq!(buffer.as_slice()[..96], [7; 96]);
-    assert_eq!(buffer.as_slice()[96..], [1, 2, 3, 4]);
+    assert_eq!(buffer.as_slice()[..86], [7; 86]);
+    assert_eq!(buffer.as_slice()[86..90], [1, 2, 3, 4]);
+    assert_eq!(buffer.as_slice()[90..], [7; 10]);
     drop((buffer, edu));
     rig.finish();
 }
@@ -97,6 +104,28 @@ fn lists_lie_side_by_side_on_the_bus_and_are_viewed_as_one() {
     list.sync_for_cpu().read_at(2 * PAGE, &mut seen).unwrap();
     assert_eq!(seen, [1, 2, 3, 4, 5, 6, 7, 8]);
     drop((list.unmap().unwrap(), edu));
+    rig.finish();
+}
+
+#[test]
+fn addresses_are_translated_back_to_the_byte() {
+    let mut rig = Rig::boot(small());
+    let edu = rig.edu();
+    let device = edu.device();
+    let memory = ScatteredBuffer::allocate(rig.kernel, 3 * PAGE).unwrap();
+    let frames: Vec<_> = (0..3).map(|n| memory.phys(n * PAGE).unwrap()).collect();
+    let list = device.map_sg(memory, Bidirectional).unwrap();
+    let range = list.segments().next().unwrap();
+    for offset in [0, 1, 8, PAGE - 1, PAGE, PAGE + 100, 3 * PAGE - 1] {
+        let bus = range.start().checked_add(offset).unwrap();
+        let expected = frames[(offset / PAGE) as usize].checked_add(offset % PAGE);
+        assert_eq!(device.translate(bus), expected, "byte {offset}");
+    }
+    let after = range.last().checked_add(1).unwrap();
+    assert_eq!(device.translate(after), None);
+    drop(list.unmap().unwrap());
+    assert_eq!(device.translate(range.start()), None);
+    drop(edu);
     rig.finish();
 }
 

@@ -135,6 +135,12 @@ fn arm_stage_1_words_are_the_manuals() {
     assert_eq!(registers & 0x31c, 0x208);
     assert_eq!(registers & !0x31c, leaf & !0x31c);
     assert_eq!(format.decode(1, registers), format.decode(1, leaf));
+    // AP[1] is clear: privileged requests only, of memory and of registers.
+    for word in [leaf, leaf | 0x80, registers] {
+        let privileged = format.for_privileged(word);
+        assert_eq!(privileged, word & !0x40);
+        assert_eq!(format.decode(1, privileged), format.decode(1, word));
+    }
     let hinted = format.with_runs(Runs::Hinted);
     assert_eq!(
         run_words(hinted, 1),
@@ -342,11 +348,11 @@ fn entries_that_the_format_never_writes_are_reserved() {
     );
     let stage1 = ArmLpaeStage1::new(Granule::FourKib, 48, 44).unwrap();
     for (level, word) in [
-        // A block among pages, and one of 512 GiB; privileged access only; one of a run.
+        // A block among pages, and one of 512 GiB; access flag clear, for all and for privileged accesses; one of a run.
         (1, 0x0f41),
         (4, 0x0f41),
-        (1, 0x0f03),
-        (1, 0x0f83),
+        (1, 0x0b43),
+        (1, 0x0b03),
         (1, 0x0010_0000_0000_0f43),
         // A table that takes writing away.
         (2, 0x4000_0000_0000_1003),

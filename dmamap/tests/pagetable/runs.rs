@@ -104,11 +104,6 @@ pub(crate) fn part_of_a_run_is_not_unmapped<F: Subject>(format: F) {
         assert_eq!(hardware_words(arena, &table), words);
         table.unmap(bus(run, run), &mut gather).unwrap();
         assert_eq!(gather.range(), Some(bus(run, run)));
-        assert_eq!(
-            gather.smallest_leaf_log2(),
-            Some(size.ilog2()),
-            "a unit may remember a run entry by entry"
-        );
         assert_eq!(leaves(&table).len(), 2);
         unmap(arena, &mut table, run - size, size);
         unmap(arena, &mut table, 2 * run, run);

@@ -12,6 +12,7 @@ use board::ram::Ram;
 use dmamap::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
 use dmamap::bridge::{HostBridge, Window, WindowKind};
 use dmamap::pci::{DevicePath, EnumerateError, Topology, enumerate};
+use dmamap::platform::Platform;
 use dmamap::resource::ResourceTree;
 use hosted::Hosted;
 
@@ -91,7 +92,7 @@ impl FakePci {
 
     pub fn enumerate_with(self: &Arc<Self>, bridge: HostBridge, kept: &[DevicePath<'_>]) -> Found {
         let kernel = Hosted::boot(self.clone()).unwrap();
-        let mut tree = ResourceTree::new();
+        let mut tree = ResourceTree::of(kernel.machine());
         let ecam = phys(ECAM, ECAM_BYTES);
         // SAFETY: the fake answers there, and keeps no memory there.
         unsafe { tree.insert_registers("PCI MMCONFIG", ecam).unwrap() };
@@ -99,6 +100,7 @@ impl FakePci {
         unsafe { bridge.insert_windows(&mut tree).unwrap() };
         let topology = enumerate(kernel, &bridge, ecam, &mut tree, kept).unwrap();
         Found {
+            board: Arc::clone(self),
             kernel,
             topology,
             tree,
@@ -112,7 +114,7 @@ impl FakePci {
         declared: Option<PhysRange>,
     ) -> Result<Topology<Hosted>, EnumerateError> {
         let kernel = Hosted::boot(self.clone()).unwrap();
-        let mut tree = ResourceTree::new();
+        let mut tree = ResourceTree::of(kernel.machine());
         if let Some(declared) = declared {
             // SAFETY: the fake answers there, and keeps no memory there.
             unsafe { tree.insert_registers("PCI MMCONFIG", declared).unwrap() };
@@ -123,6 +125,7 @@ impl FakePci {
 
 /// What an enumeration gave.
 pub struct Found {
+    pub board: Arc<FakePci>,
     pub kernel: Hosted,
     pub topology: Topology<Hosted>,
     pub tree: ResourceTree,

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::observed::{Observed, Touch};
+use crate::rig::patience::{StopOnDrop, wait_until};
 use crate::rig::{EDU, PAGE, Rig, first_fault, try_read, try_write};
 use crate::riscv::{UNIT, unit, with};
 use crate::storm::{assert_counted, refuse, storm};
-use crate::waiting::StopOnDrop;
 use board::hardware::Width;
 use dmamap::addr::BusAddr;
 use dmamap::buffer::DmaBuffer;
@@ -41,11 +41,7 @@ fn is_read(unit: &RiscvUnit) -> bool {
 }
 
 fn wait_until_read(unit: &RiscvUnit) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !is_read(unit) {
-        assert!(Instant::now() < deadline, "the records are not read");
-        thread::sleep(Duration::from_micros(100));
-    }
+    wait_until("the records are read", || is_read(unit));
 }
 
 #[test]
@@ -195,11 +191,9 @@ fn a_record_that_comes_while_others_are_read_is_not_passed_over() {
     let unit = unit(&rig).clone();
     to_come.store(40, Ordering::Relaxed);
     refuse(&*unit, 0x0018, 41 * PAGE);
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while to_come.load(Ordering::Relaxed) > 0 || !is_read(&unit) {
-        assert!(Instant::now() < deadline, "{to_come:?} are left");
-        thread::sleep(Duration::from_micros(100));
-    }
+    wait_until("all have come and are read", || {
+        to_come.load(Ordering::Relaxed) == 0 && is_read(&unit)
+    });
     assert_eq!(rig.system().faults().total, 41);
     rig.finish_after_faults();
 }
@@ -210,12 +204,11 @@ fn every_fault_of_a_storm_is_counted_or_known_to_be_lost() {
     let edu = rig.edu();
     let unit: &RiscvUnit = unit(&rig);
     // Drivers work on meanwhile.
-    let rounds = storm(unit, 3, || {
+    storm(unit, 3, || {
         let buffer = DmaBuffer::allocate(rig.kernel, 2 * PAGE).unwrap();
         drop(edu.device().map_single(buffer, ToDevice).unwrap());
         let _ = rig.system().faults();
     });
-    assert!(rounds > 5, "only {rounds} mappings in a storm");
     wait_until_read(unit);
     let faults = rig.system().faults();
     let told = unit.statistics();

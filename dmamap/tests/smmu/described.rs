@@ -61,7 +61,7 @@ fn boot() -> Rig {
 }
 
 fn start(rig: &Rig, description: &IommuDescription) -> Result<(), StartError> {
-    let mut tree = ResourceTree::new();
+    let mut tree = ResourceTree::of(rig.kernel.machine());
     let topology = rig.computer.topology();
     // SAFETY: the unit's registers are where the description says.
     unsafe {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dmamap::addr::BusAddr;
 use dmamap::iommu::Requester;
@@ -13,6 +13,7 @@ use machine::bus::Access as BusAccess;
 use machine::iommu::smmu::{SmmuConfig, Support};
 use machine::iommu::translator::Translator;
 
+use super::rig::patience::wait_until;
 use super::rig::{EDU, PAGE, Rig, buffer_of, first_fault, try_read, try_write};
 use super::{STAGES, UNIT, boot, model, with};
 
@@ -98,11 +99,9 @@ fn a_device_that_nobody_attached_has_no_valid_entry() {
 
 /// Waits until the faults that were told are at least `total`.
 fn wait_for(rig: &Rig, total: u64) {
-    let limit = Instant::now() + Duration::from_secs(10);
-    while rig.system().faults().total < total {
-        assert!(Instant::now() < limit, "{:?}", rig.system().faults());
-        thread::sleep(Duration::from_millis(1));
-    }
+    wait_until("the faults are told", || {
+        rig.system().faults().total >= total
+    });
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Devices behind an SMMU: what VT-d's tests ask of its units, asked of this one.
 
+#[path = "../support/kinds.rs"]
+mod kinds;
 #[path = "../support/observed.rs"]
 mod observed;
 #[path = "../support/rig.rs"]
@@ -12,6 +14,7 @@ mod described;
 mod device_tables;
 mod faults;
 mod in_flight;
+mod privileged;
 mod queue;
 mod start;
 mod strict_unmap;

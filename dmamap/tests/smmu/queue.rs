@@ -15,6 +15,7 @@ use machine::iommu::smmu::{QueueFault, SmmuConfig};
 use machine::iommu::translator::Translator;
 
 use super::observed::{Observed, Touch};
+use super::rig::patience::wait_until;
 use super::rig::{EDU, PAGE, Rig, buffer_of, impatient, restart_under_load};
 use super::waiting::no_invalidation_is_lost;
 use super::{STAGES, UNIT, boot, model, with};
@@ -107,9 +108,9 @@ fn nobody_submits_to_a_ring_that_begins_anew() {
         armed.store(true, Ordering::SeqCst);
         thread::scope(|scope| {
             let unmapping = scope.spawn(|| {
-                while !begins_anew.load(Ordering::SeqCst) {
-                    thread::yield_now();
-                }
+                wait_until("the ring begins anew", || {
+                    begins_anew.load(Ordering::SeqCst)
+                });
                 mapping.unmap().map(drop)
             });
             // SAFETY: the device is idle.

@@ -3,7 +3,9 @@
 use dmamap::addr::BusRange;
 use dmamap::buffer::{DmaBuffer, DmaMemory, ListError, ScatterList, ScatteredBuffer};
 use dmamap::device::Device;
-use dmamap::map::{Bidirectional, FromDevice, MapFailure, OutOfBounds, SgTableMapping, ToDevice};
+use dmamap::map::{
+    Bidirectional, FromDevice, MapFailure, OutOfBounds, Outside, SgTableMapping, ToDevice,
+};
 use dmamap::system::Protection;
 use hosted::Hosted;
 use machine::{Iommu, MachineConfig};
@@ -189,12 +191,13 @@ fn syncs_of_a_list_stay_inside_it() {
     let whole_bytes = 3 * PAGE;
     for (offset, len_bytes) in [(0, whole_bytes + 1), (whole_bytes, 1), (u64::MAX, 2)] {
         let refused = mapping.sync_range_for_cpu(offset, len_bytes).map(drop);
-        let expected = OutOfBounds {
+        let outside = Outside {
             offset,
             len_bytes,
             whole_bytes,
         };
-        assert_eq!(refused, Err(expected));
+        let device = EDU;
+        assert_eq!(refused, Err(OutOfBounds { device, outside }));
     }
     let mut view = mapping.sync_range_for_cpu(PAGE, PAGE + 2).unwrap();
     assert!(view.write_at(PAGE, b"ab").is_ok());
@@ -263,7 +266,7 @@ fn a_list_that_cannot_be_mapped_comes_back_whole_and_nothing_is_mapped() {
     let short = buffer_of(rig.kernel, PAGE, 0);
     let long = std::mem::replace(list.entry_mut(0).unwrap().buffer_mut(), short);
     let (failure, mut list) = refused(device.map_sgtable(list, ToDevice));
-    let expected = OutOfBounds {
+    let expected = Outside {
         offset: 0,
         len_bytes: 2 * PAGE,
         whole_bytes: PAGE,

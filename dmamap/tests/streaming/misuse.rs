@@ -3,7 +3,7 @@
 use dmamap::addr::{BusAddr, BusRange, PhysRange};
 use dmamap::device::{Coherence, Device};
 use dmamap::iommu::RevokeError;
-use dmamap::map::{AnyDirection, Attributes, OutOfBounds, RawSyncError};
+use dmamap::map::{AnyDirection, Attributes, Outside, RawSyncError};
 use dmamap::system::Protection;
 use hosted::Hosted;
 use machine::Iommu;
@@ -128,7 +128,7 @@ fn raw_syncs_stay_inside_what_is_mapped() {
     let range = unsafe { device.map_phys(memory, direction) }.unwrap();
     let whole_bytes = PAGE + 8;
     for (offset, len_bytes) in [(0, whole_bytes + 1), (whole_bytes, 1), (u64::MAX, 2)] {
-        let error = OutOfBounds {
+        let error = Outside {
             offset,
             len_bytes,
             whole_bytes,

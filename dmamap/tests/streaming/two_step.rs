@@ -5,7 +5,7 @@ use dmamap::buffer::{DmaBuffer, ListError, ScatterList};
 use dmamap::device::Device;
 use dmamap::iommu::RevokeError;
 use dmamap::map::{
-    AnyDirection, Attributes, Bidirectional, IovaSpan, MapFailure, OutOfBounds, ToDevice, Unsynced,
+    AnyDirection, Attributes, Bidirectional, IovaSpan, MapFailure, Outside, ToDevice, Unsynced,
 };
 use dmamap::system::Protection;
 use hosted::Hosted;
@@ -156,7 +156,7 @@ fn what_does_not_fit_a_span_comes_back() {
     let rejected = small_span
         .link(buffer_of(rig.kernel, 2 * PAGE + 1, 1))
         .unwrap_err();
-    let whole = OutOfBounds {
+    let whole = Outside {
         offset: 0,
         len_bytes: 2 * PAGE + 1,
         whole_bytes: 2 * PAGE,
@@ -344,7 +344,7 @@ fn raw_span(
 }
 
 #[test]
-fn raw_links_are_whole_pages_inside_the_span_and_all_unlinked_before_it_is_freed() {
+fn raw_links_are_whole_pages_but_for_the_ends_and_all_unlinked_before_it_is_freed() {
     let rig = Rig::boot(small());
     let device = rig.attach(EDU);
     let buffer = buffer_of(rig.kernel, 4 * PAGE, 1);
@@ -357,12 +357,15 @@ fn raw_links_are_whole_pages_inside_the_span_and_all_unlinked_before_it_is_freed
         // SAFETY: the buffer lives until the end and nobody refers to its bytes; the device makes no requests.
         unsafe { span.link(offset, memory) }.map_err(|error| error.failure)
     };
-    for part in [memory(1, PAGE), memory(0, PAGE - 1), memory(100, 10)] {
-        let expected = MapFailure::NotWholePages {
+    let ragged = |part, offset| {
+        Err(MapFailure::InteriorEdge {
             memory: part,
+            offset,
             page_bytes: PAGE,
-        };
-        assert_eq!(link(&mut span, 0, part), Err(expected));
+        })
+    };
+    for part in [memory(1, PAGE), memory(100, 10)] {
+        assert_eq!(link(&mut span, 0, part), ragged(part, 0));
     }
     assert_eq!(link(&mut span, 0, memory(0, 0)), Err(MapFailure::Empty));
     assert!(matches!(
@@ -404,6 +407,23 @@ fn raw_links_are_whole_pages_inside_the_span_and_all_unlinked_before_it_is_freed
     // The part that was taken back can be linked again.
     link(&mut span, 0, memory(3 * PAGE, PAGE)).unwrap();
     span.sync(0, PAGE).unwrap();
+    // One that ends inside a page is the last, and unlinked as it was linked.
+    link(&mut span, 2 * PAGE, memory(0, 10)).unwrap();
+    for (at, part) in [
+        (2 * PAGE + 10, memory(10, PAGE)),
+        (3 * PAGE, memory(0, PAGE)),
+        (3 * PAGE, memory(0, 10)),
+    ] {
+        assert_eq!(link(&mut span, at, part), ragged(part, at));
+    }
+    for len in [9, 11, PAGE] {
+        let refused = unlink(&mut span, 2 * PAGE, len);
+        assert!(matches!(refused, Err(RevokeError::Table(_))), "{refused:?}");
+    }
+    assert_eq!(span.linked_bytes(), 2 * PAGE + 10);
+    unlink(&mut span, 2 * PAGE, 10).unwrap();
+    link(&mut span, 3 * PAGE, memory(0, PAGE)).unwrap();
+    unlink(&mut span, 3 * PAGE, PAGE).unwrap();
     unlink(&mut span, 0, 2 * PAGE).unwrap();
     span.free().unwrap();
     assert_eq!(device.figures().live_mappings, 0);

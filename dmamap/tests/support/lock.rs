@@ -1,6 +1,16 @@
 //! A lock for platforms of tests.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+thread_local! {
+    static HELD: Cell<usize> = const { Cell::new(0) };
+}
+
+/// How many locks this thread holds.
+pub fn locks_held() -> usize {
+    HELD.with(Cell::get)
+}
 
 /// A lock that spins.
 pub struct SpinLock(AtomicBool);
@@ -17,10 +27,14 @@ unsafe impl lock_api::RawMutex for SpinLock {
     }
 
     fn try_lock(&self) -> bool {
-        !self.0.swap(true, Ordering::Acquire)
+        let taken = !self.0.swap(true, Ordering::Acquire);
+        HELD.with(|held| held.set(held.get() + usize::from(taken)));
+        taken
     }
 
     unsafe fn unlock(&self) {
         self.0.store(false, Ordering::Release);
+        // Guards stay on their thread in these tests.
+        HELD.with(|held| held.set(held.get().saturating_sub(1)));
     }
 }

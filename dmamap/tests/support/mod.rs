@@ -7,5 +7,5 @@ mod lock;
 mod random;
 
 pub use arena::{Arena, LINE_BYTES, Line, Memory, POISON_WORD};
-pub use lock::SpinLock;
+pub use lock::{SpinLock, locks_held};
 pub use random::Random;

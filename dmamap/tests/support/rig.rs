@@ -24,6 +24,11 @@ use machine::iommu::amd::{AmdConfig, AmdUnit};
 use machine::iommu::vtd::{VtdConfig, VtdUnit};
 use machine::{Iommu, Machine, MachineConfig};
 
+#[path = "patience.rs"]
+pub mod patience;
+
+use patience::StopOnDrop;
+
 /// Bytes of an IOMMU page and of a frame.
 pub const PAGE: u64 = 4096;
 
@@ -248,6 +253,7 @@ pub fn restart_under_load(rig: &Rig) {
     let target = device.translate(kept.bus_addr());
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
+        let stop = StopOnDrop(&done);
         let workers: Vec<_> = (1..3)
             .map(|pages| {
                 let (device, done) = (&device, &done);
@@ -271,7 +277,7 @@ pub fn restart_under_load(rig: &Rig) {
             unsafe { rig.system().restart_units() }.expect("the units restart");
             detaching.join().unwrap();
         }
-        done.store(true, Ordering::SeqCst);
+        drop(stop);
         for worker in workers {
             worker.join().unwrap();
         }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::rig::patience::{NEVER, StopOnDrop};
 use crate::rig::{PAGE, Rig};
-use crate::waiting::StopOnDrop;
 use dmamap::iommu::Requester;
 use dmamap::iommu::fault::{FIRST_FAULTS, FaultReport};
 use machine::bus::Access;
@@ -35,8 +35,13 @@ pub fn the_log_is_bounded(rig: Rig, unit: &impl Translator) {
     rig.finish_after_faults();
 }
 
-/// Has so many threads make faults while `work` is done again and again for a while; returns how often it was done.
-pub fn storm(unit: &impl Translator, threads: u16, mut work: impl FnMut()) -> u32 {
+/// How long a storm lasts.
+const A_STORM: Duration = Duration::from_millis(200);
+/// How often `work` is done in one, at least: on a busy host it lasts longer.
+const ROUNDS: u32 = 6;
+
+/// Has so many threads make faults while `work` is done again and again.
+pub fn storm(unit: &impl Translator, threads: u16, mut work: impl FnMut()) {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let _stop = StopOnDrop(&stop);
@@ -52,12 +57,15 @@ pub fn storm(unit: &impl Translator, threads: u16, mut work: impl FnMut()) -> u3
         }
         let begun = Instant::now();
         let mut rounds = 0;
-        while begun.elapsed() < Duration::from_millis(200) {
+        while begun.elapsed() < A_STORM || rounds < ROUNDS {
+            assert!(
+                begun.elapsed() < NEVER,
+                "{rounds} rounds of work in a storm"
+            );
             work();
             rounds += 1;
         }
-        rounds
-    })
+    });
 }
 
 /// That each of `all` faults was reported or is known to be lost, and no requester is listed twice.

@@ -70,15 +70,6 @@ impl<U: Stalls> Drop for Held<'_, U> {
     }
 }
 
-/// Tells other threads to stop when it is dropped: also when the test fails.
-pub struct StopOnDrop<'a>(pub &'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-}
-
 /// Runs `wait`, and `meanwhile` beside it; asserts that `wait` does not end before `until` is dropped.
 pub fn while_there_is<T, R: Send>(
     until: T,

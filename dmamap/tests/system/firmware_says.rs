@@ -7,6 +7,7 @@ use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, UNITS, buffer_of, share_a_page, smal
 use dmamap::addr::{BusAddr, PhysAddr};
 use dmamap::iommu::{Requester, UnitStartError};
 use dmamap::map::ToDevice;
+use dmamap::platform::Platform;
 use dmamap::resource::ResourceTree;
 use dmamap::system::{AttachError, Protection, Settings, StartError};
 use firmware::Dmar;
@@ -97,7 +98,7 @@ fn boot() -> Rig {
 }
 
 fn start(rig: &Rig, dmar: &Dmar) -> Result<(), StartError> {
-    let mut tree = ResourceTree::new();
+    let mut tree = ResourceTree::of(rig.kernel.machine());
     // SAFETY: where a table of these tests names no registers of the machine, nothing answers, or memory that the
     // platform refuses to map as registers.
     unsafe {

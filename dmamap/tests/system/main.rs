@@ -5,10 +5,21 @@ mod kinds;
 #[path = "../support/rig.rs"]
 mod rig;
 
+mod altered;
+
 mod bus_master;
+mod device_memory;
 mod firmware_says;
 mod gone;
+mod interrupted;
 mod one_machine;
+mod power;
 mod reserved;
 mod scopes;
 mod untranslated;
+
+/// The first disk.
+const DISK: dmamap::iommu::Requester = dmamap::iommu::Requester {
+    segment: 0,
+    id: 1 << 8,
+};

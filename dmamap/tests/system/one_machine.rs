@@ -1,11 +1,17 @@
 //! What belongs to another machine, or to another moment of this one, is refused.
 
 use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, small};
-use dmamap::buffer::DmaMemory;
-use dmamap::map::{FromDevice, MapFailure, ToDevice};
-use dmamap::system::{AttachError, Protection, Settings, StartError};
+use dmamap::addr::PhysAddr;
+use dmamap::buffer::{ContiguousArea, DmaMemory};
+use dmamap::device::Coherence;
+use dmamap::map::{CoherentFailure, FromDevice, MapFailure, ToDevice};
+use dmamap::platform::Platform;
+use dmamap::resource::ResourceTree;
+use dmamap::system::{AttachError, PeerRefusal, PeerVerdict, Protection, Settings, StartError};
 use firmware::Tables;
-use machine::MachineConfig;
+use hosted::{Hosted, PlatformCall, Tracer};
+use journeys::boot::BootOptions;
+use machine::{Machine, MachineConfig};
 
 #[test]
 fn memory_of_another_machine_is_not_mapped() {
@@ -21,6 +27,80 @@ fn memory_of_another_machine_is_not_mapped() {
         .map_single(buffer_of(here.kernel, PAGE, 1), ToDevice)
         .unwrap();
     drop(own);
+    device.detach().unwrap();
+    here.finish();
+    there.finish();
+}
+
+#[test]
+fn a_device_of_another_machine_is_not_attached() {
+    // On one a unit stands before the device, on the other none does.
+    let (here, there) = (Rig::boot(small()), Rig::boot_without_iommu(small()));
+    let foreign = there.function(EDU);
+    let refused = AttachError::OtherMachine {
+        device: EDU,
+        machine: there.kernel.machine(),
+        system: here.kernel.machine(),
+    };
+    let attached = here.system().attach(&foreign, Protection::Strict);
+    assert_eq!(attached.err(), Some(refused));
+    assert_eq!(foreign.read_bus_master(), dmamap::pci::BusMaster::Off);
+    // Nor does it count as attached here.
+    let own = here.attach(EDU);
+    // Registers are lent to devices of their own machine alone.
+    let mut resources = ResourceTree::of(there.kernel.machine());
+    let bar = foreign.bar(0).unwrap().phys.unwrap();
+    // SAFETY: the device's registers are there.
+    unsafe { resources.insert_registers("edu", bar) }.unwrap();
+    let window = foreign.claim_bar(0, "edu", &mut resources).unwrap();
+    let rejected = own
+        .map_resource(&foreign, window, FromDevice)
+        .err()
+        .unwrap();
+    assert!(matches!(
+        rejected.error.failure,
+        MapFailure::NotOfPeer { .. }
+    ));
+    let peer = foreign.address();
+    assert_eq!(
+        here.system()
+            .peer_to_peer(&here.function(HEARTBEAT), &foreign),
+        PeerVerdict::Refused(PeerRefusal::DifferentMachines { peer })
+    );
+    drop((rejected, foreign));
+    own.detach().unwrap();
+    here.finish();
+    there.finish();
+}
+
+#[test]
+fn an_area_of_another_machine_lends_nothing_to_a_device() {
+    let [here, there] = [(); 2].map(|()| {
+        let machine = Machine::boot(small()).unwrap();
+        let kernel = Hosted::boot(machine.clone()).unwrap();
+        let tracer = Tracer::new(kernel, 1 << 16);
+        Rig::boot_on(machine, kernel, tracer, BootOptions::default()).unwrap()
+    });
+    let (system, tracer) = (here.system(), here.system().platform());
+    // SAFETY: nothing is ever mapped for the device here.
+    unsafe { system.set_coherence(EDU, Coherence::NotSnooped) };
+    let last = PhysAddr::new(u64::MAX);
+    let area = ContiguousArea::reserve(there.system().platform(), 4 * PAGE, last, 12).unwrap();
+    system.set_contiguous_area(Some(area));
+    let device = here.attach(EDU);
+    tracer.take();
+    let refused = device.alloc_coherent::<u64>(1024).err().unwrap();
+    assert!(
+        matches!(
+            refused.failure,
+            CoherentFailure::Map(MapFailure::NotDmaMemory { .. })
+        ),
+        "{refused}"
+    );
+    // Frames that it never lent were not mapped past the caches here, not even for a moment.
+    let mut calls = tracer.take().into_iter();
+    assert!(!calls.any(|call| matches!(call, PlatformCall::MapFrames(..))));
+    system.set_contiguous_area(None);
     device.detach().unwrap();
     here.finish();
     there.finish();

@@ -161,6 +161,9 @@ fn streaming_and_coherent_memory_keep_to_their_own_masks() {
     }
     assert_eq!(mappings.len(), 255);
     assert!(device.alloc_coherent::<u8>(1).is_err());
+    // Room beyond its mask is none for coherent memory.
+    drop(mappings.remove(200));
+    assert!(device.alloc_coherent::<u8>(1).is_err());
     mappings.remove(3);
     let coherent = device.alloc_coherent::<u8>(1).unwrap();
     assert_eq!(coherent.bus_addr(), BusAddr::new(4 * PAGE));

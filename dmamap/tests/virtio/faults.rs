@@ -6,6 +6,7 @@ use dmamap::addr::BusAddr;
 use dmamap::iommu::Requester;
 use dmamap::iommu::fault::{Access, FIRST_FAULTS};
 use dmamap::map::{FromDevice, ToDevice};
+use dmamap::platform::Platform;
 use dmamap::resource::ResourceTree;
 use dmamap::system::Settings;
 use firmware::{
@@ -122,7 +123,7 @@ fn reserved_memory_is_told_whenever_its_device_is_attached() {
             })
             .with_temper(temper),
         );
-        let mut tree = ResourceTree::new();
+        let mut tree = ResourceTree::of(rig.kernel.machine());
         // SAFETY: the description is the machine's.
         unsafe {
             rig.system().start_units(

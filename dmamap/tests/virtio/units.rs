@@ -9,6 +9,7 @@ use dmamap::buffer::DmaBuffer;
 use dmamap::iommu::fault::Access;
 use dmamap::iommu::{DomainError, UnitStartError};
 use dmamap::map::{FromDevice, MapFailure, ToDevice};
+use dmamap::platform::Platform;
 use dmamap::system::{Protection, StartError};
 use hosted::{FaultInjector, Hosted, Resource};
 use hw::virtio::feature::Features;
@@ -330,7 +331,7 @@ fn a_table_that_names_another_place_is_an_error() {
             }],
             ..IommuDescription::default()
         };
-        let mut tree = dmamap::resource::ResourceTree::new();
+        let mut tree = dmamap::resource::ResourceTree::of(rig.kernel.machine());
         // SAFETY: nothing is there, or registers of a unit that are only read.
         let error = unsafe {
             rig.system().start_units(
@@ -353,6 +354,47 @@ fn a_table_that_names_another_place_is_an_error() {
             rig.abandon();
         }
     }
+}
+
+#[test]
+fn a_function_that_was_started_as_a_unit_is_its_drivers_alone() {
+    use dmamap::pci::{ConfigError, FunctionResetError, ResetPatience};
+    use firmware::{IommuDescription, UnitDescription, UnitKind, UnitPlace};
+
+    let rig = Rig::boot_without_iommu(small());
+    let function = rig.function(EDU);
+    assert_eq!(function.write_config(0xf00, 0u32), Ok(()));
+    let description = IommuDescription {
+        units: vec![UnitDescription {
+            kind: UnitKind::Virtio,
+            place: UnitPlace::Function {
+                segment: 0,
+                requester: EDU.id,
+            },
+            segment: 0,
+            walks: None,
+        }],
+        ..IommuDescription::default()
+    };
+    let mut tree = dmamap::resource::ResourceTree::of(rig.kernel.machine());
+    let (topology, settings) = (rig.computer.topology(), BootOptions::default().units);
+    // SAFETY: it is none, which its registers are read for.
+    let started = unsafe {
+        let system = rig.system();
+        system.start_units(&description, topology, &mut tree, settings)
+    };
+    assert!(started.is_err());
+    // Firmware says it is one: nobody but who starts it again touches it.
+    let address = function.address();
+    let refused = Err(ConfigError::Unit { address });
+    assert_eq!(function.write_config(0xf00, 0u32), refused);
+    assert_eq!(function.modify_config(0xf00, |bits: u32| bits), refused);
+    assert_eq!(
+        function.reset(ResetPatience::default()),
+        Err(FunctionResetError::Unit(address))
+    );
+    drop(function);
+    rig.finish();
 }
 
 #[test]

@@ -24,6 +24,7 @@
 //! }
 //! ```
 
+mod engine;
 mod error;
 
 use core::time::Duration;
@@ -43,6 +44,7 @@ use hw::edu::{
 
 use crate::wait::wait_until;
 
+pub use engine::Engine;
 pub use error::{EduError, EduStartError, EduStartFailed};
 
 /// The name under which the driver holds the device's registers in the resource tree.
@@ -251,11 +253,20 @@ fn bring_up<P: Platform>(
     let bits = function.address_lines().unwrap_or(DMA_ADDRESS_BITS);
     let mask = DmaMask::from_bits(bits).map_err(|_| EduStartError::AddressLines { bits })?;
     device.set_mask_and_coherent(mask)?;
+    claim(device.platform(), function, tree)
+}
+
+/// Takes the registers of `function`, whose engine is idle then.
+fn claim<P: Platform>(
+    platform: P,
+    function: &Function<P>,
+    tree: &mut ResourceTree,
+) -> Result<(Registers<P>, Identification), EduStartError> {
     let window = function.claim_bar(0, DRIVER_NAME, tree)?;
     function.enable_memory()?;
     let identification = window.register::<u32>(ID)?.read();
     let registers = Registers {
-        platform: device.platform(),
+        platform,
         function: function.clone(),
         liveness: window.register(LIVENESS)?,
         factorial: window.register(FACTORIAL)?,

@@ -36,10 +36,12 @@ impl<P: Platform, B: DiskMemory<P>> Nvme<P, B> {
         if self.lost.is_none()
             && let Err(reason) = self.wait(ticket.queue, ticket.slot)
         {
-            log::error!(
-                "{}: the controller is stopped: {reason}",
-                self.device.requester()
-            );
+            let device = self.device.requester();
+            match reason {
+                // Somebody pulled it out: nothing is wrong with it.
+                ControllerError::Removed => log::warn!("{device}: the disk is over: {reason}"),
+                _ => log::error!("{device}: the controller is stopped: {reason}"),
+            }
             self.lost = Some(reason);
             self.engine.stop(reason);
         }

@@ -1,6 +1,5 @@
 //! Screens: the crate's driver of graphics adapters, in two dimensions.
 
-use core::ptr::NonNull;
 use core::time::Duration;
 
 use dmamap::device::{Device, Figures};
@@ -49,12 +48,16 @@ type Driver<S> = VirtIOGpu<SlotHal<S>, PciTransport<<S as Slot>::Platform>>;
 /// ```
 pub struct VirtioGpu<S: Slot> {
     driven: Driven<S, Driver<S>>,
-    /// The crate's memory of the picture, while it has some.
-    picture: Option<NonNull<[u8]>>,
+    picture: Option<Picture>,
 }
 
-// SAFETY: the pointer leads to memory that the crate's driver owns, which may move to another thread too.
-unsafe impl<S: Slot> Send for VirtioGpu<S> where Driven<S, Driver<S>>: Send {}
+/// Which memory of the crate's the picture is, while it has some: X and how long, but no pointer. What was derived from a
+/// reference of the crate's would be of no use after others looked at the memory, which each flush does.
+#[derive(Clone, Copy)]
+struct Picture {
+    start: usize,
+    len_bytes: usize,
+}
 
 impl<S: Slot> VirtioGpu<S> {
     /// Takes the adapter of `function`, which `device` was attached for, claiming its registers in `tree`.
@@ -111,7 +114,10 @@ impl<S: Slot> VirtioGpu<S> {
             let pixels = driver.change_resolution(width, height)?;
             let len = width as usize * height as usize * PIXEL_BYTES;
             let pixels = pixels.get_mut(..len).ok_or(Error::DmaError)?;
-            Ok(NonNull::from(pixels))
+            Ok(Picture {
+                start: pixels.as_ptr().addr(),
+                len_bytes: pixels.len(),
+            })
         };
         match self.driven.call(set_up) {
             Ok(picture) => self.picture = Some(picture),
@@ -129,11 +135,14 @@ impl<S: Slot> VirtioGpu<S> {
     /// [`VirtioGpuError::NoPicture`] before [`set_up`](Self::set_up), or after the adapter was stopped.
     pub fn pixels(&mut self) -> Result<&mut [u8], VirtioGpuError> {
         let picture = self.driven.driver().and(self.picture);
-        let mut picture = picture.ok_or(VirtioGpuError::NoPicture)?;
+        let Picture { start, len_bytes } = picture.ok_or(VirtioGpuError::NoPicture)?;
+        let mut pixels = S::place()
+            .crate_bytes(start, len_bytes)
+            .ok_or(VirtioGpuError::NoPicture)?;
         // SAFETY: the crate's driver, which is alive, keeps this memory until its next `change_resolution`, before which the
-        // pointer is forgotten; no device reaches it, the crate makes no other reference to it, and the transport copies
-        // from it only while `self` is borrowed for another call.
-        Ok(unsafe { picture.as_mut() })
+        // picture is forgotten; no device reaches it, the crate makes no other reference to it, and the transport copies
+        // from it only while `self` is borrowed for another call. The pointer is the memory's own, as the transport's is.
+        Ok(unsafe { pixels.as_mut() })
     }
 
     /// Shows what was written to the picture.

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use core::ptr::NonNull;
 
 use dmamap::device::Device;
-use dmamap::map::{Coherent, CoherentError, OutOfBounds, Shared};
+use dmamap::map::{Coherent, CoherentError, OutOfBounds, Outside, Shared};
 use dmamap::platform::Platform;
 use virtio_drivers::{BufferDirection, PAGE_SIZE};
 
@@ -61,6 +61,15 @@ impl CratePages {
     /// X: where the crate sees them.
     pub(super) fn pointer(&self) -> NonNull<u8> {
         self.0.cast()
+    }
+
+    /// The `len_bytes` bytes at X `start`, by the pointer that owns the pages; `None` if not all of them are here.
+    pub(super) fn bytes(&self, start: usize, len_bytes: usize) -> Option<NonNull<[u8]>> {
+        let whole_bytes = self.0.len() * PAGE_SIZE;
+        let offset = start.checked_sub(self.pointer().addr().get())?;
+        let end = offset.checked_add(len_bytes)?;
+        let first = NonNull::new(self.pointer().as_ptr().wrapping_add(offset))?;
+        (end <= whole_bytes).then(|| NonNull::slice_from_raw_parts(first, len_bytes))
     }
 }
 
@@ -148,10 +157,51 @@ impl<P: Platform> Memory<P> {
         match is_inside && field.is_aligned() {
             true => Ok(field),
             false => Err(OutOfBounds {
-                offset,
-                len_bytes,
-                whole_bytes,
+                device: self.device.device(),
+                outside: Outside {
+                    offset,
+                    len_bytes,
+                    whole_bytes,
+                },
             }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_found_by_address_and_never_past_the_pages() {
+        let pages = CratePages::allocate(2).unwrap();
+        let start = pages.pointer().addr().get();
+        let len = 2 * PAGE_SIZE;
+        assert!(pages.bytes(start, len).is_some());
+        assert!(pages.bytes(start + 5, len - 5).is_some());
+        assert_eq!(pages.bytes(start + 5, len - 4), None);
+        assert_eq!(pages.bytes(start - 1, 1), None);
+        assert_eq!(pages.bytes(start + 1, usize::MAX), None);
+    }
+
+    /// What the picture of a screen goes through: the crate makes a reference, the transport reads by the owner's
+    /// pointer, and the picture is written again. Miri knows whether that is allowed.
+    #[test]
+    fn a_picture_is_written_again_after_it_was_shown() {
+        let pages = CratePages::allocate(1).unwrap();
+        let mut whole = NonNull::slice_from_raw_parts(pages.pointer(), PAGE_SIZE);
+        // SAFETY: nobody else uses the pages.
+        let crates = unsafe { whole.as_mut() };
+        crates[3] = 1;
+        let (start, len) = (crates.as_ptr().addr(), crates.len());
+        for round in 2..5 {
+            // SAFETY: as above.
+            let pixels = unsafe { pages.bytes(start, len).unwrap().as_mut() };
+            assert_eq!(pixels[3], round - 1);
+            pixels[3] = round;
+            // SAFETY: in bounds.
+            let shown = unsafe { pages.pointer().as_ptr().add(3).read_volatile() };
+            assert_eq!(shown, round);
         }
     }
 }

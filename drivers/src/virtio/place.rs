@@ -227,6 +227,13 @@ impl<P: Platform> Place<P> {
         true
     }
 
+    /// The owner's pointer to `len_bytes` bytes that the crate has at X `start`, all in one piece of memory.
+    pub(super) fn crate_bytes(&self, start: usize, len_bytes: usize) -> Option<NonNull<[u8]>> {
+        let state = self.state.lock();
+        let mut all = state.allocated.iter();
+        all.find_map(|each| each.crates.bytes(start, len_bytes))
+    }
+
     /// The memory at `bus`, for a queue to keep.
     pub(super) fn take_memory(&self, bus: u64) -> Option<Memory<P>> {
         let mut state = self.state.lock();

@@ -1,5 +1,6 @@
 //! Devicetrees: IOMMUs, the devices behind each, PCI host bridges, memory and what is reserved of it (Devicetree
-//! Specification 0.4; the bindings `iommu`, `pci-iommu`, `pci-host-ecam-generic` and `reserved-memory`).
+//! Specification 0.4; the bindings `iommu`, `pci-iommu`, `pci-host-ecam-generic`, `reserved-memory` and
+//! `shared-dma-pool`).
 //!
 //! The blob is read here and not by one of the published crates: an error is to name the byte that is wrong, a
 //! tree is to be refused for damage only (boards in use have names longer than the specification's 31 letters,
@@ -26,6 +27,7 @@
 
 mod address;
 mod blob;
+mod device_memory;
 mod host_bridge;
 mod iommu;
 mod iommu_map;
@@ -35,6 +37,7 @@ mod reserved;
 
 use alloc::vec::Vec;
 
+pub use device_memory::{DeviceMemory, Purpose};
 pub use host_bridge::{DmaRange, HostBridge, Space, Window};
 pub use memory::MemoryRange;
 pub use reserved::{BusRange, ReservedMemory};

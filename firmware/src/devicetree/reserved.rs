@@ -110,7 +110,8 @@ impl Devicetree<'_> {
         Ok(regions)
     }
 
-    fn reserved_nodes(&self) -> impl Iterator<Item = (usize, &Node<'_>)> {
+    /// The children of the node `reserved-memory` that are in use, in the order of their numbers.
+    pub(super) fn reserved_nodes(&self) -> impl Iterator<Item = (usize, &Node<'_>)> {
         self.in_use().filter(|(_, node)| {
             let above = node.parent.and_then(|parent| self.nodes.get(parent));
             above.is_some_and(|above| above.name == "reserved-memory" && above.parent == Some(0))

@@ -4,7 +4,7 @@ use firmware::{
 use proptest::prelude::*;
 
 use crate::example::{dmar, dmar_of, image, mcfg, rsdp, scope, seal, structure, table, unit};
-use crate::{devicetree, iort, ivrs, rimt, viot};
+use crate::{device_memory, devicetree, iort, ivrs, rimt, viot};
 
 /// A good table in which everything occurs, and what is made of any bytes in its place.
 struct Kind {
@@ -48,6 +48,11 @@ fn kinds() -> Vec<Kind> {
             read: read_tree,
             checksum_at: None,
         },
+        Kind {
+            table: device_memory::rich(),
+            read: read_tree,
+            checksum_at: None,
+        },
     ]
 }
 
@@ -59,6 +64,7 @@ fn read_tree(bytes: &[u8]) -> Result<(), TableError> {
         tree.host_bridges().map(drop),
         tree.memory().map(drop),
         tree.reserved_memory().map(drop),
+        tree.device_memory().map(drop),
     ];
     answers.into_iter().collect()
 }

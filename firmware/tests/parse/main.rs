@@ -5,6 +5,7 @@
 mod example;
 
 mod damage;
+mod device_memory;
 mod devicetree;
 mod dmar;
 mod iort;

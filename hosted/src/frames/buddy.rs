@@ -56,6 +56,13 @@ impl Buddy {
         self.free_frames
     }
 
+    /// The runs of frames that are lent, ascending.
+    pub(super) fn lent(&self) -> impl Iterator<Item = Range<u64>> {
+        self.lent
+            .iter()
+            .map(|(&start, &count)| start..start + count)
+    }
+
     /// Lends `count` frames whose first is a multiple of `2^align_order` and whose last is at most `last`.
     pub(super) fn lend(&mut self, count: u64, align_order: u32, last: u64) -> Option<u64> {
         let order = order_for(count)?.max(align_order);

@@ -17,14 +17,20 @@ pub mod id {
     pub const POWER_MANAGEMENT: u8 = 0x01;
     /// Message-signaled interrupts.
     pub const MSI: u8 = 0x05;
+    /// HyperTransport: interrupts, and the mapping of messages to them.
+    pub const HYPERTRANSPORT: u8 = 0x08;
     /// Vendor-specific; the project's [`AddressLines`](super::AddressLines) is one.
     pub const VENDOR_SPECIFIC: u8 = 0x09;
+    /// Secure device: AMD's IOMMU, its place and whether it is on.
+    pub const SECURE_DEVICE: u8 = 0x0f;
     /// PCI Express.
     pub const PCI_EXPRESS: u8 = 0x10;
     /// MSI-X.
     pub const MSIX: u8 = 0x11;
     /// Advanced features of conventional PCI.
     pub const ADVANCED_FEATURES: u8 = 0x13;
+    /// Enhanced allocation: places of what would else be behind base address registers.
+    pub const ENHANCED_ALLOCATION: u8 = 0x14;
 }
 
 /// Ids of extended capabilities (PCI Code and ID Assignment Specification).
@@ -39,10 +45,20 @@ pub mod extended_id {
     pub const ATS: u16 = 0x000f;
     /// Single-root IO virtualisation.
     pub const SRIOV: u16 = 0x0010;
+    /// Multi-root IO virtualisation.
+    pub const MRIOV: u16 = 0x0011;
+    /// Multicast.
+    pub const MULTICAST: u16 = 0x0012;
     /// Page request interface.
     pub const PRI: u16 = 0x0013;
+    /// Resizable base address registers.
+    pub const RESIZABLE_BAR: u16 = 0x0015;
+    /// Latency tolerance reporting.
+    pub const LTR: u16 = 0x0018;
     /// Process address space id.
     pub const PASID: u16 = 0x001b;
+    /// Resizable base address registers of virtual functions.
+    pub const VF_RESIZABLE_BAR: u16 = 0x0024;
 }
 
 /// First two bytes of every capability: what it is and where the next one lies (7.5.3.1).

@@ -151,6 +151,8 @@ pub mod class {
     pub const HOST_BRIDGE: u32 = 0x06_00_00;
     /// PCI-to-PCI bridge; root ports and PCIe-to-PCI bridges too.
     pub const PCI_BRIDGE: u32 = 0x06_04_00;
+    /// IOMMU.
+    pub const IOMMU: u32 = 0x08_06_00;
     /// System peripheral of no other kind.
     pub const OTHER_SYSTEM_PERIPHERAL: u32 = 0x08_80_00;
     /// Does not fit any defined class.

@@ -7,6 +7,7 @@
 //! - [`bar`]: base address registers
 //! - [`bridge`]: the windows a bridge forwards
 //! - [`capability`]: both lists of capabilities, and the capabilities used here
+//! - [`control`]: control registers of further capabilities
 //! - [`msix`]: the MSI-X capability and its table
 //! - [`reset`]: what resets a function, and tells whether it is still waiting for answers
 //! - [`ecam_offset`]: where a register lies in memory-mapped configuration space
@@ -15,6 +16,7 @@ pub mod bar;
 pub mod bridge;
 pub mod capability;
 pub mod config;
+pub mod control;
 pub mod msix;
 pub mod reset;
 

@@ -28,6 +28,12 @@ pub const SH_INNER: u8 = 0b11;
 pub const AP_READ_WRITE: u8 = 0b01;
 /// Reads only, also unprivileged.
 pub const AP_READ: u8 = 0b11;
+/// What of both lets unprivileged accesses in (`AP[1]`, bit 6 of the word).
+pub const AP_UNPRIVILEGED: u8 = 0b01;
+/// Reads and writes, privileged only.
+pub const AP_PRIVILEGED_READ_WRITE: u8 = 0b00;
+/// Reads, privileged only.
+pub const AP_PRIVILEGED_READ: u8 = 0b10;
 
 /// Stage 2 access permissions: reads.
 pub const S2AP_READ: u8 = 0b01;

@@ -21,6 +21,7 @@ use crate::computer::Computer;
 /// - `blob` is the devicetree of this machine: the host bridge, configuration space and IOMMU registers are where it
 ///   says, and not memory, and devices meet the CPU's caches as it says.
 /// - Where it does not say, they do as `options` says.
+/// - What it sets aside for devices is RAM that `platform` lends to nobody, and none of it is in a cache of the CPU's.
 /// - Nobody else drives this machine's devices or IOMMU units, now or later.
 pub unsafe fn boot_from_devicetree<P: Platform>(
     platform: P,
@@ -41,8 +42,12 @@ pub unsafe fn boot_from_devicetree<P: Platform>(
         IommuUse::AsFirmwareSays => tree.iommus()?,
         IommuUse::Ignored => IommuDescription::default(),
     };
+    let set_aside = tree.device_memory()?;
     // SAFETY: the caller's promise.
-    unsafe { bring_up(platform, &bridge, ecam, &iommus, options) }
+    let computer = unsafe { bring_up(platform, &bridge, ecam, &iommus, options)? };
+    // SAFETY: the caller's promise.
+    unsafe { computer.system().adopt_device_memory(&set_aside)? };
+    Ok(computer)
 }
 
 fn host_bridge(described: &devicetree::HostBridge) -> Result<HostBridge, BootError> {

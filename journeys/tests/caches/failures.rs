@@ -1,7 +1,7 @@
 //! Coherent memory past the caches is given back, whatever fails on the way.
 
 use dmamap::addr::DmaMask;
-use dmamap::map::CoherentError;
+use dmamap::map::{CoherentError, CoherentFailure};
 use dmamap::platform::Platform;
 use hosted::{FaultInjector, Hosted, PlatformCall, Resource, Tracer};
 use machine::temper::Temper;
@@ -25,7 +25,10 @@ fn whatever_fails_nothing_is_lost() {
             let injected = platform.last_injected();
             match outcome {
                 Ok(memory) => memory.free().expect("it comes back"),
-                Err(CoherentError::Uncached { .. }) => {
+                Err(CoherentError {
+                    failure: CoherentFailure::Uncached(_),
+                    ..
+                }) => {
                     assert_eq!(injected, Some(Resource::FrameMapping), "{name}");
                 }
                 Err(_) => assert_eq!(injected, Some(Resource::Frames), "{name}"),
@@ -37,7 +40,10 @@ fn whatever_fails_nothing_is_lost() {
         platform.exhaust_from(Resource::FrameMapping, 1);
         assert!(matches!(
             device.alloc_coherent::<u64>(1),
-            Err(CoherentError::Uncached { .. })
+            Err(CoherentError {
+                failure: CoherentFailure::Uncached(_),
+                ..
+            })
         ));
         platform.relent();
         device.reclaim().expect("the unit confirms");

@@ -1,10 +1,11 @@
 //! The computers: each differs from every other in most of what may matter.
 
 use dmamap::bounce::{BounceSettings, Forced};
+use dmamap::bridge::PeerForwarding;
 use dmamap::system::Protection;
 use journeys::boot::BootOptions;
 use machine::cache::Snooping;
-use machine::device::nvme::NvmeConfig;
+use machine::device::nvme::{Medium, NvmeConfig};
 use machine::device::virtio::{ConsoleEnd, VirtioDeviceConfig, VirtioKind};
 use machine::iommu::amd::AmdConfig;
 use machine::iommu::riscv::RiscvConfig;
@@ -14,9 +15,10 @@ use machine::iommu::vtd::{ScalableMode, VtdConfig};
 use machine::temper::Temper;
 use machine::{Iommu, MachineConfig};
 
-use crate::support::{Rig, blank_disk, test_disk};
+use crate::support::{Rig, blank_disk, test_disk, test_file};
 
 pub(crate) const DISK_BYTES: u64 = 1 << 20;
+const VIRTIO_DISK_BYTES: u64 = 64 << 10;
 
 /// The way of devices' requests to memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +138,7 @@ impl Computer {
             ..disk
         });
         let kinds = [
+            VirtioKind::Block(test_file(VIRTIO_DISK_BYTES), Medium::ReadWrite),
             VirtioKind::Net,
             VirtioKind::Console(ConsoleEnd::Loop),
             VirtioKind::Entropy,
@@ -144,6 +147,7 @@ impl Computer {
         let config = MachineConfig::default()
             .with_iommu((self.iommu)(self.devices))
             .with_devices(self.devices)
+            .with_peer_forwarding(machine::fabric::PeerForwarding::Forwarded)
             .with_temper(self.temper);
         let config = match self.way {
             Way::Offset => config.with_inbound_offset(0x80_0000_0000),
@@ -160,7 +164,9 @@ impl Computer {
             },
             ..BootOptions::default()
         };
-        let rig = Rig::boot_with(config, options).expect(self.name);
+        let known = PeerForwarding::Forwarded;
+        let mut rig = Rig::boot_knowing(config, options, known).expect(self.name);
+        rig.make_removable(1);
         if self.way == Way::Bounced {
             rig.computer.system().set_bounce(BounceSettings {
                 forced: Forced::Always,

@@ -199,6 +199,7 @@ impl Astray {
             queue.next = 0;
             return;
         }
+        assert!(end < shape.entries, "entry {end} of {}", shape.entries);
         while queue.next != end {
             let phys = shape.phys + queue.next * shape.entry_bytes;
             let ram = self.inner.ram();

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::sync::Arc;
 
+use dmamap::bridge::PeerForwarding;
 use dmamap::device::Device;
 use dmamap::pci::Function;
 use dmamap::system::Protection;
@@ -40,6 +41,15 @@ impl Rig {
     }
 
     pub fn boot_with(config: MachineConfig, options: BootOptions) -> Result<Self, BootError> {
+        Self::boot_knowing(config, options, PeerForwarding::Unknown)
+    }
+
+    /// As [`boot_with`](Self::boot_with), `peers` being known of the host bridge.
+    pub fn boot_knowing(
+        config: MachineConfig,
+        options: BootOptions,
+        peers: PeerForwarding,
+    ) -> Result<Self, BootError> {
         let machine = Machine::boot(config).expect("the machine is sound");
         let hosted = Hosted::boot(machine.clone()).expect("the kernel boots");
         let mut bridges = hosted
@@ -47,7 +57,7 @@ impl Rig {
             .expect("the machine's bridge is sound");
         let description = MachineDescription {
             rsdp: hosted.rsdp().expect("the machine has ACPI"),
-            host_bridge: bridges.remove(0),
+            host_bridge: bridges.remove(0).with_peer_forwarding(peers),
         };
         // SAFETY: the description is the machine's own, which exists for this rig alone.
         let computer = unsafe { boot(hosted, &description, &hosted, options)? };
@@ -65,6 +75,14 @@ impl Rig {
             .nth(index)
             .expect("the machine has that disk")
             .clone()
+    }
+
+    /// Makes disk `index` one that a journey may pull out.
+    pub fn make_removable(&mut self, index: usize) {
+        let (machine, function) = (self.machine.clone(), self.disk_function(index));
+        let requester = function.requester();
+        self.computer
+            .set_removable(&function, move || machine.remove(requester));
     }
 
     /// Attaches disk `index` behind the IOMMU.

@@ -1,6 +1,6 @@
 //! Devices that lie, stop, or are taken away: each is answered with a typed error, and leaves nothing behind.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use drivers::virtio::{
     Fault, RequestError, Slot, VirtioBlock, VirtioBlockError, VirtioConsole, VirtioGpu,
@@ -13,7 +13,7 @@ use machine::device::nvme::Medium;
 use machine::device::virtio::{ConsoleEnd, Misbehaviour, VirtioKind};
 
 use crate::support::{Expected, test_file};
-use crate::{attach, detach, with};
+use crate::{NEVER, attach, detach, with};
 
 const SHORT: Duration = Duration::from_millis(150);
 
@@ -153,11 +153,13 @@ fn a_console_that_lies_about_what_it_received_is_given_up() {
             VirtioConsole::<Place>::start(device, &function, tree).expect("it starts");
         rig.machine.virtio_devices()[0].type_in(b"typed");
         let mut bytes = [0; 16];
+        let begun = Instant::now();
         let outcome = loop {
             match console.receive(&mut bytes) {
                 Ok(0) => std::thread::yield_now(),
                 other => break other,
             }
+            assert!(begun.elapsed() < NEVER, "{misbehaviour:?}: nothing comes");
         };
         assert_eq!(
             outcome,

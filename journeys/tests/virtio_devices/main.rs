@@ -8,6 +8,8 @@ mod hostile;
 mod support;
 mod together;
 
+use std::time::Duration;
+
 use dmamap::device::Device;
 use dmamap::pci::Function;
 use dmamap::system::Protection;
@@ -15,6 +17,9 @@ use hosted::Hosted;
 use machine::MachineConfig;
 use machine::device::virtio::{ConsoleEnd, Misbehaviour, VirtioDeviceConfig, VirtioKind};
 use support::Rig;
+
+/// After which what should have come long ago counts as never, however busy the host is.
+const NEVER: Duration = Duration::from_secs(100);
 
 /// All devices that the journeys need.
 fn with_all(config: MachineConfig) -> MachineConfig {

@@ -1,5 +1,7 @@
 //! Several devices of a kind at once, each in a domain of its own; and the other end of a console.
 
+use std::time::Instant;
+
 use dmamap::addr::BusAddr;
 use drivers::virtio::{Slot, VirtioConsole, VirtioRng};
 use drivers::virtio_slot;
@@ -9,7 +11,7 @@ use machine::MachineConfig;
 use machine::device::virtio::{ConsoleEnd, Misbehaviour, VirtioDeviceConfig, VirtioKind};
 
 use crate::support::Rig;
-use crate::{attach, detach, with};
+use crate::{NEVER, attach, detach, with};
 
 #[test]
 fn two_devices_of_a_kind_reach_nothing_of_each_others() {
@@ -68,7 +70,9 @@ fn what_is_typed_comes_and_what_is_said_arrives() {
     assert_eq!(console.receive(&mut bytes), Ok(0));
     rig.machine.virtio_devices()[0].type_in(b"typed, more than fits");
     let mut got = Vec::new();
+    let begun = Instant::now();
     while got.len() < 21 {
+        assert!(begun.elapsed() < NEVER, "only {} bytes came", got.len());
         let len = console.receive(&mut bytes).expect("it receives");
         got.extend_from_slice(&bytes[..len]);
     }

@@ -12,8 +12,9 @@
 //!    before it;
 //! 5. the function's IOMMU unit, if one stands there ([`Translator`](crate::iommu::translator::Translator));
 //! 6. the host bridge's inbound ranges, for what no IOMMU translated;
-//! 7. memory; where there is none the request is unclaimed, but for other devices' registers at their physical address where
-//!    the host bridge forwards requests to them.
+//! 7. memory; where there is none the request is unclaimed, but for the registers of the
+//!    [FIFO](crate::device::fifo), and for other devices' registers at their physical address where the host bridge forwards
+//!    requests to them.
 //!
 //! Each function belongs to one unit, or to none: that is how the machine is wired, whatever its tables say.
 //!
@@ -44,6 +45,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use board::hardware::{InboundDescription, WindowDescription, WindowKind};
 use board::ram::Ram;
 
+use crate::device::fifo::Fifo;
 use crate::fabric::PeerForwarding;
 use crate::interrupts::Interrupts;
 use crate::iommu::translator::TranslationFault;
@@ -52,7 +54,7 @@ use crate::pci::segment::Segment;
 pub(crate) use port::Reached;
 pub use port::{BusRun, DmaPort};
 pub(crate) use requester::PendingRequest;
-pub use requester::{ConventionalIds, DmaCounters, HeldRequest, Requester};
+pub use requester::{ConventionalIds, DmaCounters, HeldRequest, Privilege, Requester};
 
 /// What a request does to memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -121,6 +123,8 @@ pub struct Bus {
     inbound: Vec<InboundDescription>,
     interrupts: Arc<Interrupts>,
     peers: PeerForwarding,
+    /// Registers at a physical address of their own.
+    fifo: Arc<Fifo>,
     /// All functions, once they are wired; they refer to the bus, and not the other way round.
     root: OnceLock<Weak<Segment>>,
 }
@@ -140,6 +144,7 @@ impl Bus {
             inbound,
             interrupts,
             peers: PeerForwarding::Refused,
+            fifo: Arc::default(),
             root: OnceLock::new(),
         }
     }
@@ -149,6 +154,11 @@ impl Bus {
     pub fn with_peers(mut self, peers: PeerForwarding) -> Self {
         self.peers = peers;
         self
+    }
+
+    /// The transmitter that devices reach at its physical address.
+    pub fn fifo(&self) -> &Arc<Fifo> {
+        &self.fifo
     }
 
     /// The physical address of a request that no IOMMU translated.

@@ -8,6 +8,7 @@ use board::ram::{Ram, RamRun};
 
 use super::{Access, Bus, DmaError, PendingRequest, Requester, TransferError};
 use crate::cache::{CpuCaches, Snooping};
+use crate::device::fifo::FIFO_REGISTERS;
 use crate::interrupts::MESSAGE_WINDOW;
 use crate::iommu::Unit;
 use crate::iommu::translator::{Destination, InFlight};
@@ -86,6 +87,8 @@ enum Place {
     Phys(u64),
     /// Another device.
     Peer(Hit),
+    /// The FIFO, at this offset of its registers.
+    Fifo(u64),
 }
 
 impl Piece<'_> {
@@ -97,7 +100,7 @@ impl Piece<'_> {
                 Err(DmaError::Message { bus, len_bytes })
             }
             Place::Phys(phys) => Ok(phys),
-            Place::Peer(_) => Err(DmaError::PeerToPeer { bus }),
+            Place::Peer(_) | Place::Fifo(_) => Err(DmaError::PeerToPeer { bus }),
         }
     }
 }
@@ -195,6 +198,12 @@ impl DmaPort {
                         })
                         .map_err(|_| DmaError::Unclaimed { phys: *phys })?,
                     Place::Peer(peer) => peer.read_all(piece),
+                    Place::Fifo(offset) => {
+                        let word = self.bus.fifo().read(*offset, len).to_le_bytes();
+                        let known = len.min(word.len());
+                        piece.fill(0xff);
+                        piece[..known].copy_from_slice(&word[..known]);
+                    }
                 }
                 Ok(len as u64)
             })?;
@@ -228,6 +237,7 @@ impl DmaPort {
                         })
                         .map_err(|_| DmaError::Unclaimed { phys: *phys })?,
                     Place::Peer(peer) => peer.write_all(piece),
+                    Place::Fifo(offset) => self.bus.fifo().write(*offset, piece),
                 }
                 Ok(len as u64)
             })?;
@@ -435,7 +445,10 @@ impl DmaPort {
         }
         let (destination, in_flight) = match &self.unit {
             Some(unit) => {
-                let in_flight = unit.translate(self.requester.request_id(access), bus, access)?;
+                let in_flight = {
+                    let id = self.requester.request_id(access);
+                    unit.translate_with(self.requester.privilege(), id, bus, access)?
+                };
                 (in_flight.destination(), Some(in_flight))
             }
             None => (Destination::Untranslated(bus), None),
@@ -447,6 +460,13 @@ impl DmaPort {
         if let Some(peer) = self.bus.forwarded_from_phys(phys, len_bytes) {
             return Ok(Piece {
                 place: Place::Peer(peer),
+                _in_flight: in_flight,
+                _pending: pending,
+            });
+        }
+        if FIFO_REGISTERS.contains(&phys) {
+            return Ok(Piece {
+                place: Place::Fifo(phys - FIFO_REGISTERS.start),
                 _in_flight: in_flight,
                 _pending: pending,
             });

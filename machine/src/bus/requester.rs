@@ -15,6 +15,7 @@ pub struct Requester {
     removed: AtomicBool,
     pending: AtomicUsize,
     address_lines: u32,
+    privilege: Privilege,
     /// The bridges between the function and memory, the one at the root first: each forwards requests only as a bus
     /// master itself.
     upstream: Vec<Arc<Requester>>,
@@ -34,6 +35,17 @@ pub enum ConventionalIds {
     Bridge,
     /// Those of writes as above, those of reads the function's own, as transactions of PCI-X may keep theirs.
     Mixed,
+}
+
+/// Whether requests are a supervisor's, as those of an engine that runs its own firmware may be, or a user's, as PCI requests
+/// without a process address space id are (PCI Express base specification 6.0, 6.20.2.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Privilege {
+    /// A user's.
+    #[default]
+    Unprivileged,
+    /// A supervisor's.
+    Privileged,
 }
 
 /// What a requester did so far.
@@ -64,6 +76,7 @@ impl Requester {
             removed: AtomicBool::new(false),
             pending: AtomicUsize::new(0),
             address_lines: address_lines.clamp(12, 64),
+            privilege: Privilege::Unprivileged,
             upstream,
             names: None,
             secondary: AtomicU8::new(0),
@@ -71,6 +84,18 @@ impl Requester {
             written: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         }
+    }
+
+    /// The same, with requests that are all of `privilege`.
+    #[must_use]
+    pub fn with_privilege(mut self, privilege: Privilege) -> Self {
+        self.privilege = privilege;
+        self
+    }
+
+    /// What its requests say of themselves.
+    pub fn privilege(&self) -> Privilege {
+        self.privilege
     }
 
     /// The same, as a bridge to a conventional bus.

@@ -1,4 +1,5 @@
 //! QEMU's educational device, with 28 address lines, or as many as a fabric's devices have: a buffer, a DMA engine, a factorial.
+//! It can have memory of its own beside that, behind a second BAR.
 //!
 //! The engine copies up to 4096 bytes between the buffer and memory on the device's own thread. It has no
 //! message interrupts here: a driver polls the command's run bit.
@@ -7,6 +8,7 @@ use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, OnceLock};
 
 use board::hardware::Width;
+use board::ram::Ram;
 use hw::edu::{
     BAR_BYTES, BUFFER, BUFFER_BYTES, DEVICE_ID, DMA_ADDRESS_BITS, DMA_COMMAND, DMA_COUNT,
     DMA_DESTINATION, DMA_SOURCE, DmaCommand, FACTORIAL, ID, INTERRUPT_ACKNOWLEDGE, INTERRUPT_DMA,
@@ -16,6 +18,7 @@ use hw::edu::{
 use hw::pci::config::class;
 use parking_lot::Mutex;
 
+use super::local_memory::LocalMemory;
 use super::thread::DeviceThread;
 use crate::findings::{FindingKind, Findings};
 use crate::pci::function::{
@@ -30,12 +33,16 @@ const WIDE_REGISTERS: u64 = 0x80;
 /// Address lines of one that is not QEMU's.
 const WIDE_ADDRESS_BITS: u32 = 48;
 
+/// The BAR of the memory of one that has memory.
+const MEMORY_BAR: usize = 2;
+
 /// The device.
 pub(crate) struct Edu {
     registers: Arc<Mutex<Registers>>,
     findings: Findings,
     attachment: Attachment,
     address_lines: u32,
+    memory: Option<LocalMemory>,
     engine: OnceLock<Engine>,
 }
 
@@ -80,14 +87,37 @@ impl Edu {
         Self::of(findings, attachment, WIDE_ADDRESS_BITS)
     }
 
+    /// The same, with memory behind [`MEMORY_BAR`].
+    pub(crate) fn with_memory(findings: Findings, attachment: Attachment) -> Self {
+        Self {
+            memory: Some(LocalMemory::new()),
+            ..Self::wide(findings, attachment)
+        }
+    }
+
     fn of(findings: Findings, attachment: Attachment, address_lines: u32) -> Self {
         Self {
             registers: Arc::default(),
             findings,
             attachment,
             address_lines,
+            memory: None,
             engine: OnceLock::new(),
         }
+    }
+
+    fn bars(&self) -> Vec<BarDescription> {
+        let registers = BarDescription {
+            index: 0,
+            kind: BarKind::Memory32,
+            len_bytes: BAR_BYTES,
+        };
+        let memory = self.memory.as_ref().map(|_| LocalMemory::bar(MEMORY_BAR));
+        [registers].into_iter().chain(memory).collect()
+    }
+
+    fn memory_at(&self, bar: usize) -> Option<&LocalMemory> {
+        self.memory.as_ref().filter(|_| bar == MEMORY_BAR)
     }
 
     fn submit(&self, life: u64, job: Job) {
@@ -166,11 +196,7 @@ impl FunctionModel for Edu {
             device_id: DEVICE_ID,
             class_code: class::UNASSIGNED,
             attachment: self.attachment,
-            bars: vec![BarDescription {
-                index: 0,
-                kind: BarKind::Memory32,
-                len_bytes: BAR_BYTES,
-            }],
+            bars: self.bars(),
             msix: None,
             address_lines: self.address_lines,
         }
@@ -195,7 +221,14 @@ impl FunctionModel for Edu {
         }
     }
 
-    fn read(&self, _bar: usize, offset: u64, width: Width) -> u64 {
+    fn memory(&self, bar: usize) -> Option<&Arc<Ram>> {
+        self.memory_at(bar).map(LocalMemory::bytes)
+    }
+
+    fn read(&self, bar: usize, offset: u64, width: Width) -> u64 {
+        if let Some(memory) = self.memory_at(bar) {
+            return memory.read(offset, width);
+        }
         let registers = self.registers.lock();
         let dword = match offset {
             ID => Identification::new().into_bits(),
@@ -219,7 +252,10 @@ impl FunctionModel for Edu {
         }
     }
 
-    fn write(&self, _bar: usize, offset: u64, width: Width, value: u64) {
+    fn write(&self, bar: usize, offset: u64, width: Width, value: u64) {
+        if let Some(memory) = self.memory_at(bar) {
+            return memory.write(offset, width, value);
+        }
         match width {
             Width::Dword if offset < WIDE_REGISTERS => self.write_dword(offset, value as u32),
             Width::Dword | Width::Qword if offset >= WIDE_REGISTERS => {

@@ -3,27 +3,23 @@
 use std::sync::Arc;
 
 use board::hardware::Width;
+use board::ram::Ram;
 use hw::pci::config::class;
-use parking_lot::Mutex;
 
+use super::local_memory::LocalMemory;
 use crate::pci::bridge::MODEL_VENDOR;
-use crate::pci::function::{
-    Attachment, BarDescription, BarKind, FunctionDescription, FunctionModel, FunctionPort,
-};
-
-/// Bytes of the memory.
-const LEN_BYTES: u64 = 0x1_0000;
+use crate::pci::function::{Attachment, FunctionDescription, FunctionModel, FunctionPort};
 
 /// The device.
 pub(crate) struct DeviceMemory {
-    bytes: Mutex<Vec<u8>>,
+    memory: LocalMemory,
 }
 
 impl DeviceMemory {
     /// All zeros.
     pub(crate) fn new() -> Self {
         Self {
-            bytes: Mutex::new(vec![0; LEN_BYTES as usize]),
+            memory: LocalMemory::new(),
         }
     }
 }
@@ -36,30 +32,24 @@ impl FunctionModel for DeviceMemory {
             device_id: 0x00dd,
             class_code: class::UNASSIGNED,
             attachment: Attachment::Express,
-            bars: vec![BarDescription {
-                index: 0,
-                kind: BarKind::PrefetchableMemory64,
-                len_bytes: LEN_BYTES,
-            }],
+            bars: vec![LocalMemory::bar(0)],
             msix: None,
             address_lines: 64,
         }
     }
 
+    fn memory(&self, _bar: usize) -> Option<&Arc<Ram>> {
+        Some(self.memory.bytes())
+    }
+
     fn start(self: Arc<Self>, _port: FunctionPort) {}
 
     fn read(&self, _bar: usize, offset: u64, width: Width) -> u64 {
-        let bytes = self.bytes.lock();
-        let (start, len) = (offset as usize, width.bytes() as usize);
-        let mut word = [0; 8];
-        word[..len].copy_from_slice(&bytes[start..start + len]);
-        u64::from_le_bytes(word)
+        self.memory.read(offset, width)
     }
 
     fn write(&self, _bar: usize, offset: u64, width: Width, value: u64) {
-        let mut bytes = self.bytes.lock();
-        let (start, len) = (offset as usize, width.bytes() as usize);
-        bytes[start..start + len].copy_from_slice(&value.to_le_bytes()[..len]);
+        self.memory.write(offset, width, value);
     }
 
     fn stop(&self) {}

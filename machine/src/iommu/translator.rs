@@ -1,7 +1,7 @@
 //! The question the bus asks an IOMMU for each page of each request, and its answer.
 
 use super::in_flight::Guard;
-use crate::bus::Access;
+use crate::bus::{Access, Privilege};
 
 /// Why a unit let a request not pass. The unit has recorded and reported it by its own rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,4 +72,20 @@ pub trait Translator: Send + Sync {
         bus: u64,
         access: Access,
     ) -> Result<InFlight<'_>, TranslationFault>;
+
+    /// The same for a request that says whether it is privileged; one that does not say so is not. A unit whose tables
+    /// make no difference, or that takes every request as one of a user, does not look at it.
+    ///
+    /// # Errors
+    /// As [`translate`](Self::translate).
+    fn translate_with(
+        &self,
+        privilege: Privilege,
+        requester: u16,
+        bus: u64,
+        access: Access,
+    ) -> Result<InFlight<'_>, TranslationFault> {
+        let _ = privilege;
+        self.translate(requester, bus, access)
+    }
 }

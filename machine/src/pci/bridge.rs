@@ -17,6 +17,7 @@ use hw::pci::config::{
 use parking_lot::Mutex;
 
 use super::config_space::ConfigSpace;
+use super::controls;
 use super::endpoint::{acs_capability, express_capability, redirects};
 use super::segment::Segment;
 use super::{STATUS_ERRORS, Space};
@@ -102,8 +103,10 @@ impl Bridge {
             BridgeKind::DownstreamPort => port_type::DOWNSTREAM_PORT,
             BridgeKind::ExpressToPci => port_type::PCIE_TO_PCI_BRIDGE,
         };
-        express_capability(&mut config, port_type);
+        let express = express_capability(&mut config, port_type);
         let acs = acs.map(|flags| acs_capability(&mut config, flags));
+        controls::link(&mut config, express, port_type);
+        controls::errors(&mut config);
         Self {
             kind,
             requester,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use board::hardware::Width;
+use board::ram::Ram;
 use hw::pci::capability::{
     ACS_BYTES, ACS_CONTROL, AcsFlags, AddressLines, EXPRESS_BYTES, ExpressFlags, extended_id, id,
     port_type,
@@ -17,6 +18,7 @@ use hw::pci::msix::{Location, MESSAGE_CONTROL, MessageControl};
 use parking_lot::Mutex;
 
 use super::config_space::ConfigSpace;
+use super::controls::{self, Controls};
 use super::function::{Attachment, FunctionDescription, FunctionModel, FunctionPort};
 use super::msix::Msix;
 use super::reset::{Comeback, ResetRegisters, Resets};
@@ -113,6 +115,9 @@ impl Endpoint {
         let acs = in_device
             .acs
             .map(|flags| acs_capability(&mut config, flags));
+        if let (Controls::All, Some(express)) = (resets.controls, express) {
+            controls::endpoint(&mut config, express);
+        }
         let msix = description.msix.map(|msix| {
             let mut body = Vec::with_capacity(10);
             let control = MessageControl::new().with_table_size(msix.vectors - 1);
@@ -275,15 +280,25 @@ impl Endpoint {
         if self.is_removed() || self.is_away() {
             return None;
         }
-        let config = self.config.lock();
-        let command = Command::from_bits(config.word(COMMAND));
-        let enabled = match space {
-            Space::Memory => command.memory_space(),
-            Space::Io => command.io_space(),
+        let enabled = {
+            let config = self.config.lock();
+            let command = Command::from_bits(config.word(COMMAND));
+            match space {
+                Space::Memory => command.memory_space(),
+                Space::Io => command.io_space(),
+            }
         };
-        if !enabled {
-            return None;
-        }
+        enabled.then(|| self.bar_at(space, bus, len_bytes))?
+    }
+
+    /// The memory that has all `len_bytes` bytes at `bus`, whether it decodes or not, and the offset in it.
+    pub(crate) fn memory_at(&self, bus: u64, len_bytes: u64) -> Option<(&Arc<Ram>, u64)> {
+        let (bar, offset) = self.bar_at(Space::Memory, bus, len_bytes)?;
+        Some((self.memory(bar)?, offset))
+    }
+
+    fn bar_at(&self, space: Space, bus: u64, len_bytes: u64) -> Option<(usize, u64)> {
+        let config = self.config.lock();
         self.description
             .bars
             .iter()
@@ -293,6 +308,11 @@ impl Endpoint {
                 let inside = offset < bar.len_bytes && len_bytes <= bar.len_bytes - offset;
                 inside.then_some((bar.index, offset))
             })
+    }
+
+    /// The memory behind BAR `bar`, if that is memory.
+    pub(crate) fn memory(&self, bar: usize) -> Option<&Arc<Ram>> {
+        self.model.memory(bar)
     }
 
     pub(crate) fn read(&self, bar: usize, offset: u64, width: Width) -> u64 {

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use board::hardware::Width;
+use board::ram::Ram;
 
 use super::msix::Msix;
 use crate::bus::DmaPort;
@@ -115,6 +116,13 @@ pub trait FunctionModel: Send + Sync + 'static {
     /// Vendor-specific capabilities, each without the two bytes of its header; asked once, after the description.
     fn vendor_capabilities(&self) -> Vec<Vec<u8>> {
         Vec::new()
+    }
+
+    /// The memory behind BAR `bar`, where that is memory and no registers: the CPU may map it, and the function reaches it
+    /// without leaving the device. [`read`](Self::read) and [`write`](Self::write) reach the same.
+    fn memory(&self, bar: usize) -> Option<&Arc<Ram>> {
+        let _ = bar;
+        None
     }
 
     /// The machine is wired: from now on the model may use `port`, from threads of its own.

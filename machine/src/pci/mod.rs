@@ -10,6 +10,7 @@
 pub(crate) mod bar;
 pub(crate) mod bridge;
 pub(crate) mod config_space;
+pub mod controls;
 pub(crate) mod endpoint;
 pub mod function;
 pub mod msix;

@@ -1,7 +1,8 @@
 //! Requests between devices that never come to the host bridge (PCI Express base specification, 6.12).
 //!
 //! On its way up a request passes buses. In a device with several functions, in a switch, and on a conventional bus it is
-//! taken by whoever answers at its address, unless access control services send it up.
+//! taken by whoever answers at its address, unless access control services send it up. What a function asks of memory behind
+//! its own BAR never leaves it.
 
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ enum Passage {
 }
 
 impl Segment {
-    /// The peer that takes a request of `requester` for all `len_bytes` bytes at `bus` before it is at the host bridge.
+    /// The peer, or the function itself, that takes a request of `requester` for all `len_bytes` bytes at `bus` before it is at the host bridge.
     pub(crate) fn peer_of(
         &self,
         requester: &Arc<Requester>,
@@ -37,7 +38,12 @@ impl Segment {
     fn passage(&self, requester: &Arc<Requester>, bus: u64, len_bytes: u64) -> Passage {
         for from in self.nodes() {
             match from {
-                Node::Endpoint(endpoint) if Arc::ptr_eq(endpoint.requester(), requester) => {}
+                Node::Endpoint(endpoint) if Arc::ptr_eq(endpoint.requester(), requester) => {
+                    let own = from.find_bar(Space::Memory, bus, len_bytes);
+                    if let Some(hit) = own.filter(|hit| endpoint.memory(hit.bar).is_some()) {
+                        return Passage::Taken(hit);
+                    }
+                }
                 Node::Endpoint(_) => continue,
                 Node::Bridge(bridge) => match bridge.behind().passage(requester, bus, len_bytes) {
                     Passage::NotFromHere => continue,

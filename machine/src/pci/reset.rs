@@ -12,6 +12,7 @@ use hw::pci::reset::{
 };
 
 use super::config_space::ConfigSpace;
+use super::controls::Controls;
 
 /// What resets the functions of a machine, each alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub struct Resets {
     pub kind: ResetKind,
     /// How they come back.
     pub comeback: Comeback,
+    /// What else they forget.
+    pub controls: Controls,
 }
 
 /// Where a function's registers for resets lie.

@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::sync::Arc;
 
+use dmamap::bridge::PeerForwarding;
 use dmamap::device::Device;
 use dmamap::pci::Function;
 use dmamap::system::Protection;
@@ -66,7 +67,10 @@ impl Rig {
         let mut bridges = hosted.host_bridges().expect("the bridge is sound");
         let description = MachineDescription {
             rsdp: hosted.rsdp().expect("the board has ACPI"),
-            host_bridge: bridges.remove(0),
+            // As QEMU's root complexes do.
+            host_bridge: bridges
+                .remove(0)
+                .with_peer_forwarding(PeerForwarding::Forwarded),
         };
         // SAFETY: the description is the board's own, which exists for this rig alone.
         let computer = unsafe { boot(hosted, &description, &hosted, options) };

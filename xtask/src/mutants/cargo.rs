@@ -5,12 +5,15 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use super::mutation::{Target, Test};
+use super::mutation::Test;
 
 /// A test program that is built, and where Cargo would run it.
+#[derive(Clone)]
 pub(super) struct Program {
     pub(super) executable: PathBuf,
     pub(super) directory: PathBuf,
+    /// Where it builds, if it builds something itself.
+    pub(super) artefacts: PathBuf,
 }
 
 /// Builds the program that `test` is in.
@@ -26,12 +29,9 @@ pub(super) fn build(tree: &Path, artefacts: &Path, test: &Test) -> Result<Progra
         // Nobody debugs a mutant, and programs without it are linked in half the time.
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
-    match test.target {
-        Target::Library => command.arg("--lib"),
-        Target::Program(program) => {
-            let (program, _) = program.split_once('/').unwrap_or((program, ""));
-            command.args(["--test", program])
-        }
+    match test.target.program() {
+        None => command.arg("--lib"),
+        Some(program) => command.args(["--test", program]),
     };
     let output = run(&mut command)?;
     let messages = String::from_utf8_lossy(&output.stdout);
@@ -60,6 +60,7 @@ pub(super) fn build(tree: &Path, artefacts: &Path, test: &Test) -> Result<Progra
     Ok(Program {
         executable,
         directory: tree.join(test.package),
+        artefacts: artefacts.to_owned(),
     })
 }
 

@@ -1,11 +1,12 @@
 //! One mutation from the source to a verdict.
 
+use std::cell::OnceCell;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::cargo::build;
+use super::cargo::{Program, build};
 use super::edit;
-use super::mutation::{Mutation, Test};
+use super::mutation::{Mutation, Target, Test};
 use super::report::Verdict;
 use super::tree::{Changed, Tree};
 use super::trial::{self, Ending};
@@ -15,6 +16,8 @@ pub(super) struct Hunt {
     tree: Tree,
     artefacts: PathBuf,
     bound: Duration,
+    /// The program that tries misuse, of the source as it is: it compiles anew what it judges.
+    misuse: OnceCell<Program>,
 }
 
 impl Hunt {
@@ -28,6 +31,7 @@ impl Hunt {
             tree,
             artefacts: directory.join("target"),
             bound,
+            misuse: OnceCell::new(),
         })
     }
 
@@ -57,11 +61,15 @@ impl Hunt {
         }
         for tests in programs {
             let program = build(self.tree.root(), &self.artefacts, tests[0])?;
-            let names: Vec<String> = tests.iter().map(|test| test.whole_name()).collect();
-            let bound = self.bound * names.len() as u32;
-            match trial::run(&program, &names, bound)? {
+            let bound = self.bound * tests.len() as u32;
+            if tests[0].target == Target::CompileFail {
+                self.misuse.get_or_init(|| program.clone());
+            }
+            match trial::run(&program, &tests, bound)? {
                 Ending::Passed => {}
-                Ending::Failed(why) => return Err(format!("{} fails unmutated: {why}", tests[0])),
+                Ending::Failed(why) | Ending::OtherReason(why) => {
+                    return Err(format!("{} fails unmutated: {why}", tests[0]));
+                }
                 Ending::Hung => return Err(format!("{} hangs unmutated", tests[0])),
             }
         }
@@ -96,13 +104,18 @@ impl Hunt {
         let _changed = self.tree.change(file, broken)?;
         let mut hung = false;
         for &test in tests {
-            let program = match build(self.tree.root(), &self.artefacts, test) {
+            let built = match (test.target, self.misuse.get()) {
+                (Target::CompileFail, Some(program)) => Ok(program.clone()),
+                _ => build(self.tree.root(), &self.artefacts, test),
+            };
+            let program = match built {
                 Ok(program) => program,
                 Err(errors) => return Ok(Verdict::DoesNotBuild(errors)),
             };
-            match trial::run(&program, &[test.whole_name()], self.bound)? {
+            match trial::run(&program, &[test], self.bound)? {
                 Ending::Passed => {}
                 Ending::Failed(complaint) => return Ok(Verdict::Caught(test, complaint)),
+                Ending::OtherReason(said) => return Ok(Verdict::DoesNotBuild(said)),
                 Ending::Hung => hung = true,
             }
         }

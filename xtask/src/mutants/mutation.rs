@@ -48,6 +48,19 @@ pub(super) enum Target {
     Library,
     /// A program in the package's directory `tests`; and after a slash, one of its modules.
     Program(&'static str),
+    /// The program `compile_fail`: the test's name is that of a file of `tests/compile_fail`, which must not compile.
+    CompileFail,
+}
+
+impl Target {
+    /// The program in the package's directory `tests`, if it is in one.
+    pub(super) fn program(self) -> Option<&'static str> {
+        match self {
+            Self::Library => None,
+            Self::Program(program) => program.split('/').next(),
+            Self::CompileFail => Some("compile_fail"),
+        }
+    }
 }
 
 impl Test {
@@ -75,11 +88,23 @@ impl Test {
         }
     }
 
+    /// Misuse that must not compile, by the name of its file.
+    pub(super) const fn misuse(package: &'static str, name: &'static str) -> Self {
+        let target = Target::CompileFail;
+        Self {
+            package,
+            target,
+            name,
+        }
+    }
+
     /// Its whole name, as the program lists it.
     pub(super) fn whole_name(&self) -> String {
         let module = match self.target {
             Target::Library => None,
             Target::Program(program) => program.split_once('/').map(|(_, module)| module),
+            // One function tries all of them.
+            Target::CompileFail => return "misuse_does_not_compile".to_owned(),
         };
         module.map_or_else(
             || self.name.to_owned(),
@@ -89,11 +114,7 @@ impl Test {
 
     /// Whether both are in one program.
     pub(super) fn shares_program(&self, other: &Self) -> bool {
-        let program = |test: &Self| match test.target {
-            Target::Library => None,
-            Target::Program(program) => program.split('/').next(),
-        };
-        (self.package, program(self)) == (other.package, program(other))
+        (self.package, self.target.program()) == (other.package, other.target.program())
     }
 }
 
@@ -107,6 +128,7 @@ impl fmt::Display for Test {
         match target {
             Target::Library => write!(f, "{package} {name}"),
             Target::Program(program) => write!(f, "{package}/{program} {name}"),
+            Target::CompileFail => write!(f, "{package}/compile_fail {name}"),
         }
     }
 }

@@ -7,6 +7,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::cargo::Program;
+use super::mutation::{Target, Test};
+
+/// What the harness says of misuse that compiles.
+const COMPILED: &str = "Expected test case to fail to compile, but it succeeded.";
 
 /// How a run of tests ended.
 #[derive(Debug)]
@@ -17,16 +21,36 @@ pub(super) enum Ending {
     Failed(String),
     /// It had to be killed.
     Hung,
+    /// Misuse does not compile for another reason than before; with what was said of it.
+    OtherReason(String),
 }
 
-/// Runs the tests called `names`, all of which must be there.
-pub(super) fn run(program: &Program, names: &[String], bound: Duration) -> Result<Ending, String> {
+/// Runs `tests`, all of which must be there.
+pub(super) fn run(program: &Program, tests: &[&Test], bound: Duration) -> Result<Ending, String> {
+    let mut names: Vec<String> = tests.iter().map(|test| test.whole_name()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let cases: Vec<&Test> = (tests.iter().copied())
+        .filter(|test| test.target == Target::CompileFail)
+        .collect();
+    for case in &cases {
+        let file = format!("tests/compile_fail/{}.rs", case.name);
+        if !program.directory.join(&file).exists() {
+            return Err(format!("there is no {file} any more"));
+        }
+    }
     let mut command = Command::new(&program.executable);
     // One at a time: a test that is to notice must not be disturbed by another.
-    command.args(["--exact", "--test-threads", "1"]).args(names);
+    command
+        .args(["--exact", "--test-threads", "1"])
+        .args(&names)
+        .args((cases.iter()).map(|case| format!("trybuild=compile_fail/{}.rs", case.name)));
     command
         .current_dir(&program.directory)
-        .env("RUST_BACKTRACE", "0");
+        .env("RUST_BACKTRACE", "0")
+        // As Cargo would: where misuse is compiled follows from these.
+        .env("CARGO_MANIFEST_DIR", &program.directory)
+        .env("CARGO_TARGET_DIR", &program.artefacts);
     let (status, said) =
         bounded(&mut command, bound).map_err(|error| format!("a test cannot be run: {error}"))?;
     let Some(status) = status else {
@@ -39,10 +63,12 @@ pub(super) fn run(program: &Program, names: &[String], bound: Duration) -> Resul
             "not all of these tests are there any more: {names}"
         ));
     }
-    match status.success() {
-        true => Ok(Ending::Passed),
-        false => Ok(Ending::Failed(complaint(&said, status))),
-    }
+    Ok(match status.success() {
+        true => Ending::Passed,
+        false if cases.is_empty() => Ending::Failed(complaint(&said, status)),
+        false if said.contains(COMPILED) => Ending::Failed(COMPILED.to_owned()),
+        false => Ending::OtherReason(said),
+    })
 }
 
 /// Exit status, or `None` if it had to be killed, and all output.
@@ -91,15 +117,15 @@ mod tests {
     use super::*;
 
     /// Runs tests of this very program.
-    fn own(name: &str, bound: Duration) -> Result<Ending, String> {
-        let executable = std::env::current_exe().unwrap();
+    fn own(name: &'static str, bound: Duration) -> Result<Ending, String> {
         let directory = std::env::current_dir().unwrap();
         run(
             &Program {
-                executable,
+                executable: std::env::current_exe().unwrap(),
+                artefacts: directory.join("nowhere"),
                 directory,
             },
-            &[name.to_owned()],
+            &[&Test::library("xtask", name)],
             bound,
         )
     }

@@ -1,18 +1,19 @@
 //! Mapping in two steps: addresses are chosen once, and memory is linked to parts of them later.
 
-use super::{Domain, DomainError, Inner, Linked, Reach, RevokeError};
+use super::{Chooser, Domain, DomainError, Inner, Linked, Reach, RevokeError};
 use crate::addr::{BusAddr, BusRange};
 use crate::iova::IovaRequest;
-use crate::pagetable::{MemoryType, Permission, PhysList};
+use crate::pagetable::{Grant, PhysList};
 use crate::platform::Platform;
 
 impl<P: Platform> Domain<P> {
     /// Chooses bus addresses as `request` says, at which nothing is mapped yet (`dma_iova_try_alloc`).
     pub(crate) fn reserve_span(&self, request: IovaRequest) -> Result<BusRange, DomainError> {
         let mut inner = self.inner.lock();
-        match inner.reach {
-            Reach::Live => Ok(inner.iova.allocate(request)?),
-            Reach::Revoked | Reach::Unconfirmed => Err(DomainError::Revoked),
+        match (inner.reach, inner.chooser) {
+            (Reach::Live, Chooser::Layer) => Ok(inner.iova.allocate(request)?),
+            (Reach::Live, Chooser::Owner) => Err(DomainError::HandedOver),
+            (Reach::Revoked | Reach::Unconfirmed, _) => Err(DomainError::Revoked),
         }
     }
 
@@ -22,7 +23,7 @@ impl<P: Platform> Domain<P> {
         &self,
         bus: BusAddr,
         memory: &mut dyn PhysList,
-        permission: Permission,
+        grant: Grant,
     ) -> Result<Linked, DomainError> {
         let mut inner = self.inner.lock();
         let Inner {
@@ -34,7 +35,7 @@ impl<P: Platform> Domain<P> {
         else {
             return Err(DomainError::Revoked);
         };
-        table.map_list(bus, memory, permission, MemoryType::Normal)?;
+        table.map_list(bus, memory, grant)?;
         Ok(match *unlinking {
             0 => Linked::OnKeptTables,
             _ => Linked::WhileUnlinking,

@@ -10,7 +10,8 @@ use super::record_format::RecordFormat;
 use crate::addr::{BusAddr, BusRange, PhysAddr};
 use crate::iommu::translation::{Translate, Translation};
 use crate::pagetable::{
-    Gather, Leaf, MapError, MemoryType, PageTable, Permission, PhysList, TableChange, UnmapError,
+    Gather, Grant, Leaf, MapError, PageTable, Permission, PhysList, Privileges, TableChange,
+    UnmapError,
 };
 use crate::platform::{OutOfFrames, Platform};
 
@@ -174,25 +175,24 @@ impl<P: Platform> Translation<P> for RecordTable<P> {
         self.page_size_log2
     }
 
+    fn privileges(&self) -> Privileges {
+        Privileges::NotTold
+    }
+
     fn map_list(
         &mut self,
         bus: BusAddr,
         memory: &mut dyn PhysList,
-        permission: Permission,
-        _memory_type: MemoryType,
+        grant: Grant,
     ) -> Result<(), MapError> {
-        // The unit is not told: what is behind an address it knows itself.
-        self.with(|table| table.map_list(bus, memory, permission))
+        // The unit is told no more: what is behind an address it knows itself, and it knows no privileges.
+        self.with(|table| table.map_list(bus, memory, grant.permission))
     }
 
     fn unmap(&mut self, range: BusRange, gather: &mut Gather<P>) -> Result<(), UnmapError> {
         self.change(|table, own| table.unmap(range, own))?;
         if !range.is_empty() {
-            gather.add_leaves(
-                range.start().as_u64(),
-                range.len_bytes(),
-                self.page_size_log2,
-            );
+            gather.add_leaves(range.start().as_u64(), range.len_bytes());
         }
         debug_assert_eq!(gather.tables(), TableChange::Kept);
         Ok(())

@@ -84,8 +84,12 @@ pub enum AtomicPoolError {
         max_bytes: u64,
     },
     /// Elements that take no space, or are aligned more strictly than a unit.
-    #[error("elements of {len_bytes} bytes aligned to {align} do not come from an atomic pool")]
+    #[error(
+        "atomic pool of {device}: elements of {len_bytes} bytes aligned to {align} do not come from it"
+    )]
     Element {
+        /// The device.
+        device: Requester,
         /// Bytes of an element.
         len_bytes: usize,
         /// Its alignment.
@@ -212,6 +216,7 @@ impl<P: Platform> AtomicPool<P> {
         let (element_bytes, align) = (size_of::<T>(), align_of::<T>());
         if element_bytes == 0 || count == 0 || align > UNIT_BYTES {
             return Err(AtomicPoolError::Element {
+                device: self.core.device,
                 len_bytes: element_bytes,
                 align,
             });

@@ -1,7 +1,8 @@
 //! Memory that is one device's own: declared once, and coherent memory for it comes from there alone
 //! (`dma_declare_coherent_memory`).
 //!
-//! Such memory lies on the device (behind a BAR), or firmware set it aside for it (a reserved-memory node); it has a bus
+//! Such memory lies on the device ([behind a BAR](Device::declare_coherent_bar)), or firmware
+//! [set it aside](crate::system::DmaSystem::adopt_device_memory) for it (a reserved-memory node); it has a bus
 //! address of its own, and no IOMMU stands before it. A device that has some is never given other coherent memory:
 //! when it is used up, allocating fails.
 //!
@@ -27,13 +28,15 @@
 use alloc::sync::Arc;
 use core::ptr::NonNull;
 
-use crate::addr::{BusRange, DmaMask, FRAME_BYTES, FRAME_SIZE_LOG2};
+use crate::addr::{BusRange, DmaMask, FRAME_BYTES, FRAME_SIZE_LOG2, PhysRange};
 use crate::bitmap::{Bitmap, RunRequest};
 use crate::buffer::ContiguousArea;
 use crate::device::{Device, DeviceCore};
 use crate::iommu::Requester;
+use crate::map::uncached::Uncached;
 use crate::map::window::copy_in;
-use crate::platform::Platform;
+use crate::mmio::Mmio;
+use crate::platform::{MemoryAttribute, Platform, VirtualMapError};
 
 /// Why memory could not be declared, or the declaration not be taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +56,14 @@ pub enum DeclareError {
         device: Requester,
         /// What was to be declared.
         memory: BusRange,
+    },
+    /// A window that is not onto memory behind one of the device's own BARs, or that parts were carved out of.
+    #[error("{device}: {registers} is not memory behind a BAR of its own")]
+    NotItsOwn {
+        /// The device.
+        device: Requester,
+        /// Where the window leads.
+        registers: PhysRange,
     },
     /// There is no memory to keep account of so many frames.
     #[error("{device}: no memory to keep account of bus {memory}")]
@@ -94,17 +105,64 @@ pub struct DeclaredFull {
     pub used_frames: usize,
 }
 
-struct Declared<P: Platform> {
+/// Who keeps the CPU's way to declared memory open.
+enum Kept<P: Platform> {
+    /// Whoever declared it.
+    ByCaller,
+    /// A window onto a BAR.
+    Window(#[expect(dead_code, reason = "closed when it is dropped")] Mmio<P>),
+    /// A mapping of frames.
+    Frames(Uncached<P>),
+}
+
+/// Memory that one device declared, or that firmware set aside for several: the CPU's side of it, and what of it is used.
+pub(crate) struct Ground<P: Platform> {
     start: NonNull<u8>,
-    bus: BusRange,
+    frames: usize,
     used: lock_api::Mutex<P::Lock, Bitmap>,
+    _kept: Kept<P>,
 }
 
 // SAFETY: the memory may be accessed from any CPU (promised when it was declared), and each run's handle is the only one that
 // does.
-unsafe impl<P: Platform> Send for Declared<P> {}
+unsafe impl<P: Platform> Send for Ground<P> {}
 // SAFETY: as above.
-unsafe impl<P: Platform> Sync for Declared<P> {}
+unsafe impl<P: Platform> Sync for Ground<P> {}
+
+impl<P: Platform> Ground<P> {
+    /// `None` where there is no memory to keep account of so many.
+    fn new(start: NonNull<u8>, len_bytes: u64, kept: Kept<P>) -> Option<Self> {
+        let frames = usize::try_from(len_bytes / FRAME_BYTES).ok()?;
+        let used = Bitmap::new(frames).ok()?;
+        Some(Self {
+            start,
+            frames,
+            used: lock_api::Mutex::new(used),
+            _kept: kept,
+        })
+    }
+
+    /// Whole frames of RAM that the platform does not lend, seen past the caches; `None` where there is no memory to keep
+    /// account of so many.
+    ///
+    /// # Safety
+    /// They are RAM, and nobody else uses them as long as this lives.
+    pub(crate) unsafe fn of_frames(
+        platform: P,
+        frames: PhysRange,
+    ) -> Result<Option<Self>, VirtualMapError> {
+        // SAFETY: the caller's promise. Nobody accessed the frames since firmware left them.
+        let mapped = unsafe { Uncached::of_frames(platform, frames, MemoryAttribute::Uncached) }?;
+        let start = mapped.pointer();
+        Ok(Self::new(start, frames.len_bytes(), Kept::Frames(mapped)))
+    }
+}
+
+/// A device's own memory, as it has it.
+struct Declared<P: Platform> {
+    ground: Arc<Ground<P>>,
+    bus: BusRange,
+}
 
 /// Where a device's coherent memory comes from, if not from the platform.
 pub(crate) struct CoherentSources<P: Platform> {
@@ -120,6 +178,12 @@ impl<P: Platform> CoherentSources<P> {
         }
     }
 
+    /// The device goes: what it declared lives only as long as runs of it do.
+    pub(crate) fn forget_declared(&self) {
+        let declared = self.declared.lock().take();
+        drop(declared);
+    }
+
     /// A run of the device's own memory; `None` where it has none.
     pub(super) fn declared_run(
         &self,
@@ -132,6 +196,28 @@ impl<P: Platform> CoherentSources<P> {
 }
 
 impl<P: Platform> DeviceCore<P> {
+    /// Has the device's coherent memory come from `ground` alone, which it reaches at `bus`.
+    pub(crate) fn declare_ground(
+        &self,
+        ground: &Arc<Ground<P>>,
+        bus: BusRange,
+    ) -> Result<(), DeclareError> {
+        let ground = Arc::clone(ground);
+        debug_assert_eq!(bus.len_bytes() / FRAME_BYTES, ground.frames as u64);
+        let declared = Arc::new(Declared { ground, bus });
+        let mut place = self.coherent.declared.lock();
+        match place.as_ref() {
+            Some(other) => Err(DeclareError::AlreadyDeclared {
+                device: self.requester,
+                declared: other.bus,
+            }),
+            None => {
+                *place = Some(declared);
+                Ok(())
+            }
+        }
+    }
+
     /// The area that serves the device.
     pub(super) fn contiguous_area(&self) -> Option<ContiguousArea<P>> {
         let own = self.coherent.area.lock().clone();
@@ -157,6 +243,44 @@ impl<P: Platform> Device<P> {
         start: NonNull<u8>,
         bus: BusRange,
     ) -> Result<(), DeclareError> {
+        self.declare(bus, start, Kept::ByCaller)
+    }
+
+    /// The same for memory behind a BAR of the device's own, or part of it, which the CPU has in `window`: best mapped
+    /// [write-combined](crate::pci::Function::claim_bar_as). The device reaches it at the BAR's bus addresses (A): what it asks of
+    /// itself does not leave it, so no IOMMU has a say. The window is closed, and its claim released, when the declaration
+    /// is taken back or fails.
+    ///
+    /// # Errors
+    /// [`DeclareError`]; nothing is declared then.
+    ///
+    /// # Safety
+    /// - What is behind the window is memory, not registers; [`Platform::ioremap`] let plain loads and stores of
+    ///   any CPU reach it, as it does on real machines; and the device reaches it at the BAR's bus addresses.
+    /// - Nobody else accesses it, other devices included, as long as it is declared and coherent memory of it lives; and the
+    ///   BAR stays where it is and decodes.
+    pub unsafe fn declare_coherent_bar(&self, window: Mmio<P>) -> Result<(), DeclareError> {
+        let (device, registers) = (self.requester(), window.phys());
+        let bars = self.core().function.bars().iter().flatten();
+        let mut memory = bars
+            .filter(|bar| !bar.kind.is_io())
+            .filter_map(|bar| bar.phys);
+        let bridge = self.core().system.bridge_of(device);
+        let bus = bridge
+            .filter(|_| memory.any(|bar| bar.covers(registers)) && window.is_undivided())
+            .and_then(|bridge| bridge.phys_to_bus(registers.start()))
+            .and_then(|start| BusRange::new(start, registers.len_bytes()).ok())
+            .ok_or(DeclareError::NotItsOwn { device, registers })?;
+        let start = window.pointer();
+        self.declare(bus, start, Kept::Window(window))
+    }
+
+    fn declare(
+        &self,
+        bus: BusRange,
+        start: NonNull<u8>,
+        kept: Kept<P>,
+    ) -> Result<(), DeclareError> {
         let device = self.requester();
         let bits = bus.start().as_u64() | bus.len_bytes() | start.addr().get() as u64;
         if bits.trailing_zeros() < FRAME_SIZE_LOG2 || bus.is_empty() {
@@ -169,24 +293,8 @@ impl<P: Platform> Device<P> {
             device,
             memory: bus,
         };
-        let frames = usize::try_from(bus.len_bytes() / FRAME_BYTES).map_err(|_| too_long)?;
-        let used = Bitmap::new(frames).map_err(|_| too_long)?;
-        let declared = Arc::new(Declared {
-            start,
-            bus,
-            used: lock_api::Mutex::new(used),
-        });
-        let mut place = self.core().coherent.declared.lock();
-        match place.as_ref() {
-            Some(other) => Err(DeclareError::AlreadyDeclared {
-                device,
-                declared: other.bus,
-            }),
-            None => {
-                *place = Some(declared);
-                Ok(())
-            }
-        }
+        let ground = Ground::new(start, bus.len_bytes(), kept).ok_or(too_long)?;
+        self.core().declare_ground(&Arc::new(ground), bus)
     }
 
     /// Has the device's coherent memory come from the platform again (`dma_release_coherent_memory`). From then on the
@@ -198,7 +306,7 @@ impl<P: Platform> Device<P> {
         let device = self.requester();
         let mut place = self.core().coherent.declared.lock();
         let declared = place.as_ref().ok_or(DeclareError::NotDeclared { device })?;
-        let used_frames = declared.used.lock().taken();
+        let used_frames = declared.ground.used.lock().taken();
         // Whoever is about to take a run holds the declaration, too.
         if used_frames > 0 || Arc::strong_count(declared) > 1 {
             return Err(DeclareError::InUse {
@@ -207,7 +315,10 @@ impl<P: Platform> Device<P> {
                 used_frames,
             });
         }
-        *place = None;
+        let released = place.take();
+        drop(place);
+        // Unmaps, where the mapping is ours.
+        drop(released);
         Ok(())
     }
 
@@ -238,7 +349,7 @@ impl<P: Platform> DeclaredRun<P> {
             declared: bus,
             used_frames,
         };
-        let mut used = declared.used.lock();
+        let mut used = declared.ground.used.lock();
         let first_number = bus.start().as_u64() >> FRAME_SIZE_LOG2;
         let end_number = (mask.last().as_u64() >> FRAME_SIZE_LOG2)
             + u64::from(mask.last().as_u64() % FRAME_BYTES == FRAME_BYTES - 1);
@@ -286,12 +397,21 @@ impl<P: Platform> DeclaredRun<P> {
 
     pub(super) fn pointer(&self) -> NonNull<u8> {
         // SAFETY: the offset is inside the declared memory.
-        unsafe { self.declared.start.add(self.first * FRAME_BYTES as usize) }
+        unsafe {
+            self.declared
+                .ground
+                .start
+                .add(self.first * FRAME_BYTES as usize)
+        }
     }
 }
 
 impl<P: Platform> Drop for DeclaredRun<P> {
     fn drop(&mut self) {
-        self.declared.used.lock().give(self.first, self.frames);
+        self.declared
+            .ground
+            .used
+            .lock()
+            .give(self.first, self.frames);
     }
 }

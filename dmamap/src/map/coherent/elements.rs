@@ -12,7 +12,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::options::CpuStores;
 use crate::addr::{BusAddr, BusRange, VirtAddr};
-use crate::map::view::OutOfBounds;
+use crate::iommu::Requester;
+use crate::map::view::{OutOfBounds, Outside};
 use crate::map::window::{copy_in, copy_out};
 use crate::platform::Platform;
 
@@ -26,6 +27,7 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy + Send + 'static> Shared for T 
 /// It is not `Sync`: two CPUs that access one element at the same moment would race.
 pub struct Elements<P: Platform, T: Shared> {
     platform: P,
+    device: Requester,
     start: NonNull<u8>,
     bus: BusRange,
     count: usize,
@@ -37,20 +39,21 @@ pub struct Elements<P: Platform, T: Shared> {
 unsafe impl<P: Platform, T: Shared> Send for Elements<P, T> {}
 
 impl<P: Platform, T: Shared> Elements<P, T> {
-    /// `count` elements at `start`, which the device finds at `bus`, written as `stores` says.
+    /// `count` elements at `start`, which `device` finds at `bus`, written as `stores` says.
     ///
     /// # Safety
     /// While the value can be reached, all bytes of the elements are readable and writable for the CPU, aligned for
     /// `T`, and accessed by no CPU but through this value or by volatile means; and `bus` has at least as many bytes.
     pub(super) unsafe fn new(
         platform: P,
-        start: NonNull<u8>,
-        bus: BusRange,
+        device: Requester,
+        (start, bus): (NonNull<u8>, BusRange),
         count: usize,
         stores: CpuStores,
     ) -> Self {
         Self {
             platform,
+            device,
             start,
             bus,
             count,
@@ -76,7 +79,7 @@ impl<P: Platform, T: Shared> Elements<P, T> {
             .slice(offset, len_bytes)
             .expect("a part lies inside its memory");
         // SAFETY: the caller's promise.
-        unsafe { Elements::new(self.platform, start, bus, count, self.stores) }
+        unsafe { Elements::new(self.platform, self.device, (start, bus), count, self.stores) }
     }
 
     /// Whether all bytes are `byte`.
@@ -96,6 +99,11 @@ impl<P: Platform, T: Shared> Elements<P, T> {
             CpuStores::Ordered => self.platform.dma_wmb(),
             CpuStores::Combined => self.platform.dma_mb(),
         }
+    }
+
+    /// The device.
+    pub fn device(&self) -> Requester {
+        self.device
     }
 
     /// Z: where the device finds the first element.
@@ -184,7 +192,12 @@ impl<P: Platform, T: Shared> Elements<P, T> {
     /// # Errors
     /// [`OutOfBounds`] if that leaves the memory; nothing is copied.
     pub fn read_bytes(&self, offset: u64, into: &mut [u8]) -> Result<(), OutOfBounds> {
-        OutOfBounds::check(offset, into.len() as u64, self.len_bytes() as u64)?;
+        OutOfBounds::check(
+            self.device,
+            offset,
+            into.len() as u64,
+            self.len_bytes() as u64,
+        )?;
         // SAFETY: in bounds; the memory is ours (promised to `new`) and only accessed by volatile means.
         unsafe { copy_out(self.start.add(offset as usize), into) };
         Ok(())
@@ -195,7 +208,12 @@ impl<P: Platform, T: Shared> Elements<P, T> {
     /// # Errors
     /// [`OutOfBounds`] if that leaves the memory; nothing is copied.
     pub fn write_bytes(&self, offset: u64, bytes: &[u8]) -> Result<(), OutOfBounds> {
-        OutOfBounds::check(offset, bytes.len() as u64, self.len_bytes() as u64)?;
+        OutOfBounds::check(
+            self.device,
+            offset,
+            bytes.len() as u64,
+            self.len_bytes() as u64,
+        )?;
         // SAFETY: as in `read_bytes`.
         unsafe { copy_in(bytes, self.start.add(offset as usize)) };
         Ok(())
@@ -216,7 +234,7 @@ impl<P: Platform, T: Shared> Elements<P, T> {
     fn field<U: Shared>(&self, offset: u64) -> Result<*mut U, OutOfBounds> {
         let whole_bytes = self.len_bytes() as u64;
         let len_bytes = size_of::<U>() as u64;
-        OutOfBounds::check(offset, len_bytes, whole_bytes)?;
+        OutOfBounds::check(self.device, offset, len_bytes, whole_bytes)?;
         let field = self
             .start
             .as_ptr()
@@ -225,11 +243,13 @@ impl<P: Platform, T: Shared> Elements<P, T> {
         if field.is_aligned() {
             Ok(field)
         } else {
-            Err(OutOfBounds {
+            let device = self.device;
+            let outside = Outside {
                 offset,
                 len_bytes,
                 whole_bytes,
-            })
+            };
+            Err(OutOfBounds { device, outside })
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use core::ptr::NonNull;
 
-use super::CoherentError;
+use super::CoherentFailure;
 use super::declared::DeclaredRun;
 use super::options::{CoherentOptions, CpuStores, Placement};
 use crate::addr::{BusRange, FRAME_BYTES, FRAME_SIZE_LOG2, PhysRange, VirtAddr};
@@ -10,6 +10,7 @@ use crate::buffer::{BufferError, DmaBuffer, DmaMemory, ScatteredBuffer};
 use crate::device::{Coherence, Device};
 use crate::map::Bidirectional;
 use crate::map::error::Quarantined;
+use crate::map::establish::check_owner;
 use crate::map::live::Live;
 use crate::map::terms::{Shape, Terms};
 use crate::map::uncached::Uncached;
@@ -43,6 +44,8 @@ pub(super) enum Memory<P: Platform> {
         frames: Frames<P>,
         /// The CPU's way past its caches, where it takes that. Ends before the frames go back.
         uncached: Option<Uncached<P>>,
+        /// How the CPU maps it there.
+        attribute: Option<MemoryAttribute>,
         stores: CpuStores,
     },
     /// The device's own.
@@ -56,7 +59,7 @@ impl<P: Platform> Memory<P> {
         len_bytes: u64,
         options: CoherentOptions,
         reach: CpuReach,
-    ) -> Result<Self, CoherentError> {
+    ) -> Result<Self, CoherentFailure> {
         if len_bytes == 0 {
             return Err(BufferError::Empty.into());
         }
@@ -88,26 +91,26 @@ impl<P: Platform> Memory<P> {
         // Before the device reaches the memory: the lines that are dropped are the CPU's alone.
         let uncached = match (&mut frames, attribute) {
             (Frames::Contiguous(buffer), Some(attribute)) => {
+                // Frames that another machine lent, to an area say, are not this one's to map.
+                check_owner(core, buffer).map_err(|error| error.failure)?;
                 let mapped = Uncached::map(core, buffer, attribute);
-                Some(mapped.map_err(|error| {
-                    let device = device.requester();
-                    CoherentError::Uncached { device, error }
-                })?)
+                Some(mapped.map_err(CoherentFailure::Uncached)?)
             }
             _ => None,
         };
-        let terms = Terms::new(mask, Shape::AlignedBlock, Bidirectional);
+        let terms = Terms::new(mask, Shape::AlignedBlock, Bidirectional).with(options.attributes());
         match Live::establish_owned(device, frames, terms) {
             Ok((live, frames)) => Ok(Self::Mapped {
                 live,
                 frames,
                 uncached,
+                attribute,
                 stores: options.stores,
             }),
             Err(rejected) => {
                 // Before the frames are freed with what is left of `rejected`.
                 drop(uncached);
-                Err(rejected.error.into())
+                Err(rejected.error.failure.into())
             }
         }
     }
@@ -128,6 +131,28 @@ impl<P: Platform> Memory<P> {
                 None => frames.pointer(),
             },
             Self::Declared(run) => run.pointer(),
+        }
+    }
+
+    /// Y: the physical pieces that it is in, in order; none of memory that is a device's own.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = PhysRange> + '_ {
+        let frames = match self {
+            Self::Mapped { frames, .. } => Some(frames),
+            Self::Declared(_) => None,
+        };
+        let mut offset = 0;
+        core::iter::from_fn(move || {
+            let piece = frames?.segment(offset);
+            offset += piece.len_bytes();
+            (!piece.is_empty()).then_some(piece)
+        })
+    }
+
+    /// What the CPU's mapping of it is, where it is not an ordinary one.
+    pub(super) fn attribute(&self) -> Option<MemoryAttribute> {
+        match self {
+            Self::Mapped { attribute, .. } => *attribute,
+            Self::Declared(_) => None,
         }
     }
 
@@ -174,7 +199,7 @@ impl<P: Platform> Frames<P> {
         device: &Device<P>,
         len_bytes: u64,
         placement: Placement,
-    ) -> Result<Self, CoherentError> {
+    ) -> Result<Self, CoherentFailure> {
         let page_log2 = device.page_bytes().ilog2();
         let order_log2 = len_bytes
             .checked_next_multiple_of(1 << page_log2)

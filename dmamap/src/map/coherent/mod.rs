@@ -25,19 +25,19 @@ mod publish;
 use core::fmt;
 use core::ops::Deref;
 
-use crate::addr::FRAME_BYTES;
+use crate::addr::{BusAddr, DmaMask, FRAME_BYTES, PhysRange};
 use crate::bounce::BounceError;
 use crate::buffer::BufferError;
 use crate::device::Device;
 use crate::iommu::Requester;
-use crate::map::error::{MapError, Quarantined};
-use crate::platform::{Platform, VirtualMapError};
+use crate::map::error::{MapFailure, Quarantined};
+use crate::platform::{MemoryAttribute, Platform, VirtualMapError};
 
 use memory::{CpuReach, Memory};
 use options::Report;
 
 pub use atomic::{AtomicBlock, AtomicDestroyError, AtomicPool, AtomicPoolError, AtomicPoolFigures};
-pub(crate) use declared::CoherentSources;
+pub(crate) use declared::{CoherentSources, Ground};
 pub use declared::{DeclareError, DeclaredFull};
 pub use elements::{Elements, Shared};
 pub use noncoherent::Noncoherent;
@@ -47,9 +47,23 @@ pub use options::CoherentOptions;
 pub use pool::{DestroyError, DmaPool, LayoutError, PoolBlock, PoolError, PoolFigures, PoolLayout};
 pub use publish::{Descriptors, FlagWord, Published};
 
-/// Why coherent memory could not be had.
+/// Memory that could not be allocated for a device and mapped, and for which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CoherentError {
+#[error("{device}, {len_bytes:#x} bytes at or below bus {last}: {failure}")]
+pub struct CoherentError {
+    /// The device.
+    pub device: Requester,
+    /// Bytes asked for; as many as can be counted, where they were more.
+    pub len_bytes: u64,
+    /// The highest bus address that they may have: by the device's mask, or by the path to memory.
+    pub last: BusAddr,
+    /// What stood in the way.
+    pub failure: CoherentFailure,
+}
+
+/// Why memory could not be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CoherentFailure {
     /// The platform lent no memory for it.
     #[error(transparent)]
     Buffer(#[from] BufferError),
@@ -58,19 +72,14 @@ pub enum CoherentError {
     Bounce(#[from] BounceError),
     /// The device cannot be given it.
     #[error(transparent)]
-    Map(#[from] MapError),
+    Map(#[from] MapFailure),
     /// The device has memory of its own, and that is used up.
     #[error(transparent)]
     Declared(#[from] DeclaredFull),
     /// The CPU is to reach the memory past its caches, as the device does not snoop or the caller wants it so, and the
     /// platform could not map it like that.
-    #[error("{device}: its memory cannot be mapped past the CPU's caches: {error}")]
-    Uncached {
-        /// The device.
-        device: Requester,
-        /// What the platform said.
-        error: VirtualMapError,
-    },
+    #[error("it cannot be mapped past the CPU's caches: {0}")]
+    Uncached(VirtualMapError),
     /// An element needs a stricter alignment than a frame has, or takes no space.
     #[error("elements of {len_bytes} bytes aligned to {align} cannot be coherent memory")]
     Element {
@@ -101,14 +110,14 @@ impl<P: Platform> Device<P> {
         count: usize,
         options: CoherentOptions,
     ) -> Result<Coherent<P, T>, CoherentError> {
-        let memory = reported(self, options, self.obtain::<T>(count, options))?;
+        let memory = self.obtain::<T>(count, options)?;
         // SAFETY: the memory holds `count` elements from a frame's start on, is the value's from here on, and is freed when
         // that ends; no reference to it is made.
         let elements = unsafe {
             Elements::new(
                 self.platform(),
-                memory.pointer(),
-                memory.bus(),
+                self.requester(),
+                (memory.pointer(), memory.bus()),
                 count,
                 memory.stores(),
             )
@@ -125,28 +134,44 @@ impl<P: Platform> Device<P> {
         options: CoherentOptions,
     ) -> Result<Memory<P>, CoherentError> {
         let (len_bytes, align) = (size_of::<T>(), align_of::<T>());
-        if len_bytes == 0 || align as u64 > FRAME_BYTES {
-            return Err(CoherentError::Element { len_bytes, align });
+        let bytes = (len_bytes as u64).saturating_mul(count as u64);
+        let memory = match len_bytes == 0 || align as u64 > FRAME_BYTES {
+            true => Err(CoherentFailure::Element { len_bytes, align }),
+            // No machine has so many, if they could not be counted.
+            false => Memory::obtain(self, bytes, options, CpuReach::Elements),
+        };
+        reported(self, bytes, options, memory)
+    }
+
+    /// That `len_bytes` bytes could not be had, which were to keep to `reach`.
+    fn not_allocated(
+        &self,
+        len_bytes: u64,
+        reach: DmaMask,
+        failure: CoherentFailure,
+    ) -> CoherentError {
+        CoherentError {
+            device: self.requester(),
+            len_bytes,
+            last: reach.last(),
+            failure,
         }
-        let bytes = (len_bytes as u64)
-            .checked_mul(count as u64)
-            .ok_or(BufferError::TooLong {
-                len_bytes: u64::MAX,
-            })?;
-        Memory::obtain(self, bytes, options, CpuReach::Elements)
     }
 }
 
-/// `outcome`, told to the log if it is a failure and the caller does not see to that.
+/// The outcome for `len_bytes` bytes, told to the log if it is a failure and the caller does not see to that.
 fn reported<P: Platform, M>(
     device: &Device<P>,
+    len_bytes: u64,
     options: CoherentOptions,
-    outcome: Result<M, CoherentError>,
+    outcome: Result<M, CoherentFailure>,
 ) -> Result<M, CoherentError> {
+    let outcome = outcome
+        .map_err(|failure| device.not_allocated(len_bytes, device.coherent_reach(), failure));
     if let Err(error) = &outcome
         && options.report == Report::Logged
     {
-        log::warn!("{}: no coherent memory: {error}", device.requester());
+        log::warn!("no coherent memory: {error}");
     }
     outcome
 }
@@ -167,6 +192,49 @@ impl<P: Platform, T: Shared> Coherent<P, T> {
     /// [`Quarantined`] when the IOMMU did not confirm that the device lost it; it is kept then.
     pub fn free(mut self) -> Result<(), Quarantined> {
         self.end()
+    }
+
+    fn memory(&self) -> &Memory<P> {
+        self.memory
+            .as_ref()
+            .expect("only `free` and `drop` take the memory")
+    }
+
+    /// Y: the physical pieces that the memory is in, in order, for another device to be lent it by
+    /// [`map_sg_raw`](Device::map_sg_raw), or a kernel to map it for a process (`dma_get_sgtable`). None of
+    /// [declared memory](Device::declare_coherent_memory), of which nobody said where it is.
+    ///
+    /// They are whole frames of this value's: whoever lends them keeps it meanwhile.
+    ///
+    /// ```
+    /// # use board as _;
+    /// use dmamap::addr::BusRange;
+    /// use dmamap::device::Device;
+    /// use dmamap::map::{AnyDirection, Coherent, MapError};
+    /// use dmamap::platform::Platform;
+    ///
+    /// /// Lets `peer` reach what another device shares with the CPU; returns how many of `told` it is told.
+    /// ///
+    /// /// # Safety
+    /// /// `ring` is kept until `peer` has lost it.
+    /// unsafe fn lend<P: Platform>(
+    ///     ring: &Coherent<P, u64>,
+    ///     peer: &Device<P>,
+    ///     told: &mut [BusRange],
+    /// ) -> Result<usize, MapError> {
+    ///     let pieces: Vec<_> = ring.pieces().collect();
+    ///     // SAFETY: frames of the ring's, which nobody has a reference to, and which the caller keeps.
+    ///     unsafe { peer.map_sg_raw(&pieces, told, AnyDirection::Bidirectional) }
+    /// }
+    /// ```
+    pub fn pieces(&self) -> impl Iterator<Item = PhysRange> + '_ {
+        self.memory().pieces()
+    }
+
+    /// How the CPU has the memory mapped, where not as it has all memory: any other mapping of the [`pieces`](Self::pieces),
+    /// for a process for one (`dma_mmap_attrs`), is to be the same.
+    pub fn attribute(&self) -> Option<MemoryAttribute> {
+        self.memory().attribute()
     }
 
     fn end(&mut self) -> Result<(), Quarantined> {

@@ -44,11 +44,13 @@ impl<P: Platform> Device<P> {
         len_bytes: u64,
         direction: D,
     ) -> Result<Noncoherent<P, D>, CoherentError> {
+        let failed = |failure| self.not_allocated(len_bytes, self.reach(), failure);
         let last = self.core().route.last_within(self.reach());
-        let buffer = DmaBuffer::allocate_for_within(self, len_bytes, last)?;
+        let buffer = DmaBuffer::allocate_for_within(self, len_bytes, last)
+            .map_err(|error| failed(error.into()))?;
         let mapping = self
             .map_single(buffer, direction)
-            .map_err(|rejected| rejected.error)?;
+            .map_err(|rejected| failed(rejected.error.failure.into()))?;
         Ok(Noncoherent { mapping })
     }
 }

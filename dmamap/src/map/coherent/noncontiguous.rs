@@ -47,9 +47,11 @@ impl<P: Platform> Device<P> {
         len_bytes: u64,
         direction: D,
     ) -> Result<Noncontiguous<P, D>, CoherentError> {
-        let frames = Frames::allocate_noncontiguous(self, len_bytes)?;
+        let failed = |failure| self.not_allocated(len_bytes, self.reach(), failure);
+        let frames = Frames::allocate_noncontiguous(self, len_bytes)
+            .map_err(|error| failed(error.into()))?;
         let owned = Owned::establish(self, frames, Shape::Pieces, direction, Attributes::NONE)
-            .map_err(|rejected| rejected.error)?;
+            .map_err(|rejected| failed(rejected.error.failure.into()))?;
         Ok(Noncontiguous { owned })
     }
 }

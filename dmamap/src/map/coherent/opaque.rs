@@ -38,7 +38,7 @@ impl<P: Platform> Device<P> {
         options: CoherentOptions,
     ) -> Result<Opaque<P>, CoherentError> {
         let memory = Memory::obtain(self, len_bytes, options, CpuReach::None);
-        let memory = reported(self, options, memory)?;
+        let memory = reported(self, len_bytes, options, memory)?;
         Ok(Opaque {
             memory: Some(memory),
             len_bytes,

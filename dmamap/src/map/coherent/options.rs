@@ -7,6 +7,9 @@
 //! assert_ne!(options, CoherentOptions::NONE);
 //! ```
 
+use crate::map::Attributes;
+use crate::pagetable::Privilege;
+
 /// Where the memory may lie.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Placement {
@@ -43,6 +46,7 @@ pub struct CoherentOptions {
     pub(super) placement: Placement,
     pub(super) stores: CpuStores,
     pub(super) report: Report,
+    pub(super) privilege: Privilege,
 }
 
 impl CoherentOptions {
@@ -51,6 +55,7 @@ impl CoherentOptions {
         placement: Placement::Any,
         stores: CpuStores::Ordered,
         report: Report::Logged,
+        privilege: Privilege::Any,
     };
 
     /// The memory is physically contiguous too (`DMA_ATTR_FORCE_CONTIGUOUS`), as memory is anyway that reaches the device
@@ -73,12 +78,21 @@ impl CoherentOptions {
 
     /// The memory is for a privileged user of the device, like its firmware (`DMA_ATTR_PRIVILEGED`).
     ///
-    /// Changes nothing: requests of PCI functions carry a privilege only together with a process address space id (PCIe Base
-    /// 6.0, section 6.20), and none are made here. Tables that know the difference (Arm's stage 1, x86's first stage)
-    /// would shut all other requests out of such memory.
+    /// Kept, and all other requests of the device shut out, where mappings' attribute of the same name is
+    /// ([`Attributes::privileged`](crate::map::Attributes::privileged)); elsewhere it changes nothing, and nothing for memory
+    /// that is not mapped for the occasion: a device's [own](crate::device::Device::declare_coherent_memory).
     #[must_use]
-    pub const fn privileged(self) -> Self {
+    pub const fn privileged(mut self) -> Self {
+        self.privilege = Privilege::PrivilegedOnly;
         self
+    }
+
+    /// What the mapping of the memory is to be.
+    pub(super) fn attributes(self) -> Attributes {
+        Attributes {
+            privilege: self.privilege,
+            ..Attributes::NONE
+        }
     }
 
     /// A failure is the caller's to report: nothing is logged (`DMA_ATTR_NO_WARN`).

@@ -209,7 +209,7 @@ where
     fn offset(&self, index: usize) -> Result<u64, OutOfBounds> {
         let (len_bytes, count) = (size_of::<D::Entry>() as u64, self.memory.len() as u64);
         let offset = (index as u64).saturating_mul(len_bytes);
-        OutOfBounds::check(offset, len_bytes, count * len_bytes)?;
+        OutOfBounds::check(self.memory.device(), offset, len_bytes, count * len_bytes)?;
         Ok(offset)
     }
 }

@@ -36,137 +36,31 @@
     reason = "the state is part of the type, and spelled out where it changes"
 )]
 
+mod parts;
 mod raw;
 mod reserved;
+mod state;
 
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 
-use crate::addr::{BusAddr, BusRange, FRAME_BYTES, PhysAddr};
-use crate::buffer::{DmaMemory, Frames, ListError, ScatterList};
+use crate::addr::{BusAddr, BusRange, PhysAddr};
+use crate::buffer::{DmaMemory, ListError, ScatterList};
 use crate::device::Device;
-use crate::map::Backing;
 use crate::map::direction::Direction;
-use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
+use crate::map::error::{MapFailure, Quarantined, Rejected};
 use crate::map::establish::check_owner;
 use crate::map::establish::fail;
 use crate::map::list_view::ListView;
 use crate::map::terms::{Shape, Terms};
-use crate::map::{Attributes, OutOfBounds};
+use crate::map::{Asked, Attributes, OutOfBounds};
 use crate::platform::Platform;
+use parts::Parts;
 use reserved::Reserved;
 
 pub use raw::RawIovaSpan;
-
-mod sealed {
-    pub trait Sealed {}
-}
-
-/// What may be done with an [`IovaSpan`].
-pub trait SpanState: sealed::Sealed {}
-
-/// Memory may be linked; what is linked is not visible to the device.
-#[derive(Debug)]
-pub struct Unsynced;
-
-/// All that is linked is visible to the device.
-#[derive(Debug)]
-pub struct Linked;
-
-/// Nothing is linked, and the device reaches nothing.
-#[derive(Debug)]
-pub struct Unlinked;
-
-impl sealed::Sealed for Unsynced {}
-impl sealed::Sealed for Linked {}
-impl sealed::Sealed for Unlinked {}
-impl SpanState for Unsynced {}
-impl SpanState for Linked {}
-impl SpanState for Unlinked {}
-
-/// A span that could not be synced, with the span.
-pub struct NotSynced<P: Platform, B: DmaMemory, D: Direction> {
-    /// Why.
-    pub error: MapError,
-    /// The span, as it was: its links can be taken back, or the sync tried again.
-    pub span: IovaSpan<P, B, D, Unsynced>,
-}
-
-impl<P: Platform, B: DmaMemory, D: Direction> fmt::Debug for NotSynced<P, B, D> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NotSynced")
-            .field("error", &self.error)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<P: Platform, B: DmaMemory, D: Direction> fmt::Display for NotSynced<P, B, D> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
-    }
-}
-
-impl<P: Platform, B: DmaMemory, D: Direction> core::error::Error for NotSynced<P, B, D> {}
-
-/// The span's addresses and what is linked to them, from the first on without gaps.
-struct Parts<P: Platform, B: DmaMemory> {
-    reserved: Reserved<P>,
-    links: ScatterList<B>,
-    /// Bytes of `links` that the device was shown.
-    synced_bytes: u64,
-}
-
-impl<P: Platform, B: DmaMemory> Parts<P, B> {
-    fn linked(&self) -> BusRange {
-        self.reserved
-            .range(0, self.links.len_bytes())
-            .expect("links are inside the span")
-    }
-
-    /// Links the last entry of the list, which is not linked yet.
-    fn link_last(&mut self) -> Result<(), MapError> {
-        let index = self.links.len() - 1;
-        let len_bytes = self.links.entries()[index].len_bytes();
-        let offset = self.links.len_bytes() - len_bytes;
-        self.reserved.syncs().before_map(&self.links, index);
-        let mut pieces = self.links.pieces_from(index);
-        let first = pieces.next().expect("an entry has a byte");
-        self.reserved
-            .link(offset, first, len_bytes, &mut pieces)
-            .map_err(|failure| self.reserved.error(failure))
-    }
-
-    /// Takes back all links; the list comes back, or goes into the device's quarantine; the addresses are lost then.
-    fn unlink(self) -> Result<(Reserved<P>, ScatterList<B>), Quarantined> {
-        let links = ManuallyDrop::new(self.links);
-        let mut reserved = ManuallyDrop::new(self.reserved);
-        let len_bytes = links.len_bytes();
-        if len_bytes > 0 {
-            let range = reserved
-                .range(0, len_bytes)
-                .expect("links are inside the span");
-            let pages = reserved.pages_of(range);
-            if let Err(error) = reserved.unlink(pages) {
-                let core = reserved.held().core();
-                let device = core.requester;
-                core.keep_from_use(links, len_bytes, Backing::InPlace, error);
-                // The mapping is over; its addresses are never given back.
-                drop(ManuallyDrop::into_inner(reserved));
-                return Err(Quarantined {
-                    device,
-                    range,
-                    error,
-                });
-            }
-            reserved.syncs().after_unmap(&links);
-        }
-        Ok((
-            ManuallyDrop::into_inner(reserved),
-            ManuallyDrop::into_inner(links),
-        ))
-    }
-}
+pub use state::{Linked, NotSynced, SpanState, Unlinked, Unsynced};
 
 impl<P: Platform> Device<P> {
     /// Chooses bus addresses for `len_bytes` bytes that will be linked to them later (`dma_iova_try_alloc`). `first` is where
@@ -201,7 +95,11 @@ impl<P: Platform> Device<P> {
         let terms = Terms::new(self.mask(), Shape::Pieces, direction).with(attributes);
         let reserved = match links.len() {
             0 => Reserved::try_alloc(self, first, len_bytes, terms),
-            len => Err(fail(self, ListError::NotEmpty { len }.into())),
+            len => Err(fail(
+                self,
+                Asked::from(first, len_bytes),
+                ListError::NotEmpty { len }.into(),
+            )),
         };
         match reserved {
             Ok(reserved) => Ok(IovaSpan::new(reserved, links, direction)),
@@ -288,11 +186,7 @@ impl<P: Platform, B: DmaMemory, D: Direction, S: SpanState> IovaSpan<P, B, D, S>
 impl<P: Platform, B: DmaMemory, D: Direction> IovaSpan<P, B, D, Unsynced> {
     fn new(reserved: Reserved<P>, links: ScatterList<B>, direction: D) -> Self {
         Self {
-            parts: Some(Parts {
-                reserved,
-                links,
-                synced_bytes: 0,
-            }),
+            parts: Some(Parts::new(reserved, links)),
             direction,
             state: PhantomData,
         }
@@ -308,12 +202,13 @@ impl<P: Platform, B: DmaMemory, D: Direction> IovaSpan<P, B, D, Unsynced> {
     }
 
     /// Links the `len_bytes` bytes from byte `offset` of `buffer` on after what is linked already. Inside the span links begin
-    /// and end on page boundaries.
+    /// and end on page boundaries. A device that nobody vouched for is given copies of what lies in pages that the buffer
+    /// [shares](crate::buffer::Frames::Shared) with others, which are the span's first and last.
     ///
     /// # Errors
     /// [`Rejected`] gives the buffer back: [`MapFailure::InteriorEdge`] for one that would leave part of a page between
-    /// itself and its neighbour, [`MapFailure::OutsideSpan`], [`MapFailure::List`] where the list has no room, [`MapFailure::NotWholePages`]
-    /// for one that shares its frames with others.
+    /// itself and its neighbour, [`MapFailure::OutsideSpan`], [`MapFailure::List`] where the list has no room,
+    /// [`MapFailure::NotWholePages`] for one in pieces that are not whole pages of the IOMMU inside it, and those of copies.
     pub fn link_part(&mut self, buffer: B, offset: u64, len_bytes: u64) -> Result<(), Rejected<B>> {
         let taken = self.parts.take();
         // Until the outcome is known the device may reach the memory: should anything panic, it is leaked.
@@ -338,16 +233,9 @@ impl<P: Platform, B: DmaMemory, D: Direction> IovaSpan<P, B, D, Unsynced> {
         if let Err(error) = check_owner(held.core(), &buffer) {
             return Err(rejected(error, buffer));
         }
-        // Links are never copied.
-        if buffer.frames() == Frames::Shared {
-            let failure = MapFailure::NotWholePages {
-                memory: buffer.segment(0),
-                page_bytes: FRAME_BYTES,
-            };
-            return Err(rejected(parts.reserved.error(failure), buffer));
-        }
         if let Err(refused) = parts.links.push_part(buffer, offset, len_bytes) {
-            let error = parts.reserved.error(refused.error.into());
+            let asked = Asked::of(&refused.buffer);
+            let error = parts.reserved.error(asked, refused.error.into());
             return Err(rejected(error, refused.buffer));
         }
         parts.link_last().map_err(|error| {
@@ -377,7 +265,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> IovaSpan<P, B, D, Unsynced> {
                 Ok(self.become_state())
             }
             Err(failure) => {
-                let error = parts.reserved.error(failure);
+                let error = parts.reserved.error(Asked::bytes(new_bytes), failure);
                 Err(NotSynced { error, span: self })
             }
         }
@@ -405,7 +293,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> IovaSpan<P, B, D, Linked> {
 
     /// Whether syncs of this memory do more than order accesses (`dma_need_sync`).
     pub fn need_sync(&self) -> bool {
-        self.parts().reserved.syncs().need_sync()
+        self.parts().syncs().need_sync()
     }
 
     /// Lets the CPU read or write `len_bytes` bytes from byte `offset` of the span on, while the device is not using them;
@@ -422,7 +310,8 @@ impl<P: Platform, B: DmaMemory, D: Direction> IovaSpan<P, B, D, Linked> {
             .parts
             .as_mut()
             .expect("only calls that end a state take the parts");
-        ListView::part(parts.reserved.syncs(), &mut parts.links, offset, len_bytes)
+        let (syncs, links) = parts.syncs_and_links();
+        ListView::part(syncs, links, offset, len_bytes)
     }
 
     /// Goes on to link more; what the device was told stays true.
@@ -468,7 +357,8 @@ impl<P: Platform, B: DmaMemory, D: Direction> IovaSpan<P, B, D, Unlinked> {
         match links.len() {
             0 => Ok(IovaSpan::new(reserved, links, direction)),
             len => {
-                let error = reserved.error(ListError::NotEmpty { len }.into());
+                let asked = Asked::bytes(reserved.len_bytes());
+                let error = reserved.error(asked, ListError::NotEmpty { len }.into());
                 reserved.free();
                 Err(Rejected {
                     error,

@@ -1,15 +1,17 @@
 //! Bus addresses that were chosen, and what of them is linked: what the safe span and the raw one are made of.
 
-use crate::addr::{BusRange, FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
+use crate::addr::{BusRange, PhysAddr, PhysRange};
 use crate::device::{Device, Held};
 use crate::iommu::{Domain, DomainError, Linked, RevokeError};
 use crate::map::backing::Backing;
+use crate::map::edges::{GivenList, inner_ends_are_whole};
 use crate::map::establish::fail;
 use crate::map::list_syncs::ListSyncs;
+use crate::map::place::Memory;
 use crate::map::route::Route;
 use crate::map::terms::Terms;
-use crate::map::{MapError, MapFailure, OutOfBounds, translated};
-use crate::pagetable::{PhysList, Replay};
+use crate::map::{Asked, MapError, MapFailure, Outside, translated};
+use crate::pagetable::Replay;
 use crate::platform::Platform;
 
 /// Chosen addresses, and the hold on the device that goes with them.
@@ -35,12 +37,12 @@ impl<P: Platform> Reserved<P> {
         len_bytes: u64,
         terms: Terms,
     ) -> Result<Self, MapError> {
-        let failed = |failure| fail(device, failure);
+        let failed = |failure| fail(device, Asked::from(first, len_bytes), failure);
         if len_bytes == 0 {
             return Err(failed(MapFailure::Empty));
         }
         let whole = PhysRange::new(first, len_bytes)
-            .map_err(|_| failed(MapFailure::TooLong { len_bytes }))?;
+            .map_err(|_| failed(MapFailure::past_the_end(first, len_bytes)))?;
         let core = device.core();
         let terms = terms.within(&core.limits);
         terms.check_coherence(core.coherence).map_err(failed)?;
@@ -53,8 +55,6 @@ impl<P: Platform> Reserved<P> {
         };
         let mut list = Replay::new(core::iter::once(whole));
         let page_log2 = domain.page_size_log2();
-        // What is not the buffers' must not become reachable, and links are never copied: only whole pages are lent.
-        check_whole_pages(whole, page_log2).map_err(failed)?;
         let place = translated::place(page_log2, &terms, whole, &mut list).map_err(failed)?;
         let held = Held::new(device, len_bytes);
         if core.system.is_asleep() {
@@ -85,8 +85,9 @@ impl<P: Platform> Reserved<P> {
         &self.terms
     }
 
-    pub(super) fn syncs(&self) -> ListSyncs<'_, P> {
-        ListSyncs::new(self.held.core(), &self.terms, &Backing::InPlace)
+    /// The turns at what is linked, of which the device reaches `backing`.
+    pub(super) fn syncs<'a>(&'a self, backing: &'a Backing) -> ListSyncs<'a, P> {
+        ListSyncs::new(self.held.core(), &self.terms, backing)
     }
 
     pub(super) fn len_bytes(&self) -> u64 {
@@ -94,8 +95,8 @@ impl<P: Platform> Reserved<P> {
     }
 
     /// The bus addresses of `len_bytes` bytes from byte `offset` of the span on.
-    pub(super) fn range(&self, offset: u64, len_bytes: u64) -> Result<BusRange, OutOfBounds> {
-        OutOfBounds::check(offset, len_bytes, self.len_bytes)?;
+    pub(super) fn range(&self, offset: u64, len_bytes: u64) -> Result<BusRange, Outside> {
+        Outside::check(offset, len_bytes, self.len_bytes)?;
         let slice = self.pages.slice(self.head + offset, len_bytes);
         Ok(slice.expect("the pages hold the head and the span"))
     }
@@ -109,30 +110,31 @@ impl<P: Platform> Reserved<P> {
         }
     }
 
-    pub(super) fn error(&self, failure: MapFailure) -> MapError {
-        MapError {
-            device: self.held.core().requester,
-            failure,
-        }
+    pub(super) fn error(&self, asked: Asked, failure: MapFailure) -> MapError {
+        self.held.core().not_mapped(asked, failure)
     }
 
-    /// Links the `len_bytes` bytes of the pieces of `memory`, the first of which is `first`, from byte `offset` of the span on.
-    pub(super) fn link(
+    /// Links `memory` from byte `offset` of the span on; what the device is given of it: the memory itself but for its ends.
+    ///
+    /// # Safety
+    /// That of [`DeviceCore::place`](crate::device::DeviceCore::place).
+    pub(super) unsafe fn link(
         &mut self,
         offset: u64,
-        first: PhysRange,
-        len_bytes: u64,
-        memory: &mut dyn PhysList,
-    ) -> Result<(), MapFailure> {
-        if self.held.core().system.is_asleep() {
+        memory: &mut Memory<'_>,
+    ) -> Result<Backing, MapFailure> {
+        let core = self.held.core();
+        if core.system.is_asleep() {
             return Err(MapFailure::Suspended);
         }
         let range = self
-            .range(offset, len_bytes)
+            .range(offset, memory.len_bytes)
             .map_err(MapFailure::OutsideSpan)?;
-        let page_bytes = 1u64 << self.domain().page_size_log2();
+        let page_log2 = self.domain().page_size_log2();
+        let page_bytes = 1u64 << page_log2;
         let within = range.start().as_u64() % page_bytes;
         let inside = offset > 0 && within != 0;
+        let first = memory.first;
         let congruent = first.start().as_u64() % page_bytes == within;
         if inside || !congruent {
             return Err(MapFailure::InteriorEdge {
@@ -141,18 +143,43 @@ impl<P: Platform> Reserved<P> {
                 page_bytes,
             });
         }
-        let start = range.start().align_down(self.domain().page_size_log2());
-        // Of frames, not pages: where pages are larger, the table refuses what does not begin and end with one.
-        let mut frames = translated::WholePages {
-            list: memory,
-            page_log2: FRAME_SIZE_LOG2,
+        // Else its pieces do not lie side by side on the bus, and copies of inner ends would be needed.
+        if !inner_ends_are_whole(memory, page_bytes) {
+            return Err(MapFailure::NotWholePages {
+                memory: first,
+                page_bytes,
+            });
+        }
+        // SAFETY: the caller's promise.
+        let backing = unsafe { core.give(page_log2, &self.terms, memory) }?;
+        let start = range.start().align_down(page_log2);
+        let mut pages = translated::WholePages {
+            list: &mut GivenList::new(memory, &backing),
+            page_log2,
         };
-        let permission = self.terms.permission();
-        match self.domain().link(start, &mut frames, permission)? {
+        let how = match self.domain().link(start, &mut pages, self.terms.grant()) {
+            Ok(how) => how,
+            Err(error) => return Err(core.not_given(backing, error.into())),
+        };
+        if backing.is_copied() {
+            core.counters.bounced(backing.copied_bytes());
+        }
+        match how {
             Linked::OnKeptTables => {}
             Linked::WhileUnlinking => self.how = Linked::WhileUnlinking,
         }
-        Ok(())
+        Ok(match (backing, offset) {
+            // No page of it is whole: to the span it is the first bytes, or the last.
+            (Backing::Whole { run, .. }, 0) => Backing::Edges {
+                head: Some(run),
+                tail: None,
+            },
+            (Backing::Whole { run, .. }, _) => Backing::Edges {
+                head: None,
+                tail: Some(run),
+            },
+            (backing, _) => backing,
+        })
     }
 
     /// Makes what was linked in `len_bytes` bytes from `offset` on visible to the device.
@@ -169,13 +196,29 @@ impl<P: Platform> Reserved<P> {
         Ok(())
     }
 
+    /// Bytes of the smallest page.
+    pub(super) fn page_bytes(&self) -> u64 {
+        1 << self.domain().page_size_log2()
+    }
+
+    /// Whether the byte before byte `end` of the span is the last of a page.
+    pub(super) fn is_page_end(&self, end: u64) -> bool {
+        (self.head + end).is_multiple_of(self.page_bytes())
+    }
+
+    /// Whether the byte before byte `end` of the span is in `pages`.
+    pub(super) fn reaches(&self, pages: BusRange, end: u64) -> bool {
+        self.range(end - 1, 1)
+            .is_ok_and(|last| pages.overlaps(last))
+    }
+
     /// The whole pages that `range`, part of the span, lies in.
     pub(super) fn pages_of(&self, range: BusRange) -> BusRange {
         translated::pages(range, self.domain().page_size_log2())
     }
 
     /// Takes back the links that `pages` are made of.
-    pub(super) fn unlink(&mut self, pages: BusRange) -> Result<(), RevokeError> {
+    pub(super) fn unlink(&self, pages: BusRange) -> Result<(), RevokeError> {
         self.domain().unlink(pages)
     }
 
@@ -187,16 +230,5 @@ impl<P: Platform> Reserved<P> {
     /// Gives the addresses back; nothing is linked to them.
     pub(super) fn free(self) {
         self.domain().free_span(self.pages);
-    }
-}
-
-/// Whether the frames that `memory` touches are whole pages of `2^page_log2` bytes.
-fn check_whole_pages(memory: PhysRange, page_log2: u32) -> Result<(), MapFailure> {
-    let page_bytes = 1u64 << page_log2;
-    let begin = memory.start().align_down(FRAME_SIZE_LOG2);
-    let last = memory.last().as_u64() | (FRAME_BYTES - 1);
-    match begin.is_aligned(page_log2) && last % page_bytes == page_bytes - 1 {
-        true => Ok(()),
-        false => Err(MapFailure::NotWholePages { memory, page_bytes }),
     }
 }

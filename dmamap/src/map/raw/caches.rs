@@ -1,19 +1,11 @@
 //! The CPU's caches and memory that has no owner here: reached through the platform's direct map.
 
 use crate::addr::{BusAddr, BusRange, PhysRange};
-use crate::device::{Coherence, Device};
-use crate::map::Attributes;
-use crate::map::attributes::CpuSync;
+use crate::device::{Coherence, Device, DeviceCore};
 use crate::map::backing::Backing;
-use crate::pagetable::PhysList;
 use crate::platform::Platform;
 
 impl<P: Platform> Device<P> {
-    /// Whether mapping and unmapping with `attributes` maintain caches.
-    pub(super) fn maintains(&self, attributes: Attributes) -> bool {
-        self.needs_maintenance() && attributes.cpu_sync == CpuSync::Automatic
-    }
-
     /// Whether the device sees memory rather than caches.
     pub(super) fn needs_maintenance(&self) -> bool {
         self.core().coherence == Coherence::NotSnooped
@@ -21,19 +13,7 @@ impl<P: Platform> Device<P> {
 
     /// What the CPU wrote goes to memory, and no dirty line is left to be written over what the device will write.
     pub(super) fn clean(&self, memory: PhysRange) {
-        let core = self.core();
-        core.clean_cache(
-            core.platform.frame_pointer(memory.start()),
-            memory.len_bytes(),
-        );
-    }
-
-    pub(super) fn clean_list(&self, list: &mut dyn PhysList) {
-        list.restart();
-        while let Some(memory) = list.next_range() {
-            self.clean(memory);
-        }
-        list.restart();
+        self.core().clean_for_device(memory);
     }
 
     /// The CPU reads what the device wrote from now on.
@@ -75,27 +55,42 @@ impl<P: Platform> Device<P> {
             });
         }
     }
+}
 
-    /// Calls `visit` with the memory behind `range`, a page at a time; with the first address that leads nowhere,
-    /// once all before it was visited, as the error.
-    pub(super) fn each_piece_behind(
+impl<P: Platform> DeviceCore<P> {
+    /// Calls `visit` with the memory behind `range`, piece by piece; with the first address that leads nowhere, once all
+    /// before it was visited, as the error.
+    pub(in crate::map) fn each_piece_behind(
         &self,
         range: BusRange,
         mut visit: impl FnMut(PhysRange),
     ) -> Result<(), BusAddr> {
-        let page_bytes = self.page_bytes();
-        let mut offset = 0;
-        while let Some(bus) = range
-            .start()
-            .checked_add(offset)
-            .filter(|_| offset < range.len_bytes())
-        {
-            let to_page_end = page_bytes - bus.as_u64() % page_bytes;
-            let len_bytes = to_page_end.min(range.len_bytes() - offset);
-            let phys = self.translate(bus).ok_or(bus)?;
-            visit(PhysRange::new(phys, len_bytes).map_err(|_| bus)?);
-            offset += len_bytes;
+        let mut left = range;
+        while !left.is_empty() {
+            let piece = self.piece_at_start_of(left).ok_or(left.start())?;
+            visit(piece);
+            let len_bytes = piece.len_bytes();
+            left = left
+                .slice(len_bytes, left.len_bytes() - len_bytes)
+                .ok_or(left.start())?;
         }
         Ok(())
+    }
+
+    /// The memory behind the first bytes of `range`, as far as it lies in one piece; `None` where the first leads nowhere.
+    pub(in crate::map) fn piece_at_start_of(&self, range: BusRange) -> Option<PhysRange> {
+        let page_bytes = self.route.page_bytes();
+        let (start, _) = self.route.translate(range.start())?;
+        let mut len_bytes = 0;
+        while len_bytes < range.len_bytes() {
+            let bus = range.start().checked_add(len_bytes)?;
+            let phys = self.route.translate(bus).map(|(phys, _)| phys);
+            if phys.is_none() || phys != start.checked_add(len_bytes) {
+                break;
+            }
+            let to_page_end = page_bytes - bus.as_u64() % page_bytes;
+            len_bytes += to_page_end.min(range.len_bytes() - len_bytes);
+        }
+        PhysRange::new(start, len_bytes).ok()
     }
 }

@@ -18,10 +18,10 @@ pub(super) enum Way {
 }
 
 impl<P: Platform> DeviceCore<P> {
-    /// What the device reaches through the raw mapping at `range`. Costs nothing where nothing is copied.
+    /// What the device reaches through the raw mapping, or the raw links, at `range`. Costs nothing where nothing is copied.
     ///
     /// The copies stay the mapping's until its unmapping [releases](Backing::release) them: dropping this keeps them.
-    pub(super) fn backing_of(&self, range: BusRange) -> Backing {
+    pub(in crate::map) fn backing_of(&self, range: BusRange) -> Backing {
         if range.is_empty() || !self.bounce.anything_lent() {
             return Backing::InPlace;
         }
@@ -112,20 +112,53 @@ impl<P: Platform> Device<P> {
                 return;
             };
             each_part(pieces, at, len, |part, done| {
-                let memory = platform.frame_pointer(part.start());
-                let (within, len) = (within + done, part.len_bytes());
-                // SAFETY: a part of the memory, which the caller says is allocated, and as much of the copy.
-                unsafe {
-                    match way {
-                        Way::ToMemory if run.direction() != AnyDirection::ToDevice => {
-                            run.copy_out(platform, within, memory, len);
-                        }
-                        Way::ToMemory => {}
-                        Way::ToCopy => run.copy_in(platform, within, memory, len),
-                    }
-                }
+                // SAFETY: a part of the memory, which the caller says is allocated.
+                unsafe { copy(platform, run, within + done, part, way) };
             });
         });
+    }
+
+    /// As [`copy_pieces`](Self::copy_pieces), for a mapping of `whole` bytes whose copies each stand in for one piece of memory.
+    ///
+    /// # Safety
+    /// As [`copy_pieces`](Self::copy_pieces).
+    pub(super) unsafe fn copy_where_they_are_from(
+        &self,
+        backing: &Backing,
+        whole: u64,
+        offset: u64,
+        len_bytes: u64,
+        way: Way,
+    ) {
+        let platform = self.platform();
+        backing.each_side(offset, len_bytes, whole, |side, _, len| {
+            let Side::Copy(run, within) = side else {
+                return;
+            };
+            let memory = PhysRange::new(run.origin(), run.len_bytes());
+            if let Some(part) = memory.ok().and_then(|memory| memory.slice(within, len)) {
+                // SAFETY: a part of the memory, which the caller says is allocated.
+                unsafe { copy(platform, run, within, part, way) };
+            }
+        });
+    }
+}
+
+/// Copies between byte `within` of the run and `memory`.
+///
+/// # Safety
+/// The memory is allocated and as long as what is left of the run, and no reference that the copying would break is in use.
+unsafe fn copy<P: Platform>(platform: P, run: &Run, within: u64, memory: PhysRange, way: Way) {
+    let (start, len) = (platform.frame_pointer(memory.start()), memory.len_bytes());
+    // SAFETY: the caller's promise, for the memory and for the run.
+    unsafe {
+        match way {
+            Way::ToMemory if run.direction() != AnyDirection::ToDevice => {
+                run.copy_out(platform, within, start, len);
+            }
+            Way::ToMemory => {}
+            Way::ToCopy => run.copy_in(platform, within, start, len),
+        }
     }
 }
 

@@ -11,7 +11,7 @@
 //!
 //! ```
 //! # use board as _;
-//! # use dmamap::{addr::PhysRange, device::Device, map::{AnyDirection, Attributes}, platform::Platform};
+//! # use dmamap::{addr::PhysRange, device::Device, map::{AnyDirection, Asked, Attributes}, platform::Platform};
 //! /// # Safety
 //! /// The frames are lent to the caller, who refers to them by nothing else meanwhile.
 //! unsafe fn send<P: Platform>(device: &Device<P>, frames: PhysRange) -> Result<(), Box<dyn std::error::Error>> {
@@ -41,7 +41,7 @@ use crate::map::error::{MapError, MapFailure, Quarantined};
 use crate::map::establish::{establish, fail, revoke};
 use crate::map::place::{Contents, Memory, Placed};
 use crate::map::terms::{Shape, Terms};
-use crate::map::{AnyDirection, Attributes};
+use crate::map::{AnyDirection, Asked, Attributes};
 use crate::pagetable::Replay;
 use crate::platform::Platform;
 use copies::Way;
@@ -60,13 +60,14 @@ impl<P: Platform> Device<P> {
         direction: AnyDirection,
         attributes: Attributes,
     ) -> Result<Placed, MapError> {
+        let asked = asked_of(pieces);
         let Some(&first) = pieces.first() else {
-            return Err(self.fail(MapFailure::Empty));
+            return Err(fail(self, asked, MapFailure::Empty));
         };
         let terms = Terms::new(self.mask(), shape, direction).with(attributes);
         terms
             .check_coherence(self.core().coherence)
-            .map_err(|failure| self.fail(failure))?;
+            .map_err(|failure| fail(self, asked, failure))?;
         let mut memory = Memory {
             first,
             len_bytes: total(pieces),
@@ -74,9 +75,6 @@ impl<P: Platform> Device<P> {
             contents: Contents::AsLent,
             frames: Frames::Shared,
         };
-        if self.maintains(attributes) {
-            self.clean_list(memory.pieces);
-        }
         let len_bytes = memory.len_bytes;
         let held = Held::new(self, len_bytes);
         // SAFETY: the caller says that the memory is RAM, allocated, and not written by references.
@@ -152,10 +150,12 @@ impl<P: Platform> Device<P> {
             self.core().quarantine.count_foreign(len_bytes);
         }
     }
+}
 
-    fn fail(&self, failure: MapFailure) -> MapError {
-        fail(self, failure)
-    }
+/// What errors say of `pieces`.
+fn asked_of(pieces: &[PhysRange]) -> Asked {
+    let first = pieces.first().map(|piece| piece.start());
+    Asked::maybe_from(first, total(pieces))
 }
 
 /// Bytes of all pieces.

@@ -3,7 +3,9 @@
 use crate::addr::{BusRange, PhysRange};
 use crate::device::Device;
 use crate::map::error::{MapError, MapFailure, Quarantined};
+use crate::map::establish::fail;
 use crate::map::place::Placed;
+use crate::map::raw::asked_of;
 use crate::map::runs::runs;
 use crate::map::segments::segments;
 use crate::map::terms::Shape;
@@ -46,12 +48,12 @@ impl<P: Platform> Device<P> {
         direction: AnyDirection,
         attributes: Attributes,
     ) -> Result<usize, MapError> {
-        let room = told.len();
+        let (room, asked) = (told.len(), asked_of(pieces));
         if pieces.is_empty() || pieces.iter().any(|piece| piece.is_empty()) {
-            return Err(self.fail(MapFailure::Empty));
+            return Err(fail(self, asked, MapFailure::Empty));
         }
         if room == 0 {
-            return Err(self.fail(MapFailure::TooManySegments { room }));
+            return Err(fail(self, asked, MapFailure::TooManySegments { room }));
         }
         // SAFETY: the caller's promise.
         let placed = unsafe { self.map_raw(Shape::Pieces, pieces, direction, attributes) }?;
@@ -75,7 +77,7 @@ impl<P: Platform> Device<P> {
                     // More urgent than why the list was not mapped.
                     Err(Quarantined { error, .. }) => MapFailure::NotUndone { error },
                 };
-                return Err(self.fail(failure));
+                return Err(fail(self, asked, failure));
             };
             *slot = segment;
             used += 1;

@@ -4,8 +4,9 @@ use crate::addr::{BusRange, FRAME_SIZE_LOG2, PhysAddr, PhysRange, VirtAddr};
 use crate::device::Device;
 use crate::iommu::RevokeError;
 use crate::map::error::{MapError, MapFailure, Quarantined};
+use crate::map::establish::fail;
 use crate::map::terms::Shape;
-use crate::map::{AnyDirection, Attributes};
+use crate::map::{AnyDirection, Asked, Attributes};
 use crate::platform::Platform;
 
 impl<P: Platform> Device<P> {
@@ -86,7 +87,11 @@ impl<P: Platform> Device<P> {
         let memory = frame
             .checked_add(offset)
             .and_then(|start| PhysRange::new(start, len_bytes).ok())
-            .ok_or_else(|| self.fail(MapFailure::TooLong { len_bytes }))?;
+            .ok_or_else(|| {
+                let first = PhysAddr::new(frame.as_u64().saturating_add(offset));
+                let failure = MapFailure::past_the_end(first, len_bytes);
+                fail(self, Asked::from(first, len_bytes), failure)
+            })?;
         // SAFETY: the caller's promise is `map_phys`'s.
         unsafe { self.map_phys_attrs(memory, direction, attributes) }
     }
@@ -124,9 +129,10 @@ impl<P: Platform> Device<P> {
         direction: AnyDirection,
         attributes: Attributes,
     ) -> Result<BusRange, MapError> {
-        let memory = self
-            .contiguous(virt, len_bytes)
-            .map_err(|failure| self.fail(failure))?;
+        let memory = self.contiguous(virt, len_bytes).map_err(|failure| {
+            let first = self.platform().virt_to_phys(virt);
+            fail(self, Asked::maybe_from(first, len_bytes), failure)
+        })?;
         // SAFETY: the caller's promise is `map_phys`'s.
         unsafe { self.map_phys_attrs(memory, direction, attributes) }
     }
@@ -180,14 +186,14 @@ impl<P: Platform> Device<P> {
                 .ok_or(MapFailure::NotDmaMemory { virt })
         };
         let start = phys(virt)?;
-        let memory =
-            PhysRange::new(start, len_bytes).map_err(|_| MapFailure::TooLong { len_bytes })?;
+        let memory = PhysRange::new(start, len_bytes)
+            .map_err(|_| MapFailure::past_the_end(start, len_bytes))?;
         let step = 1 << FRAME_SIZE_LOG2;
         let mut offset = step - virt.frame_offset();
         while offset < len_bytes {
             let virt = virt
                 .checked_add(offset)
-                .ok_or(MapFailure::TooLong { len_bytes })?;
+                .ok_or_else(|| MapFailure::past_the_end(start, len_bytes))?;
             if Some(phys(virt)?) != start.checked_add(offset) {
                 let first = PhysRange::new(start, offset).unwrap_or(memory);
                 return Err(MapFailure::NotContiguous { first });

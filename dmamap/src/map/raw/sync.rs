@@ -5,7 +5,7 @@
 use crate::addr::{BusAddr, BusRange, PhysRange};
 use crate::device::Device;
 use crate::iommu::Requester;
-use crate::map::{AnyDirection, OutOfBounds};
+use crate::map::{AnyDirection, Outside};
 use crate::platform::Platform;
 
 use super::copies::Way;
@@ -29,7 +29,7 @@ pub enum RawSyncError {
         /// The device.
         device: Requester,
         /// By how much.
-        error: OutOfBounds,
+        error: Outside,
     },
 }
 
@@ -45,8 +45,8 @@ impl<P: Platform> Device<P> {
     /// [`RawSyncError::NotMapped`].
     ///
     /// # Safety
-    /// `range` is mapped by this layer in `direction`, whole, or in part where the whole
-    /// [needs no copying](Self::need_sync_raw): a part of a copy is found only by
+    /// `range` is mapped by this layer in `direction`, or is [linked](crate::map::RawIovaSpan) without gaps; whole, or in part
+    /// where the whole [needs no copying](Self::need_sync_raw): a part of a copy is found only by
     /// [`sync_raw_range_for_cpu`](Self::sync_raw_range_for_cpu). The device does not write it until it is synced
     /// for the device; the CPU has written none of its cache lines since it was last synced for the device; no reference to
     /// the memory is in use that writing what the device wrote would break.
@@ -94,7 +94,8 @@ impl<P: Platform> Device<P> {
     ) -> Result<(), RawSyncError> {
         let part = self.part(mapping, offset, len_bytes)?;
         if self.needs_maintenance() && direction.device_writes() {
-            self.each_piece_behind(part, |memory| self.invalidate(memory))
+            self.core()
+                .each_piece_behind(part, |memory| self.invalidate(memory))
                 .map_err(|bus| self.not_mapped(bus))?;
         }
         self.platform().dma_rmb();
@@ -127,7 +128,8 @@ impl<P: Platform> Device<P> {
         }
         if self.needs_maintenance() {
             // Also where the device writes: no dirty line may be written over what it will write.
-            self.each_piece_behind(part, |memory| self.clean(memory))
+            self.core()
+                .each_piece_behind(part, |memory| self.clean(memory))
                 .map_err(|bus| self.not_mapped(bus))?;
         }
         self.platform().dma_wmb();
@@ -189,12 +191,9 @@ impl<P: Platform> Device<P> {
     /// That of [`copy_pieces`](Self::copy_pieces).
     unsafe fn copy_part(&self, mapping: BusRange, offset: u64, len_bytes: u64, way: Way) {
         let backing = self.core().backing_of(mapping);
-        if backing.is_copied()
-            && let Some(memory) = self.piece_behind(mapping, &backing)
-        {
-            // SAFETY: the caller's promise.
-            unsafe { self.copy_pieces(&backing, &[memory], offset, len_bytes, way) };
-        }
+        let whole = mapping.len_bytes();
+        // SAFETY: the caller's promise; what was mapped, or linked, each time was one piece.
+        unsafe { self.copy_where_they_are_from(&backing, whole, offset, len_bytes, way) };
     }
 
     fn part(
@@ -204,7 +203,7 @@ impl<P: Platform> Device<P> {
         len_bytes: u64,
     ) -> Result<BusRange, RawSyncError> {
         let device = self.requester();
-        OutOfBounds::check(offset, len_bytes, mapping.len_bytes())
+        Outside::check(offset, len_bytes, mapping.len_bytes())
             .map_err(|error| RawSyncError::OutOfBounds { device, error })?;
         Ok(mapping
             .slice(offset, len_bytes)

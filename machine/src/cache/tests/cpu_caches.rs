@@ -289,6 +289,15 @@ fn files_move_beside_the_caches_as_other_data_does() {
     );
 }
 
+/// Tells another thread to stop when it is dropped.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 #[test]
 fn a_store_is_never_lost_while_lines_come_and_go() {
     // One CPU counts in a line of its own, another in a line beside a device's, which writes all the time.
@@ -298,6 +307,8 @@ fn a_store_is_never_lost_while_lines_come_and_go() {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
+            // Also when an assertion fails.
+            let _stop = StopOnDrop(&done);
             for round in 0_u64..3000 {
                 bench.ram.store_u64(BUFFER, round).unwrap();
                 assert_eq!(bench.ram.load_u64(BUFFER).unwrap(), round);
@@ -305,7 +316,6 @@ fn a_store_is_never_lost_while_lines_come_and_go() {
                     bench.clean_line(BUFFER);
                 }
             }
-            done.store(true, Ordering::Release);
         });
         scope.spawn(|| {
             let mut round = 0_u8;

@@ -36,30 +36,50 @@ pub enum Misbehaviour {
     WithoutPlatform,
 }
 
+/// What a driver is told of a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answer {
+    pub(super) entry: UsedEntry,
+    /// How often it stands in the ring, one after the other.
+    pub(super) times: u16,
+    /// How many more entries are said to be there.
+    pub(super) jump: u16,
+}
+
 impl Misbehaviour {
-    /// What is told to the driver in place of `truth`, and how many more entries are said to be there.
-    pub(super) fn answer(self, truth: UsedEntry, writable: u64) -> Option<(UsedEntry, u16)> {
-        let (entry, jump) = match self {
+    /// What is told to the driver in place of `truth`.
+    pub(super) fn answer(self, truth: UsedEntry, writable: u64) -> Option<Answer> {
+        let once = |entry| Answer {
+            entry,
+            times: 1,
+            jump: 0,
+        };
+        Some(match self {
             Self::Silent | Self::SilentAndDeaf => return None,
             Self::UnknownId => {
                 let id = truth.id ^ 1;
-                (UsedEntry { id, ..truth }, 0)
+                once(UsedEntry { id, ..truth })
             }
             Self::HugeId => {
                 let id = truth.id | 0x8000_0000;
-                (UsedEntry { id, ..truth }, 0)
+                once(UsedEntry { id, ..truth })
             }
-            Self::Twice => (truth, 1),
-            Self::IndexJumps => (truth, 1000),
+            Self::Twice => Answer {
+                times: 2,
+                ..once(truth)
+            },
+            Self::IndexJumps => Answer {
+                jump: 1000,
+                ..once(truth)
+            },
             Self::TooLong => {
                 let len = u32::try_from(writable)
                     .unwrap_or(u32::MAX)
                     .saturating_add(1);
-                (UsedEntry { len, ..truth }, 0)
+                once(UsedEntry { len, ..truth })
             }
-            Self::Empty => (UsedEntry { len: 0, ..truth }, 0),
-            _ => (truth, 0),
-        };
-        Some((entry, jump))
+            Self::Empty => once(UsedEntry { len: 0, ..truth }),
+            _ => once(truth),
+        })
     }
 }

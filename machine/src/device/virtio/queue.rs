@@ -10,7 +10,7 @@ use virtio_queue::{Queue, QueueOwnedT, QueueT};
 use vm_memory::{Bytes, GuestAddress};
 
 use super::memory::BusMemory;
-use super::misbehaviour::Misbehaviour;
+use super::misbehaviour::{Answer, Misbehaviour};
 use crate::bus::{BusRun, DmaError};
 
 /// Most bytes of one buffer that a device takes.
@@ -142,28 +142,36 @@ impl DeviceQueue {
         };
         match self.misbehaviour.answer(truth, buffer.writable_bytes()) {
             None => Ok(()),
-            Some((entry, 0)) if entry.id == truth.id => {
+            Some(Answer {
+                entry,
+                times: 1,
+                jump: 0,
+            }) if entry.id == truth.id => {
                 let added = self.queue.add_used(&*self.memory, buffer.head, entry.len);
                 added.map_err(failed)
             }
-            Some((entry, jump)) => self.add_lie(entry, jump).map_err(failed),
+            Some(lie) => self.add_lie(lie).map_err(failed),
         }
     }
 
-    /// Adds an entry that `virtio-queue` would not, and `jump` that are none.
-    fn add_lie(&mut self, entry: UsedEntry, jump: u16) -> Result<(), virtio_queue::Error> {
-        let index = self.queue.next_used();
+    /// Adds what `virtio-queue` would not.
+    fn add_lie(&mut self, lie: Answer) -> Result<(), virtio_queue::Error> {
         let ring = self.queue.used_ring();
-        let at = ring + layout::used_entry(index % self.queue.size());
-        let next = index.wrapping_add(1).wrapping_add(jump);
+        let mut next = self.queue.next_used();
+        let failed = virtio_queue::Error::GuestMemory;
+        for _ in 0..lie.times {
+            let at = ring + layout::used_entry(next % self.queue.size());
+            let written = self
+                .memory
+                .write_obj(lie.entry.to_words(), GuestAddress(at));
+            written.map_err(failed)?;
+            next = next.wrapping_add(1);
+        }
+        next = next.wrapping_add(lie.jump);
         self.queue.set_next_used(next);
-        self.memory
-            .write_obj(entry.to_words(), GuestAddress(at))
-            .and_then(|()| {
-                let at = GuestAddress(ring + layout::USED_IDX);
-                self.memory.store(next, at, Ordering::Release)
-            })
-            .map_err(virtio_queue::Error::GuestMemory)
+        let at = GuestAddress(ring + layout::USED_IDX);
+        let told = self.memory.store(next, at, Ordering::Release);
+        told.map_err(failed)
     }
 
     /// The bytes that the device reads of a buffer.

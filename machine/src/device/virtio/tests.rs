@@ -225,6 +225,14 @@ fn lies_are_told_as_asked() {
             Misbehaviour::Empty => assert_eq!(len, 0),
             _ => assert!((1..=64).contains(&len)),
         }
+        // The entry after it: the same once more, or none.
+        let mut next = [0; 8];
+        bench.ram.read(USED + 12, &mut next).expect("RAM");
+        let again = [id.to_le_bytes(), len.to_le_bytes()].concat();
+        match misbehaviour {
+            Misbehaviour::Twice => assert_eq!(next[..], again),
+            _ => assert_eq!(next, [0; 8]),
+        }
     }
 }
 

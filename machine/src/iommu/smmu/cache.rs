@@ -7,6 +7,7 @@ use hw::smmu::stream::Level1Descriptor;
 
 use super::entries::{ConfigFault, Context, Stream};
 use super::invalidation::{ConfigSelection, TlbSelection};
+use super::privilege::Grants;
 use super::walk::TableAt;
 use crate::iommu::entry_cache::EntryCache;
 use crate::iommu::grant::Grant;
@@ -29,8 +30,8 @@ pub(super) enum Tag {
 pub(super) struct CachedPage {
     /// Physical address of the page.
     pub(super) phys: u64,
-    /// What stage 1 grants.
-    pub(super) first: Grant,
+    /// What stage 1 grants, to whomever.
+    pub(super) first: Grants,
     /// What stage 2 grants.
     pub(super) second: Grant,
 }

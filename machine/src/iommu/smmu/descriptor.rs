@@ -2,6 +2,7 @@
 
 use hw::smmu::page_table::{self, Kind, S2AP_READ, S2AP_WRITE, Stage1, Stage2, Table};
 
+use super::privilege::Grants;
 use crate::iommu::grant::Grant;
 
 /// Which stage of translation.
@@ -87,7 +88,7 @@ pub(super) enum Descriptor {
     Invalid,
     Table {
         next: u64,
-        grant: Grant,
+        grants: Grants,
     },
     Leaf(Leaf),
 }
@@ -96,7 +97,7 @@ pub(super) enum Descriptor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Leaf {
     pub(super) output: u64,
-    pub(super) grant: Grant,
+    pub(super) grants: Grants,
     /// The access flag.
     pub(super) accessed: bool,
     /// It translates for every ASID (stage 1).
@@ -112,41 +113,30 @@ const OPEN: u8 = 0b01;
 /// `AP[2:1]` of stage 1: no writes.
 const READ_ONLY: u8 = 0b10;
 
-/// What `word`, a descriptor of `level`, says to requests that are `privileged` or not.
-pub(super) fn decode(
-    stage: Stage,
-    geometry: Geometry,
-    level: u32,
-    word: u64,
-    privileged: bool,
-) -> Descriptor {
+/// What `word`, a descriptor of `level`, says.
+pub(super) fn decode(stage: Stage, geometry: Geometry, level: u32, word: u64) -> Descriptor {
     match kind(level, word) {
         Kind::Table => {
             let table = Table::from_bits(word);
-            let open = privileged || table.ap_table() & TABLE_PRIVILEGED == 0;
-            let grant = match stage {
-                Stage::First => Grant {
-                    read: open,
-                    write: open && table.ap_table() & TABLE_READ_ONLY == 0,
-                },
-                Stage::Second => Grant::ALL,
+            let grants = match stage {
+                Stage::First => Grants::stage1(
+                    table.ap_table() & TABLE_PRIVILEGED == 0,
+                    table.ap_table() & TABLE_READ_ONLY == 0,
+                ),
+                Stage::Second => Grants::ALL,
             };
             Descriptor::Table {
                 next: table.addr() & !((1 << geometry.granule_log2) - 1),
-                grant,
+                grants,
             }
         }
         Kind::Page | Kind::Block if geometry.may_be_leaf(level) => {
             let leaf = match stage {
                 Stage::First => {
                     let leaf = Stage1::from_bits(word);
-                    let open = privileged || leaf.ap() & OPEN != 0;
                     Leaf {
                         output: leaf.addr(),
-                        grant: Grant {
-                            read: open,
-                            write: open && leaf.ap() & READ_ONLY == 0,
-                        },
+                        grants: Grants::stage1(leaf.ap() & OPEN != 0, leaf.ap() & READ_ONLY == 0),
                         accessed: leaf.af(),
                         global: !leaf.n_g(),
                     }
@@ -155,10 +145,10 @@ pub(super) fn decode(
                     let leaf = Stage2::from_bits(word);
                     Leaf {
                         output: leaf.addr(),
-                        grant: Grant {
+                        grants: Grants::of_both(Grant {
                             read: leaf.s2ap() & S2AP_READ != 0,
                             write: leaf.s2ap() & S2AP_WRITE != 0,
-                        },
+                        }),
                         accessed: leaf.af(),
                         global: false,
                     }

@@ -10,6 +10,7 @@ use hw::smmu::stream::{
 
 use super::config::Identification;
 use super::descriptor::{Geometry, Stage};
+use super::privilege::PrivilegeConfig;
 
 /// What the tables of a unit may say.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +36,8 @@ pub(super) struct Translating {
     /// Stage 2, if it translates.
     pub(super) stage2: Option<Tables>,
     pub(super) vmid: u16,
-    /// Its requests count as privileged.
-    pub(super) privileged: bool,
+    /// What becomes of its requests' privilege.
+    pub(super) privilege: PrivilegeConfig,
 }
 
 /// A context descriptor.
@@ -82,8 +83,6 @@ pub(super) struct Decoded<T> {
 const MIN_INPUT_BITS: u32 = 25;
 /// Most, without 52-bit addresses.
 const MAX_INPUT_BITS: u32 = 48;
-/// `PRIVCFG`: requests are made privileged.
-const PRIVILEGED: u8 = 3;
 /// Tables of the level that a stage 2 walk starts at may be so many, one after the other (log₂).
 const CONCATENATED_LOG2: u32 = 4;
 
@@ -132,7 +131,7 @@ impl Rules {
                     } else {
                         0
                     },
-                    privileged: word1.privcfg() == PRIVILEGED,
+                    privilege: PrivilegeConfig::of(word1.privcfg()),
                 })
             }
         };

@@ -11,6 +11,7 @@
 //! | `stream_table` finds entries | `handshake` CR0, IRQ_CTRL, GBPA  | `gerror` global errors      |
 //! | `entries` what they say      | `queue`, `invalidation`          | `message` its interrupts    |
 //! | `walk`, `descriptor`         | `engine` finds time for          | `reach`, `freed` audits     |
+//! | `privilege` who is granted   |                                  |                             |
 //! | `cache` what it remembers    | `work` what was asked, `reuse`   | `statistics` numbers        |
 //!
 //! It has stage 1, stage 2 or both; tables of 48-bit addresses, of which it walks the lower range; it has neither
@@ -65,6 +66,7 @@ mod gerror;
 mod handshake;
 mod invalidation;
 mod message;
+mod privilege;
 mod queue;
 mod reach;
 mod registers;
@@ -104,7 +106,7 @@ use super::table_memory::{TableMemory, WriteBuffer};
 use super::translator::{InFlight, TranslationFault, Translator};
 use super::worker::{Threads, Worker};
 use crate::audit::Audit;
-use crate::bus::Access;
+use crate::bus::{Access, Privilege};
 use crate::temper::Temper;
 
 /// Bytes of its two pages of registers.
@@ -245,7 +247,17 @@ impl Translator for SmmuUnit {
         bus: u64,
         access: Access,
     ) -> Result<InFlight<'_>, TranslationFault> {
-        self.core.translate(requester, bus, access)
+        self.translate_with(Privilege::Unprivileged, requester, bus, access)
+    }
+
+    fn translate_with(
+        &self,
+        privilege: Privilege,
+        requester: u16,
+        bus: u64,
+        access: Access,
+    ) -> Result<InFlight<'_>, TranslationFault> {
+        self.core.translate(requester, bus, access, privilege)
     }
 }
 

@@ -4,9 +4,9 @@ use hw::smmu::stream::ENTRY_BYTES;
 
 use super::descriptor::{self, Descriptor, Geometry};
 use super::entries::{Rules, Stream, Tables, Translating};
+use super::privilege::PrivilegeConfig;
 use super::stream_table::{self, StreamTable};
 use super::walk::TableAt;
-use crate::iommu::grant::Grant;
 use crate::iommu::reach::{Onward, Reached, Visitor};
 use crate::iommu::table_memory::TableMemory;
 
@@ -123,7 +123,7 @@ fn visit_stream(
         memory,
         tables,
         requester,
-        privileged: translating.privileged,
+        privilege: translating.privilege,
     };
     walk.table(tables.top(), 0, visit)
 }
@@ -133,7 +133,7 @@ struct Walk<'a> {
     memory: &'a TableMemory,
     tables: Tables,
     requester: u16,
-    privileged: bool,
+    privilege: PrivilegeConfig,
 }
 
 impl Walk<'_> {
@@ -150,9 +150,7 @@ impl Walk<'_> {
             let Ok(word) = self.memory.entry(at) else {
                 break;
             };
-            let decoded =
-                descriptor::decode(self.tables.stage, geometry, level, word, self.privileged);
-            let granted = |grant: Grant| table.grant.and(grant.read, grant.write);
+            let decoded = descriptor::decode(self.tables.stage, geometry, level, word);
             let onward = match decoded {
                 Descriptor::Invalid => continue,
                 Descriptor::Leaf(leaf) => visit(Reached::Leaf {
@@ -160,13 +158,13 @@ impl Walk<'_> {
                     bus,
                     phys: leaf.output,
                     len_bytes: 1 << size_log2,
-                    grant: granted(leaf.grant),
+                    grant: self.privilege.most(table.grants.and(leaf.grants)),
                 }),
-                Descriptor::Table { next, grant } => {
+                Descriptor::Table { next, grants } => {
                     let next = TableAt {
                         address: next,
                         level: level + 1,
-                        grant: granted(grant),
+                        grants: table.grants.and(grants),
                     };
                     self.table(next, bus, visit)
                 }

@@ -5,6 +5,7 @@ use super::cache::{CachedPage, Tag};
 use super::core::{Core, Live};
 use super::entries::{Stream, Tables};
 use super::invalidation::ConfigSelection;
+use super::privilege::Grants;
 use crate::iommu::grant::Grant;
 
 /// A page that a stream used by a configuration that is about to go.
@@ -12,7 +13,6 @@ use crate::iommu::grant::Grant;
 pub(super) struct Used {
     tag: Tag,
     tables: Tables,
-    privileged: bool,
     bus: u64,
 }
 
@@ -43,12 +43,7 @@ impl Core {
             };
             caches.translations.visit_pages(|known, bus, _, _| {
                 if known == tag {
-                    used.push(Used {
-                        tag,
-                        tables,
-                        privileged: translating.privileged,
-                        bus,
-                    });
+                    used.push(Used { tag, tables, bus });
                 }
             });
         }
@@ -62,7 +57,6 @@ impl Core {
             let found = page.tables.walk(
                 page.tables.top(),
                 page.bus,
-                page.privileged,
                 |at| {
                     let unreachable = page.tables.fault(hw::smmu::event::EventKind::WalkAbort, at);
                     self.tables.entry(at).map_err(|_| unreachable)
@@ -74,8 +68,8 @@ impl Core {
                 continue;
             };
             let (first, second) = match page.tag {
-                Tag::Stage2 { .. } => (Grant::ALL, found.grant),
-                Tag::Asid { .. } | Tag::Global { .. } => (found.grant, Grant::ALL),
+                Tag::Stage2 { .. } => (Grants::ALL, found.grants.privileged),
+                Tag::Asid { .. } | Tag::Global { .. } => (found.grants, Grant::ALL),
             };
             let translation = CachedPage {
                 phys: found.leaf.output,

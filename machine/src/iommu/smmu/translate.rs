@@ -7,9 +7,10 @@ use super::core::{Core, Live};
 use super::descriptor::Stage;
 use super::entries::{ConfigFault, Context, Stream, Tables, Translating};
 use super::event_queue::Recorded;
+use super::privilege::Grants;
 use super::stream_table::{self, StreamTable};
 use super::walk::Fault;
-use crate::bus::Access;
+use crate::bus::{Access, Privilege};
 use crate::cache::POISON;
 use crate::findings::FindingKind;
 use crate::iommu::grant::Grant;
@@ -22,6 +23,7 @@ struct Request {
     stream: u32,
     bus: u64,
     access: Access,
+    privilege: Privilege,
 }
 
 /// Where a request goes.
@@ -83,6 +85,7 @@ impl Core {
         requester: u16,
         bus: u64,
         access: Access,
+        privilege: Privilege,
     ) -> Result<InFlight<'_>, TranslationFault> {
         // In flight from before the first look, so that whoever invalidates and synchronises waits for us.
         let guard = self.in_flight.enter();
@@ -90,6 +93,7 @@ impl Core {
             stream: self.first_stream.saturating_add(requester.into()),
             bus,
             access,
+            privilege,
         };
         let live = *self.live.read();
         let result = match live {
@@ -167,7 +171,7 @@ impl Core {
                 let page = (
                     CachedPage {
                         phys: page.phys,
-                        first: Grant::ALL,
+                        first: Grants::ALL,
                         second: page.grant,
                     },
                     page.size_log2,
@@ -294,7 +298,6 @@ impl Core {
         let found = tables.walk(
             start.unwrap_or(tables.top()),
             bus,
-            translating.privileged,
             |at| {
                 let phys = match translating.stage2 {
                     None => at,
@@ -311,7 +314,7 @@ impl Core {
         let found = found?;
         let mut page = CachedPage {
             phys: found.leaf.output,
-            first: found.grant,
+            first: found.grants,
             second: Grant::ALL,
         };
         let mut size_log2 = found.size_log2;
@@ -363,7 +366,6 @@ impl Core {
                     .walk(
                         start.unwrap_or(tables.top()),
                         address,
-                        false,
                         |at| self.load(at, Stage::Second),
                         |table, size_log2| {
                             caches
@@ -375,8 +377,8 @@ impl Core {
                     .map_err(refused)?;
                 let page = CachedPage {
                     phys: found.leaf.output,
-                    first: Grant::ALL,
-                    second: found.grant,
+                    first: Grants::ALL,
+                    second: found.grants.privileged,
                 };
                 caches
                     .translations
@@ -384,7 +386,7 @@ impl Core {
                 Page {
                     phys: found.leaf.output,
                     size_log2: found.size_log2,
-                    grant: found.grant,
+                    grant: found.grants.privileged,
                 }
             }
         };
@@ -475,6 +477,7 @@ impl Core {
                     word0: word0(fault.kind),
                     word1: Event1::new()
                         .with_rnw(request.access == Access::Read)
+                        .with_pnu(request.privilege == Privilege::Privileged)
                         .with_s2(fault.stage == Stage::Second)
                         .with_class(fault.class),
                     input_address: request.bus,
@@ -528,7 +531,8 @@ fn answer(
     size_log2: u32,
 ) -> Result<Way, Blocked> {
     let kind = EventKind::Permission;
-    if !page.first.allows(request.access) {
+    let privilege = translating.privilege.applied_to(request.privilege);
+    if !page.first.to(privilege).allows(request.access) {
         return Err(tables.fault(kind, request.bus).into());
     }
     if !page.second.allows(request.access) {

@@ -4,7 +4,7 @@ use hw::smmu::event::{Class, EventKind};
 
 use super::descriptor::{self, Descriptor, Leaf, Stage};
 use super::entries::Tables;
-use crate::iommu::grant::Grant;
+use super::privilege::Grants;
 
 /// A table of `level` and what the descriptors above it grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub(super) struct TableAt {
     /// Physical address, or intermediate where stage 2 translates.
     pub(super) address: u64,
     pub(super) level: u32,
-    pub(super) grant: Grant,
+    pub(super) grants: Grants,
 }
 
 /// Why a walk did not end at a leaf, or a request is not allowed there.
@@ -32,7 +32,7 @@ pub(super) struct Found {
     pub(super) leaf: Leaf,
     pub(super) size_log2: u32,
     /// What all descriptors grant together.
-    pub(super) grant: Grant,
+    pub(super) grants: Grants,
 }
 
 /// Something to tell of a descriptor: it is at an address, and has bits set that are to be zero.
@@ -44,7 +44,7 @@ impl Tables {
         TableAt {
             address: self.root,
             level: self.geometry.start_level,
-            grant: Grant::ALL,
+            grants: Grants::ALL,
         }
     }
 
@@ -65,7 +65,6 @@ impl Tables {
         self,
         start: TableAt,
         address: u64,
-        privileged: bool,
         mut load: impl FnMut(u64) -> Result<u64, Fault>,
         mut passed: impl FnMut(TableAt, u32),
         suspicious: Suspicion<'_>,
@@ -76,7 +75,7 @@ impl Tables {
             let level = table.level;
             let at = geometry.descriptor_at(table.address, level, address);
             let word = load(at)?;
-            let decoded = descriptor::decode(self.stage, geometry, level, word, privileged);
+            let decoded = descriptor::decode(self.stage, geometry, level, word);
             if decoded != Descriptor::Invalid
                 && descriptor::reserved(self.stage, geometry, level, word) != 0
             {
@@ -84,14 +83,14 @@ impl Tables {
             }
             match decoded {
                 Descriptor::Invalid => return Err(self.fault(EventKind::Translation, address)),
-                Descriptor::Table { next, grant } => {
+                Descriptor::Table { next, grants } => {
                     if next >> self.output_bits != 0 {
                         return Err(self.fault(EventKind::AddressSize, address));
                     }
                     table = TableAt {
                         address: next,
                         level: level + 1,
-                        grant: table.grant.and(grant.read, grant.write),
+                        grants: table.grants.and(grants),
                     };
                     passed(table, geometry.entry_log2(level));
                 }
@@ -105,7 +104,7 @@ impl Tables {
                     return Ok(Found {
                         leaf,
                         size_log2: geometry.entry_log2(level),
-                        grant: table.grant.and(leaf.grant.read, leaf.grant.write),
+                        grants: table.grants.and(leaf.grants),
                     });
                 }
             }

@@ -2,6 +2,10 @@
 
 use super::super::mutation::{Mutation, Selection, Test};
 
+const fn spans(name: &'static str) -> Test {
+    Test::program("dmamap", "bounce/spans", name)
+}
+
 const fn classes(name: &'static str) -> Test {
     Test::program("dmamap", "bounce/classes", name)
 }
@@ -28,6 +32,10 @@ const fn overlaps(name: &'static str) -> Test {
 
 const fn pools(name: &'static str) -> Test {
     Test::program("dmamap", "bounce/pools", name)
+}
+
+const fn device_memory(name: &'static str) -> Test {
+    Test::program("dmamap", "system/device_memory", name)
 }
 
 const fn matrix(name: &'static str) -> Test {
@@ -86,9 +94,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "bounce-raw-pieces-from-the-start",
         selection: Selection::Whole,
         file: "dmamap/src/map/raw/copies.rs",
-        find: "let (within, len) = (within + done, part.len_bytes());",
-        replace: "let _ = done;
-                let len = part.len_bytes();",
+        find: "copy(platform, run, within + done, part, way)",
+        replace: "copy(platform, run, within + done - done, part, way)",
         why: "each piece of a list gets what the first one should have",
         caught_by: &[lists(
             "a_raw_list_is_copied_piece_by_piece_both_ways_beyond_the_mask",
@@ -157,14 +164,88 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "bounce-neighbours-mapped",
         selection: Selection::Whole,
-        file: "dmamap/src/map/place.rs",
+        file: "dmamap/src/map/given.rs",
         find: "self.guard.trust() == Trust::Withheld || self.shares_lines(terms, memory)",
-        replace: "self.shares_lines(terms, memory)",
+        replace: "self.guard.trust() == Trust::Withheld && self.shares_lines(terms, memory)",
         why: "a device that nobody vouched for reaches whatever shares a page with a buffer",
         caught_by: &[
             neighbours("small_blocks_side_by_side_never_show_each_other"),
             classes("every_class_is_cut_right_for_a_device_nobody_vouched_for"),
+            spans("every_class_of_raw_link_is_cut_right_for_a_device_nobody_vouched_for"),
+            spans("blocks_that_share_a_frame_are_linked_and_never_show_each_other"),
         ],
+    },
+    Mutation {
+        name: "links-given-as-they-are",
+        selection: Selection::Core,
+        file: "dmamap/src/map/iova_span/reserved.rs",
+        find: "unsafe { core.give(page_log2, &self.terms, memory) }?",
+        replace: "Backing::InPlace",
+        why: "a device that nobody vouched for reaches whatever shares a page with a link",
+        caught_by: &[
+            spans("every_class_of_raw_link_is_cut_right_for_a_device_nobody_vouched_for"),
+            spans("both_ends_of_a_span_are_copied_and_what_lies_between_is_in_place"),
+        ],
+    },
+    Mutation {
+        name: "last-bytes-of-a-span-not-copied-back",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/backing.rs",
+        find: "later_tail.or(tail)",
+        replace: "tail.or(later_tail.filter(|run| run.len_bytes() == 0))",
+        why: "what the device wrote to the end of the last link is lost, and its copy with it",
+        caught_by: &[spans(
+            "both_ends_of_a_span_are_copied_and_what_lies_between_is_in_place",
+        )],
+    },
+    Mutation {
+        name: "raw-links-not-copied-back",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/iova_span/raw.rs",
+        find: "run.copy_out(core.platform, 0, memory, run.len_bytes())",
+        replace: "run.copy_out(core.platform, 0, memory, 0)",
+        why: "what the device wrote to the ends of a link is lost",
+        caught_by: &[spans(
+            "every_class_of_raw_link_is_cut_right_for_a_device_nobody_vouched_for",
+        )],
+    },
+    Mutation {
+        name: "links-copied-as-one-piece-of-memory",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/raw/sync.rs",
+        find: "unsafe { self.copy_where_they_are_from(&backing, whole, offset, len_bytes, way) };",
+        replace: "if let Some(memory) = self.piece_behind(mapping, &backing) {
+            let _ = (whole, Self::copy_where_they_are_from);
+            unsafe { self.copy_pieces(&backing, &[memory], offset, len_bytes, way) };
+        }",
+        why: "the end of the last link is copied to memory that is not its own",
+        caught_by: &[spans(
+            "links_in_many_places_are_right_for_devices_that_snoop_and_that_do_not",
+        )],
+    },
+    Mutation {
+        name: "raw-unlink-invalidates-the-first-piece",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/iova_span/raw.rs",
+        find: "for memory in pieces.into_iter().flatten() {",
+        replace: "for memory in pieces.into_iter().flatten().take(1) {",
+        why: "of links that do not lie side by side in memory the CPU reads what it had before",
+        caught_by: &[spans(
+            "links_in_many_places_are_right_for_devices_that_snoop_and_that_do_not",
+        )],
+    },
+    Mutation {
+        name: "links-behind-one-that-ends-inside-a-page",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/iova_span/raw.rs",
+        find: "Some(last) if ends_inside || end > last =>",
+        replace: "Some(last) if ends_inside && end > last && last == 0 =>",
+        why: "there is a gap between links that a device told of one range runs into",
+        caught_by: &[Test::program(
+            "dmamap",
+            "streaming/two_step",
+            "raw_links_are_whole_pages_but_for_the_ends_and_all_unlinked_before_it_is_freed",
+        )],
     },
     Mutation {
         name: "bounce-large-pages-in-place",
@@ -198,7 +279,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "bounce-limit-not-kept",
         selection: Selection::Whole,
-        file: "dmamap/src/bounce/pool.rs",
+        file: "dmamap/src/bounce/growth.rs",
         find: "filter(|&all| all <= limit);",
         replace: "filter(|_| limit > 0);",
         why: "a pool grows without end",
@@ -246,6 +327,109 @@ pub(super) const ALL: &[Mutation] = &[
         why: "two threads that read it write the buffer at once",
         caught_by: &[direct_route(
             "those_who_read_retired_memory_at_once_do_not_write_it",
+        )],
+    },
+    Mutation {
+        name: "bounce-sync-from-the-start",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/backing.rs",
+        find: "Self::Whole { run, .. } => (Side::Copy(run, offset), whole - offset),",
+        replace: "Self::Whole { run, .. } => (Side::Copy(run, 0), whole - offset),",
+        why: "the CPU's turn at part of a mapping reads and writes another part of the copy",
+        caught_by: &[direct_route(
+            "the_cpus_turn_reads_and_writes_what_the_device_has",
+        )],
+    },
+    Mutation {
+        name: "bounce-high-water-falls",
+        selection: Selection::Whole,
+        file: "dmamap/src/bounce/figures.rs",
+        find: "self.high_water.fetch_max(now, Ordering::Relaxed);",
+        replace: "self.high_water.store(now, Ordering::Relaxed);",
+        why: "who sizes a pool by the most it ever lent makes it too small",
+        caught_by: &[pools("the_most_that_was_lent_at_once_is_remembered")],
+    },
+    Mutation {
+        name: "bounce-lines-shared-with-others",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/place.rs",
+        find: "let may_share = self.coherence == Coherence::NotSnooped",
+        replace: "let may_share = self.coherence == Coherence::Snooped",
+        why: "the CPU writes a line back over what the device wrote to its other half",
+        caught_by: &[Test::program(
+            "dmamap",
+            "bounce/not_snooped",
+            "a_block_that_shares_a_line_is_copied_where_the_device_writes",
+        )],
+    },
+    Mutation {
+        name: "bounce-every-area-asks-for-memory",
+        selection: Selection::Whole,
+        file: "dmamap/src/bounce/pool.rs",
+        find: "if let Growing::NoMemory | Growing::Lost(_) = growing {",
+        replace: "if let Growing::Lost(_) = growing {",
+        why: "where memory is short each map asks for it hundreds of times",
+        caught_by: &[pools(
+            "a_pool_that_is_given_no_memory_does_not_ask_for_each_of_its_areas",
+        )],
+    },
+    Mutation {
+        name: "bounce-lost-memory-not-counted",
+        selection: Selection::Whole,
+        file: "dmamap/src/bounce/growth.rs",
+        find: "self.lost_bytes.fetch_add(1 << log2, Ordering::Relaxed);",
+        replace: "self.bytes.fetch_sub(1 << log2, Ordering::Relaxed);",
+        why: "a unit that confirms nothing costs the machine all its memory, unseen",
+        caught_by: &[always_mapped(
+            "new_memory_that_the_device_may_have_already_is_lost_once_and_counted",
+        )],
+    },
+    Mutation {
+        name: "packed-blocks-find-no-place-when-they-come-back",
+        selection: Selection::Whole,
+        file: "dmamap/src/buffer/packed.rs",
+        find: "self.frames.capacity() >= frames && self.free.capacity() >= frames * blocks_each",
+        replace: "self.frames.capacity() + self.free.capacity() + blocks_each >= frames",
+        why: "the general allocator is called under a lock that interrupts are off for",
+        caught_by: &[Test::program(
+            "dmamap",
+            "under_locks",
+            "blocks_come_and_go_without_the_allocator",
+        )],
+    },
+    Mutation {
+        name: "tree-names-a-pool-in-vain",
+        selection: Selection::Whole,
+        file: "dmamap/src/system/device_memory.rs",
+        find: "Devices::Segment { segment } => users.push(User::Segment(*segment)),",
+        replace: "Devices::Segment { .. } => {}",
+        why: "devices that firmware confines to some memory reach all of it",
+        caught_by: &[device_memory(
+            "a_pool_of_the_host_bridge_is_shared_by_all_that_have_none_themselves",
+        )],
+    },
+    Mutation {
+        name: "coherent-memory-of-the-tree-not-handed-over",
+        selection: Selection::Whole,
+        file: "dmamap/src/system/attach.rs",
+        find: "self.hand_over_memory(&core);",
+        replace: "",
+        why: "the device is given memory that firmware did not set aside for it",
+        caught_by: &[device_memory(
+            "coherent_memory_of_the_tree_is_the_devices_coherent_memory",
+        )],
+    },
+    Mutation {
+        name: "pool-that-others-use-accepted",
+        selection: Selection::Whole,
+        file: "firmware/src/devicetree/device_memory.rs",
+        find: "let before = if is_pool(number) { *all } else { *pools };",
+        replace: "let before = *pools;",
+        why: "a device is confined to memory that firmware keeps for something else",
+        caught_by: &[Test::program(
+            "firmware",
+            "parse/device_memory",
+            "memory_that_is_reserved_twice_is_told",
         )],
     },
 ];

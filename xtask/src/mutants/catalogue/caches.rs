@@ -2,6 +2,7 @@
 
 use super::super::mutation::{Mutation, Selection, Test};
 
+const GIVEN: &str = "dmamap/src/map/given.rs";
 const LIVE: &str = "dmamap/src/map/live.rs";
 const RAW: &str = "dmamap/src/map/raw/mod.rs";
 
@@ -16,18 +17,18 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "map-does-not-clean",
         selection: Selection::Whole,
-        file: LIVE,
-        find: "core.clean_cache(buffer.pointer(), reached);",
-        replace: "let _ = reached;",
+        file: GIVEN,
+        find: "self.clean_for_device(widened(piece, FRAME_SIZE_LOG2));",
+        replace: "let _ = widened(piece, FRAME_SIZE_LOG2);",
         why: "the device reads what memory held before, and a dirty line goes over what it writes",
         caught_by: &[RIGHT, COST],
     },
     Mutation {
         name: "map-cleans-the-buffer-alone",
         selection: Selection::Whole,
-        file: LIVE,
-        find: "Frames::Whole => len_bytes.next_multiple_of(FRAME_BYTES),",
-        replace: "Frames::Whole => len_bytes.max(FRAME_BYTES.min(1)),",
+        file: GIVEN,
+        find: "widened(piece, FRAME_SIZE_LOG2)",
+        replace: "widened(piece, FRAME_SIZE_LOG2 - FRAME_SIZE_LOG2)",
         why: "the device reads in the rest of the frame what somebody else left there",
         caught_by: &[RIGHT, COST],
     },
@@ -70,9 +71,9 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "raw-map-does-not-clean",
         selection: Selection::Whole,
-        file: RAW,
-        find: "self.clean_list(memory.pieces);",
-        replace: "let _ = Self::clean_list;",
+        file: GIVEN,
+        find: "(Given::InPlace(piece), Frames::Shared) => self.clean_for_device(piece),",
+        replace: "(Given::InPlace(_), Frames::Shared) => {}",
         why: "the raw layer maintains caches as the other does",
         caught_by: &[RIGHT],
     },

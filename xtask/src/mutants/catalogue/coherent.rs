@@ -119,7 +119,7 @@ pub(super) const ALL: &[Mutation] = &[
         selection: Selection::Whole,
         file: DECLARED,
         find: "if used_frames > 0 || Arc::strong_count(declared) > 1 {",
-        replace: "if used_frames > declared.used.lock().units() {",
+        replace: "if used_frames > declared.ground.used.lock().units() {",
         why: "its owner takes memory back that a driver still uses",
         caught_by: &[coherent(
             "declared::a_device_with_memory_of_its_own_is_given_no_other",
@@ -203,6 +203,17 @@ pub(super) const ALL: &[Mutation] = &[
         why: "the next owner finds what the last one left",
         caught_by: &[coherent(
             "atomic::allocating_takes_no_frame_maps_nothing_and_freeing_invalidates_nothing",
+        )],
+    },
+    Mutation {
+        name: "declared-bar-at-its-physical-address",
+        selection: Selection::Whole,
+        file: DECLARED,
+        find: ".and_then(|bridge| bridge.phys_to_bus(registers.start()))",
+        replace: ".map(|_| crate::addr::BusAddr::new(registers.start().as_u64()))",
+        why: "the device is told where the CPU sees its memory (B), not where the bus does (A)",
+        caught_by: &[coherent(
+            "on_device::memory_behind_a_bar_is_the_devices_coherent_memory",
         )],
     },
 ];

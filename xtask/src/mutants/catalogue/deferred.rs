@@ -103,7 +103,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "maps-do-not-mind-tables-that-wait-for-a-flush",
         selection: Selection::Core,
-        file: "dmamap/src/iommu/domain.rs",
+        file: "dmamap/src/iommu/domain/walkers.rs",
         find: "Linked::WhileUnlinking if self.flush_tables() => Linked::WhileUnlinking,",
         replace: "Linked::WhileUnlinking if false && self.flush_tables() => Linked::WhileUnlinking,",
         why: "a unit looks for a new mapping in a table that is not part of the walk any more",

@@ -11,6 +11,10 @@ const fn sharing(name: &'static str) -> Test {
     Test::program("dmamap", "groups/sharing", name)
 }
 
+const fn registers(name: &'static str) -> Test {
+    Test::program("dmamap", "groups/registers", name)
+}
+
 const fn peers(name: &'static str) -> Test {
     Test::program("dmamap", "groups/peers", name)
 }
@@ -139,11 +143,22 @@ pub(super) const ALL: &[Mutation] = &[
         caught_by: &[peers("memory_and_registers_of_others_are_no_resource")],
     },
     Mutation {
+        name: "page-of-registers-given-to-a-stranger",
+        selection: Selection::Core,
+        file: "dmamap/src/map/registers.rs",
+        find: "core.guard.trust() == Trust::Withheld",
+        replace: "core.guard.trust() == Trust::Withheld && registers.is_empty()",
+        why: "a device that nobody vouched for reaches registers beside the FIFO",
+        caught_by: &[registers(
+            "a_device_that_nobody_vouched_for_is_given_whole_pages_of_registers_or_none",
+        )],
+    },
+    Mutation {
         name: "carved-registers-given-away",
         selection: Selection::Core,
         file: RESOURCE,
-        find: "let owned = match window.is_undivided() { true => Ok(()),",
-        replace: "let owned = match true { true => Ok(()),",
+        find: "let mapped = match is_ours && window.is_undivided() { true =>",
+        replace: "let mapped = match is_ours { true =>",
         why: "a device reaches registers whose owner did not give them",
         caught_by: &[peers("memory_and_registers_of_others_are_no_resource")],
     },
@@ -167,6 +182,45 @@ pub(super) const ALL: &[Mutation] = &[
         why: "another device of the group reaches what is mapped there, also after the detach",
         caught_by: &[sharing(
             "a_domain_whose_owner_chooses_what_is_mapped_is_one_devices_alone",
+        )],
+    },
+    Mutation {
+        name: "handed-over-domain-maps-for-others",
+        selection: Selection::Whole,
+        file: "dmamap/src/iommu/domain.rs",
+        find: "inner.chooser = Chooser::Owner;",
+        replace: "inner.chooser = match true { true => Chooser::Layer, false => Chooser::Owner };",
+        why: "retired memory is mapped again where the domain's owner takes the addresses away",
+        caught_by: &[Test::program(
+            "dmamap",
+            "deferred/unmanaged",
+            "memory_that_was_retired_before_is_not_lent_again_in_a_domain_that_was_handed_over",
+        )],
+    },
+    Mutation {
+        name: "devices-of-other-machines-attached",
+        selection: Selection::Whole,
+        file: "dmamap/src/system/attach.rs",
+        find: "if machine != system {",
+        replace: "if machine != system && false {",
+        why: "a device that nothing confines is attached by the word of another machine's unit",
+        caught_by: &[Test::program(
+            "dmamap",
+            "system/one_machine",
+            "a_device_of_another_machine_is_not_attached",
+        )],
+    },
+    Mutation {
+        name: "foreign-frames-past-the-caches",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/coherent/memory.rs",
+        find: "check_owner(core, buffer).map_err(|error| error.failure)?;",
+        replace: "let _ = check_owner::<P, DmaBuffer<P>>;",
+        why: "frames that were never lent here are mapped and invalidated",
+        caught_by: &[Test::program(
+            "dmamap",
+            "system/one_machine",
+            "an_area_of_another_machine_lends_nothing_to_a_device",
         )],
     },
 ];

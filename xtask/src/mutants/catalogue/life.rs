@@ -14,6 +14,10 @@ const fn reset(name: &'static str) -> Test {
     Test::program("dmamap", "life/reset", name)
 }
 
+const fn controls(name: &'static str) -> Test {
+    Test::program("dmamap", "life/controls", name)
+}
+
 const fn quiesce(name: &'static str) -> Test {
     Test::program("dmamap", "life/quiesce", name)
 }
@@ -22,7 +26,36 @@ const fn sleep(name: &'static str) -> Test {
     Test::program("dmamap", "life/sleep", name)
 }
 
+const fn interrupted(name: &'static str) -> Test {
+    Test::program("dmamap", "system/interrupted", name)
+}
+
+const fn power(name: &'static str) -> Test {
+    Test::program("dmamap", "system/power", name)
+}
+
 pub(super) const ALL: &[Mutation] = &[
+    Mutation {
+        name: "extended-capabilities-not-saved",
+        selection: Selection::Whole,
+        file: "dmamap/src/pci/saved.rs",
+        find: "self.header.iter().chain(&self.controls.after_bars)",
+        replace: "self.header.iter()",
+        why: "a device that was reset reports no errors, and asks for what its port does not take",
+        caught_by: &[
+            controls("a_reset_gives_all_control_registers_back"),
+            controls("a_loss_of_power_gives_all_control_registers_back_those_of_ports_too"),
+        ],
+    },
+    Mutation {
+        name: "resized-registers-not-resized-again",
+        selection: Selection::Whole,
+        file: "dmamap/src/pci/saved.rs",
+        find: "for register in &self.controls.before_bars { register.restore(config); }",
+        replace: "",
+        why: "a base address register decodes less than what was claimed of it",
+        caught_by: &[controls("a_reset_gives_all_control_registers_back")],
+    },
     Mutation {
         name: "recovery-without-invalidation",
         selection: Selection::Core,
@@ -59,8 +92,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "reset-without-waiting-for-transactions",
         selection: Selection::Whole,
         file: RESET,
-        find: "let transactions = self.drain(patience.pending_ms);",
-        replace: "let transactions = self.drain(0);",
+        find: "self.drain(Deadline::in_ms(platform, patience.pending_ms))",
+        replace: "self.drain(Deadline::in_ms(platform, 0))",
         why: "a completion that comes after the reset is taken for another request's",
         caught_by: &[reset("a_reset_waits_for_requests_under_way")],
     },
@@ -68,7 +101,7 @@ pub(super) const ALL: &[Mutation] = &[
         name: "reset-does-not-wait-for-the-function",
         selection: Selection::Whole,
         file: RESET,
-        find: "self.wait_until_ready(patience.ready_ms)?;",
+        find: "self.wait_until_ready(Deadline::in_ms(platform, patience.ready_ms))?;",
         replace: "",
         why: "a function is configured that does not listen yet, or is gone for good",
         caught_by: &[reset(
@@ -133,5 +166,86 @@ pub(super) const ALL: &[Mutation] = &[
         replace: "let _ = device;",
         why: "devices make requests while units start, and may be let through",
         caught_by: &[sleep("what_is_mapped_stays_mapped_through_a_loss_of_power")],
+    },
+    Mutation {
+        name: "beginnings-counted-before-ends",
+        selection: Selection::Core,
+        file: "dmamap/src/device/counters.rs",
+        find: "let (unmapped, withdrawn) = (sum(|share| &share.unmapped), sum(|share| &share.withdrawn)); Counts { unmapped, withdrawn, begun: sum(|share| &share.begun), }",
+        replace: "let begun = sum(|share| &share.begun); Counts { begun, unmapped: sum(|share| &share.unmapped), withdrawn: sum(|share| &share.withdrawn) }",
+        why: "a device's core is freed under a mapping that began, while another ended, after its CPU was looked at",
+        caught_by: &[Test::library(
+            "dmamap",
+            "device::counters::tests::a_device_that_is_never_without_a_mapping_is_never_seen_without",
+        )],
+    },
+    Mutation {
+        name: "attached-while-quiescing",
+        selection: Selection::Whole,
+        file: "dmamap/src/system/quiesce.rs",
+        find: "core::mem::replace(&mut state.phase, Phase::Changing)",
+        replace: "state.phase",
+        why: "a device makes requests on a machine that counts as quiet",
+        caught_by: &[interrupted(
+            "nobody_is_attached_while_the_machine_is_quiesced",
+        )],
+    },
+    Mutation {
+        name: "flush-waits-for-another-for-ever",
+        selection: Selection::Whole,
+        file: "dmamap/src/iommu/retire.rs",
+        find: "if let Ok(outcome) = self.wait_for(|inner| inner.outcome(owed)) {
+            return outcome;
+        }",
+        replace: "loop {
+            if let Ok(outcome) = self.wait_for(|inner| inner.outcome(owed)) {
+                return outcome;
+            }
+        }
+        #[allow(unreachable_code)]",
+        why: "an interrupt handler waits for the flush that it interrupted",
+        caught_by: &[interrupted(
+            "a_flush_that_interrupts_a_flush_on_the_same_cpu_ends",
+        )],
+    },
+    Mutation {
+        name: "flush-does-not-ask-again",
+        selection: Selection::Whole,
+        file: "dmamap/src/device/protection.rs",
+        find: "match domain.is_confirmed() {",
+        replace: "match true {",
+        why: "a flush says that the device lost what a unit never confirmed",
+        caught_by: &[interrupted(
+            "a_flush_after_one_that_failed_asks_the_units_again",
+        )],
+    },
+    Mutation {
+        name: "access-control-lost-with-the-power",
+        selection: Selection::Whole,
+        file: "dmamap/src/pci/saved/capabilities.rs",
+        find: "self.word(function, at + ACS_CONTROL);",
+        replace: "let _: u16 = config.read(at + ACS_CONTROL);",
+        why: "devices below a port that isolated them reach each other after a sleep",
+        caught_by: &[power("access_control_comes_back_with_the_power")],
+    },
+    Mutation {
+        name: "lost-function-masters-the-bus",
+        selection: Selection::Whole,
+        file: SLEEP,
+        find: "if !lost.contains(&held.core().function.address()) {",
+        replace: "{",
+        why: "a function makes requests that is not configured as its driver knows it",
+        caught_by: &[power("a_function_that_is_lost_over_sleep_is_no_bus_master")],
+    },
+    Mutation {
+        name: "functions-waited-for-one-by-one",
+        selection: Selection::Whole,
+        file: "dmamap/src/system/quiesce.rs",
+        find: "function.drain(deadline)",
+        replace: "function.drain(Deadline::in_ms(self.platform, PENDING_MS))",
+        why: "a machine with many devices that hang takes minutes to go down",
+        caught_by: &[power(
+            "many_that_do_not_answer_are_waited_for_no_longer_than_one",
+        )],
     },
 ];

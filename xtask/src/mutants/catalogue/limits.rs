@@ -8,6 +8,10 @@ const fn masks(name: &'static str) -> Test {
     Test::program("dmamap", "streaming/masks", name)
 }
 
+const fn errors(name: &'static str) -> Test {
+    Test::program("dmamap", "streaming/errors", name)
+}
+
 const fn placement(name: &'static str) -> Test {
     Test::program("dmamap", "streaming/placement", name)
 }
@@ -28,7 +32,44 @@ const fn attributes(name: &'static str) -> Test {
     Test::program("dmamap", "streaming/attributes", name)
 }
 
+const fn privileged(name: &'static str) -> Test {
+    Test::program("dmamap", "smmu/privileged", name)
+}
+
 pub(super) const ALL: &[Mutation] = &[
+    Mutation {
+        name: "mask-blamed-for-the-path",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/establish.rs",
+        find: "if mask.last() == limit && limit < DmaMask::ALL.last() =>",
+        replace: "if mask.last() == limit && limit > DmaMask::ALL.last() =>",
+        why: "a driver is told to widen a mask that decides nothing",
+        caught_by: &[errors("where_the_path_is_the_limit_that_is_what_is_blamed")],
+    },
+    Mutation {
+        name: "coherent-error-without-a-limit",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/coherent/mod.rs",
+        find: "{device}, {len_bytes:#x} bytes at or below bus {last}: {failure}",
+        replace: "{device}, {len_bytes:#x} bytes: {failure}",
+        why: "who reads that memory is short is not told that a mask made it so",
+        caught_by: &[errors(
+            "memory_that_cannot_be_allocated_says_for_which_device_and_how_much",
+        )],
+    },
+    Mutation {
+        name: "pool-not-counted-in-the-largest-mapping",
+        selection: Selection::Whole,
+        file: "dmamap/src/device/sizes.rs",
+        find: "Some(longest) => addresses.min(longest),",
+        replace: "Some(longest) => addresses.max(longest),",
+        why: "a driver makes requests that its pool can never serve",
+        caught_by: &[Test::program(
+            "dmamap",
+            "bounce/pools",
+            "a_device_is_told_what_its_pool_lends_at_once",
+        )],
+    },
     Mutation {
         name: "limit-of-the-path-ignored",
         selection: Selection::Whole,
@@ -142,7 +183,7 @@ pub(super) const ALL: &[Mutation] = &[
             0 => {",
         why: "other mappings get addresses at which the device still reaches this memory",
         caught_by: &[two_step(
-            "raw_links_are_whole_pages_inside_the_span_and_all_unlinked_before_it_is_freed",
+            "raw_links_are_whole_pages_but_for_the_ends_and_all_unlinked_before_it_is_freed",
         )],
     },
     Mutation {
@@ -154,6 +195,39 @@ pub(super) const ALL: &[Mutation] = &[
         why: "both sides write what the other does not see",
         caught_by: &[attributes(
             "what_must_be_coherent_is_refused_on_a_device_that_does_not_snoop",
+        )],
+    },
+    Mutation {
+        name: "privilege-of-a-mapping-forgotten",
+        selection: Selection::Core,
+        file: "dmamap/src/map/terms.rs",
+        find: "privilege: self.attributes.privilege,",
+        replace: "",
+        why: "whoever makes the device's unprivileged requests reaches what is for its firmware alone",
+        caught_by: &[privileged(
+            "an_unprivileged_device_reaches_nothing_that_is_mapped_for_privileged_requests",
+        )],
+    },
+    Mutation {
+        name: "privileged-copies-in-open-pools",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/place.rs",
+        find: "&& !closed",
+        replace: "&& (closed || !closed)",
+        why: "copies of what is for privileged requests lie where all requests reach them",
+        caught_by: &[privileged(
+            "an_unprivileged_device_reaches_nothing_that_is_mapped_for_privileged_requests",
+        )],
+    },
+    Mutation {
+        name: "users-shut-out-of-every-mapping",
+        selection: Selection::Whole,
+        file: "dmamap/src/pagetable/map.rs",
+        find: "Privilege::Any => leaf,",
+        replace: "Privilege::Any => self.format.for_privileged(leaf),",
+        why: "ordinary requests of every device fault",
+        caught_by: &[privileged(
+            "an_unprivileged_device_reaches_nothing_that_is_mapped_for_privileged_requests",
         )],
     },
 ];

@@ -5,6 +5,8 @@
 //! - [`tables`]: what a unit walks is whole and visible before it is led there
 //! - [`scopes`]: every unit and every device that firmware names
 //! - [`groups`]: who shares a domain, and who reaches whom without an IOMMU
+//! - [`checks`]: what is found out before anything is mapped
+//! - [`failures`]: what a call that fails gives back
 //! - [`mapping`]: where a mapping may lie, what it allows, and how it ends
 //! - [`bounce`]: copies: what a device sees of them, and what comes back
 //! - [`coherent`]: memory that both sides share, its pools, and the order of handing over
@@ -16,14 +18,18 @@
 //! - [`disk`]: the NVMe driver's half of the protocol
 //! - [`life`]: devices that are reset, go, or sleep
 //! - [`virtio`]: what stands between virtio-drivers and its devices
+//! - [`types`]: what keeps misuse from compiling
+//! - [`ways`]: the way to memory that was asked for, and no other
 //! - [`ground`]: what the tests themselves stand on
 
 mod amd;
 mod bounce;
 mod caches;
+mod checks;
 mod coherent;
 mod deferred;
 mod disk;
+mod failures;
 mod ground;
 mod groups;
 mod life;
@@ -33,8 +39,10 @@ mod modes;
 mod registers;
 mod scopes;
 mod tables;
+mod types;
 mod unmapping;
 mod virtio;
+mod ways;
 
 use super::mutation::Mutation;
 
@@ -46,6 +54,8 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         tables::ALL,
         scopes::ALL,
         groups::ALL,
+        checks::ALL,
+        failures::ALL,
         mapping::ALL,
         limits::ALL,
         bounce::ALL,
@@ -57,6 +67,8 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         disk::ALL,
         life::ALL,
         virtio::ALL,
+        types::ALL,
+        ways::ALL,
         ground::ALL,
     ]
     .into_iter()
@@ -108,10 +120,48 @@ mod tests {
         }
     }
 
+    /// What a row of the document says breaks it is caught by a test that the row names.
+    #[test]
+    fn a_mutation_of_docs_parity_is_caught_by_a_test_of_its_row() {
+        let parity = crate::cargo::root().join("docs/parity.md");
+        let parity = fs::read_to_string(parity).expect("the document is there");
+        let mut elsewhere = Vec::new();
+        for row in parity.lines() {
+            let Some((tests, mutations)) = row.split_once("; broken by ") else {
+                continue;
+            };
+            for name in mutations.split('*').skip(1).step_by(2) {
+                let mutation = catalogue().find(|one| one.name == name);
+                let caught_by = mutation.map_or(&[][..], |one| one.caught_by);
+                if !caught_by.iter().any(|test| names(tests, test)) {
+                    let id = row.split(' ').nth(1).unwrap_or_default();
+                    elsewhere.push(format!("{id}: {name} is caught by {caught_by:?}"));
+                }
+            }
+        }
+        assert!(elsewhere.is_empty(), "{}", elsewhere.join("\n"));
+    }
+
+    /// Whether `row` names the test, or the one that tries all cases of misuse.
+    fn names(row: &str, test: &Test) -> bool {
+        let function = test.name.rsplit("::").next().unwrap_or(test.name);
+        match test.target {
+            Target::CompileFail => {
+                let case = format!("{}/tests/compile_fail/{function}.rs`", test.package);
+                row.contains(&case) || row.contains("::misuse_does_not_compile`")
+            }
+            Target::Library | Target::Program(_) => row.contains(&format!("::{function}`")),
+        }
+    }
+
     /// Whether the test's program has a function of that name.
     fn is_there(test: &Test) -> bool {
         let package = crate::cargo::root().join(test.package);
         let places = match test.target {
+            Target::CompileFail => {
+                let case = format!("tests/compile_fail/{}.rs", test.name);
+                return package.join(case).exists();
+            }
             Target::Library => vec![package.join("src")],
             Target::Program(program) => {
                 let tests = package.join("tests");

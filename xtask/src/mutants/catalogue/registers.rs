@@ -78,12 +78,26 @@ pub(super) const ALL: &[Mutation] = &[
         caught_by: &[pci("an_msix_table_is_carved_out_of_the_drivers_window")],
     },
     Mutation {
+        name: "interrupt-table-restored-unlocked",
+        selection: Selection::Whole,
+        file: "dmamap/src/pci/msix.rs",
+        find: "let entry = told.entries.get(usize::from(index)).copied();",
+        replace: "let entry = told.entries.get(usize::from(index)).copied();
+            drop(told);",
+        why: "an interrupt that is masked meanwhile is unmasked again",
+        caught_by: &[Test::program(
+            "dmamap",
+            "system/interrupted",
+            "an_interrupt_that_is_masked_while_its_table_is_restored_stays_masked",
+        )],
+    },
+    Mutation {
         name: "interrupt-entry-changed-while-unmasked",
         selection: Selection::Whole,
         file: "dmamap/src/pci/msix.rs",
-        find: "self.mask(entry)?;
-            let (address, data)",
-        replace: "let (address, data)",
+        find: "self.write_vector_control(entry, |now| now.with_mask(true))?;
+        self.write_message(",
+        replace: "self.write_message(",
         why: "a message goes to half the old and half the new address",
         caught_by: &[pci("an_entry_that_is_programmed_anew_is_masked_first")],
     },
@@ -100,5 +114,51 @@ pub(super) const ALL: &[Mutation] = &[
             "mmio",
             "ordered_accesses_order_memory_around_them",
         )],
+    },
+    Mutation {
+        name: "registers-of-other-machines-mapped",
+        selection: Selection::Whole,
+        file: "dmamap/src/mmio.rs",
+        find: "if claim.machine() != platform.machine() {",
+        replace: "if claim.machine() != platform.machine() && false {",
+        why: "a claim of one machine makes a window onto whatever another has there",
+        caught_by: &[Test::program(
+            "dmamap",
+            "mmio",
+            "registers_of_another_machine_are_not_mapped",
+        )],
+    },
+    Mutation {
+        name: "guarded-registers-written-safely",
+        selection: Selection::Whole,
+        file: "dmamap/src/pci/function.rs",
+        find: "match self.guarded::<T>(offset) {",
+        replace: "match self.guarded::<T>(offset).filter(|_| false) {",
+        why: "safe code has a device write messages anywhere, or lets peers reach each other",
+        caught_by: &[Test::program(
+            "dmamap",
+            "pci",
+            "registers_that_reach_beyond_the_function_are_not_for_safe_code_to_write",
+        )],
+    },
+    Mutation {
+        name: "units-reset-safely",
+        selection: Selection::Whole,
+        file: "dmamap/src/pci/reset.rs",
+        find: "if self.is_unit() {",
+        replace: "if self.is_unit() && false {",
+        why: "safe code has an IOMMU forget what it keeps devices from",
+        caught_by: &[
+            Test::program(
+                "dmamap",
+                "virtio/units",
+                "a_function_that_was_started_as_a_unit_is_its_drivers_alone",
+            ),
+            Test::program(
+                "dmamap",
+                "pci",
+                "a_function_that_is_an_iommu_by_its_class_is_its_drivers_alone",
+            ),
+        ],
     },
 ];

@@ -3,6 +3,7 @@
 use super::super::mutation::{Mutation, Selection, Test};
 
 const DOMAIN: &str = "dmamap/src/iommu/domain.rs";
+const WALKERS: &str = "dmamap/src/iommu/domain/walkers.rs";
 const UNCONFIRMED: &str = "dmamap/src/iommu/unconfirmed.rs";
 const UNIT: &str = "dmamap/src/iommu/vtd/mod.rs";
 const INVALIDATION: &str = "dmamap/src/iommu/vtd/invalidation.rs";
@@ -27,7 +28,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "unmap-without-invalidation",
         selection: Selection::Core,
-        file: DOMAIN,
+        file: WALKERS,
         find: "match self.each_walker(|unit| unit.invalidate(self.id, change)) {",
         replace: "match Ok::<(), UnitError>(()) {",
         why: "a unit goes on using translations it remembers: the device still reaches the memory",
@@ -66,7 +67,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "tables-freed-before-invalidation",
         selection: Selection::Core,
-        file: DOMAIN,
+        file: WALKERS,
         find: "let change = Change { range, tables: gather.tables() };",
         replace: "let change = Change { range, tables: gather.tables() };
             unsafe { gather.release() };
@@ -249,7 +250,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "unconfirmed-detach-forgotten",
         selection: Selection::Whole,
-        file: DOMAIN,
+        file: "dmamap/src/iommu/domain/end.rs",
         find: "inner.reach = Reach::Unconfirmed;",
         replace: "inner.reach = Reach::Revoked;",
         why: "mappings give memory back that the device may still reach",

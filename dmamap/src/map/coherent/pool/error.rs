@@ -15,10 +15,12 @@ use crate::slab::SlabError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PoolError {
     /// There are no such blocks.
-    #[error("pool {name}: {error}")]
+    #[error("pool {name} of {device}: {error}")]
     Layout {
         /// The pool.
         name: &'static str,
+        /// The device.
+        device: Requester,
         /// What is wrong with them.
         error: LayoutError,
     },
@@ -41,18 +43,24 @@ pub enum PoolError {
         error: CoherentError,
     },
     /// A page could not be recorded.
-    #[error("pool {name}: no memory for the record of a page: {error}")]
+    #[error("pool {name} of {device}: no memory for the record of a page: {error}")]
     Record {
         /// The pool.
         name: &'static str,
+        /// The device.
+        device: Requester,
         /// Why.
         error: SlabError,
     },
     /// The bus shows the pool's memory at an offset that spoils its alignment.
-    #[error("pool {name}: a page at bus {page} is not aligned to {align_bytes:#x} bytes")]
+    #[error(
+        "pool {name} of {device}: a page at bus {page} is not aligned to {align_bytes:#x} bytes"
+    )]
     Misaligned {
         /// The pool.
         name: &'static str,
+        /// The device.
+        device: Requester,
         /// The page.
         page: BusRange,
         /// What its blocks need.
@@ -85,7 +93,8 @@ impl<P: Platform, T: Shared> fmt::Display for DestroyError<P, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InUse { pool, live_blocks } => {
-                write!(f, "pool {} has {live_blocks} blocks in use", pool.name())
+                let (name, device) = (pool.name(), pool.core.device);
+                write!(f, "pool {name} of {device} has {live_blocks} blocks in use")
             }
             Self::Quarantined(error) => error.fmt(f),
         }

@@ -111,8 +111,12 @@ impl<P: Platform> Device<P> {
         name: &'static str,
         layout: PoolLayout,
     ) -> Result<DmaPool<P, T>, PoolError> {
-        let geometry = Geometry::of::<T>(layout, self.page_bytes())
-            .map_err(|error| PoolError::Layout { name, error })?;
+        let geometry =
+            Geometry::of::<T>(layout, self.page_bytes()).map_err(|error| PoolError::Layout {
+                name,
+                device: self.requester(),
+                error,
+            })?;
         let state = State {
             pages: Pages::new(self.platform()),
             live_blocks: 0,
@@ -275,8 +279,12 @@ impl<P: Platform> State<P> {
         page: &mut Option<Page<P>>,
         core: &Core<P>,
     ) -> Result<Handle<Page<P>>, PoolError> {
-        let name = core.name;
-        let failed = |error| PoolError::Record { name, error };
+        let (name, device) = (core.name, core.device);
+        let failed = |error| PoolError::Record {
+            name,
+            device,
+            error,
+        };
         self.pages.reserve().map_err(failed)?;
         let page = page.take().expect("a page is added once");
         self.pages.add(page).map_err(failed)
@@ -304,7 +312,11 @@ impl<P: Platform> Core<P> {
                     elements,
                     element_bytes,
                 };
-                PoolError::Layout { name, error }
+                PoolError::Layout {
+                    name,
+                    device: self.device,
+                    error,
+                }
             })
             .and_then(|bytes| {
                 let options = CoherentOptions::NONE.no_warn();
@@ -316,6 +328,7 @@ impl<P: Platform> Core<P> {
         if !memory.bus_addr().as_u64().is_multiple_of(align_bytes) {
             return Err(PoolError::Misaligned {
                 name,
+                device: self.device,
                 page: memory.range(),
                 align_bytes,
             });

@@ -2,8 +2,9 @@ use hw::smmu::stream::Granule;
 
 use super::super::{SmmuConfig, WhileOff};
 use super::bench::*;
-use crate::bus::Access;
+use crate::bus::{Access, Privilege};
 use crate::cache::Snooping;
+use crate::iommu::translator::Translator;
 use crate::temper::Temper;
 
 #[test]
@@ -59,6 +60,41 @@ fn privileged_requests_reach_what_is_privileged() {
     bench.store(entry_of(DEVICE) + 8, 3 << 48);
     bench.submit_and_wait(&[cfgi_ste(DEVICE.into(), 1)]);
     assert_eq!(bench.write(0x3000), Ok(0x7000));
+}
+
+#[test]
+fn a_request_keeps_its_privilege_unless_its_entry_says_otherwise() {
+    let (bench, root) = Bench::translating(first());
+    bench.map(root, 0x2000, 3, 0x6000 | PAGE);
+    bench.map(root, 0x3000, 3, 0x7000 | PAGE & !0x40);
+    let reaches = |privilege, bus| {
+        let reached = bench
+            .unit
+            .translate_with(privilege, DEVICE, bus, Access::Write);
+        reached.is_ok()
+    };
+    // PRIVCFG: incoming, incoming, unprivileged, privileged.
+    for (privcfg, user, supervisor) in [
+        (0, false, true),
+        (1, false, true),
+        (2, false, false),
+        (3, true, true),
+    ] {
+        bench.store(entry_of(DEVICE) + 8, privcfg << 48);
+        bench.submit_and_wait(&[cfgi_ste(DEVICE.into(), 1), NSNH_ALL]);
+        // What one of them brought into the caches is not the other's.
+        for _ in 0..2 {
+            assert_eq!(reaches(Privilege::Unprivileged, 0x3000), user, "{privcfg}");
+            assert_eq!(
+                reaches(Privilege::Privileged, 0x3000),
+                supervisor,
+                "{privcfg}"
+            );
+            assert!(reaches(Privilege::Unprivileged, 0x2000));
+            assert!(reaches(Privilege::Privileged, 0x2000));
+        }
+    }
+    bench.assert_no_findings();
 }
 
 #[test]

@@ -6,7 +6,7 @@ impl<'a, P: Platform, B: DmaMemory, D: Direction> ListView<'a, P, B, D> {
         offset: u64,
         len_bytes: u64,
     ) -> Result<Self, OutOfBounds> {
-        OutOfBounds::check(offset, len_bytes, list.len_bytes())?;
+        OutOfBounds::check(syncs.device(), offset, len_bytes, list.len_bytes())?;
         Ok(Self {
             syncs,
             list,

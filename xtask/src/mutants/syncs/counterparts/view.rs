@@ -6,7 +6,7 @@ impl<'a, P: Platform, D: Direction> CpuView<'a, P, D> {
         start: u64,
         len_bytes: u64,
     ) -> Result<Self, OutOfBounds> {
-        OutOfBounds::check(start, len_bytes, buffer.len_bytes())?;
+        OutOfBounds::check(live.device(), start, len_bytes, buffer.len_bytes())?;
         Ok(Self {
             live,
             buffer: buffer.pointer(),

@@ -1,0 +1,74 @@
+//! The end of a domain: its tables go, if every unit has confirmed that no device is in it any more.
+
+use core::sync::atomic::Ordering;
+
+use super::{Domain, Reach, RevokeError};
+use crate::addr::{BusAddr, BusRange};
+use crate::iommu::unconfirmed::Unconfirmed;
+use crate::iommu::unit::UnitError;
+use crate::iova::IovaSpace;
+use crate::platform::Platform;
+
+impl<P: Platform> Domain<P> {
+    /// Ends the domain, `outcome` telling whether every unit confirmed that no device is in it any more. Then no
+    /// device reaches anything through it, and every mapping in it counts as revoked.
+    ///
+    /// # Errors
+    /// `outcome`'s: the tables are kept, and later unmaps report it.
+    pub(crate) fn end(&self, outcome: Result<(), UnitError>) -> Result<(), UnitError> {
+        self.await_flush();
+        let mut inner = self.inner.lock();
+        match outcome {
+            Ok(()) => {
+                inner.reach = Reach::Revoked;
+                self.walkers.store(0, Ordering::Release);
+                if let Some(table) = inner.table.take() {
+                    // SAFETY: every unit has confirmed that it neither walks nor remembers the table.
+                    unsafe { table.free() };
+                }
+                let unconfirmed = inner.take_unconfirmed(self.platform);
+                // SAFETY: as above: these were the table's.
+                unsafe { unconfirmed.gather.release() };
+                if let Some(waiting) = inner.queue.close(Ok(())) {
+                    // SAFETY: as above, for the tables that were part of it.
+                    unsafe { waiting.release() };
+                }
+                // Nobody chooses or frees addresses any more.
+                let nothing = BusRange::new(BusAddr::new(0), 0).expect("an empty range exists");
+                if let Ok(none) = IovaSpace::new(self.platform, nothing, self.page_size_log2) {
+                    inner.iova = none;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                inner.reach = Reach::Unconfirmed;
+                if let Some(waiting) = inner.queue.close(Err(RevokeError::DetachUnconfirmed)) {
+                    inner.give_up(Unconfirmed::of(waiting));
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+impl<P: Platform> Drop for Domain<P> {
+    fn drop(&mut self) {
+        let never_walked = *self.walkers.get_mut() == 0;
+        let inner = self.inner.get_mut();
+        if let Some(table) = inner.table.take()
+            && never_walked
+        {
+            // SAFETY: no unit was ever told of the table.
+            unsafe { table.free() };
+        }
+        // Empty, where the domain ended.
+        if let Some(waiting) = inner.queue.close(Err(RevokeError::DetachUnconfirmed)) {
+            if never_walked {
+                // SAFETY: as above.
+                unsafe { waiting.release() };
+            } else {
+                waiting.abandon();
+            }
+        }
+    }
+}

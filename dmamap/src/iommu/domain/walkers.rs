@@ -1,0 +1,91 @@
+//! The units that walk a domain's table: which they are, and what they are told when it changes.
+
+use core::sync::atomic::Ordering;
+
+use super::{Domain, DomainError, Linked};
+use crate::addr::BusRange;
+use crate::iommu::requester::Attachment;
+use crate::iommu::translation::Translate;
+use crate::iommu::unconfirmed::Unconfirmed;
+use crate::iommu::unit::{Change, Unit, UnitError};
+use crate::pagetable::{Gather, TableChange};
+use crate::platform::Platform;
+
+impl<P: Platform> Domain<P> {
+    /// Tells the units of a mapping (`dma_iova_sync`).
+    ///
+    /// A unit that still remembers a table somebody is unlinking would walk into it, and not find what was just mapped through
+    /// its successor: then the mapping invalidates for itself.
+    pub(crate) fn make_visible(&self, range: BusRange, how: Linked) -> Result<(), UnitError> {
+        let change = Change {
+            range,
+            tables: TableChange::Unlinked,
+        };
+        let how = match how {
+            // The table may only be waiting for a flush, which is made now.
+            Linked::WhileUnlinking if self.flush_tables() => Linked::WhileUnlinking,
+            Linked::WhileUnlinking | Linked::OnKeptTables => Linked::OnKeptTables,
+        };
+        self.each_walker(|unit| {
+            unit.sync_map(self.id, range)?;
+            match how {
+                Linked::WhileUnlinking => unit.invalidate(self.id, change),
+                Linked::OnKeptTables => Ok(()),
+            }
+        })
+    }
+
+    /// Invalidates what `gather` holds, waits, and frees the tables in it.
+    pub(super) fn sync(&self, gather: Gather<P>) -> Result<(), (UnitError, Unconfirmed<P>)> {
+        let Some(range) = gather.range() else {
+            return Ok(());
+        };
+        let change = Change {
+            range,
+            tables: gather.tables(),
+        };
+        match self.each_walker(|unit| unit.invalidate(self.id, change)) {
+            Ok(()) => {
+                // SAFETY: the tables were unlinked under the lock, and every unit that walked them has
+                // confirmed that nothing of them is cached and requests in flight have drained.
+                unsafe { gather.release() };
+                if change.tables == TableChange::Unlinked {
+                    self.inner.lock().unlinking -= 1;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                // They count as unlinking until the units confirm that.
+                Err((error, Unconfirmed::of(gather)))
+            }
+        }
+    }
+
+    pub(in crate::iommu) fn each_walker(
+        &self,
+        mut call: impl FnMut(&dyn Unit<P>) -> Result<(), UnitError>,
+    ) -> Result<(), UnitError> {
+        let walkers = self.walkers.load(Ordering::Acquire);
+        let mut outcome = Ok(());
+        for (n, unit) in self.units.iter().enumerate() {
+            if walkers & 1 << n != 0 {
+                // Every unit is asked even after one failed: the others must not keep stale entries.
+                outcome = outcome.and(call(&**unit));
+            }
+        }
+        outcome
+    }
+
+    /// What units are told of the table.
+    pub(crate) fn root(&self) -> Option<Translate> {
+        self.inner.lock().table.as_ref().map(|table| table.root())
+    }
+
+    /// Lets `attachment` use the domain through unit number `unit`.
+    pub(crate) fn attach(&self, unit: usize, attachment: Attachment) -> Result<(), DomainError> {
+        let translate = self.root().ok_or(DomainError::Revoked)?;
+        // Before the unit is told: from its first walk on every unmap must include it.
+        self.walkers.fetch_or(1 << unit, Ordering::AcqRel);
+        Ok(self.units[unit].move_to(attachment, self.id, translate)?)
+    }
+}

@@ -1,0 +1,9 @@
+use dmamap::addr::BusAddr;
+use dmamap::device::Device;
+use dmamap::platform::Platform;
+
+fn example<P: Platform>(device: &Device<P>, bus: BusAddr) {
+    let _ = device.platform().frame_pointer(bus.into());
+}
+
+fn main() {}

@@ -1,0 +1,149 @@
+//! A machine of models that is gone for a while, does not hear something, or lets a test in between.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::rig::Rig;
+use board::hardware::{CacheOperation, Hardware, HostBridgeDescription, InterruptSink, Width};
+use board::ram::Ram;
+use hosted::Hosted;
+use journeys::boot::BootOptions;
+use machine::{Machine, MachineConfig};
+
+/// What the kernel does with the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doing {
+    /// It waits.
+    Waits,
+    /// It has written there.
+    Wrote(u64),
+}
+
+/// Whether the test comes in between once more.
+pub(crate) enum Again {
+    Yes,
+    No,
+}
+
+type Between = Box<dyn FnMut(Doing) -> Again + Send>;
+
+pub(crate) struct Altered {
+    machine: Arc<Machine>,
+    is_away: AtomicBool,
+    deaf_to: Mutex<Option<u64>>,
+    between: Mutex<Option<Between>>,
+}
+
+/// What a mutex holds, also after a test failed in between.
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Altered {
+    /// Boots a kernel on the machine.
+    pub(crate) fn boot(config: MachineConfig, options: BootOptions) -> (Arc<Self>, Rig) {
+        let machine = Machine::boot(config).expect("a machine");
+        let altered = Arc::new(Self {
+            machine: machine.clone(),
+            is_away: AtomicBool::new(false),
+            deaf_to: Mutex::new(None),
+            between: Mutex::new(None),
+        });
+        let kernel = Hosted::boot(altered.clone()).expect("a kernel");
+        let rig = Rig::boot_on(machine, kernel, kernel, options).expect("it boots");
+        (altered, rig)
+    }
+
+    /// From now on no register answers.
+    pub(crate) fn go(&self) {
+        self.is_away.store(true, Ordering::Release);
+    }
+
+    /// Ends [`go`](Self::go).
+    pub(crate) fn come_back(&self) {
+        self.is_away.store(false, Ordering::Release);
+    }
+
+    /// From now on what is written there is lost.
+    pub(crate) fn does_not_hear(&self, phys: u64) {
+        *held(&self.deaf_to) = Some(phys);
+    }
+
+    /// Calls `between`, on the thread of whoever uses the machine, until it has enough. What it does itself to the machine
+    /// is not told to it.
+    pub(crate) fn come_in_between(&self, between: impl FnMut(Doing) -> Again + Send + 'static) {
+        *held(&self.between) = Some(Box::new(between));
+    }
+
+    fn tell(&self, doing: Doing) {
+        let Some(mut between) = held(&self.between).take() else {
+            return;
+        };
+        if let Again::Yes = between(doing) {
+            *held(&self.between) = Some(between);
+        }
+    }
+}
+
+impl Hardware for Altered {
+    fn name(&self) -> &str {
+        self.machine.name()
+    }
+
+    fn ram(&self) -> &Arc<Ram> {
+        self.machine.ram()
+    }
+
+    fn uncached_ram(&self) -> Option<&Arc<Ram>> {
+        self.machine.uncached_ram()
+    }
+
+    fn rsdp(&self) -> Option<u64> {
+        self.machine.rsdp()
+    }
+
+    fn host_bridges(&self) -> Vec<HostBridgeDescription> {
+        self.machine.host_bridges()
+    }
+
+    fn reserved_ram(&self) -> Vec<Range<u64>> {
+        self.machine.reserved_ram()
+    }
+
+    fn read(&self, phys: u64, width: Width) -> u64 {
+        match self.is_away.load(Ordering::Acquire) {
+            true => width.ones(),
+            false => self.machine.read(phys, width),
+        }
+    }
+
+    fn write(&self, phys: u64, width: Width, value: u64) {
+        let is_heard = *held(&self.deaf_to) != Some(phys);
+        if is_heard && !self.is_away.load(Ordering::Acquire) {
+            self.machine.write(phys, width, value);
+        }
+        self.tell(Doing::Wrote(phys));
+    }
+
+    fn message_window(&self) -> Range<u64> {
+        self.machine.message_window()
+    }
+
+    fn connect_interrupts(&self, sink: Arc<dyn InterruptSink>) {
+        self.machine.connect_interrupts(sink);
+    }
+
+    fn maintain_cache(&self, operation: CacheOperation, phys: u64, len_bytes: u64) {
+        self.machine.maintain_cache(operation, phys, len_bytes);
+    }
+
+    fn frames_freed(&self, phys: u64, len_bytes: u64) {
+        self.machine.frames_freed(phys, len_bytes);
+    }
+
+    fn idle(&self) {
+        self.machine.idle();
+        self.tell(Doing::Waits);
+    }
+}
