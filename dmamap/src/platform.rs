@@ -227,7 +227,8 @@ pub unsafe trait Platform: Copy + Send + Sync + 'static {
         64
     }
 
-    /// Runs `f` on the current CPU with interrupts off.
+    /// Runs `f` on the current CPU with interrupts off. It may be called again inside `f`: the inner closure is given the same
+    /// CPU, and interrupts stay off until the outermost has ended. `f` does not sleep; should it panic, the CPU is left too.
     fn pin<R>(&self, f: impl FnOnce(Cpu) -> R) -> R;
 
     /// Number of CPUs [`pin`](Self::pin) may name.

@@ -10,7 +10,7 @@
 //! - [`amd`]: AMD-Vi, the AMD IOMMU
 //! - [`smmu`]: Arm SMMUv3
 //! - [`riscv`]: the RISC-V IOMMU
-//! - [`virtio`]: virtio-iommu and the virtio transports it sits on
+//! - [`virtio`]: virtio transports and queues, and the devices on them: virtio-iommu, disks, networks, consoles, entropy, graphics
 //! - [`nvme`]: NVM Express registers, queue entries and identify data
 //! - [`edu`]: QEMU's educational DMA device
 //! - [`iommu_testdev`]: QEMU's device that tests IOMMUs

@@ -55,6 +55,11 @@ pub mod virtio_gpu;
 pub mod virtio_net;
 pub mod virtio_rng;
 
+/// The code in the guide to porting, which is compiled with this crate's documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/porting.md")]
+struct Porting;
+
 pub use computer::Computer;
 pub use isolation::{Attempt, IsolationError, Refused};
 pub use needs::{Needs, Unmet};

@@ -21,7 +21,24 @@ pub(crate) enum Sanitizer {
 
 /// Programs whose tests have several threads, or free what others may still use. Beside the tests' own threads each has
 /// those of the models, which walk tables while the driver changes them.
-const PROGRAMS: &[&str] = &["mapping", "smmu", "deferred", "bounce", "system"];
+const PROGRAMS: &[&str] = &[
+    "mapping",
+    "streaming",
+    "coherent",
+    "bounce",
+    "deferred",
+    "groups",
+    "life",
+    "system",
+    "vtd",
+    "amd",
+    "smmu",
+    "riscv",
+    "virtio",
+    // Journeys'.
+    "caches",
+    "virtio_devices",
+];
 
 /// Runs the threaded tests under sanitizers.
 #[derive(Args)]
@@ -95,7 +112,8 @@ pub(crate) fn check(sanitizer: Sanitizer) -> Outcome {
         return Outcome::Failed("rustc does not say what it compiles for".into());
     };
     let target = root().join("target/sanitizers").join(sanitizer.name());
-    let mut command = nightly::cargo(&["test", "--package", "dmamap", "--target", &host]);
+    let mut command = nightly::cargo(&["test", "--target", &host]);
+    command.args(["--package", "dmamap", "--package", "journeys"]);
     command.args(sanitizer.arguments());
     for program in PROGRAMS {
         command.args(["--test", program]);

@@ -1,5 +1,5 @@
 //! What the documents name exists: paths of ARCHITECTURE.md and of the books, and paths and tests of
-//! docs/parity.md.
+//! docs/parity.md. And what must not be missing in them is there: folders, and files with `unsafe` code.
 //!
 //! Named is what stands in `backquotes` or is the target of a link. It is taken for a path from the root of
 //! the repository if it has a slash or a source file's ending, and for a test if it is a path to a file, `::`,
@@ -108,6 +108,113 @@ fn every_path_and_test_parity_names_exists() {
         tests > 0,
         "docs/parity.md names no test, as `path/file.rs::function`"
     );
+}
+
+/// Folders and files below `folder`, a path from the root, in that form.
+fn below(folder: &str) -> Vec<String> {
+    let entries =
+        fs::read_dir(root().join(folder)).unwrap_or_else(|error| panic!("{folder}: {error}"));
+    let mut paths = Vec::new();
+    for entry in entries {
+        let entry = entry.unwrap();
+        let path = format!("{folder}/{}", entry.file_name().to_str().unwrap());
+        if entry.file_type().unwrap().is_dir() {
+            paths.extend(below(&path));
+            paths.push(path + "/");
+        } else {
+            paths.push(path);
+        }
+    }
+    paths
+}
+
+#[test]
+fn architecture_names_every_folder_of_the_layer_once() {
+    let architecture = read("ARCHITECTURE.md");
+    let folders = below("dmamap/src")
+        .into_iter()
+        .filter(|path| path.ends_with('/'));
+    let wrong: Vec<_> = folders
+        .filter(|folder| architecture.matches(&format!("`{folder}`")).count() != 1)
+        .collect();
+    assert!(
+        wrong.is_empty(),
+        "ARCHITECTURE.md does not name once: {wrong:?}"
+    );
+}
+
+/// Whether a source has unsafe code: outside of comments, and of the unit tests at its end.
+fn has_unsafe(source: &str) -> bool {
+    let code = source.split("#[cfg(test)]\nmod tests {").next();
+    let lines = code.unwrap_or_default().lines();
+    lines
+        .map(|line| line.split("//").next().unwrap_or_default())
+        .any(|line| {
+            let mut words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            words.any(|word| word == "unsafe")
+        })
+}
+
+#[test]
+fn soundness_names_every_file_with_unsafe_code() {
+    let soundness = read("docs/soundness.md");
+    let crates = [
+        "dmamap", "drivers", "journeys", "firmware", "hw", "board", "machine", "qemu", "hosted",
+        "cli",
+    ];
+    let sources = crates
+        .iter()
+        .flat_map(|name| below(&format!("{name}/src")))
+        .filter(|path| path.ends_with(".rs"))
+        .filter(|path| !path.ends_with("/tests.rs") && !path.ends_with("_tests.rs"))
+        .filter(|path| !path.contains("/tests/"));
+    let missing: Vec<_> = sources
+        .filter(|path| has_unsafe(&read(path)))
+        .filter(|path| !soundness.contains(&format!("`{path}`")))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "docs/soundness.md does not say what these rest on: {missing:#?}"
+    );
+    for (source, expected) in [
+        ("unsafe { f() }", true),
+        ("// unsafe { f() }", false),
+        ("fn f(unsafely: u8) {}", false),
+        ("#[cfg(test)]\nmod tests {\n    unsafe { f() }", false),
+    ] {
+        assert_eq!(has_unsafe(source), expected, "{source}");
+    }
+}
+
+/// The front page of the documentation is compiled and run; the README has an excerpt.
+#[test]
+fn readme_shows_what_the_front_page_runs() {
+    let front = read("dmamap/src/lib.rs");
+    let readme = read("README.md");
+    let code = |line: &str| {
+        line.split("//")
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
+    };
+    let ran: Vec<_> = front
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! "))
+        .map(code)
+        .collect();
+    let shown = readme
+        .split("```rust\n")
+        .nth(1)
+        .expect("there is an example");
+    let shown = shown.split("```").next().unwrap_or_default();
+    let other: Vec<_> = shown
+        .lines()
+        .map(code)
+        .filter(|line| !line.is_empty() && !ran.contains(line))
+        .collect();
+    assert!(shown.lines().count() > 5, "the example is short: {shown}");
+    assert!(other.is_empty(), "dmamap/src/lib.rs has no {other:?}");
 }
 
 /// Rows that the mapping API must have: of masks, coherent memory, streaming, bounce buffers, some of translation, and all

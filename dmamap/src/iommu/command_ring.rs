@@ -1,7 +1,8 @@
 //! A unit's command queue: a ring in memory that the CPU fills and the unit empties, and the fence that tells
 //! when what was asked is done.
 //!
-//! All vendors have one: VT-d's invalidation queue, AMD's command buffer, the command queues of SMMUv3 and RISC-V.
+//! All units that walk tables have one: VT-d's invalidation queue, AMD's command buffer, the command queues of SMMUv3 and
+//! RISC-V. (A virtio-iommu is asked by a virtqueue.)
 //! What differs are registers and words ([`RingPorts`]); who may write where, when the ring is full, and how a
 //! submission learns that it is over is the same.
 //!

@@ -11,12 +11,11 @@
 //! | `scope`, `stream` | firmware's word on which unit translates for which device, and what it calls it |
 //! | [`fault`], `fault_event` | refused requests, and when they are read |
 //! | `setup` | what a unit's driver begins with, and which driver that is |
-//! | `command_ring`, `bound` | what all units' queues and waits have in common |
-//! | `vtd` | Intel's units |
+//! | `command_ring`, `bound` | what the vendors' queues, and all units' waits, have in common |
+//! | `domain_ids` | what units tag remembered translations with |
+//! | `start_error` | why units were not started |
+//! | `vtd`, `amd`, `smmu`, `riscv` | Intel's units, AMD's, Arm's, RISC-V's |
 //! | `virtio` | virtio-iommu |
-//! | `vtd`, `amd` | Intel's units, AMD's |
-//! | `riscv` | RISC-V units |
-//! | `smmu` | Arm's |
 //!
 //! [`DmaSystem`](crate::system::DmaSystem) owns the units and puts devices into domains.
 //!

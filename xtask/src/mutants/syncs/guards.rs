@@ -23,6 +23,13 @@ const fn mapping(name: &'static str) -> Test {
 const DATA: Test = caches("forgotten::nothing_is_wrong_with_all_of_them");
 const DISKS: Test = caches("whole::disks_are_read_and_written_whole");
 
+const JOURNEYS: Test = caches("whole::every_journey_of_the_catalogue_passes");
+const VIRTIO_JOURNEYS: Test = Test::program(
+    "journeys",
+    "virtio_devices",
+    "everywhere::every_virtio_journey_is_made",
+);
+
 /// The tests for a kind of call in a place.
 struct Guard {
     /// From the workspace's root.
@@ -33,14 +40,22 @@ struct Guard {
     data: &'static [Test],
 }
 
-/// The tests for calls in `file`, the likeliest first.
+/// The tests for calls in `file`, the likeliest first: those of the place, and whatever it is, the journeys on machines whose
+/// caches no device snoops.
 pub(super) fn guards(file: &str, kind: Kind) -> Vec<&'static Test> {
     let of_place = GUARDS.iter().find(|guard| file.starts_with(guard.place));
-    let tests = of_place.map(|guard| match kind {
-        Kind::Order => guard.order.iter().chain(&[]),
-        Kind::Sync => guard.data.iter().chain(guard.order),
+    let mut tests: Vec<&Test> = match (of_place, kind) {
+        (None, _) => return Vec::new(),
+        (Some(guard), Kind::Order) => guard.order.iter().collect(),
+        (Some(guard), Kind::Sync) => guard.data.iter().chain(guard.order).collect(),
+    };
+    let is_virtio = file.starts_with("drivers/src/virtio");
+    tests.push(if is_virtio {
+        &VIRTIO_JOURNEYS
+    } else {
+        &JOURNEYS
     });
-    tests.map_or(Vec::new(), Iterator::collect)
+    tests
 }
 
 const NVME: &[Test] = &[

@@ -2,8 +2,8 @@
 //!
 //! On the computers this runs on, nearly all of them could be missing and nothing would be seen of it: processors keep
 //! most order by themselves, and devices snoop. So where a call syncs, the tests that run have caches that no device
-//! snoops, and where it orders, they look at the order itself. What changes nothing when it is gone is in the list of
-//! [`exceptions`], with the reason.
+//! snoops, and where it orders, they look at the order itself. Whatever it is, the journeys run on machines with such
+//! caches. What changes nothing when it is gone is in the list of [`exceptions`], with the reason.
 //!
 //! - [`rules`] says which calls are meant and what is left of one; [`blank`] and [`scan`] find them in the source
 //! - [`guards`] says which tests have to notice, by the place of the call
