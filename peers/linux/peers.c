@@ -30,9 +30,9 @@ EXPORTED struct iova_domain *peers_iova_new(void)
         goto out;
     /* Page 0 is kept free, as dma-iommu.c does. */
     init_iova_domain(domain, PAGE_SIZE, 1);
-    if (iova_domain_init_rcaches(domain))
-        goto out;
-    return domain;
+    if (!iova_domain_init_rcaches(domain))
+        return domain;
+    iova_cache_put();
 out:
     free(domain);
     return NULL;
@@ -41,6 +41,8 @@ out:
 EXPORTED void peers_iova_drop(struct iova_domain *domain)
 {
     put_iova_domain(domain);
+    /* With the last domain its memory goes. */
+    iova_cache_put();
     free(domain);
 }
 

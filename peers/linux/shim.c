@@ -2,9 +2,10 @@
 #include "shim.h"
 
 #include <stdio.h>
+#include <sys/mman.h>
 
 /* Bytes a cache of objects grows by. */
-#define GROWTH_BYTES 0x40000UL
+#define PIECE_BYTES SZ_2M
 
 __thread unsigned long peers_cpu;
 
@@ -51,23 +52,77 @@ struct kmem_cache *kmem_cache_create(const char *name, size_t size, size_t align
     return cache;
 }
 
-/* What it handed out stays allocated: caches live as long as the process. */
-void kmem_cache_destroy(struct kmem_cache *cache) { free(cache); }
+/* Pieces of memory that no cache has. */
+static struct peers_object *pieces;
+static spinlock_t pieces_lock;
 
-noinline struct peers_object *peers_refill(struct kmem_cache *cache)
+/* A huge page: a kernel reaches all memory through such, and so seldom misses in the CPU's TLB. */
+static struct peers_object *piece_alloc(void)
 {
-    size_t count = cache->stride < GROWTH_BYTES ? GROWTH_BYTES / cache->stride : 1;
-    char *memory = aligned_alloc(PAGE_SIZE, ALIGN(count * cache->stride, PAGE_SIZE));
-    struct peers_object *list = NULL;
+    struct peers_object *piece;
 
-    if (!memory)
-        return NULL;
-    /* The lowest address is handed out first. */
-    while (count--) {
-        struct peers_object *object = (void *)(memory + count * cache->stride);
+    spin_lock(&pieces_lock);
+    piece = pieces;
+    if (piece)
+        pieces = piece->next;
+    spin_unlock(&pieces_lock);
+    if (piece)
+        return piece;
+    piece = aligned_alloc(PIECE_BYTES, PIECE_BYTES);
+    if (piece)
+        madvise(piece, PIECE_BYTES, MADV_HUGEPAGE);
+    return piece;
+}
+
+/* Its objects are gone, so that the next cache's lie in order again, as in a kernel that has just booted. */
+void kmem_cache_destroy(struct kmem_cache *cache)
+{
+    if (!cache)
+        return;
+    spin_lock(&pieces_lock);
+    while (cache->memory) {
+        struct peers_object *piece = cache->memory;
+        cache->memory = piece->next;
+        piece->next = pieces;
+        pieces = piece;
+    }
+    spin_unlock(&pieces_lock);
+    free(cache);
+}
+
+/*
+ * A slab's objects in order, but from a random one on. Debian's kernels shuffle them (SLAB_FREELIST_RANDOM), so that nodes
+ * that a balanced tree has at distances of powers of two do not share sets of the CPU's caches; that they are in order
+ * besides is better than there: the CPU foresees long walks.
+ */
+static struct peers_object *turned(char *slab, size_t count, size_t stride, struct peers_object *list)
+{
+    static unsigned long seed = 1;
+
+    seed = seed * 6364136223846793005UL + 1442695040888963407UL;
+    for (size_t n = count; n--;) {
+        struct peers_object *object = (void *)(slab + (n + (seed >> 33)) % count * stride);
         object->next = list;
         list = object;
     }
+    return list;
+}
+
+noinline struct peers_object *peers_refill(struct kmem_cache *cache)
+{
+    size_t in_a_slab = PAGE_SIZE / cache->stride;
+    struct peers_object *piece = piece_alloc();
+    struct peers_object *list = NULL;
+
+    if (!piece || !in_a_slab)
+        return NULL;
+    spin_lock(&cache->lock);
+    piece->next = cache->memory;
+    cache->memory = piece;
+    /* The lowest slab is handed out first; the first page is kept for the link. */
+    for (size_t slab = PIECE_BYTES - PAGE_SIZE; slab; slab -= PAGE_SIZE)
+        list = turned((char *)piece + slab, in_a_slab, cache->stride, list);
+    spin_unlock(&cache->lock);
     cache->cpu[peers_cpu].free = list;
     return list;
 }

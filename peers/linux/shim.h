@@ -196,6 +196,9 @@ struct peers_object {
 };
 struct kmem_cache {
     size_t size, stride;
+    spinlock_t lock;
+    /* All memory it has taken, linked at the head of each piece. */
+    struct peers_object *memory;
     struct {
         struct peers_object *free;
     } __attribute__((aligned(64))) cpu[PEERS_CPUS];

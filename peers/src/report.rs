@@ -62,13 +62,18 @@ pub fn json(rows: &[Row]) -> String {
             "peer": row.peer,
             "ours_ns": round(row.ours.median),
             "peer_ns": round(row.theirs.median),
-            "ratio": (row.ratio() * 1e6).round() / 1e6,
+            "ratio": significant(row.ratio()),
             "ours_min_ns": round(row.ours.min),
             "peer_min_ns": round(row.theirs.min),
         })
     };
     let array: Vec<_> = rows.iter().map(object).collect();
     format!("{:#}", serde_json::Value::from(array))
+}
+
+/// Four digits of a ratio, however small it is.
+fn significant(ratio: f64) -> f64 {
+    format!("{ratio:.3e}").parse().unwrap_or(ratio)
 }
 
 /// A hundredth of a nanosecond is enough.
@@ -107,8 +112,8 @@ fn shown(ns: f64) -> String {
 
 fn shown_ratio(ratio: f64) -> String {
     match ratio {
-        0.0..0.1 => format!("{ratio:.5}"),
-        _ => format!("{ratio:.2}"),
+        0.01.. => format!("{ratio:.2}"),
+        _ => format!("{ratio:.1e}"),
     }
 }
 
@@ -165,6 +170,8 @@ mod tests {
             "ours_min_ns": 5.0, "peer_min_ns": 12.5,
         });
         assert_eq!(value[0], first);
+        assert_eq!(value[1]["ratio"], 0.0025);
+        assert_eq!(significant(1.23456e-7), 1.235e-7);
         assert_eq!(json(&[]), "[]");
     }
 
@@ -175,7 +182,7 @@ mod tests {
         let words: Vec<_> = line.split_whitespace().collect();
         assert_eq!(
             words,
-            ["unmap", "other", "30.0", "8000", "0.00375", "15.0", "4000"]
+            ["unmap", "other", "30.0", "8000", "3.8e-3", "15.0", "4000"]
         );
     }
 }
