@@ -128,11 +128,17 @@ typedef struct {
 
 static inline void spin_lock_init(spinlock_t *lock) { lock->held = 0; }
 
+#if defined(__x86_64__)
+#define cpu_relax() __builtin_ia32_pause()
+#else
+#define cpu_relax() barrier()
+#endif
+
 static __always_inline void spin_lock(spinlock_t *lock)
 {
     while (unlikely(__atomic_exchange_n(&lock->held, 1, __ATOMIC_ACQUIRE)))
         while (__atomic_load_n(&lock->held, __ATOMIC_RELAXED))
-            __builtin_ia32_pause();
+            cpu_relax();
 }
 
 static __always_inline void spin_unlock(spinlock_t *lock) { __atomic_store_n(&lock->held, 0, __ATOMIC_RELEASE); }

@@ -137,7 +137,7 @@ mod tests {
         let took = [
             took("dmamap", &[10.0, 30.0]),
             took("linux", &[25.0, 20.0]),
-            took("other", &[4000.0, 8000.0]),
+            took("other", &[4000.0, 10000.0]),
         ];
         rows(&items, &took)
     }
@@ -155,7 +155,7 @@ mod tests {
                 ("map", "linux", 0.4),
                 ("map", "other", 0.0025),
                 ("unmap", "linux", 1.5),
-                ("unmap", "other", 0.00375)
+                ("unmap", "other", 0.003)
             ]
         );
         assert_eq!(super::rows(&["map".into()], &[]), []);
@@ -182,7 +182,7 @@ mod tests {
         let words: Vec<_> = line.split_whitespace().collect();
         assert_eq!(
             words,
-            ["unmap", "other", "30.0", "8000", "3.8e-3", "15.0", "4000"]
+            ["unmap", "other", "30.0", "10000", "3.0e-3", "15.0", "5000"]
         );
     }
 }
