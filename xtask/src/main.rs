@@ -4,11 +4,14 @@
 //! - [`nostd`] shows that the crates a kernel links stand without the standard library
 //! - [`mutants`] breaks the source, and shows that the tests notice; by rules too: each sync and barrier
 //! - [`qemu`] finds or gets the QEMU whose models are a board
+//! - [`bench`] measures the layer beside what others have; [`debian`] is where either comes from
 //! - [`sanitizers`] and [`miri`] watch tests run, with what the [`nightly`] toolchain has
 //! - [`soak`] runs long campaigns of the program over its settings and seeds
 //! - [`cargo`] finds the workspace and runs Cargo in it
 
+mod bench;
 mod cargo;
+mod debian;
 mod gate;
 mod miri;
 mod mutants;
@@ -49,6 +52,7 @@ enum Command {
     /// Leaves out each sync and each barrier of the drivers and the layer in turn, in a copy: a test must fail.
     Syncs(mutants::Syncs),
     Qemu(qemu::Qemu),
+    Bench(bench::Bench),
     /// The threaded tests under the thread sanitizer and the address sanitizer; it takes a nightly toolchain.
     Sanitize(sanitizers::Sanitize),
 }
@@ -66,6 +70,7 @@ fn main() -> ExitCode {
         Command::Mutants(mutants) => mutants.run(),
         Command::Syncs(syncs) => syncs.run(),
         Command::Qemu(qemu) => qemu.run(),
+        Command::Bench(bench) => bench.run(),
         Command::Sanitize(sanitize) => gate::run(sanitize.steps(), &[]),
     }
 }

@@ -98,6 +98,7 @@ fn every_path_readme_names_exists() {
 fn every_path_and_test_the_books_name_exists() {
     check("docs/porting.md");
     check("docs/soundness.md");
+    check("docs/performance.md");
 }
 
 #[test]
@@ -160,7 +161,7 @@ fn soundness_names_every_file_with_unsafe_code() {
     let soundness = read("docs/soundness.md");
     let crates = [
         "dmamap", "drivers", "journeys", "firmware", "hw", "board", "machine", "qemu", "hosted",
-        "cli",
+        "cli", "peers",
     ];
     let sources = crates
         .iter()

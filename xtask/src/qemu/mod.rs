@@ -1,20 +1,18 @@
 //! `cargo xtask qemu`: a QEMU that serves as a board, found or fetched.
 //!
-//! - [`sources`] finds the machine's own mirror of Debian's main archive
-//! - [`packages`] fetches QEMU from there into `target/qemu`, and unpacks it
+//! [`packages`] fetches QEMU into `target/qemu`, and unpacks it.
 //!
 //! Where QEMU is looked for, and what makes it new enough, the crate `qemu` says.
 
 mod packages;
-mod sources;
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use qemu::{FOLDER_VARIABLE, Installation, Version};
 
 use crate::cargo::root;
+use crate::debian;
 use crate::gate::Outcome;
 
 /// Finds QEMU, or gets one into `target/qemu` (Debian; any user; about 100 MB).
@@ -62,22 +60,12 @@ impl Qemu {
             ));
         }
         // One at a time. Whoever waited may find that the other one got it.
-        let _lock = lock(&folder.with_extension("lock"))?;
+        let _lock = debian::lock(&folder.with_extension("lock"), "cargo xtask qemu")?;
         if let Ok(found) = present(&folder) {
             return Ok(found);
         }
-        for tool in ["apt-get", "dpkg"] {
-            if !is_on_path(tool) {
-                return Err(format!("this system has no {tool}\n{}", by_hand()));
-            }
-        }
-        let source = sources::main_archive(Path::new("/etc/apt"));
-        let source = source.ok_or_else(|| {
-            format!(
-                "no package source of this system is Debian's main archive\n{}",
-                by_hand()
-            )
-        })?;
+        let source = debian::source(&["apt-get", "dpkg"]);
+        let source = source.map_err(|why| format!("{why}\n{}", by_hand()))?;
         packages::get(&folder, &source)?;
         Installation::in_folder(&folder).map_err(|error| error.to_string())
     }
@@ -95,22 +83,4 @@ fn by_hand() -> String {
          name its prefix in {FOLDER_VARIABLE}.",
         Version::OLDEST
     )
-}
-
-fn lock(path: &PathBuf) -> Result<File, String> {
-    let failed = |error| format!("{}: {error}", path.display());
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(failed)?;
-    }
-    let file = File::create(path).map_err(failed)?;
-    if file.try_lock().is_err() {
-        println!("waiting for another `cargo xtask qemu`");
-        file.lock().map_err(failed)?;
-    }
-    Ok(file)
-}
-
-fn is_on_path(tool: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(tool).is_file())
 }

@@ -21,15 +21,15 @@ const SUITES: [&str; 10] = [
 
 /// Where packages come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Source {
+pub(crate) struct Source {
     /// The mirror.
-    pub(super) uri: String,
+    pub(crate) uri: String,
     /// The file with the keys its indexes are signed with, where the source names one.
-    pub(super) signed_by: Option<String>,
+    pub(crate) signed_by: Option<String>,
 }
 
 /// The first source below `etc_apt` that is Debian's main archive.
-pub(super) fn main_archive(etc_apt: &Path) -> Option<Source> {
+pub(crate) fn main_archive(etc_apt: &Path) -> Option<Source> {
     let mut files = vec![etc_apt.join("sources.list")];
     let parts = fs::read_dir(etc_apt.join("sources.list.d"))
         .into_iter()

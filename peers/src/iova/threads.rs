@@ -1,0 +1,92 @@
+//! Pairs on two CPUs at once, out of one domain.
+
+use std::sync::Barrier;
+use std::thread;
+
+use super::pair::run_pairs;
+use super::{IovaAllocator, PAGE_LOG2};
+use crate::PeersError;
+use crate::measure::{Contestant, Effort, Timer, Took, measure};
+use crate::pinning;
+
+/// Pairs of a thread in a sample.
+const PAIRS: u64 = 1 << 13;
+
+/// Ranges live meanwhile.
+const LIVE: u64 = 1000;
+
+/// A pair of `len_bytes` on each of two of `cpus`: how long one takes while the other CPU does the same.
+///
+/// # Errors
+/// [`PeersError::Failed`] when an allocator does not what it should, or there are fewer CPUs.
+pub fn two_threads(
+    allocators: Vec<Box<dyn IovaAllocator>>,
+    len_bytes: u64,
+    cpus: &[usize],
+    effort: Effort,
+) -> Result<Vec<Took>, PeersError> {
+    let pages = len_bytes >> PAGE_LOG2;
+    let &[first, second, ..] = cpus else {
+        return Err(PeersError::failed(
+            "this machine",
+            "run two threads at once",
+        ));
+    };
+    let timer = Timer::calibrated();
+    let mut contestants = Vec::new();
+    for allocator in allocators {
+        let peer = allocator.peer();
+        for _ in 0..LIVE {
+            let live = allocator.allocate(pages);
+            live.ok_or(PeersError::failed(peer, "allocate what is to be live"))?;
+        }
+        let sample = move || {
+            let start = Barrier::new(2);
+            let run = |number: usize, cpu: usize| {
+                let ready = pinning::pin(cpu).is_ok() && allocator.enter_thread(number);
+                start.wait();
+                let mut done = 0;
+                let ns = timer.time(|| done = run_pairs(allocator.as_ref(), pages, PAIRS));
+                (ready && done == PAIRS).then_some(ns / PAIRS as f64)
+            };
+            let both = thread::scope(|scope| {
+                let threads = [(0, first), (1, second)]
+                    .map(|(number, cpu)| scope.spawn(move || run(number, cpu)));
+                threads.map(|thread| thread.join().ok().flatten())
+            });
+            match both {
+                [Some(one), Some(other)] => Ok(vec![f64::max(one, other)]),
+                _ => Err(PeersError::failed(peer, "allocate and free on two CPUs")),
+            }
+        };
+        contestants.push(Contestant {
+            peer,
+            sample: Box::new(sample),
+        });
+    }
+    measure(contestants, effort)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iova::all;
+
+    #[test]
+    fn both_threads_get_ranges_of_their_own() {
+        let effort = Effort {
+            warm_up: 0,
+            rounds: 1,
+            sample_ns: 1,
+        };
+        let cpus = pinning::allowed().unwrap();
+        let twice = [cpus[0], cpus[cpus.len() - 1]];
+        let took = two_threads(all(None).unwrap(), 4096, &twice, effort).unwrap();
+        assert_eq!(took.len(), 4);
+        let error = two_threads(all(None).unwrap(), 4096, &cpus[..1], effort).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "this machine could not run two threads at once"
+        );
+    }
+}

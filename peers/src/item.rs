@@ -1,0 +1,166 @@
+//! The list of loads.
+//!
+//! ```
+//! use peers::item::{Length, items};
+//!
+//! let only = |text: &'static str| move |name: &str| name.contains(text);
+//! assert_eq!(items(Length::Short, only("two threads")).len(), 1);
+//! assert!(items(Length::Short, only("10^7")).is_empty());
+//! assert_eq!(items(Length::Long, only("10^7")).len(), 4);
+//! ```
+
+use crate::iova::{self, pair, two_threads, worst};
+use crate::linux::Linux;
+use crate::measure::{Effort, Took};
+use crate::table::{self, Extent, contiguous, list};
+use crate::{PeersError, pinning};
+
+/// Whether loads that take minutes and gigabytes are among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// Up to 10^6 ranges live.
+    Short,
+    /// Also 10^7.
+    Long,
+}
+
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Load {
+    Pair { len_bytes: u64, live: u64 },
+    TwoThreads { len_bytes: u64 },
+    Worst { holes: u64 },
+    Contiguous(Extent),
+    List { pages: u64 },
+}
+
+/// A load, and what each of its phases is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    names: Vec<String>,
+    load: Load,
+}
+
+/// The loads of which a phase's name is `wanted`, in the order they are run.
+pub fn items(length: Length, wanted: impl Fn(&str) -> bool) -> Vec<Item> {
+    let mut items = all(length);
+    items.retain(|item| item.names.iter().any(|name| wanted(name)));
+    items
+}
+
+fn all(length: Length) -> Vec<Item> {
+    let mut items = Vec::new();
+    let mut add = |names: Vec<String>, load| items.push(Item { names, load });
+    let most = match length {
+        Length::Short => 6,
+        Length::Long => 7,
+    };
+    for (shown, len_log2) in [("4K", 12), ("64K", 16), ("256K", 18), ("2M", 21)] {
+        for power in [3, 5, 6, 7].into_iter().filter(|power| *power <= most) {
+            let load = Load::Pair {
+                len_bytes: 1 << len_log2,
+                live: 10u64.pow(power),
+            };
+            add(vec![format!("iova pair {shown}, 10^{power} live")], load);
+        }
+    }
+    for power in [3, 5, 6] {
+        let name = format!("iova worst single allocation, 10^{power} holes");
+        let holes = 10u64.pow(power);
+        add(vec![name], Load::Worst { holes });
+    }
+    let two = Load::TwoThreads { len_bytes: 4096 };
+    add(vec!["iova pair 4K, two threads".into()], two);
+    let phases = |shown| ["map", "unmap"].map(|verb| format!("page table {verb} {shown}"));
+    for (shown, page_log2, len_log2) in [
+        ("4K", 12, 12),
+        ("64K", 12, 16),
+        ("1M of 4K", 12, 20),
+        ("2M", 21, 21),
+    ] {
+        let extent = Extent {
+            page_bytes: 1 << page_log2,
+            len_bytes: 1 << len_log2,
+        };
+        add(phases(shown).into(), Load::Contiguous(extent));
+    }
+    let separate = phases("256 separate pages").into();
+    add(separate, Load::List { pages: 256 });
+    items
+}
+
+impl Item {
+    /// What its phases are called.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Runs it on all there are.
+    ///
+    /// # Errors
+    /// [`PeersError`] when one of them does not what it should.
+    pub fn run(
+        &self,
+        linux: Option<Linux>,
+        cpus: &[usize],
+        effort: Effort,
+    ) -> Result<Vec<Took>, PeersError> {
+        match self.load {
+            Load::Pair { len_bytes, live } => pair(iova::all(linux)?, len_bytes, live, effort),
+            Load::Worst { holes } => worst(iova::all(linux)?, holes, effort),
+            Load::TwoThreads { len_bytes } => {
+                two_threads(iova::all(linux)?, len_bytes, cpus, effort)
+            }
+            Load::Contiguous(extent) => contiguous(table::all(linux)?, extent, effort),
+            Load::List { pages } => list(table::all(linux)?, pages, effort),
+        }
+    }
+
+    /// Whether it can run on so many CPUs.
+    pub fn fits(&self, cpus: &[usize]) -> bool {
+        !matches!(self.load, Load::TwoThreads { .. }) || cpus.len() > 1
+    }
+}
+
+/// The CPUs to run on, the first of which this thread is from now on kept on.
+///
+/// # Errors
+/// [`PeersError::Pinning`].
+pub fn settle() -> Result<Vec<usize>, PeersError> {
+    let cpus = pinning::allowed()?;
+    if let Some(first) = cpus.first() {
+        pinning::pin(*first)?;
+    }
+    Ok(cpus)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_load_has_a_name_of_its_own() {
+        let items = items(Length::Long, |_| true);
+        let mut names: Vec<_> = items.iter().flat_map(|item| item.names.clone()).collect();
+        assert_eq!(names.len(), 4 * 4 + 3 + 1 + 5 * 2);
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), 30);
+    }
+
+    #[test]
+    fn a_load_is_chosen_by_either_phase() {
+        let chosen = items(Length::Short, |name| name.contains("unmap 2M"));
+        assert_eq!(chosen.len(), 1);
+        assert_eq!(
+            chosen[0].names(),
+            ["page table map 2M", "page table unmap 2M"]
+        );
+    }
+
+    #[test]
+    fn two_threads_take_two_cpus() {
+        let chosen = items(Length::Short, |name| name.ends_with("two threads"));
+        assert!(chosen[0].fits(&[3, 5]) && !chosen[0].fits(&[3]));
+    }
+}

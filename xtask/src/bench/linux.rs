@@ -1,0 +1,137 @@
+//! The sources of Linux out of Debian's package of them: nothing of them is part of this repository.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::debian::{self, Apt, Source, make, packages_in, remove};
+
+/// The version the figures are of.
+const PACKAGE: &str = "linux-source-6.12";
+
+/// Debian's release of that version, and its corrections.
+const SUITES: [&str; 2] = ["trixie", "trixie-updates"];
+
+/// What is compiled, and the headers that are taken as they are. `peers/linux/shim.h` stands for all others.
+pub(super) const FILES: [&str; 9] = [
+    "drivers/iommu/iova.c",
+    "drivers/iommu/io-pgtable-arm.c",
+    "drivers/iommu/io-pgtable-arm.h",
+    "include/linux/io-pgtable.h",
+    "include/linux/iova.h",
+    "include/linux/rbtree.h",
+    "include/linux/rbtree_augmented.h",
+    "include/linux/rbtree_types.h",
+    "lib/rbtree.c",
+];
+
+/// The files' folder below `folder`, fetched if it is not there.
+pub(super) fn tree(folder: &Path, offline: bool) -> Result<PathBuf, String> {
+    let tree = folder.join(PACKAGE);
+    if tree.is_dir() {
+        return Ok(tree);
+    }
+    if offline {
+        return Err(format!("{} is not there", tree.display()));
+    }
+    fetch(
+        folder,
+        &debian::source(&["apt-get", "dpkg-deb", "tar", "xz"])?,
+    )?;
+    Ok(tree)
+}
+
+fn fetch(folder: &Path, source: &Source) -> Result<(), String> {
+    let apt = Apt::prepare(folder, source, &SUITES)?;
+    eprintln!("fetching {PACKAGE} from {} (150 MB)", source.uri);
+    apt.run(&["update"])?;
+    let options = [
+        "install",
+        "--yes",
+        "--download-only",
+        "--no-install-recommends",
+    ];
+    apt.run(&[&options[..], &[PACKAGE]].concat())?;
+    let packages = packages_in(&apt.archives())?;
+    let is_it = |path: &&PathBuf| {
+        path.file_name()
+            .is_some_and(|name| is_package(&name.to_string_lossy()))
+    };
+    let package = packages.iter().find(is_it);
+    let package = package.ok_or_else(|| format!("apt-get did not fetch {PACKAGE}"))?;
+    unpack(package, folder)?;
+    apt.remove()
+}
+
+fn is_package(name: &str) -> bool {
+    name.strip_prefix(PACKAGE)
+        .is_some_and(|rest| rest.starts_with('_'))
+}
+
+/// Unpacks the files out of the archive in the package. A folder by the package's name is whole.
+fn unpack(package: &Path, folder: &Path) -> Result<(), String> {
+    let partial = folder.join("partial");
+    remove(&partial)?;
+    make(&partial)?;
+    let archive = partial.join("source.tar.xz");
+    let file = File::create(&archive).map_err(|error| format!("{}: {error}", archive.display()))?;
+    let mut package_tar = Command::new("dpkg-deb");
+    package_tar.arg("--fsys-tarfile").arg(package);
+    let mut inner = Command::new("tar");
+    let member = format!("./usr/src/{PACKAGE}.tar.xz");
+    inner
+        .args(["--extract", "--to-stdout", &member])
+        .stdout(file);
+    piped(&mut package_tar, &mut inner)?;
+
+    let mut outer = Command::new("tar");
+    outer.arg("--extract").arg("--file").arg(&archive);
+    outer.arg("--directory").arg(&partial);
+    outer.args(FILES.map(|file| format!("{PACKAGE}/{file}")));
+    ended(outer.stdin(Stdio::null()).status(), "tar")?;
+    let tree = folder.join(PACKAGE);
+    fs::rename(partial.join(PACKAGE), &tree)
+        .map_err(|error| format!("{}: {error}", tree.display()))?;
+    remove(&partial)
+}
+
+/// Runs two programs, the first one's output the second one's input.
+fn piped(first: &mut Command, second: &mut Command) -> Result<(), String> {
+    let first = first.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+    let mut first: Child = first.map_err(|error| format!("dpkg-deb cannot be run: {error}"))?;
+    if let Some(output) = first.stdout.take() {
+        second.stdin(output);
+    }
+    let outcome = ended(second.status(), "tar");
+    // It ends when nobody reads on.
+    outcome.and(ended(first.wait(), "dpkg-deb"))
+}
+
+fn ended(status: std::io::Result<std::process::ExitStatus>, name: &str) -> Result<(), String> {
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{name}: {status}")),
+        Err(error) => Err(format!("{name} cannot be run: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_package_is_told_from_its_neighbours() {
+        assert!(is_package("linux-source-6.12_6.12.1-1_all.deb"));
+        assert!(!is_package("linux-source_6.12.1-1_all.deb"));
+        assert!(!is_package("linux-source-6.12-extra_1_all.deb"));
+    }
+
+    #[test]
+    fn without_network_what_is_not_there_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let why = tree(folder.path(), true).unwrap_err();
+        assert!(why.ends_with("linux-source-6.12 is not there"), "{why}");
+        fs::create_dir(folder.path().join(PACKAGE)).unwrap();
+        assert_eq!(tree(folder.path(), true), Ok(folder.path().join(PACKAGE)));
+    }
+}
