@@ -19,6 +19,7 @@ use drivers::virtio::{
 use drivers::virtio_slot;
 use hosted::Hosted;
 use hw::virtio::{console, entropy, gpu, net};
+use journeys::Needs;
 use journeys::catalogue::virtio_journeys;
 use qemu::{ConsoleEnd, QemuConfig, VirtioDevice, looped_console, looped_network};
 use support::Rig;
@@ -89,6 +90,11 @@ fn every_virtio_journey_is_made_on_every_board() {
             return;
         };
         for journey in virtio_journeys::<Place>() {
+            if journey.needs.check(&rig.computer).is_err() {
+                // Disks are read in `virtio_blk` and in the catalogue.
+                assert!(journey.needs.contains(Needs::VIRTIO_DISK));
+                continue;
+            }
             // SAFETY: the rig's devices have no other driver, and QEMU's keep to what they are told.
             let made = unsafe { journey.run(&mut rig.computer) };
             if let Err(error) = made {
