@@ -73,12 +73,39 @@ pub enum MemoryAttribute {
 /// An interrupt the platform lent: where a device writes what to raise it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interrupt {
+    number: u32,
+    address: BusAddr,
+    data: u32,
+}
+
+impl Interrupt {
+    /// An interrupt that a platform lends under a number of its own, raised by a write of `data` to `address`.
+    ///
+    /// # Safety
+    /// That write raises an interrupt or does nothing, whoever makes it and whenever: devices that reach all memory are told to
+    /// make it, by [safe calls](crate::pci::MsixTable::program).
+    pub const unsafe fn new(number: u32, address: BusAddr, data: u32) -> Self {
+        Self {
+            number,
+            address,
+            data,
+        }
+    }
+
     /// The platform's own number for it.
-    pub number: u32,
+    pub const fn number(&self) -> u32 {
+        self.number
+    }
+
     /// The bus address a message is written to.
-    pub address: BusAddr,
+    pub const fn address(&self) -> BusAddr {
+        self.address
+    }
+
     /// The value written.
-    pub data: u32,
+    pub const fn data(&self) -> u32 {
+        self.data
+    }
 }
 
 /// All interrupts are lent out.

@@ -732,11 +732,11 @@ fn an_msix_table_is_carved_out_of_the_drivers_window() {
 
     let interrupt = found.kernel.allocate_interrupt(None).unwrap();
     table.program(0, &interrupt, DmaMask::ALL).unwrap();
-    assert_eq!(before.read(), interrupt.data);
+    assert_eq!(before.read(), interrupt.data());
     let all = entry_words(&found, &function, 0x2000);
     assert_eq!(
         u64::from(all[0]) | u64::from(all[1]) << 32,
-        interrupt.address.as_u64()
+        interrupt.address().as_u64()
     );
     assert_eq!(all[3], 1, "masked");
     table.unmask(0).unwrap();
@@ -842,14 +842,13 @@ fn a_message_beyond_the_devices_reach_is_refused() {
         table.program(0, &interrupt, reach),
         Err(MsixError::MessageOutOfReach {
             address: function.address(),
-            message: interrupt.address,
+            message: interrupt.address(),
             mask: reach
         })
     );
-    let beyond = Interrupt {
-        address: dmamap::addr::BusAddr::new(u64::MAX - 2),
-        ..interrupt
-    };
+    let beyond = dmamap::addr::BusAddr::new(u64::MAX - 2);
+    // SAFETY: no device is told of it.
+    let beyond = unsafe { Interrupt::new(interrupt.number(), beyond, interrupt.data()) };
     assert!(table.program(0, &beyond, DmaMask::ALL).is_err());
     assert!(table.program(0, &interrupt, DmaMask::DEFAULT).is_ok());
     found.kernel.free_interrupt(interrupt);

@@ -97,10 +97,10 @@ impl Interrupts {
             let mut table = self.table.write();
             let taken = table
                 .vectors
-                .get_mut(interrupt.number as usize)
+                .get_mut(interrupt.number() as usize)
                 .and_then(Option::take);
             if taken.is_some() {
-                table.returned.push_back(interrupt.number);
+                table.returned.push_back(interrupt.number());
             }
             taken
         };
@@ -111,7 +111,7 @@ impl Interrupts {
 
     /// How often it has arrived; 0 if it is not lent.
     pub(crate) fn count(&self, interrupt: Interrupt) -> u64 {
-        self.vector(interrupt.number)
+        self.vector(interrupt.number())
             .map_or(0, |vector| vector.count())
     }
 
@@ -124,7 +124,7 @@ impl Interrupts {
         deadline_ns: u64,
         idle: impl Fn(),
     ) -> u64 {
-        self.vector(interrupt.number)
+        self.vector(interrupt.number())
             .map_or(0, |vector| vector.wait(seen, deadline_ns, idle))
     }
 
@@ -145,11 +145,10 @@ impl Interrupts {
     /// The message of an interrupt: neighbours in number go to different destinations.
     fn describe(&self, number: u32) -> Interrupt {
         let destination = u64::from(number % self.destinations) << DESTINATION_LOG2;
-        Interrupt {
-            number,
-            address: BusAddr::new(self.window.start + destination),
-            data: VECTORS.start + number / self.destinations,
-        }
+        let address = BusAddr::new(self.window.start + destination);
+        let data = VECTORS.start + number / self.destinations;
+        // SAFETY: the board takes writes to the message window for interrupts, and keeps memory out of it.
+        unsafe { Interrupt::new(number, address, data) }
     }
 
     /// The number of the interrupt a message means.

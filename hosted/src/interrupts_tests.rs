@@ -30,7 +30,7 @@ impl Controller {
 
     fn raise(&self, interrupt: Interrupt) {
         self.interrupts
-            .deliver(interrupt.address.as_u64(), interrupt.data);
+            .deliver(interrupt.address().as_u64(), interrupt.data());
     }
 
     fn wait(&self, interrupt: Interrupt, seen: u64) -> u64 {
@@ -58,7 +58,7 @@ fn every_interrupt_has_a_message_of_its_own() {
     let all: Vec<_> = std::iter::from_fn(|| controller.interrupts.allocate(None).ok()).collect();
     assert_eq!(all.len(), 3 * VECTORS.len());
     for interrupt in &all {
-        assert!(WINDOW.contains(&interrupt.address.as_u64()));
+        assert!(WINDOW.contains(&interrupt.address().as_u64()));
         controller.raise(*interrupt);
     }
     assert!(
@@ -78,7 +78,7 @@ fn every_interrupt_has_a_message_of_its_own() {
 fn messages_nobody_holds_are_counted_as_spurious() {
     let controller = Controller::new();
     let interrupt = controller.interrupts.allocate(None).unwrap();
-    let (address, data) = (interrupt.address.as_u64(), interrupt.data);
+    let (address, data) = (interrupt.address().as_u64(), interrupt.data());
     for (bus, data) in [
         (address, data + 1),
         (address + 4, data),

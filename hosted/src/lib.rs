@@ -148,8 +148,8 @@ impl Hosted {
 
     /// Raises an interrupt as the message of a device would, from the calling thread.
     pub fn raise(&self, interrupt: Interrupt) {
-        let message = interrupt.address.as_u64();
-        self.0.interrupts.deliver(message, interrupt.data);
+        let message = interrupt.address().as_u64();
+        self.0.interrupts.deliver(message, interrupt.data());
     }
 
     /// What is lent now, and what went wrong so far.

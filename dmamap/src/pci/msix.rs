@@ -177,12 +177,12 @@ impl<P: Platform> MsixTable<P> {
         interrupt: &Interrupt,
         reach: DmaMask,
     ) -> Result<(), MsixError> {
-        let address = interrupt.address;
+        let address = interrupt.address();
         let message = BusRange::new(address, 4);
         if !message.is_ok_and(|message| reach.covers(message)) {
             return Err(MsixError::MessageOutOfReach {
                 address: self.config.address(),
-                message: interrupt.address,
+                message: interrupt.address(),
                 mask: reach,
             });
         }
@@ -193,7 +193,7 @@ impl<P: Platform> MsixTable<P> {
         };
         let mut told = self.told.lock();
         let told = told.entries.get_mut(usize::from(entry)).ok_or(no_entry)?;
-        (told.address, told.data) = (address.as_u64(), interrupt.data);
+        (told.address, told.data) = (address.as_u64(), interrupt.data());
         told.control = told.control.with_mask(true);
         self.write_entry(entry, *told)
     }

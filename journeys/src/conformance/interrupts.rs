@@ -63,7 +63,8 @@ fn message_window<P: Platform>(platform: P) -> Result<(), Violation> {
 }
 
 fn differ(first: Interrupt, second: Interrupt) -> Result<(), Violation> {
-    match (first.address, first.data) == (second.address, second.data) {
+    let message = |interrupt: &Interrupt| (interrupt.address(), interrupt.data());
+    match message(&first) == message(&second) {
         true => Err(Violation::OneMessage { first, second }),
         false => Ok(()),
     }
@@ -73,7 +74,7 @@ fn differ(first: Interrupt, second: Interrupt) -> Result<(), Violation> {
 fn silent<P: Platform>(platform: P, interrupt: Interrupt) -> Result<(), Violation> {
     if let Some(window) = platform.message_window() {
         // Devices write there untranslated, or to the same address where a unit translates.
-        let address = PhysAddr::new(interrupt.address.as_u64());
+        let address = PhysAddr::new(interrupt.address().as_u64());
         if !window.contains(address) {
             return Err(Violation::MessageElsewhere { interrupt, window });
         }

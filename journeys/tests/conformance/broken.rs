@@ -152,11 +152,8 @@ fn a_lock_that_keeps_nobody_out() {
 
 #[test]
 fn interrupts() {
-    let interrupt = Interrupt {
-        number: 0,
-        address: BusAddr::new(0),
-        data: 0,
-    };
+    // SAFETY: no device is told of it.
+    let interrupt = unsafe { Interrupt::new(0, BusAddr::new(0), 0) };
     let window = nowhere();
     let one_message = Violation::OneMessage {
         first: interrupt,

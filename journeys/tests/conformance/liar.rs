@@ -417,15 +417,17 @@ unsafe impl<L: RawMutex + Send + Sync + 'static> Platform for Liar<L> {
             }),
             _ => handler,
         };
-        self.inner.allocate_interrupt(handler).map(|mut lent| {
-            if self.lie == Lie::OneMessageForAll {
-                (lent.address, lent.data) = (BusAddr::new(0xfee0_0000), 0);
+        let lent = self.inner.allocate_interrupt(handler)?;
+        let (address, data) = match self.lie {
+            Lie::OneMessageForAll => (BusAddr::new(0xfee0_0000), 0),
+            Lie::MessagesBesideTheWindow => {
+                let beside = 0x1000 + u64::from(lent.number());
+                (BusAddr::new(beside), lent.data())
             }
-            if self.lie == Lie::MessagesBesideTheWindow {
-                lent.address = BusAddr::new(0x1000 + u64::from(lent.number));
-            }
-            lent
-        })
+            _ => (lent.address(), lent.data()),
+        };
+        // SAFETY: the suite tells no device of it.
+        Ok(unsafe { Interrupt::new(lent.number(), address, data) })
     }
 
     fn free_interrupt(&self, interrupt: Interrupt) {

@@ -18,7 +18,7 @@ use crate::iommu::setup::UnitSetup;
 use crate::iommu::start_error::UnitStartError;
 use crate::iommu::unit::UnitError;
 use crate::pagetable::WalkCoherence;
-use crate::platform::{Interrupt, OutOfFrames, Platform};
+use crate::platform::{OutOfFrames, Platform};
 
 /// How the unit is told where its interrupt goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,10 +111,11 @@ impl<P: Platform> AmdUnit<P> {
     /// Tells the unit which message to write when it has logged an event. What must be switched on for it, if there
     /// is one.
     fn program_event(&self) -> Control {
-        let Some(Interrupt { address, data, .. }) = self.event.interrupt() else {
+        let Some(interrupt) = self.event.interrupt() else {
             return Control::new();
         };
-        let (registers, address) = (&self.registers, address.as_u64());
+        let (address, data) = (interrupt.address().as_u64(), interrupt.data());
+        let registers = &self.registers;
         let on = Control::new().with_eventinten(true);
         match self.message_registers() {
             MessageRegisters::Msi => {

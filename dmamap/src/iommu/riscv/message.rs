@@ -40,13 +40,13 @@ impl<P: Platform> Messages<P> {
         match self {
             Self::Registers => {
                 let vector = u64::from(VECTOR);
-                let address = MessageAddress::new().with_addr(interrupt.address.as_u64());
+                let address = MessageAddress::new().with_addr(interrupt.address().as_u64());
                 registers
                     .message_register::<u64>(regs::msi_addr(vector))?
                     .write(address.into_bits());
                 registers
                     .message_register::<u32>(regs::msi_data(vector))?
-                    .write(interrupt.data);
+                    .write(interrupt.data());
                 registers
                     .message_register::<u32>(regs::msi_vec_ctl(vector))?
                     .write(VectorControl::new().into_bits());

@@ -169,7 +169,7 @@ impl<P: Platform> SmmuUnit<P> {
             return Ok(());
         };
         let registers = &self.registers;
-        let address = MessageAddress::new().with_addr(interrupt.address.as_u64());
+        let address = MessageAddress::new().with_addr(interrupt.address().as_u64());
         let attributes = MessageAttributes::new().with_memattr(MESSAGE_TO_DEVICE);
         for [first, second, third] in [
             [
@@ -184,7 +184,7 @@ impl<P: Platform> SmmuUnit<P> {
             ],
         ] {
             registers.write_u64(first, address.into_bits());
-            registers.write_u32(second, interrupt.data);
+            registers.write_u32(second, interrupt.data());
             registers.write_u32(third, attributes.into_bits());
         }
         let on = IrqCtrl::new()

@@ -132,8 +132,8 @@ impl<P: Platform> VtdUnit<P> {
             return;
         };
         let registers = &self.registers;
-        let address = interrupt.address.as_u64();
-        let data = EventData::from_bits(interrupt.data);
+        let address = interrupt.address().as_u64();
+        let data = EventData::from_bits(interrupt.data());
         registers.write_u32(regs::FEDATA_REG, data.into_bits());
         let low = EventAddress::new().with_ma(address as u32);
         registers.write_u32(regs::FEADDR_REG, low.into_bits());
