@@ -66,24 +66,15 @@ static void flush_all(void *cookie) {}
 
 static void flush_walk(unsigned long iova, size_t size, size_t granule, void *cookie) {}
 
-/*
- * Pages that lie apart, or are of another size, end what is gathered, and would be invalidated by themselves; none of
- * the loads has such.
- */
+/* A page behind those gathered before joins them; any other begins anew, as none of the loads has such. */
 static void add_page(struct iommu_iotlb_gather *gather, unsigned long iova, size_t granule, void *cookie)
 {
-    unsigned long end = iova + granule - 1;
-    bool apart = gather->end != 0 && (end + 1 < gather->start || iova > gather->end + 1);
-
-    if ((gather->pgsize && gather->pgsize != granule) || apart) {
-        gather->start = ~0UL;
-        gather->end = 0;
+    if (iova != gather->first + gather->bytes || granule != gather->page) {
+        gather->first = iova;
+        gather->page = granule;
+        gather->bytes = 0;
     }
-    gather->pgsize = granule;
-    if (gather->start > iova)
-        gather->start = iova;
-    if (gather->end < end)
-        gather->end = end;
+    gather->bytes += granule;
 }
 
 static const struct iommu_flush_ops flush_ops = {
@@ -152,7 +143,7 @@ EXPORTED int peers_table_map_list(struct io_pgtable_ops *ops, unsigned long iova
 /* Returns the bytes that are to be invalidated. */
 EXPORTED size_t peers_table_unmap(struct io_pgtable_ops *ops, unsigned long iova, size_t page, size_t len)
 {
-    struct iommu_iotlb_gather gather = { .start = ~0UL };
+    struct iommu_iotlb_gather gather = { 0 };
 
     while (len) {
         size_t unmapped = ops->unmap_pages(ops, iova, page, len / page, &gather);
@@ -161,7 +152,7 @@ EXPORTED size_t peers_table_unmap(struct io_pgtable_ops *ops, unsigned long iova
         iova += unmapped;
         len -= unmapped;
     }
-    return gather.end + 1 - gather.start;
+    return gather.bytes;
 }
 
 /* Where `iova` leads; 0 if nowhere. */

@@ -98,10 +98,14 @@ void kmem_cache_destroy(struct kmem_cache *cache)
 static struct peers_object *turned(char *slab, size_t count, size_t stride, struct peers_object *list)
 {
     static unsigned long seed = 1;
+    unsigned long turn;
 
+    spin_lock(&pieces_lock);
     seed = seed * 6364136223846793005UL + 1442695040888963407UL;
+    turn = seed >> 33;
+    spin_unlock(&pieces_lock);
     for (size_t n = count; n--;) {
-        struct peers_object *object = (void *)(slab + (n + (seed >> 33)) % count * stride);
+        struct peers_object *object = (void *)(slab + (n + turn) % count * stride);
         object->next = list;
         list = object;
     }

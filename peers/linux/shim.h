@@ -270,10 +270,10 @@ enum {
 struct iommu_dirty_bitmap;
 #define iommu_dirty_bitmap_record(dirty, iova, size) ((void)(dirty))
 
-/* Addresses that wait for an invalidation: from `start` to `end`, in pages of `pgsize`. */
+/* Addresses that wait for an invalidation: `bytes` from `first` on, in pages of `page`. `queued` is what the code compiled asks for. */
 struct iommu_iotlb_gather {
-    unsigned long start, end;
-    size_t pgsize;
+    unsigned long first;
+    size_t bytes, page;
     bool queued;
 };
 

@@ -96,7 +96,9 @@ pub struct Frames;
 unsafe impl Platform for Frames {
     type Lock = SpinLock;
 
-    fn memory_map(&self, _visit: &mut dyn FnMut(PhysRange)) {}
+    fn memory_map(&self, _visit: &mut dyn FnMut(PhysRange)) {
+        self.fatal("nothing that is measured asks what memory there is")
+    }
 
     fn allocate_frames(&self, request: FrameRequest) -> Result<PhysRange, OutOfFrames> {
         let align = 1usize
@@ -179,8 +181,8 @@ unsafe impl Platform for Frames {
 
     fn invalidate_cache(&self, _start: NonNull<u8>, _len_bytes: usize) {}
 
-    fn pin<R>(&self, f: impl FnOnce(Cpu) -> R) -> R {
-        f(Cpu(0))
+    fn pin<R>(&self, _f: impl FnOnce(Cpu) -> R) -> R {
+        self.fatal("nothing that is measured asks which CPU it is on")
     }
 
     fn cpu_count(&self) -> usize {
@@ -196,7 +198,9 @@ unsafe impl Platform for Frames {
         START.get_or_init(Instant::now).elapsed().as_nanos() as u64
     }
 
-    fn call_at(&self, _deadline_ns: u64, _handler: InterruptHandler) {}
+    fn call_at(&self, _deadline_ns: u64, _handler: InterruptHandler) {
+        self.fatal("nothing that is measured asks to be called")
+    }
 
     fn allocate_interrupt(
         &self,

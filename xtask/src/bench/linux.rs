@@ -1,13 +1,17 @@
 //! The sources of Linux out of Debian's package of them: nothing of them is part of this repository.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
-use crate::debian::{self, Apt, Source, make, packages_in, remove};
+use crate::debian::{self, Apt, Source, make, remove};
 
 /// The version the figures are of.
 const PACKAGE: &str = "linux-source-6.12";
+
+/// How long an archive may take to be unpacked.
+const UNPACK_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Debian's release of that version, and its corrections.
 const SUITES: [&str; 2] = ["trixie", "trixie-updates"];
@@ -44,15 +48,7 @@ pub(super) fn tree(folder: &Path, offline: bool) -> Result<PathBuf, String> {
 fn fetch(folder: &Path, source: &Source) -> Result<(), String> {
     let apt = Apt::prepare(folder, source, &SUITES)?;
     eprintln!("fetching {PACKAGE} from {} (150 MB)", source.uri);
-    apt.run(&["update"])?;
-    let options = [
-        "install",
-        "--yes",
-        "--download-only",
-        "--no-install-recommends",
-    ];
-    apt.run(&[&options[..], &[PACKAGE]].concat())?;
-    let packages = packages_in(&apt.archives())?;
+    let packages = apt.download(None, &[PACKAGE])?;
     let is_it = |path: &&PathBuf| {
         path.file_name()
             .is_some_and(|name| is_package(&name.to_string_lossy()))
@@ -73,46 +69,19 @@ fn unpack(package: &Path, folder: &Path) -> Result<(), String> {
     let partial = folder.join("partial");
     remove(&partial)?;
     make(&partial)?;
-    let archive = partial.join("source.tar.xz");
-    let file = File::create(&archive).map_err(|error| format!("{}: {error}", archive.display()))?;
-    let mut package_tar = Command::new("dpkg-deb");
-    package_tar.arg("--fsys-tarfile").arg(package);
+    let mut outer = Command::new("dpkg-deb");
+    outer.arg("--extract").arg(package).arg(&partial);
+    debian::run(&mut outer, UNPACK_TIMEOUT)?;
+    let archive = partial.join("usr/src").join(format!("{PACKAGE}.tar.xz"));
     let mut inner = Command::new("tar");
-    let member = format!("./usr/src/{PACKAGE}.tar.xz");
-    inner
-        .args(["--extract", "--to-stdout", &member])
-        .stdout(file);
-    piped(&mut package_tar, &mut inner)?;
-
-    let mut outer = Command::new("tar");
-    outer.arg("--extract").arg("--file").arg(&archive);
-    outer.arg("--directory").arg(&partial);
-    outer.args(FILES.map(|file| format!("{PACKAGE}/{file}")));
-    ended(outer.stdin(Stdio::null()).status(), "tar")?;
+    inner.arg("--extract").arg("--file").arg(&archive);
+    inner.arg("--directory").arg(&partial);
+    inner.args(FILES.map(|file| format!("{PACKAGE}/{file}")));
+    debian::run(&mut inner, UNPACK_TIMEOUT)?;
     let tree = folder.join(PACKAGE);
     fs::rename(partial.join(PACKAGE), &tree)
         .map_err(|error| format!("{}: {error}", tree.display()))?;
     remove(&partial)
-}
-
-/// Runs two programs, the first one's output the second one's input.
-fn piped(first: &mut Command, second: &mut Command) -> Result<(), String> {
-    let first = first.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
-    let mut first: Child = first.map_err(|error| format!("dpkg-deb cannot be run: {error}"))?;
-    if let Some(output) = first.stdout.take() {
-        second.stdin(output);
-    }
-    let outcome = ended(second.status(), "tar");
-    // It ends when nobody reads on.
-    outcome.and(ended(first.wait(), "dpkg-deb"))
-}
-
-fn ended(status: std::io::Result<std::process::ExitStatus>, name: &str) -> Result<(), String> {
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("{name}: {status}")),
-        Err(error) => Err(format!("{name} cannot be run: {error}")),
-    }
 }
 
 #[cfg(test)]

@@ -46,13 +46,34 @@ impl Apt {
         remove(&self.state)
     }
 
+    /// Fetches packages and what they need, of `release` where one is named; returns all that are here.
+    pub(crate) fn download(
+        &self,
+        release: Option<&str>,
+        packages: &[&str],
+    ) -> Result<Vec<PathBuf>, String> {
+        self.run(&["update"])?;
+        let mut arguments = vec![
+            "install",
+            "--yes",
+            "--download-only",
+            "--no-install-recommends",
+        ];
+        if let Some(release) = release {
+            arguments.extend(["--target-release", release]);
+        }
+        arguments.extend(packages);
+        self.run(&arguments)?;
+        packages_in(&self.archives())
+    }
+
     /// Where packages arrive.
-    pub(crate) fn archives(&self) -> PathBuf {
+    fn archives(&self) -> PathBuf {
         self.state.join("archives")
     }
 
     /// Runs `apt-get`.
-    pub(crate) fn run(&self, arguments: &[&str]) -> Result<(), String> {
+    fn run(&self, arguments: &[&str]) -> Result<(), String> {
         let at = |name: &str| self.state.join(name).display().to_string();
         let settings = [
             format!("Dir::State={}", self.state.display()),
@@ -84,7 +105,7 @@ impl Apt {
 }
 
 /// The packages in a folder; an error if there are none.
-pub(crate) fn packages_in(folder: &Path) -> Result<Vec<PathBuf>, String> {
+fn packages_in(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let entries = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut packages: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     packages.retain(|path| path.extension().is_some_and(|extension| extension == "deb"));

@@ -11,7 +11,7 @@ mod sources;
 use std::fs::{self, File};
 use std::path::Path;
 
-pub(crate) use apt::{Apt, packages_in};
+pub(crate) use apt::Apt;
 pub(crate) use files::{make, remove, write};
 pub(crate) use run::run;
 pub(crate) use sources::Source;
@@ -26,7 +26,7 @@ pub(crate) fn source(tools: &[&str]) -> Result<Source, String> {
 }
 
 /// Whether a program is found by its name.
-pub(crate) fn is_on_path(tool: &str) -> bool {
+fn is_on_path(tool: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(tool).is_file())
 }

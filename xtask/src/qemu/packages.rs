@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::debian::{Apt, Source, make, packages_in, remove, run};
+use crate::debian::{Apt, Source, make, remove, run};
 
 /// The release, its corrections, and what newer packages are built for it: there QEMU is new enough.
 const SUITES: [&str; 3] = ["trixie", "trixie-updates", "trixie-backports"];
@@ -30,22 +30,12 @@ pub(super) fn get(folder: &Path, source: &Source) -> Result<(), String> {
         "fetching QEMU's packages from {} (about 100 MB)",
         source.uri
     );
-    apt.run(&["update"])?;
-    let mut arguments = vec![
-        "install",
-        "--yes",
-        "--download-only",
-        "--no-install-recommends",
-    ];
-    arguments.extend(["--target-release", SUITES[2]]);
-    arguments.extend(PACKAGES);
-    apt.run(&arguments)?;
+    let packages = apt.download(Some(SUITES[2]), &PACKAGES)?;
 
     // Renamed when it is whole: a folder by that name is.
     let (partial, root) = (folder.join("root.partial"), folder.join("root"));
     remove(&partial)?;
     make(&partial)?;
-    let packages = packages_in(&apt.archives())?;
     println!("unpacking {} packages", packages.len());
     for package in packages {
         let mut command = Command::new("dpkg");
