@@ -104,8 +104,11 @@ impl<P: Platform> Domain<P> {
 
     /// Makes the units forget a range for oneself, whatever becomes of what others are at.
     pub(super) fn invalidate_unshared(&self, range: BusRange) -> Result<(), RevokeError> {
-        let tables = TableChange::Unlinked;
-        Ok(self.each_walker(|unit| unit.invalidate(self.id, Change { range, tables }))?)
+        let change = Change {
+            range,
+            tables: TableChange::Unlinked,
+        };
+        Ok(self.each_walker(|unit| unit.invalidate(self.id, change))?)
     }
 
     /// Whether the device has lost all that `owed` stands for, and how that ended; `None` while a flush is to come.
