@@ -253,7 +253,9 @@ pub(super) const ALL: &[Mutation] = &[
         find: "} else if gone_bytes > 0 {",
         replace: "} else if gone_bytes > len_bytes {",
         why: "what the device wrote to the first bytes is lost with their copy when an unlink stops half-way",
-        caught_by: &[spans(
+        caught_by: &[Test::program(
+            "dmamap",
+            "bounce/unlinks",
             "what_is_gone_when_a_large_page_would_be_split_is_copied_back",
         )],
     },
