@@ -6,6 +6,10 @@ const fn spans(name: &'static str) -> Test {
     Test::program("dmamap", "bounce/spans", name)
 }
 
+const fn unlinks(name: &'static str) -> Test {
+    Test::program("dmamap", "bounce/unlinks", name)
+}
+
 const fn classes(name: &'static str) -> Test {
     Test::program("dmamap", "bounce/classes", name)
 }
@@ -244,7 +248,9 @@ pub(super) const ALL: &[Mutation] = &[
         find: "core.invalidate_cache(run.pointer(core.platform), run.len_bytes());",
         replace: "core.invalidate_cache(run.pointer(core.platform), 0);",
         why: "what a device wrote before it was detached is copied back from outdated cache lines",
-        caught_by: &[spans("copies_of_links_come_back_when_their_device_is_gone")],
+        caught_by: &[unlinks(
+            "copies_of_links_come_back_when_their_device_is_gone",
+        )],
     },
     Mutation {
         name: "copies-of-gone-links-lost",
@@ -253,9 +259,7 @@ pub(super) const ALL: &[Mutation] = &[
         find: "} else if gone_bytes > 0 {",
         replace: "} else if gone_bytes > len_bytes {",
         why: "what the device wrote to the first bytes is lost with their copy when an unlink stops half-way",
-        caught_by: &[Test::program(
-            "dmamap",
-            "bounce/unlinks",
+        caught_by: &[unlinks(
             "what_is_gone_when_a_large_page_would_be_split_is_copied_back",
         )],
     },
