@@ -130,11 +130,13 @@ impl Turns<'_> {
             );
         }
         if direction.device_writes() {
-            // The last byte changes once more.
-            spy.poke(bus.last(), &[seed]);
-            let mut last = self.of_pieces(&expected);
-            *last.last_mut().expect("a byte") = seed;
-            self.put(&mut expected, &last);
+            // A byte that may lie in place and the last one change once more.
+            let mut late = self.of_pieces(&expected);
+            for at in [len / 2, len - 1] {
+                spy.poke(bus.start().checked_add(at).unwrap(), &[seed]);
+                late[at as usize] = seed;
+            }
+            self.put(&mut expected, &late);
         }
         // SAFETY: linked above, whole.
         unsafe { span.unlink(0, len) }.unwrap_or_else(|error| panic!("{what}: {error}"));
