@@ -36,6 +36,8 @@ pub enum Guarded {
     Window,
     /// An IOMMU, whether it is on.
     Unit,
+    /// Anything of a bridge: of the host's where configuration space and memory are, of others what passes them.
+    Bridge,
 }
 
 impl fmt::Display for Guarded {
@@ -50,6 +52,7 @@ impl fmt::Display for Guarded {
             Self::Addresses => "addresses on the bus",
             Self::Window => "a window onto claimed registers",
             Self::Unit => "an IOMMU",
+            Self::Bridge => "what is behind a bridge",
         })
     }
 }
@@ -93,6 +96,17 @@ fn of_extended_capability(capability: u16) -> Option<(Guarded, u16)> {
 impl<P: Platform> Function<P> {
     /// What the register of type `T` at `offset` decides, if it is guarded: any byte of it. Reads the function.
     pub(crate) fn guarded<T: RegisterValue>(&self, offset: u16) -> Option<Guarded> {
+        // What a bridge's own registers do stands in no list: those of a host's move configuration space.
+        let bridge = self.is_any_bridge().then_some(Guarded::Bridge);
+        self.guarded_by_capability::<T>(offset).or(bridge)
+    }
+
+    /// Whether this is a bridge to further buses, or calls itself one to anything: the host, ISA.
+    fn is_any_bridge(&self) -> bool {
+        self.is_bridge() || self.class() >> 16 == class::BASE_BRIDGE
+    }
+
+    fn guarded_by_capability<T: RegisterValue>(&self, offset: u16) -> Option<Guarded> {
         let end = u64::from(offset) + T::LEN_BYTES;
         let hit = |&(start, len, guarded): &(u16, u16, Guarded)| {
             let start = u64::from(start);

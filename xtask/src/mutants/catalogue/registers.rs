@@ -142,6 +142,19 @@ pub(super) const ALL: &[Mutation] = &[
         )],
     },
     Mutation {
+        name: "bridges-written-safely",
+        selection: Selection::Whole,
+        file: "dmamap/src/pci/guarded.rs",
+        find: "self.guarded_by_capability::<T>(offset).or(bridge)",
+        replace: "self.guarded_by_capability::<T>(offset).or(bridge.filter(|_| false))",
+        why: "safe code moves the configuration space of every function from under it",
+        caught_by: &[Test::program(
+            "dmamap",
+            "pci",
+            "no_register_of_a_bridge_is_for_safe_code_to_write",
+        )],
+    },
+    Mutation {
         name: "units-reset-safely",
         selection: Selection::Whole,
         file: "dmamap/src/pci/reset.rs",
