@@ -9,7 +9,7 @@ use super::attach::requester_of;
 use super::{DmaSystem, Phase};
 use crate::iommu::Requester;
 use crate::pci::{Deadline, PciAddress, Topology, Transactions};
-use crate::platform::Platform;
+use crate::platform::{MachineId, Platform};
 
 /// How long requests of all devices together may take to end.
 const PENDING_MS: u64 = 700;
@@ -17,6 +17,14 @@ const PENDING_MS: u64 = 700;
 /// Who still does something.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuiesceError {
+    /// The topology is another machine's.
+    #[error("these are functions of {machine}, and this system's is {system}")]
+    OtherMachine {
+        /// Whose they are.
+        machine: MachineId,
+        /// The system's own.
+        system: MachineId,
+    },
     /// Devices are attached, or were and it was not confirmed that they left.
     #[error("{} devices are still attached, the first is {}", .devices.len(), .devices[0])]
     StillAttached {
@@ -47,6 +55,10 @@ impl<P: Platform> DmaSystem<P> {
     /// # Errors
     /// [`QuiesceError`] names who is in the way. All devices are tried.
     pub fn quiesce(&self, topology: &Topology<P>) -> Result<(), QuiesceError> {
+        let (machine, system) = (topology.machine(), self.platform.machine());
+        if machine != system {
+            return Err(QuiesceError::OtherMachine { machine, system });
+        }
         self.sweep();
         let (unit_functions, before) = {
             let mut state = self.state.lock();

@@ -42,7 +42,7 @@ use crate::map::Route;
 use crate::pci::{
     BusMaster, Deadline, Function, PciAddress, SavedTopology, Topology, Transactions,
 };
-use crate::platform::Platform;
+use crate::platform::{MachineId, Platform};
 
 /// How long requests of all devices together may take to end.
 const PENDING_MS: u64 = 700;
@@ -53,6 +53,14 @@ const READY_MS: u64 = 1_000;
 /// Why a machine was not suspended; it goes on as before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SuspendError {
+    /// The topology is another machine's.
+    #[error("these are functions of {machine}, and this system's is {system}")]
+    OtherMachine {
+        /// Whose they are.
+        machine: MachineId,
+        /// The system's own.
+        system: MachineId,
+    },
     /// Units are being started or stopped, or did not start or stop, or are suspended already; or a device is being
     /// attached or detached at this moment.
     #[error(
@@ -110,6 +118,10 @@ impl<P: Platform> DmaSystem<P> {
     /// # Errors
     /// [`SuspendError`].
     pub fn suspend(&'static self, topology: &Topology<P>) -> Result<Suspended<P>, SuspendError> {
+        let (machine, system) = (topology.machine(), self.platform.machine());
+        if machine != system {
+            return Err(SuspendError::OtherMachine { machine, system });
+        }
         let before = {
             let mut state = self.state.lock();
             match state.phase {
