@@ -81,8 +81,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "interrupt-table-restored-unlocked",
         selection: Selection::Whole,
         file: "dmamap/src/pci/msix.rs",
-        find: "let entry = told.entries.get(usize::from(index)).copied();",
-        replace: "let entry = told.entries.get(usize::from(index)).copied();
+        find: "let entry = *self.entry_of(&mut told, index)?;",
+        replace: "let entry = *self.entry_of(&mut told, index)?;
             drop(told);",
         why: "an interrupt that is masked meanwhile is unmasked again",
         caught_by: &[Test::program(
