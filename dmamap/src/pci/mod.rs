@@ -80,6 +80,7 @@ pub use function::{BridgeBuses, BusMaster, ClaimBarError, Function};
 pub use guarded::Guarded;
 pub use msix::{MsixError, MsixTable};
 pub use problem::Problem;
+pub(crate) use quiesce::end_requests;
 pub(crate) use reset::Deadline;
 pub use reset::{FunctionReset, FunctionResetError, ResetMethod, ResetPatience, Transactions};
 pub use topology::Topology;

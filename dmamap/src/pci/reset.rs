@@ -80,7 +80,7 @@ impl Default for ResetPatience {
     /// What Linux grants.
     fn default() -> Self {
         Self {
-            pending_ms: 700,
+            pending_ms: PENDING_MS,
             ready_ms: 60_000,
         }
     }
@@ -128,6 +128,9 @@ impl FunctionResetError {
         )
     }
 }
+
+/// How long requests under way may take to end: those of one function, or of all that are told at one time.
+pub(crate) const PENDING_MS: u64 = 700;
 
 /// When functions are waited for no longer. Those that are waited for together share one, so that many that hang take no
 /// more time than one.

@@ -8,11 +8,8 @@ use alloc::vec::Vec;
 use super::attach::requester_of;
 use super::{DmaSystem, Phase};
 use crate::iommu::Requester;
-use crate::pci::{Deadline, PciAddress, Topology, Transactions};
+use crate::pci::{Function, PciAddress, Topology, end_requests};
 use crate::platform::{MachineId, Platform};
-
-/// How long requests of all devices together may take to end.
-const PENDING_MS: u64 = 700;
 
 /// Who still does something.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,19 +80,8 @@ impl<P: Platform> DmaSystem<P> {
                 !function.is_bridge() && !is_unit && !self.is_left_at_work(requester_of(function))
             })
             .collect();
-        for device in &devices {
-            device.silence();
-        }
-        // From when the last was told.
-        let deadline = Deadline::in_ms(self.platform, PENDING_MS);
-        let mut outcome = Ok(());
-        for function in devices {
-            if function.drain(deadline) == Transactions::StillPending {
-                let device = function.address();
-                outcome = outcome.and(Err(QuiesceError::StillPending { device }));
-            }
-        }
+        let outcome = end_requests(self.platform, &devices, Function::silence);
         self.state.lock().phase = before;
-        outcome
+        outcome.map_err(|device| QuiesceError::StillPending { device })
     }
 }

@@ -40,12 +40,10 @@ use crate::device::{DeviceCore, HeldBriefly};
 use crate::iommu::UnitError;
 use crate::map::Route;
 use crate::pci::{
-    BusMaster, Deadline, Function, PciAddress, SavedTopology, Topology, Transactions,
+    BusMaster, Deadline, Function, PciAddress, SavedTopology, Topology, end_requests,
 };
 use crate::platform::{MachineId, Platform};
 
-/// How long requests of all devices together may take to end.
-const PENDING_MS: u64 = 700;
 /// How long functions may take to answer after they got their power back (PCI Express 6.6.1): all together, as that was
 /// at one time.
 const READY_MS: u64 = 1_000;
@@ -229,23 +227,15 @@ impl<P: Platform> Suspended<P> {
     /// # Errors
     /// The device that does not end them.
     fn quiet_devices(&self) -> Result<(), PciAddress> {
-        let state = self.system.state.lock();
-        let is_unit = |address| state.unit_functions.contains(&address);
+        // Whoever had the lock before has made its device a bus master; who has it after finds that the machine sleeps.
+        let units = self.system.state.lock().unit_functions.clone();
+        let is_unit = |address| units.contains(&address);
         let functions = self.saved.iter().map(|(function, _)| function);
         let devices: Vec<_> = functions
             .filter(|function| !function.is_bridge() && !is_unit(function.address()))
             .collect();
-        for device in &devices {
-            device.disable_bus_master();
-        }
-        drop(state);
-        let deadline = Deadline::in_ms(self.system.platform, PENDING_MS);
-        for device in devices {
-            if device.drain(deadline) == Transactions::StillPending {
-                return Err(device.address());
-            }
-        }
-        Ok(())
+        let platform = self.system.platform;
+        end_requests(platform, &devices, Function::disable_bus_master)
     }
 
     /// Gives every function its configuration back, bridges and units their bus mastering too; returns those that are

@@ -162,8 +162,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "devices-at-work-while-asleep",
         selection: Selection::Core,
         file: SLEEP,
-        find: "device.disable_bus_master();",
-        replace: "let _ = device;",
+        find: "end_requests(platform, &devices, Function::disable_bus_master)",
+        replace: "end_requests(platform, &devices, |_: &Function<P>| ())",
         why: "devices make requests while units start, and may be let through",
         caught_by: &[sleep("what_is_mapped_stays_mapped_through_a_loss_of_power")],
     },
@@ -240,9 +240,9 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "functions-waited-for-one-by-one",
         selection: Selection::Whole,
-        file: "dmamap/src/system/quiesce.rs",
-        find: "function.drain(deadline)",
-        replace: "function.drain(Deadline::in_ms(self.platform, PENDING_MS))",
+        file: "dmamap/src/pci/quiesce.rs",
+        find: "device.drain(deadline)",
+        replace: "device.drain(Deadline::in_ms(platform, PENDING_MS))",
         why: "a machine with many devices that hang takes minutes to go down",
         caught_by: &[power(
             "many_that_do_not_answer_are_waited_for_no_longer_than_one",
