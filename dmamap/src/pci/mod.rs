@@ -91,7 +91,7 @@ use crate::mmio::{Mmio, MmioError};
 use crate::platform::{MemoryAttribute, Platform};
 use crate::resource::{ResourceError, ResourceTree};
 use config::ConfigSpace;
-pub(crate) use saved::SavedTopology;
+pub(crate) use saved::{SavedConfig, SavedTopology};
 
 /// Why a host bridge's buses cannot be enumerated at all.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

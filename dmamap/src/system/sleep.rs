@@ -40,7 +40,7 @@ use crate::device::{DeviceCore, HeldBriefly};
 use crate::iommu::UnitError;
 use crate::map::Route;
 use crate::pci::{
-    BusMaster, Deadline, Function, PciAddress, SavedTopology, Topology, end_requests,
+    BusMaster, Deadline, Function, PciAddress, SavedConfig, SavedTopology, Topology, end_requests,
 };
 use crate::platform::{MachineId, Platform};
 
@@ -241,22 +241,49 @@ impl<P: Platform> Suspended<P> {
     /// Gives every function its configuration back, bridges and units their bus mastering too; returns those that are
     /// lost.
     fn configure(&self) -> Vec<PciAddress> {
+        let platform = self.system.platform;
         let units = self.system.state.lock().unit_functions.clone();
         let mut lost = Vec::new();
-        let deadline = Deadline::in_ms(self.system.platform, READY_MS);
-        for (function, saved) in self.saved.iter() {
-            // A unit reads its tables and commands by requests of its own.
-            let master = match function.is_bridge() || units.contains(&function.address()) {
-                true => saved.bus_master(),
-                false => BusMaster::Off,
-            };
-            let restored = function.wait_until_ready(deadline).is_ok()
-                && saved.restore(function.config(), master).is_ok();
-            if !restored {
-                function.disable_bus_master();
-                lost.push(function.address());
+        let mut waited_for: Vec<_> = self.saved.iter().collect();
+        let deadline = Deadline::in_ms(platform, READY_MS);
+        // All are looked at in turn, as one that never answers would use up the time of those after it.
+        loop {
+            // Before they are looked at: each is once more when the time is over.
+            let is_over = deadline.is_over(platform);
+            let mut silent: Vec<&(Function<P>, SavedConfig)> = Vec::new();
+            for each in waited_for {
+                let (function, saved) = each;
+                // Nobody passes requests on to what is behind a bridge that has not come back.
+                let is_cut_off = function.parent().is_some_and(|above| {
+                    silent
+                        .iter()
+                        .any(|(one, _)| one.address() == above.address())
+                });
+                if is_cut_off || !function.is_ready() {
+                    silent.push(each);
+                    continue;
+                }
+                // A unit reads its tables and commands by requests of its own.
+                let master = match function.is_bridge() || units.contains(&function.address()) {
+                    true => saved.bus_master(),
+                    false => BusMaster::Off,
+                };
+                if saved.restore(function.config(), master).is_err() {
+                    lost.push(function);
+                }
             }
+            waited_for = silent;
+            if is_over || waited_for.is_empty() {
+                break;
+            }
+            platform.relax();
         }
+        lost.extend(waited_for.iter().map(|(function, _)| function));
+        for function in &lost {
+            function.disable_bus_master();
+        }
+        let mut lost: Vec<_> = lost.into_iter().map(Function::address).collect();
+        lost.sort();
         lost
     }
 

@@ -153,8 +153,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "configuration-not-restored-at-resume",
         selection: Selection::Whole,
         file: SLEEP,
-        find: "&& saved.restore(function.config(), master).is_ok();",
-        replace: "; let _ = (saved, master);",
+        find: "if saved.restore(function.config(), master).is_err() {",
+        replace: "let _ = (saved, master); if false {",
         why: "functions answer nowhere after they lost their power",
         caught_by: &[sleep("what_is_mapped_stays_mapped_through_a_loss_of_power")],
     },
@@ -236,6 +236,17 @@ pub(super) const ALL: &[Mutation] = &[
         replace: "{",
         why: "a function makes requests that is not configured as its driver knows it",
         caught_by: &[power("a_function_that_is_lost_over_sleep_is_no_bus_master")],
+    },
+    Mutation {
+        name: "time-to-wake-spent-on-the-first",
+        selection: Selection::Whole,
+        file: SLEEP,
+        find: "if is_cut_off || !function.is_ready() {",
+        replace: "if is_cut_off || function.wait_until_ready(deadline).is_err() {",
+        why: "a function that never comes back has those after it lost, which only come back later",
+        caught_by: &[power(
+            "a_function_that_never_answers_takes_no_time_from_those_after_it",
+        )],
     },
     Mutation {
         name: "functions-waited-for-one-by-one",
