@@ -97,13 +97,14 @@ impl Booted {
         let system = computer.system();
         let silenced = system.quiesce(computer.topology());
         drop(computer);
-        // SAFETY: every device was detached, so none is a bus master; the models obey that bit, and the one
-        // firmware left at work keeps to its own memory.
-        let stopped = unsafe { system.shutdown() };
+        let stopped = silenced.map_err(Error::failed).and_then(|()| {
+            // SAFETY: every device was detached and silenced, so none is a bus master; the models obey that bit, and the
+            // one firmware left at work keeps to its own memory.
+            unsafe { system.shutdown() }.map_err(Error::failed)
+        });
         board.shut_down();
         let kernel = kernel.shutdown();
-        silenced.map_err(Error::failed)?;
-        stopped.map_err(Error::failed)?;
+        stopped?;
         Ok(Remains { audit, kernel })
     }
 }

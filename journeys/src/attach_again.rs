@@ -38,13 +38,11 @@ pub fn attach_again<P: Platform>(computer: &mut Computer<P>) -> Result<Attempt, 
     if Held::of(&buffer, SENT) != Held::Pattern {
         return Err(IsolationError::NotReached { device, bus });
     }
-    buffer.as_mut_slice().fill(KEPT);
 
     let mut confined = ConfinedEdu::attach(computer)?;
+    confined.refill(&mut buffer, KEPT);
     let attempt = confined.attempt_write(bus)?;
-    if Held::of(&buffer, KEPT) != Held::Pattern {
-        return Err(confined.breached(bus));
-    }
+    confined.check_kept(&mut buffer, bus, KEPT)?;
     confined.load(SENT)?;
     if confined.holds(SENT)? != Held::Pattern {
         return Err(confined.not_reached(bus));

@@ -13,8 +13,8 @@ use drivers::edu::Edu;
 
 use crate::computer::Computer;
 use crate::isolation::{
-    ATTEMPT_BYTES, Attempt, Held, IsolationError, buffer_of, detach_treated, not_lent, not_mapped,
-    refusal,
+    self, ATTEMPT_BYTES, Attempt, Held, IsolationError, buffer_of, detach_treated, not_lent,
+    not_mapped, refusal,
 };
 use crate::needs::{Needs, Unmet};
 
@@ -212,6 +212,44 @@ impl<P: Platform> ConfinedEdu<P> {
         match self.confinement {
             Confinement::Unit => self.attempt_write(bus).map(Some),
             Confinement::Obedience => Ok(None),
+        }
+    }
+
+    /// As [`attempt_where_confined`](Self::attempt_where_confined), `buffer` being memory that the device had at `bus`: it is
+    /// filled with `kept` before, and must hold that after.
+    pub(crate) fn attempt_on(
+        &mut self,
+        buffer: &mut DmaBuffer<P>,
+        bus: BusAddr,
+        kept: u8,
+    ) -> Result<Option<Attempt>, IsolationError> {
+        self.refill(buffer, kept);
+        let attempt = self.attempt_where_confined(bus)?;
+        self.check_kept(buffer, bus, kept)?;
+        Ok(attempt)
+    }
+
+    /// Fills memory that the device has lost with `kept`, in memory itself: what stayed in a cache would hide what the device
+    /// writes all the same.
+    pub(crate) fn refill(&mut self, buffer: &mut DmaBuffer<P>, kept: u8) {
+        let device = self.edu.device();
+        isolation::refill(device.platform(), device.coherence(), buffer, kept);
+    }
+
+    /// That memory still holds it.
+    ///
+    /// # Errors
+    /// [`IsolationError::Breached`] at `bus`, where the device attempted to write.
+    pub(crate) fn check_kept(
+        &mut self,
+        buffer: &mut DmaBuffer<P>,
+        bus: BusAddr,
+        kept: u8,
+    ) -> Result<(), IsolationError> {
+        let device = self.edu.device();
+        match isolation::is_kept(device.platform(), device.coherence(), buffer, kept) {
+            true => Ok(()),
+            false => Err(self.breached(bus)),
         }
     }
 

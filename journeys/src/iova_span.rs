@@ -50,8 +50,10 @@ pub unsafe fn iova_span<P: Platform>(
             confined.detach(computer)?;
             return Ok(None);
         }
-        Err(refused) if chooses => return Err(not_mapped(refused)),
-        _ => return Err(confined.unexpected("addresses were chosen that nobody translates")),
+        Err(refused) => return Err(not_mapped(refused)),
+        Ok(_) => {
+            return Err(confined.unexpected("addresses were chosen that nobody translates"));
+        }
     };
     span.link(first).map_err(not_mapped)?;
     let mut span = span.sync().map_err(|failed| failed.error)?;

@@ -1,11 +1,12 @@
 //! What the isolation journeys share: a device that tries, and the proof that it was refused.
 
 use alloc::boxed::Box;
+use core::ptr::NonNull;
 use core::time::Duration;
 
 use dmamap::addr::{BusAddr, BusRange, DmaMask};
 use dmamap::buffer::{BufferError, DmaBuffer};
-use dmamap::device::{DetachError, Device, NotConfirmed, ResetError};
+use dmamap::device::{Coherence, DetachError, Device, NotConfirmed, ResetError};
 use dmamap::iommu::fault::{Access, Fault, FaultReport};
 use dmamap::iommu::{Requester, UnitError};
 use dmamap::map::{MapError, Quarantined, Rejected};
@@ -315,4 +316,41 @@ pub(crate) fn not_lent(error: impl core::error::Error + Send + Sync + 'static) -
 
 pub(crate) fn not_mapped<B>(rejected: Rejected<B>) -> IsolationError {
     rejected.error.into()
+}
+
+/// Fills memory with `kept`, past the caches where a device of this `coherence` does not see them.
+pub(crate) fn refill<P: Platform>(
+    platform: P,
+    coherence: Coherence,
+    buffer: &mut DmaBuffer<P>,
+    kept: u8,
+) {
+    buffer.as_mut_slice().fill(kept);
+    if coherence == Coherence::NotSnooped {
+        let bytes = NonNull::from(buffer.as_mut_slice());
+        platform.clean_cache(bytes.cast(), bytes.len());
+    }
+}
+
+/// Whether memory holds `kept`, whatever of it the caches held.
+pub(crate) fn is_kept<P: Platform>(
+    platform: P,
+    coherence: Coherence,
+    buffer: &mut DmaBuffer<P>,
+    kept: u8,
+) -> bool {
+    see_memory(platform, coherence, buffer);
+    buffer.as_slice().iter().all(|&byte| byte == kept)
+}
+
+/// Has the CPU see what is in memory, where a device of this `coherence` may have changed it unseen.
+pub(crate) fn see_memory<P: Platform>(
+    platform: P,
+    coherence: Coherence,
+    buffer: &mut DmaBuffer<P>,
+) {
+    if coherence == Coherence::NotSnooped {
+        let bytes = NonNull::from(buffer.as_mut_slice());
+        platform.invalidate_cache(bytes.cast(), bytes.len());
+    }
 }

@@ -91,11 +91,7 @@ pub unsafe fn sg_table<P: Platform>(
         buffers.push(buffer);
     }
     let last = usize::from(PIECES) - 1;
-    buffers[last].as_mut_slice().fill(KEPT);
-    let attempt = confined.attempt_where_confined(starts[last])?;
-    if buffers[last].as_slice().iter().any(|&byte| byte != KEPT) {
-        return Err(confined.breached(starts[last]));
-    }
+    let attempt = confined.attempt_on(&mut buffers[last], starts[last], KEPT)?;
     confined.detach(computer)?;
     Ok(attempt)
 }

@@ -94,11 +94,7 @@ pub unsafe fn suspend_resume_over<P: Platform>(
     if Held::of(&buffer, SENT) != Held::Pattern {
         return Err(confined.not_reached(bus));
     }
-    buffer.as_mut_slice().fill(KEPT);
-    let attempt = confined.attempt_where_confined(bus)?;
-    if Held::of(&buffer, KEPT) != Held::Pattern {
-        return Err(confined.breached(bus));
-    }
+    let attempt = confined.attempt_on(&mut buffer, bus, KEPT)?;
     confined.detach(computer)?;
     Ok(attempt)
 }

@@ -46,15 +46,13 @@ pub unsafe fn unit_reset<P: Platform>(
     if Held::of(&buffer, SENT) != Held::Pattern {
         return Err(confined.not_reached(bus));
     }
-    buffer.as_mut_slice().fill(KEPT);
+    confined.refill(&mut buffer, KEPT);
     let attempt = confined.attempt_write(bus)?;
 
     // SAFETY: as above.
     unsafe { system.restart_units()? };
     confined.attempt_write(bus)?;
-    if Held::of(&buffer, KEPT) != Held::Pattern {
-        return Err(confined.breached(bus));
-    }
+    confined.check_kept(&mut buffer, bus, KEPT)?;
     confined.load(SENT)?;
     if confined.holds(SENT)? != Held::Pattern {
         return Err(confined.not_reached(bus));

@@ -2,19 +2,16 @@
 //! unmapped.
 
 use core::mem::ManuallyDrop;
-use core::ptr::NonNull;
 
 use dmamap::addr::{BusAddr, BusRange};
-
 use dmamap::buffer::DmaMemory;
-use dmamap::device::Coherence;
 use dmamap::map::{Permission, UnmanagedDomain};
 use dmamap::platform::Platform;
 use drivers::edu::Engine;
 
 use crate::computer::Computer;
 use crate::isolation::{
-    ATTEMPT_BYTES, Refused, detach_treated, first_edu, not_lent, refusal, two_pages_of,
+    self, ATTEMPT_BYTES, Refused, detach_treated, first_edu, not_lent, refusal, two_pages_of,
 };
 use crate::{IsolationError, Needs};
 
@@ -49,12 +46,9 @@ pub fn unmanaged_domain<P: Platform>(
     let mut lent = ManuallyDrop::new(two_pages_of(&device, LENT)?);
     let mut kept = ManuallyDrop::new(two_pages_of(&device, KEPT)?);
     // Who chooses addresses maintains caches, too: nothing here knows whose turn it is.
-    let snoops = device.coherence() == Coherence::Snooped;
-    if !snoops {
-        for buffer in [&mut lent, &mut kept] {
-            let bytes = NonNull::from(buffer.as_mut_slice());
-            platform.clean_cache(bytes.cast(), bytes.len());
-        }
+    let coherence = device.coherence();
+    for (buffer, held) in [(&mut lent, LENT), (&mut kept, KEPT)] {
+        isolation::refill(platform, coherence, buffer, held);
     }
     let domain = UnmanagedDomain::of(device)
         .map_err(|_| unexpected("its domain, in which nothing is mapped, was not handed over"))?;
@@ -88,10 +82,7 @@ pub fn unmanaged_domain<P: Platform>(
         ManuallyDrop::into_inner(lent),
         ManuallyDrop::into_inner(kept),
     );
-    if !snoops {
-        let bytes = NonNull::from(kept.as_mut_slice());
-        platform.invalidate_cache(bytes.cast(), bytes.len());
-    }
+    isolation::see_memory(platform, coherence, &mut kept);
     let (moved, rest) = kept.as_slice().split_at(ATTEMPT_BYTES);
     let arrived = moved.iter().all(|&byte| byte == LENT) && rest.iter().all(|&byte| byte == KEPT);
     if !arrived || lent.as_slice().iter().any(|&byte| byte != LENT) {
@@ -101,12 +92,12 @@ pub fn unmanaged_domain<P: Platform>(
         });
     }
 
-    kept.as_mut_slice().fill(KEPT);
+    isolation::refill(platform, coherence, &mut kept, KEPT);
     let before = system.faults();
     // SAFETY: the device is confined to its domain, where nothing is.
     unsafe { engine.store_at(beside, ATTEMPT_BYTES as u64)? };
     let refused = refusal(system, platform, requester, beside, &before)?;
-    if kept.as_slice().iter().any(|&byte| byte != KEPT) {
+    if !isolation::is_kept(platform, coherence, &mut kept, KEPT) {
         return Err(IsolationError::Breached {
             device: requester,
             bus: beside,

@@ -62,11 +62,8 @@ pub fn unmap_blocks_device<P: Platform>(
         return Err(confined.not_reached(bus));
     }
 
-    buffer.as_mut_slice().fill(KEPT);
-    let attempt = confined.attempt_write(bus)?;
-    if Held::of(&buffer, KEPT) != Held::Pattern {
-        return Err(confined.breached(bus));
-    }
+    let attempt = confined.attempt_on(&mut buffer, bus, KEPT)?;
+    let attempt = attempt.ok_or(NEEDS.unmet())?;
     confined.detach(computer)?;
     Ok(attempt)
 }

@@ -111,7 +111,9 @@ impl Hardware for Machine {
     }
 
     fn device_memory(&self, phys: u64, len_bytes: u64) -> Option<DeviceMemory> {
-        let (_, bus) = bus_address(phys)?;
+        let (Space::Memory, bus) = bus_address(phys)? else {
+            return None;
+        };
         // Whether or not it decodes at the moment: mapping it is a matter of page tables.
         let mut found = self.endpoints.iter();
         let (memory, offset) = found.find_map(|endpoint| endpoint.memory_at(bus, len_bytes))?;

@@ -77,6 +77,7 @@ pub(super) fn check<P: Platform>(
     );
     let before = first.read();
     let both = both_ways(&first, &second, before, bits, alone);
+    second.write(before);
     drop((first, whole));
     // The other window stays, and a new one leads to the same place.
     let again = register(&window(platform, range)?, offset).map_err(Violation::Registers)?;

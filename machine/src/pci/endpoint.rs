@@ -293,6 +293,9 @@ impl Endpoint {
 
     /// The memory that has all `len_bytes` bytes at `bus`, whether it decodes or not, and the offset in it.
     pub(crate) fn memory_at(&self, bus: u64, len_bytes: u64) -> Option<(&Arc<Ram>, u64)> {
+        if self.is_removed() {
+            return None;
+        }
         let (bar, offset) = self.bar_at(Space::Memory, bus, len_bytes)?;
         Some((self.memory(bar)?, offset))
     }
