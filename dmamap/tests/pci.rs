@@ -694,6 +694,96 @@ fn registers_that_reach_beyond_the_function_are_not_for_safe_code_to_write() {
 }
 
 #[test]
+fn windows_of_disks_and_what_a_vendor_designated_are_not_for_safe_code_to_write() {
+    let board = FakePci::new();
+    let function = FakeFunction::device()
+        .with_capability(0x50, &[0x12, 0, 0x10, 0])
+        .with_capability(0x70, &[0x12, 0, 0x10, 0])
+        .with_capability(0x78, &[0x09, 0, 0x08, 0])
+        .with_express(0)
+        // What it says of its own length is no bound.
+        .with(0x100, 4, 0x1401_0023)
+        .with(0x104, 4, 0x00c0_1e98)
+        .with(0x140, 4, 0xf001_0001)
+        .with(0xf00, 4, 0x0001_0023);
+    let writable = [0x50, 0x58, 0x60, 0x78, 0x108, 0x138, 0x148, 0xff8];
+    let function = writable.into_iter().fold(function, |function, at| {
+        function.with_writable(at, 8, u64::MAX)
+    });
+    board.add(None, 1, 0, function);
+    let found = board.enumerate();
+    let function = found.function(0, 1, 0);
+    let address = function.address();
+    let table = [
+        // Where the pair is, the pair, and what follows it.
+        (0x54, Some(Guarded::Window)),
+        (0x58, Some(Guarded::Window)),
+        (0x5c, Some(Guarded::Window)),
+        (0x60, None),
+        // It does not reach into the next one.
+        (0x7c, None),
+        (0x108, Some(Guarded::Translation)),
+        (0x13c, Some(Guarded::Translation)),
+        (0x148, None),
+        // The last one ends with the function.
+        (0xffc, Some(Guarded::Translation)),
+    ];
+    for (offset, guarded) in table {
+        let expected = guarded.map_or(Ok(()), |guarded| {
+            Err(ConfigError::GuardedRegister {
+                address,
+                offset,
+                guarded,
+            })
+        });
+        let before = function.read_config::<u32>(offset).unwrap();
+        assert_eq!(
+            function.write_config(offset, !before),
+            expected,
+            "{offset:#x}"
+        );
+        let now = function.read_config::<u32>(offset).unwrap();
+        assert_eq!(now == before, guarded.is_some(), "{offset:#x}");
+    }
+}
+
+#[test]
+fn no_register_of_a_bridge_is_for_safe_code_to_write() {
+    let board = FakePci::new();
+    // To the host, to ISA, to further buses whatever its class says, and to none.
+    let classes = [0x06_00_00, 0x06_01_00, 0x06_80_00, 0x08_80_00, 0x05_06_06];
+    for (class, device) in classes.into_iter().zip(1..) {
+        let function = match class {
+            0x08_80_00 => FakeFunction::bare_bridge().with_writable(0x40, 8, u64::MAX),
+            _ => all_writable(),
+        };
+        board.add(None, device, 0, function.with(0x08, 4, class << 8));
+    }
+    let found = board.enumerate();
+    for device in 1..=4 {
+        let function = found.function(0, device, 0);
+        // Before every capability.
+        let (address, offset) = (function.address(), 0x40);
+        let guarded = Guarded::Bridge;
+        let refused = Err(ConfigError::GuardedRegister {
+            address,
+            offset,
+            guarded,
+        });
+        let before = function.read_config::<u32>(offset).unwrap();
+        assert_eq!(function.write_config(offset, !before), refused);
+        let changed = function.modify_config(offset, |bits: u32| !bits);
+        assert_eq!(changed, refused);
+        assert_eq!(function.read_config(offset), Ok(before));
+        // SAFETY: nothing is behind the fake's registers.
+        unsafe { function.write_config_guarded(offset, !before) }.unwrap();
+        assert_eq!(function.read_config(offset), Ok(!before));
+    }
+    let memory = found.function(0, 5, 0);
+    assert_eq!(memory.write_config(0x40, 1u32), Ok(()));
+}
+
+#[test]
 fn a_function_that_is_an_iommu_by_its_class_is_its_drivers_alone() {
     let board = FakePci::new();
     let unit = all_writable().with(0x08, 4, 0x08_06_00 << 8);

@@ -70,14 +70,7 @@ impl<P: Platform> Pool<P> {
     }
 
     fn new_memory(&self, log2: u32, exposure: &dyn Exposure) -> Result<Memory<P>, NoArea> {
-        // Where that will do, memory that devices with few address lines reach too.
-        let last = exposure.last();
-        let low = last.min(PhysAddr::new(u32::MAX.into()));
-        let frames = self.frames(1 << log2, log2, low);
-        let frames = match frames {
-            None if low < last => self.frames(1 << log2, log2, last),
-            frames => frames,
-        };
+        let frames = self.reached_frames(log2, exposure);
         let frames = frames.ok_or(NoArea::NoMemory)?;
         let unused = |_| {
             // SAFETY: just lent to us, and no device was given it.
@@ -86,11 +79,7 @@ impl<P: Platform> Pool<P> {
         };
         // Only now: most of what it costs is wasted where there are no frames.
         let free = Buddy::new(self.platform, Area::<P>::order_of(1 << log2)).map_err(unused)?;
-        let exposed = match exposure.reaches(frames, None) {
-            true => exposure.expose(frames),
-            false => Err(DomainError::Revoked),
-        };
-        match exposed {
+        match exposure.expose(frames) {
             Ok(bus) => Ok(Memory { frames, bus, free }),
             Err(DomainError::Unconfirmed { cause, .. }) => Err(NoArea::Lost(cause)),
             Err(_) => {
@@ -99,6 +88,22 @@ impl<P: Platform> Pool<P> {
                 Err(NoArea::NoMemory)
             }
         }
+    }
+
+    /// Frames for an area that the device reaches: where there are some, of those that devices with few address lines reach too.
+    fn reached_frames(&self, log2: u32, exposure: &dyn Exposure) -> Option<PhysRange> {
+        let last = exposure.last();
+        let low = last.min(PhysAddr::new(u32::MAX.into()));
+        let reached = |last| {
+            let frames = self.frames(1 << log2, log2, last)?;
+            if !exposure.reaches(frames, None) {
+                // SAFETY: just lent to us, and no device was given it.
+                unsafe { self.platform.free_frames(frames) };
+                return None;
+            }
+            Some(frames)
+        };
+        reached(low).or_else(|| (low < last).then(|| reached(last)).flatten())
     }
 
     pub(super) fn frames(

@@ -191,7 +191,7 @@ impl<P: Platform> Device<P> {
         };
         let flushed = domain.flush().and_then(|()| match domain.is_confirmed() {
             true => Ok(()),
-            false => domain.recover(),
+            false => domain.ask_again(),
         });
         let device = self.requester();
         flushed.map_err(|error| NotConfirmed { device, error })

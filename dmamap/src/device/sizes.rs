@@ -49,7 +49,8 @@ impl<P: Platform> Device<P> {
             // The pools of all permissions are alike.
             Route::Translated(_) => core.bounce.own.as_ref()?.longest_run(),
         };
-        let taken = self.min_align_mask().next_multiple_of(SLOT_BYTES);
+        let taken = self.min_align_mask().checked_next_multiple_of(SLOT_BYTES);
+        let taken = taken.unwrap_or(u64::MAX);
         Some(longest.saturating_sub(taken))
     }
 

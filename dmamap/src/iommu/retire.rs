@@ -17,7 +17,7 @@ use crate::platform::Platform;
 
 /// How long one waits for a flush that somebody else makes, before one invalidates for oneself. Somebody else may be the
 /// very code that an interrupt handler, which waits here, has interrupted.
-const SHARE_NS: u64 = 100_000_000;
+pub(super) const SHARE_NS: u64 = 100_000_000;
 
 /// Somebody else's flush took too long.
 struct TooLong;
@@ -98,9 +98,14 @@ impl<P: Platform> Domain<P> {
         if let Ok(outcome) = self.wait_for(|inner| inner.outcome(owed)) {
             return outcome;
         }
-        // For oneself, whatever becomes of the flush of another. Addresses and tables are still that flush's to free.
+        // Addresses and tables are still the other flush's to free.
+        self.invalidate_unshared(owed.range().unwrap_or_else(|| self.aperture()))
+    }
+
+    /// Makes the units forget a range for oneself, whatever becomes of what others are at.
+    pub(super) fn invalidate_unshared(&self, range: BusRange) -> Result<(), RevokeError> {
         let change = Change {
-            range: owed.range().unwrap_or_else(|| self.aperture()),
+            range,
             tables: TableChange::Unlinked,
         };
         Ok(self.each_walker(|unit| unit.invalidate(self.id, change))?)

@@ -6,6 +6,7 @@
 
 use crate::addr::BusRange;
 use crate::iommu::domain::{Domain, Inner, Reach, RevokeError};
+use crate::iommu::retire::SHARE_NS;
 use crate::iommu::unit::{Change, UnitError};
 use crate::iova::KeptRanges;
 use crate::pagetable::{Gather, TableChange};
@@ -66,8 +67,23 @@ impl<P: Platform> Domain<P> {
         // Whoever gave up waiting for a flush that somebody else makes has memory in quarantine whose addresses are still in
         // that flush. Where it fails they are among what is asked about below.
         self.settle();
-        // One at a time: who finds nothing left to be confirmed must know that it was.
-        let _turn = Recovering::begin(self);
+        self.ask(Recovering::begin(self))
+    }
+
+    /// As [`recover`](Self::recover) for one who has just flushed, and who may have interrupted the very code that has the turn:
+    /// after a while the units forget everything for it alone, and what was kept stays so.
+    ///
+    /// # Errors
+    /// As [`recover`](Self::recover).
+    pub(crate) fn ask_again(&self) -> Result<(), RevokeError> {
+        match Recovering::begin_within(self, SHARE_NS) {
+            Some(turn) => self.ask(turn),
+            None => self.invalidate_unshared(self.aperture()),
+        }
+    }
+
+    /// Asks about all that is not confirmed. One at a time: who finds nothing left to be confirmed must know that it was.
+    fn ask(&self, _turn: Recovering<'_, P>) -> Result<(), RevokeError> {
         let mut asked = {
             let mut inner = self.inner.lock();
             match inner.reach {
@@ -105,9 +121,10 @@ impl<P: Platform> Domain<P> {
         }
     }
 
-    /// Whether the units have confirmed all that they were asked about so far.
+    /// Whether the units have confirmed all that they were asked about so far. While somebody is asking that is not known.
     pub(crate) fn is_confirmed(&self) -> bool {
-        self.inner.lock().unconfirmed.gather.range().is_none()
+        let inner = self.inner.lock();
+        !inner.recovering && inner.unconfirmed.gather.range().is_none()
     }
 
     /// Whether every unit confirmed that no device reaches anything through the domain, and so never will.
@@ -168,10 +185,23 @@ struct Recovering<'a, P: Platform>(&'a Domain<P>);
 impl<'a, P: Platform> Recovering<'a, P> {
     /// Waits for its turn. Whoever has it asks each unit once, and that is bounded.
     fn begin(domain: &'a Domain<P>) -> Self {
+        loop {
+            if let Some(turn) = Self::begin_within(domain, SHARE_NS) {
+                return turn;
+            }
+        }
+    }
+
+    /// The same, for no longer than this.
+    fn begin_within(domain: &'a Domain<P>, patience_ns: u64) -> Option<Self> {
+        let give_up_ns = domain.platform.now_ns().saturating_add(patience_ns);
         while core::mem::replace(&mut domain.inner.lock().recovering, true) {
+            if domain.platform.now_ns() >= give_up_ns {
+                return None;
+            }
             domain.platform.relax();
         }
-        Self(domain)
+        Some(Self(domain))
     }
 }
 

@@ -7,7 +7,7 @@
 use super::resource::{ResourceMapping, Way, check_whole_pages};
 use crate::addr::{BusRange, PhysRange};
 use crate::device::{Device, Trust};
-use crate::map::{AnyDirection, Direction, MapError, MapFailure, Rejected, Route};
+use crate::map::{AnyDirection, Direction, MapError, MapFailure, Rejected, Route, translated};
 use crate::mmio::Mmio;
 use crate::platform::Platform;
 use crate::system::PeerRefusal;
@@ -85,23 +85,33 @@ impl<P: Platform> Device<P> {
         })
     }
 
+    /// Whether there may be registers on the system's own bus at all of `registers`.
+    fn check_of_system(&self, registers: PhysRange) -> Result<(), MapFailure> {
+        self.check_registers(registers)?;
+        // Whether those arrive the wires between two functions decide.
+        match self.core().system.is_behind_a_bridge(registers) {
+            true => Err(MapFailure::BehindBridge { registers }),
+            false => Ok(()),
+        }
+    }
+
     fn map_of_system(
         &self,
         registers: PhysRange,
         direction: AnyDirection,
     ) -> Result<Way, MapFailure> {
         let core = self.core();
-        self.check_registers(registers)?;
-        // Whether those arrive the wires between two functions decide.
-        if core.system.is_behind_a_bridge(registers) {
-            return Err(MapFailure::BehindBridge { registers });
-        }
+        self.check_of_system(registers)?;
         match &core.route {
             Route::Blocked => Err(MapFailure::Blocked),
             Route::Translated(domain) => {
-                // The rest of the page was not given.
-                if core.guard.trust() == Trust::Withheld {
-                    check_whole_pages(domain, registers)?;
+                // The rest of the page was not given; and whoever is trusted reaches it, too.
+                match core.guard.trust() {
+                    Trust::Withheld => check_whole_pages(domain, registers)?,
+                    Trust::Given => {
+                        let page_log2 = domain.page_size_log2();
+                        self.check_of_system(translated::widened(registers, page_log2))?;
+                    }
                 }
                 self.map_in_domain(domain, registers, direction)
             }

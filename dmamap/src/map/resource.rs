@@ -203,8 +203,7 @@ impl<P: Platform> Device<P> {
     ) -> Result<ResourceMapping<P>, Rejected<Mmio<P>>> {
         let registers = window.phys();
         let held = Held::new(self, registers.len_bytes());
-        let is_ours = window.machine() == self.platform().machine();
-        let mapped = match is_ours && window.is_undivided() {
+        let mapped = match self.is_whole_and_ours(&window) {
             true => map(registers),
             false => Err(MapFailure::NotOfPeer { registers }),
         };
@@ -365,8 +364,13 @@ impl<P: Platform> Device<P> {
         Ok(Way::Translated(range))
     }
 
+    /// Whether nobody else has a part of the window, and it is of this machine.
+    pub(in crate::map) fn is_whole_and_ours(&self, window: &Mmio<P>) -> bool {
+        window.machine() == self.platform().machine() && window.is_undivided()
+    }
+
     /// B → A.
-    fn on_bus(&self, registers: PhysRange) -> Result<BusRange, MapFailure> {
+    pub(in crate::map) fn on_bus(&self, registers: PhysRange) -> Result<BusRange, MapFailure> {
         let core = self.core();
         let bridge = core.system.bridge_of(core.requester);
         let start = bridge.and_then(|bridge| bridge.phys_to_bus(registers.start()));

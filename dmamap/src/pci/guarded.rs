@@ -26,16 +26,19 @@ pub enum Guarded {
     Power,
     /// Which functions are kept from each other, on which groups rest (access control services, multicast).
     Isolation,
-    /// Whether the function translates addresses itself, and under which names (ATS, page requests, PASID).
+    /// Whether the function translates addresses itself, and under which names (ATS, page requests, PASID); or answers at
+    /// others and keeps memory in a cache of its own (CXL, by a designated vendor's capability).
     Translation,
     /// What further functions there are (virtual functions).
     Functions,
     /// Where its registers are on the bus.
     Addresses,
-    /// A window onto registers behind its base addresses, past whoever claimed them (virtio).
+    /// A window onto registers behind its base addresses, past whoever claimed them (virtio, serial ATA).
     Window,
     /// An IOMMU, whether it is on.
     Unit,
+    /// Anything of a bridge: of the host's where configuration space and memory are, of others what passes them.
+    Bridge,
 }
 
 impl fmt::Display for Guarded {
@@ -50,6 +53,7 @@ impl fmt::Display for Guarded {
             Self::Addresses => "addresses on the bus",
             Self::Window => "a window onto claimed registers",
             Self::Unit => "an IOMMU",
+            Self::Bridge => "what is behind a bridge",
         })
     }
 }
@@ -64,6 +68,8 @@ fn of_capability(capability: u8) -> Option<(Guarded, u16)> {
         id::HYPERTRANSPORT => (Guarded::Interrupts, EXTENDED_BASE),
         id::SECURE_DEVICE => (Guarded::Unit, 28),
         id::PCI_EXPRESS => (Guarded::Express, 0x3c),
+        // The pair of index and data may be in it, behind two words that say so.
+        id::SATA => (Guarded::Window, 16),
         id::ADVANCED_FEATURES => (Guarded::Express, 8),
         // As many entries as it likes.
         id::ENHANCED_ALLOCATION => (Guarded::Addresses, EXTENDED_BASE),
@@ -81,6 +87,8 @@ fn of_extended_capability(capability: u16) -> Option<(Guarded, u16)> {
         extended_id::ATS => (Guarded::Translation, 8),
         extended_id::PRI => (Guarded::Translation, 16),
         extended_id::PASID => (Guarded::Translation, 8),
+        // It says itself how long it is: up to the next one.
+        extended_id::DESIGNATED_VENDOR => (Guarded::Translation, ECAM_FUNCTION_BYTES as u16),
         extended_id::SRIOV => (Guarded::Functions, 0x40),
         extended_id::MRIOV => (Guarded::Functions, 0x100),
         extended_id::RESIZABLE_BAR | extended_id::VF_RESIZABLE_BAR => {
@@ -93,6 +101,17 @@ fn of_extended_capability(capability: u16) -> Option<(Guarded, u16)> {
 impl<P: Platform> Function<P> {
     /// What the register of type `T` at `offset` decides, if it is guarded: any byte of it. Reads the function.
     pub(crate) fn guarded<T: RegisterValue>(&self, offset: u16) -> Option<Guarded> {
+        // What a bridge's own registers do stands in no list: those of a host's move configuration space.
+        let bridge = self.is_any_bridge().then_some(Guarded::Bridge);
+        self.guarded_by_capability::<T>(offset).or(bridge)
+    }
+
+    /// Whether this is a bridge to further buses, or calls itself one to anything: the host, ISA.
+    fn is_any_bridge(&self) -> bool {
+        self.is_bridge() || self.class() >> 16 == class::BASE_BRIDGE
+    }
+
+    fn guarded_by_capability<T: RegisterValue>(&self, offset: u16) -> Option<Guarded> {
         let end = u64::from(offset) + T::LEN_BYTES;
         let hit = |&(start, len, guarded): &(u16, u16, Guarded)| {
             let start = u64::from(start);

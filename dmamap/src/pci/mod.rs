@@ -80,6 +80,7 @@ pub use function::{BridgeBuses, BusMaster, ClaimBarError, Function};
 pub use guarded::Guarded;
 pub use msix::{MsixError, MsixTable};
 pub use problem::Problem;
+pub(crate) use quiesce::end_requests;
 pub(crate) use reset::Deadline;
 pub use reset::{FunctionReset, FunctionResetError, ResetMethod, ResetPatience, Transactions};
 pub use topology::Topology;
@@ -90,7 +91,7 @@ use crate::mmio::{Mmio, MmioError};
 use crate::platform::{MemoryAttribute, Platform};
 use crate::resource::{ResourceError, ResourceTree};
 use config::ConfigSpace;
-pub(crate) use saved::SavedTopology;
+pub(crate) use saved::{SavedConfig, SavedTopology};
 
 /// Why a host bridge's buses cannot be enumerated at all.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -186,13 +186,8 @@ impl<P: Platform> MsixTable<P> {
                 mask: reach,
             });
         }
-        let no_entry = MsixError::NoEntry {
-            address: self.config.address(),
-            entry,
-            entries: self.entries,
-        };
         let mut told = self.told.lock();
-        let told = told.entries.get_mut(usize::from(entry)).ok_or(no_entry)?;
+        let told = self.entry_of(&mut told, entry)?;
         (told.address, told.data) = (address.as_u64(), interrupt.data());
         told.control = told.control.with_mask(true);
         self.write_entry(entry, *told)
@@ -229,9 +224,9 @@ impl<P: Platform> MsixTable<P> {
         for index in 0..self.entries {
             // The lock is held for one entry at a time, as interrupt handlers wait for it, and until the entry is written, as
             // somebody may mask it.
-            let told = self.told.lock();
-            let entry = told.entries.get(usize::from(index)).copied();
-            self.write_entry(index, entry.unwrap_or(Entry::MASKED))?;
+            let mut told = self.told.lock();
+            let entry = *self.entry_of(&mut told, index)?;
+            self.write_entry(index, entry)?;
         }
         let told = self.told.lock();
         let (enable, mask) = (told.control.enable(), told.control.function_mask());
@@ -284,9 +279,8 @@ impl<P: Platform> MsixTable<P> {
         change: impl Fn(VectorControl) -> VectorControl,
     ) -> Result<(), MsixError> {
         let mut told = self.told.lock();
-        if let Some(told) = told.entries.get_mut(usize::from(entry)) {
-            told.control = change(told.control);
-        }
+        let told = self.entry_of(&mut told, entry)?;
+        told.control = change(told.control);
         self.write_vector_control(entry, change)
     }
 
@@ -303,13 +297,25 @@ impl<P: Platform> MsixTable<P> {
         Ok(())
     }
 
+    /// What an entry was told.
+    fn entry_of<'t>(&self, told: &'t mut Told, entry: u16) -> Result<&'t mut Entry, MsixError> {
+        let entries = &mut told.entries;
+        entries
+            .get_mut(usize::from(entry))
+            .ok_or_else(|| self.no_entry(entry))
+    }
+
+    fn no_entry(&self, entry: u16) -> MsixError {
+        MsixError::NoEntry {
+            address: self.config.address(),
+            entry,
+            entries: self.entries,
+        }
+    }
+
     fn field(&self, entry: u16, field: u64) -> Result<crate::mmio::Register<P, u32>, MsixError> {
         if entry >= self.entries {
-            return Err(MsixError::NoEntry {
-                address: self.config.address(),
-                entry,
-                entries: self.entries,
-            });
+            return Err(self.no_entry(entry));
         }
         self.table
             .register(u64::from(entry) * ENTRY_BYTES + field)

@@ -11,12 +11,9 @@ use hw::pci::reset::{MSI_CONTROL, MsiControl};
 
 use super::config::FunctionConfig;
 use super::found::Found;
-use super::reset::{Deadline, Transactions, drain};
-use super::{Function, Problem};
+use super::reset::{Deadline, PENDING_MS, Transactions, drain};
+use super::{Function, PciAddress, Problem};
 use crate::platform::Platform;
-
-/// How long requests of all functions together may take to end.
-const PENDING_MS: u64 = 700;
 
 impl<P: Platform> Function<P> {
     /// Ends the function's own requests and message interrupts. What is under way is to be [waited for](Self::drain).
@@ -26,7 +23,30 @@ impl<P: Platform> Function<P> {
     }
 }
 
-/// The same for functions that were found, which are no bus masters any more. One that does not end its requests is a
+/// Has each of `devices` end its requests, by `tell`, and waits for what is under way: for all of them together, from when
+/// the last was told.
+///
+/// # Errors
+/// The first that does not end them. All are tried.
+pub(crate) fn end_requests<P: Platform>(
+    platform: P,
+    devices: &[&Function<P>],
+    tell: impl Fn(&Function<P>),
+) -> Result<(), PciAddress> {
+    for device in devices {
+        tell(device);
+    }
+    let deadline = Deadline::in_ms(platform, PENDING_MS);
+    let mut outcome = Ok(());
+    for device in devices {
+        if device.drain(deadline) == Transactions::StillPending {
+            outcome = outcome.and(Err(device.address()));
+        }
+    }
+    outcome
+}
+
+/// [Silences](Function::silence) functions that were found, which are no bus masters any more. One that does not end its requests is a
 /// problem.
 pub(crate) fn quiesce_found<'a, P: Platform>(
     platform: P,

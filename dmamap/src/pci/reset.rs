@@ -80,7 +80,7 @@ impl Default for ResetPatience {
     /// What Linux grants.
     fn default() -> Self {
         Self {
-            pending_ms: 700,
+            pending_ms: PENDING_MS,
             ready_ms: 60_000,
         }
     }
@@ -129,6 +129,9 @@ impl FunctionResetError {
     }
 }
 
+/// How long requests under way may take to end: those of one function, or of all that are told at one time.
+pub(crate) const PENDING_MS: u64 = 700;
+
 /// When functions are waited for no longer. Those that are waited for together share one, so that many that hang take no
 /// more time than one.
 #[derive(Clone, Copy)]
@@ -149,7 +152,7 @@ impl Deadline {
         }
     }
 
-    fn is_over<P: Platform>(self, platform: P) -> bool {
+    pub(crate) fn is_over<P: Platform>(self, platform: P) -> bool {
         platform.now_ns() >= self.at_ns
     }
 }
@@ -319,11 +322,7 @@ impl<P: Platform> Function<P> {
 
     /// Waits until the function answers, or the deadline.
     pub(crate) fn wait_until_ready(&self, deadline: Deadline) -> Result<(), FunctionResetError> {
-        loop {
-            match self.config().read::<u16>(VENDOR_ID) {
-                VENDOR_NONE | VENDOR_NOT_READY => {}
-                _ => return Ok(()),
-            }
+        while !self.is_ready() {
             if deadline.is_over(self.platform()) {
                 return Err(FunctionResetError::NotReady {
                     address: self.address(),
@@ -332,6 +331,13 @@ impl<P: Platform> Function<P> {
             }
             self.platform().relax();
         }
+        Ok(())
+    }
+
+    /// Whether the function answers: it is there, and has come back from a reset or a loss of power.
+    pub(crate) fn is_ready(&self) -> bool {
+        let vendor = self.config().read::<u16>(VENDOR_ID);
+        !matches!(vendor, VENDOR_NONE | VENDOR_NOT_READY)
     }
 
     fn pause(&self, duration_ns: u64) {

@@ -4,13 +4,14 @@ use alloc::vec::Vec;
 
 use super::found::Found;
 use super::{DevicePath, Function, PathError, PciAddress, Problem};
-use crate::platform::Platform;
+use crate::platform::{MachineId, Platform};
 
 /// The functions behind one host bridge, and what was wrong with some.
 pub struct Topology<P: Platform> {
     /// In the order of their addresses; a bridge before what is behind it.
     functions: Vec<Function<P>>,
     problems: Vec<Problem>,
+    machine: MachineId,
 }
 
 impl<P: Platform> Topology<P> {
@@ -27,7 +28,13 @@ impl<P: Platform> Topology<P> {
         Self {
             functions,
             problems,
+            machine: platform.machine(),
         }
+    }
+
+    /// The machine they were found on.
+    pub fn machine(&self) -> MachineId {
+        self.machine
     }
 
     /// All functions, in the order of their addresses.

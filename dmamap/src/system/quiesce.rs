@@ -8,15 +8,20 @@ use alloc::vec::Vec;
 use super::attach::requester_of;
 use super::{DmaSystem, Phase};
 use crate::iommu::Requester;
-use crate::pci::{Deadline, PciAddress, Topology, Transactions};
-use crate::platform::Platform;
-
-/// How long requests of all devices together may take to end.
-const PENDING_MS: u64 = 700;
+use crate::pci::{Function, PciAddress, Topology, end_requests};
+use crate::platform::{MachineId, Platform};
 
 /// Who still does something.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuiesceError {
+    /// The topology is another machine's.
+    #[error("these are functions of {machine}, and this system's is {system}")]
+    OtherMachine {
+        /// Whose they are.
+        machine: MachineId,
+        /// The system's own.
+        system: MachineId,
+    },
     /// Devices are attached, or were and it was not confirmed that they left.
     #[error("{} devices are still attached, the first is {}", .devices.len(), .devices[0])]
     StillAttached {
@@ -47,6 +52,10 @@ impl<P: Platform> DmaSystem<P> {
     /// # Errors
     /// [`QuiesceError`] names who is in the way. All devices are tried.
     pub fn quiesce(&self, topology: &Topology<P>) -> Result<(), QuiesceError> {
+        let (machine, system) = (topology.machine(), self.platform.machine());
+        if machine != system {
+            return Err(QuiesceError::OtherMachine { machine, system });
+        }
         self.sweep();
         let (unit_functions, before) = {
             let mut state = self.state.lock();
@@ -71,19 +80,8 @@ impl<P: Platform> DmaSystem<P> {
                 !function.is_bridge() && !is_unit && !self.is_left_at_work(requester_of(function))
             })
             .collect();
-        for device in &devices {
-            device.silence();
-        }
-        // From when the last was told.
-        let deadline = Deadline::in_ms(self.platform, PENDING_MS);
-        let mut outcome = Ok(());
-        for function in devices {
-            if function.drain(deadline) == Transactions::StillPending {
-                let device = function.address();
-                outcome = outcome.and(Err(QuiesceError::StillPending { device }));
-            }
-        }
+        let outcome = end_requests(self.platform, &devices, Function::silence);
         self.state.lock().phase = before;
-        outcome
+        outcome.map_err(|device| QuiesceError::StillPending { device })
     }
 }

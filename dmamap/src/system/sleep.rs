@@ -40,12 +40,10 @@ use crate::device::{DeviceCore, HeldBriefly};
 use crate::iommu::UnitError;
 use crate::map::Route;
 use crate::pci::{
-    BusMaster, Deadline, Function, PciAddress, SavedTopology, Topology, Transactions,
+    BusMaster, Deadline, Function, PciAddress, SavedConfig, SavedTopology, Topology, end_requests,
 };
-use crate::platform::Platform;
+use crate::platform::{MachineId, Platform};
 
-/// How long requests of all devices together may take to end.
-const PENDING_MS: u64 = 700;
 /// How long functions may take to answer after they got their power back (PCI Express 6.6.1): all together, as that was
 /// at one time.
 const READY_MS: u64 = 1_000;
@@ -53,6 +51,14 @@ const READY_MS: u64 = 1_000;
 /// Why a machine was not suspended; it goes on as before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SuspendError {
+    /// The topology is another machine's.
+    #[error("these are functions of {machine}, and this system's is {system}")]
+    OtherMachine {
+        /// Whose they are.
+        machine: MachineId,
+        /// The system's own.
+        system: MachineId,
+    },
     /// Units are being started or stopped, or did not start or stop, or are suspended already; or a device is being
     /// attached or detached at this moment.
     #[error(
@@ -110,6 +116,10 @@ impl<P: Platform> DmaSystem<P> {
     /// # Errors
     /// [`SuspendError`].
     pub fn suspend(&'static self, topology: &Topology<P>) -> Result<Suspended<P>, SuspendError> {
+        let (machine, system) = (topology.machine(), self.platform.machine());
+        if machine != system {
+            return Err(SuspendError::OtherMachine { machine, system });
+        }
         let before = {
             let mut state = self.state.lock();
             match state.phase {
@@ -217,44 +227,63 @@ impl<P: Platform> Suspended<P> {
     /// # Errors
     /// The device that does not end them.
     fn quiet_devices(&self) -> Result<(), PciAddress> {
-        let state = self.system.state.lock();
-        let is_unit = |address| state.unit_functions.contains(&address);
+        // Whoever had the lock before has made its device a bus master; who has it after finds that the machine sleeps.
+        let units = self.system.state.lock().unit_functions.clone();
+        let is_unit = |address| units.contains(&address);
         let functions = self.saved.iter().map(|(function, _)| function);
         let devices: Vec<_> = functions
             .filter(|function| !function.is_bridge() && !is_unit(function.address()))
             .collect();
-        for device in &devices {
-            device.disable_bus_master();
-        }
-        drop(state);
-        let deadline = Deadline::in_ms(self.system.platform, PENDING_MS);
-        for device in devices {
-            if device.drain(deadline) == Transactions::StillPending {
-                return Err(device.address());
-            }
-        }
-        Ok(())
+        let platform = self.system.platform;
+        end_requests(platform, &devices, Function::disable_bus_master)
     }
 
     /// Gives every function its configuration back, bridges and units their bus mastering too; returns those that are
     /// lost.
     fn configure(&self) -> Vec<PciAddress> {
+        let platform = self.system.platform;
         let units = self.system.state.lock().unit_functions.clone();
         let mut lost = Vec::new();
-        let deadline = Deadline::in_ms(self.system.platform, READY_MS);
-        for (function, saved) in self.saved.iter() {
-            // A unit reads its tables and commands by requests of its own.
-            let master = match function.is_bridge() || units.contains(&function.address()) {
-                true => saved.bus_master(),
-                false => BusMaster::Off,
-            };
-            let restored = function.wait_until_ready(deadline).is_ok()
-                && saved.restore(function.config(), master).is_ok();
-            if !restored {
-                function.disable_bus_master();
-                lost.push(function.address());
+        let mut waited_for: Vec<_> = self.saved.iter().collect();
+        let deadline = Deadline::in_ms(platform, READY_MS);
+        // All are looked at in turn, as one that never answers would use up the time of those after it.
+        loop {
+            // Before they are looked at: each is once more when the time is over.
+            let is_over = deadline.is_over(platform);
+            let mut silent: Vec<&(Function<P>, SavedConfig)> = Vec::new();
+            for each in waited_for {
+                let (function, saved) = each;
+                // Nobody passes requests on to what is behind a bridge that has not come back.
+                let is_cut_off = function.parent().is_some_and(|above| {
+                    silent
+                        .iter()
+                        .any(|(one, _)| one.address() == above.address())
+                });
+                if is_cut_off || !function.is_ready() {
+                    silent.push(each);
+                    continue;
+                }
+                // A unit reads its tables and commands by requests of its own.
+                let master = match function.is_bridge() || units.contains(&function.address()) {
+                    true => saved.bus_master(),
+                    false => BusMaster::Off,
+                };
+                if saved.restore(function.config(), master).is_err() {
+                    lost.push(function);
+                }
             }
+            waited_for = silent;
+            if is_over || waited_for.is_empty() {
+                break;
+            }
+            platform.relax();
         }
+        lost.extend(waited_for.iter().map(|(function, _)| function));
+        for function in &lost {
+            function.disable_bus_master();
+        }
+        let mut lost: Vec<_> = lost.into_iter().map(Function::address).collect();
+        lost.sort();
         lost
     }
 

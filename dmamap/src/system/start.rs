@@ -21,7 +21,7 @@ use crate::iommu::{
 use crate::mmio::{Mmio, MmioError};
 use crate::pagetable::WalkCoherence;
 use crate::pci::{PciAddress, Topology};
-use crate::platform::{MemoryAttribute, Platform};
+use crate::platform::{MachineId, MemoryAttribute, Platform};
 use crate::resource::{ResourceError, ResourceTree};
 use crate::system::AttachError;
 
@@ -32,6 +32,14 @@ const MAX_ADDRESS_BITS: u32 = 52;
 /// Why the units could not be started; they are off then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
+    /// The topology is another machine's.
+    #[error("these are functions of {machine}, and this system's is {system}")]
+    OtherMachine {
+        /// Whose they are.
+        machine: MachineId,
+        /// The system's own.
+        system: MachineId,
+    },
     /// They run already, or somebody is starting or stopping them.
     #[error("the IOMMU units of this machine run already, or are being started or stopped")]
     AlreadyStarted,
@@ -105,6 +113,10 @@ impl<P: Platform> DmaSystem<P> {
         tree: &mut ResourceTree,
         settings: Settings,
     ) -> Result<(), StartError> {
+        let (machine, system) = (topology.machine(), self.platform.machine());
+        if machine != system {
+            return Err(StartError::OtherMachine { machine, system });
+        }
         let count = description.units.len();
         if !(1..=MAX_UNITS).contains(&count) {
             return Err(StartError::UnitCount { count });

@@ -10,6 +10,7 @@
 //! | slots: areas, growth, transient and restricted pools, exhaustion | `pools` |
 //! | lists, copied as a whole | `lists` |
 //! | links to addresses chosen before, but for whole pages copied | `spans` |
+//! | links that are taken back late, or not all | `unlinks` |
 //! | no two mappings share a slot, whatever is asked for | `overlaps` |
 
 #[path = "../support/random.rs"]
@@ -28,6 +29,7 @@ mod overlaps;
 mod pools;
 mod spans;
 mod spy;
+mod unlinks;
 
 use dmamap::addr::PhysRange;
 use dmamap::device::Device;

@@ -3,8 +3,9 @@
 use std::sync::Barrier;
 use std::thread;
 
-use dmamap::addr::{DmaMask, PhysAddr, PhysRange};
+use dmamap::addr::{BusAddr, BusRange, DmaMask, PhysAddr, PhysRange};
 use dmamap::bounce::{BounceError, BounceSettings, Forced};
+use dmamap::bridge::{HostBridge, Inbound};
 use dmamap::buffer::{DmaBuffer, PackedFrames};
 use dmamap::device::{Device, MaskError};
 use dmamap::map::{
@@ -14,7 +15,8 @@ use dmamap::map::{
 use dmamap::platform::{FrameRequest, Platform};
 use dmamap::system::{Protection, RestrictError};
 use hosted::{FaultInjector, Hosted, Resource};
-use journeys::boot::BootOptions;
+use journeys::boot::{BootOptions, MachineDescription, boot};
+use machine::Machine;
 
 use crate::rig::{EDU, PAGE, Rig, buffer_of, small};
 use crate::{attach_trusted, pattern, without_units};
@@ -38,6 +40,54 @@ fn map(
 ) -> Mapping<Hosted, DmaBuffer<Hosted>, FromDevice> {
     let buffer = buffer_of(rig.kernel, len_bytes, 1);
     device.map_single(buffer, FromDevice).unwrap()
+}
+
+/// Memory below 4 GiB is there, and the bridge does not show it.
+#[test]
+fn a_pool_grows_where_the_device_reaches_high_memory_alone() {
+    let machine = Machine::boot(without_units()).unwrap();
+    let kernel = Hosted::boot(machine.clone()).unwrap();
+    let whole = kernel.host_bridges().unwrap().remove(0);
+    let high = Inbound {
+        bus: BusRange::new(BusAddr::new(1 << 32), 1 << 30).unwrap(),
+        phys: PhysRange::new(PhysAddr::new(1 << 32), 1 << 30).unwrap(),
+    };
+    let windows = whole.windows().to_vec();
+    let description = MachineDescription {
+        rsdp: kernel.rsdp().unwrap(),
+        host_bridge: HostBridge::new(0, 0, 255, windows, vec![high]).unwrap(),
+    };
+    // SAFETY: the description is the machine's own, which exists for this test alone.
+    let computer = unsafe { boot(kernel, &description, &kernel, BootOptions::default()) };
+    let rig = Rig {
+        machine,
+        kernel,
+        computer: computer.unwrap(),
+    };
+    rig.system().set_bounce(settings(64 << 10, 256 << 10));
+    let device = attach_trusted(&rig);
+    device.set_mask(DmaMask::ALL).unwrap();
+    let low = rig.kernel.allocate_frames(FrameRequest {
+        count: 1,
+        align_log2: 12,
+        last: PhysAddr::new(u32::MAX.into()),
+        node: None,
+    });
+    let low = low.unwrap();
+    // SAFETY: the frame is ours until it is unmapped.
+    let range = unsafe { device.map_phys(low, AnyDirection::ToDevice) }.unwrap();
+    let figures = rig.system().bounce_figures();
+    assert_eq!((figures.bytes, figures.transient), (64 << 10, 0));
+    // SAFETY: mapped above; and then nobody uses it.
+    unsafe {
+        device
+            .unmap_phys(range, AnyDirection::ToDevice, Attributes::NONE)
+            .unwrap();
+        rig.kernel.free_frames(low);
+    }
+    rig.system().reclaim_bounce();
+    device.detach().unwrap();
+    rig.finish();
 }
 
 #[test]
@@ -441,6 +491,9 @@ fn a_device_is_told_what_its_pool_lends_at_once() {
     let (rig, memory) = restricted(21);
     let device = attach_trusted(&rig);
     device.set_mask(DmaMask::ALL).unwrap();
+    device.set_min_align_mask(u64::MAX).unwrap();
+    assert_eq!(device.max_mapping_bytes(), 0);
+    device.set_min_align_mask(0).unwrap();
     let told = device.max_mapping_bytes();
     assert!(
         (4 * PAGE..=16 * PAGE).contains(&told),

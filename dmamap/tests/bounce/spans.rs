@@ -19,7 +19,7 @@ use crate::rig::{EDU, PAGE, Rig, buffer_of, impatient, small};
 use crate::spy::Spy;
 use crate::{Ram, pages_of, pattern};
 
-fn raw_span<P: Platform>(
+pub(crate) fn raw_span<P: Platform>(
     device: &Device<P>,
     first: PhysRange,
     len_bytes: u64,
@@ -128,11 +128,13 @@ impl Turns<'_> {
             );
         }
         if direction.device_writes() {
-            // The last byte changes once more.
-            spy.poke(bus.last(), &[seed]);
-            let mut last = self.of_pieces(&expected);
-            *last.last_mut().expect("a byte") = seed;
-            self.put(&mut expected, &last);
+            // A byte that may lie in place and the last one change once more.
+            let mut late = self.of_pieces(&expected);
+            for at in [len / 2, len - 1] {
+                spy.poke(bus.start().checked_add(at).unwrap(), &[seed]);
+                late[at as usize] = seed;
+            }
+            self.put(&mut expected, &late);
         }
         // SAFETY: linked above, whole.
         unsafe { span.unlink(0, len) }.unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -142,7 +144,7 @@ impl Turns<'_> {
     }
 }
 
-fn nothing_is_lent(rig: &Rig) {
+pub(crate) fn nothing_is_lent(rig: &Rig) {
     let in_use = rig.system().bounce_figures();
     assert_eq!((in_use.slots_in_use, in_use.transient), (0, 0));
 }

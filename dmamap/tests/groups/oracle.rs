@@ -172,9 +172,14 @@ impl Oracle<'_> {
         }
     }
 
-    /// All that a request of `number` may arrive at before it meets an IOMMU at the root.
+    /// All that a request of `number`, or of what may be plugged in behind it, may arrive at before it meets an IOMMU at the
+    /// root.
     fn reached(&self, number: usize) -> Vec<usize> {
         let mut reached = Vec::new();
+        if self.spot(number).kind == Kind::Downstream && !self.sends_up(number) {
+            let switch = self.spot(number).parent.expect("a port of a switch");
+            reached.extend(self.from(switch));
+        }
         let mut at = number;
         loop {
             if !self.sends_up(at) {
@@ -293,6 +298,14 @@ fn check(choices: Vec<u8>) -> Result<(), TestCaseError> {
         prop_assert_eq!(ids, expected);
     }
     Ok(())
+}
+
+#[test]
+fn a_port_that_leaks_is_its_switchs_even_with_nothing_behind_it() {
+    let choices = [
+        6, 0, 184, 228, 15, 5, 34, 13, 7, 72, 106, 0, 108, 132, 0, 84, 48, 112, 0, 0, 0, 1,
+    ];
+    check(choices.to_vec()).unwrap();
 }
 
 proptest! {

@@ -433,6 +433,46 @@ fn raw_links_are_whole_pages_but_for_the_ends_and_all_unlinked_before_it_is_free
 }
 
 #[test]
+fn offsets_that_leave_a_raw_span_are_refused_however_large() {
+    let rig = Rig::boot(small());
+    let device = rig.attach(EDU);
+    let buffer = buffer_of(rig.kernel, PAGE, 1);
+    let start = buffer.phys(100).unwrap();
+    // Its first byte lies inside a page, which counts as well.
+    let mut span = raw_span(&device, start, 2 * PAGE);
+    let bus = span.range();
+    let len_bytes = 5;
+    let memory = PhysRange::new(start, len_bytes).unwrap();
+    for offset in [
+        2 * PAGE - 4,
+        1 << 63,
+        u64::MAX - 104,
+        u64::MAX - 10,
+        u64::MAX,
+    ] {
+        // SAFETY: what must be refused is tried.
+        let (linked, unlinked) = unsafe {
+            (
+                span.link(offset, memory).unwrap_err().failure,
+                span.unlink(offset, len_bytes).unwrap_err().error,
+            )
+        };
+        let outside = MapFailure::OutsideSpan(Outside {
+            offset,
+            len_bytes,
+            whole_bytes: 2 * PAGE,
+        });
+        assert_eq!(linked, outside);
+        assert_eq!(span.sync(offset, len_bytes).unwrap_err().failure, outside);
+        assert_eq!(unlinked, RevokeError::OutsideSpan { span: bus });
+    }
+    span.free().unwrap();
+    drop(buffer);
+    device.detach().unwrap();
+    rig.finish();
+}
+
+#[test]
 fn a_link_that_became_a_large_page_is_unlinked_whole_or_not_at_all() {
     let rig = Rig::boot(small());
     let device = rig.attach(EDU);

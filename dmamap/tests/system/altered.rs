@@ -31,6 +31,8 @@ pub(crate) struct Altered {
     machine: Arc<Machine>,
     is_away: AtomicBool,
     deaf_to: Mutex<Option<u64>>,
+    /// Registers that read as all ones, and how often yet.
+    late: Mutex<Vec<(u64, usize)>>,
     between: Mutex<Option<Visit>>,
 }
 
@@ -47,6 +49,7 @@ impl Altered {
             machine: machine.clone(),
             is_away: AtomicBool::new(false),
             deaf_to: Mutex::new(None),
+            late: Mutex::new(Vec::new()),
             between: Mutex::new(None),
         });
         let kernel = Hosted::boot(altered.clone()).expect("a kernel");
@@ -67,6 +70,23 @@ impl Altered {
     /// From now on what is written there is lost.
     pub(crate) fn does_not_hear(&self, phys: u64) {
         *held(&self.deaf_to) = Some(phys);
+    }
+
+    /// The next `looks` reads of a register find nobody there.
+    pub(crate) fn answers_late(&self, phys: u64, looks: usize) {
+        held(&self.late).push((phys, looks));
+    }
+
+    /// Whether the register does not answer this once.
+    fn is_late(&self, phys: u64) -> bool {
+        let mut late = held(&self.late);
+        let register = late
+            .iter_mut()
+            .find(|(register, looks)| *register == phys && *looks > 0);
+        register.is_some_and(|(_, looks)| {
+            *looks -= 1;
+            true
+        })
     }
 
     /// Calls `between`, on the thread of whoever uses the machine, until it has enough. What it does itself to the machine
@@ -91,7 +111,7 @@ impl Between for Altered {
     }
 
     fn on_read(&self, phys: u64, width: Width) -> u64 {
-        match self.is_away.load(Ordering::Acquire) {
+        match self.is_away.load(Ordering::Acquire) || self.is_late(phys) {
             true => width.ones(),
             false => self.machine.read(phys, width),
         }

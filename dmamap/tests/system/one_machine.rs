@@ -7,7 +7,10 @@ use dmamap::device::Coherence;
 use dmamap::map::{CoherentFailure, FromDevice, MapFailure, ToDevice};
 use dmamap::platform::Platform;
 use dmamap::resource::ResourceTree;
-use dmamap::system::{AttachError, PeerRefusal, PeerVerdict, Protection, Settings, StartError};
+use dmamap::system::{
+    AttachError, PeerRefusal, PeerVerdict, Protection, QuiesceError, Settings, StartError,
+    SuspendError,
+};
 use firmware::Tables;
 use hosted::{Hosted, PlatformCall, Tracer};
 use journeys::boot::BootOptions;
@@ -69,6 +72,47 @@ fn a_device_of_another_machine_is_not_attached() {
     );
     drop((rejected, foreign));
     own.detach().unwrap();
+    here.finish();
+    there.finish();
+}
+
+#[test]
+fn functions_of_another_machine_are_not_silenced_nor_put_to_sleep_nor_units() {
+    let (mut here, there) = (
+        Rig::boot_without_iommu(small()),
+        Rig::boot_without_iommu(small()),
+    );
+    let working = there.attach_trusted(EDU, Protection::Strict);
+    let function = there.function(EDU);
+    let [machine, system] = [&there, &here].map(|rig| rig.kernel.machine());
+    let foreign = there.computer.topology();
+    assert_eq!(foreign.machine(), machine);
+    assert_eq!(
+        here.system().quiesce(foreign),
+        Err(QuiesceError::OtherMachine { machine, system })
+    );
+    assert_eq!(
+        here.system().suspend(foreign).err(),
+        Some(SuspendError::OtherMachine { machine, system })
+    );
+    let iommus = Tables::find(here.kernel.rsdp().unwrap().as_u64(), &here.kernel)
+        .and_then(|tables| tables.iommus())
+        .unwrap();
+    let (system_here, settings) = (here.system(), Settings::default());
+    let (own, resources) = here.computer.topology_and_resources_mut();
+    // SAFETY: the table is the machine's own.
+    let started = unsafe { system_here.start_units(&iommus, foreign, resources, settings) };
+    assert_eq!(started, Err(StartError::OtherMachine { machine, system }));
+    assert_eq!(function.read_bus_master(), dmamap::pci::BusMaster::On);
+    // Nothing is left of the attempts.
+    // SAFETY: as above.
+    unsafe { system_here.start_units(&iommus, own, resources, settings) }.unwrap();
+    system_here.quiesce(own).unwrap();
+    let suspended = system_here.suspend(own).unwrap();
+    // SAFETY: models obey their bus-master bits.
+    unsafe { system_here.resume(suspended) }.unwrap();
+    working.detach().unwrap();
+    drop(function);
     here.finish();
     there.finish();
 }

@@ -65,6 +65,29 @@ fn a_function_that_is_lost_over_sleep_is_no_bus_master() {
     rig.finish();
 }
 
+#[test]
+fn a_function_that_never_answers_takes_no_time_from_those_after_it() {
+    let (altered, rig) = Altered::boot(with_many(), BootOptions::default());
+    let many = the_many(&rig);
+    let (never, late) = (&many[0], &many[1]);
+    let port = late.parent().unwrap().clone();
+    let before = late.read_config::<u32>(BAR0).unwrap();
+    let suspended = rig.system().suspend(rig.computer.topology()).unwrap();
+    rig.machine.power_cycle();
+    rig.machine.remove(never.requester());
+    let vendor = |one: &Function<Hosted>| 0xe000_0000 + (u64::from(one.requester()) << 12);
+    // What is behind the port is looked at after the port came back.
+    altered.answers_late(vendor(&port), 2);
+    altered.answers_late(vendor(late), 2);
+    // SAFETY: the devices had no power and obey their bus-master bits.
+    let resumed = unsafe { rig.system().resume(suspended) }.unwrap();
+    assert_eq!(resumed.lost, [never.address()]);
+    assert_ne!(before, 0);
+    assert_eq!(late.read_config::<u32>(BAR0), Ok(before));
+    drop((many, port, altered));
+    rig.finish();
+}
+
 fn with_many() -> MachineConfig {
     let functions = (0..MANY).map(|_| FunctionConfig::new(Model::Edu));
     small().with_port(PortConfig::new(Below::Device(functions.collect())))

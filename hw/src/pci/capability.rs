@@ -27,6 +27,8 @@ pub mod id {
     pub const PCI_EXPRESS: u8 = 0x10;
     /// MSI-X.
     pub const MSIX: u8 = 0x11;
+    /// Serial ATA: where the pair of registers is that leads to all others (SATA AHCI 1.3.1, 2.4).
+    pub const SATA: u8 = 0x12;
     /// Advanced features of conventional PCI.
     pub const ADVANCED_FEATURES: u8 = 0x13;
     /// Enhanced allocation: places of what would else be behind base address registers.
@@ -57,6 +59,8 @@ pub mod extended_id {
     pub const LTR: u16 = 0x0018;
     /// Process address space id.
     pub const PASID: u16 = 0x001b;
+    /// Designated vendor-specific: whose it is and what it does stands in its header (7.9.6); CXL has its own there.
+    pub const DESIGNATED_VENDOR: u16 = 0x0023;
     /// Resizable base address registers of virtual functions.
     pub const VF_RESIZABLE_BAR: u16 = 0x0024;
 }

@@ -147,6 +147,8 @@ impl ClassRevision {
 pub mod class {
     /// NVM Express I/O controller.
     pub const NVME: u32 = 0x01_08_02;
+    /// Base class (bits 23 to 16) of bridges: to the host, to ISA, to further buses.
+    pub const BASE_BRIDGE: u32 = 0x06;
     /// Host bridge.
     pub const HOST_BRIDGE: u32 = 0x06_00_00;
     /// PCI-to-PCI bridge; root ports and PCIe-to-PCI bridges too.

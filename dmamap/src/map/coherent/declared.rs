@@ -265,12 +265,11 @@ impl<P: Platform> Device<P> {
         let mut memory = bars
             .filter(|bar| !bar.kind.is_io())
             .filter_map(|bar| bar.phys);
-        let bridge = self.core().system.bridge_of(device);
-        let bus = bridge
-            .filter(|_| memory.any(|bar| bar.covers(registers)) && window.is_undivided())
-            .and_then(|bridge| bridge.phys_to_bus(registers.start()))
-            .and_then(|start| BusRange::new(start, registers.len_bytes()).ok())
-            .ok_or(DeclareError::NotItsOwn { device, registers })?;
+        let not_its_own = DeclareError::NotItsOwn { device, registers };
+        if !self.is_whole_and_ours(&window) || !memory.any(|bar| bar.covers(registers)) {
+            return Err(not_its_own);
+        }
+        let bus = self.on_bus(registers).map_err(|_| not_its_own)?;
         let start = window.pointer();
         self.declare(bus, start, Kept::Window(window))
     }
@@ -306,9 +305,9 @@ impl<P: Platform> Device<P> {
         let device = self.requester();
         let mut place = self.core().coherent.declared.lock();
         let declared = place.as_ref().ok_or(DeclareError::NotDeclared { device })?;
-        let used_frames = declared.ground.used.lock().taken();
-        // Whoever is about to take a run holds the declaration, too.
-        if used_frames > 0 || Arc::strong_count(declared) > 1 {
+        // Each run holds its device's declaration, and so does whoever is about to take one; others may use the same memory.
+        if Arc::strong_count(declared) > 1 {
+            let used_frames = declared.ground.used.lock().taken();
             return Err(DeclareError::InUse {
                 device,
                 declared: declared.bus,

@@ -239,6 +239,10 @@ impl<P: Platform, B: DmaMemory, D: Direction> IovaSpan<P, B, D, Unsynced> {
             return Err(rejected(error, refused.buffer));
         }
         parts.link_last().map_err(|error| {
+            debug_assert!(
+                !error.leaves_memory_reachable(),
+                "a link that failed was made in no table a unit walks: {error}"
+            );
             let last = parts.links.pop().expect("it was just pushed");
             rejected(error, last.into_buffer())
         })

@@ -1,22 +1,20 @@
 //! The span without owners, for a kernel's block layer: links are made and taken back by their offset.
 
+mod unlink;
+
 use core::fmt;
 
 use super::reserved::Reserved;
 use crate::addr::{BusRange, PhysAddr, PhysRange};
 use crate::buffer::Frames;
 use crate::device::Device;
-use crate::iommu::RevokeError;
-use crate::map::attributes::CpuSync;
-use crate::map::error::{MapError, MapFailure, Quarantined};
+use crate::map::backing::Backing;
+use crate::map::error::{MapError, MapFailure};
 use crate::map::place::{Contents, Memory};
 use crate::map::terms::{Shape, Terms};
 use crate::map::{AnyDirection, Asked, Attributes};
-use crate::pagetable::{Replay, UnmapError};
+use crate::pagetable::Replay;
 use crate::platform::Platform;
-
-/// Pieces of memory that are noted while they are taken back: with more than that a unit is waited for more than once.
-const PIECES_AT_ONCE: usize = 32;
 
 impl<P: Platform> Device<P> {
     /// Chooses bus addresses for `len_bytes` bytes, the first of which will be the one at `first` in memory
@@ -38,6 +36,7 @@ impl<P: Platform> Device<P> {
                 linked_bytes: 0,
                 direction,
                 ragged_end: None,
+                backing: Backing::InPlace,
             })),
             Err(MapError {
                 failure: MapFailure::NotTranslated,
@@ -58,6 +57,9 @@ pub struct RawIovaSpan<P: Platform> {
     direction: AnyDirection,
     /// Where in the span the link ends that ends inside a page: no other link may lie behind it.
     ragged_end: Option<u64>,
+    /// The copies among what is linked: of the bytes from the span's first on, and of those up to the ragged end. The table
+    /// does not tell of them for as long as they are lent: it goes when the device is detached.
+    backing: Backing,
 }
 
 impl<P: Platform> RawIovaSpan<P> {
@@ -87,19 +89,25 @@ impl<P: Platform> RawIovaSpan<P> {
     /// That of [`Device::map_phys`] for `memory`, until it is [unlinked](Self::unlink).
     pub unsafe fn link(&mut self, offset: u64, memory: PhysRange) -> Result<(), MapError> {
         let asked = Asked::from(memory.start(), memory.len_bytes());
-        let end = offset.saturating_add(memory.len_bytes());
+        let failed = |failure| Err(self.reserved.error(asked, failure));
+        if memory.is_empty() {
+            return failed(MapFailure::Empty);
+        }
+        // Before anything is added to an offset that may be any.
+        if let Err(outside) = self.reserved.range(offset, memory.len_bytes()) {
+            return failed(MapFailure::OutsideSpan(outside));
+        }
+        let end = offset + memory.len_bytes();
         let ends_inside = !self.reserved.is_page_end(end);
-        let failure = match self.ragged_end {
-            _ if memory.is_empty() => Some(MapFailure::Empty),
-            Some(last) if ends_inside || end > last => Some(MapFailure::InteriorEdge {
-                memory,
-                offset,
-                page_bytes: self.reserved.page_bytes(),
-            }),
-            Some(_) | None => None,
-        };
-        if let Some(failure) = failure {
-            return Err(self.reserved.error(asked, failure));
+        match self.ragged_end {
+            Some(last) if ends_inside || end > last => {
+                return failed(MapFailure::InteriorEdge {
+                    memory,
+                    offset,
+                    page_bytes: self.reserved.page_bytes(),
+                });
+            }
+            Some(_) | None => {}
         }
         let mut memory = Memory {
             first: memory,
@@ -110,8 +118,9 @@ impl<P: Platform> RawIovaSpan<P> {
         };
         // SAFETY: the caller says that the memory is RAM, allocated, and not written by references.
         let linked = unsafe { self.reserved.link(offset, &mut memory) };
-        // Copies are found again by the addresses they are linked to.
-        linked.map_err(|failure| self.reserved.error(asked, failure))?;
+        let backing = linked.map_err(|failure| self.reserved.error(asked, failure))?;
+        let before = core::mem::replace(&mut self.backing, Backing::InPlace);
+        self.backing = before.followed_by(backing);
         self.linked_bytes += memory.len_bytes;
         if ends_inside {
             self.ragged_end = Some(end);
@@ -135,133 +144,6 @@ impl<P: Platform> RawIovaSpan<P> {
             .map_err(|failure| self.reserved.error(Asked::bytes(len_bytes), failure))
     }
 
-    /// Takes back whole links: what was linked in `len_bytes` bytes from `offset` on (`dma_iova_unlink`). When this returns
-    /// `Ok` the device reaches none of it, and what it wrote is in the memory.
-    ///
-    /// # Errors
-    /// [`Quarantined`] when the IOMMU did not confirm: the memory must be kept. Also, nothing having changed, when not all of it
-    /// is linked, or a link or a large page would be split; but where the device does not snoop and writes more than a few
-    /// pieces of memory, what lies before a page that would be split is unlinked.
-    ///
-    /// # Safety
-    /// Where memory was linked there, it is unlinked whole, and there are no gaps between links.
-    pub unsafe fn unlink(&mut self, offset: u64, len_bytes: u64) -> Result<(), Quarantined> {
-        let device = self.reserved.held().core().requester;
-        let refused = |range, error| Quarantined {
-            device,
-            range,
-            error,
-        };
-        let Ok(range) = self.reserved.range(offset, len_bytes) else {
-            let span = self.range();
-            return Err(refused(span, RevokeError::OutsideSpan { span }));
-        };
-        let pages = self
-            .pages_of_links(offset, range)
-            .map_err(|error| refused(range, error))?;
-        let backing = self.reserved.held().core().backing_of(range);
-        let writes = self.direction.device_writes();
-        let outcome = match self.maintains() && writes {
-            true => self.unlink_by_pieces(range),
-            false => self.unlink_at_once(pages, len_bytes),
-        };
-        let core = self.reserved.held().core();
-        if let Err(error) = outcome {
-            if !error.changed_nothing() {
-                self.reserved.count_quarantined(len_bytes);
-                core.keep_copies_from_use(backing, error);
-            }
-            return Err(refused(range, error));
-        }
-        if self.ragged_end == Some(offset + len_bytes) {
-            self.ragged_end = None;
-        }
-        let core = self.reserved.held().core();
-        core.platform.dma_rmb();
-        if writes && self.reserved.terms().attributes.cpu_sync == CpuSync::Automatic {
-            for run in backing.runs() {
-                let memory = core.platform.frame_pointer(run.origin());
-                // SAFETY: all of the copy, and of what it stood in for, which the caller says is allocated until this returns
-                // and not referred to.
-                unsafe { run.copy_out(core.platform, 0, memory, run.len_bytes()) };
-            }
-        }
-        // SAFETY: the units confirmed that the device lost the links.
-        unsafe { backing.release(core) };
-        Ok(())
-    }
-
-    /// The pages of what is linked at `range`, which begins at `offset`, if it begins and ends where links may.
-    fn pages_of_links(&self, offset: u64, range: BusRange) -> Result<BusRange, RevokeError> {
-        let end = offset + range.len_bytes();
-        let pages = self.reserved.pages_of(range);
-        let begins = offset == 0 || pages.start() == range.start();
-        let ends = match self.ragged_end {
-            Some(last) if self.reserved.reaches(pages, last) => end == last,
-            Some(_) | None => self.reserved.is_page_end(end),
-        };
-        match begins && ends {
-            true => Ok(pages),
-            false => Err(UnmapError::Misaligned {
-                range,
-                granule_bytes: self.reserved.page_bytes(),
-            }
-            .into()),
-        }
-    }
-
-    fn unlink_at_once(&mut self, pages: BusRange, len_bytes: u64) -> Result<(), RevokeError> {
-        self.reserved.unlink(pages)?;
-        self.linked_bytes = self.linked_bytes.saturating_sub(len_bytes);
-        Ok(())
-    }
-
-    /// Takes back what is linked at `range`, and lets the CPU see what the device wrote there, when the device has lost it:
-    /// where it is can be asked only before. What lies in more pieces than there is room to note is taken back in parts.
-    fn unlink_by_pieces(&mut self, range: BusRange) -> Result<(), RevokeError> {
-        let mut left = range;
-        // Where not all is linked nothing is taken.
-        let core = self.reserved.held().core();
-        let all_linked = core.each_piece_behind(range, |_| {}).is_ok();
-        while !left.is_empty() {
-            let core = self.reserved.held().core();
-            let mut pieces = [None; PIECES_AT_ONCE];
-            let mut len_bytes = 0;
-            for slot in &mut pieces {
-                let rest = left.slice(len_bytes, left.len_bytes() - len_bytes);
-                *slot = rest.and_then(|rest| match rest.is_empty() || !all_linked {
-                    true => None,
-                    false => core.piece_at_start_of(rest),
-                });
-                len_bytes += slot.map_or(0, |piece: PhysRange| piece.len_bytes());
-            }
-            if len_bytes == 0 {
-                // The table says what is missing; or the device was detached, and nothing is linked any more.
-                len_bytes = left.len_bytes();
-            }
-            let part = left.slice(0, len_bytes).expect("pieces of it");
-            let rest = left.slice(len_bytes, left.len_bytes() - len_bytes);
-            let rest = rest.expect("what follows a part");
-            if let Err(error) = self.unlink_at_once(self.reserved.pages_of(part), len_bytes) {
-                // The memory is kept: the device may as well lose the rest.
-                return Err(match rest.is_empty() || error.changed_nothing() {
-                    true => error,
-                    false => match self.reserved.unlink(self.reserved.pages_of(rest)) {
-                        Ok(()) => error,
-                        Err(other) => error.or_graver(other),
-                    },
-                });
-            }
-            let core = self.reserved.held().core();
-            for memory in pieces.into_iter().flatten() {
-                let start = core.platform.frame_pointer(memory.start());
-                core.invalidate_cache(start, memory.len_bytes());
-            }
-            left = rest;
-        }
-        Ok(())
-    }
-
     /// Gives the addresses back (`dma_iova_free`).
     ///
     /// # Errors
@@ -274,11 +156,6 @@ impl<P: Platform> RawIovaSpan<P> {
             }
             _ => Err(self),
         }
-    }
-
-    fn maintains(&self) -> bool {
-        let core = self.reserved.held().core();
-        self.reserved.terms().maintains(core.coherence)
     }
 }
 

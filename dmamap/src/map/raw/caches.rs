@@ -1,8 +1,9 @@
 //! The CPU's caches and memory that has no owner here: reached through the platform's direct map.
 
-use crate::addr::{BusAddr, BusRange, PhysRange};
+use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
 use crate::device::{Coherence, Device, DeviceCore};
 use crate::map::backing::Backing;
+use crate::map::route::Route;
 use crate::platform::Platform;
 
 impl<P: Platform> Device<P> {
@@ -63,34 +64,64 @@ impl<P: Platform> DeviceCore<P> {
     pub(in crate::map) fn each_piece_behind(
         &self,
         range: BusRange,
-        mut visit: impl FnMut(PhysRange),
+        visit: impl FnMut(PhysRange),
     ) -> Result<(), BusAddr> {
-        let mut left = range;
-        while !left.is_empty() {
-            let piece = self.piece_at_start_of(left).ok_or(left.start())?;
-            visit(piece);
-            let len_bytes = piece.len_bytes();
-            left = left
-                .slice(len_bytes, left.len_bytes() - len_bytes)
-                .ok_or(left.start())?;
+        let mut pieces = self.pieces_behind(range);
+        pieces.by_ref().for_each(visit);
+        match pieces.left.is_empty() {
+            true => Ok(()),
+            false => Err(pieces.left.start()),
         }
-        Ok(())
     }
 
-    /// The memory behind the first bytes of `range`, as far as it lies in one piece; `None` where the first leads nowhere.
-    pub(in crate::map) fn piece_at_start_of(&self, range: BusRange) -> Option<PhysRange> {
-        let page_bytes = self.route.page_bytes();
-        let (start, _) = self.route.translate(range.start())?;
-        let mut len_bytes = 0;
-        while len_bytes < range.len_bytes() {
-            let bus = range.start().checked_add(len_bytes)?;
-            let phys = self.route.translate(bus).map(|(phys, _)| phys);
-            if phys.is_none() || phys != start.checked_add(len_bytes) {
-                break;
-            }
-            let to_page_end = page_bytes - bus.as_u64() % page_bytes;
-            len_bytes += to_page_end.min(range.len_bytes() - len_bytes);
+    /// The memory behind `range`, piece by piece, up to the first address that leads nowhere.
+    pub(in crate::map) fn pieces_behind(&self, range: BusRange) -> PiecesBehind<'_, P> {
+        PiecesBehind {
+            route: &self.route,
+            left: range,
+            behind_left: behind_first_of(&self.route, range),
         }
-        PhysRange::new(start, len_bytes).ok()
+    }
+}
+
+/// Goes through bus addresses and the memory behind them; each page is looked up once.
+pub(in crate::map) struct PiecesBehind<'a, P: Platform> {
+    route: &'a Route<P>,
+    left: BusRange,
+    /// What is behind the first address that is left: where the piece before it was found to end, this was found too.
+    behind_left: Option<PhysAddr>,
+}
+
+impl<P: Platform> PiecesBehind<'_, P> {
+    /// The addresses that no piece was told of yet.
+    pub(in crate::map) fn left(&self) -> BusRange {
+        self.left
+    }
+}
+
+impl<P: Platform> Iterator for PiecesBehind<'_, P> {
+    type Item = PhysRange;
+
+    fn next(&mut self) -> Option<PhysRange> {
+        let start = self.behind_left?;
+        let page_bytes = self.route.page_bytes();
+        let mut len_bytes = 0;
+        loop {
+            let to_page_end = page_bytes - self.left.start().as_u64() % page_bytes;
+            let count = to_page_end.min(self.left.len_bytes());
+            self.left = self.left.slice(count, self.left.len_bytes() - count)?;
+            len_bytes += count;
+            self.behind_left = behind_first_of(self.route, self.left);
+            if self.behind_left.is_none() || self.behind_left != start.checked_add(len_bytes) {
+                return PhysRange::new(start, len_bytes).ok();
+            }
+        }
+    }
+}
+
+fn behind_first_of<P: Platform>(route: &Route<P>, range: BusRange) -> Option<PhysAddr> {
+    match range.is_empty() {
+        true => None,
+        false => route.translate(range.start()).map(|(phys, _)| phys),
     }
 }

@@ -10,7 +10,7 @@ use crate::platform::Platform;
 
 /// Which way bytes are copied.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(in crate::map) enum Way {
     /// From the device's copy to the memory.
     ToMemory,
     /// From the memory to the device's copy.
@@ -54,6 +54,31 @@ impl<P: Platform> DeviceCore<P> {
         let (pool, run) = self.bounce.find(phys)?;
         let ends = range.last().as_u64() - page.as_u64() + 1 == run.len_bytes();
         (ends && pool == PoolName::Shared).then_some(run)
+    }
+
+    /// Copies the `len_bytes` bytes from `offset` on of a mapping of `whole` bytes, as far as the device has copies of them,
+    /// which each stand in for one piece of memory.
+    ///
+    /// # Safety
+    /// As [`Device::copy_pieces`].
+    pub(in crate::map) unsafe fn copy_where_they_are_from(
+        &self,
+        backing: &Backing,
+        whole: u64,
+        offset: u64,
+        len_bytes: u64,
+        way: Way,
+    ) {
+        backing.each_side(offset, len_bytes, whole, |side, _, len| {
+            let Side::Copy(run, within) = side else {
+                return;
+            };
+            let memory = PhysRange::new(run.origin(), run.len_bytes());
+            if let Some(part) = memory.ok().and_then(|memory| memory.slice(within, len)) {
+                // SAFETY: a part of the memory, which the caller says is allocated.
+                unsafe { copy(self.platform, run, within, part, way) };
+            }
+        });
     }
 }
 
@@ -115,31 +140,6 @@ impl<P: Platform> Device<P> {
                 // SAFETY: a part of the memory, which the caller says is allocated.
                 unsafe { copy(platform, run, within + done, part, way) };
             });
-        });
-    }
-
-    /// As [`copy_pieces`](Self::copy_pieces), for a mapping of `whole` bytes whose copies each stand in for one piece of memory.
-    ///
-    /// # Safety
-    /// As [`copy_pieces`](Self::copy_pieces).
-    pub(super) unsafe fn copy_where_they_are_from(
-        &self,
-        backing: &Backing,
-        whole: u64,
-        offset: u64,
-        len_bytes: u64,
-        way: Way,
-    ) {
-        let platform = self.platform();
-        backing.each_side(offset, len_bytes, whole, |side, _, len| {
-            let Side::Copy(run, within) = side else {
-                return;
-            };
-            let memory = PhysRange::new(run.origin(), run.len_bytes());
-            if let Some(part) = memory.ok().and_then(|memory| memory.slice(within, len)) {
-                // SAFETY: a part of the memory, which the caller says is allocated.
-                unsafe { copy(platform, run, within, part, way) };
-            }
         });
     }
 }

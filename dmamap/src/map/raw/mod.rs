@@ -44,7 +44,8 @@ use crate::map::terms::{Shape, Terms};
 use crate::map::{AnyDirection, Asked, Attributes};
 use crate::pagetable::Replay;
 use crate::platform::Platform;
-use copies::Way;
+
+pub(super) use copies::Way;
 
 pub use sync::RawSyncError;
 

@@ -193,7 +193,10 @@ impl<P: Platform> Device<P> {
         let backing = self.core().backing_of(mapping);
         let whole = mapping.len_bytes();
         // SAFETY: the caller's promise; what was mapped, or linked, each time was one piece.
-        unsafe { self.copy_where_they_are_from(&backing, whole, offset, len_bytes, way) };
+        unsafe {
+            self.core()
+                .copy_where_they_are_from(&backing, whole, offset, len_bytes, way);
+        }
     }
 
     fn part(

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use hw::pci::capability::{ACS_CONTROL, EXPRESS_FLAGS, ExpressFlags, extended_id, id, port_type};
+use hw::pci::capability::{ACS_CONTROL, EXPRESS_FLAGS, ExpressFlags, extended_id, id};
 use hw::pci::control::{
     LINK_CONTROL, LINK_CONTROL_2, LINK_RETRAIN, ROOT_CONTROL, ResizableBarControl, SLOT_CONTROL,
     SLOT_CONTROL_2, aer, ats, ltr, pasid, pri, resizable_bar,
@@ -55,13 +55,13 @@ impl Controls {
         // Layouts before the second end where what a function of the kind has ends, and something else follows.
         let flags = ExpressFlags::from_bits(config.read(express + EXPRESS_FLAGS));
         let is_second = flags.version() >= 2;
-        let kind = flags.port_type();
+        let kind = function.port_type();
         let has_link = !matches!(
             kind,
-            port_type::INTEGRATED_ENDPOINT | port_type::EVENT_COLLECTOR
+            Some(PortType::IntegratedEndpoint | PortType::EventCollector)
         );
-        let has_slot =
-            matches!(kind, port_type::ROOT_PORT | port_type::DOWNSTREAM_PORT) && flags.slot();
+        let is_port = matches!(kind, Some(PortType::RootPort | PortType::DownstreamPort));
+        let has_slot = is_port && flags.slot();
         if is_second {
             self.word(function, express + DEVICE_CONTROL_2);
         }
@@ -80,7 +80,7 @@ impl Controls {
                 self.word(function, express + SLOT_CONTROL_2);
             }
         }
-        if matches!(kind, port_type::ROOT_PORT | port_type::EVENT_COLLECTOR) {
+        if matches!(kind, Some(PortType::RootPort | PortType::EventCollector)) {
             self.word(function, express + ROOT_CONTROL);
         }
     }

@@ -6,6 +6,10 @@ const fn spans(name: &'static str) -> Test {
     Test::program("dmamap", "bounce/spans", name)
 }
 
+const fn unlinks(name: &'static str) -> Test {
+    Test::program("dmamap", "bounce/unlinks", name)
+}
+
 const fn classes(name: &'static str) -> Test {
     Test::program("dmamap", "bounce/classes", name)
 }
@@ -201,9 +205,9 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "raw-links-not-copied-back",
         selection: Selection::Whole,
-        file: "dmamap/src/map/iova_span/raw.rs",
-        find: "run.copy_out(core.platform, 0, memory, run.len_bytes())",
-        replace: "run.copy_out(core.platform, 0, memory, 0)",
+        file: "dmamap/src/map/iova_span/raw/unlink.rs",
+        find: "core.copy_where_they_are_from(&backing, len_bytes, 0, len_bytes, Way::ToMemory);",
+        replace: "core.copy_where_they_are_from(&backing, len_bytes, 0, 0, Way::ToMemory);",
         why: "what the device wrote to the ends of a link is lost",
         caught_by: &[spans(
             "every_class_of_raw_link_is_cut_right_for_a_device_nobody_vouched_for",
@@ -213,9 +217,12 @@ pub(super) const ALL: &[Mutation] = &[
         name: "links-copied-as-one-piece-of-memory",
         selection: Selection::Whole,
         file: "dmamap/src/map/raw/sync.rs",
-        find: "unsafe { self.copy_where_they_are_from(&backing, whole, offset, len_bytes, way) };",
+        find: "unsafe {
+            self.core()
+                .copy_where_they_are_from(&backing, whole, offset, len_bytes, way);
+        }",
         replace: "if let Some(memory) = self.piece_behind(mapping, &backing) {
-            let _ = (whole, Self::copy_where_they_are_from);
+            let _ = whole;
             unsafe { self.copy_pieces(&backing, &[memory], offset, len_bytes, way) };
         }",
         why: "the end of the last link is copied to memory that is not its own",
@@ -226,12 +233,47 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "raw-unlink-invalidates-the-first-piece",
         selection: Selection::Whole,
-        file: "dmamap/src/map/iova_span/raw.rs",
+        file: "dmamap/src/map/iova_span/raw/unlink.rs",
         find: "for memory in pieces.into_iter().flatten() {",
         replace: "for memory in pieces.into_iter().flatten().take(1) {",
         why: "of links that do not lie side by side in memory the CPU reads what it had before",
         caught_by: &[spans(
             "links_in_many_places_are_right_for_devices_that_snoop_and_that_do_not",
+        )],
+    },
+    Mutation {
+        name: "copies-of-links-not-invalidated",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/iova_span/raw/unlink.rs",
+        find: "core.invalidate_cache(run.pointer(core.platform), run.len_bytes());",
+        replace: "core.invalidate_cache(run.pointer(core.platform), 0);",
+        why: "what a device wrote before it was detached is copied back from outdated cache lines",
+        caught_by: &[unlinks(
+            "copies_of_links_come_back_when_their_device_is_gone",
+        )],
+    },
+    Mutation {
+        name: "copies-of-gone-links-lost",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/iova_span/raw/unlink.rs",
+        find: "} else if gone_bytes > 0 {",
+        replace: "} else if gone_bytes > len_bytes {",
+        why: "what the device wrote to the first bytes is lost with their copy when an unlink stops half-way",
+        caught_by: &[unlinks(
+            "what_is_gone_when_a_large_page_would_be_split_is_copied_back",
+        )],
+    },
+    Mutation {
+        name: "link-offsets-not-checked",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/iova_span/raw.rs",
+        find: "= self.reserved.range(offset, memory.len_bytes()) {",
+        replace: "= self.reserved.range(0, memory.len_bytes()) {",
+        why: "an offset near the end of all numbers makes the kernel panic",
+        caught_by: &[Test::program(
+            "dmamap",
+            "streaming/two_step",
+            "offsets_that_leave_a_raw_span_are_refused_however_large",
         )],
     },
     Mutation {

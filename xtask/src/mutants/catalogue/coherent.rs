@@ -118,8 +118,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "declared-memory-released-in-use",
         selection: Selection::Whole,
         file: DECLARED,
-        find: "if used_frames > 0 || Arc::strong_count(declared) > 1 {",
-        replace: "if used_frames > declared.ground.used.lock().units() {",
+        find: "if Arc::strong_count(declared) > 1 {",
+        replace: "if Arc::strong_count(declared) == 0 {",
         why: "its owner takes memory back that a driver still uses",
         caught_by: &[coherent(
             "declared::a_device_with_memory_of_its_own_is_given_no_other",
@@ -209,8 +209,9 @@ pub(super) const ALL: &[Mutation] = &[
         name: "declared-bar-at-its-physical-address",
         selection: Selection::Whole,
         file: DECLARED,
-        find: ".and_then(|bridge| bridge.phys_to_bus(registers.start()))",
-        replace: ".map(|_| crate::addr::BusAddr::new(registers.start().as_u64()))",
+        find: "let bus = self.on_bus(registers).map_err(|_| not_its_own)?;",
+        replace: "let start = crate::addr::BusAddr::new(registers.start().as_u64());
+        let bus = BusRange::new(start, registers.len_bytes()).map_err(|_| not_its_own)?;",
         why: "the device is told where the CPU sees its memory (B), not where the bus does (A)",
         caught_by: &[coherent(
             "on_device::memory_behind_a_bar_is_the_devices_coherent_memory",

@@ -81,8 +81,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "interrupt-table-restored-unlocked",
         selection: Selection::Whole,
         file: "dmamap/src/pci/msix.rs",
-        find: "let entry = told.entries.get(usize::from(index)).copied();",
-        replace: "let entry = told.entries.get(usize::from(index)).copied();
+        find: "let entry = *self.entry_of(&mut told, index)?;",
+        replace: "let entry = *self.entry_of(&mut told, index)?;
             drop(told);",
         why: "an interrupt that is masked meanwhile is unmasked again",
         caught_by: &[Test::program(
@@ -139,6 +139,19 @@ pub(super) const ALL: &[Mutation] = &[
             "dmamap",
             "pci",
             "registers_that_reach_beyond_the_function_are_not_for_safe_code_to_write",
+        )],
+    },
+    Mutation {
+        name: "bridges-written-safely",
+        selection: Selection::Whole,
+        file: "dmamap/src/pci/guarded.rs",
+        find: "self.guarded_by_capability::<T>(offset).or(bridge)",
+        replace: "self.guarded_by_capability::<T>(offset).or(bridge.filter(|_| false))",
+        why: "safe code moves the configuration space of every function from under it",
+        caught_by: &[Test::program(
+            "dmamap",
+            "pci",
+            "no_register_of_a_bridge_is_for_safe_code_to_write",
         )],
     },
     Mutation {
