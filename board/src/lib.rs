@@ -12,10 +12,12 @@
 //!
 //! - [`hardware`]: the trait a board implements (our own models, QEMU's, a real device) and the plain
 //!   words it describes itself in.
+//! - [`between`]: somebody between a kernel and its board, for tests: each call of the trait is forwarded in one place.
 //! - [`ram`]: memory in a sparse shared file. The offset in the file is the physical address, or a lookup away.
 //! - [`mmio`]: virtual addresses that stand for registers. It alone owns `safe-mmio`'s custom backend, so a
 //!   test binary that reaches `safe-mmio` through any crate links this one (`use board as _;`).
 
+pub mod between;
 pub mod hardware;
 pub mod mmio;
 pub mod ram;

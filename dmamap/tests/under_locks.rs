@@ -6,7 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dmamap::buffer::PackedFrames;
-use support::{Arena, Random, locks_held};
+use support::{Arena, Random, SpinLock, locks_held};
 
 /// Calls of the allocator by threads that held a lock.
 static CALLS_UNDER_LOCKS: AtomicUsize = AtomicUsize::new(0);
@@ -45,8 +45,20 @@ unsafe impl GlobalAlloc for Watched {
 #[global_allocator]
 static ALLOCATOR: Watched = Watched;
 
+/// Shows that what is looked for would be found: a call under a lock counts, and one after it does not.
+fn assert_watching() {
+    let lock = lock_api::Mutex::<SpinLock, ()>::new(());
+    let held = lock.lock();
+    drop(std::hint::black_box(Box::new(1)));
+    drop(held);
+    drop(std::hint::black_box(Box::new(2)));
+    let calls = CALLS_UNDER_LOCKS.swap(0, Ordering::Relaxed);
+    assert_eq!(calls, 2, "one box came and went under the lock");
+}
+
 #[test]
 fn blocks_come_and_go_without_the_allocator() {
+    assert_watching();
     for block_bytes in [8, 200, 1000, 4096] {
         let arena = Arena::new(1024);
         let packed = PackedFrames::new(arena, block_bytes);

@@ -4,13 +4,12 @@
 #[path = "../../journeys/tests/support/mod.rs"]
 mod support;
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use board::hardware::{CacheOperation, Hardware, HostBridgeDescription, InterruptSink, Width};
-use board::ram::Ram;
+use board::between::Between;
+use board::hardware::{Hardware, Width};
 use dmamap::buffer::DmaBuffer;
 use dmamap::system::Protection;
 use drivers::nvme::{Blocks, Completion, Nvme, Settings};
@@ -112,30 +111,16 @@ impl Liar {
     }
 }
 
-impl Hardware for Liar {
-    fn name(&self) -> &str {
-        "a machine with a lying disk"
-    }
-    fn ram(&self) -> &Arc<Ram> {
-        self.machine.ram()
-    }
-    fn uncached_ram(&self) -> Option<&Arc<Ram>> {
-        self.machine.uncached_ram()
+impl Between for Liar {
+    fn board(&self) -> &dyn Hardware {
+        &*self.machine
     }
 
-    fn rsdp(&self) -> Option<u64> {
-        self.machine.rsdp()
+    fn board_name(&self) -> &str {
+        "a machine with a lying disk"
     }
-    fn host_bridges(&self) -> Vec<HostBridgeDescription> {
-        self.machine.host_bridges()
-    }
-    fn reserved_ram(&self) -> Vec<Range<u64>> {
-        self.machine.reserved_ram()
-    }
-    fn read(&self, phys: u64, width: Width) -> u64 {
-        self.machine.read(phys, width)
-    }
-    fn write(&self, phys: u64, width: Width, value: u64) {
+
+    fn on_write(&self, phys: u64, width: Width, value: u64) {
         let registers = self.disk.lock().expect("the lock is sound").registers;
         let offset = registers.and_then(|registers| phys.checked_sub(registers));
         let target = offset.and_then(|offset| self.watch(offset, value));
@@ -148,21 +133,6 @@ impl Hardware for Liar {
         if let Some((at, entries)) = target {
             self.lie(at, entries);
         }
-    }
-    fn message_window(&self) -> Range<u64> {
-        self.machine.message_window()
-    }
-    fn connect_interrupts(&self, sink: Arc<dyn InterruptSink>) {
-        self.machine.connect_interrupts(sink);
-    }
-    fn maintain_cache(&self, operation: CacheOperation, phys: u64, len_bytes: u64) {
-        self.machine.maintain_cache(operation, phys, len_bytes);
-    }
-    fn frames_freed(&self, phys: u64, len_bytes: u64) {
-        self.machine.frames_freed(phys, len_bytes);
-    }
-    fn idle(&self) {
-        self.machine.idle();
     }
 }
 

@@ -7,8 +7,8 @@ mod support;
 use std::ops::Range;
 use std::sync::Arc;
 
-use board::hardware::{CacheOperation, Hardware, HostBridgeDescription, InterruptSink, Width};
-use board::ram::Ram;
+use board::between::Between;
+use board::hardware::{Hardware, Width};
 use dmamap::pci::BusMaster;
 use hosted::Hosted;
 use hw::pci::config::{COMMAND, Command};
@@ -33,58 +33,22 @@ impl Pulled {
     }
 }
 
-impl Hardware for Pulled {
-    fn name(&self) -> &str {
-        self.qemu.name()
+impl Between for Pulled {
+    fn board(&self) -> &dyn Hardware {
+        &*self.qemu
     }
 
-    fn ram(&self) -> &Arc<Ram> {
-        self.qemu.ram()
-    }
-
-    fn rsdp(&self) -> Option<u64> {
-        self.qemu.rsdp()
-    }
-
-    fn host_bridges(&self) -> Vec<HostBridgeDescription> {
-        self.qemu.host_bridges()
-    }
-
-    fn reserved_ram(&self) -> Vec<Range<u64>> {
-        self.qemu.reserved_ram()
-    }
-
-    fn read(&self, phys: u64, width: Width) -> u64 {
+    fn on_read(&self, phys: u64, width: Width) -> u64 {
         match self.is_gone(phys) {
             true => width.ones(),
             false => self.qemu.read(phys, width),
         }
     }
 
-    fn write(&self, phys: u64, width: Width, value: u64) {
+    fn on_write(&self, phys: u64, width: Width, value: u64) {
         if !self.is_gone(phys) {
             self.qemu.write(phys, width, value);
         }
-    }
-
-    fn message_window(&self) -> Range<u64> {
-        self.qemu.message_window()
-    }
-
-    fn connect_interrupts(&self, sink: Arc<dyn InterruptSink>) {
-        self.qemu.connect_interrupts(sink);
-    }
-
-    fn maintain_cache(&self, operation: CacheOperation, phys: u64, len_bytes: u64) {
-        self.qemu.maintain_cache(operation, phys, len_bytes);
-    }
-
-    fn frames_freed(&self, phys: u64, len_bytes: u64) {
-        self.qemu.frames_freed(phys, len_bytes);
-    }
-
-    fn idle(&self) {
-        self.qemu.idle();
     }
 }
 

@@ -34,8 +34,11 @@ mod unlinks;
 use dmamap::addr::PhysRange;
 use dmamap::device::Device;
 use dmamap::platform::{FrameRequest, Platform};
-use dmamap::system::Protection;
+use dmamap::system::{Granule, Protection, Settings};
 use hosted::Hosted;
+use journeys::boot::BootOptions;
+use machine::cache::Snooping;
+use machine::iommu::smmu::SmmuConfig;
 use machine::{Iommu, MachineConfig};
 use rig::{EDU, Rig, small};
 
@@ -101,4 +104,21 @@ fn pattern(seed: u8, len: usize) -> Vec<u8> {
     (0..len)
         .map(|n| ((n % 251) as u8).wrapping_mul(3).wrapping_add(seed) | 1)
         .collect()
+}
+
+/// A machine whose unit's pages are of this size.
+fn pages_of(granule: Granule) -> Rig {
+    let unit = Iommu::Smmu {
+        unit: SmmuConfig::default(),
+        walks: Snooping::On,
+    };
+    let units = Settings {
+        granule: Some(granule),
+        ..Settings::default()
+    };
+    let options = BootOptions {
+        units,
+        ..BootOptions::default()
+    };
+    Rig::boot_with(small().with_iommu(unit), options)
 }

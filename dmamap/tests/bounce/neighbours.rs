@@ -3,15 +3,11 @@
 use dmamap::addr::BusAddr;
 use dmamap::buffer::{DmaBuffer, DmaMemory, Frames, PackedFrames};
 use dmamap::map::{AnyDirection, Attributes, Bidirectional, FromDevice, ToDevice};
-use dmamap::system::{Granule, Protection, Settings};
-use journeys::boot::BootOptions;
-use machine::Iommu;
-use machine::cache::Snooping;
-use machine::iommu::smmu::{SmmuConfig, SmmuUnit};
+use dmamap::system::{Granule, Protection};
 
 use crate::rig::{EDU, PAGE, Rig, small};
 use crate::spy::Spy;
-use crate::{Ram, pattern};
+use crate::{Ram, pages_of, pattern};
 
 fn untrusted(rig: &mut Rig) -> Spy {
     let device = rig.attach(EDU);
@@ -154,23 +150,6 @@ fn a_device_that_is_trusted_is_given_the_pages_themselves() {
     assert!(!mapping.need_sync());
     drop((mapping, device, frames));
     rig.finish();
-}
-
-fn pages_of(granule: Granule) -> Rig {
-    let unit = Iommu::Smmu {
-        unit: SmmuConfig::default(),
-        walks: Snooping::On,
-    };
-    let units = Settings {
-        granule: Some(granule),
-        ..Settings::default()
-    };
-    let options = BootOptions {
-        units,
-        ..BootOptions::default()
-    };
-    let _ = std::any::type_name::<SmmuUnit>();
-    Rig::boot_with(small().with_iommu(unit), options)
 }
 
 #[test]

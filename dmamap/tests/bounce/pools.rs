@@ -242,11 +242,8 @@ fn threads_get_slots_of_their_own() {
 
 /// A machine whose kernel refuses requests on purpose.
 fn failing() -> (Rig<FaultInjector<Hosted>>, FaultInjector<Hosted>) {
-    let machine = Machine::boot(without_units()).unwrap();
-    let kernel = Hosted::boot(machine.clone()).unwrap();
-    let injector = FaultInjector::new(kernel);
-    let options = BootOptions::default();
-    let rig = Rig::boot_on(machine, kernel, injector, options).unwrap();
+    let rig = Rig::boot_failing(without_units(), BootOptions::default());
+    let injector = rig.injector();
     (rig, injector)
 }
 
@@ -328,10 +325,8 @@ fn every_request_may_fail_and_nothing_is_lost() {
 
 #[test]
 fn every_request_for_ragged_ends_may_fail_and_nothing_is_lost() {
-    let machine = Machine::boot(small()).unwrap();
-    let kernel = Hosted::boot(machine.clone()).unwrap();
-    let injector = FaultInjector::new(kernel);
-    let rig = Rig::boot_on(machine, kernel, injector, BootOptions::default()).unwrap();
+    let rig = Rig::boot_failing(small(), BootOptions::default());
+    let (kernel, injector) = (rig.kernel, rig.injector());
     let device = rig.attach(EDU);
     let ram = kernel.allocate_frames(FrameRequest::new(4)).unwrap();
     let memory = ram.slice(100, 3 * PAGE).unwrap();

@@ -7,19 +7,17 @@ use dmamap::device::Device;
 use dmamap::iommu::RevokeError;
 use dmamap::map::{AnyDirection, Attributes, Bidirectional, FromDevice, MapFailure, RawIovaSpan};
 use dmamap::platform::Platform;
-use dmamap::system::{Granule, Protection, Settings};
-use hosted::{FaultInjector, Hosted};
+use dmamap::system::{Granule, Protection};
+use hosted::Hosted;
 use journeys::boot::BootOptions;
 use machine::cache::Snooping;
-use machine::iommu::smmu::SmmuConfig;
 use machine::temper::Temper;
-use machine::{Iommu, Machine};
 
 use crate::classes::{DIRECTIONS, LENGTHS, OFFSETS};
 use crate::random::Random;
 use crate::rig::{EDU, PAGE, Rig, buffer_of, impatient, small};
 use crate::spy::Spy;
-use crate::{Ram, pattern};
+use crate::{Ram, pages_of, pattern};
 
 pub(crate) fn raw_span<P: Platform>(
     device: &Device<P>,
@@ -536,10 +534,8 @@ fn an_unlink_that_is_not_confirmed_keeps_the_copies_too() {
 
 #[test]
 fn a_link_that_finds_no_memory_for_a_copy_leaves_nothing() {
-    let machine = Machine::boot(small()).unwrap();
-    let kernel = Hosted::boot(machine.clone()).unwrap();
-    let injector = FaultInjector::new(kernel);
-    let rig = Rig::boot_on(machine, kernel, injector, BootOptions::default()).unwrap();
+    let rig = Rig::boot_failing(small(), BootOptions::default());
+    let (kernel, injector) = (rig.kernel, rig.injector());
     let device = rig.attach(EDU);
     let ram = Ram::allocate(kernel, 3);
     let memory = ram.part(100, 2 * PAGE);
@@ -573,20 +569,4 @@ fn a_link_that_finds_no_memory_for_a_copy_leaves_nothing() {
     drop(ram);
     device.detach().unwrap();
     rig.finish();
-}
-
-fn pages_of(granule: Granule) -> Rig {
-    let unit = Iommu::Smmu {
-        unit: SmmuConfig::default(),
-        walks: Snooping::On,
-    };
-    let units = Settings {
-        granule: Some(granule),
-        ..Settings::default()
-    };
-    let options = BootOptions {
-        units,
-        ..BootOptions::default()
-    };
-    Rig::boot_with(small().with_iommu(unit), options)
 }

@@ -26,8 +26,9 @@ fn with_memory(config: MachineConfig) -> MachineConfig {
 
 fn device_with_memory(rig: &Rig) -> Function<Hosted> {
     let mut functions = rig.computer.topology().functions();
-    let has_memory =
-        |one: &&Function<Hosted>| one.device() == 0x11e8 && one.bar(MEMORY_BAR).is_some();
+    let has_memory = |one: &&Function<Hosted>| {
+        one.device() == hw::edu::DEVICE_ID && one.bar(MEMORY_BAR).is_some()
+    };
     functions.find(has_memory).expect("it is there").clone()
 }
 

@@ -10,7 +10,7 @@ use dmamap::map::{
 };
 use hosted::Hosted;
 
-use crate::rig::patience::wait_until;
+use crate::rig::patience::{NEVER, wait_until};
 use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, impatient, small, try_read, try_write};
 
 fn assert_shared_by_threads<T: Send + Sync>(_: &T) {}
@@ -422,7 +422,7 @@ fn a_block_may_be_taken_and_freed_in_an_interrupt_handler() {
         sender.lock().unwrap().send(read).unwrap();
     };
     rig.kernel.call_at(now, Arc::new(handler));
-    assert_eq!(receiver.recv(), Ok(Ok(PAGE)));
+    assert_eq!(receiver.recv_timeout(NEVER), Ok(Ok(PAGE)));
     // The handler is dropped with its timer; until then it holds the pool.
     wait_until("the handler is dropped", || Arc::strong_count(&pool) == 1);
     let pool = Arc::into_inner(pool).unwrap();

@@ -23,7 +23,7 @@ use machine::{Iommu, Machine, MachineConfig};
 use crate::rig::{Rig, small};
 
 /// A device that all tests here ask to do DMA.
-pub const EDU_IDS: (u16, u16) = (0x1234, 0x11e8);
+pub const EDU_IDS: (u16, u16) = (hw::edu::VENDOR_ID, hw::edu::DEVICE_ID);
 /// A device that is memory.
 pub const MEMORY_IDS: (u16, u16) = (0x1b36, 0x00dd);
 

@@ -1,29 +1,66 @@
 //! A device is pulled out: nothing waits for it, and its memory comes back by the word of its unit.
 
+use std::cell::Cell;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use board::between::Between;
+use board::hardware::Hardware;
 use dmamap::buffer::DmaBuffer;
 use dmamap::device::ResetError;
 use dmamap::map::{Bidirectional, FromDevice};
-use dmamap::pci::FunctionResetError;
+use dmamap::pci::{FunctionResetError, ResetPatience};
+use dmamap::platform::Platform;
 use dmamap::system::Protection;
 use drivers::edu::EduError;
 use drivers::nvme::{Blocks, CommandError, Completion, ControllerError, Nvme, Settings};
 use hosted::Hosted;
 use machine::device::nvme::{Medium, Misbehaviour, NvmeConfig};
+use machine::{Machine, MachineConfig};
 
 use crate::reset::DISK;
-use crate::rig::{EDU, PAGE, Rig, buffer_of, small};
+use crate::rig::{EDU, PAGE, Rig, buffer_of, impatient, small};
 use crate::ways::ways;
 
-/// Far less than any wait of a driver to the end of its patience.
-const SOON: Duration = Duration::from_millis(1500);
+/// For how long units, resets and disks are waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Less than one wait to the end of that, and far more than all that is done without one takes on a busy host.
+const SOON: Duration = PATIENCE.checked_div(2).expect("not by zero");
+
+/// [`PATIENCE`] in milliseconds.
+const PATIENCE_MS: u64 = PATIENCE.as_secs() * 1000;
+
+thread_local! {
+    /// How often this thread waited for the hardware.
+    static WAITS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// A machine that counts who waits for it.
+struct Counting(Arc<Machine>);
+
+impl Between for Counting {
+    fn board(&self) -> &dyn Hardware {
+        &*self.0
+    }
+
+    fn on_idle(&self) {
+        WAITS.set(WAITS.get() + 1);
+        self.0.idle();
+    }
+}
+
+fn boot(config: MachineConfig) -> Rig {
+    let machine = Machine::boot(config).expect("the machine is sound");
+    let kernel = Hosted::boot(Arc::new(Counting(machine.clone()))).expect("the kernel boots");
+    Rig::boot_on(machine, kernel, kernel, impatient(PATIENCE_MS)).expect("the machine boots")
+}
 
 #[test]
 fn a_device_that_is_pulled_out_is_told_of_and_gives_its_memory_back() {
     for way in ways() {
         let name = &way.name;
-        let mut rig = way.boot(|config| config);
+        let mut rig = boot(way.config());
         let function = rig.function(EDU);
         let mut edu = rig.edu_on(way.attach(&rig, EDU));
         let mapping = edu
@@ -32,6 +69,9 @@ fn a_device_that_is_pulled_out_is_told_of_and_gives_its_memory_back() {
             .unwrap();
         let shared = edu.device().alloc_coherent::<u64>(100).unwrap();
         edu.fetch(&mapping, 0, 64).unwrap();
+        WAITS.set(0);
+        rig.kernel.relax();
+        assert_eq!(WAITS.take(), 1, "a wait is counted");
         assert!(function.is_present());
         rig.machine.remove(EDU.id);
         assert!(!function.is_present(), "{name}");
@@ -40,8 +80,12 @@ fn a_device_that_is_pulled_out_is_told_of_and_gives_its_memory_back() {
         assert_eq!(edu.store(&mapping, 0, 64), Err(EduError::Removed));
         assert_eq!(edu.factorial(5), Err(EduError::Removed));
         assert_eq!(edu.check_liveness(0), Err(EduError::Removed));
+        assert_eq!(WAITS.get(), 0, "{name}: the device was waited for");
         let mut device = edu.stop();
-        let reset = device.reset(Default::default());
+        let reset = device.reset(ResetPatience {
+            pending_ms: PATIENCE_MS,
+            ready_ms: PATIENCE_MS,
+        });
         let gone = FunctionResetError::Gone(function.address());
         assert_eq!(reset, Err(ResetError::Function(gone)));
         // It makes no requests, but that is not what counts: its unit says so.
@@ -94,13 +138,15 @@ fn slow_disk() -> NvmeConfig {
 #[test]
 fn a_disk_that_is_pulled_out_at_work_fails_its_commands_and_nothing_hangs() {
     for completion in [Completion::Interrupt, Completion::Polling] {
-        let mut rig = Rig::boot(small().with_disk(slow_disk()));
+        let mut rig = boot(small().with_disk(slow_disk()));
         let function = rig.function(DISK);
         let device = rig.attach(DISK);
         let settings = Settings {
             queues: 2,
             completion,
-            command_timeout: Duration::from_secs(60),
+            command_timeout: PATIENCE,
+            ready_timeout: PATIENCE,
+            shutdown_timeout: PATIENCE,
             ..Settings::default()
         };
         let resources = rig.computer.resources_mut();

@@ -45,13 +45,17 @@ pub(crate) fn ways() -> Vec<Way> {
 }
 
 impl Way {
-    /// Boots the computer that `with` adds to.
-    pub(crate) fn boot(&self, with: impl FnOnce(MachineConfig) -> MachineConfig) -> Rig {
-        let config = small()
+    /// The computer.
+    pub(crate) fn config(&self) -> MachineConfig {
+        small()
             .with_iommu(self.iommu.clone())
             .with_devices(self.devices)
-            .with_temper(self.temper);
-        Rig::boot(with(config))
+            .with_temper(self.temper)
+    }
+
+    /// Boots the computer that `with` adds to.
+    pub(crate) fn boot(&self, with: impl FnOnce(MachineConfig) -> MachineConfig) -> Rig {
+        Rig::boot(with(self.config()))
     }
 
     /// Attaches a device as the way has it.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::observed::{Observed, Touch};
 use crate::rig::{EDU, Rig, impatient, small};
 use crate::riscv::{UNIT, by, unit, with};
+use board::between::Between;
 use board::hardware::{Hardware, Width};
 use dmamap::system::{Protection, Settings, Stage};
 use hosted::{FaultInjector, Hosted, Resource};
@@ -79,54 +80,16 @@ fn levels_that_the_unit_does_not_walk_are_an_error_of_the_first_attachment() {
 fn nothing_there_is_an_error() {
     // Firmware's table tells of a unit; nothing answers at its place.
     struct Gone(Arc<Machine>);
-    impl Hardware for Gone {
-        fn name(&self) -> &str {
-            self.0.name()
-        }
-        fn ram(&self) -> &Arc<board::ram::Ram> {
-            self.0.ram()
-        }
-        fn uncached_ram(&self) -> Option<&Arc<board::ram::Ram>> {
-            self.0.uncached_ram()
+    impl Between for Gone {
+        fn board(&self) -> &dyn Hardware {
+            &*self.0
         }
 
-        fn rsdp(&self) -> Option<u64> {
-            self.0.rsdp()
-        }
-        fn host_bridges(&self) -> Vec<board::hardware::HostBridgeDescription> {
-            self.0.host_bridges()
-        }
-        fn reserved_ram(&self) -> Vec<std::ops::Range<u64>> {
-            self.0.reserved_ram()
-        }
-        fn read(&self, phys: u64, width: Width) -> u64 {
+        fn on_read(&self, phys: u64, width: Width) -> u64 {
             match phys.checked_sub(UNIT.as_u64()) {
                 Some(0..0x1000) => width.ones(),
                 _ => self.0.read(phys, width),
             }
-        }
-        fn write(&self, phys: u64, width: Width, value: u64) {
-            self.0.write(phys, width, value);
-        }
-        fn message_window(&self) -> std::ops::Range<u64> {
-            self.0.message_window()
-        }
-        fn connect_interrupts(&self, sink: Arc<dyn board::hardware::InterruptSink>) {
-            self.0.connect_interrupts(sink);
-        }
-        fn maintain_cache(
-            &self,
-            operation: board::hardware::CacheOperation,
-            phys: u64,
-            len_bytes: u64,
-        ) {
-            self.0.maintain_cache(operation, phys, len_bytes);
-        }
-        fn frames_freed(&self, phys: u64, len_bytes: u64) {
-            self.0.frames_freed(phys, len_bytes);
-        }
-        fn idle(&self) {
-            self.0.idle();
         }
     }
     let machine = Machine::boot(with(RiscvConfig::default())).unwrap();

@@ -15,11 +15,11 @@ use dmamap::pagetable::MapError as TableError;
 use dmamap::pci::ResetPatience;
 use dmamap::platform::{FrameRequest, OutOfFrames};
 use dmamap::system::{PeerRefusal, Protection};
-use hosted::{FaultInjector, Hosted, Resource};
+use hosted::{Hosted, Resource};
 use journeys::boot::BootOptions;
+use machine::Iommu;
 use machine::cache::Snooping;
 use machine::iommu::smmu::SmmuConfig;
-use machine::{Iommu, Machine};
 
 use crate::rig::{EDU, PAGE, Rig, buffer_of, impatient, small};
 
@@ -233,10 +233,8 @@ fn where_the_path_is_the_limit_that_is_what_is_blamed() {
 #[test]
 fn memory_that_cannot_be_allocated_says_for_which_device_and_how_much() {
     let mut texts = Texts::default();
-    let machine = Machine::boot(small()).unwrap();
-    let kernel = Hosted::boot(machine.clone()).unwrap();
-    let injector = FaultInjector::new(kernel);
-    let rig = Rig::boot_on(machine, kernel, injector, BootOptions::default()).unwrap();
+    let rig = Rig::boot_failing(small(), BootOptions::default());
+    let injector = rig.injector();
     let device = rig.attach(EDU);
     let limit = bits(32).last();
     let quiet = CoherentOptions::NONE.no_warn();

@@ -2,11 +2,10 @@
 // Each test binary uses a part, and none is a library.
 #![allow(dead_code, unreachable_pub)]
 
-use std::ops::Range;
 use std::sync::{Arc, Weak};
 
-use board::hardware::{CacheOperation, Hardware, HostBridgeDescription, InterruptSink, Width};
-use board::ram::Ram;
+use board::between::Between;
+use board::hardware::{CacheOperation, Hardware, InterruptSink, Width};
 use machine::Machine;
 
 /// What the CPU did, or was told.
@@ -56,47 +55,23 @@ impl<F: Observer> Observed<F> {
     }
 }
 
-impl<F: Observer> Hardware for Observed<F> {
-    fn name(&self) -> &str {
-        self.machine.name()
+impl<F: Observer> Between for Observed<F> {
+    fn board(&self) -> &dyn Hardware {
+        &*self.machine
     }
 
-    fn ram(&self) -> &Arc<Ram> {
-        self.machine.ram()
-    }
-
-    fn uncached_ram(&self) -> Option<&Arc<Ram>> {
-        self.machine.uncached_ram()
-    }
-
-    fn rsdp(&self) -> Option<u64> {
-        self.machine.rsdp()
-    }
-
-    fn host_bridges(&self) -> Vec<HostBridgeDescription> {
-        self.machine.host_bridges()
-    }
-
-    fn reserved_ram(&self) -> Vec<Range<u64>> {
-        self.machine.reserved_ram()
-    }
-
-    fn read(&self, phys: u64, width: Width) -> u64 {
+    fn on_read(&self, phys: u64, width: Width) -> u64 {
         let value = self.machine.read(phys, width);
         (self.observer)(&self.machine, Touch::Read { phys, value });
         value
     }
 
-    fn write(&self, phys: u64, width: Width, value: u64) {
+    fn on_write(&self, phys: u64, width: Width, value: u64) {
         self.machine.write(phys, width, value);
         (self.observer)(&self.machine, Touch::Wrote { phys, value });
     }
 
-    fn message_window(&self) -> Range<u64> {
-        self.machine.message_window()
-    }
-
-    fn connect_interrupts(&self, sink: Arc<dyn InterruptSink>) {
+    fn on_connect(&self, sink: Arc<dyn InterruptSink>) {
         self.machine.connect_interrupts(Arc::new(Wire {
             machine: Arc::downgrade(&self.machine),
             observer: self.observer.clone(),
@@ -104,18 +79,10 @@ impl<F: Observer> Hardware for Observed<F> {
         }));
     }
 
-    fn maintain_cache(&self, operation: CacheOperation, phys: u64, len_bytes: u64) {
+    fn on_maintain(&self, operation: CacheOperation, phys: u64, len_bytes: u64) {
         self.machine.maintain_cache(operation, phys, len_bytes);
         if operation == CacheOperation::Clean {
             (self.observer)(&self.machine, Touch::Cleaned { phys, len_bytes });
         }
-    }
-
-    fn frames_freed(&self, phys: u64, len_bytes: u64) {
-        self.machine.frames_freed(phys, len_bytes);
-    }
-
-    fn idle(&self) {
-        self.machine.idle();
     }
 }

@@ -16,7 +16,7 @@ use dmamap::pci::Function;
 use dmamap::platform::Platform;
 use dmamap::system::{DmaSystem, Protection, Settings};
 use drivers::edu::Edu;
-use hosted::{Hosted, ShutdownReport};
+use hosted::{FaultInjector, Hosted, ShutdownReport};
 use journeys::Computer;
 use journeys::boot::{BootError, BootOptions, IommuUse, MachineDescription, boot};
 use machine::cache::Snooping;
@@ -108,6 +108,21 @@ impl Rig {
         let machine = Machine::boot(config).expect("the machine is sound");
         let kernel = Hosted::boot(machine.clone()).expect("the kernel boots");
         Self::boot_on(machine, kernel, kernel, options).expect("the machine boots")
+    }
+}
+
+impl Rig<FaultInjector<Hosted>> {
+    /// Boots a machine whose kernel refuses requests on purpose, as the injector is told. None yet.
+    pub fn boot_failing(config: MachineConfig, options: BootOptions) -> Self {
+        let machine = Machine::boot(config).expect("the machine is sound");
+        let kernel = Hosted::boot(machine.clone()).expect("the kernel boots");
+        let injector = FaultInjector::new(kernel);
+        Self::boot_on(machine, kernel, injector, options).expect("the machine boots")
+    }
+
+    /// What tells the kernel what to refuse.
+    pub fn injector(&self) -> FaultInjector<Hosted> {
+        self.computer.platform()
     }
 }
 

@@ -2,10 +2,11 @@
 #![allow(dead_code, unreachable_pub)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crate::rig::patience::wait_until;
 use crate::rig::{EDU, PAGE, Rig, buffer_of};
 use dmamap::map::ToDevice;
 use machine::bus::Access;
@@ -19,7 +20,7 @@ use machine::iommu::vtd::VtdUnit;
 /// Long enough for what does not wait to be over.
 pub const A_WHILE: Duration = Duration::from_millis(30);
 
-/// Long enough for each of many threads to have begun.
+/// Long enough for each of many threads that have begun to be waiting.
 const FOR_ALL: Duration = Duration::from_millis(50);
 
 /// A unit whose queue can be held.
@@ -70,21 +71,37 @@ impl<U: Stalls> Drop for Held<'_, U> {
     }
 }
 
+/// Counts what has begun.
+#[derive(Default)]
+struct Begun(AtomicUsize);
+
+impl Begun {
+    fn one_more(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn wait_for(&self, all: usize) {
+        wait_until("all have begun", || self.0.load(Ordering::SeqCst) == all);
+    }
+}
+
 /// Runs `wait`, and `meanwhile` beside it; asserts that `wait` does not end before `until` is dropped.
 pub fn while_there_is<T, R: Send>(
     until: T,
     wait: impl FnOnce() -> R + Send,
     meanwhile: impl FnOnce(),
 ) -> R {
-    let done = AtomicBool::new(false);
+    let (begun, done) = (Begun::default(), AtomicBool::new(false));
     thread::scope(|scope| {
         // Dropped first should anything fail, so that the thread ends.
         let until = until;
         let waiting = scope.spawn(|| {
+            begun.one_more();
             let result = wait();
             done.store(true, Ordering::SeqCst);
             result
         });
+        begun.wait_for(1);
         thread::sleep(A_WHILE);
         assert!(!done.load(Ordering::SeqCst), "it did not wait");
         meanwhile();
@@ -116,11 +133,16 @@ pub fn no_invalidation_is_lost(rig: Rig, unit: &(impl Translator + Stalls), unma
         .collect();
     // The unit remembers each of them from here on.
     assert!(all.iter().all(|&bus| reaches(bus)));
+    let begun = &Begun::default();
     thread::scope(|scope| {
         let held = Held::new(unit);
         for mapping in mappings {
-            scope.spawn(move || mapping.unmap().unwrap());
+            scope.spawn(move || {
+                begun.one_more();
+                mapping.unmap().unwrap()
+            });
         }
+        begun.wait_for(unmaps);
         thread::sleep(FOR_ALL);
         drop(held);
     });
@@ -142,11 +164,17 @@ pub fn an_unlinked_table_hides_nothing(rig: Rig, unit: Arc<impl Translator + Sta
     assert!(reaches(place));
     drop(warm);
     // The unit now remembers the way to a table that is empty.
+    let begun = Begun::default();
     thread::scope(|scope| {
         let held = Held::new(&*unit);
-        scope.spawn(|| device.reclaim().unwrap());
+        scope.spawn(|| {
+            begun.one_more();
+            device.reclaim().unwrap();
+        });
+        begun.wait_for(1);
         thread::sleep(A_WHILE);
         scope.spawn(|| {
+            begun.one_more();
             let mapping = device.map_single(buffer(), ToDevice).unwrap();
             // Mapping waits for the unit, or needs not: in either case the device may be told now.
             let bus = mapping.bus_addr().as_u64();
@@ -154,6 +182,7 @@ pub fn an_unlinked_table_hides_nothing(rig: Rig, unit: Arc<impl Translator + Sta
             assert!(reaches(bus), "the unit looked in the old table");
             drop(mapping);
         });
+        begun.wait_for(2);
         thread::sleep(A_WHILE);
         drop(held);
     });

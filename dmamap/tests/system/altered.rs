@@ -1,12 +1,11 @@
 //! A machine of models that is gone for a while, does not hear something, or lets a test in between.
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::rig::Rig;
-use board::hardware::{CacheOperation, Hardware, HostBridgeDescription, InterruptSink, Width};
-use board::ram::Ram;
+use board::between::Between;
+use board::hardware::{Hardware, Width};
 use hosted::Hosted;
 use journeys::boot::BootOptions;
 use machine::{Machine, MachineConfig};
@@ -26,7 +25,7 @@ pub(crate) enum Again {
     No,
 }
 
-type Between = Box<dyn FnMut(Doing) -> Again + Send>;
+type Visit = Box<dyn FnMut(Doing) -> Again + Send>;
 
 pub(crate) struct Altered {
     machine: Arc<Machine>,
@@ -34,7 +33,7 @@ pub(crate) struct Altered {
     deaf_to: Mutex<Option<u64>>,
     /// Registers that read as all ones, and how often yet.
     late: Mutex<Vec<(u64, usize)>>,
-    between: Mutex<Option<Between>>,
+    between: Mutex<Option<Visit>>,
 }
 
 /// What a mutex holds, also after a test failed in between.
@@ -106,39 +105,19 @@ impl Altered {
     }
 }
 
-impl Hardware for Altered {
-    fn name(&self) -> &str {
-        self.machine.name()
+impl Between for Altered {
+    fn board(&self) -> &dyn Hardware {
+        &*self.machine
     }
 
-    fn ram(&self) -> &Arc<Ram> {
-        self.machine.ram()
-    }
-
-    fn uncached_ram(&self) -> Option<&Arc<Ram>> {
-        self.machine.uncached_ram()
-    }
-
-    fn rsdp(&self) -> Option<u64> {
-        self.machine.rsdp()
-    }
-
-    fn host_bridges(&self) -> Vec<HostBridgeDescription> {
-        self.machine.host_bridges()
-    }
-
-    fn reserved_ram(&self) -> Vec<Range<u64>> {
-        self.machine.reserved_ram()
-    }
-
-    fn read(&self, phys: u64, width: Width) -> u64 {
+    fn on_read(&self, phys: u64, width: Width) -> u64 {
         match self.is_away.load(Ordering::Acquire) || self.is_late(phys) {
             true => width.ones(),
             false => self.machine.read(phys, width),
         }
     }
 
-    fn write(&self, phys: u64, width: Width, value: u64) {
+    fn on_write(&self, phys: u64, width: Width, value: u64) {
         let is_heard = *held(&self.deaf_to) != Some(phys);
         if is_heard && !self.is_away.load(Ordering::Acquire) {
             self.machine.write(phys, width, value);
@@ -146,23 +125,7 @@ impl Hardware for Altered {
         self.tell(Doing::Wrote(phys));
     }
 
-    fn message_window(&self) -> Range<u64> {
-        self.machine.message_window()
-    }
-
-    fn connect_interrupts(&self, sink: Arc<dyn InterruptSink>) {
-        self.machine.connect_interrupts(sink);
-    }
-
-    fn maintain_cache(&self, operation: CacheOperation, phys: u64, len_bytes: u64) {
-        self.machine.maintain_cache(operation, phys, len_bytes);
-    }
-
-    fn frames_freed(&self, phys: u64, len_bytes: u64) {
-        self.machine.frames_freed(phys, len_bytes);
-    }
-
-    fn idle(&self) {
+    fn on_idle(&self) {
         self.machine.idle();
         self.tell(Doing::Waits);
     }

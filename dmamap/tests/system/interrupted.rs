@@ -20,7 +20,11 @@ use hosted::Hosted;
 use journeys::boot::BootOptions;
 use machine::device::nvme::{Medium, NvmeConfig};
 
-/// After which what should have ended long ago counts as endless, however busy the host is.
+/// After which what should have ended long ago counts as endless, however busy the host is. Not [`patience::NEVER`]: a test
+/// here fails by it where mutations make handlers wait for each other, and a mutation's test that takes a minute counts as
+/// one that hangs.
+///
+/// [`patience::NEVER`]: crate::rig::patience::NEVER
 const NEVER: Duration = Duration::from_secs(40);
 
 /// How long somebody who is to be kept waiting is given to come through all the same.

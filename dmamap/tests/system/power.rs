@@ -18,7 +18,7 @@ use machine::fabric::{Below, FunctionConfig, Model, PortConfig};
 const EDU_BAR0: u64 = 0xe000_0000 + ((EDU.id as u64) << 12) + BAR0 as u64;
 
 /// Vendor and device id of educational devices.
-const EDU_IDS: (u16, u16) = (0x1234, 0x11e8);
+const EDU_IDS: (u16, u16) = (hw::edu::VENDOR_ID, hw::edu::DEVICE_ID);
 
 /// Functions of one device.
 const MANY: usize = 8;

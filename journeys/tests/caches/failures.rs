@@ -8,6 +8,7 @@ use machine::temper::Temper;
 use machine::{Iommu, Machine};
 
 use crate::rig::{attach, computer, config, iommus};
+use crate::shut_down::shut_down;
 
 #[test]
 fn whatever_fails_nothing_is_lost() {
@@ -49,10 +50,7 @@ fn whatever_fails_nothing_is_lost() {
         device.reclaim().expect("the unit confirms");
         assert_eq!(kernel.report().frames.in_use, lent.frames.in_use, "{name}");
         device.detach().expect("it detaches");
-        let silenced = computer.system().quiesce(computer.topology());
-        silenced.expect("nobody is at work");
-        // SAFETY: no device is attached.
-        unsafe { computer.system().shutdown() }.expect("the units stop");
+        shut_down(&computer);
         drop((function, computer));
         machine.shutdown();
         let report = kernel.shutdown();

@@ -4,5 +4,7 @@ mod failures;
 mod forgotten;
 mod mixed;
 mod rig;
+#[path = "../support/shut_down.rs"]
+mod shut_down;
 mod streaming;
 mod whole;

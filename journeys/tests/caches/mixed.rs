@@ -12,6 +12,7 @@ use machine::iommu::smmu::SmmuConfig;
 use machine::{Iommu, Machine};
 
 use crate::rig::{Rig, TEMPERS, config, iommus, read_and_check};
+use crate::shut_down::shut_down;
 
 /// The port of the first disk.
 const FULL_DISK: u8 = 1;
@@ -65,10 +66,7 @@ fn what_a_table_says_counts_where_the_bridge_is_said_to_be_coherent() {
         let computer = unsafe { boot(kernel, &description, &kernel, BootOptions::default()) };
         let computer = computer.expect("the computer boots");
         let coherence = computer.system().bridges()[0].coherence();
-        let silenced = computer.system().quiesce(computer.topology());
-        silenced.expect("nobody is at work");
-        // SAFETY: no device was attached.
-        unsafe { computer.system().shutdown() }.expect("the units stop");
+        shut_down(&computer);
         drop(computer);
         machine.shutdown();
         assert!(kernel.shutdown().is_clean());

@@ -25,6 +25,8 @@ use machine::iommu::vtd::{ScalableMode, VtdConfig};
 use machine::temper::Temper;
 use machine::{Iommu, Machine, MachineConfig};
 
+use crate::shut_down::shut_down;
+
 pub(crate) const DISK_BYTES: u64 = (1 << 20) + 512 + 77;
 
 pub(crate) const TEMPERS: [Temper; 4] = [
@@ -189,10 +191,7 @@ impl Rig {
         let findings: Vec<String> = machine.findings().iter().map(ToString::to_string).collect();
         assert!(findings.is_empty(), "the models found: {findings:#?}");
         assert_eq!(machine.audit().reachable_bytes(), 0);
-        let silenced = computer.system().quiesce(computer.topology());
-        silenced.expect("nobody is at work");
-        // SAFETY: every device was detached, and models obey their bus-master bit.
-        unsafe { computer.system().shutdown() }.expect("the units stop");
+        shut_down(&computer);
         drop(computer);
         machine.shutdown();
         let report = kernel.shutdown();

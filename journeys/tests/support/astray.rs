@@ -4,12 +4,11 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test crate uses its part")]
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use board::hardware::{CacheOperation, Hardware, HostBridgeDescription, InterruptSink, Width};
-use board::ram::Ram;
+use board::between::Between;
+use board::hardware::{Hardware, Width};
 use firmware::{IommuDescription, UnitKind, UnitPlace};
 use parking_lot::Mutex;
 
@@ -215,40 +214,12 @@ impl Astray {
     }
 }
 
-impl Hardware for Astray {
-    fn name(&self) -> &str {
-        self.inner.name()
+impl Between for Astray {
+    fn board(&self) -> &dyn Hardware {
+        &*self.inner
     }
 
-    fn ram(&self) -> &Arc<Ram> {
-        self.inner.ram()
-    }
-
-    fn uncached_ram(&self) -> Option<&Arc<Ram>> {
-        self.inner.uncached_ram()
-    }
-
-    fn rsdp(&self) -> Option<u64> {
-        self.inner.rsdp()
-    }
-
-    fn devicetree(&self) -> Option<Vec<u8>> {
-        self.inner.devicetree()
-    }
-
-    fn host_bridges(&self) -> Vec<HostBridgeDescription> {
-        self.inner.host_bridges()
-    }
-
-    fn reserved_ram(&self) -> Vec<Range<u64>> {
-        self.inner.reserved_ram()
-    }
-
-    fn read(&self, phys: u64, width: Width) -> u64 {
-        self.inner.read(phys, width)
-    }
-
-    fn write(&self, phys: u64, width: Width, value: u64) {
+    fn on_write(&self, phys: u64, width: Width, value: u64) {
         {
             let mut queues = self.queues.lock();
             let queue = queues
@@ -259,25 +230,5 @@ impl Hardware for Astray {
             }
         }
         self.inner.write(phys, width, value);
-    }
-
-    fn message_window(&self) -> Range<u64> {
-        self.inner.message_window()
-    }
-
-    fn connect_interrupts(&self, sink: Arc<dyn InterruptSink>) {
-        self.inner.connect_interrupts(sink);
-    }
-
-    fn maintain_cache(&self, operation: CacheOperation, phys: u64, len_bytes: u64) {
-        self.inner.maintain_cache(operation, phys, len_bytes);
-    }
-
-    fn frames_freed(&self, phys: u64, len_bytes: u64) {
-        self.inner.frames_freed(phys, len_bytes);
-    }
-
-    fn idle(&self) {
-        self.inner.idle();
     }
 }

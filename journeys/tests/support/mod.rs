@@ -20,6 +20,10 @@ use journeys::disk::{Disk, DiskOptions, read_disk};
 use machine::device::nvme::{Medium, NvmeConfig};
 use machine::{Machine, MachineConfig};
 
+mod shut_down;
+
+pub use shut_down::shut_down;
+
 /// A booted machine.
 pub struct Rig {
     pub machine: Arc<Machine>,
@@ -167,10 +171,7 @@ impl Rig {
             0,
             "a device still reaches memory"
         );
-        let silenced = computer.system().quiesce(computer.topology());
-        silenced.expect("nobody is at work");
-        // SAFETY: every device was detached, and models obey their bus-master bit.
-        unsafe { computer.system().shutdown() }.expect("the units stop");
+        shut_down(&computer);
         drop(computer);
         machine.shutdown();
         let report = hosted.shutdown();

@@ -12,7 +12,7 @@ use journeys::catalogue::virtio_journeys;
 use machine::device::virtio::{Misbehaviour, VirtioKind};
 use machine::{Machine, MachineConfig};
 
-use crate::support::Rig;
+use crate::support::{Rig, shut_down};
 use crate::{attach, detach, with, with_all};
 
 type Platform = FaultInjector<Hosted>;
@@ -65,10 +65,7 @@ fn devices_survive_every_failed_allocation_and_leak_nothing() {
     assert!(devices_given_up > 0, "none was given up");
     let findings: Vec<String> = machine.findings().iter().map(ToString::to_string).collect();
     assert!(findings.is_empty(), "the models found: {findings:#?}");
-    let silenced = computer.system().quiesce(computer.topology());
-    silenced.expect("nobody is at work");
-    // SAFETY: every device was detached, and models obey their bus-master bit.
-    unsafe { computer.system().shutdown() }.expect("the units stop");
+    shut_down(&computer);
     drop(computer);
     machine.shutdown();
     assert!(hosted.shutdown().is_clean());

@@ -2,11 +2,10 @@
 //! it has put into the queue, the next one of a kind is changed in memory before the unit learns of it. So a unit can
 //! be asked what the driver never asks, and the driver told what it is never told.
 
-use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use board::hardware::{CacheOperation, Hardware, HostBridgeDescription, InterruptSink, Width};
-use board::ram::Ram;
+use board::between::Between;
+use board::hardware::{Hardware, Width};
 use dmamap::pci::Function;
 use hosted::Hosted;
 use hw::pci::capability::id::VENDOR_SPECIFIC;
@@ -92,7 +91,7 @@ impl Altered {
     /// Looks at the requests that the unit has not taken yet.
     fn notified(&self, queue: &Queue) {
         let mut next = self.next.lock();
-        let ram = self.ram();
+        let ram = self.inner.ram();
         let half = |phys| ram.load_u16(phys).expect("the queue lies in RAM");
         let (mut index, end) = (
             half(queue.used + queue::USED_IDX),
@@ -146,40 +145,12 @@ fn structure(unit: &Function<Hosted>, kind: StructureType) -> (u64, u64) {
     (start + u64::from(offset), start)
 }
 
-impl Hardware for Altered {
-    fn name(&self) -> &str {
-        self.inner.name()
+impl Between for Altered {
+    fn board(&self) -> &dyn Hardware {
+        &*self.inner
     }
 
-    fn ram(&self) -> &Arc<Ram> {
-        self.inner.ram()
-    }
-
-    fn uncached_ram(&self) -> Option<&Arc<Ram>> {
-        self.inner.uncached_ram()
-    }
-
-    fn rsdp(&self) -> Option<u64> {
-        self.inner.rsdp()
-    }
-
-    fn devicetree(&self) -> Option<Vec<u8>> {
-        self.inner.devicetree()
-    }
-
-    fn host_bridges(&self) -> Vec<HostBridgeDescription> {
-        self.inner.host_bridges()
-    }
-
-    fn reserved_ram(&self) -> Vec<Range<u64>> {
-        self.inner.reserved_ram()
-    }
-
-    fn read(&self, phys: u64, width: Width) -> u64 {
-        self.inner.read(phys, width)
-    }
-
-    fn write(&self, phys: u64, width: Width, value: u64) {
+    fn on_write(&self, phys: u64, width: Width, value: u64) {
         if let Some(queue) = self.queue.get()
             && phys == queue.notify
             && value == u64::from(REQUEST_QUEUE)
@@ -187,26 +158,6 @@ impl Hardware for Altered {
             self.notified(queue);
         }
         self.inner.write(phys, width, value);
-    }
-
-    fn message_window(&self) -> Range<u64> {
-        self.inner.message_window()
-    }
-
-    fn connect_interrupts(&self, sink: Arc<dyn InterruptSink>) {
-        self.inner.connect_interrupts(sink);
-    }
-
-    fn maintain_cache(&self, operation: CacheOperation, phys: u64, len_bytes: u64) {
-        self.inner.maintain_cache(operation, phys, len_bytes);
-    }
-
-    fn frames_freed(&self, phys: u64, len_bytes: u64) {
-        self.inner.frames_freed(phys, len_bytes);
-    }
-
-    fn idle(&self) {
-        self.inner.idle();
     }
 }
 
