@@ -311,7 +311,7 @@ fn memory_that_cannot_be_allocated_says_for_which_device_and_how_much() {
 #[test]
 fn what_is_not_confirmed_and_what_is_misplaced_says_of_which_device() {
     let mut texts = Texts::default();
-    let rig = Rig::boot_with(small(), impatient(60));
+    let rig = Rig::boot_with(small(), impatient(150));
     let mut device = rig.attach(EDU);
     let mapping = device
         .map_single(buffer_of(rig.kernel, 2 * PAGE, 1), ToDevice)
