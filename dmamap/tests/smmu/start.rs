@@ -99,7 +99,7 @@ fn a_unit_that_never_finishes_its_first_commands_is_an_error_that_names_it() {
     let expected = UnitStartError::Unit(UnitError::TimedOut {
         unit: UNIT,
         command: "global invalidation",
-        bound_ms: 40,
+        bound_ms: 150,
     });
     assert_eq!(*error, StartError::Prepare(expected));
     machine.shutdown();
