@@ -1,6 +1,7 @@
 //! Nothing is told twice: what was linked before a restart, which tells the unit all that is mapped, and synced after it.
 
 use std::thread;
+use std::time::Duration;
 
 use dmamap::addr::{FRAME_SIZE_LOG2, PhysRange};
 use dmamap::device::Device;
@@ -14,7 +15,7 @@ use machine::iommu::translator::Translator;
 use machine::iommu::virtio::{QueueFault, VirtioConfig};
 
 use crate::rig::patience::wait_until;
-use crate::rig::{EDU, PAGE, Rig, buffer_of};
+use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of};
 use crate::virtio::{TEMPERS, behind, unit};
 use crate::waiting::{A_WHILE, Held};
 
@@ -28,12 +29,17 @@ fn frames(rig: &Rig, len_bytes: u64, align_log2: u32) -> PhysRange {
     rig.kernel.allocate_frames(request).unwrap()
 }
 
-/// A span of which all of `memory` is linked, and nobody told the unit.
-fn linked(device: &Device<Hosted>, memory: PhysRange) -> RawIovaSpan<Hosted> {
+/// Addresses for as many bytes as `memory` has.
+fn reserved(device: &Device<Hosted>, memory: PhysRange) -> RawIovaSpan<Hosted> {
     let (first, len_bytes) = (memory.start(), memory.len_bytes());
     let direction = AnyDirection::Bidirectional;
     let span = device.iova_try_alloc_raw(first, len_bytes, direction, Attributes::NONE);
-    let mut span = span.unwrap().expect("a unit translates");
+    span.unwrap().expect("a unit translates")
+}
+
+/// A span of which all of `memory` is linked, and nobody told the unit.
+fn linked(device: &Device<Hosted>, memory: PhysRange) -> RawIovaSpan<Hosted> {
+    let mut span = reserved(device, memory);
     // SAFETY: the memory lives until it is unlinked, and nobody refers to it.
     unsafe { span.link(0, memory) }.unwrap();
     span
@@ -113,6 +119,35 @@ fn a_large_leaf_is_told_as_a_whole_and_once() {
     }
 }
 
+/// More leaves than their marks are taken of in one turn of the record's lock.
+#[test]
+fn a_restart_tells_of_more_than_a_stretch() {
+    let rig = Rig::boot(behind(VirtioConfig::default()));
+    let device = rig.attach(EDU);
+    let pages = 2 * 512 + 7;
+    let memory = frames(&rig, pages * PAGE, FRAME_SIZE_LOG2);
+    let mut span = reserved(&device, memory);
+    for page in 0..pages {
+        // From the last to the first: no leaf is large.
+        let piece = memory.slice((pages - 1 - page) * PAGE, PAGE).unwrap();
+        // SAFETY: the memory lives until it is unlinked, and nobody refers to it.
+        unsafe { span.link(page * PAGE, piece) }.unwrap();
+    }
+    span.sync(0, pages * PAGE).unwrap();
+    for _ in 0..2 {
+        // SAFETY: no device makes requests.
+        unsafe { rig.system().restart_units() }.unwrap();
+        for page in 0..pages {
+            let bus = span.range().start().as_u64() + page * PAGE;
+            let passed = unit(&rig).translate(EDU.id, bus, Access::Write);
+            assert!(passed.is_ok(), "page {page}");
+        }
+    }
+    end(&rig, span, memory);
+    drop(device);
+    rig.finish();
+}
+
 #[test]
 fn what_the_unit_refused_is_asked_again() {
     let rig = Rig::boot(behind(VirtioConfig::default()));
@@ -133,36 +168,47 @@ fn what_the_unit_refused_is_asked_again() {
     rig.finish();
 }
 
+/// The restart is met when it has told all of the first device's domain, and the second one's is to come.
 #[test]
 fn who_finds_all_told_by_a_restart_waits_until_it_is_over() {
     let rig = Rig::boot(behind(VirtioConfig::default()));
-    let device = rig.attach(EDU);
-    let kept = device
-        .map_single(buffer_of(rig.kernel, PAGE, 1), ToDevice)
-        .unwrap();
+    let (device, other) = (rig.attach(EDU), rig.attach(HEARTBEAT));
     let memory = frames(&rig, PAGE, FRAME_SIZE_LOG2);
     let mut span = linked(&device, memory);
-    thread::scope(|scope| {
-        let held = Held::new(unit(&rig));
-        let restarting = scope.spawn(|| {
-            // SAFETY: no device makes requests.
-            unsafe { rig.system().restart_units() }.unwrap();
+    let bus = span.range().start().as_u64();
+    let is_told = || unit(&rig).translate(EDU.id, bus, Access::Write).is_ok();
+    let mut met = false;
+    for round in 1..20 {
+        let attaches = unit(&rig).statistics().attaches;
+        unit(&rig).delay_queue(Duration::from_millis(20 * round));
+        thread::scope(|scope| {
+            let restarting = scope.spawn(|| {
+                // SAFETY: no device makes requests.
+                unsafe { rig.system().restart_units() }.unwrap();
+            });
+            wait_until("the first is back", || {
+                unit(&rig).statistics().attaches > attaches
+            });
+            wait_until("its mapping, too", is_told);
+            let held = Held::new(unit(&rig));
+            let syncing = scope.spawn(|| span.sync(0, PAGE).unwrap());
+            thread::sleep(A_WHILE);
+            let is_over = syncing.is_finished();
+            // Else the host was too busy to be in time.
+            met = unit(&rig).statistics().attaches == attaches + 1;
+            assert!(!(met && is_over));
+            drop(held);
+            syncing.join().unwrap();
+            restarting.join().unwrap();
         });
-        // It was reset.
-        let bus = kept.bus_addr().as_u64();
-        wait_until("the unit is reset", || {
-            unit(&rig).translate(EDU.id, bus, Access::Read).is_err()
-        });
-        let syncing = scope.spawn(|| span.sync(0, PAGE).unwrap());
-        thread::sleep(A_WHILE);
-        assert!(!syncing.is_finished());
-        drop(held);
-        syncing.join().unwrap();
-        restarting.join().unwrap();
-    });
+        if met {
+            break;
+        }
+    }
+    unit(&rig).delay_queue(Duration::ZERO);
+    assert!(met, "the restart was over each time");
     assert!(reaches(&rig, &span));
-    drop(kept);
     end(&rig, span, memory);
-    drop(device);
+    drop((device, other));
     rig.finish_after_faults();
 }
