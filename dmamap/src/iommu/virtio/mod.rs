@@ -112,7 +112,8 @@ impl<P: Platform> VirtioUnit<P> {
     }
 
     /// Tells the unit what the record maps in `range`, first and last address, and the unit was not told of; whole leaves.
-    /// When this returns `Ok` the unit knows all that is mapped there, whoever told it.
+    /// When this returns `Ok` the unit knows all that is mapped there, whoever told it. A batch is handed over before anybody
+    /// else can change the record.
     fn send_maps(
         &self,
         asker: Asker,
@@ -125,7 +126,7 @@ impl<P: Platform> VirtioUnit<P> {
         let (queue, ports) = (&self.running.requests, self.ports(asker));
         let mut next = Some(range.0);
         while let Some(first) = next {
-            let (submission, after) = self.enqueue(&ports, "MAP", || {
+            let (submission, after) = queue.wait_for_room(&ports, "MAP", || {
                 record.with_untold((first, range.1), joining, |runs| {
                     let mut batch = Batch::with_room(queue.capacity());
                     let mut after = None;
@@ -161,7 +162,7 @@ impl<P: Platform> VirtioUnit<P> {
         let (queue, ports) = (&self.running.requests, self.ports(Asker::Anybody));
         let (mut requests, mut next) = (0, Some(range.0));
         while let Some(first) = next.filter(|first| *first <= range.1) {
-            let (submission, after) = self.enqueue(&ports, "UNMAP", || {
+            let (submission, after) = queue.wait_for_room(&ports, "UNMAP", || {
                 record.with_mapped((first, range.1), |runs| {
                     let mut batch = Batch::with_room(queue.capacity());
                     let after = fill_with_gaps(number, (first, range.1), runs, &mut batch);
@@ -174,23 +175,6 @@ impl<P: Platform> VirtioUnit<P> {
             next = after;
         }
         Ok(requests)
-    }
-
-    /// Has `enqueue` make requests and hand them over, before anybody else can change the record; as soon as there is room.
-    fn enqueue<T>(
-        &self,
-        ports: &Ports<'_, P>,
-        command: &'static str,
-        mut enqueue: impl FnMut() -> Option<T>,
-    ) -> Result<T, UnitError> {
-        let deadline_ns = self.bound.deadline_ns();
-        loop {
-            if let Some(handed_over) = enqueue() {
-                return Ok(handed_over);
-            }
-            let queue = &self.running.requests;
-            queue.make_room(ports, deadline_ns, command)?;
-        }
     }
 
     fn unsupported(&self, feature: &'static str) -> UnitError {
