@@ -4,6 +4,7 @@ use super::frame_list::FrameList;
 use super::path::{Node, Path};
 use super::phys_list::Runs;
 use super::shadow::Tally;
+use super::words::Words;
 use super::{
     Entry, Format, Grant, MAX_LEVELS, MapError, MemoryType, PageTable, Permission, PhysList,
     Privilege, Replay, Span, WalkCoherence,
@@ -20,7 +21,7 @@ struct Survey {
 }
 
 /// How the walker leaves entries that nothing is mapped by.
-const EMPTY: u64 = 0;
+pub(super) const EMPTY: u64 = 0;
 
 /// Leaves side by side in one table.
 struct Batch {
@@ -83,6 +84,9 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         memory: &mut L,
         grant: Grant,
     ) -> Result<(), MapError> {
+        if self.map_in_one_table(bus, memory, grant)? {
+            return Ok(());
+        }
         let mut path = self.path();
         let Survey { missing, only } = self.survey(&mut path, bus, memory)?;
         // All of them are below the root, and so of one size.
@@ -114,7 +118,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
                 let table = Some(geometry.table_number(batch.bus, table_level));
                 if counted[table_level as usize] != table {
                     counted[table_level as usize] = table;
-                    missing += if has_shadow(table_level) { 2 } else { 1 };
+                    missing += frames_of_table(table_level);
                 }
             }
             batches += 1;
@@ -160,23 +164,42 @@ impl<P: Platform, F: Format> PageTable<P, F> {
             let phys = PhysAddr::new(batch.phys + ((n as u64) << size_log2));
             self.leaf(batch.level, phys, batch.span, grant)
         };
-        match (batch.count, batch.span) {
-            (1, _) => table.store(first, leaf(0)),
-            // From page to page the same is added to the word.
-            (count, Span::Entry) => {
-                let (word, next) = (leaf(0), leaf(1));
-                let step = next.wrapping_sub(word);
-                let words = (0..count).map(|n| word.wrapping_add(step.wrapping_mul(n as u64)));
-                table.store_all(first, words);
+        match batch.span {
+            Span::Entry => {
+                let phys = PhysAddr::new(batch.phys);
+                self.write_leaves(table, (batch.level, first), batch.count, phys, grant);
             }
-            (count, Span::Run) => table.store_all(first, (0..count).map(leaf)),
+            Span::Run => table.store_all(first, (0..batch.count).map(leaf)),
         }
         self.publish(table, first..first + batch.count);
         path.add_present(batch.level, batch.count);
         linked
     }
 
-    fn leaf(&self, level: u32, phys: PhysAddr, span: Span, grant: Grant) -> u64 {
+    /// Writes `count` leaves from the entry `first` of a table of `level` on, for memory from `phys` on, that are no run.
+    #[inline]
+    pub(super) fn write_leaves(
+        &self,
+        table: Words<P>,
+        (level, first): (u32, usize),
+        count: usize,
+        phys: PhysAddr,
+        grant: Grant,
+    ) {
+        let word = self.leaf(level, phys, Span::Entry, grant);
+        if count == 1 {
+            return table.store(first, word);
+        }
+        // From page to page the same is added to the word.
+        let second = phys.as_u64() + self.format.geometry().size(level);
+        let step = self
+            .leaf(level, PhysAddr::new(second), Span::Entry, grant)
+            .wrapping_sub(word);
+        table.store_steps(first, count, word, step);
+    }
+
+    #[inline]
+    pub(super) fn leaf(&self, level: u32, phys: PhysAddr, span: Span, grant: Grant) -> u64 {
         let leaf = self.format.leaf(level, phys, grant.permission, span);
         let leaf = match grant.memory_type {
             MemoryType::Normal => leaf,
@@ -189,7 +212,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
     }
 
     /// Links a new table under the deepest of `path`, on the way to `bus`; returns the frames it took.
-    fn link(&self, path: &mut Path<P, F>, bus: u64, stock: &mut FrameList<P>) -> usize {
+    pub(super) fn link(&self, path: &mut Path<P, F>, bus: u64, stock: &mut FrameList<P>) -> usize {
         let level = path.deepest();
         let (parent, index) = (path.node(level), self.format.geometry().index(bus, level));
         let mut take = || {
@@ -347,6 +370,11 @@ impl<P: Platform, F: Format> PageTable<P, F> {
 /// Whether tables of `level` link others.
 fn has_shadow(level: u32) -> bool {
     level > 1
+}
+
+/// Tables and shadows that a table of `level` consists of.
+pub(super) fn frames_of_table(level: u32) -> usize {
+    if has_shadow(level) { 2 } else { 1 }
 }
 
 /// A table of `level`, or its shadow.

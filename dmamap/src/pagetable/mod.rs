@@ -86,6 +86,7 @@ mod gather;
 mod geometry;
 mod map;
 mod next_leaf;
+mod one_table;
 mod path;
 mod phys_list;
 mod riscv;

@@ -52,22 +52,33 @@ pub(super) struct Stop {
 #[derive(Clone, Copy)]
 struct Link {
     table: PhysAddr,
-    shadow: Option<PhysAddr>,
+    /// The table's own address where it has none: no two things are in one place.
+    shadow: PhysAddr,
 }
 
 impl Link {
     const NONE: Self = Self {
         table: PhysAddr::new(0),
-        shadow: None,
+        shadow: PhysAddr::new(0),
     };
+
+    fn to<P: Platform>(node: Node<P>) -> Self {
+        let table = node.table.phys();
+        let shadow = node.shadow.map_or(table, |shadow| shadow.phys());
+        Self { table, shadow }
+    }
+
+    fn shadow(self) -> Option<PhysAddr> {
+        (self.shadow != self.table).then_some(self.shadow)
+    }
 }
 
 /// How far a walk has come: the tables on the way to `bus`, from below the root down to level `deepest`. The next request is
 /// often for an address close by, and starts from there.
 #[derive(Clone, Copy)]
 pub(super) struct Position {
-    /// By level; meaningful from `deepest` to below the root's.
-    below: [Link; MAX_LEVELS as usize],
+    /// By level from 1 on; meaningful from `deepest` to below the root's.
+    below: [Link; MAX_LEVELS as usize - 1],
     deepest: u32,
     bus: u64,
 }
@@ -76,7 +87,7 @@ impl Position {
     /// At a root of that level.
     pub(super) const fn root(level: u32) -> Self {
         Self {
-            below: [Link::NONE; MAX_LEVELS as usize],
+            below: [Link::NONE; MAX_LEVELS as usize - 1],
             deepest: level,
             bus: 0,
         }
@@ -129,14 +140,16 @@ impl<P: Platform, F: Format> Path<P, F> {
         if level == self.top() {
             return self.root;
         }
-        let Link { table, shadow } = self.at.below[level as usize];
+        let link = self.at.below[level as usize - 1];
         let frames = self.geometry().table_frames(level);
         // SAFETY: from `deepest` on, links are of nodes that were pushed, of tables below the root. While the path, or the
         // position that it leaves to others, is used, none of these is unlinked without a `reset`.
         unsafe {
             Node {
-                table: Words::adopt(self.platform, table, frames),
-                shadow: shadow.map(|phys| Words::adopt(self.platform, phys, frames)),
+                table: Words::adopt(self.platform, link.table, frames),
+                shadow: link
+                    .shadow()
+                    .map(|phys| Words::adopt(self.platform, phys, frames)),
             }
         }
     }
@@ -169,10 +182,7 @@ impl<P: Platform, F: Format> Path<P, F> {
     /// Goes one level down, to a table on the way to the current address.
     pub(super) fn push(&mut self, node: Node<P>) {
         self.at.deepest -= 1;
-        self.at.below[self.at.deepest as usize] = Link {
-            table: node.table.phys(),
-            shadow: node.shadow.map(|shadow| shadow.phys()),
-        };
+        self.at.below[self.at.deepest as usize - 1] = Link::to(node);
     }
 
     /// Number of entries in the table of `level`; the root's are not counted.

@@ -25,6 +25,9 @@ impl<P: Platform, F: Format> PageTable<P, F> {
     ///
     /// Nothing has changed then.
     pub fn unmap(&mut self, range: BusRange, gather: &mut Gather<P>) -> Result<(), UnmapError> {
+        if self.unmap_in_one_table(range, gather) {
+            return Ok(());
+        }
         let parts = range.start().as_u64() | range.len_bytes();
         if parts.trailing_zeros() < self.granule_log2() {
             let granule_bytes = 1 << self.granule_log2();
@@ -48,7 +51,8 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         if !only {
             self.check(&mut path, range, first.len_bytes)?;
         }
-        self.clear(path, range, only.then_some(first), gather);
+        self.clear(&mut path, range, only.then_some(first), gather);
+        self.position = path.position();
         Ok(())
     }
 
@@ -71,7 +75,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
     /// Clears `range`, of which `next`, if it is known, is first, and where `path` is.
     fn clear(
         &mut self,
-        mut path: Path<P, F>,
+        path: &mut Path<P, F>,
         range: BusRange,
         mut next: Option<Batch>,
         gather: &mut Gather<P>,
@@ -80,7 +84,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         while done < range.len_bytes() {
             let at = range.start().as_u64() + done;
             let batch = next.take().unwrap_or_else(|| {
-                self.next_leaves(&mut path, at, range.len_bytes() - done)
+                self.next_leaves(path, at, range.len_bytes() - done)
                     .expect("the range was checked under the same lock")
             });
             let table = path.node(batch.level).table;
@@ -95,7 +99,6 @@ impl<P: Platform, F: Format> PageTable<P, F> {
             }
             done += batch.len_bytes;
         }
-        self.position = path.position();
     }
 
     /// The leaves from `bus` on that stand in one table.
@@ -158,7 +161,8 @@ impl<P: Platform, F: Format> PageTable<P, F> {
     }
 
     /// The bits of leaves that say where memory is.
-    fn address_bits(&self, level: u32, permission: Permission, span: Span) -> u64 {
+    #[inline]
+    pub(super) fn address_bits(&self, level: u32, permission: Permission, span: Span) -> u64 {
         let size_log2 = self.format.geometry().size_log2(level);
         let top = self.format.last_phys().align_down(size_log2);
         let leaf = |phys| self.format.leaf(level, phys, permission, span);

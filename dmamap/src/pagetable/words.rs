@@ -81,6 +81,15 @@ impl<P: Platform> Words<P> {
         }
     }
 
+    /// As [`store_all`](Self::store_all), `count` words of which the first is `word`, and each `step` more than the one before.
+    #[inline]
+    pub(super) fn store_steps(self, first: usize, count: usize, mut word: u64, step: u64) {
+        for entry in &self.words()[first..first + count] {
+            entry.store(word, Ordering::Release);
+            word = word.wrapping_add(step);
+        }
+    }
+
     /// How many of the words of `entries`, from the first on, are `expected` in the bits of `mask`.
     pub(super) fn count_alike(self, entries: Range<usize>, mask: u64, expected: u64) -> usize {
         let differs = |word: &AtomicU64| (word.load(Ordering::Relaxed) ^ expected) & mask;
