@@ -128,5 +128,6 @@ fn what_was_copied_is_gone_from_memory_when_its_mapping_is_over() {
     // The addresses stay the device's: it reads memory, not the caches.
     assert_eq!(spy.peek(bus, PAGE), [0; PAGE as usize]);
     spy.stop();
+    drop(function);
     rig.finish();
 }
