@@ -54,9 +54,13 @@ const STEPS: [(&str, Step); 15] = [
 ///
 /// Coherent memory is invalidated when it is freed, as [`Platform::map_frames`] asks of whoever uses the direct map again.
 /// Here that is the allocator, whose next client writes before it reads.
-const UNSEEN: [(&str, Maintenance, u64); 2] = [
+///
+/// What is mapped again is cleaned as all that the device reads. The CPU has not touched it since the device wrote it: its lines
+/// are older than memory, and none is dirty.
+const UNSEEN: [(&str, Maintenance, u64); 3] = [
     ("coherent", Maintenance::Invalidate, 3),
     ("coherent", Maintenance::Invalidate, 6),
+    ("mapped again", Maintenance::Clean, 3),
 ];
 
 fn computers() -> [(&'static str, Iommu); 3] {
