@@ -81,8 +81,15 @@ pub(super) const ALL: &[Mutation] = &[
         name: "virtio-detach-not-asked-again",
         selection: Selection::Core,
         file: "dmamap/src/iommu/virtio/mod.rs",
-        find: "let domain = known.unwrap_or(domain);",
-        replace: "let Some(domain) = known.or(None) else { let _ = domain; return Ok(()) };",
+        find: "let (domain, last) = match self.devices.leave(attachment.stream) {
+            Some(Leaver { domain, last }) => (domain, last),
+            None => (domain, None),
+        };",
+        replace: "let _ = domain;
+        let Some(Leaver { domain, last }) = self.devices.leave(attachment.stream) else {
+            return Ok(());
+        };
+        self.devices.clear(attachment.stream);",
         why: "a detach that was never answered counts as confirmed the second time",
         caught_by: &[quarantine(
             "a_detach_that_was_not_confirmed_can_be_made_up_for",
