@@ -177,10 +177,46 @@ pub(super) const ALL: &[Mutation] = &[
         name: "double-free-accepted",
         selection: Selection::Whole,
         file: "dmamap/src/iova/mod.rs",
-        find: "if extent.kind != Use::Allocated {",
-        replace: "if extent.kind == Use::Kept {",
+        find: "extent.start == start && extent.kind == Use::Allocated",
+        replace: "extent.start == start && extent.kind != Use::Kept",
         why: "a reserved range can be freed, and then be allocated",
         caught_by: &[iova("a_wrong_free_is_refused_and_changes_nothing")],
+    },
+    Mutation {
+        name: "reserved-units-are-anybodys",
+        selection: Selection::Whole,
+        file: "dmamap/src/iova/divided.rs",
+        find: "let is_nobodys = [it.reserved, it.kept, it.asked]",
+        replace: "let is_nobodys = [it.kept, it.asked]",
+        why: "a reserved range can be freed, and then be allocated",
+        caught_by: &[iova(
+            "blocks::reserving_in_a_block_keeps_what_is_free_and_refuses_what_is_not",
+        )],
+    },
+    Mutation {
+        name: "units-beside-a-range-are-given-back",
+        selection: Selection::Whole,
+        file: "dmamap/src/iova/divided.rs",
+        find: "let Place { block, unit, units, .. } = *place;
+        self.blocks.change(block, |it| it.units.give(unit, units));",
+        replace: "let Place { block, unit, units, .. } = *place;
+        let units = units.next_power_of_two().min(UNITS - unit);
+        self.blocks.change(block, |it| it.units.give(unit, units));",
+        why: "addresses of one mapping are given to another",
+        caught_by: &[iova(
+            "blocks::random_ranges_of_all_sizes_never_overlap_and_keep_to_their_limits",
+        )],
+    },
+    Mutation {
+        name: "blocks-not-searched-where-memory-is-short-of-addresses",
+        selection: Selection::Whole,
+        file: "dmamap/src/iova/mod.rs",
+        find: "let end = fit.end.min(self.divided.high_start());",
+        replace: "let end = fit.end.min(0);",
+        why: "addresses that are free are not found",
+        caught_by: &[iova(
+            "blocks::a_run_that_no_size_class_knows_is_found_where_there_is_no_other",
+        )],
     },
     Mutation {
         name: "untrusted-device-without-unit",

@@ -1,0 +1,447 @@
+//! Choosing from blocks: what most ranges are chosen from.
+//!
+//! Blocks of 512 granules, and of 512 of these, are taken out of the tree and serve ranges of up to half their size by size
+//! classes: finding room looks at one list head, one word of bits and eight bytes, however much is in use and in whatever
+//! pattern (`units.rs`). A range costs two bits a granule. The first blocks come from the lowest gigabyte, one by one; from
+//! then on they are units of larger blocks, so that the tree stays small.
+//!
+//! A block that nothing is in goes back, but for one of each kind: a driver that maps and unmaps one buffer does not move
+//! blocks to and fro.
+
+use super::block::{Block, Blocks, Division, Level, Zone};
+use super::search::Fit;
+use super::tree::{Extent, Tree, Use};
+use super::units::{UNITS, UNITS_LOG2, Use as UnitUse};
+use crate::platform::Platform;
+use crate::slab::{Handle, SlabError};
+
+/// The smallest space that is divided into blocks, in blocks of granules: in smaller ones each place counts.
+const SMALLEST_DIVIDED: u64 = 256;
+
+/// Blocks, and where the tree they come from ends.
+pub(super) struct Divided<P: Platform> {
+    pub(super) blocks: Blocks<P>,
+    /// The first granule of the space.
+    start: u64,
+    /// One past its last.
+    end: u64,
+    /// The first granule from 4 GiB on.
+    high_start: u64,
+    /// The block of granules that was looked for last.
+    recent: Option<Handle<Block>>,
+    pub(super) first_kept: Option<Handle<Block>>,
+    /// Whether somebody is asking about what was kept.
+    pub(super) asking: bool,
+}
+
+/// A range in a block.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) block: Handle<Block>,
+    /// Its first unit, and how many it has.
+    pub(super) unit: usize,
+    pub(super) units: usize,
+    /// Its first granule, and how many it has.
+    pub(super) start: u64,
+    pub(super) len: u64,
+}
+
+/// What a request looks for in blocks.
+struct Wanted {
+    level: Level,
+    /// Units, and the order that has room for them with their alignment.
+    units: usize,
+    order: u32,
+    /// The range's first granule in the first unit.
+    head: u64,
+}
+
+impl Wanted {
+    /// `None` for what blocks cannot serve.
+    fn of(fit: &Fit) -> Option<Self> {
+        let level = match fit.len <= UNITS as u64 / 2 {
+            true => Level::Granules,
+            false => Level::Blocks,
+        };
+        let unit_log2 = level.unit_log2();
+        let unit = 1u64 << unit_log2;
+        let head = fit.offset;
+        let units = head.checked_add(fit.len)?.div_ceil(unit);
+        if head >= unit || units > UNITS as u64 / 2 {
+            return None;
+        }
+        let len_order = units.next_power_of_two().trailing_zeros();
+        let align_order = fit.align.trailing_zeros().saturating_sub(unit_log2);
+        let order = len_order.max(align_order);
+        // At a multiple of its size nothing crosses a boundary that is no less.
+        let is_within = fit.boundary >> unit_log2 >= 1 << len_order;
+        (order < UNITS_LOG2 && is_within).then_some(Self {
+            level,
+            units: units as usize,
+            order,
+            head,
+        })
+    }
+}
+
+impl<P: Platform> Divided<P> {
+    pub(super) fn new(platform: P, (start, end): (u64, u64), high_start: u64) -> Self {
+        Self {
+            blocks: Blocks::new(platform),
+            start,
+            end,
+            high_start,
+            recent: None,
+            first_kept: None,
+            asking: false,
+        }
+    }
+
+    /// The start of a range, where blocks serve such requests and have room, or the tree has room for another block.
+    pub(super) fn allocate(&mut self, tree: &mut Tree<P>, fit: &Fit) -> Option<u64> {
+        if self.end - self.start < SMALLEST_DIVIDED << UNITS_LOG2 {
+            return None;
+        }
+        let wanted = Wanted::of(fit)?;
+        [Zone::Low, Zone::High].into_iter().find_map(|zone| {
+            self.serves(zone, fit)
+                .then(|| self.allocate_in(tree, fit, zone, &wanted))
+                .flatten()
+        })
+    }
+
+    /// Whether all of a zone, or of those of its blocks that were chosen for such requests, is within the request's limits.
+    fn serves(&self, zone: Zone, fit: &Fit) -> bool {
+        match zone {
+            Zone::Low => fit.start <= self.start && fit.end >= self.high_start.min(self.end),
+            Zone::High => fit.start <= self.high_start && fit.end > self.high_start,
+        }
+    }
+
+    fn allocate_in(
+        &mut self,
+        tree: &mut Tree<P>,
+        fit: &Fit,
+        zone: Zone,
+        wanted: &Wanted,
+    ) -> Option<u64> {
+        let Wanted { level, order, .. } = *wanted;
+        let block = match self.blocks.with_room(zone, level, order) {
+            Some(block) => block,
+            // Where there is no memory for a block there may be some for the tree.
+            None => self.grow(tree, fit, zone, level).ok().flatten()?,
+        };
+        let it = self.blocks.get(block);
+        if it.start < fit.start || it.end() > fit.end {
+            return None;
+        }
+        let unit = it.units.find(order)?;
+        let start = it.start + ((unit as u64) << level.unit_log2()) + wanted.head;
+        self.take(block, unit, wanted.units, (start, fit.len));
+        Some(start)
+    }
+
+    /// Begins the range of `len` granules from `start` on, in that many units from `unit` on of `block`.
+    fn take(&mut self, block: Handle<Block>, unit: usize, units: usize, (start, len): (u64, u64)) {
+        let it = self.blocks.get(block);
+        if it.level == Level::Blocks {
+            let first = it.start + ((unit as u64) << UNITS_LOG2);
+            let head = (start - first) as u32;
+            let of_last = (start + len - first - ((units as u64 - 1) << UNITS_LOG2)) as u32;
+            self.blocks
+                .set_division(block, unit, Division::Range { head, of_last });
+        }
+        self.blocks.change(block, |it| it.units.take(unit, units));
+    }
+
+    /// Another block for a zone.
+    fn grow(
+        &mut self,
+        tree: &mut Tree<P>,
+        fit: &Fit,
+        zone: Zone,
+        level: Level,
+    ) -> Result<Option<Handle<Block>>, SlabError> {
+        let (zone_start, zone_end) = match zone {
+            Zone::Low => (self.start, self.high_start),
+            Zone::High => (self.high_start, u64::MAX),
+        };
+        let (start, end) = (zone_start.max(fit.start), zone_end.min(fit.end));
+        if level == Level::Granules {
+            // The lowest gigabyte is not whole, as address 0 is nobody's.
+            let lowest = Level::Blocks.block_len().min(end);
+            if let Some(block) = self.out_of_tree(tree, zone, level, (start, lowest))? {
+                return Ok(Some(block));
+            }
+            if let Some(block) = self.out_of_block(tree, fit, zone)? {
+                return Ok(Some(block));
+            }
+        }
+        self.out_of_tree(tree, zone, level, (start, end))
+    }
+
+    /// A block for a zone from a gap of the tree within these bounds.
+    fn out_of_tree(
+        &mut self,
+        tree: &mut Tree<P>,
+        zone: Zone,
+        level: Level,
+        (start, end): (u64, u64),
+    ) -> Result<Option<Handle<Block>>, SlabError> {
+        let len = level.block_len();
+        if end.saturating_sub(start) < len {
+            return Ok(None);
+        }
+        let Some(start) = tree.find(&Fit::block(len, start, end)) else {
+            return Ok(None);
+        };
+        tree.reserve_nodes(1)?;
+        let block = self.blocks.add(Block::new(start, level, zone))?;
+        tree.insert(Extent::new(start, len, Use::Divided(block)))?;
+        Ok(Some(block))
+    }
+
+    /// A block of granules for a zone that is a unit of a larger one.
+    fn out_of_block(
+        &mut self,
+        tree: &mut Tree<P>,
+        fit: &Fit,
+        zone: Zone,
+    ) -> Result<Option<Handle<Block>>, SlabError> {
+        let parent = match self.blocks.with_room(zone, Level::Blocks, 0) {
+            Some(parent) => parent,
+            None => match self.grow(tree, fit, zone, Level::Blocks)? {
+                Some(parent) => parent,
+                None => return Ok(None),
+            },
+        };
+        let it = self.blocks.get(parent);
+        let Some(unit) = it.units.find(0) else {
+            return Ok(None);
+        };
+        let mut block = Block::new(
+            it.start + ((unit as u64) << UNITS_LOG2),
+            Level::Granules,
+            zone,
+        );
+        block.parent = Some(parent);
+        let block = self.blocks.add(block)?;
+        self.blocks
+            .set_division(parent, unit, Division::Block(block));
+        self.blocks
+            .change(parent, |parent| parent.units.take(unit, 1));
+        Ok(Some(block))
+    }
+
+    /// The innermost block with a granule, and the unit of it: `outermost` is the extent of the tree with that granule.
+    pub(super) fn unit_of(
+        &self,
+        granule: u64,
+        outermost: impl FnOnce() -> Option<Handle<Block>>,
+    ) -> Option<(Handle<Block>, usize)> {
+        let contains = |block: &Handle<Block>| {
+            let it = self.blocks.get(*block);
+            (it.start..it.end()).contains(&granule)
+        };
+        let unit = |block: Handle<Block>| {
+            let it = self.blocks.get(block);
+            ((granule - it.start) >> it.level.unit_log2()) as usize
+        };
+        let block = match self.recent.filter(contains) {
+            Some(block) => block,
+            None => outermost()?,
+        };
+        Some(match self.child(block, unit(block)) {
+            Some(child) => (child, unit(child)),
+            None => (block, unit(block)),
+        })
+    }
+
+    /// The block that a unit of a block is.
+    fn child(&self, block: Handle<Block>, unit: usize) -> Option<Handle<Block>> {
+        let it = self.blocks.get(block);
+        let is_there = it.level == Level::Blocks && it.units.range_at(unit).is_some();
+        match self.blocks.division(block, unit).filter(|_| is_there) {
+            Some(Division::Block(child)) => Some(child),
+            _ => None,
+        }
+    }
+
+    /// The range that somebody has and that begins at a granule which is in this unit.
+    pub(super) fn range_at(
+        &self,
+        block: Handle<Block>,
+        unit: usize,
+        granule: u64,
+    ) -> Option<Place> {
+        let it = self.blocks.get(block);
+        let is_nobodys = [it.reserved, it.kept, it.asked]
+            .iter()
+            .any(|units| units.contains(unit));
+        self.range_of(block, unit)
+            .filter(|place| !is_nobodys && place.start == granule)
+    }
+
+    /// The range that begins in this unit, whosever it is.
+    pub(super) fn range_of(&self, block: Handle<Block>, unit: usize) -> Option<Place> {
+        let it = self.blocks.get(block);
+        let units = it.units.range_at(unit)?;
+        let first = it.start + ((unit as u64) << it.level.unit_log2());
+        let (start, len) = match (it.level, self.blocks.division(block, unit)) {
+            (Level::Granules, _) => (first, units as u64),
+            (Level::Blocks, Some(Division::Range { head, of_last })) => {
+                let (head, of_last) = (u64::from(head), u64::from(of_last));
+                (
+                    first + head,
+                    ((units as u64 - 1) << UNITS_LOG2) + of_last - head,
+                )
+            }
+            (Level::Blocks, _) => return None,
+        };
+        Some(Place {
+            block,
+            unit,
+            units,
+            start,
+            len,
+        })
+    }
+
+    /// Remembers a block of granules: what is looked for next is often in it, too.
+    pub(super) fn remember(&mut self, block: Handle<Block>) {
+        if self.blocks.get(block).level == Level::Granules {
+            self.recent = Some(block);
+        }
+    }
+
+    /// Makes a range free, and its block the tree's if nothing is in it.
+    pub(super) fn free(&mut self, tree: &mut Tree<P>, place: &Place) {
+        let Place {
+            block, unit, units, ..
+        } = *place;
+        self.blocks.change(block, |it| it.units.give(unit, units));
+        let it = self.blocks.get(block);
+        // One stays.
+        if it.units.is_unused() && self.blocks.unused(it.zone, it.level).1.is_some() {
+            self.give_back(tree, block);
+        }
+    }
+
+    /// A block that nothing is in goes where it came from.
+    fn give_back(&mut self, tree: &mut Tree<P>, block: Handle<Block>) {
+        let it = self.blocks.get(block);
+        let (start, parent) = (it.start, it.parent);
+        if self.recent == Some(block) {
+            self.recent = None;
+        }
+        self.blocks.remove(block);
+        let Some(parent) = parent else {
+            return tree.remove(start);
+        };
+        let unit = (start - self.blocks.get(parent).start) >> UNITS_LOG2;
+        let place = Place {
+            block: parent,
+            unit: unit as usize,
+            units: 1,
+            start,
+            len: UNITS as u64,
+        };
+        self.free(tree, &place);
+    }
+
+    /// Granules in the largest run that blocks have.
+    pub(super) fn widest(&self) -> u64 {
+        self.blocks.widest()
+    }
+
+    /// The first granule from 4 GiB on.
+    pub(super) fn high_start(&self) -> u64 {
+        self.high_start
+    }
+
+    /// Frames held for blocks.
+    pub(super) fn frames(&self) -> usize {
+        self.blocks.frames()
+    }
+
+    /// Gives the blocks that nothing is in back to the tree.
+    pub(super) fn reclaim(&mut self, tree: &mut Tree<P>) -> usize {
+        for level in [Level::Granules, Level::Blocks] {
+            for zone in [Zone::Low, Zone::High] {
+                while let (Some(block), _) = self.blocks.unused(zone, level) {
+                    self.give_back(tree, block);
+                }
+            }
+        }
+        self.blocks.reclaim()
+    }
+
+    /// The lowest place in the free units of a block, or of those that it is divided into, and takes it: for requests that no
+    /// size class serves, and where all room of their class is used up.
+    pub(super) fn search(&mut self, block: Handle<Block>, fit: &Fit) -> Option<u64> {
+        let it = self.blocks.get(block);
+        let (unit_log2, block_start) = (it.level.unit_log2(), it.start);
+        let granule = |unit: usize| block_start + ((unit as u64) << unit_log2);
+        let mut unit = 0;
+        while unit < UNITS {
+            let units = self.blocks.get(block).units;
+            let free = units.next(unit, UnitUse::Free);
+            // Before the free units are those in use, some of which may be blocks.
+            let divided = (unit..free).find_map(|unit| {
+                let child = self.child(block, unit)?;
+                self.search(child, fit)
+            });
+            if divided.is_some() {
+                return divided;
+            }
+            let end = units.next(free, UnitUse::Taken);
+            if let Some(start) = fit.place(granule(free), granule(end)) {
+                let first = ((start - block_start) >> unit_log2) as usize;
+                let last = ((start + fit.len - 1 - block_start) >> unit_log2) as usize;
+                self.take(block, first, last + 1 - first, (start, fit.len));
+                return Some(start);
+            }
+            unit = end;
+        }
+        None
+    }
+
+    /// The first range that somebody has and of which a granule is in `start..end`.
+    pub(super) fn in_use(
+        &self,
+        block: Handle<Block>,
+        (start, end): (u64, u64),
+    ) -> Option<(u64, u64)> {
+        let it = self.blocks.get(block);
+        it.units.firsts().find_map(|unit| {
+            if let Some(child) = self.child(block, unit) {
+                return self.in_use(child, (start, end));
+            }
+            let place = self.range_of(block, unit)?;
+            let overlaps = place.start < end && start < place.start + place.len;
+            (overlaps && !it.reserved.contains(unit)).then_some((place.start, place.len))
+        })
+    }
+
+    /// Reserves the units that are not in use of which a granule is in `start..end`; more than was asked for, where units are
+    /// larger.
+    pub(super) fn reserve(&mut self, block: Handle<Block>, (start, end): (u64, u64)) {
+        let it = self.blocks.get(block);
+        let (unit_log2, block_start) = (it.level.unit_log2(), it.start);
+        let (start, end) = (start.max(block_start), end.min(it.end()));
+        if start >= end {
+            return;
+        }
+        let first = ((start - block_start) >> unit_log2) as usize;
+        let last = ((end - 1 - block_start) >> unit_log2) as usize;
+        for unit in first..=last {
+            if let Some(child) = self.child(block, unit) {
+                self.reserve(child, (start, end));
+            } else if self.blocks.get(block).units.next(unit, UnitUse::Free) == unit {
+                let unit_start = block_start + ((unit as u64) << unit_log2);
+                self.take(block, unit, 1, (unit_start, 1 << unit_log2));
+                self.blocks.get_mut(block).reserved.insert(unit);
+            }
+        }
+    }
+}
