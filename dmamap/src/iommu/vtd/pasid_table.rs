@@ -142,8 +142,10 @@ impl<P: Platform> PasidTables<P> {
             (Translate::PassThrough, _) => {
                 entry.with_pgtt(Translation::PassThrough).with_aw(widest)
             }
+            // The manual has a width for second-stage tables only; QEMU's unit refuses first-stage addresses beyond half of it.
             (Translate::Table { root, levels }, Stage::First) => entry
                 .with_pgtt(Translation::FirstStage)
+                .with_aw(width_of(levels.into()))
                 .with_fspm(
                     FirstStagePaging::from_levels(levels.into())
                         .unwrap_or(FirstStagePaging::Reserved),
@@ -151,7 +153,7 @@ impl<P: Platform> PasidTables<P> {
                 .with_fsptptr(root.as_u64()),
             (Translate::Table { root, levels }, Stage::Second) => entry
                 .with_pgtt(Translation::SecondStage)
-                .with_aw(AddressWidth::from_levels(levels.into()).unwrap_or(AddressWidth::Reserved))
+                .with_aw(width_of(levels.into()))
                 .with_ssptptr(root.as_u64()),
         }
     }
@@ -220,4 +222,9 @@ impl<P: Platform> PasidTables<P> {
         // SAFETY: as above.
         unsafe { self.root.free() };
     }
+}
+
+/// What a table of so many levels translates.
+fn width_of(levels: u32) -> AddressWidth {
+    AddressWidth::from_levels(levels).unwrap_or(AddressWidth::Reserved)
 }

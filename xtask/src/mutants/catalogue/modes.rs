@@ -55,6 +55,20 @@ pub(super) const ALL: &[Mutation] = &[
         )],
     },
     Mutation {
+        name: "first-stage-width-not-said",
+        selection: Selection::Whole,
+        file: "dmamap/src/iommu/vtd/pasid_table.rs",
+        find: ".with_pgtt(Translation::FirstStage)
+                .with_aw(width_of(levels.into()))",
+        replace: ".with_pgtt(Translation::FirstStage)",
+        why: "a unit that looks at the width refuses what lies beyond the lowest half gigabyte",
+        caught_by: &[Test::program(
+            "qemu",
+            "reach",
+            "memory_is_reached_at_every_power_of_two",
+        )],
+    },
+    Mutation {
         name: "write-buffer-not-flushed",
         selection: Selection::Whole,
         file: "dmamap/src/iommu/vtd/registers.rs",
