@@ -46,7 +46,7 @@ pub use request::IovaRequest;
 use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2};
 use crate::platform::Platform;
 use crate::slab::Handle;
-use block::{Block, Level};
+use block::Block;
 use divided::{Divided, Place};
 pub(crate) use kept::KeptRanges;
 use search::{Fit, LIMITLESS};
@@ -190,8 +190,7 @@ impl<P: Platform> IovaSpace<P> {
     /// Nothing has changed then.
     pub fn allocate(&mut self, request: IovaRequest) -> Result<BusRange, IovaError> {
         let fit = self.fit(request)?;
-        let low = self.allocate_lowest(&fit)?;
-        let start = match low.or_else(|| self.divided.allocate(&mut self.tree, &fit)) {
+        let start = match self.divided.allocate(&mut self.tree, &fit) {
             Some(start) => start,
             None => self.allocate_elsewhere(&fit)?.ok_or_else(|| {
                 let widest = self.tree.widest_gap().max(self.divided.widest());
@@ -204,23 +203,6 @@ impl<P: Platform> IovaSpace<P> {
         self.live_allocations += 1;
         self.live_granules += fit.len;
         Ok(self.range(start, fit.len))
-    }
-
-    /// Ranges that are long for a block of granules, while there is room in the lowest gigabyte, which is never a block of blocks.
-    fn allocate_lowest(&mut self, fit: &Fit) -> Result<Option<u64>, IovaError> {
-        let lowest = Fit {
-            end: fit.end.min(Level::Blocks.block_len()),
-            ..*fit
-        };
-        if fit.len <= Level::Granules.block_len() / 2 || lowest.start >= lowest.end {
-            return Ok(None);
-        }
-        let start = self.tree.find(&lowest);
-        if let Some(start) = start {
-            self.tree
-                .insert(Extent::new(start, fit.len, Use::Allocated))?;
-        }
-        Ok(start)
     }
 
     /// From a gap of the tree; and where none fits, wherever in the blocks below 4 GiB there is room.

@@ -7,7 +7,6 @@ use crate::platform::Platform;
 pub(super) const LIMITLESS: u64 = 1 << 63;
 
 /// A request in granules.
-#[derive(Clone, Copy)]
 pub(super) struct Fit {
     /// Length; at least 1.
     pub(super) len: u64,
