@@ -56,6 +56,14 @@ struct Wanted {
     head: u64,
 }
 
+/// Whether a request may still ask for memory for a block.
+enum Growth {
+    Possible,
+    /// There was none. Where there is none for a block there may be some for the tree, or room in another zone's blocks; a
+    /// block there would take as much.
+    Refused,
+}
+
 impl Wanted {
     /// `None` for what blocks cannot serve.
     fn of(fit: &Fit) -> Option<Self> {
@@ -103,9 +111,10 @@ impl<P: Platform> Divided<P> {
             return None;
         }
         let wanted = Wanted::of(fit)?;
+        let mut growth = Growth::Possible;
         [Zone::Low, Zone::High].into_iter().find_map(|zone| {
             self.serves(zone, fit)
-                .then(|| self.allocate_in(tree, fit, zone, &wanted))
+                .then(|| self.allocate_in(tree, fit, zone, &wanted, &mut growth))
                 .flatten()
         })
     }
@@ -124,12 +133,19 @@ impl<P: Platform> Divided<P> {
         fit: &Fit,
         zone: Zone,
         wanted: &Wanted,
+        growth: &mut Growth,
     ) -> Option<u64> {
         let Wanted { level, order, .. } = *wanted;
-        let block = match self.blocks.with_room(zone, level, order) {
-            Some(block) => block,
-            // Where there is no memory for a block there may be some for the tree.
-            None => self.grow(tree, fit, zone, level).ok().flatten()?,
+        let block = match (self.blocks.with_room(zone, level, order), &growth) {
+            (Some(block), _) => block,
+            (None, Growth::Refused) => return None,
+            (None, Growth::Possible) => match self.grow(tree, fit, zone, level) {
+                Ok(block) => block?,
+                Err(_) => {
+                    *growth = Growth::Refused;
+                    return None;
+                }
+            },
         };
         let it = self.blocks.get(block);
         if it.start < fit.start || it.end() > fit.end {

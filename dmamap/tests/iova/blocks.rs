@@ -238,6 +238,49 @@ fn blocks_that_cannot_be_had_are_done_without() {
     assert_eq!(arena.in_use(), 0);
 }
 
+#[test]
+fn who_is_refused_a_block_asks_for_no_other() {
+    let arena = Arena::new(64);
+    for count in [1, 600] {
+        let mut space = space(arena);
+        // The tree has room for more nodes.
+        space.reserve(pages(3, 1)).unwrap();
+        let before = arena.allocations();
+        arena.fail_from(Some(0));
+        let range = space.allocate(request(count)).unwrap();
+        arena.fail_from(None);
+        assert_eq!(arena.allocations() - before, 1, "{count} pages");
+        // The lowest gap of the tree.
+        let lowest = if count < 3 { 1 } else { 4 };
+        assert_eq!(range, pages(lowest, count));
+        assert_eq!(space.free(range), Ok(()));
+    }
+    assert_eq!(arena.in_use(), 0);
+}
+
+#[test]
+fn where_there_is_no_memory_for_a_low_block_the_room_of_a_high_one_is_used() {
+    let arena = Arena::new(64);
+    let mut space = space(arena);
+    space.reserve(pages(3, 1)).unwrap();
+    let above = request(1).from(BusAddr::new(LOW * PAGE));
+    let first = space.allocate(above).unwrap();
+    assert!(first_page(first) >= LOW);
+    // Until the frames of blocks are full and one more is asked for.
+    arena.fail_from(Some(0));
+    let before = arena.allocations();
+    let mut others = Vec::new();
+    while arena.allocations() == before {
+        others.push(space.allocate(above).unwrap());
+    }
+    space.free(first).unwrap();
+    assert_eq!(space.allocate(request(1)), Ok(first));
+    assert_eq!(arena.allocations() - before, 2);
+    // And where there is no such room either, the tree has some.
+    assert_eq!(space.allocate(request(1)), Ok(pages(1, 1)));
+    assert_eq!(arena.allocations() - before, 3);
+}
+
 /// Granules of 64 KiB: blocks of 32 MiB.
 #[test]
 fn larger_granules_have_larger_blocks() {
