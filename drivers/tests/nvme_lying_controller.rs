@@ -185,7 +185,7 @@ fn read_from_a_liar(seed: u64, completion: Completion) -> Outcome {
     let settings = Settings {
         queue_depth: 16,
         completion,
-        command_timeout: Duration::from_millis(100),
+        command_timeout: Duration::from_millis(300),
         ..Settings::default()
     };
     let mut disk: Nvme<Hosted, DmaBuffer<Hosted>> =

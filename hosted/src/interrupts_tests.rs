@@ -11,7 +11,7 @@ use crate::clock;
 const WINDOW: Range<u64> = 0xfee0_0000..0xfef0_0000;
 
 /// Longer than any of these tests takes; reached only when one fails.
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(100);
 
 struct Controller {
     interrupts: Arc<Interrupts>,
@@ -127,21 +127,26 @@ fn a_wait_ends_at_its_deadline() {
     let controller = Controller::new();
     let interrupt = controller.interrupts.allocate(None).unwrap();
     let deadline = after(Duration::from_millis(10));
-    let idled = AtomicUsize::new(0);
-    let count = controller.interrupts.wait(interrupt, 0, deadline, || {
-        idled.fetch_add(1, Ordering::Relaxed);
-    });
-    assert_eq!(count, 0);
+    assert_eq!(controller.interrupts.wait(interrupt, 0, deadline, || {}), 0);
     assert!(clock::now_ns() >= deadline);
-    assert!(
-        idled.into_inner() > 1,
-        "the hardware was told that somebody waits"
-    );
     assert_eq!(
         controller.interrupts.wait(interrupt, 0, 0, || {}),
         0,
         "a deadline may have passed"
     );
+}
+
+#[test]
+fn the_hardware_is_told_again_and_again_that_somebody_waits() {
+    let controller = Controller::new();
+    let interrupt = controller.interrupts.allocate(None).unwrap();
+    let idled = AtomicUsize::new(0);
+    let count = controller.interrupts.wait(interrupt, 0, after(LONG), || {
+        if idled.fetch_add(1, Ordering::Relaxed) == 2 {
+            controller.raise(interrupt);
+        }
+    });
+    assert_eq!((count, idled.into_inner()), (1, 3));
 }
 
 #[test]
@@ -173,6 +178,10 @@ fn free_waits_until_the_handler_finished() {
         .allocate(handler({
             let (entered, finished) = (Arc::clone(&entered), Arc::clone(&finished));
             move || {
+                // It may run for the second arrival before it is freed.
+                if finished.load(Ordering::SeqCst) {
+                    return;
+                }
                 entered.wait();
                 thread::sleep(Duration::from_millis(20));
                 finished.store(true, Ordering::SeqCst);
@@ -225,13 +234,18 @@ fn a_panic_in_a_handler_is_counted_and_the_next_runs() {
     let (sender, receiver) = mpsc::channel();
     controller.raise(interrupt);
     controller.raise(interrupt);
+    let late = after(LONG);
+    while controller.dispatcher.panic_count() < 2 {
+        assert!(clock::now_ns() < late, "the next handler does not run");
+        thread::sleep(Duration::from_micros(100));
+    }
     controller.dispatcher.call_at(
         after(Duration::from_millis(1)),
         Arc::new(move || sender.send(()).unwrap()),
     );
     receiver.recv_timeout(LONG).unwrap();
     assert!(controller.interrupts.free(interrupt));
-    assert!((1..=2).contains(&controller.dispatcher.panic_count()));
+    assert_eq!(controller.dispatcher.panic_count(), 2);
 }
 
 #[test]
@@ -239,6 +253,14 @@ fn timers_run_in_order_and_not_before_their_deadline() {
     let controller = Controller::new();
     let (sender, receiver) = mpsc::channel();
     let start = clock::now_ns();
+    // Nothing runs before all are set.
+    let all_set = Arc::new(Barrier::new(2));
+    controller.dispatcher.call_at(start, {
+        let all_set = Arc::clone(&all_set);
+        Arc::new(move || {
+            all_set.wait();
+        })
+    });
     for delay_ms in [9, 3, 6] {
         let sender = sender.clone();
         let report = move || sender.send((delay_ms, clock::now_ns())).unwrap();
@@ -246,6 +268,7 @@ fn timers_run_in_order_and_not_before_their_deadline() {
             .dispatcher
             .call_at(start + delay_ms * 1_000_000, Arc::new(report));
     }
+    all_set.wait();
     for expected in [3, 6, 9] {
         let (delay_ms, ran_at) = receiver.recv_timeout(LONG).unwrap();
         assert_eq!(delay_ms, expected);
@@ -271,9 +294,11 @@ fn nothing_runs_after_stop() {
         .dispatcher
         .call_at(after(Duration::from_millis(2)), Arc::new(count(&ran)));
     controller.dispatcher.stop();
+    // On a busy host the timer may have come before.
+    let before = ran.load(Ordering::SeqCst);
     controller.raise(interrupt);
     thread::sleep(Duration::from_millis(10));
-    assert_eq!(ran.load(Ordering::SeqCst), 0);
+    assert_eq!(ran.load(Ordering::SeqCst), before);
     assert_eq!(
         Arc::strong_count(&ran),
         2,

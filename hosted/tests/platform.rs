@@ -230,7 +230,7 @@ fn ioremap_refuses_ram() {
 fn a_message_of_a_device_ends_a_wait() {
     let (board, kernel) = boot();
     let interrupt = kernel.allocate_interrupt(None).unwrap();
-    let deadline = kernel.now_ns() + 20_000_000_000;
+    let deadline = kernel.now_ns() + 100_000_000_000;
     thread::scope(|scope| {
         scope.spawn(|| board.write_message(interrupt.address().as_u64(), interrupt.data()));
         assert_eq!(kernel.wait_for_interrupt(interrupt, 0, deadline), 1);

@@ -21,7 +21,7 @@ use crate::needs::Unmet;
 pub(crate) use crate::confined_edu::{ConfinedEdu, first_edu};
 
 /// How long a refused request may take to show in the IOMMU's fault records.
-const FAULT_REPORT_TIMEOUT: Duration = Duration::from_secs(1);
+const FAULT_REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Address lines of a disk that says nothing else.
 const DISK_ADDRESS_LINES: u32 = 64;

@@ -12,9 +12,9 @@ use machine::{Iommu, MIN_RAM_BYTES, Machine, MachineConfig, MachineError};
 const EDU: At = At(0, 3, 0);
 
 fn wait_until(mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(100);
     while !done() {
-        assert!(Instant::now() < deadline, "nothing happened within 10 s");
+        assert!(Instant::now() < deadline, "nothing happened");
         thread::sleep(Duration::from_micros(200));
     }
 }

@@ -27,7 +27,7 @@ const MIN_RAM_BYTES: u64 = 64 << 20;
 const MAX_RAM_BYTES: u64 = 128 << 30;
 
 /// How long QEMU may take to end once its connection is closed: then its last words are complete.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Of firmware's memory, how much its transfers may use.
 const STAGING_BYTES: u64 = FIRMWARE_BYTES / 2;

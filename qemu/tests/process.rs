@@ -14,6 +14,9 @@ use support::{installation, start};
 /// Set in a process that is to start a QEMU and end without a farewell.
 const ORPHAN: &str = "DMAMAP_TEST_ORPHAN";
 
+/// After which what should have come to be long ago counts as never, however busy the host is.
+const NEVER: Duration = Duration::from_secs(100);
+
 fn is_running(id: u32) -> bool {
     PathBuf::from(format!("/proc/{id}")).exists()
 }
@@ -54,7 +57,7 @@ fn registers_of_a_qemu_that_died_read_all_ones_and_the_reason_is_kept() {
         matches!(&failure.error, QtestError::Closed { request } if asked(request)),
         "{failure}"
     );
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(start.elapsed() < NEVER);
 }
 
 #[test]
@@ -142,10 +145,7 @@ fn qemu_ends_with_a_process_that_is_killed() {
         .unwrap_or_else(|| panic!("{said}"));
     let start = Instant::now();
     while is_running(id) {
-        assert!(
-            start.elapsed() < Duration::from_secs(10),
-            "QEMU {id} outlives its owner"
-        );
+        assert!(start.elapsed() < NEVER, "QEMU {id} outlives its owner");
         thread::sleep(Duration::from_millis(10));
     }
 }

@@ -44,7 +44,7 @@ const BOARDS: [&str; 14] = [
 ];
 
 /// How long the other end may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(100);
 
 fn all(config: QemuConfig) -> QemuConfig {
     config

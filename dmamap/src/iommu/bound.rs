@@ -4,6 +4,15 @@ use crate::addr::PhysAddr;
 use crate::iommu::unit::UnitError;
 use crate::platform::Platform;
 
+/// Which of the looks at a unit this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Another may follow.
+    Early,
+    /// It begins after the deadline, and none follows: the one to spare nothing at.
+    Last,
+}
+
 /// How long one unit may take to answer.
 #[derive(Clone, Copy)]
 pub(crate) struct Bound<P: Platform> {
@@ -34,13 +43,20 @@ impl<P: Platform> Bound<P> {
             .saturating_add(self.bound_ms.saturating_mul(1_000_000))
     }
 
-    /// One turn of a wait for `command`: an error once the deadline has passed.
-    pub(crate) fn pause(&self, deadline_ns: u64, command: &'static str) -> Result<(), UnitError> {
-        if self.platform.now_ns() >= deadline_ns {
-            return Err(self.timed_out(command));
-        }
-        self.platform.relax();
-        Ok(())
+    /// Looks at the unit until `look` has found what it looks for, or `deadline_ns` has passed: then once more. It may be the
+    /// CPU that was late to look, not the unit.
+    ///
+    /// # Errors
+    /// Those of `look`; [`UnitError::TimedOut`] names `command`.
+    pub(crate) fn look_until<R>(
+        &self,
+        deadline_ns: u64,
+        command: &'static str,
+        look: impl FnMut(Look) -> Result<Option<R>, UnitError>,
+    ) -> Result<R, UnitError> {
+        let overdue = || self.platform.now_ns() >= deadline_ns;
+        let found = look_until(overdue, || self.platform.relax(), look)?;
+        found.ok_or_else(|| self.timed_out(command))
     }
 
     /// Waits until `done` says yes.
@@ -49,11 +65,7 @@ impl<P: Platform> Bound<P> {
         command: &'static str,
         mut done: impl FnMut() -> bool,
     ) -> Result<(), UnitError> {
-        let deadline_ns = self.deadline_ns();
-        while !done() {
-            self.pause(deadline_ns, command)?;
-        }
-        Ok(())
+        self.look_until(self.deadline_ns(), command, |_| Ok(done().then_some(())))
     }
 
     /// The error of a wait for `command` that has lasted too long.
@@ -63,5 +75,59 @@ impl<P: Platform> Bound<P> {
             command,
             bound_ms: self.bound_ms,
         }
+    }
+}
+
+/// What `look` found, if it did before it had begun after the deadline once.
+fn look_until<R, E>(
+    overdue: impl Fn() -> bool,
+    relax: impl Fn(),
+    mut look: impl FnMut(Look) -> Result<Option<R>, E>,
+) -> Result<Option<R>, E> {
+    loop {
+        if let Some(found) = look(Look::Early)? {
+            return Ok(Some(found));
+        }
+        if overdue() {
+            return look(Look::Last);
+        }
+        relax();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_cpu_that_was_away_until_after_the_deadline_looks_once_more() {
+        // The unit answers after the first look, and the deadline passes, before the clock is read.
+        let answered = Cell::new(false);
+        let overdue = || {
+            answered.set(true);
+            true
+        };
+        let look = |_| Ok::<_, ()>(answered.get().then_some(7));
+        assert_eq!(look_until(overdue, || (), look), Ok(Some(7)));
+    }
+
+    #[test]
+    fn the_last_look_is_one_and_known_to_be_it() {
+        let (looks, last) = (Cell::new(0), Cell::new(0));
+        let look = |which| {
+            looks.set(looks.get() + 1);
+            last.set(last.get() + u32::from(which == Look::Last));
+            Ok::<Option<()>, ()>(None)
+        };
+        assert_eq!(look_until(|| looks.get() >= 3, || (), look), Ok(None));
+        assert_eq!((looks.get(), last.get()), (4, 1));
+    }
+
+    #[test]
+    fn an_error_ends_the_wait() {
+        let look = |_| Err::<Option<()>, _>("gone");
+        assert_eq!(look_until(|| false, || (), look), Err("gone"));
     }
 }

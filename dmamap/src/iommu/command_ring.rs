@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::addr::{FRAME_BYTES, PhysAddr};
 use crate::frame::HardwareFrames;
-use crate::iommu::bound::Bound;
+use crate::iommu::bound::{Bound, Look};
 use crate::iommu::unit::UnitError;
 use crate::pagetable::WalkCoherence;
 use crate::platform::{OutOfFrames, Platform};
@@ -245,7 +245,7 @@ impl<P: Platform> CommandRing<P> {
         let needed = commands.len() as u64 + 1;
         // One entry always stays free, as a full ring looks like an empty one to units without a wrap flag.
         let room = u64::from(self.count - 1);
-        loop {
+        ports.bound().look_until(deadline_ns, what, |_| {
             let mut ring = self.ring.lock();
             if ring.unread() + needed > room {
                 self.see_head(&mut ring, ports);
@@ -259,16 +259,16 @@ impl<P: Platform> CommandRing<P> {
                 }
                 ring.written += needed;
                 ports.publish_tail(ring.tail);
-                return Ok(Fence {
+                return Ok(Some(Fence {
                     sequence: ring.sequence,
                     written: ring.written,
-                });
+                }));
             }
             drop(ring);
             self.check_awake(ports)?;
             ports.check()?;
-            ports.bound().pause(deadline_ns, what)?;
-        }
+            Ok(None)
+        })
     }
 
     fn write(&self, index: u32, command: Command) {
@@ -323,15 +323,22 @@ impl<P: Platform> CommandRing<P> {
         deadline_ns: u64,
     ) -> Result<(), UnitError> {
         let mut polls = 0u32;
-        while !self.is_done(ports, fence) {
+        ports.bound().look_until(deadline_ns, what, |look| {
+            if self.is_done(ports, fence) {
+                return Ok(Some(()));
+            }
             polls = polls.wrapping_add(1);
             self.check_awake(ports)?;
             if polls.is_multiple_of(POLLS_PER_ERROR_CHECK) {
                 ports.check()?;
             }
-            ports.bound().pause(deadline_ns, what)?;
-        }
-        Ok(())
+            if look == Look::Early {
+                return Ok(None);
+            }
+            // A register that is read makes visible what the unit wrote before it answers.
+            ports.check()?;
+            Ok(self.is_done(ports, fence).then_some(()))
+        })
     }
 
     /// Gives the ring's memory back.

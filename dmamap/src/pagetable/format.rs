@@ -15,6 +15,8 @@ use crate::addr::PhysAddr;
 /// - The word 0, and any word whose lower 12 bits are 0 and that is a frame's address, decodes as
 ///   [`Entry::Empty`]: the list of unlinked tables runs through their first words while units may still
 ///   walk them.
+/// - Which bits of a leaf say where memory is depends on its level and span alone, and what else a word says does not depend
+///   on those. The words of leaves of [`Span::Entry`] for pages side by side differ by the same amount from page to page.
 /// - `decode` of level 1 is never [`Entry::Table`], and of a level without leaves never [`Entry::Leaf`]; it is
 ///   a leaf of [`Span::Run`] only where `run_log2` is not 0.
 pub unsafe trait Format: Copy + Send + Sync + 'static {

@@ -4,12 +4,24 @@ use super::frame_list::FrameList;
 use super::path::{Node, Path};
 use super::phys_list::Runs;
 use super::shadow::Tally;
+use super::words::Words;
 use super::{
     Entry, Format, Grant, MAX_LEVELS, MapError, MemoryType, PageTable, Permission, PhysList,
     Privilege, Replay, Span, WalkCoherence,
 };
 use crate::addr::{BusAddr, PhysAddr, PhysRange};
 use crate::platform::{FrameRequest, Platform};
+
+/// What a request needs.
+struct Survey {
+    /// Tables and shadows that are missing.
+    missing: usize,
+    /// All of it, where that is leaves side by side in one table.
+    only: Option<Batch>,
+}
+
+/// How the walker leaves entries that nothing is mapped by.
+pub(super) const EMPTY: u64 = 0;
 
 /// Leaves side by side in one table.
 struct Batch {
@@ -72,79 +84,135 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         memory: &mut L,
         grant: Grant,
     ) -> Result<(), MapError> {
-        let missing = self.survey(bus, memory)?;
+        if self.map_in_one_table(bus, memory, grant)? {
+            return Ok(());
+        }
+        let mut path = self.path();
+        let Survey { missing, only } = self.survey(&mut path, bus, memory)?;
         // All of them are below the root, and so of one size.
         let request = table_request(&self.format, 1);
         let mut stock = FrameList::allocate(self.platform, missing, request)?;
-        self.write(bus, memory, grant, &mut stock);
+        self.frames += match only {
+            Some(batch) => self.write(&mut path, &batch, grant, &mut stock),
+            None => self.write_all(&mut path, bus, memory, grant, &mut stock),
+        };
+        self.position = path.position();
         // SAFETY: frames left over were never linked. (There are none, if the list is true to itself.)
         unsafe { stock.free() };
         Ok(())
     }
 
-    /// The number of tables and shadows missing.
     fn survey<L: PhysList + ?Sized>(
         &self,
+        path: &mut Path<P, F>,
         bus: BusAddr,
         memory: &mut L,
-    ) -> Result<usize, MapError> {
-        let mut missing = 0;
+    ) -> Result<Survey, MapError> {
+        let (mut missing, mut batches) = (0, 0);
+        let mut only = None;
         // The last table counted of each level: addresses only grow, so it is not met again after another.
         let mut counted = [None; MAX_LEVELS as usize + 1];
         let geometry = self.format.geometry();
-        self.each_batch(&mut self.path(), bus, memory, |_, batch| {
+        self.each_batch(path, bus, memory, |_, batch| {
             for table_level in batch.level..batch.stop_level {
                 let table = Some(geometry.table_number(batch.bus, table_level));
                 if counted[table_level as usize] != table {
                     counted[table_level as usize] = table;
-                    missing += if has_shadow(table_level) { 2 } else { 1 };
+                    missing += frames_of_table(table_level);
                 }
             }
+            batches += 1;
+            only = (batches == 1).then_some(batch);
         })?;
-        Ok(missing)
+        Ok(Survey { missing, only })
     }
 
-    /// Writes what was surveyed, with the frames found missing.
-    fn write<L: PhysList + ?Sized>(
-        &mut self,
+    /// Writes what was surveyed, with the frames found missing; returns how many frames that took.
+    fn write_all<L: PhysList + ?Sized>(
+        &self,
+        path: &mut Path<P, F>,
         bus: BusAddr,
         memory: &mut L,
         grant: Grant,
         stock: &mut FrameList<P>,
-    ) {
-        let geometry = self.format.geometry();
+    ) -> usize {
         let mut linked = 0;
-        let written = self.each_batch(&mut self.path(), bus, memory, |path, batch| {
-            while path.deepest() > batch.level {
-                linked += self.link(path, batch.bus, stock);
-            }
-            let table = path.node(batch.level).table;
-            let first = geometry.index(batch.bus, batch.level);
-            let size_log2 = geometry.size_log2(batch.level);
-            let leaf = |n: usize| {
-                let phys = PhysAddr::new(batch.phys + ((n as u64) << size_log2));
-                let leaf = self
-                    .format
-                    .leaf(batch.level, phys, grant.permission, batch.span);
-                let leaf = match grant.memory_type {
-                    MemoryType::Normal => leaf,
-                    MemoryType::Registers => self.format.for_registers(leaf),
-                };
-                match grant.privilege {
-                    Privilege::Any => leaf,
-                    Privilege::PrivilegedOnly => self.format.for_privileged(leaf),
-                }
-            };
-            table.store_all(first, (0..batch.count).map(leaf));
-            self.publish(table, first..first + batch.count);
-            path.add_present(batch.level, batch.count);
+        let written = self.each_batch(path, bus, memory, |path, batch| {
+            linked += self.write(path, &batch, grant, stock);
         });
-        self.frames += linked;
         written.expect("a list of memory yields the same ranges again");
+        linked
+    }
+
+    /// Writes leaves, and the tables that are missing on the way to them; returns how many frames that took.
+    fn write(
+        &self,
+        path: &mut Path<P, F>,
+        batch: &Batch,
+        grant: Grant,
+        stock: &mut FrameList<P>,
+    ) -> usize {
+        let mut linked = 0;
+        while path.deepest() > batch.level {
+            linked += self.link(path, batch.bus, stock);
+        }
+        let geometry = self.format.geometry();
+        let table = path.node(batch.level).table;
+        let first = geometry.index(batch.bus, batch.level);
+        let size_log2 = geometry.size_log2(batch.level);
+        let leaf = |n: usize| {
+            let phys = PhysAddr::new(batch.phys + ((n as u64) << size_log2));
+            self.leaf(batch.level, phys, batch.span, grant)
+        };
+        match batch.span {
+            Span::Entry => {
+                let phys = PhysAddr::new(batch.phys);
+                self.write_leaves(table, (batch.level, first), batch.count, phys, grant);
+            }
+            Span::Run => table.store_all(first, (0..batch.count).map(leaf)),
+        }
+        self.publish(table, first..first + batch.count);
+        path.add_present(batch.level, batch.count);
+        linked
+    }
+
+    /// Writes `count` leaves from the entry `first` of a table of `level` on, for memory from `phys` on, that are no run.
+    #[inline]
+    pub(super) fn write_leaves(
+        &self,
+        table: Words<P>,
+        (level, first): (u32, usize),
+        count: usize,
+        phys: PhysAddr,
+        grant: Grant,
+    ) {
+        let word = self.leaf(level, phys, Span::Entry, grant);
+        if count == 1 {
+            return table.store(first, word);
+        }
+        // From page to page the same is added to the word.
+        let second = phys.as_u64() + self.format.geometry().size(level);
+        let step = self
+            .leaf(level, PhysAddr::new(second), Span::Entry, grant)
+            .wrapping_sub(word);
+        table.store_steps(first, count, word, step);
+    }
+
+    #[inline]
+    pub(super) fn leaf(&self, level: u32, phys: PhysAddr, span: Span, grant: Grant) -> u64 {
+        let leaf = self.format.leaf(level, phys, grant.permission, span);
+        let leaf = match grant.memory_type {
+            MemoryType::Normal => leaf,
+            MemoryType::Registers => self.format.for_registers(leaf),
+        };
+        match grant.privilege {
+            Privilege::Any => leaf,
+            Privilege::PrivilegedOnly => self.format.for_privileged(leaf),
+        }
     }
 
     /// Links a new table under the deepest of `path`, on the way to `bus`; returns the frames it took.
-    fn link(&self, path: &mut Path<P, F>, bus: u64, stock: &mut FrameList<P>) -> usize {
+    pub(super) fn link(&self, path: &mut Path<P, F>, bus: u64, stock: &mut FrameList<P>) -> usize {
         let level = path.deepest();
         let (parent, index) = (path.node(level), self.format.geometry().index(bus, level));
         let mut take = || {
@@ -267,10 +335,10 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         let room = geometry.entries(level) - first;
         let mut room = room.min((len_bytes >> geometry.size_log2(level)) as usize);
         let table = (level == stop.level).then(|| path.node(level).table);
-        // Where the table is missing, nothing is in the way.
-        let count_empty = |room: usize| {
-            let empty = |word| self.format.decode(level, word) == Entry::Empty;
-            table.map_or(room, |table| table.count_while(first..first + room, empty))
+        // Where the table is missing, nothing is in the way. Where it is not the walk met the first, which is empty.
+        let count_empty = |room: usize| match (table, room) {
+            (Some(table), 2..) => 1 + table.count_alike(first + 1..first + room, !0, EMPTY),
+            _ => room,
         };
         let mut span = Span::Entry;
         // Larger than the table where that is a small root: then there is never room for one.
@@ -302,6 +370,11 @@ impl<P: Platform, F: Format> PageTable<P, F> {
 /// Whether tables of `level` link others.
 fn has_shadow(level: u32) -> bool {
     level > 1
+}
+
+/// Tables and shadows that a table of `level` consists of.
+pub(super) fn frames_of_table(level: u32) -> usize {
+    if has_shadow(level) { 2 } else { 1 }
 }
 
 /// A table of `level`, or its shadow.

@@ -86,6 +86,7 @@ mod gather;
 mod geometry;
 mod map;
 mod next_leaf;
+mod one_table;
 mod path;
 mod phys_list;
 mod riscv;
@@ -114,7 +115,7 @@ pub use x86_first_stage::X86FirstStage;
 use crate::addr::{BusAddr, PhysAddr};
 use crate::platform::{OutOfFrames, Platform};
 use empty::EmptyTables;
-use path::{Node, Path};
+use path::{Node, Path, Position};
 use shadow::Tally;
 use words::Words;
 
@@ -126,6 +127,8 @@ pub struct PageTable<P: Platform, F: Format> {
     platform: P,
     format: F,
     root: Node<P>,
+    /// Where the last request ended: at tables that are linked.
+    position: Position,
     empty: EmptyTables,
     frames: usize,
 }
@@ -166,6 +169,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
             platform,
             format,
             root,
+            position: Position::root(geometry.levels()),
             empty: EmptyTables::new(),
             frames: table.frames() + shadow.frames(),
         })
@@ -214,8 +218,14 @@ impl<P: Platform, F: Format> PageTable<P, F> {
                 .is_some_and(|last| last <= self.aperture_last())
     }
 
+    /// From where the last request ended.
     fn path(&self) -> Path<P, F> {
-        Path::new(self.platform, self.root, self.format)
+        Path::new(self.platform, self.root, self.format, self.position)
+    }
+
+    fn path_from_root(&self) -> Path<P, F> {
+        let root = Position::root(self.levels());
+        Path::new(self.platform, self.root, self.format, root)
     }
 
     /// log2 of the bytes that a leaf of `level` stands for, alone or with its run.

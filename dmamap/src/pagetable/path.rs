@@ -48,42 +48,73 @@ pub(super) struct Stop {
     pub(super) entry: Entry,
 }
 
-/// Where a node below the root is: all of these are of one size, and a path is made anew for each request.
+/// Where a node below the root is: all of these are of one size.
 #[derive(Clone, Copy)]
 struct Link {
     table: PhysAddr,
-    shadow: Option<PhysAddr>,
+    /// The table's own address where it has none: no two things are in one place.
+    shadow: PhysAddr,
 }
 
 impl Link {
     const NONE: Self = Self {
         table: PhysAddr::new(0),
-        shadow: None,
+        shadow: PhysAddr::new(0),
     };
+
+    fn to<P: Platform>(node: Node<P>) -> Self {
+        let table = node.table.phys();
+        let shadow = node.shadow.map_or(table, |shadow| shadow.phys());
+        Self { table, shadow }
+    }
+
+    fn shadow(self) -> Option<PhysAddr> {
+        (self.shadow != self.table).then_some(self.shadow)
+    }
 }
 
-/// The tables on the way to `bus`, from the root down to level `deepest`.
-pub(super) struct Path<P, F> {
-    platform: P,
-    format: F,
-    root: Node<P>,
-    /// The others, by level; meaningful from `deepest` to below the root's.
-    below: [Link; MAX_LEVELS as usize],
+/// How far a walk has come: the tables on the way to `bus`, from below the root down to level `deepest`. The next request is
+/// often for an address close by, and starts from there.
+#[derive(Clone, Copy)]
+pub(super) struct Position {
+    /// By level from 1 on; meaningful from `deepest` to below the root's.
+    below: [Link; MAX_LEVELS as usize - 1],
     deepest: u32,
     bus: u64,
 }
 
+impl Position {
+    /// At a root of that level.
+    pub(super) const fn root(level: u32) -> Self {
+        Self {
+            below: [Link::NONE; MAX_LEVELS as usize - 1],
+            deepest: level,
+            bus: 0,
+        }
+    }
+}
+
+/// The tables on the way to an address.
+pub(super) struct Path<P, F> {
+    platform: P,
+    format: F,
+    root: Node<P>,
+    at: Position,
+}
+
 impl<P: Platform, F: Format> Path<P, F> {
-    /// At the root.
-    pub(super) fn new(platform: P, root: Node<P>, format: F) -> Self {
+    /// Where a walk from `root` has come.
+    pub(super) fn new(platform: P, root: Node<P>, format: F, at: Position) -> Self {
         Self {
             platform,
             format,
             root,
-            below: [Link::NONE; MAX_LEVELS as usize],
-            deepest: format.geometry().levels(),
-            bus: 0,
+            at,
         }
+    }
+
+    pub(super) fn position(&self) -> Position {
+        self.at
     }
 
     /// Asked of the format each time: it inlines, and where the format leaves no choice the shifts are by constants.
@@ -97,26 +128,28 @@ impl<P: Platform, F: Format> Path<P, F> {
 
     /// Goes back to the root, where tables further down may have been unlinked.
     pub(super) fn reset(&mut self) {
-        self.deepest = self.top();
+        self.at.deepest = self.top();
     }
 
     pub(super) fn deepest(&self) -> u32 {
-        self.deepest
+        self.at.deepest
     }
 
     pub(super) fn node(&self, level: u32) -> Node<P> {
-        debug_assert!((self.deepest..=self.top()).contains(&level));
+        debug_assert!((self.at.deepest..=self.top()).contains(&level));
         if level == self.top() {
             return self.root;
         }
-        let Link { table, shadow } = self.below[level as usize];
+        let link = self.at.below[level as usize - 1];
         let frames = self.geometry().table_frames(level);
-        // SAFETY: from `deepest` on, links are of nodes that were pushed, of tables below the root, and while the
-        // path is used none of these is unlinked without a `reset`.
+        // SAFETY: from `deepest` on, links are of nodes that were pushed, of tables below the root. While the path, or the
+        // position that it leaves to others, is used, none of these is unlinked without a `reset`.
         unsafe {
             Node {
-                table: Words::adopt(self.platform, table, frames),
-                shadow: shadow.map(|phys| Words::adopt(self.platform, phys, frames)),
+                table: Words::adopt(self.platform, link.table, frames),
+                shadow: link
+                    .shadow()
+                    .map(|phys| Words::adopt(self.platform, phys, frames)),
             }
         }
     }
@@ -124,15 +157,15 @@ impl<P: Platform, F: Format> Path<P, F> {
     /// Goes up as far as needed for `bus`, then down as far as tables lead, but not below level `floor`.
     pub(super) fn walk(&mut self, bus: u64, floor: u32) -> Stop {
         let geometry = self.geometry();
-        while self.deepest < self.top()
-            && geometry.table_number(bus, self.deepest)
-                != geometry.table_number(self.bus, self.deepest)
+        while self.at.deepest < self.top()
+            && geometry.table_number(bus, self.at.deepest)
+                != geometry.table_number(self.at.bus, self.at.deepest)
         {
-            self.deepest += 1;
+            self.at.deepest += 1;
         }
-        self.bus = bus;
+        self.at.bus = bus;
         loop {
-            let level = self.deepest;
+            let level = self.at.deepest;
             let node = self.node(level);
             let index = geometry.index(bus, level);
             let word = node.table.load(index);
@@ -148,11 +181,8 @@ impl<P: Platform, F: Format> Path<P, F> {
 
     /// Goes one level down, to a table on the way to the current address.
     pub(super) fn push(&mut self, node: Node<P>) {
-        self.deepest -= 1;
-        self.below[self.deepest as usize] = Link {
-            table: node.table.phys(),
-            shadow: node.shadow.map(|shadow| shadow.phys()),
-        };
+        self.at.deepest -= 1;
+        self.at.below[self.at.deepest as usize - 1] = Link::to(node);
     }
 
     /// Number of entries in the table of `level`; the root's are not counted.
@@ -183,7 +213,7 @@ impl<P: Platform, F: Format> Path<P, F> {
         (level < self.top()).then(|| {
             (
                 self.node(level + 1),
-                self.geometry().index(self.bus, level + 1),
+                self.geometry().index(self.at.bus, level + 1),
             )
         })
     }

@@ -1,8 +1,8 @@
 //! Unmapping: check that whole leaves and nothing else would go, then clear.
 
 use super::path::Path;
-use super::{Entry, Format, Gather, PageTable, Span, UnmapError};
-use crate::addr::{BusAddr, BusRange};
+use super::{Entry, Format, Gather, PageTable, Permission, Span, UnmapError};
+use crate::addr::{BusAddr, BusRange, PhysAddr};
 use crate::platform::Platform;
 
 /// Leaves side by side in one table.
@@ -25,6 +25,9 @@ impl<P: Platform, F: Format> PageTable<P, F> {
     ///
     /// Nothing has changed then.
     pub fn unmap(&mut self, range: BusRange, gather: &mut Gather<P>) -> Result<(), UnmapError> {
+        if self.unmap_in_one_table(range, gather) {
+            return Ok(());
+        }
         let parts = range.start().as_u64() | range.len_bytes();
         if parts.trailing_zeros() < self.granule_log2() {
             let granule_bytes = 1 << self.granule_log2();
@@ -39,31 +42,51 @@ impl<P: Platform, F: Format> PageTable<P, F> {
                 last: self.aperture_last(),
             });
         }
-        self.check(range)?;
-        self.clear(range, gather);
+        if range.is_empty() {
+            return Ok(());
+        }
+        let mut path = self.path();
+        let first = self.next_leaves(&mut path, range.start().as_u64(), range.len_bytes())?;
+        let only = first.len_bytes == range.len_bytes();
+        if !only {
+            self.check(&mut path, range, first.len_bytes)?;
+        }
+        self.clear(&mut path, range, only.then_some(first), gather);
+        self.position = path.position();
         Ok(())
     }
 
-    fn check(&self, range: BusRange) -> Result<(), UnmapError> {
-        let mut path = self.path();
-        let mut done = 0;
+    /// Whether all of `range` from `done` on is whole leaves.
+    fn check(
+        &self,
+        path: &mut Path<P, F>,
+        range: BusRange,
+        mut done: u64,
+    ) -> Result<(), UnmapError> {
         while done < range.len_bytes() {
             let at = range.start().as_u64() + done;
             done += self
-                .next_leaves(&mut path, at, range.len_bytes() - done)?
+                .next_leaves(path, at, range.len_bytes() - done)?
                 .len_bytes;
         }
         Ok(())
     }
 
-    fn clear(&mut self, range: BusRange, gather: &mut Gather<P>) {
-        let mut path = self.path();
+    /// Clears `range`, of which `next`, if it is known, is first, and where `path` is.
+    fn clear(
+        &mut self,
+        path: &mut Path<P, F>,
+        range: BusRange,
+        mut next: Option<Batch>,
+        gather: &mut Gather<P>,
+    ) {
         let mut done = 0;
         while done < range.len_bytes() {
             let at = range.start().as_u64() + done;
-            let batch = self
-                .next_leaves(&mut path, at, range.len_bytes() - done)
-                .expect("the range was checked under the same lock");
+            let batch = next.take().unwrap_or_else(|| {
+                self.next_leaves(path, at, range.len_bytes() - done)
+                    .expect("the range was checked under the same lock")
+            });
             let table = path.node(batch.level).table;
             let entries = batch.first..batch.first + batch.count;
             table.store_all(entries.start, entries.clone().map(|_| 0));
@@ -92,8 +115,10 @@ impl<P: Platform, F: Format> PageTable<P, F> {
             level: stop.level,
             word,
         };
-        let span = match stop.entry {
-            Entry::Leaf { span, .. } => span,
+        let (span, permission) = match stop.entry {
+            Entry::Leaf {
+                span, permission, ..
+            } => (span, permission),
             Entry::Empty => return Err(UnmapError::NotMapped { bus: at }),
             Entry::Table(_) | Entry::Reserved => return Err(corrupt(stop.word)),
         };
@@ -108,11 +133,15 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         let (table, first) = (path.node(level).table, geometry.index(bus, level));
         let room = geometry.entries(level) - first;
         let room = room.min((len_bytes >> geometry.size_log2(level)) as usize);
-        let alike = |word| match self.format.decode(level, word) {
-            Entry::Leaf { span: other, .. } => other == span,
-            _ => false,
+        // The walk met the first. What has its bits, but for the address, is a leaf like it.
+        let mut count = match room {
+            2.. => {
+                let rest = first + 1..first + room;
+                let mask = !self.address_bits(level, permission, span);
+                1 + table.count_alike(rest, mask, stop.word)
+            }
+            _ => room,
         };
-        let mut count = table.count_while(first..first + room, alike);
         if span == Span::Run {
             // Whole runs only: the last one of `range` may reach beyond it, which is found when its turn comes.
             let run_log2 = self.format.run_log2(level);
@@ -129,5 +158,14 @@ impl<P: Platform, F: Format> PageTable<P, F> {
             count,
             len_bytes: (count as u64) << geometry.size_log2(level),
         })
+    }
+
+    /// The bits of leaves that say where memory is.
+    #[inline]
+    pub(super) fn address_bits(&self, level: u32, permission: Permission, span: Span) -> u64 {
+        let size_log2 = self.format.geometry().size_log2(level);
+        let top = self.format.last_phys().align_down(size_log2);
+        let leaf = |phys| self.format.leaf(level, phys, permission, span);
+        leaf(top) ^ leaf(PhysAddr::new(0))
     }
 }

@@ -81,16 +81,26 @@ impl<P: Platform> Words<P> {
         }
     }
 
-    /// How many of the words of `entries`, from the first on, are as `expected`.
-    pub(super) fn count_while(
-        self,
-        entries: Range<usize>,
-        mut expected: impl FnMut(u64) -> bool,
-    ) -> usize {
-        self.words()[entries]
-            .iter()
-            .take_while(|word| expected(word.load(Ordering::Relaxed)))
-            .count()
+    /// As [`store_all`](Self::store_all), `count` words of which the first is `word`, and each `step` more than the one before.
+    #[inline]
+    pub(super) fn store_steps(self, first: usize, count: usize, mut word: u64, step: u64) {
+        for entry in &self.words()[first..first + count] {
+            entry.store(word, Ordering::Release);
+            word = word.wrapping_add(step);
+        }
+    }
+
+    /// How many of the words of `entries`, from the first on, are `expected` in the bits of `mask`.
+    pub(super) fn count_alike(self, entries: Range<usize>, mask: u64, expected: u64) -> usize {
+        let differs = |word: &AtomicU64| (word.load(Ordering::Relaxed) ^ expected) & mask;
+        let words = &self.words()[entries];
+        // Many at a time while none differs.
+        let (blocks, _) = words.as_chunks::<8>();
+        let alike =
+            |block: &&[AtomicU64; 8]| block.iter().fold(0, |some, word| some | differs(word)) == 0;
+        let whole = blocks.iter().take_while(alike).count() * 8;
+        let rest = words[whole..].iter().take_while(|word| differs(word) == 0);
+        whole + rest.count()
     }
 
     pub(super) fn zero(self) {

@@ -322,8 +322,13 @@ impl<P: Platform> Function<P> {
 
     /// Waits until the function answers, or the deadline.
     pub(crate) fn wait_until_ready(&self, deadline: Deadline) -> Result<(), FunctionResetError> {
-        while !self.is_ready() {
-            if deadline.is_over(self.platform()) {
+        loop {
+            // Before it is looked at: it is once more when the time is over.
+            let is_over = deadline.is_over(self.platform());
+            if self.is_ready() {
+                return Ok(());
+            }
+            if is_over {
                 return Err(FunctionResetError::NotReady {
                     address: self.address(),
                     waited_ms: deadline.bound_ms,
@@ -331,7 +336,6 @@ impl<P: Platform> Function<P> {
             }
             self.platform().relax();
         }
-        Ok(())
     }
 
     /// Whether the function answers: it is there, and has come back from a reset or a loss of power.
@@ -372,13 +376,17 @@ pub(crate) fn drain<P: Platform>(
     capability: impl Fn(u8) -> Option<u16>,
     deadline: Deadline,
 ) -> Transactions {
-    while read_transactions_pending(config, &capability) == Some(true)
-        && config.read::<u16>(VENDOR_ID) != VENDOR_NONE
-    {
-        if deadline.is_over(platform) {
+    loop {
+        // Before it is looked at, as in `wait_until_ready`.
+        let is_over = deadline.is_over(platform);
+        let pending = read_transactions_pending(config, &capability) == Some(true)
+            && config.read::<u16>(VENDOR_ID) != VENDOR_NONE;
+        if !pending {
+            return Transactions::Done;
+        }
+        if is_over {
             return Transactions::StillPending;
         }
         platform.relax();
     }
-    Transactions::Done
 }

@@ -141,7 +141,7 @@ fn units_restart_with_live_domains() {
 
 #[test]
 fn a_restart_gets_a_ring_going_that_had_stopped() {
-    let rig = Rig::boot_with(config(), impatient(5_000));
+    let rig = Rig::boot_with(config(), impatient(20_000));
     let device = rig.attach(EDU);
     let map = || {
         device
@@ -166,7 +166,7 @@ fn a_unit_that_does_not_complete_at_start_is_an_error_and_can_be_tried_again() {
     let kernel = Hosted::boot(machine.clone()).unwrap();
     let unit = machine.amd_units().next().unwrap().clone();
     unit.hold_queue();
-    let error = Rig::boot_on(machine.clone(), kernel, kernel, impatient(40)).err();
+    let error = Rig::boot_on(machine.clone(), kernel, kernel, impatient(150)).err();
     let Some(BootError::Start(error)) = error else {
         panic!("{error:?}")
     };

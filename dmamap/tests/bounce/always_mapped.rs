@@ -209,7 +209,7 @@ fn new_memory_that_the_device_may_have_already_is_lost_once_and_counted() {
         caching_mode: CachingMode::NotPresentToo,
         ..VtdConfig::default()
     });
-    let rig = Rig::boot_with(small().with_iommu(caching), impatient(100));
+    let rig = Rig::boot_with(small().with_iommu(caching), impatient(150));
     let function = rig.function(EDU);
     let device = rig.system().attach(&function, Protection::Bounce).unwrap();
     drop(function);

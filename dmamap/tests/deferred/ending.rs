@@ -7,6 +7,7 @@ use dmamap::iommu::RevokeError;
 use machine::temper::Temper;
 
 use super::kinds::{hold, kinds, release};
+use super::rig::patience::wait_until;
 use super::rig::{Rig, small, try_write};
 use super::{BYTES, LONG_MS, attach_deferred, deferred_edu, flushing, lend, load};
 
@@ -40,7 +41,7 @@ fn detaching_settles_what_waits() {
 #[test]
 fn a_detach_that_is_not_confirmed_keeps_what_waits() {
     let mut kind = kinds().swap_remove(0);
-    kind.options.units.wait_bound_ms = 40;
+    kind.options.units.wait_bound_ms = 150;
     let rig = kind.boot(Temper::Keep, 64, LONG_MS);
     let device = attach_deferred(&rig);
     let retired = lend(&device, 1).retire();
@@ -101,7 +102,8 @@ fn timers_that_come_while_devices_are_detached_take_nothing_with_them() {
         let retired = [(); 3].map(|()| lend(&device, 1).retire());
         device.detach().unwrap();
         drop(retired);
-        assert_eq!(rig.frames_in_use(), in_use);
+        // A timer that was in holds the domain for a moment more where the host is busy, and not for good.
+        wait_until("all is given back", || rig.frames_in_use() == in_use);
     }
     rig.finish();
 }

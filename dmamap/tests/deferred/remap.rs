@@ -43,7 +43,7 @@ fn memory_that_is_lent_again_comes_back_only_when_all_its_addresses_are_lost() {
 #[test]
 fn what_was_lost_once_does_not_come_back_by_being_lent_again() {
     let mut kind = kinds().swap_remove(0);
-    kind.options.units.wait_bound_ms = 40;
+    kind.options.units.wait_bound_ms = 150;
     let rig = kind.boot(Temper::Keep, 64, LONG_MS);
     let device = attach_deferred(&rig);
     let retired = lend(&device, 1).retire();

@@ -9,6 +9,7 @@ use dmamap::map::Mapping;
 use machine::temper::Temper;
 
 use super::kinds::{hold, kinds, release};
+use super::rig::patience::wait_until;
 use super::{LONG_MS, attach_deferred, lend};
 use crate::rig::{EDU, Rig, small};
 use crate::{flushing, rig};
@@ -56,14 +57,16 @@ fn threads_that_need_a_flush_while_one_is_under_way_share_the_next() {
                     done.fetch_add(1, Ordering::SeqCst);
                 });
             }
-            thread::sleep(Duration::from_millis(30));
+            wait_until("all are retired", || {
+                device.flush_figures().retired == THREADS as u64
+            });
             assert_eq!(done.load(Ordering::SeqCst), 0, "{}", kind.name);
             release(&rig);
         });
         let figures = device.flush_figures();
         assert_eq!(figures.retired, THREADS as u64);
-        // One that began with the first, and one for those who came meanwhile. On a busy host a thread may come late.
-        assert!(figures.flushes <= 4, "{}: {figures:?}", kind.name);
+        // One that began with the first, and one for those who came meanwhile.
+        assert!(figures.flushes <= 2, "{}: {figures:?}", kind.name);
         device.detach().unwrap();
         rig.finish();
     }

@@ -2,23 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use dmamap::device::Device;
-use hosted::Hosted;
 use machine::temper::Temper;
 
 use super::kinds::kinds;
+use super::rig::patience::wait_until;
 use super::rig::{EDU, PAGE, Rig, small, try_write};
 use super::{BYTES, LONG_MS, attach_deferred, deferred_edu, flushing, lend, load};
-
-/// Waits until nothing waits for a flush; how long that took.
-fn wait_for_a_flush(device: &Device<Hosted>) -> Duration {
-    let begun = Instant::now();
-    while device.flush_figures().waiting > 0 {
-        assert!(begun.elapsed() < Duration::from_secs(20), "no timer came");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    begun.elapsed()
-}
 
 #[test]
 fn a_timer_flushes_what_nobody_asks_for() {
@@ -35,13 +24,22 @@ fn a_timer_flushes_what_nobody_asks_for() {
         load(&mut edu, 0x22);
         edu.device().flush().unwrap();
         let before = edu.device().flush_figures().flushes;
-        let retired: Vec<_> = retired.into_iter().map(|lent| lent.retire()).collect();
         let begun = Instant::now();
-        wait_for_a_flush(edu.device());
+        let retired: Vec<_> = retired.into_iter().map(|lent| lent.retire()).collect();
         let window = Duration::from_millis(WINDOW_MS);
-        assert!(begun.elapsed() >= window - Duration::from_millis(20));
+        // On a busy host a timer may come before all are retired.
+        let together = begun.elapsed() < window;
+        wait_until("a timer flushes", || {
+            edu.device().flush_figures().waiting == 0
+        });
+        assert!(begun.elapsed() >= window);
         let figures = edu.device().flush_figures();
-        assert_eq!(figures.flushes, before + 1, "{}", kind.name);
+        let flushes = figures.flushes - before;
+        assert!(
+            flushes >= 1 && (flushes == 1 || !together),
+            "{}: {flushes}",
+            kind.name
+        );
         assert!(figures.longest_window_ns >= WINDOW_MS * 1_000_000);
         for (retired, bus) in retired.into_iter().zip(buses) {
             let mut buffer = retired.try_finish().expect("it is settled").unwrap();
@@ -51,8 +49,7 @@ fn a_timer_flushes_what_nobody_asks_for() {
         }
         // And again: each window has its timer.
         let again = lend(edu.device(), 0x11).retire();
-        wait_for_a_flush(edu.device());
-        assert!(again.is_settled());
+        wait_until("a timer flushes again", || again.is_settled());
         drop((again, edu));
         rig.finish_after_faults();
     }
@@ -63,7 +60,7 @@ fn strict_devices_have_a_timer_too() {
     let rig = Rig::boot_with(small(), flushing(Default::default(), 64, 20));
     let device = rig.attach(EDU);
     std::mem::forget(lend(&device, 1).retire());
-    wait_for_a_flush(&device);
+    wait_until("a timer flushes", || device.flush_figures().waiting == 0);
     let figures = device.flush_figures();
     assert_eq!((figures.retired, figures.flushes, figures.lost), (1, 1, 0));
     device.detach().unwrap();

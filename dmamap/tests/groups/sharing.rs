@@ -330,7 +330,7 @@ fn members_come_and_go_at_once() {
 
 #[test]
 fn a_device_that_was_not_confirmed_to_leave_keeps_its_groups_memory() {
-    let options = crate::rig::impatient(50);
+    let options = crate::rig::impatient(150);
     let config = crate::rig::small().with_port(conventional(ConventionalIds::Bridge));
     let mut rig = Rig::boot_with(config, options);
     let found = functions(&rig, EDU_IDS);

@@ -17,7 +17,7 @@ use crate::rig::patience::{StopOnDrop, wait_until};
 use crate::rig::{EDU, PAGE, Rig, buffer_of, impatient, share_a_page, small, try_write};
 
 /// How long units are waited for.
-const PATIENCE_MS: u64 = 60;
+const PATIENCE_MS: u64 = 150;
 
 fn boot(config: MachineConfig) -> Rig {
     Rig::boot_with(config, impatient(PATIENCE_MS))
@@ -222,7 +222,7 @@ fn a_map_that_could_not_be_undone_comes_back_too() {
 
 #[test]
 fn threads_that_recover_while_others_lose_memory_get_each_byte_once() {
-    let rig = Rig::boot_with(small(), impatient(5));
+    let rig = Rig::boot_with(small(), impatient(50));
     let device = rig.attach(EDU);
     let done = std::sync::atomic::AtomicBool::new(false);
     let (lost, back) = std::thread::scope(|scope| {
@@ -232,7 +232,7 @@ fn threads_that_recover_while_others_lose_memory_get_each_byte_once() {
             .map(|_| {
                 scope.spawn(|| {
                     let mut lost = 0;
-                    for _ in 0..60 {
+                    for _ in 0..12 {
                         let buffer = buffer_of(rig.kernel, PAGE, 1);
                         let mapping = device.map_single(buffer, ToDevice).unwrap();
                         lost += u64::from(mapping.unmap().is_err()) * PAGE;
@@ -262,7 +262,7 @@ fn threads_that_recover_while_others_lose_memory_get_each_byte_once() {
                 true => hang(&rig.machine),
                 false => go_on(&rig.machine),
             }
-            std::thread::sleep(std::time::Duration::from_millis(7));
+            std::thread::sleep(std::time::Duration::from_millis(70));
             losers.iter().all(|loser| loser.is_finished())
         });
         go_on(&rig.machine);

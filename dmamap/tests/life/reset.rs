@@ -27,9 +27,6 @@ pub(crate) const DISK: dmamap::iommu::Requester = dmamap::iommu::Requester {
     id: 1 << 8,
 };
 
-/// Long enough for what does not wait to be over.
-const A_WHILE: Duration = Duration::from_millis(30);
-
 const PATIENCE: ResetPatience = ResetPatience {
     pending_ms: 150,
     ready_ms: 300,
@@ -156,7 +153,7 @@ fn what_nothing_resets_alone_is_left_as_it_is() {
 fn a_reset_gives_quarantined_memory_back() {
     for kind in [ResetKind::FunctionLevel, ResetKind::PowerState] {
         let config = small().with_resets(with_kind(kind));
-        let mut rig = Rig::boot_with(config, impatient(60));
+        let mut rig = Rig::boot_with(config, impatient(150));
         let function = rig.function(EDU);
         let mut device = rig.attach(EDU);
         let kept = device
@@ -199,7 +196,7 @@ fn a_reset_waits_for_requests_under_way() {
         thread::scope(|scope| {
             let resetting = scope.spawn(|| {
                 let reset = device.reset(ResetPatience {
-                    pending_ms: 10_000,
+                    pending_ms: 100_000,
                     ..PATIENCE
                 });
                 done.store(true, Ordering::SeqCst);
@@ -253,7 +250,6 @@ fn a_device_that_never_comes_back_is_told_of_and_stays_cut_off() {
             .map_single(buffer_of(rig.kernel, PAGE, 1), Bidirectional)
             .unwrap();
         let address = rig.function(requester).address();
-        let begun = Instant::now();
         assert_eq!(
             device.reset(PATIENCE),
             Err(ResetError::Function(FunctionResetError::NotReady {
@@ -261,7 +257,6 @@ fn a_device_that_never_comes_back_is_told_of_and_stays_cut_off() {
                 waited_ms: PATIENCE.ready_ms
             }))
         );
-        assert!(begun.elapsed() < Duration::from_secs(3));
         // Its unit still confirms, so memory comes back and the device can be given up.
         drop(mapping.unmap().unwrap());
         device.detach().unwrap();
@@ -324,7 +319,7 @@ fn detaching_and_unmapping_race_with_a_reset() {
 
 #[test]
 fn a_request_that_the_unit_let_through_is_waited_for_at_recovery() {
-    let rig = Rig::boot_with(small(), impatient(60));
+    let rig = Rig::boot_with(small(), impatient(150));
     let device = rig.attach(EDU);
     let mapping = device
         .map_single(buffer_of(rig.kernel, PAGE, 1), Bidirectional)
@@ -337,7 +332,6 @@ fn a_request_that_the_unit_let_through_is_waited_for_at_recovery() {
     device.recover().expect_err("it still is");
     assert_eq!(device.figures().quarantined_bytes, PAGE);
     drop(request);
-    thread::sleep(A_WHILE);
     assert_eq!(device.recover(), Ok(PAGE));
     drop(device);
     rig.finish();

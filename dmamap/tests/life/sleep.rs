@@ -159,7 +159,7 @@ fn a_unit_that_does_not_wake_can_be_tried_again() {
             // Their resets need no queue that can hang.
             continue;
         }
-        let rig = Rig::boot_with(small().with_iommu(iommu), impatient(60));
+        let rig = Rig::boot_with(small().with_iommu(iommu), impatient(150));
         let function = rig.function(EDU);
         let device = rig.attach(EDU);
         let buffer = buffer_of(rig.kernel, PAGE, 1);

@@ -188,7 +188,7 @@ fn memory_that_panics_while_it_is_unmapped_is_freed_only_when_unmapped() {
 
 #[test]
 fn memory_that_panics_while_its_unmap_is_not_confirmed_is_kept() {
-    let rig = Rig::boot_with(small(), impatient(20));
+    let rig = Rig::boot_with(small(), impatient(150));
     let device = rig.attach(EDU);
     let mut kept = 0;
     for nth in 1..5 {
@@ -324,7 +324,7 @@ fn borrowed_memory_that_a_device_may_keep_stops_the_kernel() {
         "borrowed_memory_that_a_device_may_keep_stops_the_kernel",
         message,
         || {
-            let rig = Rig::boot_with(small(), impatient(20));
+            let rig = Rig::boot_with(small(), impatient(150));
             let device = rig.attach(EDU);
             let mut borrowed = buffer_of(rig.kernel, PAGE, 1);
             let _ = device.map_within(&mut borrowed, FromDevice, |_| rig.unit(0).hold_queue());

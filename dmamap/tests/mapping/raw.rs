@@ -344,7 +344,7 @@ fn unmapping_what_was_not_mapped_is_an_error_and_changes_nothing() {
 
 #[test]
 fn an_unmap_that_was_not_confirmed_counts_as_quarantined() {
-    let rig = Rig::boot_with(small(), impatient(20));
+    let rig = Rig::boot_with(small(), impatient(150));
     let device = trusted(&rig);
     let buffer = buffer_of(rig.kernel, 2 * PAGE, 1);
     let memory = phys(buffer.phys(0).unwrap(), 2 * PAGE);
@@ -367,7 +367,7 @@ fn an_unmap_that_was_not_confirmed_counts_as_quarantined() {
 
 #[test]
 fn a_list_that_fails_and_is_not_confirmed_undone_says_so() {
-    let rig = Rig::boot_with(small(), impatient(20));
+    let rig = Rig::boot_with(small(), impatient(150));
     let device = trusted(&rig);
     let buffer = buffer_of(rig.kernel, 2 * PAGE, 1);
     let at = |offset: u64| phys(buffer.phys(offset).unwrap(), 10);

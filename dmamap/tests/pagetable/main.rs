@@ -39,6 +39,7 @@ suite! {
     translation:
         entries_decode_as_they_were_encoded,
         words_of_unlinked_tables_decode_as_empty,
+        leaves_side_by_side_differ_alike,
         words_with_a_reserved_bit_set_are_reserved,
         each_byte_of_a_mapping_is_translated,
         the_largest_leaf_is_used_at_every_alignment,

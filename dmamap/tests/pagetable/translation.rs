@@ -113,6 +113,43 @@ pub(crate) fn each_byte_of_a_mapping_is_translated<F: Subject>(format: F) {
     }
 }
 
+/// The words of pages side by side differ by the same amount from page to page, and all of one span only where they say where
+/// memory is: the walker writes, and recognises, many at a time.
+pub(crate) fn leaves_side_by_side_differ_alike<F: Subject>(format: F) {
+    let geometry = format.geometry();
+    for level in 1..=geometry.levels() {
+        let size_log2 = geometry.size_log2(level);
+        if level > 1 && !format.leaf_sizes().contains(size_log2) {
+            continue;
+        }
+        let top = format.last_phys().align_down(size_log2);
+        let places = [0, 1, 5, (top.as_u64() >> size_log2) / 3].map(|n| n << size_log2);
+        for permission in [Permission::Read, Permission::Write, Permission::ReadWrite] {
+            let leaf = |phys, span| format.leaf(level, PhysAddr::new(phys), permission, span);
+            let words = |phys| {
+                let leaf = leaf(phys, Span::Entry);
+                let registers = format.for_registers(leaf);
+                [leaf, registers, format.for_privileged(registers)]
+            };
+            let differences = places.map(|phys| {
+                let (word, next) = (words(phys), words(phys + (1 << size_log2)));
+                [0, 1, 2].map(|kind| next[kind].wrapping_sub(word[kind]))
+            });
+            assert_eq!(differences, [[differences[0][0]; 3]; 4], "level {level}");
+            for span in [Span::Entry, Span::Run] {
+                if span == Span::Run && format.run_log2(level) == 0 {
+                    continue;
+                }
+                let address = leaf(top.as_u64(), span) ^ leaf(0, span);
+                for phys in places {
+                    let differs = leaf(phys, span) ^ leaf(0, span);
+                    assert_eq!(differs & !address, 0, "level {level}, {span:?}");
+                }
+            }
+        }
+    }
+}
+
 /// More leaves than this take long and say no more.
 const MANY: usize = 8200;
 

@@ -107,7 +107,7 @@ fn a_unit_that_never_carries_out_a_command_is_an_error_that_names_it() {
     let kernel = Hosted::boot(machine.clone()).unwrap();
     let model = machine.riscv_units().next().unwrap().clone();
     model.hold_queue();
-    let refused = Rig::boot_on(machine.clone(), kernel, kernel, impatient(40));
+    let refused = Rig::boot_on(machine.clone(), kernel, kernel, impatient(150));
     let error = refused.err().expect("it hangs").to_string();
     // It was given up in the first submission, and cannot be turned off with that in its queue.
     assert!(

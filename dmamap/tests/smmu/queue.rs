@@ -49,7 +49,7 @@ fn the_queue_goes_around_its_ring_many_times() {
 
 #[test]
 fn a_command_error_stops_the_queue_and_a_reset_makes_it_go_on() {
-    let rig = Rig::boot_with(with(SmmuConfig::default()), impatient(1000));
+    let rig = Rig::boot_with(with(SmmuConfig::default()), impatient(10_000));
     let device = rig.attach(EDU);
     let buffer = DmaBuffer::allocate(rig.kernel, PAGE).unwrap();
     let mapping = device.map_single(buffer, Bidirectional).unwrap();
@@ -90,7 +90,7 @@ fn nobody_submits_to_a_ring_that_begins_anew() {
     };
     let machine = Machine::boot(with(SmmuConfig::default())).unwrap();
     let kernel = Hosted::boot(Observed::new(machine.clone(), observer)).unwrap();
-    let rig = Rig::boot_on(machine, kernel, kernel, impatient(5_000)).unwrap();
+    let rig = Rig::boot_on(machine, kernel, kernel, impatient(20_000)).unwrap();
     let device = rig.attach(EDU);
     let map = || {
         let buffer = DmaBuffer::allocate(rig.kernel, PAGE).unwrap();

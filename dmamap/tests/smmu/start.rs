@@ -91,7 +91,7 @@ fn a_unit_that_never_finishes_its_first_commands_is_an_error_that_names_it() {
     let machine = Machine::boot(with(SmmuConfig::default())).unwrap();
     machine.smmu_units().for_each(|unit| unit.hold_queue());
     let kernel = Hosted::boot(machine.clone()).unwrap();
-    let options = super::rig::impatient(40);
+    let options = super::rig::impatient(150);
     let Err(BootError::Start(error)) = Rig::boot_on(machine.clone(), kernel, kernel, options)
     else {
         panic!("it booted");
@@ -99,7 +99,7 @@ fn a_unit_that_never_finishes_its_first_commands_is_an_error_that_names_it() {
     let expected = UnitStartError::Unit(UnitError::TimedOut {
         unit: UNIT,
         command: "global invalidation",
-        bound_ms: 40,
+        bound_ms: 150,
     });
     assert_eq!(*error, StartError::Prepare(expected));
     machine.shutdown();

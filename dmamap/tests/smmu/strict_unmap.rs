@@ -15,7 +15,7 @@ use super::waiting::{Held, while_under_way};
 use super::{STAGES, TEMPERS, UNIT, boot, model, staged, with};
 
 /// A bound short enough to be waited for in a test.
-const BOUND_MS: u64 = 40;
+const BOUND_MS: u64 = 150;
 
 fn buffer(device: &Device<Hosted>, pages: u64) -> DmaBuffer<Hosted> {
     DmaBuffer::allocate(device.platform(), pages * PAGE).unwrap()

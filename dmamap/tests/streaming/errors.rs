@@ -311,7 +311,7 @@ fn memory_that_cannot_be_allocated_says_for_which_device_and_how_much() {
 #[test]
 fn what_is_not_confirmed_and_what_is_misplaced_says_of_which_device() {
     let mut texts = Texts::default();
-    let rig = Rig::boot_with(small(), impatient(60));
+    let rig = Rig::boot_with(small(), impatient(150));
     let mut device = rig.attach(EDU);
     let mapping = device
         .map_single(buffer_of(rig.kernel, 2 * PAGE, 1), ToDevice)
@@ -319,11 +319,11 @@ fn what_is_not_confirmed_and_what_is_misplaced_says_of_which_device() {
     let range = mapping.range();
     rig.machine.vtd_units().for_each(|unit| unit.hold_queue());
     texts.check("unmap", mapping.unmap().map(drop).unwrap_err(), &[&range]);
-    texts.check("recover", device.recover().unwrap_err(), &[&"60 ms"]);
-    texts.check("flush", device.flush().unwrap_err(), &[&"60 ms"]);
+    texts.check("recover", device.recover().unwrap_err(), &[&"150 ms"]);
+    texts.check("flush", device.flush().unwrap_err(), &[&"150 ms"]);
     let refused = device.reset(ResetPatience::default()).unwrap_err();
     assert!(matches!(refused, ResetError::Unit(_)));
-    texts.check("reset", refused, &[&"60 ms"]);
+    texts.check("reset", refused, &[&"150 ms"]);
     rig.machine
         .vtd_units()
         .for_each(|unit| unit.release_queue());

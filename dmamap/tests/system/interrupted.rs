@@ -81,7 +81,7 @@ fn a_flush_that_interrupts_a_flush_on_the_same_cpu_ends() {
 #[test]
 fn a_flush_after_one_that_failed_asks_the_units_again() {
     for (kind, iommu) in kinds() {
-        let rig = Rig::boot_with(small().with_iommu(iommu), impatient(40));
+        let rig = Rig::boot_with(small().with_iommu(iommu), impatient(150));
         let device = rig.attach(EDU);
         let retired = retire(&rig, &device);
         hang(&rig.machine);

@@ -1,8 +1,6 @@
 //! Where nothing may be mapped nothing ever is, and what firmware reserved for a device it always reaches.
 
-use std::thread;
-use std::time::Duration;
-
+use crate::rig::patience::wait_until;
 use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, small};
 use dmamap::addr::{BusAddr, BusRange, DmaMask, PhysRange};
 use dmamap::buffer::DmaBuffer;
@@ -295,22 +293,18 @@ fn the_device_firmware_left_at_work_never_misses_a_beat() {
 /// Waits for the next beat; none was missed.
 fn beat(rig: &Rig, when: &str) {
     let before = rig.machine.heartbeat();
-    for _ in 0..2000 {
+    wait_until(when, || {
         let pulse = rig.machine.heartbeat();
         assert_eq!(pulse.missed, 0, "after it was {when}");
-        if pulse.beats > before.beats + 1 {
-            return;
-        }
-        thread::sleep(Duration::from_micros(500));
-    }
-    panic!("it stopped after it was {when}");
+        pulse.beats > before.beats + 1
+    });
 }
 
 #[test]
 fn the_device_firmware_left_at_work_goes_on_when_attaching_it_fails() {
     use crate::rig::impatient;
     for protection in [Protection::Strict, Protection::Identity] {
-        let rig = Rig::boot_with(small(), impatient(40));
+        let rig = Rig::boot_with(small(), impatient(150));
         rig.unit(1).hold_queue();
         let function = rig.function(HEARTBEAT);
         // SAFETY: the device goes on within its memory.

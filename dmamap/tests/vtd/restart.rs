@@ -126,7 +126,7 @@ fn a_command_that_ends_late_does_not_keep_later_ones_out() {
         let unit = way.unit(VtdConfig::default());
         let options = journeys::boot::BootOptions {
             units: dmamap::system::Settings {
-                wait_bound_ms: 50,
+                wait_bound_ms: 150,
                 ..way.settings()
             },
             ..journeys::boot::BootOptions::default()
@@ -161,7 +161,7 @@ fn a_unit_that_hangs_is_named_and_can_be_restarted_later() {
         let unit = way.unit(VtdConfig::default());
         let options = journeys::boot::BootOptions {
             units: dmamap::system::Settings {
-                wait_bound_ms: 50,
+                wait_bound_ms: 150,
                 ..way.settings()
             },
             ..journeys::boot::BootOptions::default()

@@ -382,7 +382,7 @@ fn a_unit_that_hangs_is_an_error_that_names_it_and_the_command() {
         let config = small().with_iommu(crate::rig::vtd(way.unit(VtdConfig::default())));
         let options = BootOptions {
             units: Settings {
-                wait_bound_ms: 50,
+                wait_bound_ms: 150,
                 ..way.settings()
             },
             ..BootOptions::default()

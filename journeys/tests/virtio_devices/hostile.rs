@@ -17,6 +17,14 @@ use crate::{NEVER, attach, detach, with};
 
 const SHORT: Duration = Duration::from_millis(150);
 
+/// How long to wait for what comes to `fault`: only silence lasts to the end of it.
+fn patience(fault: Fault) -> Duration {
+    match fault {
+        Fault::TimedOut { .. } | Fault::NeedsReset => SHORT,
+        _ => NEVER,
+    }
+}
+
 /// What each lie of a device comes to, told in queue `queue`.
 fn lies(queue: u16) -> [(Misbehaviour, Fault); 8] {
     let wrong = Fault::WrongAnswer { queue };
@@ -41,7 +49,7 @@ fn an_entropy_device_that_lies_is_given_up() {
         let (device, function) = attach(&rig, entropy::DEVICE_TYPE, 0);
         let tree = rig.computer.resources_mut();
         let mut rng = VirtioRng::<Place>::start(device, &function, tree).expect("it starts");
-        rng.set_timeout(SHORT);
+        rng.set_timeout(patience(fault));
         let filled = rng.fill(&mut [0; 5000]);
         if fault == Fault::NeedsReset {
             // The first answer is one; whether it says it in time to be heard before the last is its own affair.
@@ -94,7 +102,7 @@ fn a_disk_that_lies_is_given_up() {
         let (device, function) = attach(&rig, block::DEVICE_TYPE, 0);
         let tree = rig.computer.resources_mut();
         let mut disk = VirtioBlock::<Disk>::start(device, &function, tree).expect("it starts");
-        disk.set_timeout(SHORT);
+        disk.set_timeout(patience(fault));
         let expected = VirtioBlockError::Request(RequestError::Stopped(fault));
         assert_eq!(
             disk.read(0, &mut [0; 512]),
@@ -118,7 +126,7 @@ fn a_network_device_that_lies_is_given_up() {
         let (device, function) = attach(&rig, net::DEVICE_TYPE, 0);
         let tree = rig.computer.resources_mut();
         let mut net = VirtioNet::<Place>::start(device, &function, tree).expect("it starts");
-        net.set_timeout(SHORT);
+        net.set_timeout(patience(fault));
         let expected = VirtioNetError::Request(RequestError::Stopped(fault));
         assert_eq!(net.send(&[1; 100]), Err(expected), "{misbehaviour:?}");
         assert_eq!(
@@ -183,7 +191,7 @@ fn a_graphics_adapter_that_stops_answering_has_no_picture() {
         let (device, function) = attach(&rig, gpu::DEVICE_TYPE, 0);
         let tree = rig.computer.resources_mut();
         let mut gpu = VirtioGpu::<Place>::start(device, &function, tree).expect("it starts");
-        gpu.set_timeout(SHORT);
+        gpu.set_timeout(patience(fault));
         let stopped = VirtioGpuError::Request(RequestError::Stopped(fault));
         assert_eq!(gpu.set_up(64, 64).err(), Some(stopped), "{misbehaviour:?}");
         assert_eq!(

@@ -183,22 +183,17 @@ impl<P: Platform> VirtioUnit<P> {
         let mut requests = 0;
         let mut next = Some(first);
         while let Some(from) = next.filter(|from| *from <= last) {
-            let deadline_ns = self.bound.deadline_ns();
-            let submission = loop {
-                let enqueued = record.with_runs((from, last), joining, |runs| {
+            let (submission, after, len) = queue.wait_for_room(ports, command, || {
+                record.with_runs((from, last), joining, |runs| {
                     let mut batch = Batch::with_room(queue.capacity());
                     let after = fill(from, runs, &mut batch);
                     let len = batch.as_slice().len();
                     let submission = queue.enqueue(ports, &batch)?;
                     Some((submission, after, len))
-                });
-                if let Some((submission, after, len)) = enqueued {
-                    next = after;
-                    requests += len;
-                    break submission;
-                }
-                queue.make_room(ports, deadline_ns, command)?;
-            };
+                })
+            })?;
+            next = after;
+            requests += len;
             queue.wait(ports, submission, command)?;
         }
         Ok(requests)

@@ -18,7 +18,7 @@ use super::ring::{Progress, QueuePlace, Ring};
 use super::transport::Transport;
 use crate::addr::{FRAME_BYTES, PhysAddr};
 use crate::frame::HardwareFrames;
-use crate::iommu::bound::Bound;
+use crate::iommu::bound::{Bound, Look};
 use crate::iommu::unit::UnitError;
 use crate::pagetable::WalkCoherence;
 use crate::platform::{OutOfFrames, Platform};
@@ -256,29 +256,27 @@ impl<P: Platform> Queue<P> {
         batch: &Batch,
         command: &'static str,
     ) -> Result<Option<Status>, UnitError> {
-        let deadline_ns = ports.bound.deadline_ns();
-        loop {
-            if let Some(submission) = self.enqueue(ports, batch) {
-                return self.answer(ports, submission, command);
-            }
-            self.make_room(ports, deadline_ns, command)?;
-        }
+        let submission = self.wait_for_room(ports, command, || self.enqueue(ports, batch))?;
+        self.answer(ports, submission, command)
     }
 
-    /// One turn of waiting for room.
-    pub(super) fn make_room(
+    /// Waits until `enqueue` finds room.
+    pub(super) fn wait_for_room<R>(
         &self,
         ports: &Ports<'_, P>,
-        deadline_ns: u64,
         command: &'static str,
-    ) -> Result<(), UnitError> {
-        {
+        mut enqueue: impl FnMut() -> Option<R>,
+    ) -> Result<R, UnitError> {
+        let deadline_ns = ports.bound.deadline_ns();
+        ports.bound.look_until(deadline_ns, command, |_| {
+            if let Some(enqueued) = enqueue() {
+                return Ok(Some(enqueued));
+            }
+            self.check_device(ports)?;
             let mut state = self.state.lock();
             self.reap(&mut state);
-            self.check(ports, &state)?;
-        }
-        self.check_device(ports)?;
-        ports.bound.pause(deadline_ns, command)
+            self.check(ports, &state).map(|()| None)
+        })
     }
 
     /// Waits until the unit has answered all of `submission`.
@@ -303,27 +301,25 @@ impl<P: Platform> Queue<P> {
     ) -> Result<Option<Status>, UnitError> {
         let deadline_ns = ports.bound.deadline_ns();
         let mut polls = 0_u32;
-        loop {
-            let outcome = {
+        let answered = ports.bound.look_until(deadline_ns, command, |look| {
+            if look == Look::Last {
+                self.check_device(ports)?;
+            }
+            {
                 let mut state = self.state.lock();
                 self.reap(&mut state);
-                match self.take_answers(&mut state, &submission) {
-                    Some(status) => return Ok(Status::from_code(status)),
-                    None => self.check(ports, &state),
+                if let Some(status) = self.take_answers(&mut state, &submission) {
+                    return Ok(Some(Status::from_code(status)));
                 }
-            };
-            polls = polls.wrapping_add(1);
-            let outcome = outcome.and_then(|()| {
-                if polls.is_multiple_of(POLLS_PER_STATUS_CHECK) {
-                    self.check_device(ports)?;
-                }
-                ports.bound.pause(deadline_ns, command)
-            });
-            if let Err(error) = outcome {
-                self.abandon(&submission);
-                return Err(error);
+                self.check(ports, &state)?;
             }
-        }
+            polls = polls.wrapping_add(1);
+            if polls.is_multiple_of(POLLS_PER_STATUS_CHECK) {
+                self.check_device(ports)?;
+            }
+            Ok(None)
+        });
+        answered.inspect_err(|_| self.abandon(&submission))
     }
 
     /// The first status that is not good, or the good one, once all were answered: then the slots are free.
@@ -427,26 +423,23 @@ impl<P: Platform> Queue<P> {
             return Ok(());
         };
         let slot = self.slots() - 1;
-        let deadline_ns = ports.bound.deadline_ns();
-        let submission = loop {
-            {
-                let mut state = self.state.lock();
-                if state.slots[slot] == Slot::Free && state.covered == state.epoch {
-                    let reply = (frames.phys(), len_bytes + TAIL_BYTES as u32);
-                    self.offer(&mut state, slot, &Request::probe(endpoint), reply);
-                    self.ring.publish(&self.frames, &state.progress);
-                    ports.transport.notify(REQUEST_QUEUE);
-                    let mut slots = [0; MAX_BATCH];
-                    slots[0] = slot as u8;
-                    break Submission {
-                        slots,
-                        len: 1,
-                        epoch: state.epoch,
-                    };
-                }
+        let submission = self.wait_for_room(ports, COMMAND, || {
+            let mut state = self.state.lock();
+            if state.slots[slot] != Slot::Free || state.covered != state.epoch {
+                return None;
             }
-            self.make_room(ports, deadline_ns, COMMAND)?;
-        };
+            let reply = (frames.phys(), len_bytes + TAIL_BYTES as u32);
+            self.offer(&mut state, slot, &Request::probe(endpoint), reply);
+            self.ring.publish(&self.frames, &state.progress);
+            ports.transport.notify(REQUEST_QUEUE);
+            let mut slots = [0; MAX_BATCH];
+            slots[0] = slot as u8;
+            Some(Submission {
+                slots,
+                len: 1,
+                epoch: state.epoch,
+            })
+        })?;
         let epoch = submission.epoch;
         let answered = self.wait(ports, submission, COMMAND);
         if answered.is_ok() {

@@ -204,6 +204,11 @@ impl RiscvUnit {
         self.core.registers.lock().queue.hooks.fault = Some(fault);
     }
 
+    /// Whether no command has met what [`fail_queue`](Self::fail_queue) was told yet.
+    pub fn is_queue_to_fail(&self) -> bool {
+        self.core.registers.lock().queue.hooks.fault.is_some()
+    }
+
     /// From now on the unit looks at commands only this long after the tail was written.
     pub fn delay_queue(&self, latency: Duration) {
         self.core.registers.lock().queue.hooks.latency = latency;

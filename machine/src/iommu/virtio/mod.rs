@@ -190,6 +190,11 @@ impl VirtioUnit {
         self.core.front.lock().hooks.fault = Some(fault);
     }
 
+    /// Whether no request has met what [`fail_queue`](Self::fail_queue) was told yet.
+    pub fn is_queue_to_fail(&self) -> bool {
+        self.core.front.lock().hooks.fault.is_some()
+    }
+
     /// From now on the unit looks at requests only this long after it was notified.
     pub fn delay_queue(&self, latency: Duration) {
         let hooks = &mut self.core.front.lock().hooks;

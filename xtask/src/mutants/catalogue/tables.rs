@@ -87,6 +87,18 @@ pub(super) const ALL: &[Mutation] = &[
         )],
     },
     Mutation {
+        name: "walk-goes-on-in-an-unlinked-table",
+        selection: Selection::Core,
+        file: "dmamap/src/pagetable/empty.rs",
+        find: "self.position = self.path_from_root().position();",
+        replace: "",
+        why: "the next mapping close by is written to a table that is somebody else's by then",
+        caught_by: &[
+            pagetable("vtd_second_stage::the_largest_leaf_is_used_at_every_alignment"),
+            pagetable("riscv::an_empty_table_in_the_way_is_mapped_with_smaller_leaves"),
+        ],
+    },
+    Mutation {
         name: "unlinked-table-freed-at-once",
         selection: Selection::Core,
         file: "dmamap/src/pagetable/gather.rs",

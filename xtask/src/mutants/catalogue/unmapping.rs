@@ -286,4 +286,16 @@ pub(super) const ALL: &[Mutation] = &[
         why: "a unit that stopped is waited for until patience ends, and the reason is lost",
         caught_by: &[strict("a_queue_that_stopped_is_a_typed_error_at_once")],
     },
+    Mutation {
+        name: "late-cpu-blames-the-unit",
+        selection: Selection::Whole,
+        file: "dmamap/src/iommu/bound.rs",
+        find: "return look(Look::Last);",
+        replace: "return Ok(None);",
+        why: "a CPU that was away until after the deadline gives up on a unit that has answered",
+        caught_by: &[Test::library(
+            "dmamap",
+            "iommu::bound::tests::a_cpu_that_was_away_until_after_the_deadline_looks_once_more",
+        )],
+    },
 ];

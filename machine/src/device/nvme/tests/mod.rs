@@ -55,7 +55,7 @@ fn read_only(len_bytes: u64) -> NvmeConfig {
 
 /// Waits until `poll` gives something; a controller that hangs fails the test.
 fn eventually<T>(mut poll: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(100);
     loop {
         if let Some(value) = poll() {
             return value;

@@ -34,7 +34,7 @@ fn commands_are_done_in_order_around_the_ring() {
 fn unit_works_by_itself_when_nobody_polls() {
     let bench = with_queue();
     bench.submit(&[SYNC]);
-    let limit = Instant::now() + Duration::from_secs(10);
+    let limit = Instant::now() + Duration::from_secs(100);
     while bench.unit.statistics().syncs == 0 {
         assert!(Instant::now() < limit);
         std::thread::sleep(Duration::from_millis(1));

@@ -60,7 +60,7 @@ fn answers_come_out_of_order_in_the_random_temper() {
 fn unit_works_by_itself_when_nobody_polls() {
     let bench = Bench::attached(VirtioConfig::default());
     bench.submit(1, &unmap(DOMAIN, 0x1000, 0x1fff), 4);
-    let limit = Instant::now() + Duration::from_secs(10);
+    let limit = Instant::now() + Duration::from_secs(100);
     while bench.used(0) != 2 {
         assert!(Instant::now() < limit);
         std::thread::sleep(Duration::from_millis(1));
