@@ -20,6 +20,9 @@ struct Survey {
     only: Option<Batch>,
 }
 
+/// What a list is held to when it is gone through again.
+pub(super) const SAME_AGAIN: &str = "a list of memory yields the same ranges again";
+
 /// How the walker leaves entries that nothing is mapped by.
 pub(super) const EMPTY: u64 = 0;
 
@@ -140,7 +143,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         let written = self.each_batch(path, bus, memory, |path, batch| {
             linked += self.write(path, &batch, grant, stock);
         });
-        written.expect("a list of memory yields the same ranges again");
+        written.expect(SAME_AGAIN);
         linked
     }
 
@@ -215,11 +218,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
     pub(super) fn link(&self, path: &mut Path<P, F>, bus: u64, stock: &mut FrameList<P>) -> usize {
         let level = path.deepest();
         let (parent, index) = (path.node(level), self.format.geometry().index(bus, level));
-        let mut take = || {
-            stock
-                .pop()
-                .expect("a list of memory yields the same ranges again")
-        };
+        let mut take = || stock.pop().expect(SAME_AGAIN);
         let table = take();
         let shadow = has_shadow(level - 1).then(take);
         if self.format.coherence() == WalkCoherence::NotSnooped {

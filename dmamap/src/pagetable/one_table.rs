@@ -2,11 +2,14 @@
 //!
 //! Such a request needs no table and no second walk: it is right if the entries are what they must be, and then it is written.
 //! What is not so simple, wrong requests among it, is left to [`map`](super::map) and [`unmap`](super::unmap), which do the same
-//! for any request: with a largest leaf the table decides, no request can tell which of the two served it.
+//! for any request: nobody can tell from the table which of the two served one.
+
+use core::ops::Range;
 
 use super::frame_list::FrameList;
-use super::map::{EMPTY, frames_of_table, table_request};
+use super::map::{EMPTY, SAME_AGAIN, frames_of_table, table_request};
 use super::path::Path;
+use super::words::Words;
 use super::{Entry, Format, Gather, Grant, MapError, PageTable, PhysList, Span};
 use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
 use crate::platform::Platform;
@@ -66,13 +69,14 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         if table.count_alike(first..first + count, !0, EMPTY) != count {
             return Ok(false);
         }
+        // Counted first: a list that is not true to itself ends below, and what it wrote by then keeps its table.
+        path.add_present(level, count);
         if all.is_one {
             self.write_leaves(table, (level, first), count, all.first.start(), grant);
         } else {
-            self.write_pieces(&path, (level, first), memory, grant);
+            self.write_pieces(table, (level, first..first + count), memory, grant);
         }
         self.publish(table, first..first + count);
-        path.add_present(level, count);
         self.position = path.position();
         Ok(true)
     }
@@ -116,8 +120,8 @@ impl<P: Platform, F: Format> PageTable<P, F> {
 
     fn write_pieces<L: PhysList + ?Sized>(
         &self,
-        path: &Path<P, F>,
-        (level, first): (u32, usize),
+        table: Words<P>,
+        (level, entries): (u32, Range<usize>),
         memory: &mut L,
         grant: Grant,
     ) {
@@ -126,15 +130,23 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         let leaf = |phys| self.leaf(level, PhysAddr::new(phys), Span::Entry, grant);
         let zero = leaf(0);
         let step = leaf(1 << size_log2).wrapping_sub(zero);
-        let (table, mut at) = (path.node(level).table, first);
+        let mut at = entries.start;
         memory.restart();
         while let Some(piece) = memory.next_range() {
             let number = piece.start().as_u64() >> size_log2;
             let count = (piece.len_bytes() >> size_log2) as usize;
+            let parts = piece.start().as_u64() | piece.len_bytes();
+            assert!(
+                parts.trailing_zeros() >= size_log2
+                    && piece.last() <= self.format.last_phys()
+                    && count <= entries.end - at,
+                "{SAME_AGAIN}"
+            );
             let word = zero.wrapping_add(step.wrapping_mul(number));
             table.store_steps(at, count, word, step);
             at += count;
         }
+        assert_eq!(at, entries.end, "{SAME_AGAIN}");
     }
 
     /// Looks at `memory`, if there is room for it in leaves of the place's level.

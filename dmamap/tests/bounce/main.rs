@@ -11,8 +11,11 @@
 //! | lists, copied as a whole | `lists` |
 //! | links to addresses chosen before, but for whole pages copied | `spans` |
 //! | links that are taken back late, or not all | `unlinks` |
+//! | raw mappings when their device goes | `departures` |
 //! | no two mappings share a slot, whatever is asked for | `overlaps` |
 
+#[path = "../support/kinds.rs"]
+mod kinds;
 #[path = "../support/random.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod random;
@@ -21,6 +24,7 @@ mod rig;
 
 mod always_mapped;
 mod classes;
+mod departures;
 mod direct_route;
 mod lists;
 mod neighbours;

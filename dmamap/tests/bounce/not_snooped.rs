@@ -113,3 +113,21 @@ fn a_block_that_shares_a_line_is_copied_where_the_device_writes() {
         rig.finish();
     }
 }
+
+#[test]
+fn what_was_copied_is_gone_from_memory_when_its_mapping_is_over() {
+    let mut rig = Rig::boot(not_snooping(small(), Temper::Keep));
+    let function = rig.function(EDU);
+    let device = rig.system().attach(&function, Protection::Bounce).unwrap();
+    let mut spy = Spy::on(&mut rig, device);
+    let secret = buffer_of(rig.kernel, PAGE, 0x5e);
+    let mapping = spy.device().map_single(secret, Bidirectional).unwrap();
+    let bus = mapping.bus_addr();
+    assert_eq!(spy.peek(bus, PAGE), [0x5e; PAGE as usize]);
+    drop(mapping.unmap().unwrap());
+    // The addresses stay the device's: it reads memory, not the caches.
+    assert_eq!(spy.peek(bus, PAGE), [0; PAGE as usize]);
+    spy.stop();
+    drop(function);
+    rig.finish();
+}

@@ -104,9 +104,12 @@ fn the_body_is_in_memory_at_the_barrier_and_the_flag_only_after_it() {
     assert_eq!(place.read(), FULL);
 
     // A flag alone comes after all that was written before.
-    platform.observe(move |_| assert_eq!(place.read(), FULL));
+    seen.lock().unwrap().clear();
+    let notes = seen.clone();
+    platform.observe(move |barrier| notes.lock().unwrap().push((barrier, place.read())));
     ring.publish_flag(5, 0).unwrap();
     platform.ignore();
+    assert_eq!(*seen.lock().unwrap(), [(Barrier::Write, FULL)]);
     assert_eq!(place.read(), Descriptor { flags: 0, ..FULL });
     drop((ring, device));
     rig.finish();

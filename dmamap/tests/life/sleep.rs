@@ -280,18 +280,6 @@ fn threads_that_map_and_unmap_meet_a_machine_that_sleeps_and_wakes() {
         );
         assert_eq!(figures.live_mappings, 0, "{kind}");
         device.detach().unwrap();
-        let findings = rig.machine.findings();
-        if kind != "virtio" || findings.is_empty() {
-            rig.finish();
-            continue;
-        }
-        // What a restart told the unit just before whoever mapped it, that unit refuses to be told again.
-        for finding in findings {
-            let text = finding.to_string();
-            let is_told_twice = text.starts_with("viommu: protocol violation: Map ")
-                && text.ends_with(" refused: invalid parameters");
-            assert!(is_told_twice, "{text}");
-        }
-        rig.abandon();
+        rig.finish();
     }
 }

@@ -1,7 +1,8 @@
 //! Maintenance and barriers of every kind of mapping, in their order: data is taken out of the caches' way before it is the other
 //! side's, and a barrier stands before anything that follows.
 
-use dmamap::buffer::{DmaMemory, ScatteredBuffer};
+use dmamap::addr::{BusAddr, BusRange};
+use dmamap::buffer::{DmaMemory, ScatterList, ScatteredBuffer};
 use dmamap::device::Device;
 use dmamap::map::{AnyDirection, Attributes, Bidirectional};
 use dmamap::system::Protection;
@@ -131,5 +132,71 @@ fn memory_without_an_owner_is_synced_and_then_ordered() {
             assert_eq!(told(tracer), FOR_CPU);
         }
         buffer.as_mut_slice()[0] = 2;
+    });
+}
+
+fn list_of<B: DmaMemory>(buffer: B) -> ScatterList<B> {
+    let mut list = ScatterList::with_room(1).unwrap();
+    assert!(list.push(buffer).is_ok(), "there is room");
+    list
+}
+
+#[test]
+fn a_table_of_buffers_is_synced_and_then_ordered() {
+    run(|tracer, device, _| {
+        let list = list_of(buffer_of(tracer, PAGE, 1));
+        tracer.take();
+        let mut table = device.map_sgtable(list, Bidirectional).unwrap();
+        assert_eq!(told(tracer), "c");
+        drop(table.sync_for_cpu());
+        assert_eq!(told(tracer), [FOR_CPU, FOR_DEVICE].concat());
+        drop(table.unmap().unwrap());
+        assert_eq!(told(tracer), FOR_CPU);
+        // Whoever syncs alone still has what the device told ordered before what is read next.
+        let list = list_of(buffer_of(tracer, PAGE, 1));
+        let skipped = Attributes::NONE.skip_cpu_sync();
+        let table = device.map_sgtable_attrs(list, Bidirectional, skipped);
+        tracer.take();
+        drop(table.unwrap().unmap().unwrap());
+        assert_eq!(told(tracer), "r");
+    });
+}
+
+#[test]
+fn a_list_without_an_owner_is_synced_and_then_ordered() {
+    run(|tracer, device, _| {
+        let buffer = buffer_of(tracer, PAGE, 1);
+        let pieces = [buffer.segment(0)];
+        let mut list = [BusRange::new(BusAddr::new(0), 0).unwrap()];
+        for direction in [AnyDirection::Bidirectional, AnyDirection::ToDevice] {
+            let for_cpu = match direction {
+                AnyDirection::ToDevice => "r",
+                _ => FOR_CPU,
+            };
+            tracer.take();
+            // SAFETY: the buffer is not touched while it is mapped, and the device does nothing.
+            unsafe {
+                device.map_sg_raw(&pieces, &mut list, direction).unwrap();
+                assert_eq!(told(tracer), "c");
+                device.sync_raw_sg_for_cpu(&pieces, &list, direction);
+                assert_eq!(told(tracer), for_cpu);
+                device.sync_raw_sg_for_device(&pieces, &list, direction);
+                assert_eq!(told(tracer), FOR_DEVICE);
+                let none = Attributes::NONE;
+                device
+                    .unmap_sg_raw(&pieces, &list, direction, none)
+                    .unwrap();
+                assert_eq!(told(tracer), for_cpu);
+            }
+        }
+        let skipped = Attributes::NONE.skip_cpu_sync();
+        let both = AnyDirection::Bidirectional;
+        // SAFETY: as above.
+        unsafe {
+            let range = device.map_phys_attrs(pieces[0], both, skipped).unwrap();
+            tracer.take();
+            device.unmap_phys(range, both, skipped).unwrap();
+        }
+        assert_eq!(told(tracer), "r");
     });
 }

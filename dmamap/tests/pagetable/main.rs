@@ -51,7 +51,8 @@ suite! {
         what_cannot_be_mapped_is_refused,
         an_unmap_with_a_hole_is_refused,
         an_unmap_inside_a_large_leaf_is_refused,
-        corrupt_entries_are_reported;
+        corrupt_entries_are_reported,
+        a_list_that_changes_is_not_written_past_its_end;
     runs:
         aligned_runs_carry_the_hint,
         part_of_a_run_is_not_unmapped,

@@ -1,7 +1,7 @@
 //! What is refused, and that nothing changed then.
 
-use dmamap::addr::{BusAddr, PhysAddr};
-use dmamap::pagetable::{Gather, MapError, Permission, Replay, UnmapError};
+use dmamap::addr::{BusAddr, PhysAddr, PhysRange};
+use dmamap::pagetable::{Gather, MapError, Permission, PhysList, Replay, UnmapError};
 
 use crate::subject::*;
 
@@ -185,5 +185,50 @@ pub(crate) fn corrupt_entries_are_reported<F: Subject>(format: F) {
     assert_eq!(table.lookup(bus_addr), None);
     arena.set_word(root, 0);
     arena.set_word(slot, 0);
+    finish(arena, table);
+}
+
+/// Two pages when it is looked at first, more from then on.
+struct Changing {
+    pages: [u64; 3],
+    page_bytes: u64,
+    turns: usize,
+    next: usize,
+}
+
+impl PhysList for Changing {
+    fn restart(&mut self) {
+        self.turns += 1;
+        self.next = 0;
+    }
+
+    fn next_range(&mut self) -> Option<PhysRange> {
+        let len = if self.turns < 2 { 2 } else { 3 };
+        let page = self.pages[..len].get(self.next)?;
+        self.next += 1;
+        Some(phys(*page, self.page_bytes))
+    }
+}
+
+/// What was not looked at is not written: the entries behind stay as they are.
+pub(crate) fn a_list_that_changes_is_not_written_past_its_end<F: Subject>(format: F) {
+    let (arena, mut table) = table(format);
+    let page = size(&format, 1);
+    let behind = BusAddr::new(4 * page);
+    table
+        .map(behind, phys(16 * page, page), Permission::Read)
+        .unwrap();
+    let mut list = Changing {
+        pages: [5, 9, 13].map(|n| n * page),
+        page_bytes: page,
+        turns: 0,
+        next: 0,
+    };
+    let mapped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        table.map_list(BusAddr::new(2 * page), &mut list, Permission::ReadWrite)
+    }));
+    assert!(mapped.is_err(), "it did not yield the same again");
+    let found = table.lookup(behind).map(|target| target.phys.as_u64());
+    assert_eq!(found, Some(16 * page));
     finish(arena, table);
 }

@@ -9,4 +9,5 @@ mod waiting;
 
 mod faults;
 mod requests;
+mod told;
 mod units;

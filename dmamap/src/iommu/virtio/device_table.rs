@@ -76,7 +76,8 @@ impl<P: Platform> DeviceTable<P> {
         }
     }
 
-    /// Notes an endpoint.
+    /// Notes an endpoint. Of a domain that is new to the unit nothing counts as told: that is seen to before anybody who maps
+    /// finds the domain here.
     pub(super) fn write(&self, entry: Entry<P>) -> Written {
         let mut entries = self.entries.lock();
         let (mut known_domain, mut own) = (false, false);
@@ -93,12 +94,15 @@ impl<P: Platform> DeviceTable<P> {
         if own {
             return Written::Unchanged;
         }
-        entries.push(entry);
-        if known_domain {
-            Written::KnownDomain
-        } else {
-            Written::NewDomain
+        let written = match known_domain {
+            true => Written::KnownDomain,
+            false => Written::NewDomain,
+        };
+        if let (Written::NewDomain, Target::Record(record)) = (written, &entry.target) {
+            record.forget_told();
         }
+        entries.push(entry);
+        written
     }
 
     /// Forgets an endpoint; the number of the domain it was in.

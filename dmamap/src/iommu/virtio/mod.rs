@@ -16,7 +16,7 @@
 //! so what was mapped before is told when an endpoint is attached, and again after a reset.
 //!
 //! Requests are handed over while the record's lock is held, so that the unit is told of changes in the order in which
-//! they were made.
+//! they were made; and the record knows of each leaf whether the unit was told of it, so that nobody tells it twice.
 
 mod config;
 mod device_table;
@@ -111,7 +111,9 @@ impl<P: Platform> VirtioUnit<P> {
             .submit(&self.ports(asker), &Batch::one(request), "ATTACH")
     }
 
-    /// Tells the unit what the record maps in `range`, first and last address.
+    /// Tells the unit what the record maps in `range`, first and last address, and the unit was not told of; whole leaves.
+    /// When this returns `Ok` the unit knows all that is mapped there, whoever told it. A batch is handed over before anybody
+    /// else can change the record.
     fn send_maps(
         &self,
         asker: Asker,
@@ -121,16 +123,31 @@ impl<P: Platform> VirtioUnit<P> {
         joining: Joining,
     ) -> Result<(), UnitError> {
         let number = self.number(domain);
-        let ports = self.ports(asker);
-        self.tell(&ports, record, range, joining, "MAP", |_, runs, batch| {
-            for run in runs {
-                batch.push(Request::map(number, run));
-                if batch.is_full() {
-                    return run.last.checked_add(1);
-                }
-            }
-            None
-        })?;
+        let (queue, ports) = (&self.running.requests, self.ports(asker));
+        let mut next = Some(range.0);
+        while let Some(first) = next {
+            let (submission, after) = queue.wait_for_room(&ports, "MAP", || {
+                record.with_untold((first, range.1), joining, |runs| {
+                    let mut batch = Batch::with_room(queue.capacity());
+                    let mut after = None;
+                    for run in runs {
+                        batch.push(Request::map(number, run));
+                        if batch.is_full() {
+                            after = run.last.checked_add(1).filter(|&after| after <= range.1);
+                            break;
+                        }
+                    }
+                    Some((queue.enqueue(&ports, &batch)?, after))
+                })
+            })?;
+            let asked_at = submission.epoch();
+            queue.wait(&ports, submission, "MAP").inspect_err(|_| {
+                // What it took of them is not known: whoever tries again is to hear the unit's answer.
+                let last = after.map_or(range.1, |after| after - 1);
+                record.forget_if((first, last), || queue.is_now(asked_at));
+            })?;
+            next = after;
+        }
         Ok(())
     }
 
@@ -142,59 +159,20 @@ impl<P: Platform> VirtioUnit<P> {
         range: (u64, u64),
     ) -> Result<usize, UnitError> {
         let number = self.number(domain);
-        self.tell(
-            &self.ports(Asker::Anybody),
-            record,
-            range,
-            Joining::Neighbours,
-            "UNMAP",
-            |from, runs, batch| {
-                let mut first = from;
-                for run in runs {
-                    let next = run.last.checked_add(1);
-                    if run.first > first {
-                        batch.push(Request::unmap(number, first, run.first - 1));
-                        if batch.is_full() {
-                            return next;
-                        }
-                    }
-                    first = next?;
-                }
-                if first <= range.1 {
-                    batch.push(Request::unmap(number, first, range.1));
-                }
-                None
-            },
-        )
-    }
-
-    /// Makes requests of the runs of `range` by `fill`, which says where to go on when a batch is full, and waits until
-    /// the unit has done all of them. A batch is handed over before anybody else can change the record.
-    fn tell(
-        &self,
-        ports: &Ports<'_, P>,
-        record: &Record<P>,
-        (first, last): (u64, u64),
-        joining: Joining,
-        command: &'static str,
-        fill: impl Fn(u64, &mut dyn Iterator<Item = Run>, &mut Batch) -> Option<u64>,
-    ) -> Result<usize, UnitError> {
-        let queue = &self.running.requests;
-        let mut requests = 0;
-        let mut next = Some(first);
-        while let Some(from) = next.filter(|from| *from <= last) {
-            let (submission, after, len) = queue.wait_for_room(ports, command, || {
-                record.with_runs((from, last), joining, |runs| {
+        let (queue, ports) = (&self.running.requests, self.ports(Asker::Anybody));
+        let (mut requests, mut next) = (0, Some(range.0));
+        while let Some(first) = next.filter(|first| *first <= range.1) {
+            let (submission, after) = queue.wait_for_room(&ports, "UNMAP", || {
+                record.with_mapped((first, range.1), |runs| {
                     let mut batch = Batch::with_room(queue.capacity());
-                    let after = fill(from, runs, &mut batch);
-                    let len = batch.as_slice().len();
-                    let submission = queue.enqueue(ports, &batch)?;
-                    Some((submission, after, len))
+                    let after = fill_with_gaps(number, (first, range.1), runs, &mut batch);
+                    let submission = queue.enqueue(&ports, &batch)?;
+                    requests += batch.as_slice().len();
+                    Some((submission, after))
                 })
             })?;
+            queue.wait(&ports, submission, "UNMAP")?;
             next = after;
-            requests += len;
-            queue.wait(ports, submission, command)?;
         }
         Ok(requests)
     }
@@ -218,6 +196,29 @@ impl<P: Platform> VirtioUnit<P> {
             Translate::PassThrough => Err(self.unsupported("pass-through (BYPASS_CONFIG)")),
         }
     }
+}
+
+/// Adds requests to unmap what lies from `first` to `last` between `runs`; the address to go on at where the batch is full.
+fn fill_with_gaps(
+    number: u32,
+    (mut first, last): (u64, u64),
+    runs: &mut dyn Iterator<Item = Run>,
+    batch: &mut Batch,
+) -> Option<u64> {
+    for run in runs {
+        let next = run.last.checked_add(1);
+        if run.first > first {
+            batch.push(Request::unmap(number, first, run.first - 1));
+            if batch.is_full() {
+                return next;
+            }
+        }
+        first = next?;
+    }
+    if first <= last {
+        batch.push(Request::unmap(number, first, last));
+    }
+    None
 }
 
 /// Every address.
@@ -341,22 +342,7 @@ impl<P: Platform> Unit<P> for VirtioUnit<P> {
             return Ok(());
         };
         let range = (range.start().as_u64(), range.last().as_u64());
-        let tell = || self.send_maps(Asker::Anybody, domain, &record, range, Joining::Neighbours);
-        let mut unmapped_at = 0;
-        loop {
-            let outcome = tell();
-            let epoch = self.running.requests.epoch();
-            if !matches!(outcome, Err(UnitError::Refused { .. })) || epoch == unmapped_at {
-                return outcome;
-            }
-            // A restart that came between the record's change and this told the unit already, leaf by leaf. Nobody uses
-            // the mapping yet.
-            unmapped_at = epoch;
-            let request = Request::unmap(self.number(domain), range.0, range.1);
-            let ports = self.ports(Asker::Anybody);
-            let batch = Batch::one(request);
-            self.running.requests.submit(&ports, &batch, "UNMAP")?;
-        }
+        self.send_maps(Asker::Anybody, domain, &record, range, Joining::Neighbours)
     }
 
     fn service_faults(&self, log: &FaultLog<P>) {

@@ -57,7 +57,7 @@ struct State {
     /// Counts resets.
     epoch: u64,
     /// The last epoch whose state has been replayed. Until the one that is now has been, only the replay asks anything:
-    /// a request of somebody else would meet domains that are not there yet, or what it maps be mapped twice.
+    /// a request of somebody else would meet domains that are not there yet, and what counts as told not be told.
     covered: u64,
     /// Whether the unit is suspended, until it was told everything again.
     asleep: bool,
@@ -81,6 +81,17 @@ pub(super) struct Submission {
     slots: [u8; MAX_BATCH],
     len: usize,
     epoch: u64,
+}
+
+/// Between which two resets of the unit something happened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Epoch(u64);
+
+impl Submission {
+    /// When it was handed to the unit.
+    pub(super) fn epoch(&self) -> Epoch {
+        Epoch(self.epoch)
+    }
 }
 
 /// What a wait needs.
@@ -186,6 +197,10 @@ impl<P: Platform> Queue<P> {
             len: requests.len(),
             epoch: state.epoch,
         };
+        if requests.is_empty() {
+            // There was nothing left to ask: the unit has been told, if not by the one who asks.
+            return Some(submission);
+        }
         let free = (0..self.slots() - 1).filter(|&slot| state.slots[slot] == Slot::Free);
         let found = free
             .zip(&mut submission.slots[..requests.len()])
@@ -460,9 +475,9 @@ impl<P: Platform> Queue<P> {
         self.state.lock().epoch += 1;
     }
 
-    /// How often the unit was reset since it was started.
-    pub(super) fn epoch(&self) -> u64 {
-        self.state.lock().epoch
+    /// Whether the unit was not reset since, nor is about to be.
+    pub(super) fn is_now(&self, submitted: Epoch) -> bool {
+        self.state.lock().epoch == submitted.0
     }
 
     /// The unit was reset and has let go of everything: the queue is as new.

@@ -1,6 +1,13 @@
 //! A domain's record of Z → Y: what the unit is told by requests, kept where lookups and replays find it.
 //!
 //! The unit never reads it, so tables that go are free at once. Its root's address serves as its name.
+//!
+//! # What the unit was told
+//! A leaf is marked when a MAP of it is handed to the unit, in the same turn of the record's lock; and a MAP is made of
+//! leaves without the mark alone. So whoever comes first of a mapper and a replay tells the unit, and the other one does
+//! not: a unit refuses what overlaps a mapping. Marks go when the unit
+//! has forgotten: when it is reset, before the replay, while nobody else may ask it anything; and when a domain gets its first
+//! endpoint, as it went with its last. A leaf that is cleared takes its mark along.
 
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
@@ -86,40 +93,103 @@ impl<P: Platform> Records<P> {
 }
 
 impl<P: Platform> Record<P> {
-    /// Lets `act` go through the runs from `first` to `last`, cut at both. Nobody changes the record meanwhile.
-    pub(super) fn with_runs<T>(
+    /// Lets `act` go through the runs that are mapped at any address from `first` to `last`, whole. Nobody changes the record
+    /// meanwhile.
+    pub(super) fn with_mapped<T>(
         &self,
-        (first, last): (u64, u64),
-        joining: Joining,
+        range: (u64, u64),
         act: impl FnOnce(&mut dyn Iterator<Item = Run>) -> T,
     ) -> T {
         let table = self.table.lock();
-        let mut at = Some(first);
-        let leaves = core::iter::from_fn(|| {
-            let leaf = table.as_ref()?.next_leaf(BusAddr::new(at?))?;
-            at = leaf.bus.last().as_u64().checked_add(1);
-            (leaf.bus.start().as_u64() <= last).then(|| cut(leaf, first, last))
-        });
-        let mut leaves = leaves.fuse().peekable();
-        act(&mut core::iter::from_fn(|| {
-            let mut run = leaves.next()?;
-            while joining == Joining::Neighbours
-                && let Some(next) = leaves.next_if(|next| continues(&run, next))
-            {
-                run.last = next.last;
-            }
-            Some(run)
-        }))
+        let joining = Joining::Neighbours;
+        act(&mut runs(table.as_ref(), range, joining, |_| true))
+    }
+
+    /// As [`with_mapped`](Self::with_mapped), with those that the unit was not told of: where `act` hands it requests for them
+    /// it returns `Some`, with the address behind the last if it did not come to the end, and they count as told.
+    pub(super) fn with_untold<T>(
+        &self,
+        range: (u64, u64),
+        joining: Joining,
+        act: impl FnOnce(&mut dyn Iterator<Item = Run>) -> Option<(T, Option<u64>)>,
+    ) -> Option<(T, Option<u64>)> {
+        let mut table = self.table.lock();
+        let is_untold = |word| !RecordFormat::is_told(word);
+        let handed_over = act(&mut runs(table.as_ref(), range, joining, is_untold))?;
+        if let Some(table) = table.as_mut() {
+            let last = handed_over.1.map_or(range.1, |after| after - 1);
+            let all = (BusAddr::new(range.0), BusAddr::new(last));
+            table.rewrite_leaves(all, usize::MAX, RecordFormat::told);
+        }
+        Some(handed_over)
+    }
+
+    /// What is mapped at any address from `first` to `last` counts as not told, if `is_so` says that the unit did not forget
+    /// meanwhile: then whoever let it forget has seen to that.
+    pub(super) fn forget_if(&self, (first, last): (u64, u64), is_so: impl FnOnce() -> bool) {
+        let mut table = self.table.lock();
+        if let Some(table) = table.as_mut()
+            && is_so()
+        {
+            let all = (BusAddr::new(first), BusAddr::new(last));
+            table.rewrite_leaves(all, usize::MAX, RecordFormat::untold);
+        }
+    }
+
+    /// The unit has forgotten all, and nobody tells it anything before this returns.
+    pub(super) fn forget_told(&self) {
+        let last = BusAddr::new(u64::MAX);
+        let mut next = Some(BusAddr::new(0));
+        while let Some(first) = next {
+            // In stretches: others look things up meanwhile.
+            let mut table = self.table.lock();
+            next = table.as_mut().and_then(|table| {
+                table.rewrite_leaves((first, last), LEAVES_AT_ONCE, RecordFormat::untold)
+            });
+        }
     }
 }
 
-fn cut(leaf: Leaf, first: u64, last: u64) -> Run {
-    let start = leaf.bus.start().as_u64();
-    let cut_first = start.max(first);
+/// Leaves whose marks are taken in one turn of the lock.
+const LEAVES_AT_ONCE: usize = 512;
+
+/// The runs of `table` at any address from `first` to `last`, whole, of the leaves whose words are `wanted`.
+fn runs<P: Platform>(
+    table: Option<&PageTable<P, RecordFormat>>,
+    (first, last): (u64, u64),
+    joining: Joining,
+    wanted: impl Fn(u64) -> bool,
+) -> impl Iterator<Item = Run> {
+    let mut at = Some(first);
+    let leaves = core::iter::from_fn(move || {
+        loop {
+            let (leaf, word) = table?.next_leaf(BusAddr::new(at?))?;
+            at = leaf.bus.last().as_u64().checked_add(1);
+            if leaf.bus.start().as_u64() > last {
+                return None;
+            }
+            if wanted(word) {
+                return Some(run_of(leaf));
+            }
+        }
+    });
+    let mut leaves = leaves.fuse().peekable();
+    core::iter::from_fn(move || {
+        let mut run = leaves.next()?;
+        while joining == Joining::Neighbours
+            && let Some(next) = leaves.next_if(|next| continues(&run, next))
+        {
+            run.last = next.last;
+        }
+        Some(run)
+    })
+}
+
+fn run_of(leaf: Leaf) -> Run {
     Run {
-        first: cut_first,
-        last: leaf.bus.last().as_u64().min(last),
-        phys: PhysAddr::new(leaf.phys.as_u64() + (cut_first - start)),
+        first: leaf.bus.start().as_u64(),
+        last: leaf.bus.last().as_u64(),
+        phys: leaf.phys,
         permission: leaf.permission,
     }
 }

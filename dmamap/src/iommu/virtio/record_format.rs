@@ -6,6 +6,8 @@ use crate::pagetable::{Entry, Format, Geometry, LeafSizes, Permission, Span, Wal
 const READ: u64 = 1 << 0;
 const WRITE: u64 = 1 << 1;
 const TABLE: u64 = 1 << 2;
+/// Of a leaf: the unit was told of it.
+const TOLD: u64 = 1 << 3;
 const ADDRESS: u64 = 0xf_ffff_ffff_f000;
 
 /// Tables of any shape, with leaves of all sizes.
@@ -16,6 +18,21 @@ pub(super) struct RecordFormat {
 }
 
 impl RecordFormat {
+    /// Whether the unit was told of the leaf that `word` says.
+    pub(super) const fn is_told(word: u64) -> bool {
+        word & TOLD != 0
+    }
+
+    /// `word`, that of a leaf, once the unit was told of it. It decodes as the same.
+    pub(super) const fn told(word: u64) -> u64 {
+        word | TOLD
+    }
+
+    /// `word`, that of a leaf that the unit is to be told of. It decodes as the same.
+    pub(super) const fn untold(word: u64) -> u64 {
+        word & !TOLD
+    }
+
     fn decode_leaf(&self, level: u32, phys: PhysAddr, permission: Permission) -> Entry {
         let size_log2 = self.geometry.size_log2(level);
         if level > 1 && !self.leaf_sizes().contains(size_log2) {
@@ -64,13 +81,15 @@ unsafe impl Format for RecordFormat {
         const READ_WRITE: u64 = READ | WRITE;
         let phys = PhysAddr::new(word & ADDRESS);
         match word & !ADDRESS {
-            READ => self.decode_leaf(level, phys, Permission::Read),
-            WRITE => self.decode_leaf(level, phys, Permission::Write),
-            READ_WRITE => self.decode_leaf(level, phys, Permission::ReadWrite),
             TABLE if level > 1 => Entry::Table(phys),
             // Nothing, or a link of the list of unlinked tables.
             bits if bits & 0xfff == 0 => Entry::Empty,
-            _ => Entry::Reserved,
+            bits => match Self::untold(bits) {
+                READ => self.decode_leaf(level, phys, Permission::Read),
+                WRITE => self.decode_leaf(level, phys, Permission::Write),
+                READ_WRITE => self.decode_leaf(level, phys, Permission::ReadWrite),
+                _ => Entry::Reserved,
+            },
         }
     }
 }
@@ -97,6 +116,11 @@ mod tests {
                     span: Span::Entry,
                 };
                 assert_eq!(FORMAT.decode(level, word), leaf);
+                assert!(!RecordFormat::is_told(word), "nobody told the unit yet");
+                let told = RecordFormat::told(word);
+                assert!(RecordFormat::is_told(told));
+                assert_eq!(FORMAT.decode(level, told), leaf);
+                assert_eq!(RecordFormat::untold(told), word);
             }
         }
         let phys = PhysAddr::new(0x1234_5000);
@@ -123,6 +147,13 @@ mod tests {
         assert_eq!(FORMAT.decode(1, table), Entry::Reserved);
         assert_eq!(FORMAT.decode(4, 0x1000 | READ), Entry::Reserved);
         assert_eq!(FORMAT.decode(2, 0x1000 | READ | TABLE), Entry::Reserved);
-        assert_eq!(FORMAT.decode(1, 0x1008), Entry::Reserved);
+        assert_eq!(FORMAT.decode(1, 0x1010), Entry::Reserved);
+        // Only leaves are told of.
+        let told = RecordFormat::told(FORMAT.table(2, PhysAddr::new(0x1000)));
+        assert_eq!(FORMAT.decode(2, told), Entry::Reserved);
+        assert_eq!(
+            FORMAT.decode(1, RecordFormat::told(0x1000)),
+            Entry::Reserved
+        );
     }
 }

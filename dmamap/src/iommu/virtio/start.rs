@@ -164,6 +164,8 @@ impl<P: Platform> VirtioUnit<P> {
             if let Target::Record(record) = &entry.target
                 && !replayed.contains(&entry.domain)
             {
+                // Since the queue is held nobody but this tells the unit anything.
+                record.forget_told();
                 self.send_maps(Asker::Replay, entry.domain, record, ALL, Joining::Leaves)?;
                 replayed.push(entry.domain);
             }

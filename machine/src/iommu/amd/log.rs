@@ -22,6 +22,8 @@ pub(super) struct EventLog {
     stopped: bool,
     /// Entries that the tail covers and memory does not show yet: where, and their words.
     unwritten: Vec<(u64, [u64; 2])>,
+    /// They stay so.
+    pub(super) held: bool,
 }
 
 /// What became of an event.
@@ -58,14 +60,17 @@ impl EventLog {
         Logged::Entry
     }
 
-    /// Entries that memory does not show yet; it must show them from now on.
+    /// Entries that memory does not show yet, unless they are held; it must show them from now on.
     pub(super) fn take_unwritten(&mut self) -> Vec<(u64, [u64; 2])> {
-        std::mem::take(&mut self.unwritten)
+        match self.held {
+            true => Vec::new(),
+            false => std::mem::take(&mut self.unwritten),
+        }
     }
 
     /// Whether there are any.
     pub(super) fn has_unwritten(&self) -> bool {
-        !self.unwritten.is_empty()
+        !self.held && !self.unwritten.is_empty()
     }
 
     /// The unit, or the log, was switched.

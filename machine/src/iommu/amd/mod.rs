@@ -206,6 +206,17 @@ impl AmdUnit {
         self.core.worker.kick();
     }
 
+    /// From now on memory does not show what the event log's tail covers.
+    pub fn hold_events(&self) {
+        self.core.registers.lock().log.held = true;
+    }
+
+    /// Ends [`hold_events`](Self::hold_events).
+    pub fn release_events(&self) {
+        self.core.registers.lock().log.held = false;
+        self.core.worker.kick();
+    }
+
     /// The next command meets `fault`.
     pub fn fail_queue(&self, fault: QueueFault) {
         self.core.registers.lock().ring.hooks.fault = Some(fault);

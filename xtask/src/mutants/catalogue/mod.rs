@@ -17,6 +17,7 @@
 //! - [`amd`]: AMD-Vi's tables, commands and log
 //! - [`disk`]: the NVMe driver's half of the protocol
 //! - [`life`]: devices that are reset, go, or sleep
+//! - [`told`]: units that are told of mappings by requests
 //! - [`virtio`]: what stands between virtio-drivers and its devices
 //! - [`types`]: what keeps misuse from compiling
 //! - [`ways`]: the way to memory that was asked for, and no other
@@ -39,6 +40,7 @@ mod modes;
 mod registers;
 mod scopes;
 mod tables;
+mod told;
 mod types;
 mod unmapping;
 mod virtio;
@@ -66,6 +68,7 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         amd::ALL,
         disk::ALL,
         life::ALL,
+        told::ALL,
         virtio::ALL,
         types::ALL,
         ways::ALL,

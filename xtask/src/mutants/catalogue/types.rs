@@ -310,4 +310,16 @@ pub(super) const ALL: &[Mutation] = &[
         why: "nobody promises that a device that reaches all memory has finished before its memory is used again",
         caught_by: &[misuse("trusting_a_device_safely")],
     },
+    Mutation {
+        name: "device-handle-can-be-cloned",
+        selection: Selection::Whole,
+        file: "dmamap/src/device.rs",
+        find: "impl<P: Platform> Drop for Device<P> {",
+        replace: "impl<P: Platform> Clone for Device<P> {
+            fn clone(&self) -> Self { Self { core: self.core } }
+        }
+        impl<P: Platform> Drop for Device<P> {",
+        why: "raw mappings are unmapped when their table is gone: their copies are not found",
+        caught_by: &[misuse("a_second_handle_of_a_device")],
+    },
 ];

@@ -90,6 +90,8 @@ const MAPPING: &[Test] = &[
     mapping("order::owned_memory_is_synced_and_then_ordered"),
     mapping("order::memory_without_an_owner_is_synced_and_then_ordered"),
     mapping("order::a_list_is_synced_and_then_ordered"),
+    mapping("order::a_table_of_buffers_is_synced_and_then_ordered"),
+    mapping("order::a_list_without_an_owner_is_synced_and_then_ordered"),
     mapping("order::noncoherent_memory_is_synced_and_then_ordered"),
 ];
 
@@ -106,6 +108,12 @@ const UNCACHED: &[Test] = &[
     coherent("uncached::write_combined_memory_is_mapped_so_and_is_in_a_row"),
     DATA,
 ];
+
+const COPIES: &[Test] = &[Test::program(
+    "dmamap",
+    "bounce",
+    "not_snooped::what_was_copied_is_gone_from_memory_when_its_mapping_is_over",
+)];
 
 const MMIO: &[Test] = &[Test::program(
     "dmamap",
@@ -155,6 +163,11 @@ const GUARDS: &[Guard] = &[
         place: "dmamap/src/map/uncached.rs",
         order: &[],
         data: UNCACHED,
+    },
+    Guard {
+        place: "dmamap/src/map/backing.rs",
+        order: &[],
+        data: COPIES,
     },
     Guard {
         place: "dmamap/src/map",
