@@ -1,10 +1,9 @@
-//! A block: 512 units that ranges are chosen from, and the lists of blocks by what is free in them.
+//! A block: 512 units that ranges are chosen from, each a granule or as large as a block of granules.
 
 use core::num::NonZeroU32;
 
 use super::units::{Bits, UNITS, UNITS_LOG2, Units};
-use crate::platform::Platform;
-use crate::slab::{Handle, Slab, SlabError};
+use crate::slab::Handle;
 
 /// How large a block's units are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +38,11 @@ pub(super) enum Zone {
     High,
 }
 
+impl Zone {
+    /// Both, as they are used: low addresses first.
+    pub(super) const ALL: [Self; 2] = [Self::Low, Self::High];
+}
+
 /// 512 units in a row, at a multiple of their size.
 pub(super) struct Block {
     /// The first granule.
@@ -57,10 +61,10 @@ pub(super) struct Block {
     /// The block that this one is a unit of; otherwise it is an extent of the tree.
     pub(super) parent: Option<Handle<Block>>,
     /// Its neighbours in the list of those with as much room.
-    next: Option<Handle<Block>>,
-    previous: Option<Handle<Block>>,
+    pub(super) next: Option<Handle<Block>>,
+    pub(super) previous: Option<Handle<Block>>,
     /// Which list that is.
-    listed: Option<u8>,
+    pub(super) listed: Option<u8>,
     /// The next block with something kept.
     pub(super) next_kept: Option<Handle<Block>>,
     /// The next block with something that is asked about.
@@ -91,6 +95,32 @@ impl Block {
     pub(super) fn end(&self) -> u64 {
         self.start + self.level.block_len()
     }
+
+    /// Whether one of its granules is in `start..end`.
+    pub(super) fn reaches_into(&self, (start, end): (u64, u64)) -> bool {
+        self.start < end && start < self.end()
+    }
+
+    /// The first granule of a unit.
+    pub(super) fn first_of(&self, unit: usize) -> u64 {
+        self.start + ((unit as u64) << self.level.unit_log2())
+    }
+
+    /// The unit with one of its granules.
+    pub(super) fn unit_with(&self, granule: u64) -> usize {
+        ((granule - self.start) >> self.level.unit_log2()) as usize
+    }
+
+    /// No run of free granules in its own units is longer.
+    pub(super) fn longest(&self) -> u64 {
+        longest(self.units.largest(), self.level)
+    }
+}
+
+/// No run of free granules in a row of units is longer, if this is the order of the largest at a multiple of its size: of twice
+/// as many units less one, some begin at such a multiple.
+pub(super) fn longest(largest: Option<u32>, level: Level) -> u64 {
+    largest.map_or(0, |order| ((4 << order) - 2) << level.unit_log2())
 }
 
 /// What begins in a unit that is larger than a granule.
@@ -107,6 +137,8 @@ pub(super) struct Table([u32; UNITS]);
 
 impl Table {
     const IS_BLOCK: u32 = 1 << 31;
+    /// Of the first unit of a range or of its last: it is to be reserved when the range goes.
+    const IS_PROMISED: u32 = 1 << 30;
 
     pub(super) const NOTHING: Self = Self([0; UNITS]);
 
@@ -121,179 +153,21 @@ impl Table {
     pub(super) fn get(&self, unit: usize) -> Option<Division> {
         let word = self.0[unit];
         if word & Self::IS_BLOCK == 0 {
-            let (head, of_last) = (word >> 16, word & 0xffff);
+            let (head, of_last) = ((word & !Self::IS_PROMISED) >> 16, word & 0xffff);
             return Some(Division::Range { head, of_last });
         }
         let number = NonZeroU32::new(word & !Self::IS_BLOCK)?;
         Some(Division::Block(Handle::from_number(number)))
     }
-}
 
-/// All blocks of a space, and which of them have room.
-pub(super) struct Blocks<P: Platform> {
-    blocks: Slab<P, Block>,
-    tables: Slab<P, Table>,
-    lists: [[List; 2]; 2],
-}
-
-/// Blocks of one zone and level, by the order of their largest free run.
-#[derive(Clone, Copy, Default)]
-struct List {
-    heads: [Option<Handle<Block>>; UNITS_LOG2 as usize + 1],
-    /// A bit for each head that is there.
-    filled: u16,
-}
-
-impl<P: Platform> Blocks<P> {
-    pub(super) fn new(platform: P) -> Self {
-        Self {
-            blocks: Slab::new(platform),
-            tables: Slab::new(platform),
-            lists: Default::default(),
-        }
+    /// Says of the first unit of a range or of its last that it is to be reserved.
+    pub(super) fn promise(&mut self, unit: usize) {
+        // Where no range begins there may still be what was said of an earlier block.
+        self.0[unit] = self.0[unit] & !Self::IS_BLOCK | Self::IS_PROMISED;
     }
 
-    /// Adds a block, in the list of those that are free; on failure nothing has changed.
-    pub(super) fn add(&mut self, mut block: Block) -> Result<Handle<Block>, SlabError> {
-        if block.level == Level::Blocks {
-            block.table = Some(self.tables.insert(Table::NOTHING)?);
-        }
-        let table = block.table;
-        let added = self.blocks.insert(block);
-        match (added, table) {
-            (Ok(block), _) => {
-                self.list(block);
-                Ok(block)
-            }
-            (Err(error), Some(table)) => {
-                self.tables.remove(table);
-                Err(error)
-            }
-            (Err(error), None) => Err(error),
-        }
-    }
-
-    /// Forgets a block, no unit of which is in use.
-    pub(super) fn remove(&mut self, block: Handle<Block>) {
-        self.unlist(block);
-        if let Some(removed) = self.blocks.remove(block)
-            && let Some(table) = removed.table
-        {
-            self.tables.remove(table);
-        }
-    }
-
-    /// A block that has `2^order` units at a multiple of that, of those that have the least.
-    pub(super) fn with_room(&self, zone: Zone, level: Level, order: u32) -> Option<Handle<Block>> {
-        let list = &self.lists[zone as usize][level as usize];
-        let filled = list.filled >> order;
-        match filled {
-            0 => None,
-            _ => list.heads[(order + filled.trailing_zeros()) as usize],
-        }
-    }
-
-    /// Blocks that are free as a whole: one, and another.
-    pub(super) fn unused(
-        &self,
-        zone: Zone,
-        level: Level,
-    ) -> (Option<Handle<Block>>, Option<Handle<Block>>) {
-        let one = self.lists[zone as usize][level as usize].heads[UNITS_LOG2 as usize];
-        (one, one.and_then(|one| self.blocks[one].next))
-    }
-
-    /// Granules in the largest run that a list knows of.
-    pub(super) fn widest(&self) -> u64 {
-        let of = |level: Level| {
-            let filled = self.lists.iter().map(|zone| zone[level as usize].filled);
-            let filled = filled.fold(0, |all, filled| all | filled);
-            filled
-                .checked_ilog2()
-                .map_or(0, |order| 1 << (order + level.unit_log2()))
-        };
-        of(Level::Granules).max(of(Level::Blocks))
-    }
-
-    /// Changes what is in use of a block.
-    pub(super) fn change<R>(
-        &mut self,
-        block: Handle<Block>,
-        change: impl FnOnce(&mut Block) -> R,
-    ) -> R {
-        let it = &mut self.blocks[block];
-        let outcome = change(it);
-        if it.units.largest().map(|order| order as u8) != it.listed {
-            self.unlist(block);
-            self.list(block);
-        }
-        outcome
-    }
-
-    /// Puts a block that is in no list into the one that is right.
-    fn list(&mut self, block: Handle<Block>) {
-        let it = &mut self.blocks[block];
-        let Some(order) = it.units.largest() else {
-            return;
-        };
-        let list = &mut self.lists[it.zone as usize][it.level as usize];
-        list.filled |= 1 << order;
-        let next = list.heads[order as usize].replace(block);
-        it.listed = Some(order as u8);
-        it.next = next;
-        it.previous = None;
-        if let Some(next) = next {
-            self.blocks[next].previous = Some(block);
-        }
-    }
-
-    /// Takes a block out of its list.
-    fn unlist(&mut self, block: Handle<Block>) {
-        let it = &mut self.blocks[block];
-        let Some(order) = it.listed.take() else {
-            return;
-        };
-        let (next, previous) = (it.next.take(), it.previous.take());
-        let list = &mut self.lists[it.zone as usize][it.level as usize];
-        match (previous, next) {
-            (None, None) => {
-                list.heads[usize::from(order)] = None;
-                list.filled &= !(1 << order);
-            }
-            (None, Some(_)) => list.heads[usize::from(order)] = next,
-            (Some(previous), _) => self.blocks[previous].next = next,
-        }
-        if let Some(next) = next {
-            self.blocks[next].previous = previous;
-        }
-    }
-
-    pub(super) fn get(&self, block: Handle<Block>) -> &Block {
-        &self.blocks[block]
-    }
-
-    /// To change what does not say how much is free: for that there is [`change`](Self::change).
-    pub(super) fn get_mut(&mut self, block: Handle<Block>) -> &mut Block {
-        &mut self.blocks[block]
-    }
-
-    /// What begins in a unit of a block whose units are larger than granules.
-    pub(super) fn division(&self, block: Handle<Block>, unit: usize) -> Option<Division> {
-        let table = self.blocks[block].table?;
-        self.tables[table].get(unit)
-    }
-
-    pub(super) fn set_division(&mut self, block: Handle<Block>, unit: usize, division: Division) {
-        if let Some(table) = self.blocks[block].table {
-            self.tables[table].set(unit, division);
-        }
-    }
-
-    pub(super) fn frames(&self) -> usize {
-        self.blocks.frames() + self.tables.frames()
-    }
-
-    pub(super) fn reclaim(&mut self) -> usize {
-        self.blocks.reclaim() + self.tables.reclaim()
+    /// Whether that was said of an end of a range that just went. What follows it is said anew.
+    pub(super) fn is_promised(&self, unit: usize) -> bool {
+        self.0[unit] & (Self::IS_BLOCK | Self::IS_PROMISED) == Self::IS_PROMISED
     }
 }

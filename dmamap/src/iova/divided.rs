@@ -2,18 +2,16 @@
 //!
 //! Blocks of 512 granules, and of 512 of these, are taken out of the tree and serve ranges of up to half their size by size
 //! classes: finding room looks at one list head, one word of bits and eight bytes, however much is in use and in whatever
-//! pattern (`units.rs`). A range costs two bits a granule. The first blocks come from the lowest gigabyte, one by one; from
-//! then on they are units of larger blocks, so that the tree stays small.
-//!
-//! A block that nothing is in goes back, but for one of each kind: a driver that maps and unmaps one buffer does not move
-//! blocks to and fro.
+//! pattern (`units.rs`). A range costs two bits a granule. Where no block has room another is made (`growth.rs`), and where
+//! that cannot be, or for what no size class serves, there are other ways (`scarce.rs`).
 
-use super::block::{Block, Blocks, Division, Level, Zone};
+use super::block::{Block, Division, Level, Zone};
+use super::blocks::Blocks;
 use super::search::Fit;
-use super::tree::{Extent, Tree, Use};
-use super::units::{UNITS, UNITS_LOG2, Use as UnitUse};
+use super::tree::Tree;
+use super::units::{UNITS, UNITS_LOG2};
 use crate::platform::Platform;
-use crate::slab::{Handle, SlabError};
+use crate::slab::Handle;
 
 /// The smallest space that is divided into blocks, in blocks of granules: in smaller ones each place counts.
 const SMALLEST_DIVIDED: u64 = 256;
@@ -28,7 +26,7 @@ pub(super) struct Divided<P: Platform> {
     /// The first granule from 4 GiB on.
     high_start: u64,
     /// The block of granules that was looked for last.
-    recent: Option<Handle<Block>>,
+    pub(super) recent: Option<Handle<Block>>,
     pub(super) first_kept: Option<Handle<Block>>,
     /// Whether somebody is asking about what was kept.
     pub(super) asking: bool,
@@ -112,7 +110,7 @@ impl<P: Platform> Divided<P> {
         }
         let wanted = Wanted::of(fit)?;
         let mut growth = Growth::Possible;
-        [Zone::Low, Zone::High].into_iter().find_map(|zone| {
+        Zone::ALL.into_iter().find_map(|zone| {
             self.serves(zone, fit)
                 .then(|| self.allocate_in(tree, fit, zone, &wanted, &mut growth))
                 .flatten()
@@ -152,101 +150,28 @@ impl<P: Platform> Divided<P> {
             return None;
         }
         let unit = it.units.find(order)?;
-        let start = it.start + ((unit as u64) << level.unit_log2()) + wanted.head;
+        let start = it.first_of(unit) + wanted.head;
         self.take(block, unit, wanted.units, (start, fit.len));
         Some(start)
     }
 
     /// Begins the range of `len` granules from `start` on, in that many units from `unit` on of `block`.
-    fn take(&mut self, block: Handle<Block>, unit: usize, units: usize, (start, len): (u64, u64)) {
+    pub(super) fn take(
+        &mut self,
+        block: Handle<Block>,
+        unit: usize,
+        units: usize,
+        (start, len): (u64, u64),
+    ) {
         let it = self.blocks.get(block);
         if it.level == Level::Blocks {
-            let first = it.start + ((unit as u64) << UNITS_LOG2);
+            let first = it.first_of(unit);
             let head = (start - first) as u32;
             let of_last = (start + len - first - ((units as u64 - 1) << UNITS_LOG2)) as u32;
             self.blocks
                 .set_division(block, unit, Division::Range { head, of_last });
         }
         self.blocks.change(block, |it| it.units.take(unit, units));
-    }
-
-    /// Another block for a zone.
-    fn grow(
-        &mut self,
-        tree: &mut Tree<P>,
-        fit: &Fit,
-        zone: Zone,
-        level: Level,
-    ) -> Result<Option<Handle<Block>>, SlabError> {
-        let (zone_start, zone_end) = match zone {
-            Zone::Low => (self.start, self.high_start),
-            Zone::High => (self.high_start, u64::MAX),
-        };
-        let (start, end) = (zone_start.max(fit.start), zone_end.min(fit.end));
-        if level == Level::Granules {
-            // The lowest gigabyte is not whole, as address 0 is nobody's.
-            let lowest = Level::Blocks.block_len().min(end);
-            if let Some(block) = self.out_of_tree(tree, zone, level, (start, lowest))? {
-                return Ok(Some(block));
-            }
-            if let Some(block) = self.out_of_block(tree, fit, zone)? {
-                return Ok(Some(block));
-            }
-        }
-        self.out_of_tree(tree, zone, level, (start, end))
-    }
-
-    /// A block for a zone from a gap of the tree within these bounds.
-    fn out_of_tree(
-        &mut self,
-        tree: &mut Tree<P>,
-        zone: Zone,
-        level: Level,
-        (start, end): (u64, u64),
-    ) -> Result<Option<Handle<Block>>, SlabError> {
-        let len = level.block_len();
-        if end.saturating_sub(start) < len {
-            return Ok(None);
-        }
-        let Some(start) = tree.find(&Fit::block(len, start, end)) else {
-            return Ok(None);
-        };
-        tree.reserve_nodes(1)?;
-        let block = self.blocks.add(Block::new(start, level, zone))?;
-        tree.insert(Extent::new(start, len, Use::Divided(block)))?;
-        Ok(Some(block))
-    }
-
-    /// A block of granules for a zone that is a unit of a larger one.
-    fn out_of_block(
-        &mut self,
-        tree: &mut Tree<P>,
-        fit: &Fit,
-        zone: Zone,
-    ) -> Result<Option<Handle<Block>>, SlabError> {
-        let parent = match self.blocks.with_room(zone, Level::Blocks, 0) {
-            Some(parent) => parent,
-            None => match self.grow(tree, fit, zone, Level::Blocks)? {
-                Some(parent) => parent,
-                None => return Ok(None),
-            },
-        };
-        let it = self.blocks.get(parent);
-        let Some(unit) = it.units.find(0) else {
-            return Ok(None);
-        };
-        let mut block = Block::new(
-            it.start + ((unit as u64) << UNITS_LOG2),
-            Level::Granules,
-            zone,
-        );
-        block.parent = Some(parent);
-        let block = self.blocks.add(block)?;
-        self.blocks
-            .set_division(parent, unit, Division::Block(block));
-        self.blocks
-            .change(parent, |parent| parent.units.take(unit, 1));
-        Ok(Some(block))
     }
 
     /// The innermost block with a granule, and the unit of it: `outermost` is the extent of the tree with that granule.
@@ -259,10 +184,7 @@ impl<P: Platform> Divided<P> {
             let it = self.blocks.get(*block);
             (it.start..it.end()).contains(&granule)
         };
-        let unit = |block: Handle<Block>| {
-            let it = self.blocks.get(block);
-            ((granule - it.start) >> it.level.unit_log2()) as usize
-        };
+        let unit = |block| self.blocks.get(block).unit_with(granule);
         let block = match self.recent.filter(contains) {
             Some(block) => block,
             None => outermost()?,
@@ -274,7 +196,7 @@ impl<P: Platform> Divided<P> {
     }
 
     /// The block that a unit of a block is.
-    fn child(&self, block: Handle<Block>, unit: usize) -> Option<Handle<Block>> {
+    pub(super) fn child(&self, block: Handle<Block>, unit: usize) -> Option<Handle<Block>> {
         let it = self.blocks.get(block);
         let is_there = it.level == Level::Blocks && it.units.range_at(unit).is_some();
         match self.blocks.division(block, unit).filter(|_| is_there) {
@@ -302,7 +224,7 @@ impl<P: Platform> Divided<P> {
     pub(super) fn range_of(&self, block: Handle<Block>, unit: usize) -> Option<Place> {
         let it = self.blocks.get(block);
         let units = it.units.range_at(unit)?;
-        let first = it.start + ((unit as u64) << it.level.unit_log2());
+        let first = it.first_of(unit);
         let (start, len) = match (it.level, self.blocks.division(block, unit)) {
             (Level::Granules, _) => (first, units as u64),
             (Level::Blocks, Some(Division::Range { head, of_last })) => {
@@ -336,6 +258,9 @@ impl<P: Platform> Divided<P> {
             block, unit, units, ..
         } = *place;
         self.blocks.change(block, |it| it.units.give(unit, units));
+        if self.blocks.get(block).level == Level::Blocks {
+            self.keep_promises(block, [unit, unit + units - 1]);
+        }
         let it = self.blocks.get(block);
         // One stays.
         if it.units.is_unused() && self.blocks.unused(it.zone, it.level).1.is_some() {
@@ -343,121 +268,21 @@ impl<P: Platform> Divided<P> {
         }
     }
 
-    /// A block that nothing is in goes where it came from.
-    fn give_back(&mut self, tree: &mut Tree<P>, block: Handle<Block>) {
-        let it = self.blocks.get(block);
-        let (start, parent) = (it.start, it.parent);
-        if self.recent == Some(block) {
-            self.recent = None;
-        }
-        self.blocks.remove(block);
-        let Some(parent) = parent else {
-            return tree.remove(start);
-        };
-        let unit = (start - self.blocks.get(parent).start) >> UNITS_LOG2;
-        let place = Place {
-            block: parent,
-            unit: unit as usize,
-            units: 1,
-            start,
-            len: UNITS as u64,
-        };
-        self.free(tree, &place);
-    }
-
     /// Granules in the largest run that blocks have.
     pub(super) fn widest(&self) -> u64 {
         self.blocks.widest()
     }
 
-    /// The first granule from 4 GiB on.
-    pub(super) fn high_start(&self) -> u64 {
-        self.high_start
+    /// The first granule of a zone, and one past its last: no block of a zone leaves it.
+    pub(super) fn bounds_of(&self, zone: Zone) -> (u64, u64) {
+        match zone {
+            Zone::Low => (self.start, self.high_start),
+            Zone::High => (self.high_start, u64::MAX),
+        }
     }
 
     /// Frames held for blocks.
     pub(super) fn frames(&self) -> usize {
         self.blocks.frames()
-    }
-
-    /// Gives the blocks that nothing is in back to the tree.
-    pub(super) fn reclaim(&mut self, tree: &mut Tree<P>) -> usize {
-        for level in [Level::Granules, Level::Blocks] {
-            for zone in [Zone::Low, Zone::High] {
-                while let (Some(block), _) = self.blocks.unused(zone, level) {
-                    self.give_back(tree, block);
-                }
-            }
-        }
-        self.blocks.reclaim()
-    }
-
-    /// The lowest place in the free units of a block, or of those that it is divided into, and takes it: for requests that no
-    /// size class serves, and where all room of their class is used up.
-    pub(super) fn search(&mut self, block: Handle<Block>, fit: &Fit) -> Option<u64> {
-        let it = self.blocks.get(block);
-        let (unit_log2, block_start) = (it.level.unit_log2(), it.start);
-        let granule = |unit: usize| block_start + ((unit as u64) << unit_log2);
-        let mut unit = 0;
-        while unit < UNITS {
-            let units = self.blocks.get(block).units;
-            let free = units.next(unit, UnitUse::Free);
-            // Before the free units are those in use, some of which may be blocks.
-            let divided = (unit..free).find_map(|unit| {
-                let child = self.child(block, unit)?;
-                self.search(child, fit)
-            });
-            if divided.is_some() {
-                return divided;
-            }
-            let end = units.next(free, UnitUse::Taken);
-            if let Some(start) = fit.place(granule(free), granule(end)) {
-                let first = ((start - block_start) >> unit_log2) as usize;
-                let last = ((start + fit.len - 1 - block_start) >> unit_log2) as usize;
-                self.take(block, first, last + 1 - first, (start, fit.len));
-                return Some(start);
-            }
-            unit = end;
-        }
-        None
-    }
-
-    /// The first range that somebody has and of which a granule is in `start..end`.
-    pub(super) fn in_use(
-        &self,
-        block: Handle<Block>,
-        (start, end): (u64, u64),
-    ) -> Option<(u64, u64)> {
-        let it = self.blocks.get(block);
-        it.units.firsts().find_map(|unit| {
-            if let Some(child) = self.child(block, unit) {
-                return self.in_use(child, (start, end));
-            }
-            let place = self.range_of(block, unit)?;
-            let overlaps = place.start < end && start < place.start + place.len;
-            (overlaps && !it.reserved.contains(unit)).then_some((place.start, place.len))
-        })
-    }
-
-    /// Reserves the units that are not in use of which a granule is in `start..end`; more than was asked for, where units are
-    /// larger.
-    pub(super) fn reserve(&mut self, block: Handle<Block>, (start, end): (u64, u64)) {
-        let it = self.blocks.get(block);
-        let (unit_log2, block_start) = (it.level.unit_log2(), it.start);
-        let (start, end) = (start.max(block_start), end.min(it.end()));
-        if start >= end {
-            return;
-        }
-        let first = ((start - block_start) >> unit_log2) as usize;
-        let last = ((end - 1 - block_start) >> unit_log2) as usize;
-        for unit in first..=last {
-            if let Some(child) = self.child(block, unit) {
-                self.reserve(child, (start, end));
-            } else if self.blocks.get(block).units.next(unit, UnitUse::Free) == unit {
-                let unit_start = block_start + ((unit as u64) << unit_log2);
-                self.take(block, unit, 1, (unit_start, 1 << unit_log2));
-                self.blocks.get_mut(block).reserved.insert(unit);
-            }
-        }
     }
 }

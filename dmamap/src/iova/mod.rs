@@ -2,7 +2,7 @@
 //!
 //! Most ranges are chosen from *blocks* of 512 granules, by size classes that are powers of two: where room is and whether a
 //! free is right are answered from a few words of bits, however many ranges live and in whatever pattern
-//! (`divided.rs`, `block.rs`, `units.rs`).
+//! (`divided.rs`; `growth.rs`, `blocks.rs`, `block.rs`, `units.rs`).
 //!
 //! Under them lies one balanced tree of the extents *in use*: blocks, reserved ranges, and the ranges that no block serves,
 //! as they are too large, ask for an address or have narrow limits, or as the space is small (`tree.rs`). Each extent knows the
@@ -10,6 +10,9 @@
 //! extent and thereby needs no memory, and neighbouring gaps are one gap without being merged. The lowest gap that is wide
 //! enough however it is aligned is found in O(log n); only when none is, the gaps that fit by luck are looked through, with
 //! all subtrees skipped that are too narrow or too high (`search.rs`).
+//!
+//! Where neither has room, blocks that nothing is in are given up, and the others gone through for a run that no size class
+//! knows (`scarce.rs`). What may never be chosen is an extent, or marked in its block (`reserve.rs`).
 //!
 //! Low addresses are used first: that keeps tables few and walk caches warm.
 //!
@@ -32,10 +35,14 @@
 //! ```
 
 mod block;
+mod blocks;
 mod divided;
 mod error;
+mod growth;
 mod kept;
 mod request;
+mod reserve;
+mod scarce;
 mod search;
 mod tree;
 mod units;
@@ -45,8 +52,6 @@ pub use request::IovaRequest;
 
 use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2};
 use crate::platform::Platform;
-use crate::slab::Handle;
-use block::Block;
 use divided::{Divided, Place};
 pub(crate) use kept::KeptRanges;
 use search::{Fit, LIMITLESS};
@@ -107,80 +112,7 @@ impl<P: Platform> IovaSpace<P> {
         })
     }
 
-    /// Keeps `range`, widened to whole granules, from being allocated. Reserved ranges may overlap each other and
-    /// leave the aperture: both only say again that nothing may be allocated there.
-    ///
-    /// # Errors
-    /// - [`IovaError::InUse`] when part of it is allocated.
-    /// - [`IovaError::OutOfMemory`].
-    ///
-    /// Nothing is reserved then.
-    pub fn reserve(&mut self, range: BusRange) -> Result<(), IovaError> {
-        if range.is_empty() {
-            return Ok(());
-        }
-        let (aperture_start, aperture_end) = self.tree.bounds();
-        let start = (range.start().as_u64() >> self.granule_log2).max(aperture_start);
-        let end = ((range.last().as_u64() >> self.granule_log2) + 1).min(aperture_end);
-        let mut holes = 0;
-        self.each_part(start, end, |space, part| match part {
-            Part::Hole(..) => {
-                holes += 1;
-                Ok(())
-            }
-            Part::Divided(block) => match space.divided.in_use(block, (start, end)) {
-                Some((start, len)) => Err(IovaError::InUse {
-                    allocated: space.range(start, len),
-                }),
-                None => Ok(()),
-            },
-        })?;
-        self.tree.reserve_nodes(holes)?;
-        self.each_part(start, end, |space, part| match part {
-            Part::Hole(start, end) => {
-                let extent = Extent::new(start, end - start, Use::Reserved);
-                space.tree.insert(extent).map_err(IovaError::from)
-            }
-            Part::Divided(block) => {
-                space.divided.reserve(block, (start, end));
-                Ok(())
-            }
-        })
-    }
-
-    /// Calls `visit` with each part of `start..end` that is not an extent in use as a whole.
-    fn each_part(
-        &mut self,
-        start: u64,
-        end: u64,
-        mut visit: impl FnMut(&mut Self, Part) -> Result<(), IovaError>,
-    ) -> Result<(), IovaError> {
-        let mut at = start;
-        while at < end {
-            let (before, after) = self.tree.around(at);
-            if let Some(extent) = before
-                && extent.end() > at
-            {
-                match extent.kind {
-                    Use::Reserved => {}
-                    Use::Divided(block) => visit(self, Part::Divided(block))?,
-                    Use::Allocated | Use::Kept => {
-                        return Err(IovaError::InUse {
-                            allocated: self.range(extent.start, extent.len),
-                        });
-                    }
-                }
-                at = extent.end();
-                continue;
-            }
-            let hole_end = after.map_or(end, |extent| extent.start.min(end));
-            visit(self, Part::Hole(at, hole_end))?;
-            at = hole_end;
-        }
-        Ok(())
-    }
-
-    /// Chooses a range, of the lowest that fit.
+    /// Chooses a range: below 4 GiB where that fits, in a block whose room is no larger than need be, or in the lowest gap.
     ///
     /// # Errors
     /// - [`IovaError::Malformed`] when the request asks for nothing, or for parts of granules.
@@ -203,34 +135,6 @@ impl<P: Platform> IovaSpace<P> {
         self.live_allocations += 1;
         self.live_granules += fit.len;
         Ok(self.range(start, fit.len))
-    }
-
-    /// From a gap of the tree; and where none fits, wherever in the blocks below 4 GiB there is room.
-    fn allocate_elsewhere(&mut self, fit: &Fit) -> Result<Option<u64>, IovaError> {
-        if let Some(start) = self.tree.find(fit) {
-            let extent = Extent::new(start, fit.len, Use::Allocated);
-            self.tree.insert(extent)?;
-            return Ok(Some(start));
-        }
-        let end = fit.end.min(self.divided.high_start());
-        let mut at = fit.start;
-        while at < end {
-            let (before, after) = self.tree.around(at);
-            if let Some(extent) = before.filter(|extent| extent.end() > at) {
-                if let Use::Divided(block) = extent.kind
-                    && let Some(start) = self.divided.search(block, fit)
-                {
-                    return Ok(Some(start));
-                }
-                at = extent.end();
-                continue;
-            }
-            match after {
-                Some(after) => at = after.start,
-                None => break,
-            }
-        }
-        Ok(None)
     }
 
     fn fit(&self, request: IovaRequest) -> Result<Fit, IovaError> {
@@ -358,14 +262,6 @@ impl<P: Platform> IovaSpace<P> {
         let start = BusAddr::new(start << self.granule_log2);
         BusRange::new(start, len << self.granule_log2).expect("ranges lie in the aperture")
     }
-}
-
-/// Part of a space that is not an extent in use as a whole.
-enum Part {
-    /// Start and end of a part that nothing is in.
-    Hole(u64, u64),
-    /// An extent that ranges are chosen from.
-    Divided(Handle<Block>),
 }
 
 /// Number of the first granule that starts at or after `addr`.

@@ -51,8 +51,23 @@ fn random_ranges_of_all_sizes_never_overlap_and_keep_to_their_limits() {
             reserved.push(range);
         }
         let mut live: Vec<BusRange> = Vec::new();
+        // Reserves beside ranges while they live, too.
+        let reserves = random.below(3) > 0;
         for _ in 0..6000 {
-            if random.below(9) < 5 || live.is_empty() {
+            if reserves && random.below(300) == 0 && !live.is_empty() {
+                let beside = live[random.below(live.len() as u64) as usize];
+                let (first, count) = (first_page(beside), beside.len_bytes() / PAGE);
+                let start = random.pick(&[first + count, first.saturating_sub(2), first + 512]);
+                let range = pages(start, 1 + random.below(random.pick(&[2, 600])));
+                let outcome = space.reserve(range);
+                match oracle.overlaps(start, range.len_bytes() / PAGE) {
+                    true => assert!(matches!(outcome, Err(IovaError::InUse { .. })), "{range}"),
+                    false => {
+                        assert_eq!(outcome, Ok(()), "{range}");
+                        reserved.push(range);
+                    }
+                }
+            } else if random.below(9) < 5 || live.is_empty() {
                 let longest = random.pick(&[1, 4, 40, 300, 600, 5000, 1 << 19]);
                 let count = 1 + random.below(longest);
                 let align_log2 = random.pick(&[0, 0, 12, 14, 21, 30]);

@@ -1,6 +1,7 @@
 //! The allocator of bus addresses.
 
 mod blocks;
+mod edges;
 #[path = "../support/mod.rs"]
 mod support;
 
