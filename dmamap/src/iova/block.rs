@@ -111,16 +111,11 @@ impl Block {
         ((granule - self.start) >> self.level.unit_log2()) as usize
     }
 
-    /// No run of free granules in its own units is longer.
-    pub(super) fn longest(&self) -> u64 {
-        longest(self.units.largest(), self.level)
+    /// Whether its own units have a free run in which so many granules may fit.
+    pub(super) fn may_hold(&self, len: u64) -> bool {
+        let units = len.div_ceil(1 << self.level.unit_log2());
+        usize::try_from(units).is_ok_and(|units| self.units.has_run(units))
     }
-}
-
-/// No run of free granules in a row of units is longer, if this is the order of the largest at a multiple of its size: of twice
-/// as many units less one, some begin at such a multiple.
-pub(super) fn longest(largest: Option<u32>, level: Level) -> u64 {
-    largest.map_or(0, |order| ((4 << order) - 2) << level.unit_log2())
 }
 
 /// What begins in a unit that is larger than a granule.

@@ -1,6 +1,6 @@
 //! All blocks of a space, listed by what is free in them.
 
-use super::block::{Block, Division, Level, Table, Zone, longest};
+use super::block::{Block, Division, Level, Table, Zone};
 use super::units::UNITS_LOG2;
 use crate::platform::Platform;
 use crate::slab::{Handle, Slab, SlabError};
@@ -86,10 +86,11 @@ impl<P: Platform> Blocks<P> {
         widest.max().unwrap_or(0)
     }
 
-    /// No run of free granules in a block of the zone is longer.
+    /// No run of free granules in a block of the zone is longer: of twice as many units less one as are a run at a multiple of
+    /// its size, some begin at such a multiple.
     pub(super) fn longest(&self, zone: Zone) -> u64 {
         let kinds = self.largest(zone);
-        let longest = kinds.map(|(order, level)| longest(Some(order), level));
+        let longest = kinds.map(|(order, level)| ((4 << order) - 2) << level.unit_log2());
         longest.max().unwrap_or(0)
     }
 

@@ -64,7 +64,7 @@ pub struct IovaStatistics {
     pub live_allocations: u64,
     /// Bytes in them.
     pub live_bytes: u64,
-    /// Tree nodes looked at since birth: the cost of all calls, free of clocks.
+    /// Tree nodes looked at since birth: what calls cost, free of clocks, beside a few words of bits in blocks.
     pub nodes_visited: u64,
 }
 

@@ -2,8 +2,8 @@
 //!
 //! First the gaps between blocks are looked at, as for requests that no block serves. Where none fits, blocks that nothing is
 //! in stop being blocks. And in the end the blocks within the request's limits are gone through for a run that is long enough
-//! wherever it begins: a device of few address lines finds what others left it. That is linear in blocks of 512 granules, but
-//! those are passed by which are too full to have such a run.
+//! wherever it begins: a device of few address lines finds what others left it. That is linear in blocks of 512 granules, each of
+//! which is passed by after one look at its bits if it has no such run.
 //!
 //! Two free runs that meet where two blocks do are not seen as one. Nor is the rest of a large unit (2 MiB, of granules of 4 KiB)
 //! of which a range has some: ranges of more than 256 granules have theirs alone.
@@ -62,8 +62,8 @@ impl<P: Platform> Divided<P> {
     /// The lowest place in the free units of a block, or of those that it is divided into, and takes it.
     fn search(&mut self, block: Handle<Block>, fit: &Fit) -> Option<u64> {
         let it = self.blocks.get(block);
-        let has_runs = it.longest() >= fit.len;
-        if !it.reaches_into((fit.start, fit.end)) || !has_runs && it.level == Level::Granules {
+        let may_hold = it.level == Level::Blocks || it.may_hold(fit.len);
+        if !it.reaches_into((fit.start, fit.end)) || !may_hold {
             return None;
         }
         let mut unit = 0;

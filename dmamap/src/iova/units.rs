@@ -176,6 +176,21 @@ impl Units {
         Some((word << WORD_LOG2) + found.trailing_zeros() as usize - unit)
     }
 
+    /// Whether `len` units in a row are free, wherever they begin: asked of all 512 at once.
+    pub(super) fn has_run(&self, len: usize) -> bool {
+        // The units from which on so many are free.
+        let (mut runs, mut known) = (self.used.0.map(|used| !used), 1);
+        while known < len {
+            let more = known.min(len - known);
+            let further = shifted(&runs, more);
+            for (run, further) in runs.iter_mut().zip(further) {
+                *run &= further;
+            }
+            known += more;
+        }
+        runs != [0; WORDS]
+    }
+
     /// The first unit from `unit` on that is in use, if `wanted` is [`Use::Taken`], or free; [`UNITS`] where none is.
     pub(super) fn next(&self, unit: usize, wanted: Use) -> usize {
         let mut at = unit;
@@ -210,6 +225,16 @@ fn words_of(whole: u8, order: u32) -> u8 {
     let steps = steps.take((order - WORD_LOG2) as usize);
     steps.fold(whole, |words, (n, multiples)| {
         words & words >> (1 << n) & multiples
+    })
+}
+
+/// The bits of units that are `by` further on, fewer than [`UNITS`]; none beyond the last.
+fn shifted(bits: &[u64; WORDS], by: usize) -> [u64; WORDS] {
+    let (words, by) = (by >> WORD_LOG2, by % 64);
+    core::array::from_fn(|at| {
+        let word = |at: usize| bits.get(at).copied().unwrap_or(0);
+        let carried = word(at + words + 1).checked_shl(64 - by as u32);
+        word(at + words) >> by | carried.unwrap_or(0)
     })
 }
 
@@ -286,6 +311,10 @@ mod tests {
                     assert_eq!(units.range_at(at), Some(len));
                     assert!(len == 1 || units.range_at(at + 1).is_none());
                 }
+                let run = oracle.0.split(Option::is_some).map(<[_]>::len).max();
+                let longest = run.unwrap_or(0);
+                assert!(longest == 0 || units.has_run(longest));
+                assert!(!units.has_run(longest + 1));
                 let from = random(UNITS);
                 let free = (from..UNITS).find(|&unit| oracle.0[unit].is_none());
                 assert_eq!(units.next(from, Use::Free), free.unwrap_or(UNITS));

@@ -232,7 +232,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "blocks-passed-by-that-have-a-run",
         selection: Selection::Whole,
-        file: "dmamap/src/iova/block.rs",
+        file: "dmamap/src/iova/blocks.rs",
         find: "((4 << order) - 2) << level.unit_log2()",
         replace: "(1 << order) << level.unit_log2()",
         why: "addresses that are free are not found",
