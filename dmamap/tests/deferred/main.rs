@@ -2,6 +2,8 @@
 
 #[path = "../support/kinds.rs"]
 mod hanging;
+#[path = "../support/idle.rs"]
+mod idle;
 #[path = "../support/random.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod random;

@@ -1,17 +1,12 @@
 //! Flushes that a unit does not confirm: nothing of what they cover is given back.
 
-use std::cell::Cell;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use board::between::Between;
-use board::hardware::Hardware;
 use dmamap::iommu::{RevokeError, UnitError};
 use dmamap::map::Quarantined;
-use hosted::Hosted;
-use machine::Machine;
 use machine::temper::Temper;
 
+use super::idle::{WAITS, boot_counting};
 use super::kinds::{hold, kinds, release};
 use super::rig::patience::wait_until;
 use super::rig::{PAGE, Rig, share_a_page};
@@ -20,31 +15,10 @@ use super::{LONG_MS, attach_deferred, lend, lend_pages};
 /// A bound short enough to be waited for in a test, and long enough for a unit that answers, on a busy host.
 const BOUND_MS: u64 = 150;
 
-thread_local! {
-    /// How often this thread waited for the hardware.
-    static WAITS: Cell<u64> = const { Cell::new(0) };
-}
-
-/// A machine that counts who waits for it.
-struct Counting(Arc<Machine>);
-
-impl Between for Counting {
-    fn board(&self) -> &dyn Hardware {
-        &*self.0
-    }
-
-    fn on_idle(&self) {
-        WAITS.set(WAITS.get() + 1);
-        self.0.idle();
-    }
-}
-
 fn boot(kind: &super::kinds::Kind, entries: u32, window_ms: u64) -> Rig {
     let mut options = super::flushing(kind.options, entries, window_ms);
     options.units.wait_bound_ms = BOUND_MS;
-    let machine = Machine::boot(kind.config(Temper::Keep)).expect("the machine is sound");
-    let kernel = Hosted::boot(Arc::new(Counting(machine.clone()))).expect("the kernel boots");
-    Rig::boot_on(machine, kernel, kernel, options).expect("the machine boots")
+    boot_counting(kind.config(Temper::Keep), options)
 }
 
 fn assert_timed_out(error: Quarantined) {

@@ -1,5 +1,7 @@
 //! Life and death of devices: reset, pulled out, quiesced, put to sleep and woken.
 
+#[path = "../support/idle.rs"]
+mod idle;
 #[path = "../support/kinds.rs"]
 mod kinds;
 #[path = "../support/rig.rs"]

@@ -1,11 +1,7 @@
 //! A device is pulled out: nothing waits for it, and its memory comes back by the word of its unit.
 
-use std::cell::Cell;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use board::between::Between;
-use board::hardware::Hardware;
 use dmamap::buffer::DmaBuffer;
 use dmamap::device::ResetError;
 use dmamap::map::{Bidirectional, FromDevice};
@@ -15,9 +11,10 @@ use dmamap::system::Protection;
 use drivers::edu::EduError;
 use drivers::nvme::{Blocks, CommandError, Completion, ControllerError, Nvme, Settings};
 use hosted::Hosted;
+use machine::MachineConfig;
 use machine::device::nvme::{Medium, Misbehaviour, NvmeConfig};
-use machine::{Machine, MachineConfig};
 
+use crate::idle::{WAITS, boot_counting};
 use crate::reset::DISK;
 use crate::rig::{EDU, PAGE, Rig, buffer_of, impatient, small};
 use crate::ways::ways;
@@ -31,29 +28,8 @@ const SOON: Duration = PATIENCE.checked_div(2).expect("not by zero");
 /// [`PATIENCE`] in milliseconds.
 const PATIENCE_MS: u64 = PATIENCE.as_secs() * 1000;
 
-thread_local! {
-    /// How often this thread waited for the hardware.
-    static WAITS: Cell<u64> = const { Cell::new(0) };
-}
-
-/// A machine that counts who waits for it.
-struct Counting(Arc<Machine>);
-
-impl Between for Counting {
-    fn board(&self) -> &dyn Hardware {
-        &*self.0
-    }
-
-    fn on_idle(&self) {
-        WAITS.set(WAITS.get() + 1);
-        self.0.idle();
-    }
-}
-
 fn boot(config: MachineConfig) -> Rig {
-    let machine = Machine::boot(config).expect("the machine is sound");
-    let kernel = Hosted::boot(Arc::new(Counting(machine.clone()))).expect("the kernel boots");
-    Rig::boot_on(machine, kernel, kernel, impatient(PATIENCE_MS)).expect("the machine boots")
+    boot_counting(config, impatient(PATIENCE_MS))
 }
 
 #[test]
