@@ -78,6 +78,15 @@ pub(super) const ALL: &[Mutation] = &[
         caught_by: &[quarantine("what_is_in_quarantine_is_lent_to_nobody")],
     },
     Mutation {
+        name: "kept-units-forgotten-when-nothing-is-confirmed",
+        selection: Selection::Whole,
+        file: "dmamap/src/iova/kept.rs",
+        find: "it.kept.join(asked);",
+        replace: "let _ = asked;",
+        why: "bus addresses are lost for ever, and could be freed while a unit translates them",
+        caught_by: &[quarantine("memory_comes_back_when_the_unit_answers_again")],
+    },
+    Mutation {
         name: "virtio-detach-not-asked-again",
         selection: Selection::Core,
         file: "dmamap/src/iommu/virtio/mod.rs",
