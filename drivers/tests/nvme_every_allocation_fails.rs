@@ -66,10 +66,11 @@ fn a_disk_survives_every_failed_allocation_and_leaks_nothing() {
     life_of_a_disk(&mut computer).expect("nothing fails yet");
 
     let before = hosted.report();
-    let (mut errors, mut polled) = (0, 0);
+    let (mut errors, mut polled, mut spared) = (0, 0, 0);
     let failed = injector.fail_each_in_turn(|nth| {
         match life_of_a_disk(&mut computer) {
-            Ok(CompletionMode::Interrupt) => {}
+            // But for the last time, when nothing failed, these were frames that a choice of bus addresses does without.
+            Ok(CompletionMode::Interrupt) => spared += 1,
             // Without an interrupt the driver polls: nothing else may be lacking and the job still be done.
             Ok(_) => polled += 1,
             Err(_) => errors += 1,
@@ -90,8 +91,9 @@ fn a_disk_survives_every_failed_allocation_and_leaks_nothing() {
         assert_eq!(after.interrupts, before.interrupts, "allocation {nth}");
     });
     assert!(failed > 20, "{failed}");
-    assert_eq!(errors + polled, failed);
+    assert_eq!(errors + polled + spared - 1, failed);
     assert!(polled >= 2, "{polled}");
+    assert!(spared < errors, "{spared} of {failed}");
 
     let findings: Vec<String> = machine.findings().iter().map(ToString::to_string).collect();
     assert!(findings.is_empty(), "the models found: {findings:#?}");
