@@ -2,7 +2,7 @@
 
 use dmamap::addr::FRAME_BYTES;
 use dmamap::buffer::{BufferError, DmaBuffer, ListError, ScatterList};
-use dmamap::device::Device;
+use dmamap::device::{Device, NotConfirmed};
 use dmamap::map::{AnyDirection, MapError, Mapping, Quarantined, SgTableMapping};
 use hosted::Hosted;
 
@@ -23,6 +23,9 @@ pub(super) enum LendError {
     /// It was not unmapped.
     #[error(transparent)]
     Unmap(#[from] Quarantined),
+    /// The device may still reach what was unmapped.
+    #[error(transparent)]
+    Flush(#[from] NotConfirmed),
 }
 
 /// A kind of mapping.

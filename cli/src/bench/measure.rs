@@ -16,7 +16,7 @@ use machine::device::nvme::Medium;
 use super::counts::Counts;
 use super::lend::{Lend, LendError, List, Single};
 use super::load::{Load, Piece};
-use super::worker::{Recorded, Stages, work};
+use super::worker::{Recorded, Stages, give_back, work};
 use crate::args::{MachineArgs, Policy, size_text};
 use crate::board::DiskSpec;
 use crate::computer::{Booted, Remains, no_such_levels};
@@ -117,10 +117,9 @@ fn drive<L: Lend>(
     }
     let (recorded, counts, memory) =
         with_threads::<L>(booted, &device, load, time, empty)?.map_err(refused)?;
-    for mapping in kept {
-        L::unmap(mapping).map_err(refused)?;
-    }
-    device.flush().map_err(Error::failed)?;
+    let kept: Result<Vec<_>, _> = kept.into_iter().map(L::unmap).collect();
+    let given_back = kept.and_then(|memory| give_back(&device, memory));
+    given_back.map_err(refused)?;
     device.reclaim().map_err(Error::failed)?;
     let figures = device.figures();
     let end = End {

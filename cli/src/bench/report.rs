@@ -217,7 +217,9 @@ impl Report<'_> {
                 memory.frames_empty
             )),
         }
-        if let Some(pool) = memory.pool_bytes {
+        if let Some(pool) = memory.pool_bytes
+            && memory.mappings > 0
+        {
             output.line(format_args!(
                 "copies' pool    {} KiB, of which mappings that live share",
                 pool / 1024

@@ -113,11 +113,22 @@ impl<'a, L: Lend> Ring<'a, L> {
     }
 
     fn empty(self) -> Result<(), LendError> {
-        for mapping in self.alive {
-            L::unmap(mapping)?;
-        }
-        Ok(())
+        let Self {
+            device,
+            alive,
+            spare,
+            ..
+        } = self;
+        let memory: Result<Vec<_>, _> = alive.into_iter().map(L::unmap).collect();
+        give_back(device, (memory?, spare))
     }
+}
+
+/// Frees memory once the device has lost it: what is unmapped to share a flush comes back before that.
+pub(super) fn give_back<M>(device: &Device<Hosted>, memory: M) -> Result<(), LendError> {
+    device.flush()?;
+    drop(memory);
+    Ok(())
 }
 
 /// Works through all stages, also after a failure: others wait.
