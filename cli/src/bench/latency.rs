@@ -29,6 +29,11 @@ impl Latency {
         self.0.saturating_record(ns);
     }
 
+    /// None again. What memory there is has been touched then.
+    pub(super) fn forget(&mut self) {
+        self.0.reset();
+    }
+
     /// Adds another thread's.
     pub(super) fn merge(&mut self, other: &Self) {
         // All have the same bounds, so that nothing of the other's is out of range.

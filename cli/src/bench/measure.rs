@@ -1,7 +1,7 @@
 //! One measurement: a computer boots, a device is attached, threads map and unmap for it, and all is taken down.
 
-use std::sync::Barrier;
-use std::thread;
+use std::sync::{Barrier, OnceLock};
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use dmamap::addr::{DmaMask, FRAME_BYTES};
@@ -149,6 +149,14 @@ fn attach(booted: &Booted, policy: Policy) -> Result<Device<Hosted>, Error> {
     Ok(device)
 }
 
+/// What threads do that were started.
+enum Start {
+    /// All are there.
+    Together,
+    /// One is missing, for whom the others would wait.
+    Never,
+}
+
 type Measured = Result<(Recorded, Counts, DomainMemory), LendError>;
 
 fn with_threads<L: Lend>(
@@ -163,7 +171,7 @@ fn with_threads<L: Lend>(
     let mut all = nothing()?;
     let mut sheets = Vec::with_capacity(threads);
     for _ in 0..threads {
-        sheets.push((nothing()?, nothing()?));
+        sheets.push(nothing()?);
     }
     let barrier = Barrier::new(threads + 1);
     let stages = Stages {
@@ -171,14 +179,28 @@ fn with_threads<L: Lend>(
         warm_up: time / WARM_UP,
         measure: time,
     };
+    let start = OnceLock::new();
     thread::scope(|scope| {
-        let workers: Vec<_> = sheets
-            .into_iter()
-            .map(|(warm_up, recorded)| {
-                let stages = &stages;
-                scope.spawn(move || work::<L>(device, load, stages, warm_up, recorded))
-            })
-            .collect();
+        let mut workers = Vec::with_capacity(threads);
+        for recorded in sheets {
+            let (stages, start) = (&stages, &start);
+            let worker = move || match start.wait() {
+                Start::Together => Some(work::<L>(device, load, stages, recorded)),
+                Start::Never => None,
+            };
+            match thread::Builder::new().spawn_scoped(scope, worker) {
+                Ok(worker) => workers.push(worker),
+                Err(error) => {
+                    // None waits for one that is not there.
+                    start.get_or_init(|| Start::Never);
+                    return Err(Error::unusable(format!(
+                        "--threads {threads}: this host starts {} ({error}): make it smaller",
+                        workers.len()
+                    )));
+                }
+            }
+        }
+        start.get_or_init(|| Start::Together);
         let mut memory = DomainMemory {
             frames_empty,
             frames: frames_empty,
@@ -198,12 +220,12 @@ fn with_threads<L: Lend>(
         stages.pause(|| before = Counts::read(booted, device));
         stages.pause(|| after = Counts::read(booted, device));
         // The first that failed tells why; all have ended before anything is taken down.
-        let ended: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
+        let ended: Vec<_> = workers.into_iter().map(ScopedJoinHandle::join).collect();
         for one in ended {
-            let recorded = one.map_err(|_| Error::failed("a thread panicked"))?;
-            match recorded {
-                Ok(recorded) => all.merge(&recorded),
-                Err(error) => return Ok(Err(error)),
+            match one.map_err(|_| Error::failed("a thread panicked"))? {
+                Some(Ok(recorded)) => all.merge(&recorded),
+                Some(Err(error)) => return Ok(Err(error)),
+                None => {}
             }
         }
         Ok(Ok((all, after - before, memory)))

@@ -32,6 +32,14 @@ impl Recorded {
         })
     }
 
+    /// Nothing again.
+    fn forget(&mut self) {
+        self.map.forget();
+        self.unmap.forget();
+        self.pair.forget();
+        self.elapsed = Duration::ZERO;
+    }
+
     /// Adds what another thread measured at the same time.
     pub(super) fn merge(&mut self, other: &Self) {
         self.map.merge(&other.map);
@@ -136,13 +144,13 @@ pub(super) fn work<L: Lend>(
     device: &Device<Hosted>,
     load: Load,
     stages: &Stages<'_>,
-    mut warm_up: Recorded,
     mut recorded: Recorded,
 ) -> Result<Recorded, LendError> {
     let filled = Ring::<L>::fill(device, load);
     stages.pause(|| {});
     let warm = filled.and_then(|mut ring| {
-        ring.work(stages.warm_up, &mut warm_up)?;
+        ring.work(stages.warm_up, &mut recorded)?;
+        recorded.forget();
         Ok(ring)
     });
     stages.pause(|| {});
