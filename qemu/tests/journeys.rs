@@ -19,7 +19,7 @@ use journeys::read_only_mapping::read_only_mapping;
 use journeys::two_domains::two_domains;
 use journeys::unmap_blocks_device::unmap_blocks_device;
 use qemu::{Disk, Medium, QemuConfig};
-use support::{Rig, bytes_at, read_and_check, test_file};
+use support::{Rig, blank_file, bytes_at, read_and_check, test_file};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -36,12 +36,6 @@ const DIRECT: [&str; 3] = ["q35", "arm", "riscv"];
 
 fn with_disk(file: File, medium: Medium) -> impl FnOnce(QemuConfig) -> QemuConfig {
     move |config| config.with_disk(Disk::nvme(file, medium))
-}
-
-fn blank_file(len_bytes: u64) -> File {
-    let file = tempfile::tempfile().expect("a temporary file");
-    file.set_len(len_bytes).expect("the file grows");
-    file
 }
 
 /// Test bytes from the start on.

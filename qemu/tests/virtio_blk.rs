@@ -11,8 +11,8 @@ use drivers::virtio_slot;
 use hosted::Hosted;
 use journeys::virtio_disk::read_virtio_disk;
 use qemu::Medium;
-use support::test_file;
 use support::virtio::{assert_nothing_is_lent, attach, boot, function, start, stop, test_bytes};
+use support::{blank_file, test_file};
 
 const MIB: u64 = 1 << 20;
 
@@ -67,8 +67,7 @@ fn a_disk_is_read_whole() {
 fn a_disk_is_written_whole_and_its_file_has_it() {
     virtio_slot! { struct Slot(Hosted); }
     for board in BOARDS {
-        let file = tempfile::tempfile().expect("a temporary file");
-        file.set_len(2 * MIB).expect("it can be longer");
+        let file = blank_file(2 * MIB);
         let Some(mut rig) = boot(board, &file, Medium::ReadWrite) else {
             return;
         };
@@ -111,8 +110,7 @@ fn memory_that_does_not_begin_at_a_page_is_read_into_and_its_neighbours_are_not_
 fn the_crates_own_calls_work_with_the_features_of_disks_that_it_knows() {
     virtio_slot! { struct Slot(Hosted); }
     for board in BOARDS {
-        let file = tempfile::tempfile().expect("a temporary file");
-        file.set_len(MIB).expect("it can be longer");
+        let file = blank_file(MIB);
         let Some(mut rig) = boot(board, &file, Medium::ReadWrite) else {
             return;
         };

@@ -1,6 +1,6 @@
 //! The nightly toolchain: what only it can do is checked where it is installed, and absent elsewhere.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::cargo::{capture, root};
@@ -28,6 +28,27 @@ pub(crate) fn has(subcommand: &str, component: &str) -> Result<(), String> {
         .output()
         .is_ok_and(|output| output.status.success());
     found.then_some(()).ok_or_else(|| how_to_get(component))
+}
+
+/// Whether the standard library for the machine that compiles is there, built: programs for `--target HOST` link it.
+pub(crate) fn has_built_library() -> Result<(), String> {
+    let of_host =
+        |(host, sysroot): (String, PathBuf)| sysroot.join("lib/rustlib").join(host).join("lib");
+    let libraries = host().zip(sysroot()).map(of_host);
+    let found = libraries.is_some_and(|libraries| holds_std(&libraries));
+    found.then_some(()).ok_or_else(|| how_to_get("rust-std"))
+}
+
+/// Whether the crate `std` is in `directory`, to be linked statically.
+fn holds_std(directory: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return false;
+    };
+    let mut names = entries.flatten().map(|entry| entry.file_name());
+    names.any(|name| {
+        let name = name.to_string_lossy();
+        name.starts_with("libstd-") && name.ends_with(".rlib")
+    })
 }
 
 /// Whether the standard library can be built anew: its source is there, and the packages it uses.

@@ -100,7 +100,7 @@ impl Sanitizer {
     fn prerequisite(self) -> Result<(), String> {
         match self {
             Self::Thread => nightly::has_library(),
-            Self::Address => nightly::has("test", "rust-std"),
+            Self::Address => nightly::has_built_library(),
         }
     }
 }

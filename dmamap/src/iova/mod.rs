@@ -1,14 +1,20 @@
 //! Chooses Z: which bus addresses of a domain a mapping gets.
 //!
-//! [`IovaSpace`] keeps one balanced tree of the extents *in use*, allocated or reserved, ordered by address
-//! (`tree.rs`). Each knows the gap before it and the widest gap in its subtree, so the free space needs no
-//! records of its own: allocating inserts one extent, freeing removes one and thereby needs no memory, and
-//! neighbouring gaps are one gap without being merged. The same tree tells what is allocated, so a wrong free
-//! is refused.
+//! Most ranges are chosen from *blocks* of 512 granules, by size classes that are powers of two: where room is and whether a
+//! free is right are answered from a few words of bits, however many ranges live and in whatever pattern
+//! (`divided.rs`; `growth.rs`, `blocks.rs`, `block.rs`, `units.rs`).
 //!
-//! The lowest gap that is wide enough however it is aligned is found in O(log n); only when none is,
-//! the gaps that fit by luck are looked through, with all subtrees skipped that are too narrow or too high
-//! (`search.rs`). Low addresses are used again first: that keeps tables few and walk caches warm.
+//! Under them lies one balanced tree of the extents *in use*: blocks, reserved ranges, and the ranges that no block serves,
+//! as they are too large, ask for an address or have narrow limits, or as the space is small (`tree.rs`). Each extent knows the
+//! gap before it and the widest gap in its subtree, so the free space needs no records of its own: freeing removes an
+//! extent and thereby needs no memory, and neighbouring gaps are one gap without being merged. The lowest gap that is wide
+//! enough however it is aligned is found in O(log n); only when none is, the gaps that fit by luck are looked through, with
+//! all subtrees skipped that are too narrow or too high (`search.rs`).
+//!
+//! Where neither has room, blocks that nothing is in are given up, and the others gone through for a run that no size class
+//! knows (`scarce.rs`). What may never be chosen is an extent, or marked in its block (`reserve.rs`).
+//!
+//! Low addresses are used first: that keeps tables few and walk caches warm.
 //!
 //! The caller frees a range only after the invalidation that covers it completed.
 //!
@@ -28,17 +34,25 @@
 //! }
 //! ```
 
+mod block;
+mod blocks;
+mod divided;
 mod error;
+mod growth;
 mod kept;
 mod request;
+mod reserve;
+mod scarce;
 mod search;
 mod tree;
+mod units;
 
 pub use error::IovaError;
 pub use request::IovaRequest;
 
 use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2};
 use crate::platform::Platform;
+use divided::{Divided, Place};
 pub(crate) use kept::KeptRanges;
 use search::{Fit, LIMITLESS};
 use tree::{Extent, Node, Tree, Use};
@@ -50,17 +64,25 @@ pub struct IovaStatistics {
     pub live_allocations: u64,
     /// Bytes in them.
     pub live_bytes: u64,
-    /// Tree nodes looked at since birth: the cost of all calls, free of clocks.
+    /// Tree nodes looked at since birth: what calls cost, free of clocks, beside a few words of bits in blocks.
     pub nodes_visited: u64,
 }
 
 /// The bus addresses of one domain. Called under the domain's lock.
 pub struct IovaSpace<P: Platform> {
     tree: Tree<P>,
+    divided: Divided<P>,
     granule_log2: u32,
     live_allocations: u64,
     live_granules: u64,
-    kept: KeptRanges,
+    /// The first extent that is kept.
+    kept: Option<Node>,
+}
+
+/// Where a range that somebody has is recorded.
+enum Owned {
+    Extent(Node, Extent),
+    Units(Place),
 }
 
 impl<P: Platform> IovaSpace<P> {
@@ -78,71 +100,19 @@ impl<P: Platform> IovaSpace<P> {
             true => start,
             false => end_granule(aperture.last(), granule_log2),
         };
+        let bounds = (start, end.max(start));
+        let high_start = 1 << (u32::BITS - granule_log2);
         Ok(Self {
-            tree: Tree::new(platform, start, end.max(start)),
+            tree: Tree::new(platform, bounds.0, bounds.1),
+            divided: Divided::new(platform, bounds, high_start),
             granule_log2,
             live_allocations: 0,
             live_granules: 0,
-            kept: KeptRanges::default(),
+            kept: None,
         })
     }
 
-    /// Keeps `range`, widened to whole granules, from being allocated. Reserved ranges may overlap each other and
-    /// leave the aperture: both only say again that nothing may be allocated there.
-    ///
-    /// # Errors
-    /// - [`IovaError::InUse`] when part of it is allocated.
-    /// - [`IovaError::OutOfMemory`].
-    ///
-    /// Nothing is reserved then.
-    pub fn reserve(&mut self, range: BusRange) -> Result<(), IovaError> {
-        if range.is_empty() {
-            return Ok(());
-        }
-        let (aperture_start, aperture_end) = self.tree.bounds();
-        let start = (range.start().as_u64() >> self.granule_log2).max(aperture_start);
-        let end = ((range.last().as_u64() >> self.granule_log2) + 1).min(aperture_end);
-        let mut holes = 0;
-        self.each_hole(start, end, |_, _, _| {
-            holes += 1;
-            Ok(())
-        })?;
-        self.tree.reserve_nodes(holes)?;
-        self.each_hole(start, end, |tree, start, end| {
-            tree.insert(Extent::new(start, end - start, Use::Reserved))
-                .map_err(IovaError::from)
-        })
-    }
-
-    /// Calls `visit` with the start and end of each part of `start..end` that is not in use.
-    fn each_hole(
-        &mut self,
-        start: u64,
-        end: u64,
-        mut visit: impl FnMut(&mut Tree<P>, u64, u64) -> Result<(), IovaError>,
-    ) -> Result<(), IovaError> {
-        let mut at = start;
-        while at < end {
-            let (before, after) = self.tree.around(at);
-            if let Some(extent) = before
-                && extent.end() > at
-            {
-                if extent.kind != Use::Reserved {
-                    return Err(IovaError::InUse {
-                        allocated: self.range(extent),
-                    });
-                }
-                at = extent.end();
-                continue;
-            }
-            let hole_end = after.map_or(end, |extent| extent.start.min(end));
-            visit(&mut self.tree, at, hole_end)?;
-            at = hole_end;
-        }
-        Ok(())
-    }
-
-    /// Chooses a range, the lowest that fits or nearly so.
+    /// Chooses a range: below 4 GiB where that fits, in a block whose room is no larger than need be, or in the lowest gap.
     ///
     /// # Errors
     /// - [`IovaError::Malformed`] when the request asks for nothing, or for parts of granules.
@@ -152,16 +122,19 @@ impl<P: Platform> IovaSpace<P> {
     /// Nothing has changed then.
     pub fn allocate(&mut self, request: IovaRequest) -> Result<BusRange, IovaError> {
         let fit = self.fit(request)?;
-        let exhausted = IovaError::IovaExhausted {
-            request,
-            widest_gap_bytes: self.tree.widest_gap() << self.granule_log2,
+        let start = match self.divided.allocate(&mut self.tree, &fit) {
+            Some(start) => start,
+            None => self.allocate_elsewhere(&fit)?.ok_or_else(|| {
+                let widest = self.tree.widest_gap().max(self.divided.widest());
+                IovaError::IovaExhausted {
+                    request,
+                    widest_gap_bytes: widest << self.granule_log2,
+                }
+            })?,
         };
-        let start = self.tree.find(&fit).ok_or(exhausted)?;
-        let extent = Extent::new(start, fit.len, Use::Allocated);
-        self.tree.insert(extent)?;
         self.live_allocations += 1;
         self.live_granules += fit.len;
-        Ok(self.range(extent))
+        Ok(self.range(start, fit.len))
     }
 
     fn fit(&self, request: IovaRequest) -> Result<Fit, IovaError> {
@@ -200,34 +173,62 @@ impl<P: Platform> IovaSpace<P> {
     ///
     /// Nothing has changed then.
     pub fn free(&mut self, range: BusRange) -> Result<(), IovaError> {
-        let (_, extent) = self.allocated(range)?;
-        self.remove(extent);
+        match self.owned(range)? {
+            Owned::Extent(_, extent) => self.tree.remove(extent.start),
+            Owned::Units(place) => self.divided.free(&mut self.tree, &place),
+        }
+        self.count_free(range.len_bytes() >> self.granule_log2);
         Ok(())
     }
 
-    /// The node of `range`, which is allocated as it is.
-    fn allocated(&mut self, range: BusRange) -> Result<(Node, Extent), IovaError> {
+    fn count_free(&mut self, granules: u64) {
+        self.live_allocations -= 1;
+        self.live_granules -= granules;
+    }
+
+    /// Where `range` is recorded, which somebody has as it is.
+    fn owned(&mut self, range: BusRange) -> Result<Owned, IovaError> {
         let not_allocated = IovaError::NotAllocated { range };
         if !range.start().is_aligned(self.granule_log2) {
             return Err(not_allocated);
         }
         let start = range.start().as_u64() >> self.granule_log2;
-        let node = self.tree.at(start).ok_or(not_allocated)?;
-        let extent = *self.tree.extent_mut(node);
-        if extent.kind != Use::Allocated {
-            return Err(not_allocated);
-        }
-        let allocated = self.range(extent);
+        let owned = self.owned_at(start).ok_or(not_allocated)?;
+        let len = match &owned {
+            Owned::Extent(_, extent) => extent.len,
+            Owned::Units(place) => place.len,
+        };
+        let allocated = self.range(start, len);
         if allocated != range {
             return Err(IovaError::PartialFree { range, allocated });
         }
-        Ok((node, extent))
+        Ok(owned)
     }
 
-    fn remove(&mut self, extent: Extent) {
-        self.tree.remove(extent.start);
-        self.live_allocations -= 1;
-        self.live_granules -= extent.len;
+    /// What somebody has that begins with this granule.
+    fn owned_at(&mut self, start: u64) -> Option<Owned> {
+        let Self { tree, divided, .. } = self;
+        let mut extent_there = None;
+        let unit = divided.unit_of(start, || {
+            let node = tree.node_before(start)?;
+            let extent = *tree.extent_mut(node);
+            match extent.kind {
+                Use::Divided(block) if extent.end() > start => Some(block),
+                _ => {
+                    extent_there = Some((node, extent));
+                    None
+                }
+            }
+        });
+        match unit {
+            Some((block, unit)) => {
+                divided.remember(block);
+                divided.range_at(block, unit, start).map(Owned::Units)
+            }
+            None => extent_there
+                .filter(|(_, extent)| extent.start == start && extent.kind == Use::Allocated)
+                .map(|(node, extent)| Owned::Extent(node, extent)),
+        }
     }
 
     /// Whether `range` is one that could be freed: allocated as it is, whole.
@@ -235,7 +236,7 @@ impl<P: Platform> IovaSpace<P> {
     /// # Errors
     /// As [`free`](Self::free).
     pub fn check(&mut self, range: BusRange) -> Result<(), IovaError> {
-        self.allocated(range).map(drop)
+        self.owned(range).map(drop)
     }
 
     /// Counts.
@@ -247,19 +248,19 @@ impl<P: Platform> IovaSpace<P> {
         }
     }
 
-    /// Frames held for the tree.
+    /// Frames held for blocks and the tree.
     pub fn frames(&self) -> usize {
-        self.tree.frames()
+        self.tree.frames() + self.divided.frames()
     }
 
-    /// Gives frames the tree no longer needs back to the platform; returns how many.
+    /// Gives frames that are no longer needed back to the platform; returns how many.
     pub fn reclaim(&mut self) -> usize {
-        self.tree.reclaim()
+        self.divided.reclaim(&mut self.tree) + self.tree.reclaim()
     }
 
-    fn range(&self, extent: Extent) -> BusRange {
-        let start = BusAddr::new(extent.start << self.granule_log2);
-        BusRange::new(start, extent.len << self.granule_log2).expect("extents lie in the aperture")
+    fn range(&self, start: u64, len: u64) -> BusRange {
+        let start = BusAddr::new(start << self.granule_log2);
+        BusRange::new(start, len << self.granule_log2).expect("ranges lie in the aperture")
     }
 }
 

@@ -23,8 +23,20 @@ pub(super) struct Fit {
 }
 
 impl Fit {
+    /// `len` granules, a power of two, at a multiple of that within these bounds.
+    pub(super) fn block(len: u64, start: u64, end: u64) -> Self {
+        Self {
+            len,
+            align: len,
+            offset: 0,
+            start,
+            end,
+            boundary: LIMITLESS,
+        }
+    }
+
     /// The lowest place in the gap `start..end`.
-    fn place(&self, start: u64, end: u64) -> Option<u64> {
+    pub(super) fn place(&self, start: u64, end: u64) -> Option<u64> {
         let start = start.max(self.start);
         // Granule numbers stay below 2^52 and alignments below 2^52, so nothing here overflows.
         let mut place = self.aligned(start);

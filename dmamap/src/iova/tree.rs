@@ -3,6 +3,7 @@
 //! A gap belongs to the extent that follows it; the gap after the last extent is the tree's `tail`. Numbers
 //! are granules. Recursion goes as deep as the tree is high: at most 36 for the most nodes a slab holds.
 
+use super::block::Block;
 use crate::platform::Platform;
 use crate::slab::{Handle, Slab, SlabError};
 
@@ -17,6 +18,8 @@ pub(super) enum Use {
     Reserved,
     /// Nobody has it any more, and nobody may have it yet.
     Kept,
+    /// Ranges are chosen from it.
+    Divided(Handle<Block>),
 }
 
 /// A run of granules in use: a node of the tree.
@@ -130,10 +133,9 @@ impl<P: Platform> Tree<P> {
         &mut self.nodes[node]
     }
 
-    /// The node of the extent that starts at `start`.
-    pub(super) fn at(&mut self, start: u64) -> Option<Node> {
-        let node = self.nodes_around(start).0?;
-        (self.nodes[node].start == start).then_some(node)
+    /// The node of the last extent that starts at or before `at`.
+    pub(super) fn node_before(&mut self, at: u64) -> Option<Node> {
+        self.nodes_around(at).0
     }
 
     /// The last extent that starts at or before `at`, and the first that starts after.

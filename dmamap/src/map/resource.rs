@@ -143,7 +143,11 @@ impl<P: Platform> Parts<P> {
         let core = self.held.core();
         let range = self.way.range();
         match take_back(core, self.way) {
-            Ok(()) => Ok(self.window),
+            Ok(()) => {
+                // The registers may be memory whose reads the CPU does early.
+                core.platform.dma_rmb();
+                Ok(self.window)
+            }
             Err(error) => {
                 let device = core.requester;
                 // Nobody else comes to hold what the device may still reach.
@@ -284,11 +288,12 @@ impl<P: Platform> Device<P> {
         });
         if on_bus {
             core.counters.end(range.len_bytes());
-            return Ok(());
+        } else {
+            // The range was mapped and counted as those of the raw layer are.
+            let strictly = Attributes::NONE.at_least(Protection::Strict);
+            self.revoke_raw(range, range.len_bytes(), Backing::InPlace, strictly)?;
         }
-        // The range was mapped and counted as those of the raw layer are.
-        let strictly = Attributes::NONE.at_least(Protection::Strict);
-        self.revoke_raw(range, range.len_bytes(), Backing::InPlace, strictly)?;
+        // Whose registers they are may read them early, as memory.
         core.platform.dma_rmb();
         Ok(())
     }

@@ -2,9 +2,10 @@
 
 use dmamap::addr::PhysAddr;
 use dmamap::bounce::BounceError;
-use dmamap::buffer::DmaBuffer;
+use dmamap::buffer::{DmaBuffer, DmaMemory};
 use dmamap::iommu::fault::Access;
 use dmamap::map::{Attributes, Bidirectional, FromDevice, MapFailure, ToDevice};
+use dmamap::platform::Platform;
 use dmamap::system::Protection;
 use hw::vtd::fault::FaultReason;
 use machine::MachineConfig;
@@ -184,6 +185,8 @@ fn new_memory_holds_nothing(config: MachineConfig) {
     let mut theirs: Vec<_> = (0..40).map(|_| low()).collect();
     for buffer in &mut theirs {
         buffer.as_mut_slice().fill(0x99);
+        // And not in the caches alone.
+        rig.kernel.clean_cache(buffer.pointer(), 1 << 20);
     }
     theirs.clear();
     let function = rig.function(EDU);

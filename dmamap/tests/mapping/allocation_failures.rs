@@ -1,9 +1,10 @@
-//! Every allocation fails in turn: an error comes back, and everything taken on the way goes back.
+//! Every allocation fails in turn: an error comes back, and everything taken on the way goes back. Only the frames of a
+//! block of bus addresses are done without.
 
 use std::sync::Arc;
 
 use crate::modes::SCALABLE;
-use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, small};
+use crate::rig::{EDU, FIRST_BLOCK_FRAMES, FIRST_LARGE_BLOCK_FRAMES, HEARTBEAT, PAGE, Rig, small};
 use dmamap::addr::{PhysAddr, PhysRange};
 use dmamap::buffer::{BufferError, DmaBuffer, ScatteredBuffer};
 use dmamap::device::Device;
@@ -241,14 +242,17 @@ fn mapping_fails_cleanly_and_returns_the_buffer() {
     let device = failing.rig.attach(EDU);
     let held = Lent::now(failing.rig.kernel);
     // Every time with tables and records that are not there yet.
-    let mut failures = 0;
+    let (mut worked, mut failures) = (Vec::new(), 0);
     let requests = failing.injector.fail_each_in_turn(|nth| {
         let free = device.domain_frames();
         let frames = failing.rig.frames_in_use();
         // The buffer is allocated from the kernel itself, so that only the mapping's requests are counted.
         let buffer = Unfailing::allocate(&failing, 3);
         match device.map_single(buffer, ToDevice) {
-            Ok(mapping) => drop(mapping.unmap().unwrap()),
+            Ok(mapping) => {
+                worked.push(nth);
+                drop(mapping.unmap().unwrap());
+            }
             Err(rejected) => {
                 failures += 1;
                 assert!(
@@ -257,6 +261,10 @@ fn mapping_fails_cleanly_and_returns_the_buffer() {
                 );
                 assert!(!rejected.error.leaves_memory_reachable());
                 drop(rejected.buffer.expect("it comes back"));
+                // The block stays for the next range, until it is reclaimed.
+                let block = FIRST_BLOCK_FRAMES as usize;
+                assert_eq!(device.domain_frames(), free + block, "request {nth} failed");
+                device.reclaim().unwrap();
                 assert_eq!(device.domain_frames(), free, "request {nth} failed");
                 assert_eq!(failing.rig.frames_in_use(), frames, "request {nth} failed");
             }
@@ -266,9 +274,13 @@ fn mapping_fails_cleanly_and_returns_the_buffer() {
         assert_eq!(figures.maps, figures.unmaps);
         assert_eq!(failing.rig.machine.audit().leaves, []);
         device.reclaim().unwrap();
+        assert_eq!(device.domain_frames(), free, "request {nth} failed");
     });
-    assert_eq!(failures, requests);
-    assert!(requests >= 3, "only {requests} requests can fail");
+    // The block is the first that frames are asked for; and nothing fails at last.
+    let done_without = (1..=FIRST_BLOCK_FRAMES).chain([requests + 1]);
+    assert_eq!(worked, done_without.collect::<Vec<_>>());
+    assert_eq!(failures, requests - FIRST_BLOCK_FRAMES);
+    assert!(failures >= 3, "only {requests} requests can fail");
     device.reclaim().unwrap();
     assert_eq!(Lent::now(failing.rig.kernel), held);
     device.detach().unwrap();
@@ -336,9 +348,10 @@ fn coherent_memory_and_lists_fail_cleanly() {
         }
         device.reclaim().unwrap();
     });
-    assert_eq!(failures, requests);
-    assert!(requests >= 4, "only {requests} requests can fail");
+    assert_eq!(failures, requests - FIRST_BLOCK_FRAMES);
+    assert!(failures >= 4, "only {requests} requests can fail");
 
+    let mut worked = 0;
     let requests = failing.fail_each(|rig| {
         let scattered = match ScatteredBuffer::allocate(rig.computer.platform(), 5 * PAGE) {
             Ok(scattered) => scattered,
@@ -346,12 +359,20 @@ fn coherent_memory_and_lists_fail_cleanly() {
             Err(other) => panic!("{other}"),
         };
         match device.map_sg(scattered, FromDevice) {
-            Ok(list) => drop(list.unmap().unwrap()),
+            Ok(list) => {
+                worked += 1;
+                drop(list.unmap().unwrap());
+            }
             Err(rejected) => assert!(rejected.buffer.is_some(), "{rejected}"),
         }
         device.reclaim().unwrap();
     });
-    assert!(requests > 5 + 1, "only {requests} requests can fail");
+    // And nothing fails at last.
+    assert_eq!(worked, FIRST_BLOCK_FRAMES + 1);
+    assert!(
+        requests > 5 + 1 + FIRST_BLOCK_FRAMES,
+        "only {requests} requests can fail"
+    );
     device.detach().unwrap();
     failing.rig.finish();
 }
@@ -368,25 +389,35 @@ fn a_large_list_that_runs_out_of_tables_is_undone() {
     let pieces: Vec<PhysRange> = frames.iter().rev().step_by(1).copied().collect();
     let free = device.domain_frames();
     let lent = failing.rig.frames_in_use();
-    let nowhere = PhysRange::new(PhysAddr::new(0), 0).unwrap();
     let mut segments = [dmamap::addr::BusRange::new(dmamap::addr::BusAddr::new(0), 0).unwrap()];
     device.set_max_segment_bytes(u64::MAX).unwrap();
-    for nth in [1, 2, 3, 7, 11] {
-        failing.injector.fail_nth_of(Resource::Frames, nth);
-        // SAFETY: the frames stay lent until after the unmap, and nobody refers to them.
-        let mapped = unsafe { device.map_sg_raw(&pieces, &mut segments, AnyDirection::ToDevice) };
-        assert!(mapped.is_err());
-        assert_eq!(device.domain_frames(), free);
-        assert_eq!(failing.rig.frames_in_use(), lent);
-    }
-    failing.injector.relent();
-    // SAFETY: as above.
-    let mapped = unsafe { device.map_sg_raw(&pieces, &mut segments, AnyDirection::ToDevice) };
-    assert_eq!(mapped, Ok(1));
     let direction = AnyDirection::ToDevice;
-    // SAFETY: mapped above.
-    unsafe { device.unmap_sg_raw(&pieces, &segments, direction, Attributes::NONE) }.unwrap();
-    let _ = nowhere;
+    let mut worked = Vec::new();
+    let requests = failing.injector.fail_each_in_turn(|nth| {
+        // SAFETY: the frames stay lent until after the unmap, and nobody refers to them.
+        match unsafe { device.map_sg_raw(&pieces, &mut segments, direction) } {
+            Ok(used) => {
+                assert_eq!(used, 1);
+                worked.push(nth);
+                let none = Attributes::NONE;
+                // SAFETY: mapped above.
+                unsafe { device.unmap_sg_raw(&pieces, &segments, direction, none) }.unwrap();
+            }
+            Err(_) => {
+                // The block stays for the next range, and no table does.
+                let block = FIRST_LARGE_BLOCK_FRAMES as usize;
+                assert_eq!(device.domain_frames(), free + block, "request {nth} failed");
+            }
+        }
+        assert_eq!(failing.rig.machine.audit().leaves, []);
+        device.reclaim().unwrap();
+        assert_eq!(device.domain_frames(), free, "request {nth} failed");
+        assert_eq!(failing.rig.frames_in_use(), lent, "request {nth} failed");
+    });
+    // The block is the first that frames are asked for; and nothing fails at last.
+    let done_without = (1..=FIRST_LARGE_BLOCK_FRAMES).chain([requests + 1]);
+    assert_eq!(worked, done_without.collect::<Vec<_>>());
+    assert!(requests >= FIRST_LARGE_BLOCK_FRAMES + 10, "{requests}");
     for piece in frames {
         // SAFETY: nothing refers to it any more.
         unsafe { kernel.free_frames(piece) };
@@ -405,8 +436,7 @@ fn the_bus_address_of_a_failed_mapping_is_the_next_ones() {
     let bus = first.bus_addr();
     drop(first.unmap().unwrap());
     device.reclaim().unwrap();
-    for nth in 1..=4 {
-        failing.injector.fail_nth(nth);
+    failing.injector.fail_each_in_turn(|_| {
         let _ = device.map_single(Unfailing::allocate(&failing, 1), ToDevice);
         failing.injector.relent();
         device.reclaim().unwrap();
@@ -416,7 +446,7 @@ fn the_bus_address_of_a_failed_mapping_is_the_next_ones() {
         assert_eq!(next.bus_addr(), bus);
         drop(next.unmap().unwrap());
         device.reclaim().unwrap();
-    }
+    });
     device.detach().unwrap();
     failing.rig.finish();
 }

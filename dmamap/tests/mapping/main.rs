@@ -1,5 +1,7 @@
 //! The mapping calls, on the machine model.
 
+#[path = "../support/kinds.rs"]
+mod kinds;
 #[path = "../support/modes.rs"]
 mod modes;
 #[path = "../support/random.rs"]
@@ -16,3 +18,4 @@ mod panics;
 mod raw;
 mod revocation;
 mod sync;
+mod taken_back;

@@ -15,7 +15,7 @@ use machine::{Iommu, Machine};
 use crate::rig::{EDU, PAGE, Rig, buffer_of, small};
 
 /// Written back, dropped, and the barriers.
-fn told(tracer: Tracer<Hosted>) -> String {
+pub(crate) fn told(tracer: Tracer<Hosted>) -> String {
     let letter = |call: &PlatformCall| match call {
         PlatformCall::CleanCache(..) => Some('c'),
         PlatformCall::InvalidateCache(..) => Some('i'),

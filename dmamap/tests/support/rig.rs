@@ -32,6 +32,14 @@ use patience::StopOnDrop;
 /// Bytes of an IOMMU page and of a frame.
 pub const PAGE: u64 = 4096;
 
+/// Frames that a domain asks for when it divides bus addresses for the first time: one of blocks and the two of its
+/// directory. Where one of them is refused, the mapping is none the worse: the tree that blocks are taken from records
+/// its range, in a frame that is there since addresses were reserved, and no other frame is asked for in its place.
+pub const FIRST_BLOCK_FRAMES: u64 = 3;
+
+/// The same for a range that is longer than half a block, which comes from a larger block with a table.
+pub const FIRST_LARGE_BLOCK_FRAMES: u64 = 2 * FIRST_BLOCK_FRAMES;
+
 /// The educational device, which the first unit translates for.
 pub const EDU: Requester = Requester {
     segment: 0,

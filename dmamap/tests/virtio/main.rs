@@ -8,6 +8,7 @@ mod virtio;
 mod waiting;
 
 mod faults;
+mod leaving;
 mod requests;
 mod told;
 mod units;

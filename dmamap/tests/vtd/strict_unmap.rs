@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 use board::hardware::Width;
 
 use crate::rig::patience::{NEVER, wait_until};
-use crate::rig::{EDU, PAGE, Rig, UNITS, impatient, share_a_page, small};
+use crate::rig::{
+    EDU, FIRST_BLOCK_FRAMES, FIRST_LARGE_BLOCK_FRAMES, PAGE, Rig, UNITS, impatient, share_a_page,
+    small,
+};
 use crate::waiting::{A_WHILE, Held, while_there_is};
 use dmamap::addr::{BusRange, DmaMask};
 use dmamap::buffer::{DmaBuffer, ScatteredBuffer};
@@ -165,16 +168,16 @@ fn tables_are_not_freed_before_the_unit_let_go_of_them() {
         );
         assert_eq!(rig.frames_in_use(), lent - (tables - kept) as u64);
 
-        // Eight tables at the bottom and one above them. What no hardware ever saw may go at once: the records
-        // kept beside the upper one, and of bus addresses.
+        // Eight tables at the bottom and one above them. What no hardware ever saw goes at once, and nothing else: the
+        // records kept beside the upper one, and the block of bus addresses.
         let lent = rig.frames_in_use();
-        let tables_kept = || assert!(kernel.frames().in_use + 2 >= lent, "given back too early");
+        let records = 1 + FIRST_LARGE_BLOCK_FRAMES;
         while_there_is(
             Held::new(rig.unit(0)),
             || device.reclaim().unwrap(),
-            tables_kept,
+            || assert_eq!(kernel.frames().in_use, lent - records),
         );
-        assert!(rig.frames_in_use() + 9 <= lent);
+        assert_eq!(rig.frames_in_use(), lent - records - 9);
         assert!(device.domain_frames() <= born_with);
         drop(large);
         drop(device);
@@ -315,8 +318,9 @@ fn tables_whose_invalidation_was_never_confirmed_are_kept() {
     rig.unit(0).hold_queue();
     assert_timed_out(device.reclaim().unwrap_err());
     rig.unit(0).release_queue();
-    // What no hardware ever saw may go.
-    assert!(rig.frames_in_use() + 2 >= lent, "tables were given back");
+    // What no hardware ever saw goes, and no table: the records kept beside one, and the block of bus addresses.
+    let records = 1 + FIRST_BLOCK_FRAMES;
+    assert_eq!(rig.frames_in_use(), lent - records);
     device.detach().unwrap();
     // Its unit confirms the detach, and so all that it did not confirm before.
     rig.finish();

@@ -32,13 +32,14 @@ pub(crate) struct Bench {
 /// What is done with the device; the error says what data was wrong.
 type Step = fn(&mut Bench) -> Result<(), String>;
 
-const STEPS: [(&str, Step); 14] = [
+const STEPS: [(&str, Step); 15] = [
     ("to and from", to_and_from),
     ("short transfer", short_transfer),
     ("rest of the frame", rest_of_the_frame),
     ("views", views),
     ("partial views", partial_views),
     ("list", list),
+    ("mapped again", mapped_again),
     ("borrowed", borrowed),
     ("coherent", coherent),
     ("raw", raw),
@@ -53,9 +54,13 @@ const STEPS: [(&str, Step); 14] = [
 ///
 /// Coherent memory is invalidated when it is freed, as [`Platform::map_frames`] asks of whoever uses the direct map again.
 /// Here that is the allocator, whose next client writes before it reads.
-const UNSEEN: [(&str, Maintenance, u64); 2] = [
+///
+/// What is mapped again is cleaned as all that the device reads. The CPU has not touched it since the device wrote it: its lines
+/// are older than memory, and none is dirty.
+const UNSEEN: [(&str, Maintenance, u64); 3] = [
     ("coherent", Maintenance::Invalidate, 3),
     ("coherent", Maintenance::Invalidate, 6),
+    ("mapped again", Maintenance::Clean, 3),
 ];
 
 fn computers() -> [(&'static str, Iommu); 3] {
@@ -319,6 +324,21 @@ fn list(bench: &mut Bench) -> Result<(), String> {
         expect("page", bytes, byte)?;
     }
     Ok(())
+}
+
+/// What the device wrote arrives although it only reads, the second time that the memory is mapped.
+fn mapped_again(bench: &mut Bench) -> Result<(), String> {
+    let sent = bench.buffer(PAGE, NEW);
+    let sent = bench.edu.device().map_single(sent, ToDevice).unwrap();
+    bench.edu.fetch(&sent, 0, PAGE).unwrap();
+    let received = bench.buffer(PAGE, OLD);
+    let received = bench.edu.device().map_single(received, FromDevice).unwrap();
+    bench.edu.store(&received, 0, PAGE).unwrap();
+    let again = received.retire().remap(ToDevice).unwrap();
+    bench.edu.fetch(&again, 0, PAGE).unwrap();
+    expect("arrived", again.unmap().unwrap().as_slice(), NEW)?;
+    expect("sent on", &bench.in_device(PAGE), NEW)?;
+    expect("kept", sent.unmap().unwrap().as_slice(), NEW)
 }
 
 fn borrowed(bench: &mut Bench) -> Result<(), String> {

@@ -23,6 +23,7 @@ use journeys::Computer;
 use journeys::boot::{BootOptions, MachineDescription, boot};
 use journeys::disk::{Disk, DiskOptions, read_disk};
 use qemu::{Board, Installation, Qemu, QemuConfig};
+use rustix::fs::{MemfdFlags, memfd_create};
 
 /// The QEMU of these tests. Where there is none a test passes over it, and says so; with `CI=true` that fails.
 pub fn installation() -> Option<Installation> {
@@ -166,9 +167,18 @@ pub fn bytes_at(at: u64, into: &mut [u8]) {
     }
 }
 
+/// A file of zeros. It is in memory: a busy host may let QEMU wait for a real one longer than a driver waits for QEMU.
+pub fn blank_file(len_bytes: u64) -> File {
+    let file: File = memfd_create("disk", MemfdFlags::CLOEXEC)
+        .expect("the host has files in memory")
+        .into();
+    file.set_len(len_bytes).expect("a file can grow");
+    file
+}
+
 /// A file of test bytes.
 pub fn test_file(len_bytes: u64) -> File {
-    let mut file = tempfile::tempfile().expect("a temporary file");
+    let mut file = blank_file(len_bytes);
     let mut block = vec![0; 1 << 20];
     let mut at = 0;
     while at < len_bytes {

@@ -16,7 +16,8 @@
 //! so what was mapped before is told when an endpoint is attached, and again after a reset.
 //!
 //! Requests are handed over while the record's lock is held, so that the unit is told of changes in the order in which
-//! they were made; and the record knows of each leaf whether the unit was told of it, so that nobody tells it twice.
+//! they were made; and the record knows of each leaf whether the unit was told of it, so that nobody tells it twice. So are the
+//! first ATTACH and the last DETACH of a domain: what comes after the one that ends it is not asked, but waits for its answer.
 
 mod config;
 mod device_table;
@@ -51,7 +52,7 @@ use crate::iommu::unit::{
 use crate::pagetable::LeafSizes;
 use crate::platform::Platform;
 use config::Config;
-use device_table::{DeviceTable, Entry, Target, Written};
+use device_table::{DeviceTable, Entry, Leaver, Target, Written};
 use fault::EventQueue;
 use queue::{Asker, Ports, Queue};
 use record::{Joining, Record, Records, Run};
@@ -106,9 +107,38 @@ impl<P: Platform> VirtioUnit<P> {
         let bypass = matches!(entry.target, Target::Bypass);
         let flags = AttachFlags::new().with_bypass(bypass);
         let request = Request::attach(self.number(entry.domain), entry.endpoint, flags);
-        self.running
-            .requests
-            .submit(&self.ports(asker), &Batch::one(request), "ATTACH")
+        let (queue, ports, batch) = (
+            &self.running.requests,
+            self.ports(asker),
+            Batch::one(request),
+        );
+        let hand_over = || queue.enqueue(&ports, &batch);
+        let submission = queue.wait_for_room(&ports, "ATTACH", || match &entry.target {
+            Target::Record(record) => record.enter(hand_over),
+            Target::Bypass => hand_over(),
+        })?;
+        queue.wait(&ports, submission, "ATTACH")
+    }
+
+    /// Takes an endpoint out of a domain: of the record `last`, if it is the last in it.
+    fn send_detach(
+        &self,
+        domain: DomainId,
+        endpoint: u32,
+        last: Option<&Record<P>>,
+    ) -> Result<(), UnitError> {
+        let batch = Batch::one(Request::detach(self.number(domain), endpoint));
+        let (queue, ports) = (&self.running.requests, self.ports(Asker::Anybody));
+        let hand_over = || queue.enqueue(&ports, &batch);
+        let submission = queue.wait_for_room(&ports, "DETACH", || match last {
+            Some(record) => record.leave(hand_over),
+            None => hand_over(),
+        })?;
+        match queue.answer(&ports, submission, "DETACH")? {
+            // The endpoint is not in the domain: an ATTACH that was not answered did nothing.
+            Some(Status::Invalid | Status::NoEntry) => Ok(()),
+            status => ports.expect_ok(status, "DETACH"),
+        }
     }
 
     /// Tells the unit what the record maps in `range`, first and last address, and the unit was not told of; whole leaves.
@@ -126,7 +156,7 @@ impl<P: Platform> VirtioUnit<P> {
         let (queue, ports) = (&self.running.requests, self.ports(asker));
         let mut next = Some(range.0);
         while let Some(first) = next {
-            let (submission, after) = queue.wait_for_room(&ports, "MAP", || {
+            let handed_over = queue.wait_for_room(&ports, "MAP", || {
                 record.with_untold((first, range.1), joining, |runs| {
                     let mut batch = Batch::with_room(queue.capacity());
                     let mut after = None;
@@ -140,6 +170,9 @@ impl<P: Platform> VirtioUnit<P> {
                     Some((queue.enqueue(&ports, &batch)?, after))
                 })
             })?;
+            let Some((submission, after)) = handed_over else {
+                return Ok(());
+            };
             let asked_at = submission.epoch();
             queue.wait(&ports, submission, "MAP").inspect_err(|_| {
                 // What it took of them is not known: whoever tries again is to hear the unit's answer.
@@ -162,7 +195,7 @@ impl<P: Platform> VirtioUnit<P> {
         let (queue, ports) = (&self.running.requests, self.ports(Asker::Anybody));
         let (mut requests, mut next) = (0, Some(range.0));
         while let Some(first) = next.filter(|first| *first <= range.1) {
-            let (submission, after) = queue.wait_for_room(&ports, "UNMAP", || {
+            let handed_over = queue.wait_for_room(&ports, "UNMAP", || {
                 record.with_mapped((first, range.1), |runs| {
                     let mut batch = Batch::with_room(queue.capacity());
                     let after = fill_with_gaps(number, (first, range.1), runs, &mut batch);
@@ -171,6 +204,10 @@ impl<P: Platform> VirtioUnit<P> {
                     Some((submission, after))
                 })
             })?;
+            // Where the unit has no such domain, or has it no more, nothing is mapped.
+            let Some((submission, after)) = handed_over else {
+                return Ok(requests);
+            };
             queue.wait(&ports, submission, "UNMAP")?;
             next = after;
         }
@@ -314,16 +351,19 @@ impl<P: Platform> Unit<P> for VirtioUnit<P> {
     }
 
     fn detach(&self, attachment: Attachment, domain: DomainId) -> Result<(), UnitError> {
-        // Also where it is not known any more: an earlier DETACH may not have been answered.
-        let known = self.devices.clear(attachment.stream);
-        let domain = known.unwrap_or(domain);
-        let request = Request::detach(self.number(domain), attachment.stream);
-        let (queue, ports) = (&self.running.requests, self.ports(Asker::Anybody));
-        match queue.ask(&ports, &Batch::one(request), "DETACH")? {
-            // The endpoint is not in the domain: an ATTACH that was not answered did nothing.
-            Some(Status::Invalid | Status::NoEntry) => Ok(()),
-            status => ports.expect_ok(status, "DETACH"),
+        // Also where it is not known: an ATTACH that the unit refused is taken back, too.
+        let (domain, last) = match self.devices.leave(attachment.stream) {
+            Some(Leaver { domain, last }) => (domain, last),
+            None => (domain, None),
+        };
+        let outcome = self.send_detach(domain, attachment.stream, last.as_deref());
+        match (&outcome, last) {
+            // Not before: until then whoever unmaps has to wait.
+            (Ok(()), _) => self.devices.clear(attachment.stream),
+            (Err(_), Some(record)) => record.stayed(),
+            (Err(_), None) => {}
         }
+        outcome
     }
 
     fn invalidate(&self, domain: DomainId, change: Change) -> Result<(), UnitError> {

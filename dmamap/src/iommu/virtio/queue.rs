@@ -253,28 +253,6 @@ impl<P: Platform> Queue<P> {
         state.slots[slot] = Slot::Pending;
     }
 
-    /// Hands `batch` to the unit and returns when it has done all of it; waits for room if need be.
-    pub(super) fn submit(
-        &self,
-        ports: &Ports<'_, P>,
-        batch: &Batch,
-        command: &'static str,
-    ) -> Result<(), UnitError> {
-        ports.expect_ok(self.ask(ports, batch, command)?, command)
-    }
-
-    /// As [`submit`](Self::submit), for whoever can do with another status: the first that is not good, or the good one.
-    /// `None` for one that the manual does not have.
-    pub(super) fn ask(
-        &self,
-        ports: &Ports<'_, P>,
-        batch: &Batch,
-        command: &'static str,
-    ) -> Result<Option<Status>, UnitError> {
-        let submission = self.wait_for_room(ports, command, || self.enqueue(ports, batch))?;
-        self.answer(ports, submission, command)
-    }
-
     /// Waits until `enqueue` finds room.
     pub(super) fn wait_for_room<R>(
         &self,
@@ -308,7 +286,9 @@ impl<P: Platform> Queue<P> {
         ports.expect_ok(self.answer(ports, submission, command)?, command)
     }
 
-    fn answer(
+    /// As [`wait`](Self::wait), for whoever can do with another status: the first that is not good, or the good one.
+    /// `None` for one that the manual does not have.
+    pub(super) fn answer(
         &self,
         ports: &Ports<'_, P>,
         submission: Submission,

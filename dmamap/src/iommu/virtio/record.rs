@@ -8,6 +8,11 @@
 //! not: a unit refuses what overlaps a mapping. Marks go when the unit
 //! has forgotten: when it is reset, before the replay, while nobody else may ask it anything; and when a domain gets its first
 //! endpoint, as it went with its last. A leaf that is cleared takes its mark along.
+//!
+//! # Whether the unit has the domain
+//! It has from the first endpoint's ATTACH to the last one's DETACH, and both are handed over in a turn of the record's lock as
+//! well: so no MAP or UNMAP comes after a DETACH that ends the domain, whose number may be another's by then. Whoever has
+//! unmapped meanwhile waits until that DETACH was answered: until then the endpoint may reach the memory.
 
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
@@ -22,10 +27,27 @@ use crate::pagetable::{
 };
 use crate::platform::{OutOfFrames, Platform};
 
-/// A domain's record. `None` once the domain has ended.
+/// A domain's record.
 pub(super) struct Record<P: Platform> {
     root: PhysAddr,
-    table: lock_api::Mutex<P::Lock, Option<PageTable<P, RecordFormat>>>,
+    kept: lock_api::Mutex<P::Lock, Kept<P>>,
+}
+
+struct Kept<P: Platform> {
+    /// `None` once the domain has ended.
+    table: Option<PageTable<P, RecordFormat>>,
+    presence: Presence,
+}
+
+/// Whether the unit has the domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    /// It has not: nobody reaches anything.
+    Absent,
+    /// It has, or was asked to.
+    Present,
+    /// The DETACH that ends the domain was handed over, and not answered yet.
+    Leaving,
 }
 
 /// What a [`Translate::Table`] of this kind of unit names.
@@ -69,7 +91,10 @@ impl<P: Platform> Records<P> {
         let last = table.aperture_last();
         let record = Arc::new(Record {
             root: table.root_phys(),
-            table: lock_api::Mutex::new(Some(table)),
+            kept: lock_api::Mutex::new(Kept {
+                table: Some(table),
+                presence: Presence::Absent,
+            }),
         });
         let mut records = self.records.lock();
         records.retain(|known| known.strong_count() > 0);
@@ -93,16 +118,52 @@ impl<P: Platform> Records<P> {
 }
 
 impl<P: Platform> Record<P> {
-    /// Lets `act` go through the runs that are mapped at any address from `first` to `last`, whole. Nobody changes the record
-    /// meanwhile.
+    /// Hands a request that brings an endpoint into the domain to the unit, by `hand_over`, if it returns `Some`.
+    pub(super) fn enter<T>(&self, hand_over: impl FnOnce() -> Option<T>) -> Option<T> {
+        let mut kept = self.kept.lock();
+        let handed_over = hand_over()?;
+        kept.presence = Presence::Present;
+        Some(handed_over)
+    }
+
+    /// As [`enter`](Self::enter), for the request by which the last endpoint leaves. What comes of it
+    /// [`left`](Self::left) or [`stayed`](Self::stayed) says.
+    pub(super) fn leave<T>(&self, hand_over: impl FnOnce() -> Option<T>) -> Option<T> {
+        let mut kept = self.kept.lock();
+        let handed_over = hand_over()?;
+        kept.presence = Presence::Leaving;
+        Some(handed_over)
+    }
+
+    /// The unit has confirmed that the domain has no endpoint.
+    pub(super) fn left(&self) {
+        self.kept.lock().presence = Presence::Absent;
+    }
+
+    /// It has not, and may not do so: it is asked of the domain as before.
+    pub(super) fn stayed(&self) {
+        let mut kept = self.kept.lock();
+        if kept.presence == Presence::Leaving {
+            kept.presence = Presence::Present;
+        }
+    }
+
+    /// Lets `act` go through the runs that are mapped at any address from `first` to `last`, whole, and hand requests over, if it
+    /// returns `Some`. Nobody changes the record meanwhile. `Some(None)` where the unit has no such domain, `None` where
+    /// that is not known, or `act` says so: then it is to be tried again.
     pub(super) fn with_mapped<T>(
         &self,
         range: (u64, u64),
-        act: impl FnOnce(&mut dyn Iterator<Item = Run>) -> T,
-    ) -> T {
-        let table = self.table.lock();
+        act: impl FnOnce(&mut dyn Iterator<Item = Run>) -> Option<T>,
+    ) -> Option<Option<T>> {
+        let kept = self.kept.lock();
+        match kept.presence {
+            Presence::Absent => return Some(None),
+            Presence::Leaving => return None,
+            Presence::Present => {}
+        }
         let joining = Joining::Neighbours;
-        act(&mut runs(table.as_ref(), range, joining, |_| true))
+        act(&mut runs(kept.table.as_ref(), range, joining, |_| true)).map(Some)
     }
 
     /// As [`with_mapped`](Self::with_mapped), with those that the unit was not told of: where `act` hands it requests for them
@@ -112,23 +173,28 @@ impl<P: Platform> Record<P> {
         range: (u64, u64),
         joining: Joining,
         act: impl FnOnce(&mut dyn Iterator<Item = Run>) -> Option<(T, Option<u64>)>,
-    ) -> Option<(T, Option<u64>)> {
-        let mut table = self.table.lock();
+    ) -> Option<Option<(T, Option<u64>)>> {
+        let mut kept = self.kept.lock();
+        match kept.presence {
+            Presence::Absent => return Some(None),
+            Presence::Leaving => return None,
+            Presence::Present => {}
+        }
         let is_untold = |word| !RecordFormat::is_told(word);
-        let handed_over = act(&mut runs(table.as_ref(), range, joining, is_untold))?;
-        if let Some(table) = table.as_mut() {
+        let handed_over = act(&mut runs(kept.table.as_ref(), range, joining, is_untold))?;
+        if let Some(table) = kept.table.as_mut() {
             let last = handed_over.1.map_or(range.1, |after| after - 1);
             let all = (BusAddr::new(range.0), BusAddr::new(last));
             table.rewrite_leaves(all, usize::MAX, RecordFormat::told);
         }
-        Some(handed_over)
+        Some(Some(handed_over))
     }
 
     /// What is mapped at any address from `first` to `last` counts as not told, if `is_so` says that the unit did not forget
     /// meanwhile: then whoever let it forget has seen to that.
     pub(super) fn forget_if(&self, (first, last): (u64, u64), is_so: impl FnOnce() -> bool) {
-        let mut table = self.table.lock();
-        if let Some(table) = table.as_mut()
+        let mut kept = self.kept.lock();
+        if let Some(table) = kept.table.as_mut()
             && is_so()
         {
             let all = (BusAddr::new(first), BusAddr::new(last));
@@ -142,8 +208,8 @@ impl<P: Platform> Record<P> {
         let mut next = Some(BusAddr::new(0));
         while let Some(first) = next {
             // In stretches: others look things up meanwhile.
-            let mut table = self.table.lock();
-            next = table.as_mut().and_then(|table| {
+            let mut kept = self.kept.lock();
+            next = kept.table.as_mut().and_then(|table| {
                 table.rewrite_leaves((first, last), LEAVES_AT_ONCE, RecordFormat::untold)
             });
         }
@@ -212,8 +278,8 @@ pub(super) struct RecordTable<P: Platform> {
 
 impl<P: Platform> RecordTable<P> {
     fn with<T>(&self, act: impl FnOnce(&mut PageTable<P, RecordFormat>) -> T) -> T {
-        let mut table = self.record.table.lock();
-        act(table.as_mut().expect("only `free` takes it"))
+        let mut kept = self.record.kept.lock();
+        act(kept.table.as_mut().expect("only `free` takes it"))
     }
 
     /// Runs `act` on the table with a gather of its own, whose tables go at once.
@@ -285,7 +351,7 @@ impl<P: Platform> Translation<P> for RecordTable<P> {
     }
 
     unsafe fn free(self: Box<Self>) {
-        if let Some(table) = self.record.table.lock().take() {
+        if let Some(table) = self.record.kept.lock().table.take() {
             // SAFETY: the caller says that the unit knows nothing of it any more; and it never walked it.
             unsafe { table.free() };
         }

@@ -78,11 +78,27 @@ pub(super) const ALL: &[Mutation] = &[
         caught_by: &[quarantine("what_is_in_quarantine_is_lent_to_nobody")],
     },
     Mutation {
+        name: "kept-units-forgotten-when-nothing-is-confirmed",
+        selection: Selection::Whole,
+        file: "dmamap/src/iova/kept.rs",
+        find: "it.kept.join(asked);",
+        replace: "let _ = asked;",
+        why: "bus addresses are lost for ever, and could be freed while a unit translates them",
+        caught_by: &[quarantine("memory_comes_back_when_the_unit_answers_again")],
+    },
+    Mutation {
         name: "virtio-detach-not-asked-again",
         selection: Selection::Core,
         file: "dmamap/src/iommu/virtio/mod.rs",
-        find: "let domain = known.unwrap_or(domain);",
-        replace: "let Some(domain) = known.or(None) else { let _ = domain; return Ok(()) };",
+        find: "let (domain, last) = match self.devices.leave(attachment.stream) {
+            Some(Leaver { domain, last }) => (domain, last),
+            None => (domain, None),
+        };",
+        replace: "let _ = domain;
+        let Some(Leaver { domain, last }) = self.devices.leave(attachment.stream) else {
+            return Ok(());
+        };
+        self.devices.clear(attachment.stream);",
         why: "a detach that was never answered counts as confirmed the second time",
         caught_by: &[quarantine(
             "a_detach_that_was_not_confirmed_can_be_made_up_for",

@@ -12,6 +12,10 @@ const fn requests(name: &'static str) -> Test {
     Test::program("dmamap", "virtio/requests", name)
 }
 
+const fn leaving(name: &'static str) -> Test {
+    Test::program("dmamap", "virtio/leaving", name)
+}
+
 const fn faults(name: &'static str) -> Test {
     Test::program("dmamap", "virtio/faults", name)
 }
@@ -76,9 +80,43 @@ pub(super) const ALL: &[Mutation] = &[
         name: "marks-of-one-stretch-taken",
         selection: Selection::Whole,
         file: RECORD,
-        find: "next = table.as_mut().and_then(|table| {",
-        replace: "next = table.as_mut().filter(|_| first == BusAddr::new(0)).and_then(|table| {",
+        find: "next = kept.table.as_mut().and_then(|table| {",
+        replace: "next = kept.table.as_mut().filter(|_| first == BusAddr::new(0)).and_then(|table| {",
         why: "a unit that was reset is told of the first mappings alone",
         caught_by: &[told("a_restart_tells_of_more_than_a_stretch")],
+    },
+    Mutation {
+        name: "last-detach-not-waited-for",
+        selection: Selection::Core,
+        file: RECORD,
+        find: "kept.presence = Presence::Leaving;",
+        replace: "kept.presence = Presence::Absent;",
+        why: "memory comes back that a device reaches whose detach the unit has not heard of yet",
+        caught_by: &[leaving(
+            "memory_comes_back_only_when_a_detach_that_ends_its_domain_was_answered",
+        )],
+    },
+    Mutation {
+        name: "leaver-forgotten-before-it-has-left",
+        selection: Selection::Core,
+        file: "dmamap/src/iommu/virtio/mod.rs",
+        find: "let outcome = self.send_detach(",
+        replace: "self.devices.clear(attachment.stream);
+        let outcome = self.send_detach(",
+        why: "who unmaps finds no domain, and waits for nothing",
+        caught_by: &[leaving(
+            "memory_comes_back_only_when_a_detach_that_ends_its_domain_was_answered",
+        )],
+    },
+    Mutation {
+        name: "asked-behind-the-last-detach",
+        selection: Selection::Whole,
+        file: RECORD,
+        find: "kept.presence = Presence::Leaving;",
+        replace: "kept.presence = Presence::Present;",
+        why: "a unit is asked to unmap in a domain that is gone, or another's by then",
+        caught_by: &[leaving(
+            "nothing_is_asked_of_a_domain_behind_the_detach_that_ends_it",
+        )],
     },
 ];

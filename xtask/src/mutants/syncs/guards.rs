@@ -19,6 +19,10 @@ const fn mapping(name: &'static str) -> Test {
     Test::program("dmamap", "mapping", name)
 }
 
+const fn bounce(name: &'static str) -> Test {
+    Test::program("dmamap", "bounce", name)
+}
+
 /// Data of every kind of mapping, behind every kind of IOMMU, with caches that are not snooped.
 const DATA: Test = caches("forgotten::nothing_is_wrong_with_all_of_them");
 const DISKS: Test = caches("whole::disks_are_read_and_written_whole");
@@ -93,6 +97,9 @@ const MAPPING: &[Test] = &[
     mapping("order::a_table_of_buffers_is_synced_and_then_ordered"),
     mapping("order::a_list_without_an_owner_is_synced_and_then_ordered"),
     mapping("order::noncoherent_memory_is_synced_and_then_ordered"),
+    mapping("taken_back::memory_without_an_owner_that_needs_no_maintenance_is_ordered"),
+    mapping("taken_back::links_without_owners_are_synced_and_then_ordered"),
+    mapping("taken_back::registers_that_the_cpu_may_read_early_are_ordered"),
 ];
 
 const PUBLISH: &[Test] = &[
@@ -109,11 +116,18 @@ const UNCACHED: &[Test] = &[
     DATA,
 ];
 
-const COPIES: &[Test] = &[Test::program(
-    "dmamap",
-    "bounce",
+const COPIES: &[Test] = &[bounce(
     "not_snooped::what_was_copied_is_gone_from_memory_when_its_mapping_is_over",
 )];
+
+const POOLS: &[Test] = &[bounce(
+    "always_mapped::new_memory_of_a_pool_holds_nothing_of_others_beneath_the_caches",
+)];
+
+const MAPPED: &[Test] = &[
+    DATA,
+    bounce("unlinks::copies_of_links_come_back_when_their_device_is_gone"),
+];
 
 const MMIO: &[Test] = &[Test::program(
     "dmamap",
@@ -172,7 +186,12 @@ const GUARDS: &[Guard] = &[
     Guard {
         place: "dmamap/src/map",
         order: MAPPING,
-        data: &[DATA],
+        data: MAPPED,
+    },
+    Guard {
+        place: "dmamap/src/bounce",
+        order: &[],
+        data: POOLS,
     },
     Guard {
         place: "dmamap/src/mmio",

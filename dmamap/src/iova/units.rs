@@ -1,0 +1,344 @@
+//! 512 units of bus addresses, free or in use: two bits each.
+//!
+//! A range of units is found by the size it needs as a power of two, its *order*, at a multiple of that size. Each word of bits
+//! keeps the order of the largest run inside it, so that finding one looks at eight bytes and one word, however the units are
+//! used, and taking or giving a range back brings no more than the words it touches up to date.
+
+/// log2 of [`UNITS`].
+pub(super) const UNITS_LOG2: u32 = 9;
+/// How many units one of these has.
+pub(super) const UNITS: usize = 1 << UNITS_LOG2;
+
+const WORD_LOG2: u32 = u64::BITS.ilog2();
+const WORDS: usize = UNITS >> WORD_LOG2;
+
+/// The bits at multiples of 2, 4, 8, 16 and 32.
+const MULTIPLES: [u64; WORD_LOG2 as usize - 1] = [
+    0x5555_5555_5555_5555,
+    0x1111_1111_1111_1111,
+    0x0101_0101_0101_0101,
+    0x0001_0001_0001_0001,
+    0x0000_0001_0000_0001,
+];
+
+/// The words at multiples of 2, 4 and 8.
+const WORD_MULTIPLES: [u8; (UNITS_LOG2 - WORD_LOG2) as usize] = [0x55, 0x11, 0x01];
+
+/// Which of 512 units are in use, and where ranges of them begin.
+#[derive(Clone, Copy)]
+pub(super) struct Units {
+    used: Bits,
+    first: Bits,
+    /// Of each word: one more than the order of its largest free run; 0 where it has none.
+    runs: [u8; WORDS],
+    free: u16,
+}
+
+/// A bit for each unit.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Bits([u64; WORDS]);
+
+impl Bits {
+    pub(super) fn contains(&self, unit: usize) -> bool {
+        self.0[unit >> WORD_LOG2] & 1 << (unit % 64) != 0
+    }
+
+    pub(super) fn insert(&mut self, unit: usize) {
+        self.0[unit >> WORD_LOG2] |= 1 << (unit % 64);
+    }
+
+    pub(super) fn remove(&mut self, unit: usize) {
+        self.0[unit >> WORD_LOG2] &= !(1 << (unit % 64));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0 == [0; WORDS]
+    }
+
+    /// Those of both.
+    pub(super) fn join(&mut self, other: Self) {
+        for (word, other) in self.0.iter_mut().zip(other.0) {
+            *word |= other;
+        }
+    }
+
+    /// The units in it, in order.
+    pub(super) fn iter(self) -> impl Iterator<Item = usize> {
+        self.0.into_iter().enumerate().flat_map(|(at, mut word)| {
+            core::iter::from_fn(move || {
+                let bit = (word != 0).then(|| word.trailing_zeros())?;
+                word &= word - 1;
+                Some((at << WORD_LOG2) + bit as usize)
+            })
+        })
+    }
+}
+
+impl Units {
+    /// All free.
+    pub(super) const FREE: Self = Self {
+        used: Bits([0; WORDS]),
+        first: Bits([0; WORDS]),
+        runs: [WORD_LOG2 as u8 + 1; WORDS],
+        free: UNITS as u16,
+    };
+
+    /// Where ranges begin.
+    pub(super) fn firsts(&self) -> impl Iterator<Item = usize> {
+        self.first.iter()
+    }
+
+    pub(super) fn is_unused(&self) -> bool {
+        usize::from(self.free) == UNITS
+    }
+
+    /// The order of the largest free run at a multiple of its size.
+    pub(super) fn largest(&self) -> Option<u32> {
+        let whole = self.whole_words();
+        if whole == 0 {
+            let largest = self.runs.iter().max().copied().unwrap_or(0);
+            return u32::from(largest).checked_sub(1);
+        }
+        let orders = WORD_LOG2..=UNITS_LOG2;
+        orders.rev().find(|&order| words_of(whole, order) != 0)
+    }
+
+    /// Where `2^order` free units begin at a multiple of that.
+    pub(super) fn find(&self, order: u32) -> Option<usize> {
+        if order >= WORD_LOG2 {
+            let words = words_of(self.whole_words(), order);
+            return (words != 0).then(|| (words.trailing_zeros() as usize) << WORD_LOG2);
+        }
+        let at = self.runs.iter().position(|&run| u32::from(run) > order)?;
+        let mut runs = !self.used.0[at];
+        for (n, multiples) in MULTIPLES.iter().enumerate().take(order as usize) {
+            runs &= runs >> (1 << n) & multiples;
+        }
+        Some((at << WORD_LOG2) + runs.trailing_zeros() as usize)
+    }
+
+    /// A bit for each word that is free as a whole.
+    fn whole_words(&self) -> u8 {
+        let words = self.runs.iter().enumerate();
+        words.fold(0, |whole, (at, &run)| {
+            whole | u8::from(u32::from(run) > WORD_LOG2) << at
+        })
+    }
+
+    /// Begins a range of `len` units at `unit`, all of which are free.
+    pub(super) fn take(&mut self, unit: usize, len: usize) {
+        self.first.insert(unit);
+        self.each_word(unit, len, |used, mask| {
+            debug_assert_eq!(*used & mask, 0);
+            *used |= mask;
+        });
+        self.free -= len as u16;
+    }
+
+    /// Ends the range of `len` units at `unit`.
+    pub(super) fn give(&mut self, unit: usize, len: usize) {
+        self.first.remove(unit);
+        self.each_word(unit, len, |used, mask| {
+            debug_assert_eq!(*used & mask, mask);
+            *used &= !mask;
+        });
+        self.free += len as u16;
+    }
+
+    fn each_word(&mut self, unit: usize, len: usize, mut change: impl FnMut(&mut u64, u64)) {
+        let (mut at, end) = (unit, unit + len);
+        while at < end {
+            let word = at >> WORD_LOG2;
+            let (low, len) = (at % 64, (end - at).min(64 - at % 64));
+            let mask = u64::MAX >> (64 - len) << low;
+            change(&mut self.used.0[word], mask);
+            self.runs[word] = largest_run(!self.used.0[word]);
+            at += len;
+        }
+    }
+
+    /// How long the range that begins at `unit` is.
+    pub(super) fn range_at(&self, unit: usize) -> Option<usize> {
+        if !self.first.contains(unit) {
+            return None;
+        }
+        let mut word = unit >> WORD_LOG2;
+        // The next unit that is another range's first, or free.
+        let ends = |word: usize| self.first.0[word] | !self.used.0[word];
+        let mut found = ends(word) & (u64::MAX - 1) << (unit % 64);
+        while found == 0 {
+            word += 1;
+            if word == WORDS {
+                return Some(UNITS - unit);
+            }
+            found = ends(word);
+        }
+        Some((word << WORD_LOG2) + found.trailing_zeros() as usize - unit)
+    }
+
+    /// Whether `len` units in a row are free, wherever they begin: asked of all 512 at once.
+    pub(super) fn has_run(&self, len: usize) -> bool {
+        // The units from which on so many are free.
+        let (mut runs, mut known) = (self.used.0.map(|used| !used), 1);
+        while known < len {
+            let more = known.min(len - known);
+            let further = shifted(&runs, more);
+            for (run, further) in runs.iter_mut().zip(further) {
+                *run &= further;
+            }
+            known += more;
+        }
+        runs != [0; WORDS]
+    }
+
+    /// The first unit from `unit` on that is in use, if `wanted` is [`Use::Taken`], or free; [`UNITS`] where none is.
+    pub(super) fn next(&self, unit: usize, wanted: Use) -> usize {
+        let mut at = unit;
+        while at < UNITS {
+            let used = self.used.0[at >> WORD_LOG2];
+            let word = match wanted {
+                Use::Taken => used,
+                Use::Free => !used,
+            };
+            let found = word >> (at % 64);
+            if found != 0 {
+                return at + found.trailing_zeros() as usize;
+            }
+            at = (at | 63) + 1;
+        }
+        UNITS
+    }
+}
+
+/// What a unit is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Part of a range.
+    Taken,
+    /// Nobody's.
+    Free,
+}
+
+/// The words of `whole` at which `2^order` units begin.
+fn words_of(whole: u8, order: u32) -> u8 {
+    let steps = WORD_MULTIPLES.iter().enumerate();
+    let steps = steps.take((order - WORD_LOG2) as usize);
+    steps.fold(whole, |words, (n, multiples)| {
+        words & words >> (1 << n) & multiples
+    })
+}
+
+/// The bits of units that are `by` further on, fewer than [`UNITS`]; none beyond the last.
+fn shifted(bits: &[u64; WORDS], by: usize) -> [u64; WORDS] {
+    let (words, by) = (by >> WORD_LOG2, by % 64);
+    core::array::from_fn(|at| {
+        let word = |at: usize| bits.get(at).copied().unwrap_or(0);
+        let carried = word(at + words + 1).checked_shl(64 - by as u32);
+        word(at + words) >> by | carried.unwrap_or(0)
+    })
+}
+
+/// One more than the order of the largest run of ones at a multiple of its size; 0 where there is none.
+fn largest_run(free: u64) -> u8 {
+    if free == u64::MAX {
+        return WORD_LOG2 as u8 + 1;
+    }
+    let (mut runs, mut order) = (free, 0);
+    while runs != 0 {
+        let multiples = MULTIPLES.get(order).copied().unwrap_or(0);
+        runs &= runs >> (1u64 << order) & multiples;
+        order += 1;
+    }
+    order as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    /// The same, unit by unit.
+    struct Oracle([Option<usize>; UNITS]);
+
+    impl Oracle {
+        fn is_free(&self, unit: usize, len: usize) -> bool {
+            self.0[unit..unit + len].iter().all(Option::is_none)
+        }
+
+        fn places(&self, order: u32) -> impl Iterator<Item = usize> {
+            let size = 1 << order;
+            (0..UNITS)
+                .step_by(size)
+                .filter(move |&unit| self.is_free(unit, size))
+        }
+    }
+
+    #[test]
+    fn random_ranges_agree_with_an_oracle() {
+        let mut state = 7u64;
+        let mut random = move |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as usize % below
+        };
+        for round in 0..40 {
+            let (mut units, mut oracle) = (Units::FREE, Oracle([None; UNITS]));
+            let mut live: Vec<(usize, usize)> = Vec::new();
+            for _ in 0..800 {
+                let longest = [3, 20, 130, 512][round % 4];
+                let len = 1 + random(longest);
+                let order = len.next_power_of_two().trailing_zeros();
+                if random(5) < 3 {
+                    let found = units.find(order);
+                    assert_eq!(found, oracle.places(order).next(), "order {order}");
+                    if let Some(at) = found {
+                        units.take(at, len);
+                        oracle.0[at..at + len].fill(Some(at));
+                        live.push((at, len));
+                    }
+                } else if !live.is_empty() {
+                    let (at, len) = live.swap_remove(random(live.len()));
+                    units.give(at, len);
+                    oracle.0[at..at + len].fill(None);
+                }
+                let largest = (0..=UNITS_LOG2)
+                    .rev()
+                    .find(|&order| oracle.places(order).next().is_some());
+                assert_eq!(units.largest(), largest);
+                for &(at, len) in &live {
+                    assert_eq!(units.range_at(at), Some(len));
+                    assert!(len == 1 || units.range_at(at + 1).is_none());
+                }
+                let run = oracle.0.split(Option::is_some).map(<[_]>::len).max();
+                let longest = run.unwrap_or(0);
+                assert!(longest == 0 || units.has_run(longest));
+                assert!(!units.has_run(longest + 1));
+                let from = random(UNITS);
+                let free = (from..UNITS).find(|&unit| oracle.0[unit].is_none());
+                assert_eq!(units.next(from, Use::Free), free.unwrap_or(UNITS));
+                let taken = (from..UNITS).find(|&unit| oracle.0[unit].is_some());
+                assert_eq!(units.next(from, Use::Taken), taken.unwrap_or(UNITS));
+            }
+            for (at, len) in live.drain(..) {
+                units.give(at, len);
+            }
+            assert!(units.is_unused() && units.largest() == Some(UNITS_LOG2));
+        }
+    }
+
+    #[test]
+    fn bits_are_told_in_order() {
+        let mut bits = Bits::default();
+        for unit in [511, 0, 64, 63] {
+            bits.insert(unit);
+        }
+        let mut more = Bits::default();
+        more.insert(65);
+        bits.join(more);
+        bits.remove(0);
+        assert_eq!(bits.iter().collect::<Vec<_>>(), [63, 64, 65, 511]);
+        assert!(!bits.is_empty() && bits.contains(65) && !bits.contains(0));
+    }
+}
