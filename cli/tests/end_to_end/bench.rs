@@ -139,7 +139,8 @@ fn deferred_shares_waits_between_unmaps() {
             let (flushes, waits) = (number(&report, "flushes"), number(&report, "waits"));
             // To map takes waits, too, where a unit reads no tables.
             if iommu != "virtio" {
-                assert!(waits >= flushes, "{report:#}");
+                // One may be under way when counting begins, and one when it ends.
+                assert!(waits + 2 >= flushes, "{report:#}");
                 all += operations;
                 waited += waits;
             }
