@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use crate::bench::BenchArgs;
+
 const EXAMPLES: &str = "\
 Examples:
   dmamap                                    read this program's own executable
@@ -14,6 +16,7 @@ Examples:
   dmamap run FILE --iommu none --json       without an IOMMU; the report as JSON
   dmamap run FILE --board qemu --iommu smmu on QEMU's hardware, through its Arm SMMU
   dmamap run --help                         every setting
+  dmamap bench --iommu smmu --threads 2     what mapping costs behind an Arm SMMU
 
 Exit status: 0 if the data was verified and nothing leaked, 1 if something failed, 2 if what was given
 cannot be used. DMAMAP_LOG=warn (info, debug) shows what goes on inside.";
@@ -58,6 +61,8 @@ pub(crate) enum Command {
     /// Print the devices, and each BAR's bus (A), physical (B) and virtual (C) address
     #[command(mut_args(hidden_where_no_disk_is_read))]
     Pci(MachineArgs),
+    /// Measure what mapping and unmapping cost: latencies, throughput, invalidations, memory
+    Bench(Box<BenchArgs>),
     /// List the boards and what is missing for those that cannot run here
     Boards,
     /// Make every journey on every board and print what became of each
@@ -140,7 +145,8 @@ impl StageChoice {
     }
 }
 
-fn typed(value: impl ValueEnum) -> String {
+/// A value as one types it.
+pub(crate) fn typed(value: impl ValueEnum) -> String {
     value
         .to_possible_value()
         .map_or_else(String::new, |value| value.get_name().to_owned())
@@ -346,7 +352,8 @@ pub(crate) fn size_text(bytes: u64) -> String {
     }
 }
 
-fn parse_size(text: &str) -> Result<u64, String> {
+/// Reads a size with or without a suffix.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let (digits, shift) = match text.as_bytes().last().map(u8::to_ascii_uppercase) {
         Some(b'K') => (&text[..text.len() - 1], 10),
         Some(b'M') => (&text[..text.len() - 1], 20),

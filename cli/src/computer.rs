@@ -84,6 +84,17 @@ impl Booted {
         }
     }
 
+    /// Attaches a device that nobody sets to work: its driver tells it of no memory. So it can be vouched for, and what
+    /// is unmapped under [`Protection::Deferred`] comes back at once.
+    pub(crate) fn attach_idle(
+        &self,
+        function: &Function<Hosted>,
+        protection: Protection,
+    ) -> Result<Device<Hosted>, AttachError> {
+        // SAFETY: the device is a model that accesses what its driver tells it to, which is nothing.
+        unsafe { self.system().attach_trusted(function, protection) }
+    }
+
     /// Takes the computer down, every device being detached: what the hardware could still reach, and what
     /// the kernel misses.
     pub(crate) fn shut_down(self) -> Result<Remains, Error> {

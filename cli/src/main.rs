@@ -13,12 +13,14 @@
 //! | the main job | `run`, `copy` |
 //! | what it shows on the way | `listing`, `picture`, `progress` |
 //! | what it says at the end | `report` |
+//! | what mapping costs: settings and what they need, the measurement, what it comes to | `bench` |
 //! | which boards there are, and every journey on each | `boards`, `journeys`, `notes` |
 //!
 //! Exit status: 0 when the data was verified and nothing leaked, 1 when something failed, 2 when the input cannot
 //! be used.
 
 mod args;
+mod bench;
 mod board;
 mod boards;
 mod bring_up;
@@ -69,6 +71,7 @@ fn execute(args: Args) -> Result<ExitCode, Error> {
         Command::Run(args) => run::run(&args, &mut output),
         Command::Iomem(args) => listing::iomem_command(&args, &mut output),
         Command::Pci(args) => listing::pci_command(&args, &mut output),
+        Command::Bench(args) => bench::bench(&args, &mut output),
         Command::Boards => boards::boards_command(&mut output),
         Command::Journeys(args) => journeys::journeys_command(&args, &mut output),
     }?;

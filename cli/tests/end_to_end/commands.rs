@@ -92,6 +92,7 @@ fn help_names_the_subcommands_and_the_exit_status() {
         let help = says(&[flag]);
         for words in [
             "run",
+            "bench",
             "iomem",
             "pci",
             "Usage: dmamap",

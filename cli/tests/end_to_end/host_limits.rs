@@ -1,9 +1,15 @@
 //! The host does not lend what the program asks for: a message, not death by signal.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use crate::files::TestFile;
 use crate::program::{PATH, Program};
+
+/// Nobody, on most systems; in any case not root.
+const NOBODY: u32 = 65534;
 
 /// The program under a limit of the shell.
 fn limited(limit: &str) -> Program {
@@ -18,6 +24,31 @@ fn no_room_for_the_computers_memory_is_said() {
     limited("-f 100")
         .finish()
         .expect_refused(&["File too large"]);
+}
+
+/// Only root can become somebody whose threads are few.
+#[test]
+fn no_room_for_another_thread_is_said() {
+    let file = TestFile::random(1, 1);
+    // Where the program was built may be closed to others.
+    let program = file.beside("dmamap");
+    fs::copy(PATH, &program).expect("the program is copied");
+    let open = Permissions::from_mode(0o755);
+    fs::set_permissions(file.dir(), open).expect("it is ours");
+    let mut command = Command::new("sh");
+    // Shells call the limit either way.
+    command.args([
+        "-c",
+        "{ ulimit -u 100 2>/dev/null || ulimit -p 100; } && exec \"$@\"",
+        "sh",
+    ]);
+    command.arg(&program).uid(NOBODY);
+    let program = Program::started_as(command);
+    if let Ok(running) = program.args(["bench", "--threads", "256"]).try_start() {
+        running
+            .finish()
+            .expect_refused(&["--threads 256", "this host starts", "make it smaller"]);
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@
 //! | files that change under the program | `changing_files` |
 //! | every unit, on the models and on QEMU | `units`, `qemu` |
 //! | every board and every journey | `boards` |
+//! | what mapping costs | `bench` |
 //! | memory does not grow with the file | `memory` |
 //! | the other subcommands, and help | `commands` |
 //!
@@ -26,6 +27,7 @@ mod program;
 mod report;
 mod screen;
 
+mod bench;
 mod boards;
 mod bounced;
 mod changing_files;

@@ -19,7 +19,7 @@ statistics! {
     space_invalidations,
     /// Invalidations of pages.
     page_invalidations,
-    /// Fences completed.
+    /// Fences before which all is done.
     fences,
     /// Requests refused.
     faults,

@@ -164,6 +164,8 @@ impl Core {
     }
 
     fn finish_fence(&self, fence: Fence) {
+        // Counted before software can see that it is done.
+        self.counters.fences.add_one();
         if fence.av()
             && self
                 .tables
@@ -180,7 +182,6 @@ impl Core {
             );
             return self.stop_queue(Stop::MemoryFault);
         }
-        self.counters.fences.add_one();
         let mut registers = self.registers.lock();
         // The head moves before the interrupt, so that its handler finds the fence done.
         registers.queue.advance();

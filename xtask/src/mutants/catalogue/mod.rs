@@ -21,6 +21,7 @@
 //! - [`virtio`]: what stands between virtio-drivers and its devices
 //! - [`types`]: what keeps misuse from compiling
 //! - [`ways`]: the way to memory that was asked for, and no other
+//! - [`measured`]: what `dmamap bench` says was measured, and what is
 //! - [`ground`]: what the tests themselves stand on
 
 mod amd;
@@ -36,6 +37,7 @@ mod groups;
 mod life;
 mod limits;
 mod mapping;
+mod measured;
 mod modes;
 mod registers;
 mod scopes;
@@ -72,6 +74,7 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         virtio::ALL,
         types::ALL,
         ways::ALL,
+        measured::ALL,
         ground::ALL,
     ]
     .into_iter()
