@@ -114,7 +114,7 @@ impl Block {
     /// Whether its own units have a free run in which so many granules may fit.
     pub(super) fn may_hold(&self, len: u64) -> bool {
         let units = len.div_ceil(1 << self.level.unit_log2());
-        usize::try_from(units).is_ok_and(|units| self.units.has_run(units))
+        usize::try_from(units).is_ok_and(|units| self.units.marks().has_run(units))
     }
 }
 

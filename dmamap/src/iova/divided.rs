@@ -7,6 +7,7 @@
 
 use super::block::{Block, Division, Level, Zone};
 use super::blocks::Blocks;
+use super::hot::Hot;
 use super::search::Fit;
 use super::tree::Tree;
 use super::units::{UNITS, UNITS_LOG2};
@@ -25,6 +26,8 @@ pub(super) struct Divided<P: Platform> {
     end: u64,
     /// The first granule from 4 GiB on.
     high_start: u64,
+    /// The block of granules that was chosen from last.
+    pub(super) hot: Option<Hot>,
     /// The block of granules that was looked for last.
     pub(super) recent: Option<Handle<Block>>,
     pub(super) first_kept: Option<Handle<Block>>,
@@ -45,11 +48,11 @@ pub(super) struct Place {
 }
 
 /// What a request looks for in blocks.
-struct Wanted {
-    level: Level,
+pub(super) struct Wanted {
+    pub(super) level: Level,
     /// Units, and the order that has room for them with their alignment.
-    units: usize,
-    order: u32,
+    pub(super) units: usize,
+    pub(super) order: u32,
     /// The range's first granule in the first unit.
     head: u64,
 }
@@ -64,7 +67,8 @@ enum Growth {
 
 impl Wanted {
     /// `None` for what blocks cannot serve.
-    fn of(fit: &Fit) -> Option<Self> {
+    #[inline]
+    pub(super) fn of(fit: &Fit) -> Option<Self> {
         let level = match fit.len <= UNITS as u64 / 2 {
             true => Level::Granules,
             false => Level::Blocks,
@@ -97,6 +101,7 @@ impl<P: Platform> Divided<P> {
             start,
             end,
             high_start,
+            hot: None,
             recent: None,
             first_kept: None,
             asking: false,
@@ -109,6 +114,9 @@ impl<P: Platform> Divided<P> {
             return None;
         }
         let wanted = Wanted::of(fit)?;
+        if wanted.level == Level::Granules {
+            self.cool_down(tree);
+        }
         let mut growth = Growth::Possible;
         Zone::ALL.into_iter().find_map(|zone| {
             self.serves(zone, fit)
@@ -152,6 +160,7 @@ impl<P: Platform> Divided<P> {
         let unit = it.units.find(order)?;
         let start = it.first_of(unit) + wanted.head;
         self.take(block, unit, wanted.units, (start, fit.len));
+        self.heat(block);
         Some(start)
     }
 
@@ -198,7 +207,7 @@ impl<P: Platform> Divided<P> {
     /// The block that a unit of a block is.
     pub(super) fn child(&self, block: Handle<Block>, unit: usize) -> Option<Handle<Block>> {
         let it = self.blocks.get(block);
-        let is_there = it.level == Level::Blocks && it.units.range_at(unit).is_some();
+        let is_there = it.level == Level::Blocks && it.units.marks().range_at(unit).is_some();
         match self.blocks.division(block, unit).filter(|_| is_there) {
             Some(Division::Block(child)) => Some(child),
             _ => None,
@@ -223,7 +232,7 @@ impl<P: Platform> Divided<P> {
     /// The range that begins in this unit, whosever it is.
     pub(super) fn range_of(&self, block: Handle<Block>, unit: usize) -> Option<Place> {
         let it = self.blocks.get(block);
-        let units = it.units.range_at(unit)?;
+        let units = it.units.marks().range_at(unit)?;
         let first = it.first_of(unit);
         let (start, len) = match (it.level, self.blocks.division(block, unit)) {
             (Level::Granules, _) => (first, units as u64),
@@ -261,9 +270,13 @@ impl<P: Platform> Divided<P> {
         if self.blocks.get(block).level == Level::Blocks {
             self.keep_promises(block, [unit, unit + units - 1]);
         }
+        self.give_back_surplus(tree, block);
+    }
+
+    /// Gives a block back that nothing is in, but for one of each kind.
+    pub(super) fn give_back_surplus(&mut self, tree: &mut Tree<P>, block: Handle<Block>) {
         let it = self.blocks.get(block);
-        // One stays.
-        if it.units.is_unused() && self.blocks.unused(it.zone, it.level).1.is_some() {
+        if it.units.marks().is_unused() && self.blocks.unused(it.zone, it.level).1.is_some() {
             self.give_back(tree, block);
         }
     }

@@ -131,6 +131,7 @@ impl<P: Platform> Divided<P> {
 
     /// Gives frames back that no block needs, and all blocks that nothing is in; returns how many frames.
     pub(super) fn reclaim(&mut self, tree: &mut Tree<P>) -> usize {
+        self.cool_down(tree);
         self.give_back_unused(tree, (0, u64::MAX));
         self.blocks.reclaim()
     }

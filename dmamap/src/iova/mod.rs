@@ -2,7 +2,7 @@
 //!
 //! Most ranges are chosen from *blocks* of 512 granules, by size classes that are powers of two: where room is and whether a
 //! free is right are answered from a few words of bits, however many ranges live and in whatever pattern
-//! (`divided.rs`; `growth.rs`, `blocks.rs`, `block.rs`, `units.rs`).
+//! (`divided.rs`; `hot.rs`, `growth.rs`, `blocks.rs`, `block.rs`, `units.rs`).
 //!
 //! Under them lies one balanced tree of the extents *in use*: blocks, reserved ranges, and the ranges that no block serves,
 //! as they are too large, ask for an address or have narrow limits, or as the space is small (`tree.rs`). Each extent knows the
@@ -39,6 +39,7 @@ mod blocks;
 mod divided;
 mod error;
 mod growth;
+mod hot;
 mod kept;
 mod request;
 mod reserve;
@@ -83,6 +84,8 @@ pub struct IovaSpace<P: Platform> {
 enum Owned {
     Extent(Node, Extent),
     Units(Place),
+    /// In the hot block, with so many granules.
+    Hot(usize),
 }
 
 impl<P: Platform> IovaSpace<P> {
@@ -122,7 +125,8 @@ impl<P: Platform> IovaSpace<P> {
     /// Nothing has changed then.
     pub fn allocate(&mut self, request: IovaRequest) -> Result<BusRange, IovaError> {
         let fit = self.fit(request)?;
-        let start = match self.divided.allocate(&mut self.tree, &fit) {
+        let hot = self.divided.allocate_hot(&fit);
+        let start = match hot.or_else(|| self.divided.allocate(&mut self.tree, &fit)) {
             Some(start) => start,
             None => self.allocate_elsewhere(&fit)?.ok_or_else(|| {
                 let widest = self.tree.widest_gap().max(self.divided.widest());
@@ -176,6 +180,10 @@ impl<P: Platform> IovaSpace<P> {
         match self.owned(range)? {
             Owned::Extent(_, extent) => self.tree.remove(extent.start),
             Owned::Units(place) => self.divided.free(&mut self.tree, &place),
+            Owned::Hot(len) => {
+                let start = range.start().as_u64() >> self.granule_log2;
+                self.divided.free_hot(start, len);
+            }
         }
         self.count_free(range.len_bytes() >> self.granule_log2);
         Ok(())
@@ -197,6 +205,7 @@ impl<P: Platform> IovaSpace<P> {
         let len = match &owned {
             Owned::Extent(_, extent) => extent.len,
             Owned::Units(place) => place.len,
+            Owned::Hot(len) => *len as u64,
         };
         let allocated = self.range(start, len);
         if allocated != range {
@@ -208,6 +217,9 @@ impl<P: Platform> IovaSpace<P> {
     /// What somebody has that begins with this granule.
     fn owned_at(&mut self, start: u64) -> Option<Owned> {
         let Self { tree, divided, .. } = self;
+        if let Some(len) = divided.hot_range_at(start) {
+            return len.map(Owned::Hot);
+        }
         let mut extent_there = None;
         let unit = divided.unit_of(start, || {
             let node = tree.node_before(start)?;

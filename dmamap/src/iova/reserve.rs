@@ -34,6 +34,7 @@ impl<P: Platform> IovaSpace<P> {
         if range.is_empty() {
             return Ok(());
         }
+        self.divided.cool_down(&mut self.tree);
         let (aperture_start, aperture_end) = self.tree.bounds();
         let start = (range.start().as_u64() >> self.granule_log2).max(aperture_start);
         let end = ((range.last().as_u64() >> self.granule_log2) + 1).min(aperture_end);
@@ -103,7 +104,7 @@ impl<P: Platform> Divided<P> {
         if !it.reaches_into((start, end)) {
             return None;
         }
-        it.units.firsts().find_map(|unit| {
+        it.units.marks().firsts().find_map(|unit| {
             if let Some(child) = self.child(block, unit) {
                 return self.in_use(child, (start, end));
             }
@@ -124,7 +125,7 @@ impl<P: Platform> Divided<P> {
             let it = self.blocks.get(block);
             if let Some(child) = self.child(block, unit) {
                 self.reserve(child, (start, end));
-            } else if it.units.next(unit, UnitUse::Free) == unit {
+            } else if it.units.marks().next(unit, UnitUse::Free) == unit {
                 self.reserve_unit(block, unit);
             } else if !it.reserved.contains(unit) {
                 self.blocks.promise(block, unit);

@@ -21,6 +21,7 @@ impl<P: Platform> IovaSpace<P> {
     /// The start of a range from a gap of the tree; and where none fits, from wherever in the blocks there is room.
     pub(super) fn allocate_elsewhere(&mut self, fit: &Fit) -> Result<Option<u64>, IovaError> {
         let Self { tree, divided, .. } = self;
+        divided.cool_down(tree);
         let mut found = tree.find(fit);
         if found.is_none() && divided.give_back_unused(tree, (fit.start, fit.end)) > 0 {
             found = tree.find(fit);
@@ -69,12 +70,12 @@ impl<P: Platform> Divided<P> {
         let mut unit = 0;
         while unit < UNITS {
             let units = self.blocks.get(block).units;
-            let free = units.next(unit, UnitUse::Free);
+            let free = units.marks().next(unit, UnitUse::Free);
             // Before the free units are those in use, some of which may be blocks.
             if let Some(start) = self.search_children(block, unit..free, fit) {
                 return Some(start);
             }
-            let end = units.next(free, UnitUse::Taken);
+            let end = units.marks().next(free, UnitUse::Taken);
             let it = self.blocks.get(block);
             if let Some(start) = fit.place(it.first_of(free), it.first_of(end)) {
                 let (first, last) = (it.unit_with(start), it.unit_with(start + fit.len - 1));

@@ -26,12 +26,18 @@ const WORD_MULTIPLES: [u8; (UNITS_LOG2 - WORD_LOG2) as usize] = [0x55, 0x11, 0x0
 
 /// Which of 512 units are in use, and where ranges of them begin.
 #[derive(Clone, Copy)]
-pub(super) struct Units {
+pub(super) struct Marks {
     used: Bits,
     first: Bits,
+    free: u16,
+}
+
+/// [`Marks`] that know of each word of theirs how much is free in it.
+#[derive(Clone, Copy)]
+pub(super) struct Units {
+    marks: Marks,
     /// Of each word: one more than the order of its largest free run; 0 where it has none.
     runs: [u8; WORDS],
-    free: u16,
 }
 
 /// A bit for each unit.
@@ -77,19 +83,12 @@ impl Bits {
 impl Units {
     /// All free.
     pub(super) const FREE: Self = Self {
-        used: Bits([0; WORDS]),
-        first: Bits([0; WORDS]),
+        marks: Marks::FREE,
         runs: [WORD_LOG2 as u8 + 1; WORDS],
-        free: UNITS as u16,
     };
 
-    /// Where ranges begin.
-    pub(super) fn firsts(&self) -> impl Iterator<Item = usize> {
-        self.first.iter()
-    }
-
-    pub(super) fn is_unused(&self) -> bool {
-        usize::from(self.free) == UNITS
+    pub(super) fn marks(&self) -> &Marks {
+        &self.marks
     }
 
     /// The order of the largest free run at a multiple of its size.
@@ -106,14 +105,10 @@ impl Units {
     /// Where `2^order` free units begin at a multiple of that.
     pub(super) fn find(&self, order: u32) -> Option<usize> {
         if order >= WORD_LOG2 {
-            let words = words_of(self.whole_words(), order);
-            return (words != 0).then(|| (words.trailing_zeros() as usize) << WORD_LOG2);
+            return first_of_words(self.whole_words(), order);
         }
         let at = self.runs.iter().position(|&run| u32::from(run) > order)?;
-        let mut runs = !self.used.0[at];
-        for (n, multiples) in MULTIPLES.iter().enumerate().take(order as usize) {
-            runs &= runs >> (1 << n) & multiples;
-        }
+        let runs = runs_of(!self.marks.used.0[at], order);
         Some((at << WORD_LOG2) + runs.trailing_zeros() as usize)
     }
 
@@ -127,6 +122,63 @@ impl Units {
 
     /// Begins a range of `len` units at `unit`, all of which are free.
     pub(super) fn take(&mut self, unit: usize, len: usize) {
+        self.marks.take(unit, len);
+        self.note_runs(unit, len);
+    }
+
+    /// Ends the range of `len` units at `unit`.
+    pub(super) fn give(&mut self, unit: usize, len: usize) {
+        self.marks.give(unit, len);
+        self.note_runs(unit, len);
+    }
+
+    fn note_runs(&mut self, unit: usize, len: usize) {
+        for word in unit >> WORD_LOG2..=(unit + len - 1) >> WORD_LOG2 {
+            self.runs[word] = largest_run(!self.marks.used.0[word]);
+        }
+    }
+}
+
+impl From<Marks> for Units {
+    fn from(marks: Marks) -> Self {
+        let runs = marks.used.0.map(|used| largest_run(!used));
+        Self { marks, runs }
+    }
+}
+
+impl Marks {
+    const FREE: Self = Self {
+        used: Bits([0; WORDS]),
+        first: Bits([0; WORDS]),
+        free: UNITS as u16,
+    };
+
+    /// Where ranges begin.
+    pub(super) fn firsts(&self) -> impl Iterator<Item = usize> {
+        self.first.iter()
+    }
+
+    pub(super) fn is_unused(&self) -> bool {
+        usize::from(self.free) == UNITS
+    }
+
+    /// As [`Units::find`], looking at every word.
+    #[inline]
+    pub(super) fn find(&self, order: u32) -> Option<usize> {
+        if order >= WORD_LOG2 {
+            let words = self.used.0.iter().enumerate();
+            let whole = words.fold(0, |whole, (at, &used)| whole | u8::from(used == 0) << at);
+            return first_of_words(whole, order);
+        }
+        self.used.0.iter().enumerate().find_map(|(at, &used)| {
+            let runs = runs_of(!used, order);
+            (runs != 0).then(|| (at << WORD_LOG2) + runs.trailing_zeros() as usize)
+        })
+    }
+
+    /// Begins a range of `len` units at `unit`, all of which are free.
+    #[inline]
+    pub(super) fn take(&mut self, unit: usize, len: usize) {
         self.first.insert(unit);
         self.each_word(unit, len, |used, mask| {
             debug_assert_eq!(*used & mask, 0);
@@ -136,6 +188,7 @@ impl Units {
     }
 
     /// Ends the range of `len` units at `unit`.
+    #[inline]
     pub(super) fn give(&mut self, unit: usize, len: usize) {
         self.first.remove(unit);
         self.each_word(unit, len, |used, mask| {
@@ -145,14 +198,13 @@ impl Units {
         self.free += len as u16;
     }
 
+    #[inline]
     fn each_word(&mut self, unit: usize, len: usize, mut change: impl FnMut(&mut u64, u64)) {
         let (mut at, end) = (unit, unit + len);
         while at < end {
-            let word = at >> WORD_LOG2;
             let (low, len) = (at % 64, (end - at).min(64 - at % 64));
             let mask = u64::MAX >> (64 - len) << low;
-            change(&mut self.used.0[word], mask);
-            self.runs[word] = largest_run(!self.used.0[word]);
+            change(&mut self.used.0[at >> WORD_LOG2], mask);
             at += len;
         }
     }
@@ -217,6 +269,21 @@ pub(super) enum Use {
     Taken,
     /// Nobody's.
     Free,
+}
+
+/// The free units of a word at which `2^order` of them begin, fewer than the word has.
+#[inline]
+fn runs_of(free: u64, order: u32) -> u64 {
+    let steps = MULTIPLES.iter().enumerate().take(order as usize);
+    steps.fold(free, |runs, (n, multiples)| {
+        runs & runs >> (1 << n) & multiples
+    })
+}
+
+/// The first unit of the first of these words at which `2^order` units begin, no fewer than a word has.
+fn first_of_words(whole: u8, order: u32) -> Option<usize> {
+    let words = words_of(whole, order);
+    (words != 0).then(|| (words.trailing_zeros() as usize) << WORD_LOG2)
 }
 
 /// The words of `whole` at which `2^order` units begin.
@@ -293,6 +360,7 @@ mod tests {
                 if random(5) < 3 {
                     let found = units.find(order);
                     assert_eq!(found, oracle.places(order).next(), "order {order}");
+                    assert_eq!(units.marks.find(order), found, "order {order}");
                     if let Some(at) = found {
                         units.take(at, len);
                         oracle.0[at..at + len].fill(Some(at));
@@ -307,24 +375,25 @@ mod tests {
                     .rev()
                     .find(|&order| oracle.places(order).next().is_some());
                 assert_eq!(units.largest(), largest);
+                assert_eq!(Units::from(units.marks).runs, units.runs);
                 for &(at, len) in &live {
-                    assert_eq!(units.range_at(at), Some(len));
-                    assert!(len == 1 || units.range_at(at + 1).is_none());
+                    assert_eq!(units.marks.range_at(at), Some(len));
+                    assert!(len == 1 || units.marks.range_at(at + 1).is_none());
                 }
                 let run = oracle.0.split(Option::is_some).map(<[_]>::len).max();
                 let longest = run.unwrap_or(0);
-                assert!(longest == 0 || units.has_run(longest));
-                assert!(!units.has_run(longest + 1));
+                assert!(longest == 0 || units.marks.has_run(longest));
+                assert!(!units.marks.has_run(longest + 1));
                 let from = random(UNITS);
                 let free = (from..UNITS).find(|&unit| oracle.0[unit].is_none());
-                assert_eq!(units.next(from, Use::Free), free.unwrap_or(UNITS));
+                assert_eq!(units.marks.next(from, Use::Free), free.unwrap_or(UNITS));
                 let taken = (from..UNITS).find(|&unit| oracle.0[unit].is_some());
-                assert_eq!(units.next(from, Use::Taken), taken.unwrap_or(UNITS));
+                assert_eq!(units.marks.next(from, Use::Taken), taken.unwrap_or(UNITS));
             }
             for (at, len) in live.drain(..) {
                 units.give(at, len);
             }
-            assert!(units.is_unused() && units.largest() == Some(UNITS_LOG2));
+            assert!(units.marks.is_unused() && units.largest() == Some(UNITS_LOG2));
         }
     }
 
