@@ -15,6 +15,9 @@ pub(super) enum Level {
 }
 
 impl Level {
+    /// Both, the smaller first.
+    pub(super) const ALL: [Self; 2] = [Self::Granules, Self::Blocks];
+
     /// log2 of the granules in a unit.
     pub(super) fn unit_log2(self) -> u32 {
         match self {
@@ -56,6 +59,8 @@ pub(super) struct Block {
     pub(super) kept: Bits,
     /// Those that were, until it was asked whether any unit still translates them.
     pub(super) asked: Bits,
+    /// Whether a unit was ever promised to be reserved.
+    pub(super) promised: bool,
     /// What is said of units that are larger than granules.
     pub(super) table: Option<Handle<Table>>,
     /// The block that this one is a unit of; otherwise it is an extent of the tree.
@@ -81,6 +86,7 @@ impl Block {
             reserved: Bits::default(),
             kept: Bits::default(),
             asked: Bits::default(),
+            promised: false,
             table: None,
             parent: None,
             next: None,
@@ -111,6 +117,14 @@ impl Block {
         ((granule - self.start) >> self.level.unit_log2()) as usize
     }
 
+    /// Whether each range that begins in it is somebody's, and no more than that.
+    pub(super) fn is_plain(&self) -> bool {
+        !self.promised
+            && [self.reserved, self.kept, self.asked]
+                .iter()
+                .all(Bits::is_empty)
+    }
+
     /// Whether its own units have a free run in which so many granules may fit.
     pub(super) fn may_hold(&self, len: u64) -> bool {
         let units = len.div_ceil(1 << self.level.unit_log2());
@@ -125,6 +139,24 @@ pub(super) enum Division {
     Range { head: u32, of_last: u32 },
     /// It is a block.
     Block(Handle<Block>),
+}
+
+impl Division {
+    /// Of a range of `len` granules in so many units, `head` granules into the first.
+    pub(super) fn range(head: u64, len: u64, units: usize) -> Self {
+        let before_last = (units as u64 - 1) << UNITS_LOG2;
+        Self::Range {
+            head: head as u32,
+            of_last: (head + len - before_last) as u32,
+        }
+    }
+
+    /// The other way round: how far into its first unit a range begins, and its length.
+    pub(super) fn extent(head: u32, of_last: u32, units: usize) -> (u64, u64) {
+        let (head, of_last) = (u64::from(head), u64::from(of_last));
+        let before_last = (units as u64 - 1) << UNITS_LOG2;
+        (head, before_last + of_last - head)
+    }
 }
 
 /// A [`Division`] for each unit, packed.
@@ -145,14 +177,17 @@ impl Table {
     }
 
     /// What begins in `unit`, which has not been free since it was set.
-    pub(super) fn get(&self, unit: usize) -> Option<Division> {
+    pub(super) fn get(&self, unit: usize) -> Division {
         let word = self.0[unit];
-        if word & Self::IS_BLOCK == 0 {
-            let (head, of_last) = ((word & !Self::IS_PROMISED) >> 16, word & 0xffff);
-            return Some(Division::Range { head, of_last });
+        match NonZeroU32::new(word & !Self::IS_BLOCK) {
+            Some(number) if word & Self::IS_BLOCK != 0 => {
+                Division::Block(Handle::from_number(number))
+            }
+            _ => Division::Range {
+                head: (word & !Self::IS_PROMISED) >> 16,
+                of_last: word & 0xffff,
+            },
         }
-        let number = NonZeroU32::new(word & !Self::IS_BLOCK)?;
-        Some(Division::Block(Handle::from_number(number)))
     }
 
     /// Says of the first unit of a range or of its last that it is to be reserved.

@@ -97,7 +97,7 @@ impl<P: Platform> Blocks<P> {
     /// The order of the largest run at each level of a zone.
     fn largest(&self, zone: Zone) -> impl Iterator<Item = (u32, Level)> {
         let lists = &self.lists[zone as usize];
-        let levels = [Level::Granules, Level::Blocks].into_iter();
+        let levels = Level::ALL.into_iter();
         levels.filter_map(|level| Some((lists[level as usize].filled.checked_ilog2()?, level)))
     }
 
@@ -166,7 +166,15 @@ impl<P: Platform> Blocks<P> {
     /// What begins in a unit of a block whose units are larger than granules.
     pub(super) fn division(&self, block: Handle<Block>, unit: usize) -> Option<Division> {
         let table = self.blocks[block].table?;
-        self.tables[table].get(unit)
+        Some(self.tables[table].get(unit))
+    }
+
+    pub(super) fn table(&self, table: Handle<Table>) -> &Table {
+        &self.tables[table]
+    }
+
+    pub(super) fn table_mut(&mut self, table: Handle<Table>) -> &mut Table {
+        &mut self.tables[table]
     }
 
     pub(super) fn set_division(&mut self, block: Handle<Block>, unit: usize, division: Division) {
@@ -178,7 +186,9 @@ impl<P: Platform> Blocks<P> {
     /// Says of a unit that a range has part of that it is to be reserved when the range goes. Units that are no larger than
     /// a granule are no range's in part.
     pub(super) fn promise(&mut self, block: Handle<Block>, unit: usize) {
-        if let Some(table) = self.blocks[block].table {
+        let it = &mut self.blocks[block];
+        if let Some(table) = it.table {
+            it.promised = true;
             self.tables[table].promise(unit);
         }
     }

@@ -7,7 +7,7 @@
 
 use super::block::{Block, Division, Level, Zone};
 use super::blocks::Blocks;
-use super::hot::Hot;
+use super::hot::HotBlocks;
 use super::search::Fit;
 use super::tree::Tree;
 use super::units::{UNITS, UNITS_LOG2};
@@ -26,8 +26,8 @@ pub(super) struct Divided<P: Platform> {
     end: u64,
     /// The first granule from 4 GiB on.
     high_start: u64,
-    /// The block of granules that was chosen from last.
-    pub(super) hot: Option<Hot>,
+    /// The blocks that were chosen from last.
+    pub(super) hot: HotBlocks,
     /// The block of granules that was looked for last.
     pub(super) recent: Option<Handle<Block>>,
     pub(super) first_kept: Option<Handle<Block>>,
@@ -54,7 +54,7 @@ pub(super) struct Wanted {
     pub(super) units: usize,
     pub(super) order: u32,
     /// The range's first granule in the first unit.
-    head: u64,
+    pub(super) head: u64,
 }
 
 /// Whether a request may still ask for memory for a block.
@@ -101,7 +101,7 @@ impl<P: Platform> Divided<P> {
             start,
             end,
             high_start,
-            hot: None,
+            hot: HotBlocks::default(),
             recent: None,
             first_kept: None,
             asking: false,
@@ -114,9 +114,7 @@ impl<P: Platform> Divided<P> {
             return None;
         }
         let wanted = Wanted::of(fit)?;
-        if wanted.level == Level::Granules {
-            self.cool_down(tree);
-        }
+        self.cool_down_at(tree, wanted.level);
         let mut growth = Growth::Possible;
         Zone::ALL.into_iter().find_map(|zone| {
             self.serves(zone, fit)
@@ -174,11 +172,9 @@ impl<P: Platform> Divided<P> {
     ) {
         let it = self.blocks.get(block);
         if it.level == Level::Blocks {
-            let first = it.first_of(unit);
-            let head = (start - first) as u32;
-            let of_last = (start + len - first - ((units as u64 - 1) << UNITS_LOG2)) as u32;
-            self.blocks
-                .set_division(block, unit, Division::Range { head, of_last });
+            let head = start - it.first_of(unit);
+            let range = Division::range(head, len, units);
+            self.blocks.set_division(block, unit, range);
         }
         self.blocks.change(block, |it| it.units.take(unit, units));
     }
@@ -234,22 +230,16 @@ impl<P: Platform> Divided<P> {
         let it = self.blocks.get(block);
         let units = it.units.marks().range_at(unit)?;
         let first = it.first_of(unit);
-        let (start, len) = match (it.level, self.blocks.division(block, unit)) {
-            (Level::Granules, _) => (first, units as u64),
-            (Level::Blocks, Some(Division::Range { head, of_last })) => {
-                let (head, of_last) = (u64::from(head), u64::from(of_last));
-                (
-                    first + head,
-                    ((units as u64 - 1) << UNITS_LOG2) + of_last - head,
-                )
-            }
-            (Level::Blocks, _) => return None,
+        let (head, len) = match self.blocks.division(block, unit) {
+            None => (0, units as u64),
+            Some(Division::Range { head, of_last }) => Division::extent(head, of_last, units),
+            Some(Division::Block(_)) => return None,
         };
         Some(Place {
             block,
             unit,
             units,
-            start,
+            start: first + head,
             len,
         })
     }

@@ -66,6 +66,7 @@ impl<P: Platform> Divided<P> {
         fit: &Fit,
         zone: Zone,
     ) -> Result<Option<Handle<Block>>, SlabError> {
+        self.cool_down_at(tree, Level::Blocks);
         let parent = match self.blocks.with_room(zone, Level::Blocks, 0) {
             Some(parent) => parent,
             None => match self.grow(tree, fit, zone, Level::Blocks)? {
@@ -98,6 +99,7 @@ impl<P: Platform> Divided<P> {
         let Some(parent) = parent else {
             return tree.remove(start);
         };
+        self.cool_down_at(tree, Level::Blocks);
         let place = Place {
             block: parent,
             unit: self.blocks.get(parent).unit_with(start),
@@ -116,7 +118,7 @@ impl<P: Platform> Divided<P> {
     ) -> usize {
         let mut given = 0;
         // Those of granules first: then larger ones may be left with nothing in them.
-        for level in [Level::Granules, Level::Blocks] {
+        for level in Level::ALL {
             for zone in Zone::ALL {
                 while let (Some(block), _) = self.blocks.unused(zone, level)
                     && self.blocks.get(block).reaches_into((start, end))

@@ -1,4 +1,4 @@
-//! The block of granules that was chosen from last, at hand.
+//! The blocks that were chosen from last, at hand.
 //!
 //! A driver that maps and unmaps finds room in the same block again and again. While a block is *hot* what is in use of it is
 //! kept beside the space itself, not in the slab, and the block is in no list: a range is chosen and freed by a few words of
@@ -6,80 +6,124 @@
 //! blocks goes through them: when it has no room, when ranges are kept, reserved, or looked for wherever they are, and when
 //! frames are wanted back.
 //!
-//! Nothing is reserved or kept in a hot block, so that each of its ranges is somebody's.
+//! There is one of each kind. Nothing is reserved, promised or kept in a hot block, so that each of its ranges is somebody's; and
+//! no unit of it becomes a block, or stops being one.
 
-use super::block::{Block, Level};
+use super::block::{Block, Division, Level, Table};
 use super::divided::{Divided, Wanted};
 use super::search::Fit;
 use super::tree::Tree;
-use super::units::{Marks, UNITS};
+use super::units::Marks;
 use crate::platform::Platform;
 use crate::slab::Handle;
 
-/// What is in use of the hot block.
+/// What is in use of a hot block.
 pub(super) struct Hot {
     block: Handle<Block>,
+    table: Option<Handle<Table>>,
     /// Its first granule, and one past its last.
     start: u64,
     end: u64,
     marks: Marks,
 }
 
-impl Hot {
-    /// The start of a range, where this block serves such requests and has room.
+/// The hot blocks, by their level.
+#[derive(Default)]
+pub(super) struct HotBlocks([Option<Hot>; 2]);
+
+/// A range in a hot block.
+#[derive(Clone, Copy)]
+pub(super) struct HotPlace {
+    level: Level,
+    unit: usize,
+    units: usize,
+    /// Its granules.
+    pub(super) len: u64,
+}
+
+impl HotBlocks {
     #[inline]
-    fn allocate(&mut self, fit: &Fit) -> Option<u64> {
-        if fit.start > self.start || fit.end < self.end {
-            return None;
-        }
-        let wanted = Wanted::of(fit).filter(|wanted| wanted.level == Level::Granules)?;
-        let unit = self.marks.find(wanted.order)?;
-        self.marks.take(unit, wanted.units);
-        Some(self.start + unit as u64)
+    fn of(&mut self, level: Level) -> &mut Option<Hot> {
+        &mut self.0[level as usize]
     }
 
-    /// The unit of a granule of the block's.
+    /// The hot block with a granule, the smaller one where that is in both.
     #[inline]
-    fn unit_with(&self, granule: u64) -> Option<usize> {
-        let unit = granule.checked_sub(self.start)?;
-        (unit < UNITS as u64).then_some(unit as usize)
+    fn with(&self, granule: u64) -> Option<(Level, &Hot)> {
+        Level::ALL.into_iter().find_map(|level| {
+            let hot = self.0[level as usize].as_ref()?;
+            (hot.start..hot.end)
+                .contains(&granule)
+                .then_some((level, hot))
+        })
     }
 }
 
 impl<P: Platform> Divided<P> {
-    /// The start of a range in the hot block.
+    /// The start of a range in a hot block, where one serves such requests and has room.
     #[inline]
     pub(super) fn allocate_hot(&mut self, fit: &Fit) -> Option<u64> {
-        self.hot.as_mut()?.allocate(fit)
+        let Wanted {
+            level,
+            units,
+            order,
+            head,
+        } = Wanted::of(fit)?;
+        let hot = self.hot.of(level).as_mut()?;
+        if fit.start > hot.start || fit.end < hot.end {
+            return None;
+        }
+        let unit = hot.marks.find(order)?;
+        hot.marks.take(unit, units);
+        if let Some(table) = hot.table {
+            let range = Division::range(head, fit.len, units);
+            self.blocks.table_mut(table).set(unit, range);
+        }
+        Some(hot.start + ((unit as u64) << level.unit_log2()) + head)
     }
 
-    /// How many granules the range has that begins with `granule`; `None` where another block is to be asked.
+    /// The range that begins with `granule`; `None` where another block is to be asked.
     #[inline]
-    pub(super) fn hot_range_at(&self, granule: u64) -> Option<Option<usize>> {
-        let hot = self.hot.as_ref()?;
-        let unit = hot.unit_with(granule)?;
-        Some(hot.marks.range_at(unit))
+    pub(super) fn hot_range_at(&self, granule: u64) -> Option<Option<HotPlace>> {
+        let (level, hot) = self.hot.with(granule)?;
+        let offset = granule - hot.start;
+        let unit = (offset >> level.unit_log2()) as usize;
+        let Some(units) = hot.marks.range_at(unit) else {
+            return Some(None);
+        };
+        let (head, len) = match hot.table {
+            None => (0, units as u64),
+            Some(table) => match self.blocks.table(table).get(unit) {
+                Division::Range { head, of_last } => Division::extent(head, of_last, units),
+                Division::Block(_) => return None,
+            },
+        };
+        let is_first = offset == ((unit as u64) << level.unit_log2()) + head;
+        Some(is_first.then_some(HotPlace {
+            level,
+            unit,
+            units,
+            len,
+        }))
     }
 
-    /// Makes a range of the hot block free, of `len` granules from `start` on.
+    /// Makes a range of a hot block free.
     #[inline]
-    pub(super) fn free_hot(&mut self, start: u64, len: usize) {
-        if let Some(hot) = &mut self.hot
-            && let Some(unit) = hot.unit_with(start)
-        {
-            hot.marks.give(unit, len);
+    pub(super) fn free_hot(&mut self, place: &HotPlace) {
+        if let Some(hot) = self.hot.of(place.level) {
+            hot.marks.give(place.unit, place.units);
         }
     }
 
-    /// Makes a block of granules the hot one, where none is.
+    /// Makes a block hot, where none of its level is.
     pub(super) fn heat(&mut self, block: Handle<Block>) {
         let it = self.blocks.get(block);
-        let is_plain = it.reserved.is_empty() && it.kept.is_empty() && it.asked.is_empty();
-        if self.hot.is_some() || it.level != Level::Granules || !is_plain {
+        if self.hot.of(it.level).is_some() || !it.is_plain() {
             return;
         }
-        self.hot = Some(Hot {
+        *self.hot.of(it.level) = Some(Hot {
             block,
+            table: it.table,
             start: it.start,
             end: it.end(),
             marks: *it.units.marks(),
@@ -89,7 +133,15 @@ impl<P: Platform> Divided<P> {
 
     /// From now on no block is hot.
     pub(super) fn cool_down(&mut self, tree: &mut Tree<P>) {
-        let Some(Hot { block, marks, .. }) = self.hot.take() else {
+        // Small ones first: of a large one a unit may be left with nothing in it.
+        for level in Level::ALL {
+            self.cool_down_at(tree, level);
+        }
+    }
+
+    /// From now on no block of that level is hot.
+    pub(super) fn cool_down_at(&mut self, tree: &mut Tree<P>, level: Level) {
+        let Some(Hot { block, marks, .. }) = self.hot.of(level).take() else {
             return;
         };
         self.blocks.change(block, |it| it.units = marks.into());

@@ -54,6 +54,7 @@ pub use request::IovaRequest;
 use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2};
 use crate::platform::Platform;
 use divided::{Divided, Place};
+use hot::HotPlace;
 pub(crate) use kept::KeptRanges;
 use search::{Fit, LIMITLESS};
 use tree::{Extent, Node, Tree, Use};
@@ -84,8 +85,7 @@ pub struct IovaSpace<P: Platform> {
 enum Owned {
     Extent(Node, Extent),
     Units(Place),
-    /// In the hot block, with so many granules.
-    Hot(usize),
+    Hot(HotPlace),
 }
 
 impl<P: Platform> IovaSpace<P> {
@@ -180,10 +180,7 @@ impl<P: Platform> IovaSpace<P> {
         match self.owned(range)? {
             Owned::Extent(_, extent) => self.tree.remove(extent.start),
             Owned::Units(place) => self.divided.free(&mut self.tree, &place),
-            Owned::Hot(len) => {
-                let start = range.start().as_u64() >> self.granule_log2;
-                self.divided.free_hot(start, len);
-            }
+            Owned::Hot(place) => self.divided.free_hot(&place),
         }
         self.count_free(range.len_bytes() >> self.granule_log2);
         Ok(())
@@ -205,7 +202,7 @@ impl<P: Platform> IovaSpace<P> {
         let len = match &owned {
             Owned::Extent(_, extent) => extent.len,
             Owned::Units(place) => place.len,
-            Owned::Hot(len) => *len as u64,
+            Owned::Hot(place) => place.len,
         };
         let allocated = self.range(start, len);
         if allocated != range {
@@ -217,8 +214,8 @@ impl<P: Platform> IovaSpace<P> {
     /// What somebody has that begins with this granule.
     fn owned_at(&mut self, start: u64) -> Option<Owned> {
         let Self { tree, divided, .. } = self;
-        if let Some(len) = divided.hot_range_at(start) {
-            return len.map(Owned::Hot);
+        if let Some(place) = divided.hot_range_at(start) {
+            return place.map(Owned::Hot);
         }
         let mut extent_there = None;
         let unit = divided.unit_of(start, || {
