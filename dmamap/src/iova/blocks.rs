@@ -134,7 +134,7 @@ impl<P: Platform> Blocks<P> {
     }
 
     /// Takes a block out of its list.
-    pub(super) fn unlist(&mut self, block: Handle<Block>) {
+    fn unlist(&mut self, block: Handle<Block>) {
         let it = &mut self.blocks[block];
         let Some(order) = it.listed.take() else {
             return;

@@ -114,7 +114,7 @@ impl<P: Platform> Divided<P> {
             return None;
         }
         let wanted = Wanted::of(fit)?;
-        self.cool_down_at(tree, wanted.level);
+        self.cool_down_at(wanted.level);
         let mut growth = Growth::Possible;
         Zone::ALL.into_iter().find_map(|zone| {
             self.serves(zone, fit)
@@ -260,12 +260,8 @@ impl<P: Platform> Divided<P> {
         if self.blocks.get(block).level == Level::Blocks {
             self.keep_promises(block, [unit, unit + units - 1]);
         }
-        self.give_back_surplus(tree, block);
-    }
-
-    /// Gives a block back that nothing is in, but for one of each kind.
-    pub(super) fn give_back_surplus(&mut self, tree: &mut Tree<P>, block: Handle<Block>) {
         let it = self.blocks.get(block);
+        // One stays.
         if it.units.marks().is_unused() && self.blocks.unused(it.zone, it.level).1.is_some() {
             self.give_back(tree, block);
         }

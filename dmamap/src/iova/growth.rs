@@ -3,8 +3,8 @@
 //! The first blocks come from the lowest gigabyte, one by one; from then on they are units of larger blocks, so that the tree
 //! stays small.
 //!
-//! A block that nothing is in goes back, but for one of each kind: a driver that maps and unmaps one buffer does not move
-//! blocks to and fro. That one goes when frames are wanted back, and when a request finds no other room.
+//! A block that nothing is in goes back, but for one of each kind, and those that are hot: a driver that maps and unmaps one
+//! buffer does not move blocks to and fro. These go when frames are wanted back, and when a request finds no other room.
 
 use super::block::{Block, Division, Level, Zone};
 use super::divided::{Divided, Place};
@@ -66,7 +66,7 @@ impl<P: Platform> Divided<P> {
         fit: &Fit,
         zone: Zone,
     ) -> Result<Option<Handle<Block>>, SlabError> {
-        self.cool_down_at(tree, Level::Blocks);
+        self.cool_down_at(Level::Blocks);
         let parent = match self.blocks.with_room(zone, Level::Blocks, 0) {
             Some(parent) => parent,
             None => match self.grow(tree, fit, zone, Level::Blocks)? {
@@ -99,7 +99,7 @@ impl<P: Platform> Divided<P> {
         let Some(parent) = parent else {
             return tree.remove(start);
         };
-        self.cool_down_at(tree, Level::Blocks);
+        self.cool_down_at(Level::Blocks);
         let place = Place {
             block: parent,
             unit: self.blocks.get(parent).unit_with(start),
@@ -133,7 +133,7 @@ impl<P: Platform> Divided<P> {
 
     /// Gives frames back that no block needs, and all blocks that nothing is in; returns how many frames.
     pub(super) fn reclaim(&mut self, tree: &mut Tree<P>) -> usize {
-        self.cool_down(tree);
+        self.cool_down();
         self.give_back_unused(tree, (0, u64::MAX));
         self.blocks.reclaim()
     }

@@ -1,7 +1,7 @@
 //! The blocks that were chosen from last, at hand.
 //!
 //! A driver that maps and unmaps finds room in the same block again and again. While a block is *hot* what is in use of it is
-//! kept beside the space itself, not in the slab, and the block is in no list: a range is chosen and freed by a few words of
+//! kept beside the space itself, and neither the slab nor the lists know: a range is chosen and freed by a few words of
 //! bits, without one look elsewhere. It *cools down*, which brings everything else up to date, before anybody who is to see all
 //! blocks goes through them: when it has no room, when ranges are kept, reserved, or looked for wherever they are, and when
 //! frames are wanted back.
@@ -12,7 +12,6 @@
 use super::block::{Block, Division, Level, Table};
 use super::divided::{Divided, Wanted};
 use super::search::Fit;
-use super::tree::Tree;
 use super::units::Marks;
 use crate::platform::Platform;
 use crate::slab::Handle;
@@ -128,23 +127,20 @@ impl<P: Platform> Divided<P> {
             end: it.end(),
             marks: *it.units.marks(),
         });
-        self.blocks.unlist(block);
     }
 
     /// From now on no block is hot.
-    pub(super) fn cool_down(&mut self, tree: &mut Tree<P>) {
-        // Small ones first: of a large one a unit may be left with nothing in it.
+    pub(super) fn cool_down(&mut self) {
         for level in Level::ALL {
-            self.cool_down_at(tree, level);
+            self.cool_down_at(level);
         }
     }
 
     /// From now on no block of that level is hot.
-    pub(super) fn cool_down_at(&mut self, tree: &mut Tree<P>, level: Level) {
+    pub(super) fn cool_down_at(&mut self, level: Level) {
         let Some(Hot { block, marks, .. }) = self.hot.of(level).take() else {
             return;
         };
         self.blocks.change(block, |it| it.units = marks.into());
-        self.give_back_surplus(tree, block);
     }
 }

@@ -27,7 +27,7 @@ impl<P: Platform> IovaSpace<P> {
     /// # Errors
     /// As [`free`](Self::free); nothing has changed then.
     pub(crate) fn keep(&mut self, range: BusRange) -> Result<(), IovaError> {
-        self.divided.cool_down(&mut self.tree);
+        self.divided.cool_down();
         match self.owned(range)? {
             Owned::Hot(_) => unreachable!("no block is hot"),
             Owned::Extent(node, _) => {

@@ -34,7 +34,7 @@ impl<P: Platform> IovaSpace<P> {
         if range.is_empty() {
             return Ok(());
         }
-        self.divided.cool_down(&mut self.tree);
+        self.divided.cool_down();
         let (aperture_start, aperture_end) = self.tree.bounds();
         let start = (range.start().as_u64() >> self.granule_log2).max(aperture_start);
         let end = ((range.last().as_u64() >> self.granule_log2) + 1).min(aperture_end);

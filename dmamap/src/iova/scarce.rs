@@ -21,7 +21,7 @@ impl<P: Platform> IovaSpace<P> {
     /// The start of a range from a gap of the tree; and where none fits, from wherever in the blocks there is room.
     pub(super) fn allocate_elsewhere(&mut self, fit: &Fit) -> Result<Option<u64>, IovaError> {
         let Self { tree, divided, .. } = self;
-        divided.cool_down(tree);
+        divided.cool_down();
         let mut found = tree.find(fit);
         if found.is_none() && divided.give_back_unused(tree, (fit.start, fit.end)) > 0 {
             found = tree.find(fit);

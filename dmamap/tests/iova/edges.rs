@@ -270,3 +270,22 @@ fn blocks_reach_to_the_end_of_all_addresses() {
     }
     assert_eq!(space.allocate(request(LARGE)), Ok(last));
 }
+
+#[test]
+fn small_blocks_come_from_the_large_one_that_ranges_were_chosen_from() {
+    let mut space = space(1 << 36);
+    // The lowest gigabyte would be divided first.
+    space.reserve(pages(0, LARGE)).unwrap();
+    let large = space.allocate(request(BLOCK)).unwrap();
+    let small = space.allocate(request(1)).unwrap();
+    assert_eq!(first_page(small) / LARGE, first_page(large) / LARGE);
+    // And it goes back there, whichever of them was chosen from last.
+    let other = space.allocate(request(BLOCK)).unwrap();
+    space.free(small).unwrap();
+    space.reclaim();
+    space.free(large).unwrap();
+    space.free(other).unwrap();
+    space.reclaim();
+    let all = space.allocate(request((1 << 36) - LARGE)).unwrap();
+    assert_eq!(first_page(all), LARGE);
+}

@@ -17,6 +17,7 @@
 //! - [`amd`]: AMD-Vi's tables, commands and log
 //! - [`disk`]: the NVMe driver's half of the protocol
 //! - [`life`]: devices that are reset, go, or sleep
+//! - [`hot`]: blocks of bus addresses that are at hand
 //! - [`told`]: units that are told of mappings by requests
 //! - [`virtio`]: what stands between virtio-drivers and its devices
 //! - [`types`]: what keeps misuse from compiling
@@ -34,6 +35,7 @@ mod disk;
 mod failures;
 mod ground;
 mod groups;
+mod hot;
 mod life;
 mod limits;
 mod mapping;
@@ -70,6 +72,7 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         amd::ALL,
         disk::ALL,
         life::ALL,
+        hot::ALL,
         told::ALL,
         virtio::ALL,
         types::ALL,
