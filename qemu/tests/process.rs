@@ -14,6 +14,9 @@ use support::{installation, start};
 /// Set in a process that is to start a QEMU and end without a farewell.
 const ORPHAN: &str = "DMAMAP_TEST_ORPHAN";
 
+/// What that process says before the number of its QEMU.
+const SAID: &str = "QEMU:";
+
 /// After which what should have come to be long ago counts as never, however busy the host is.
 const NEVER: Duration = Duration::from_secs(100);
 
@@ -122,7 +125,8 @@ fn orphan() {
         return;
     }
     let qemu = start("q35", |config| config).expect("whoever started this has found QEMU");
-    println!("orphan {}", qemu.process_id());
+    // On one CPU the name of the test stands before this on the same line.
+    println!("{SAID}{}", qemu.process_id());
     std::process::abort();
 }
 
@@ -138,10 +142,9 @@ fn qemu_ends_with_a_process_that_is_killed() {
         .expect("it runs");
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stdout);
-    let mut words = said.split_whitespace().skip_while(|word| *word != "orphan");
+    let mut words = said.split_whitespace();
     let id: u32 = words
-        .nth(1)
-        .and_then(|id| id.parse().ok())
+        .find_map(|word| word.strip_prefix(SAID)?.parse().ok())
         .unwrap_or_else(|| panic!("{said}"));
     let start = Instant::now();
     while is_running(id) {
