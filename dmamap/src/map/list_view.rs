@@ -28,6 +28,8 @@ impl<'a, P: Platform, B: DmaMemory, D: Direction> ListView<'a, P, B, D> {
         len_bytes: u64,
     ) -> Result<Self, OutOfBounds> {
         OutOfBounds::check(syncs.device(), offset, len_bytes, list.len_bytes())?;
+        // It is only read from here on.
+        let list: &'a ScatterList<B> = list;
         syncs.for_cpu(list, offset, len_bytes);
         Ok(Self {
             syncs,
