@@ -47,6 +47,9 @@ fn life_of_a_disk(computer: &mut Computer<Platform>) -> Result<CompletionMode, S
     Ok(mode)
 }
 
+/// Frames of a block of bus addresses, without which its domain does.
+const FIRST_BLOCK_FRAMES: u64 = 3;
+
 #[test]
 fn a_disk_survives_every_failed_allocation_and_leaks_nothing() {
     let machine =
@@ -69,7 +72,6 @@ fn a_disk_survives_every_failed_allocation_and_leaks_nothing() {
     let (mut errors, mut polled, mut spared) = (0, 0, 0);
     let failed = injector.fail_each_in_turn(|nth| {
         match life_of_a_disk(&mut computer) {
-            // But for the last time, when nothing failed, these were frames that a choice of bus addresses does without.
             Ok(CompletionMode::Interrupt) => spared += 1,
             // Without an interrupt the driver polls: nothing else may be lacking and the job still be done.
             Ok(_) => polled += 1,
@@ -91,9 +93,10 @@ fn a_disk_survives_every_failed_allocation_and_leaks_nothing() {
         assert_eq!(after.interrupts, before.interrupts, "allocation {nth}");
     });
     assert!(failed > 20, "{failed}");
-    assert_eq!(errors + polled + spared - 1, failed);
+    assert_eq!(errors + polled + FIRST_BLOCK_FRAMES, failed);
+    // And nothing fails at last.
+    assert_eq!(spared, FIRST_BLOCK_FRAMES + 1);
     assert!(polled >= 2, "{polled}");
-    assert!(spared < errors, "{spared} of {failed}");
 
     let findings: Vec<String> = machine.findings().iter().map(ToString::to_string).collect();
     assert!(findings.is_empty(), "the models found: {findings:#?}");

@@ -139,13 +139,15 @@ fn write_chart(out: &mut String, chart: &Chart) -> fmt::Result {
     let room = values.flat_map(|value| [value / 1.5, value * 1.5]);
     let y_axis = Axis::over(room, HEIGHT - BOTTOM, TOP);
     let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
-    writeln!(
-        out,
-        r#"<text x="{}" y="{}" text-anchor="middle">{}</text>"#,
-        (LEFT + right) / 2.0,
-        TOP - 28.0,
-        escaped(&chart.title)
-    )?;
+    let middle = (LEFT + right) / 2.0;
+    let centred = |out: &mut String, y: f64, text: &str| {
+        writeln!(
+            out,
+            r#"<text x="{middle}" y="{y}" text-anchor="middle">{}</text>"#,
+            escaped(text)
+        )
+    };
+    centred(out, TOP - 28.0, &chart.title)?;
     for &tick in chart.x_ticks.iter().filter(|&&tick| is_drawn(tick)) {
         let x = x_axis.at(tick);
         writeln!(
@@ -169,13 +171,7 @@ fn write_chart(out: &mut String, chart: &Chart) -> fmt::Result {
         out,
         r##"<path d="M{LEFT} {TOP}V{bottom}H{right}" fill="none" stroke="#222222"/>"##
     )?;
-    writeln!(
-        out,
-        r#"<text x="{}" y="{}" text-anchor="middle">{}</text>"#,
-        (LEFT + right) / 2.0,
-        HEIGHT - 18.0,
-        escaped(&chart.x_label)
-    )?;
+    centred(out, HEIGHT - 18.0, &chart.x_label)?;
     let middle = (TOP + bottom) / 2.0;
     writeln!(
         out,

@@ -151,11 +151,18 @@ impl Division {
         }
     }
 
-    /// The other way round: how far into its first unit a range begins, and its length.
-    pub(super) fn extent(head: u32, of_last: u32, units: usize) -> (u64, u64) {
-        let (head, of_last) = (u64::from(head), u64::from(of_last));
-        let before_last = (units as u64 - 1) << UNITS_LOG2;
-        (head, before_last + of_last - head)
+    /// The other way round: how far into its first unit a range of so many units begins, and its length; `None` where that is a
+    /// block. Units that nothing is said of are granules.
+    pub(super) fn extent(division: Option<Self>, units: usize) -> Option<(u64, u64)> {
+        match division {
+            None => Some((0, units as u64)),
+            Some(Self::Range { head, of_last }) => {
+                let (head, of_last) = (u64::from(head), u64::from(of_last));
+                let before_last = (units as u64 - 1) << UNITS_LOG2;
+                Some((head, before_last + of_last - head))
+            }
+            Some(Self::Block(_)) => None,
+        }
     }
 }
 

@@ -109,16 +109,23 @@ impl<P: Platform> Divided<P> {
     }
 
     /// The start of a range, where blocks serve such requests and have room, or the tree has room for another block.
+    #[inline]
     pub(super) fn allocate(&mut self, tree: &mut Tree<P>, fit: &Fit) -> Option<u64> {
+        let wanted = Wanted::of(fit)?;
+        self.allocate_hot(fit, &wanted)
+            .or_else(|| self.allocate_cold(tree, fit, &wanted))
+    }
+
+    #[cold]
+    fn allocate_cold(&mut self, tree: &mut Tree<P>, fit: &Fit, wanted: &Wanted) -> Option<u64> {
         if self.end - self.start < SMALLEST_DIVIDED << UNITS_LOG2 {
             return None;
         }
-        let wanted = Wanted::of(fit)?;
         self.cool_down_at(wanted.level);
         let mut growth = Growth::Possible;
         Zone::ALL.into_iter().find_map(|zone| {
             self.serves(zone, fit)
-                .then(|| self.allocate_in(tree, fit, zone, &wanted, &mut growth))
+                .then(|| self.allocate_in(tree, fit, zone, wanted, &mut growth))
                 .flatten()
         })
     }
@@ -230,11 +237,7 @@ impl<P: Platform> Divided<P> {
         let it = self.blocks.get(block);
         let units = it.units.marks().range_at(unit)?;
         let first = it.first_of(unit);
-        let (head, len) = match self.blocks.division(block, unit) {
-            None => (0, units as u64),
-            Some(Division::Range { head, of_last }) => Division::extent(head, of_last, units),
-            Some(Division::Block(_)) => return None,
-        };
+        let (head, len) = Division::extent(self.blocks.division(block, unit), units)?;
         Some(Place {
             block,
             unit,

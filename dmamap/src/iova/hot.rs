@@ -61,13 +61,13 @@ impl HotBlocks {
 impl<P: Platform> Divided<P> {
     /// The start of a range in a hot block, where one serves such requests and has room.
     #[inline]
-    pub(super) fn allocate_hot(&mut self, fit: &Fit) -> Option<u64> {
+    pub(super) fn allocate_hot(&mut self, fit: &Fit, wanted: &Wanted) -> Option<u64> {
         let Wanted {
             level,
             units,
             order,
             head,
-        } = Wanted::of(fit)?;
+        } = *wanted;
         let hot = self.hot.of(level).as_mut()?;
         if fit.start > hot.start || fit.end < hot.end {
             return None;
@@ -90,13 +90,8 @@ impl<P: Platform> Divided<P> {
         let Some(units) = hot.marks.range_at(unit) else {
             return Some(None);
         };
-        let (head, len) = match hot.table {
-            None => (0, units as u64),
-            Some(table) => match self.blocks.table(table).get(unit) {
-                Division::Range { head, of_last } => Division::extent(head, of_last, units),
-                Division::Block(_) => return None,
-            },
-        };
+        let division = hot.table.map(|table| self.blocks.table(table).get(unit));
+        let (head, len) = Division::extent(division, units)?;
         let is_first = offset == ((unit as u64) << level.unit_log2()) + head;
         Some(is_first.then_some(HotPlace {
             level,

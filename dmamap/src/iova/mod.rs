@@ -125,8 +125,7 @@ impl<P: Platform> IovaSpace<P> {
     /// Nothing has changed then.
     pub fn allocate(&mut self, request: IovaRequest) -> Result<BusRange, IovaError> {
         let fit = self.fit(request)?;
-        let hot = self.divided.allocate_hot(&fit);
-        let start = match hot.or_else(|| self.divided.allocate(&mut self.tree, &fit)) {
+        let start = match self.divided.allocate(&mut self.tree, &fit) {
             Some(start) => start,
             None => self.allocate_elsewhere(&fit)?.ok_or_else(|| {
                 let widest = self.tree.widest_gap().max(self.divided.widest());

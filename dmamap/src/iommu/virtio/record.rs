@@ -50,6 +50,18 @@ enum Presence {
     Leaving,
 }
 
+impl Presence {
+    /// Lets `ask` hand requests about the domain over. `Some(None)` where the unit has no such domain, `None` where that is not
+    /// known, or `ask` says so: then it is to be tried again.
+    fn ask<T>(self, ask: impl FnOnce() -> Option<T>) -> Option<Option<T>> {
+        match self {
+            Self::Absent => Some(None),
+            Self::Leaving => None,
+            Self::Present => ask().map(Some),
+        }
+    }
+}
+
 /// What a [`Translate::Table`] of this kind of unit names.
 pub(super) struct Records<P: Platform> {
     records: lock_api::Mutex<P::Lock, Vec<Weak<Record<P>>>>,
@@ -120,18 +132,20 @@ impl<P: Platform> Records<P> {
 impl<P: Platform> Record<P> {
     /// Hands a request that brings an endpoint into the domain to the unit, by `hand_over`, if it returns `Some`.
     pub(super) fn enter<T>(&self, hand_over: impl FnOnce() -> Option<T>) -> Option<T> {
-        let mut kept = self.kept.lock();
-        let handed_over = hand_over()?;
-        kept.presence = Presence::Present;
-        Some(handed_over)
+        self.hand_over(Presence::Present, hand_over)
     }
 
     /// As [`enter`](Self::enter), for the request by which the last endpoint leaves. What comes of it
     /// [`left`](Self::left) or [`stayed`](Self::stayed) says.
     pub(super) fn leave<T>(&self, hand_over: impl FnOnce() -> Option<T>) -> Option<T> {
+        self.hand_over(Presence::Leaving, hand_over)
+    }
+
+    /// In one turn: the request goes, and the domain is for the unit what it is then.
+    fn hand_over<T>(&self, then: Presence, hand_over: impl FnOnce() -> Option<T>) -> Option<T> {
         let mut kept = self.kept.lock();
         let handed_over = hand_over()?;
-        kept.presence = Presence::Leaving;
+        kept.presence = then;
         Some(handed_over)
     }
 
@@ -149,21 +163,16 @@ impl<P: Platform> Record<P> {
     }
 
     /// Lets `act` go through the runs that are mapped at any address from `first` to `last`, whole, and hand requests over, if it
-    /// returns `Some`. Nobody changes the record meanwhile. `Some(None)` where the unit has no such domain, `None` where
-    /// that is not known, or `act` says so: then it is to be tried again.
+    /// returns `Some`. Nobody changes the record meanwhile. What is returned, [`Presence::ask`] says.
     pub(super) fn with_mapped<T>(
         &self,
         range: (u64, u64),
         act: impl FnOnce(&mut dyn Iterator<Item = Run>) -> Option<T>,
     ) -> Option<Option<T>> {
         let kept = self.kept.lock();
-        match kept.presence {
-            Presence::Absent => return Some(None),
-            Presence::Leaving => return None,
-            Presence::Present => {}
-        }
         let joining = Joining::Neighbours;
-        act(&mut runs(kept.table.as_ref(), range, joining, |_| true)).map(Some)
+        kept.presence
+            .ask(|| act(&mut runs(kept.table.as_ref(), range, joining, |_| true)))
     }
 
     /// As [`with_mapped`](Self::with_mapped), with those that the unit was not told of: where `act` hands it requests for them
@@ -174,20 +183,17 @@ impl<P: Platform> Record<P> {
         joining: Joining,
         act: impl FnOnce(&mut dyn Iterator<Item = Run>) -> Option<(T, Option<u64>)>,
     ) -> Option<Option<(T, Option<u64>)>> {
-        let mut kept = self.kept.lock();
-        match kept.presence {
-            Presence::Absent => return Some(None),
-            Presence::Leaving => return None,
-            Presence::Present => {}
-        }
-        let is_untold = |word| !RecordFormat::is_told(word);
-        let handed_over = act(&mut runs(kept.table.as_ref(), range, joining, is_untold))?;
-        if let Some(table) = kept.table.as_mut() {
-            let last = handed_over.1.map_or(range.1, |after| after - 1);
-            let all = (BusAddr::new(range.0), BusAddr::new(last));
-            table.rewrite_leaves(all, usize::MAX, RecordFormat::told);
-        }
-        Some(Some(handed_over))
+        let Kept { table, presence } = &mut *self.kept.lock();
+        presence.ask(|| {
+            let is_untold = |word| !RecordFormat::is_told(word);
+            let handed_over = act(&mut runs(table.as_ref(), range, joining, is_untold))?;
+            if let Some(table) = table {
+                let last = handed_over.1.map_or(range.1, |after| after - 1);
+                let all = (BusAddr::new(range.0), BusAddr::new(last));
+                table.rewrite_leaves(all, usize::MAX, RecordFormat::told);
+            }
+            Some(handed_over)
+        })
     }
 
     /// What is mapped at any address from `first` to `last` counts as not told, if `is_so` says that the unit did not forget

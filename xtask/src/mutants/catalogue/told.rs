@@ -89,8 +89,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "last-detach-not-waited-for",
         selection: Selection::Core,
         file: RECORD,
-        find: "kept.presence = Presence::Leaving;",
-        replace: "kept.presence = Presence::Absent;",
+        find: "self.hand_over(Presence::Leaving, hand_over)",
+        replace: "self.hand_over(Presence::Absent, hand_over)",
         why: "memory comes back that a device reaches whose detach the unit has not heard of yet",
         caught_by: &[leaving(
             "memory_comes_back_only_when_a_detach_that_ends_its_domain_was_answered",
@@ -112,8 +112,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "asked-behind-the-last-detach",
         selection: Selection::Whole,
         file: RECORD,
-        find: "kept.presence = Presence::Leaving;",
-        replace: "kept.presence = Presence::Present;",
+        find: "self.hand_over(Presence::Leaving, hand_over)",
+        replace: "self.hand_over(Presence::Present, hand_over)",
         why: "a unit is asked to unmap in a domain that is gone, or another's by then",
         caught_by: &[leaving(
             "nothing_is_asked_of_a_domain_behind_the_detach_that_ends_it",
