@@ -79,6 +79,7 @@ pub mod platform;
 pub mod bridge;
 pub mod mmio;
 pub mod pci;
+mod percpu;
 pub mod resource;
 
 pub mod bounce;

@@ -166,6 +166,7 @@ impl core::fmt::Display for MachineId {
 /// - The barriers and cache operations order and publish memory as documented.
 /// - [`Lock`](Self::Lock) excludes other CPUs and interrupt handlers of this one.
 /// - [`pin`](Self::pin) keeps the closure on one CPU whose number no other CPU has, not interrupted.
+/// - [`fence_cpus`](Self::fence_cpus) has the other CPUs fence, where [`fences_cpus`](Self::fences_cpus) says that it does.
 /// - An [`Interrupt`]'s address and data, written by a device, do nothing but raise that interrupt.
 pub unsafe trait Platform: Copy + Send + Sync + 'static {
     /// A lock that is safe to take in interrupt context.
@@ -290,8 +291,21 @@ pub unsafe trait Platform: Copy + Send + Sync + 'static {
     /// CPU, and interrupts stay off until the outermost has ended. `f` does not sleep; should it panic, the CPU is left too.
     fn pin<R>(&self, f: impl FnOnce(Cpu) -> R) -> R;
 
-    /// Number of CPUs [`pin`](Self::pin) may name.
+    /// Number of CPUs [`pin`](Self::pin) may name; always the same.
     fn cpu_count(&self) -> usize;
+
+    /// Whether [`fence_cpus`](Self::fence_cpus) does what it says; always the same. Where it does not, what is kept per CPU
+    /// costs each use a fence of its own.
+    fn fences_cpus(&self) -> bool {
+        false
+    }
+
+    /// Has every other CPU execute a full barrier, and returns when they have (`membarrier`; an interrupt that cannot be masked).
+    /// What this CPU did before is seen by what they do after it, and what they did before it by what this CPU does after.
+    ///
+    /// It is called seldom, but under a [`Lock`](Self::Lock), for which others may spin with interrupts off: where
+    /// that keeps them from fencing, there is no such thing.
+    fn fence_cpus(&self) {}
 
     /// Called in every loop that waits for hardware: a pause, a yield, or a step of a simulated clock.
     fn relax(&self);

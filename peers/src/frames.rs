@@ -25,6 +25,7 @@ use dmamap::platform::{
 
 use rustix::mm::{Advice, madvise};
 
+use crate::cpus;
 use crate::spin_lock::{Locked, SpinLock};
 
 const FRAME: usize = 1 << FRAME_SIZE_LOG2;
@@ -181,12 +182,22 @@ unsafe impl Platform for Frames {
 
     fn invalidate_cache(&self, _start: NonNull<u8>, _len_bytes: usize) {}
 
-    fn pin<R>(&self, _f: impl FnOnce(Cpu) -> R) -> R {
-        self.fatal("nothing that is measured asks which CPU it is on")
+    #[inline]
+    fn pin<R>(&self, f: impl FnOnce(Cpu) -> R) -> R {
+        // A thread is interrupted by no other of its number, which is what turning interrupts off is for.
+        f(Cpu(cpus::current()))
     }
 
     fn cpu_count(&self) -> usize {
-        1
+        cpus::COUNT
+    }
+
+    fn fences_cpus(&self) -> bool {
+        cpus::can_fence_all()
+    }
+
+    fn fence_cpus(&self) {
+        cpus::fence_all();
     }
 
     fn relax(&self) {

@@ -25,6 +25,7 @@
 //! # Ok::<(), peers::PeersError>(())
 //! ```
 
+pub mod cpus;
 pub mod frames;
 pub mod iova;
 pub mod item;

@@ -59,6 +59,8 @@ pub(super) struct Block {
     pub(super) kept: Bits,
     /// Those that were, until it was asked whether any unit still translates them.
     pub(super) asked: Bits,
+    /// Whether it is lent: all of it counts as in use, and none of it is anybody's.
+    pub(super) lent: bool,
     /// Whether a unit was ever promised to be reserved.
     pub(super) promised: bool,
     /// What is said of units that are larger than granules.
@@ -86,6 +88,7 @@ impl Block {
             reserved: Bits::default(),
             kept: Bits::default(),
             asked: Bits::default(),
+            lent: false,
             promised: false,
             table: None,
             parent: None,

@@ -118,7 +118,7 @@ impl<P: Platform> Divided<P> {
 
     #[cold]
     fn allocate_cold(&mut self, tree: &mut Tree<P>, fit: &Fit, wanted: &Wanted) -> Option<u64> {
-        if self.end - self.start < SMALLEST_DIVIDED << UNITS_LOG2 {
+        if !self.is_divided() {
             return None;
         }
         self.cool_down_at(wanted.level);
@@ -131,7 +131,7 @@ impl<P: Platform> Divided<P> {
     }
 
     /// Whether all of a zone, or of those of its blocks that were chosen for such requests, is within the request's limits.
-    fn serves(&self, zone: Zone, fit: &Fit) -> bool {
+    pub(super) fn serves(&self, zone: Zone, fit: &Fit) -> bool {
         match zone {
             Zone::Low => fit.start <= self.start && fit.end >= self.high_start.min(self.end),
             Zone::High => fit.start <= self.high_start && fit.end > self.high_start,
@@ -225,9 +225,10 @@ impl<P: Platform> Divided<P> {
         granule: u64,
     ) -> Option<Place> {
         let it = self.blocks.get(block);
-        let is_nobodys = [it.reserved, it.kept, it.asked]
-            .iter()
-            .any(|units| units.contains(unit));
+        let is_nobodys = it.lent
+            || [it.reserved, it.kept, it.asked]
+                .iter()
+                .any(|units| units.contains(unit));
         self.range_of(block, unit)
             .filter(|place| !is_nobodys && place.start == granule)
     }
@@ -263,11 +264,22 @@ impl<P: Platform> Divided<P> {
         if self.blocks.get(block).level == Level::Blocks {
             self.keep_promises(block, [unit, unit + units - 1]);
         }
+        if self.blocks.get(block).units.marks().is_unused() {
+            self.keep_or_give_back(tree, block);
+        }
+    }
+
+    /// A block that nothing is in goes where it came from, but for one of its kind.
+    pub(super) fn keep_or_give_back(&mut self, tree: &mut Tree<P>, block: Handle<Block>) {
         let it = self.blocks.get(block);
-        // One stays.
-        if it.units.marks().is_unused() && self.blocks.unused(it.zone, it.level).1.is_some() {
+        if self.blocks.unused(it.zone, it.level).1.is_some() {
             self.give_back(tree, block);
         }
+    }
+
+    /// Whether the space is large enough for blocks.
+    pub(super) fn is_divided(&self) -> bool {
+        self.end - self.start >= SMALLEST_DIVIDED << UNITS_LOG2
     }
 
     /// Granules in the largest run that blocks have.

@@ -41,22 +41,26 @@ mod error;
 mod growth;
 mod hot;
 mod kept;
+pub(crate) mod lanes;
+mod lend;
 mod request;
 mod reserve;
 mod scarce;
 mod search;
+mod shared;
 mod tree;
 mod units;
 
 pub use error::IovaError;
 pub use request::IovaRequest;
+pub use shared::SharedSpace;
 
 use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2};
 use crate::platform::Platform;
 use divided::{Divided, Place};
 use hot::HotPlace;
 pub(crate) use kept::KeptRanges;
-use search::{Fit, LIMITLESS};
+use search::Fit;
 use tree::{Extent, Node, Tree, Use};
 
 /// Numbers of an [`IovaSpace`].
@@ -124,7 +128,7 @@ impl<P: Platform> IovaSpace<P> {
     ///
     /// Nothing has changed then.
     pub fn allocate(&mut self, request: IovaRequest) -> Result<BusRange, IovaError> {
-        let fit = self.fit(request)?;
+        let fit = Fit::of(request, self.granule_log2)?;
         let start = match self.divided.allocate(&mut self.tree, &fit) {
             Some(start) => start,
             None => self.allocate_elsewhere(&fit)?.ok_or_else(|| {
@@ -138,33 +142,6 @@ impl<P: Platform> IovaSpace<P> {
         self.live_allocations += 1;
         self.live_granules += fit.len;
         Ok(self.range(start, fit.len))
-    }
-
-    fn fit(&self, request: IovaRequest) -> Result<Fit, IovaError> {
-        let malformed = IovaError::Malformed {
-            request,
-            granule_log2: self.granule_log2,
-        };
-        let granule = 1 << self.granule_log2;
-        let aligned =
-            request.len_bytes.is_multiple_of(granule) && request.offset.is_multiple_of(granule);
-        let splits_granules = request.boundary_log2 < self.granule_log2;
-        if request.len_bytes == 0 || !aligned || request.align_log2 >= u64::BITS || splits_granules
-        {
-            return Err(malformed);
-        }
-        let align = 1 << request.align_log2.saturating_sub(self.granule_log2);
-        Ok(Fit {
-            len: request.len_bytes >> self.granule_log2,
-            align,
-            offset: (request.offset >> self.granule_log2) & (align - 1),
-            start: first_granule(request.first, self.granule_log2),
-            end: end_granule(request.last, self.granule_log2),
-            boundary: match request.boundary_log2 {
-                0..u64::BITS => 1 << (request.boundary_log2 - self.granule_log2),
-                _ => LIMITLESS,
-            },
-        })
     }
 
     /// Makes a range free again. Takes no memory, so it fails only when it should.

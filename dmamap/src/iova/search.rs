@@ -1,6 +1,7 @@
 //! Finding a gap that fits.
 
 use super::tree::{Extent, Node, Tree};
+use super::{IovaError, IovaRequest, end_granule, first_granule};
 use crate::platform::Platform;
 
 /// A boundary in granules that no range reaches: numbers of granules stay below 2^52.
@@ -23,6 +24,38 @@ pub(super) struct Fit {
 }
 
 impl Fit {
+    /// `request` in granules of `2^granule_log2` bytes.
+    ///
+    /// # Errors
+    /// [`IovaError::Malformed`] when it asks for nothing, or for parts of granules.
+    #[inline]
+    pub(super) fn of(request: IovaRequest, granule_log2: u32) -> Result<Self, IovaError> {
+        let malformed = IovaError::Malformed {
+            request,
+            granule_log2,
+        };
+        let granule = 1 << granule_log2;
+        let aligned =
+            request.len_bytes.is_multiple_of(granule) && request.offset.is_multiple_of(granule);
+        let splits_granules = request.boundary_log2 < granule_log2;
+        if request.len_bytes == 0 || !aligned || request.align_log2 >= u64::BITS || splits_granules
+        {
+            return Err(malformed);
+        }
+        let align = 1 << request.align_log2.saturating_sub(granule_log2);
+        Ok(Self {
+            len: request.len_bytes >> granule_log2,
+            align,
+            offset: (request.offset >> granule_log2) & (align - 1),
+            start: first_granule(request.first, granule_log2),
+            end: end_granule(request.last, granule_log2),
+            boundary: match request.boundary_log2 {
+                0..u64::BITS => 1 << (request.boundary_log2 - granule_log2),
+                _ => LIMITLESS,
+            },
+        })
+    }
+
     /// `len` granules, a power of two, at a multiple of that within these bounds.
     pub(super) fn block(len: u64, start: u64, end: u64) -> Self {
         Self {

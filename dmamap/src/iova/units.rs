@@ -10,7 +10,7 @@ pub(super) const UNITS_LOG2: u32 = 9;
 pub(super) const UNITS: usize = 1 << UNITS_LOG2;
 
 const WORD_LOG2: u32 = u64::BITS.ilog2();
-const WORDS: usize = UNITS >> WORD_LOG2;
+pub(super) const WORDS: usize = UNITS >> WORD_LOG2;
 
 /// The bits at multiples of 2, 4, 8, 16 and 32.
 const MULTIPLES: [u64; WORD_LOG2 as usize - 1] = [
@@ -147,7 +147,8 @@ impl From<Marks> for Units {
 }
 
 impl Marks {
-    const FREE: Self = Self {
+    /// All free.
+    pub(super) const FREE: Self = Self {
         used: Bits([0; WORDS]),
         first: Bits([0; WORDS]),
         free: UNITS as u16,
@@ -159,21 +160,27 @@ impl Marks {
     }
 
     pub(super) fn is_unused(&self) -> bool {
-        usize::from(self.free) == UNITS
+        self.free_units() == UNITS
+    }
+
+    pub(super) fn free_units(&self) -> usize {
+        self.free.into()
+    }
+
+    /// The units in use, and those that ranges of them begin with.
+    pub(super) fn from_words(used: [u64; WORDS], first: [u64; WORDS]) -> Self {
+        let taken: u32 = used.iter().map(|word| word.count_ones()).sum();
+        Self {
+            used: Bits(used),
+            first: Bits(first),
+            free: UNITS as u16 - taken as u16,
+        }
     }
 
     /// As [`Units::find`], looking at every word.
     #[inline]
     pub(super) fn find(&self, order: u32) -> Option<usize> {
-        if order >= WORD_LOG2 {
-            let words = self.used.0.iter().enumerate();
-            let whole = words.fold(0, |whole, (at, &used)| whole | u8::from(used == 0) << at);
-            return first_of_words(whole, order);
-        }
-        self.used.0.iter().enumerate().find_map(|(at, &used)| {
-            let runs = runs_of(!used, order);
-            (runs != 0).then(|| (at << WORD_LOG2) + runs.trailing_zeros() as usize)
-        })
+        find(order, |word| self.used.0[word])
     }
 
     /// Begins a range of `len` units at `unit`, all of which are free.
@@ -200,32 +207,14 @@ impl Marks {
 
     #[inline]
     fn each_word(&mut self, unit: usize, len: usize, mut change: impl FnMut(&mut u64, u64)) {
-        let (mut at, end) = (unit, unit + len);
-        while at < end {
-            let (low, len) = (at % 64, (end - at).min(64 - at % 64));
-            let mask = u64::MAX >> (64 - len) << low;
-            change(&mut self.used.0[at >> WORD_LOG2], mask);
-            at += len;
+        for (word, mask) in words_of_run(unit, len) {
+            change(&mut self.used.0[word], mask);
         }
     }
 
     /// How long the range that begins at `unit` is.
     pub(super) fn range_at(&self, unit: usize) -> Option<usize> {
-        if !self.first.contains(unit) {
-            return None;
-        }
-        let mut word = unit >> WORD_LOG2;
-        // The next unit that is another range's first, or free.
-        let ends = |word: usize| self.first.0[word] | !self.used.0[word];
-        let mut found = ends(word) & (u64::MAX - 1) << (unit % 64);
-        while found == 0 {
-            word += 1;
-            if word == WORDS {
-                return Some(UNITS - unit);
-            }
-            found = ends(word);
-        }
-        Some((word << WORD_LOG2) + found.trailing_zeros() as usize - unit)
+        range_at(unit, |word| self.first.0[word], |word| self.used.0[word])
     }
 
     /// Whether `len` units in a row are free, wherever they begin: asked of all 512 at once.
@@ -269,6 +258,54 @@ pub(super) enum Use {
     Taken,
     /// Nobody's.
     Free,
+}
+
+/// Where `2^order` units begin, at a multiple of that, none of which is in a word of `used`.
+#[inline]
+pub(super) fn find(order: u32, used: impl Fn(usize) -> u64) -> Option<usize> {
+    if order >= WORD_LOG2 {
+        let whole = |whole, word| whole | u8::from(used(word) == 0) << word;
+        return first_of_words((0..WORDS).fold(0, whole), order);
+    }
+    (0..WORDS).find_map(|word| {
+        let runs = runs_of(!used(word), order);
+        (runs != 0).then(|| (word << WORD_LOG2) + runs.trailing_zeros() as usize)
+    })
+}
+
+/// The words that `len` units from `unit` on are in, and which bits of each they are.
+#[inline]
+pub(super) fn words_of_run(unit: usize, len: usize) -> impl Iterator<Item = (usize, u64)> {
+    let (mut at, end) = (unit, unit + len);
+    core::iter::from_fn(move || {
+        let (low, len) = (at % 64, (end - at).min(64 - at % 64));
+        let word = at >> WORD_LOG2;
+        at += len;
+        (len > 0).then(|| (word, u64::MAX >> (64 - len) << low))
+    })
+}
+
+/// How long the range is that begins at `unit`: to the next unit that is another range's first, or in no word of `used`.
+#[inline]
+pub(super) fn range_at(
+    unit: usize,
+    first: impl Fn(usize) -> u64,
+    used: impl Fn(usize) -> u64,
+) -> Option<usize> {
+    let mut word = unit >> WORD_LOG2;
+    if first(word) & 1 << (unit % 64) == 0 {
+        return None;
+    }
+    let ends = |word: usize| first(word) | !used(word);
+    let mut found = ends(word) & (u64::MAX - 1) << (unit % 64);
+    while found == 0 {
+        word += 1;
+        if word == WORDS {
+            return Some(UNITS - unit);
+        }
+        found = ends(word);
+    }
+    Some((word << WORD_LOG2) + found.trailing_zeros() as usize - unit)
 }
 
 /// The free units of a word at which `2^order` of them begin, fewer than the word has.

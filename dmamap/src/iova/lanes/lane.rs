@@ -1,0 +1,176 @@
+//! What one CPU chooses from: blocks that are lent to it.
+//!
+//! Ranges come from the block that was chosen from last while that has room. Then a few others are looked at, in the order in
+//! which they were lent: what is freed in that order, as rings do, is found at once. Only blocks with a good part free are worth
+//! changing to; else another one is asked for. So what blocks hold in pieces too small is bounded, and a look is too.
+
+use core::ptr::NonNull;
+
+use super::lent::LentBlock;
+use crate::iova::divided::Wanted;
+use crate::iova::search::Fit;
+use crate::iova::units::UNITS;
+
+/// Blocks looked at before another one is asked for.
+const LOOKS: usize = 8;
+
+/// A block with less that is free is passed by.
+const WORTH_IT: usize = UNITS / 8;
+
+/// The blocks of one CPU, in a circle.
+#[derive(Default)]
+pub(super) struct Lane {
+    /// Chosen from last.
+    hot: Option<NonNull<LentBlock>>,
+    /// The next to be looked at.
+    hand: Option<NonNull<LentBlock>>,
+    /// In which nothing was in use when it was last looked at, and which stays nevertheless.
+    spare: Option<NonNull<LentBlock>>,
+    blocks: usize,
+}
+
+// SAFETY: lent blocks are used by whoever has the lane, on whatever thread that runs.
+unsafe impl Send for Lane {}
+
+/// Why a lane chose nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotChosen {
+    /// It would take another block.
+    NoRoom,
+    /// Its blocks are not for such requests.
+    Unserved,
+}
+
+impl Lane {
+    /// Begins a range where one fits; its first granule, and its block.
+    #[inline]
+    pub(super) fn choose(
+        &mut self,
+        fit: &Fit,
+        wanted: &Wanted,
+    ) -> Result<(u64, &LentBlock), NotChosen> {
+        // SAFETY: a block in the circle is lent to this lane, until the lane parts with it.
+        let hot = self.hot.map(|hot| unsafe { hot.as_ref() });
+        if let Some(hot) = hot {
+            if fit.start > hot.start || fit.end < hot.end() {
+                return Err(NotChosen::Unserved);
+            }
+            if let Some(granule) = hot.begin(wanted.order, wanted.units) {
+                return Ok((granule, hot));
+            }
+        }
+        self.choose_from_others(fit, wanted)
+    }
+
+    #[cold]
+    fn choose_from_others(
+        &mut self,
+        fit: &Fit,
+        wanted: &Wanted,
+    ) -> Result<(u64, &LentBlock), NotChosen> {
+        for _ in 0..LOOKS.min(self.blocks) {
+            let Some(pointer) = self.hand else { break };
+            // SAFETY: as in `choose`.
+            let block = unsafe { pointer.as_ref() };
+            self.hand = block.next.get();
+            block.collect();
+            let serves = fit.start <= block.start && block.end() <= fit.end;
+            if !serves || block.free_units() < WORTH_IT {
+                continue;
+            }
+            if let Some(granule) = block.begin(wanted.order, wanted.units) {
+                self.hot = Some(pointer);
+                if self.spare == Some(pointer) {
+                    self.spare = None;
+                }
+                return Ok((granule, block));
+            }
+        }
+        Err(NotChosen::NoRoom)
+    }
+
+    /// The block that was chosen from last, if that granule is in it.
+    #[inline]
+    pub(super) fn hot_with(&self, granule: u64) -> Option<NonNull<LentBlock>> {
+        // SAFETY: as in `choose`.
+        self.hot.filter(|hot| unsafe { hot.as_ref() }.contains(granule))
+    }
+
+    /// Ends a range of a block of this lane. Returns the block if nothing is in use of it any more and it is not worth keeping:
+    /// the lane has parted with it.
+    #[inline]
+    pub(super) fn end_range(
+        &mut self,
+        block: &LentBlock,
+        granule: u64,
+        len: usize,
+    ) -> Option<NonNull<LentBlock>> {
+        block.end_range(granule, len);
+        let pointer = NonNull::from(block);
+        if block.free_units() < UNITS || self.hot == Some(pointer) {
+            return None;
+        }
+        self.unused(pointer)
+    }
+
+    #[cold]
+    fn unused(&mut self, block: NonNull<LentBlock>) -> Option<NonNull<LentBlock>> {
+        if self.spare.is_none_or(|spare| spare == block) {
+            self.spare = Some(block);
+            return None;
+        }
+        self.remove(block);
+        Some(block)
+    }
+
+    /// Takes a block, which is chosen from next.
+    pub(super) fn add(&mut self, block: NonNull<LentBlock>) {
+        // SAFETY: it is lent to this lane from now on.
+        let it = unsafe { block.as_ref() };
+        // Before the hand: it is looked at after all others.
+        let next = self.hand.unwrap_or(block);
+        // SAFETY: as in `choose`.
+        let previous = unsafe { next.as_ref() }.previous.get().unwrap_or(block);
+        it.next.set(Some(next));
+        it.previous.set(Some(previous));
+        // SAFETY: as in `choose`.
+        unsafe {
+            next.as_ref().previous.set(Some(block));
+            previous.as_ref().next.set(Some(block));
+        }
+        self.hand = Some(next);
+        self.hot = Some(block);
+        self.blocks += 1;
+    }
+
+    /// A block leaves the circle.
+    fn remove(&mut self, block: NonNull<LentBlock>) {
+        // SAFETY: as in `choose`.
+        let it = unsafe { block.as_ref() };
+        let (next, previous) = (it.next.take(), it.previous.take());
+        self.blocks -= 1;
+        for place in [&mut self.hot, &mut self.spare] {
+            if *place == Some(block) {
+                *place = None;
+            }
+        }
+        let (Some(next), Some(previous)) = (next, previous) else {
+            return;
+        };
+        // SAFETY: as in `choose`.
+        unsafe {
+            previous.as_ref().next.set(Some(next));
+            next.as_ref().previous.set(Some(previous));
+        }
+        if self.hand == Some(block) {
+            self.hand = (next != block).then_some(next);
+        }
+    }
+
+    /// Takes a block out of the lane; `None` when there is none left.
+    pub(super) fn take(&mut self) -> Option<NonNull<LentBlock>> {
+        let block = self.hand?;
+        self.remove(block);
+        Some(block)
+    }
+}

@@ -1,0 +1,196 @@
+//! A block of 512 granules that one CPU chooses from, until it gives it back.
+//!
+//! Its owner alone begins and ends ranges in it. Who frees a range elsewhere leaves a bit, which the owner finds when it looks
+//! for room: one atomic operation, and the last that is done to the block for that range. So once the owner has found all of
+//! them, nobody else has anything to do with the block.
+
+use core::cell::Cell;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use crate::iova::block::Block;
+use crate::iova::units::{self, UNITS, WORDS};
+use crate::platform::Cpu;
+use crate::slab::Handle;
+
+/// The entries of page tables for a block's granules, one each, in order; kept for it alone as long as it is lent.
+pub(crate) type Leaves = NonNull<[AtomicU64; UNITS]>;
+
+/// One of the links of the list that an owner keeps of its blocks.
+type Link = Cell<Option<NonNull<LentBlock>>>;
+
+/// A lent block.
+#[repr(align(64))]
+pub(crate) struct LentBlock {
+    /// Its first granule.
+    pub(super) start: u64,
+    /// What the space calls it.
+    pub(super) block: Handle<Block>,
+    leaves: Option<Leaves>,
+    /// Number of the CPU whose lane has it.
+    owner: AtomicUsize,
+    /// What it is called itself. Used under the space's lock alone.
+    record: Cell<Option<Handle<LentBlock>>>,
+    /// Units that are not in use, as far as the owner knows.
+    free: AtomicU32,
+    /// The owner's alone: its neighbours.
+    pub(super) next: Link,
+    pub(super) previous: Link,
+    used: [AtomicU64; WORDS],
+    first: [AtomicU64; WORDS],
+    /// Where ranges begin that others have freed.
+    freed: [AtomicU64; WORDS],
+}
+
+// SAFETY: the links are used by the owner alone, or by who has stopped all owners, and `record` under the lock; `leaves` leads to
+// atomic words.
+unsafe impl Sync for LentBlock {}
+// SAFETY: as above.
+unsafe impl Send for LentBlock {}
+
+impl LentBlock {
+    /// Nobody's yet.
+    pub(super) fn new(start: u64, block: Handle<Block>, leaves: Option<Leaves>) -> Self {
+        Self {
+            start,
+            block,
+            leaves,
+            owner: AtomicUsize::new(usize::MAX),
+            record: Cell::new(None),
+            free: AtomicU32::new(UNITS as u32),
+            next: Cell::new(None),
+            previous: Cell::new(None),
+            used: Default::default(),
+            first: Default::default(),
+            freed: Default::default(),
+        }
+    }
+
+    /// Under the space's lock, before anybody finds it.
+    pub(super) fn become_of(&self, cpu: Cpu, record: Handle<Self>) {
+        self.owner.store(cpu.0, Ordering::Relaxed);
+        self.record.set(Some(record));
+    }
+
+    #[inline]
+    pub(super) fn owner(&self) -> Cpu {
+        Cpu(self.owner.load(Ordering::Relaxed))
+    }
+
+    /// Under the space's lock.
+    pub(super) fn record(&self) -> Option<Handle<Self>> {
+        self.record.get()
+    }
+
+    /// The entries of so many granules from `granule` on.
+    #[inline]
+    pub(super) fn entries(&self, granule: u64, granules: usize) -> &[AtomicU64] {
+        match self.leaves {
+            // SAFETY: the entries are kept for this block until it is taken back, which takes it from whoever calls.
+            Some(leaves) => unsafe {
+                let unit = self.unit(granule);
+                leaves.as_ref().get(unit..unit + granules).unwrap_or(&[])
+            },
+            None => &[],
+        }
+    }
+
+    /// One past its last granule.
+    #[inline]
+    pub(super) fn end(&self) -> u64 {
+        self.start + UNITS as u64
+    }
+
+    #[inline]
+    pub(super) fn contains(&self, granule: u64) -> bool {
+        granule.wrapping_sub(self.start) < UNITS as u64
+    }
+
+    #[inline]
+    fn unit(&self, granule: u64) -> usize {
+        (granule - self.start) as usize % UNITS
+    }
+
+    /// Units that are not in use, as far as the owner knows.
+    pub(super) fn free_units(&self) -> usize {
+        self.free.load(Ordering::Relaxed) as usize
+    }
+
+    /// Begins a range of `len` granules where `2^order` are free. The owner's to call.
+    #[inline]
+    pub(super) fn begin(&self, order: u32, len: usize) -> Option<u64> {
+        let unit = units::find(order, |word| self.used[word].load(Ordering::Relaxed))?;
+        set(&self.first[unit / 64], |first| first | 1 << (unit % 64));
+        for (word, mask) in units::words_of_run(unit, len) {
+            set(&self.used[word], |used| used | mask);
+        }
+        self.add_free(-(len as i32));
+        Some(self.start + unit as u64)
+    }
+
+    /// Ends a range of `len` granules that begins with `granule`. The owner's to call.
+    #[inline]
+    pub(super) fn end_range(&self, granule: u64, len: usize) {
+        let unit = self.unit(granule);
+        set(&self.first[unit / 64], |first| first & !(1 << (unit % 64)));
+        for (word, mask) in units::words_of_run(unit, len) {
+            set(&self.used[word], |used| used & !mask);
+        }
+        self.add_free(len as i32);
+    }
+
+    fn add_free(&self, units: i32) {
+        let free = self.free.load(Ordering::Relaxed);
+        self.free
+            .store(free.wrapping_add_signed(units), Ordering::Relaxed);
+    }
+
+    /// How long the range is that begins with `granule`. What is said of a range that the caller has stays so; of others it may
+    /// be anything.
+    #[inline]
+    pub(super) fn range_at(&self, granule: u64) -> Option<usize> {
+        let unit = self.unit(granule);
+        let first = |word: usize| self.first[word].load(Ordering::Relaxed);
+        let used = |word: usize| self.used[word].load(Ordering::Relaxed);
+        units::range_at(unit, first, used)
+    }
+
+    /// Leaves it to the owner to end the range that begins with `granule`, which the caller has. The block may be gone
+    /// afterwards.
+    #[inline]
+    pub(super) fn leave(&self, granule: u64) {
+        let unit = self.unit(granule);
+        // Release: what was done with the range was done before the owner finds this.
+        self.freed[unit / 64].fetch_or(1 << (unit % 64), Ordering::Release);
+    }
+
+    /// Ends the ranges that others have left to the owner, whose it is to call.
+    pub(super) fn collect(&self) {
+        for (word, freed) in self.freed.iter().enumerate() {
+            if freed.load(Ordering::Relaxed) == 0 {
+                continue;
+            }
+            let mut freed = freed.swap(0, Ordering::Acquire);
+            while freed != 0 {
+                let unit = word * 64 + freed.trailing_zeros() as usize;
+                freed &= freed - 1;
+                let granule = self.start + unit as u64;
+                if let Some(len) = self.range_at(granule) {
+                    self.end_range(granule, len);
+                }
+            }
+        }
+    }
+
+    /// What is in use, where ranges begin. The owner has ended and keeps from beginning any.
+    pub(super) fn marks(&self) -> units::Marks {
+        let load = |words: &[AtomicU64; WORDS]| words.each_ref().map(|word| word.load(Ordering::Relaxed));
+        units::Marks::from_words(load(&self.used), load(&self.first))
+    }
+}
+
+#[inline]
+fn set(word: &AtomicU64, change: impl FnOnce(u64) -> u64) {
+    // One CPU writes, so it need not be one operation.
+    word.store(change(word.load(Ordering::Relaxed)), Ordering::Relaxed);
+}

@@ -1,0 +1,175 @@
+//! A space that many CPUs choose from at once.
+//!
+//! Most of what they ask is answered in a lane of their own (`lanes`), and the rest by the [`IovaSpace`] under its lock.
+//! A domain does the same under the lock that it has for its tables, too.
+//!
+//! ```no_run
+//! use dmamap::addr::BusRange;
+//! use dmamap::iova::{IovaError, IovaRequest, SharedSpace};
+//! use dmamap::platform::Platform;
+//!
+//! fn example<P: Platform>(platform: P, aperture: BusRange) -> Result<(), IovaError> {
+//!     let space = SharedSpace::new(platform, aperture, 12)?;
+//!     let z = space.allocate(IovaRequest::new(0x4000))?;
+//!     // SAFETY: it was just allocated, and is not used any more.
+//!     unsafe { space.free(z) }
+//! }
+//! ```
+
+use super::lanes::{Freed, LaneRequest, Lanes, Lender, Lending, NoChoice, Recall};
+use super::{IovaError, IovaRequest, IovaSpace, IovaStatistics};
+use crate::addr::{BusAddr, BusRange};
+use crate::platform::Platform;
+
+/// Bus addresses that many CPUs choose from at once.
+pub struct SharedSpace<P: Platform> {
+    granule_log2: u32,
+    lanes: Lanes<P, ()>,
+    locked: lock_api::Mutex<P::Lock, Locked<P>>,
+}
+
+struct Locked<P: Platform> {
+    space: IovaSpace<P>,
+    lender: Lender<P>,
+}
+
+impl<P: Platform> SharedSpace<P> {
+    /// As [`IovaSpace::new`].
+    ///
+    /// # Errors
+    /// [`IovaError::Granule`] unless a granule is 4 KiB to 1 GiB.
+    pub fn new(platform: P, aperture: BusRange, granule_log2: u32) -> Result<Self, IovaError> {
+        let space = IovaSpace::new(platform, aperture, granule_log2)?;
+        Ok(Self {
+            granule_log2,
+            lanes: Lanes::new(platform, &space),
+            locked: lock_api::Mutex::new(Locked {
+                space,
+                lender: Lender::new(platform),
+            }),
+        })
+    }
+
+    /// Chooses a range, as [`IovaSpace::allocate`].
+    ///
+    /// # Errors
+    /// As [`IovaSpace::allocate`].
+    #[inline]
+    pub fn allocate(&self, request: IovaRequest) -> Result<BusRange, IovaError> {
+        let Some(lane_request) = LaneRequest::of(request, self.granule_log2) else {
+            return self.allocate_locked(request);
+        };
+        let choose = || self.lanes.choose(&lane_request, |granule, _| granule);
+        let chosen = match choose() {
+            Err(NoChoice::NoRoom) if self.lend(&lane_request) => choose(),
+            chosen => chosen,
+        };
+        match chosen {
+            Ok(granule) => {
+                let start = BusAddr::new(granule << self.granule_log2);
+                Ok(BusRange::new(start, request.len_bytes).expect("ranges lie in the aperture"))
+            }
+            Err(_) => self.allocate_locked(request),
+        }
+    }
+
+    #[cold]
+    fn lend(&self, request: &LaneRequest) -> bool {
+        let mut locked = self.locked.lock();
+        let Locked { space, lender } = &mut *locked;
+        match self.lanes.lend(lender, space, request, |_| Some(None)) {
+            Lending::Lent => true,
+            Lending::Refused => false,
+            Lending::Unused(block) => {
+                self.lanes.take_back(lender, space, block, |_| ());
+                false
+            }
+        }
+    }
+
+    fn allocate_locked(&self, request: IovaRequest) -> Result<BusRange, IovaError> {
+        let mut locked = self.locked.lock();
+        match locked.space.allocate(request) {
+            // Lanes may hold what it needs.
+            Err(IovaError::IovaExhausted { .. }) if locked.lender.has_lent() => {
+                self.recall(&mut locked);
+                locked.space.allocate(request)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Makes a range free again.
+    ///
+    /// # Errors
+    /// As [`IovaSpace::free`], where it is noticed that the promise was broken.
+    ///
+    /// # Safety
+    /// The range was [allocated](Self::allocate), as it is, and not freed since.
+    #[inline]
+    pub unsafe fn free(&self, range: BusRange) -> Result<(), IovaError> {
+        let granule = range.start().as_u64() >> self.granule_log2;
+        let granules = (range.len_bytes() >> self.granule_log2) as usize;
+        // SAFETY: the caller's promise.
+        match unsafe { self.lanes.free(granule, granules) } {
+            Freed::Done => Ok(()),
+            Freed::Unused(block) => {
+                let mut locked = self.locked.lock();
+                let Locked { space, lender } = &mut *locked;
+                self.lanes.take_back(lender, space, block, |_| ());
+                Ok(())
+            }
+            Freed::Elsewhere => {
+                let mut locked = self.locked.lock();
+                match self.lanes.look_locked(&locked.lender, granule) {
+                    Some(lent) => {
+                        // SAFETY: the caller's promise.
+                        unsafe { lent.free() };
+                        Ok(())
+                    }
+                    None => locked.space.free(range),
+                }
+            }
+        }
+    }
+
+    /// Keeps `range` from being allocated, as [`IovaSpace::reserve`].
+    ///
+    /// # Errors
+    /// As [`IovaSpace::reserve`].
+    pub fn reserve(&self, range: BusRange) -> Result<(), IovaError> {
+        let mut locked = self.locked.lock();
+        self.recall(&mut locked);
+        locked.space.reserve(range)
+    }
+
+    /// Counts, after a recall of what CPUs have.
+    pub fn statistics(&self) -> IovaStatistics {
+        let mut locked = self.locked.lock();
+        self.recall(&mut locked);
+        locked.space.statistics()
+    }
+
+    /// Frames held.
+    pub fn frames(&self) -> usize {
+        let locked = self.locked.lock();
+        locked.space.frames() + self.lanes.frames(&locked.lender)
+    }
+
+    /// Gives frames that are no longer needed back to the platform; returns how many.
+    pub fn reclaim(&self) -> usize {
+        let before = self.frames();
+        let mut locked = self.locked.lock();
+        self.recall(&mut locked);
+        locked.space.reclaim();
+        before.saturating_sub(locked.space.frames())
+    }
+
+    fn recall(&self, Locked { space, lender }: &mut Locked<P>) {
+        // SAFETY: the lock is held, and nothing is called from within a lane.
+        unsafe {
+            self.lanes
+                .recall(lender, space, Recall::ForNow, |()| (), |_| ());
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! One value per CPU, which its CPU uses without a lock, and which others can still stop it from using.
+//!
+//! A CPU that is [pinned](Platform::pin) is alone with its value but for one who stops all CPUs. The two follow Dekker: the CPU
+//! says that it is in, then looks whether it may be; who stops says so, then looks who is in. Both must have said it before
+//! they look, or both could see nobody: that takes one locked operation of the CPU. Where the platform can make the *other*
+//! CPUs fence ([`Platform::fence_cpus`]), whoever stops pays for both, and a CPU enters its value by plain stores and loads.
+//!
+//! Who finds the values stopped, or its own in use by what it interrupted, takes another way: there always is one.
+
+use alloc::boxed::Box;
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicBool, Ordering, compiler_fence};
+
+use crate::platform::{Cpu, Platform};
+
+/// One CPU's value; two cache lines apart, as neighbours are prefetched in pairs.
+#[repr(align(128))]
+struct Seat<T> {
+    /// Whether its CPU is in.
+    taken: AtomicBool,
+    value: UnsafeCell<T>,
+}
+
+/// A `T` for each CPU of a platform.
+pub(crate) struct PerCpu<P: Platform, T> {
+    platform: P,
+    /// Whether the platform makes other CPUs fence.
+    fences_cpus: bool,
+    /// No CPU enters its value.
+    stopped: AtomicBool,
+    seats: Box<[Seat<T>]>,
+}
+
+// SAFETY: a value is used by one thread at a time: `with` and `Stopped` see to it.
+unsafe impl<P: Platform, T: Send> Sync for PerCpu<P, T> {}
+
+impl<P: Platform, T> PerCpu<P, T> {
+    pub(crate) fn new(platform: P, mut value: impl FnMut(Cpu) -> T) -> Self {
+        let seats = (0..platform.cpu_count()).map(|number| Seat {
+            taken: AtomicBool::new(false),
+            value: UnsafeCell::new(value(Cpu(number))),
+        });
+        Self {
+            platform,
+            fences_cpus: platform.fences_cpus(),
+            stopped: AtomicBool::new(false),
+            seats: seats.collect(),
+        }
+    }
+
+    /// Calls `f` with this CPU's value; `None` where it is not to be had now. `f` is short, and enters nothing else.
+    #[inline]
+    pub(crate) fn with<R>(&self, f: impl FnOnce(Cpu, &mut T) -> R) -> Option<R> {
+        self.platform.pin(|cpu| {
+            let seat = self.seats.get(cpu.0)?;
+            if seat.taken.load(Ordering::Relaxed) {
+                return None;
+            }
+            match self.fences_cpus {
+                true => {
+                    seat.taken.store(true, Ordering::Relaxed);
+                    compiler_fence(Ordering::SeqCst);
+                }
+                false => _ = seat.taken.swap(true, Ordering::SeqCst),
+            }
+            let _leave = Leave(&seat.taken);
+            if self.stopped.load(Ordering::SeqCst) {
+                return None;
+            }
+            // SAFETY: only code on this CPU enters this seat (`pin` promises it), and none was in it; whoever stops all waits
+            // until `taken` is unset, as it was set before `stopped` was seen unset, with a fence between.
+            Some(f(cpu, unsafe { &mut *seat.value.get() }))
+        })
+    }
+
+    /// Stops all CPUs, one caller at a time.
+    ///
+    /// # Safety
+    /// No other [`Stopped`] of these values exists: the caller holds the lock that all who stop hold. It is not within
+    /// [`with`](Self::with) of these.
+    pub(crate) unsafe fn stop(&self) -> Stopped<'_, P, T> {
+        self.stopped.swap(true, Ordering::SeqCst);
+        if self.fences_cpus {
+            self.platform.fence_cpus();
+        }
+        for seat in &self.seats {
+            // Those are short, with interrupts off, and wait for nothing.
+            while seat.taken.load(Ordering::SeqCst) {
+                self.platform.relax();
+            }
+        }
+        Stopped { all: self }
+    }
+}
+
+/// Unsets that a CPU is in, also when what it does there panics.
+struct Leave<'a>(&'a AtomicBool);
+
+impl Drop for Leave<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// All values, and no CPU in any of them until this is dropped.
+pub(crate) struct Stopped<'a, P: Platform, T> {
+    all: &'a PerCpu<P, T>,
+}
+
+impl<P: Platform, T> Stopped<'_, P, T> {
+    pub(crate) fn each(&mut self) -> impl Iterator<Item = &mut T> {
+        // SAFETY: each CPU that was in has left, which was seen, and none enters while `stopped` is set; this borrow is the
+        // only one, and each value comes once.
+        let values = self.all.seats.iter();
+        values.map(|seat| unsafe { &mut *seat.value.get() })
+    }
+
+    /// For good: no CPU ever enters again.
+    pub(crate) fn forever(self) {
+        core::mem::forget(self);
+    }
+}
+
+impl<P: Platform, T> Drop for Stopped<'_, P, T> {
+    fn drop(&mut self) {
+        self.all.stopped.store(false, Ordering::Release);
+    }
+}
