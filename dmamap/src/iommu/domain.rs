@@ -9,11 +9,13 @@
 //! |---|---|
 //! | `error` | why memory was not mapped, or not taken back |
 //! | `span` | mapping in two steps |
+//! | `lanes` | mapping without the lock, each CPU on its own |
 //! | `walkers` | the units that walk the table, and what they are told |
 //! | `end` | what becomes of everything when no device is left in it |
 
 mod end;
 mod error;
+mod lanes;
 mod span;
 mod walkers;
 
@@ -27,12 +29,15 @@ use crate::iommu::retire::TimerGate;
 use crate::iommu::translation::Translation;
 use crate::iommu::unconfirmed::Unconfirmed;
 use crate::iommu::unit::{DomainId, UnitError, Units};
+use crate::iova::lanes::{Lender, Recall};
 use crate::iova::{IovaError, IovaRequest, IovaSpace};
 use crate::pagetable::{Gather, Grant, Permission, PhysList, Privileges, Replay, TableChange};
 use crate::platform::{InterruptHandler, Platform};
 use crate::system::AddressOrder;
 
 pub use error::{DomainError, RevokeError};
+use lanes::DomainLanes;
+pub(super) use lanes::Staging;
 
 /// Whether the table may still be walked, and so whether memory may be given back.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -71,6 +76,8 @@ pub(super) struct Inner<P: Platform> {
     /// Whether somebody has what was unconfirmed and is asking the units.
     pub(super) recovering: bool,
     pub(super) iova: IovaSpace<P>,
+    /// What of it is lent to lanes.
+    pub(super) lender: Lender<P>,
     pub(super) table: Option<Box<dyn Translation<P>>>,
     pub(super) reach: Reach,
     pub(super) chooser: Chooser,
@@ -93,6 +100,8 @@ pub(crate) struct Domain<P: Platform> {
     /// Bit n: unit n walks the table. Read without the lock when invalidating.
     walkers: AtomicU64,
     pub(super) inner: lock_api::Mutex<P::Lock, Inner<P>>,
+    /// Where CPUs map and unmap without the lock; `None` where the table has no entries to hold.
+    lanes: Option<DomainLanes<P>>,
     /// What looks after the flush queue, once the domain is [shared](Self::into_shared).
     pub(super) timer: Option<InterruptHandler>,
     /// Where that comes by.
@@ -124,11 +133,14 @@ impl<P: Platform> Domain<P> {
                 return Err(error.into());
             }
         };
+        let words = table.leaf_words();
+        let lanes = words.map(|words| DomainLanes::new(platform, &iova, words));
         let inner = Inner {
             unlinking: 0,
             unconfirmed: Unconfirmed::nothing(platform),
             recovering: false,
             iova,
+            lender: Lender::new(platform),
             table: Some(table),
             reach: Reach::Live,
             chooser: Chooser::Layer,
@@ -144,6 +156,7 @@ impl<P: Platform> Domain<P> {
             address_order: AddressOrder::LowFirst,
             walkers: AtomicU64::new(0),
             inner: lock_api::Mutex::new(inner),
+            lanes,
             timer: None,
             timers: Arc::default(),
         })
@@ -190,6 +203,7 @@ impl<P: Platform> Domain<P> {
     ) -> Result<(), DomainError> {
         let bus = BusAddr::new(memory.start().as_u64());
         let range = BusRange::new(bus, memory.len_bytes()).expect("as long as memory that exists");
+        self.call_back();
         let mut inner = self.inner.lock();
         inner.iova.reserve(range)?;
         let table = inner.table.as_mut().ok_or(DomainError::Revoked)?;
@@ -199,6 +213,7 @@ impl<P: Platform> Domain<P> {
 
     /// Keeps `range` from ever being chosen.
     pub(crate) fn reserve(&self, range: BusRange) -> Result<(), DomainError> {
+        self.call_back();
         Ok(self.inner.lock().iova.reserve(range)?)
     }
 
@@ -212,44 +227,57 @@ impl<P: Platform> Domain<P> {
         memory: &mut dyn PhysList,
         grant: Grant,
     ) -> Result<BusRange, DomainError> {
-        self.map_for(Chooser::Layer, request, memory, grant)
+        let mapped = match self.map_in_lane(request, memory, grant) {
+            Some(range) => Ok((range, Linked::OnKeptTables)),
+            None => self.map_locked(Chooser::Layer, request, memory, grant),
+        };
+        let mapped = match mapped {
+            // Lanes may hold what it needs.
+            Err(DomainError::Iova(IovaError::IovaExhausted { .. })) if self.call_back() => {
+                self.map_locked(Chooser::Layer, request, memory, grant)
+            }
+            mapped => mapped,
+        };
+        self.show(mapped?)
     }
 
-    fn map_for(
+    fn map_locked(
         &self,
         chooser: Chooser,
         request: IovaRequest,
         memory: &mut dyn PhysList,
         grant: Grant,
-    ) -> Result<BusRange, DomainError> {
-        let (range, how) = {
-            let mut inner = self.inner.lock();
-            let Inner {
-                unlinking,
-                iova,
-                table: Some(table),
-                reach: Reach::Live,
-                chooser: now,
-                ..
-            } = &mut *inner
-            else {
-                return Err(DomainError::Revoked);
-            };
-            if *now != chooser {
-                return Err(DomainError::HandedOver);
-            }
-            let range = iova.allocate(request)?;
-            if let Err(error) = table.map_list(range.start(), memory, grant) {
-                // A table that refuses has written nothing, so no unit can have seen these addresses.
-                iova.free(range).expect("the range was just allocated");
-                return Err(error.into());
-            }
-            let how = match *unlinking {
-                0 => Linked::OnKeptTables,
-                _ => Linked::WhileUnlinking,
-            };
-            (range, how)
+    ) -> Result<(BusRange, Linked), DomainError> {
+        let mut inner = self.inner.lock();
+        let Inner {
+            unlinking,
+            iova,
+            table: Some(table),
+            reach: Reach::Live,
+            chooser: now,
+            ..
+        } = &mut *inner
+        else {
+            return Err(DomainError::Revoked);
         };
+        if *now != chooser {
+            return Err(DomainError::HandedOver);
+        }
+        let range = iova.allocate(request)?;
+        if let Err(error) = table.map_list(range.start(), memory, grant) {
+            // A table that refuses has written nothing, so no unit can have seen these addresses.
+            iova.free(range).expect("the range was just allocated");
+            return Err(error.into());
+        }
+        let how = match *unlinking {
+            0 => Linked::OnKeptTables,
+            _ => Linked::WhileUnlinking,
+        };
+        Ok((range, how))
+    }
+
+    /// Tells the units of what was just mapped, and undoes it where they do not answer.
+    fn show(&self, (range, how): (BusRange, Linked)) -> Result<BusRange, DomainError> {
         match self.make_visible(range, how) {
             Ok(()) => Ok(range),
             Err(cause) => match self.unmap(range) {
@@ -273,8 +301,8 @@ impl<P: Platform> Domain<P> {
             .aligned(63, bus.as_u64())
             .from(bus)
             .below(BusAddr::new(last));
-        self.map_for(Chooser::Owner, request, memory, permission.into())
-            .map(|_| ())
+        let mapped = self.map_locked(Chooser::Owner, request, memory, permission.into())?;
+        self.show(mapped).map(|_| ())
     }
 
     /// As [`unmap`](Self::unmap), of what may not be mapped, or not as one range.
@@ -299,7 +327,10 @@ impl<P: Platform> Domain<P> {
     /// # Errors
     /// How many ranges are mapped, reserved to be, or wait for their flush. Nothing has changed then.
     pub(crate) fn hand_over(&self) -> Result<(), u64> {
+        self.call_back();
         let mut inner = self.inner.lock();
+        // Another may have been lent meanwhile, which is in use as long as something is mapped in it.
+        let _ = self.recall(&mut inner, Recall::ForNow);
         match inner.iova.statistics().live_allocations {
             0 => {
                 inner.chooser = Chooser::Owner;
@@ -316,7 +347,8 @@ impl<P: Platform> Domain<P> {
     /// memory nor the addresses nor the emptied tables are used again before [`recover`](Self::recover). What is not one
     /// mapping, whole, is refused before anything changes.
     pub(crate) fn unmap(&self, range: BusRange) -> Result<(), RevokeError> {
-        let Some(gather) = self.clear(range, |iova| whole(iova, range))? else {
+        let Some(gather) = self.clear(|inner, gather| self.clear_locked(inner, range, gather))?
+        else {
             return Ok(());
         };
         // Not under the lock: the wait is on hardware, and other CPUs map and unmap meanwhile. The
@@ -324,22 +356,16 @@ impl<P: Platform> Domain<P> {
         if let Err((error, unconfirmed)) = self.sync(gather) {
             return Ok(self.keep(Some(range), unconfirmed, error)?);
         }
-        let mut inner = self.inner.lock();
-        if inner.reach == Reach::Live {
-            inner
-                .iova
-                .free(range)
-                .expect("a range is freed once, as it was allocated");
-        }
+        // SAFETY: its entries were there, and this call cleared them: whoever had the range has given it up.
+        unsafe { self.free(range) };
         Ok(())
     }
 
-    /// Clears the entries of `range` if `check` lets it, for whoever then invalidates. `None` where the domain has ended, and
-    /// with it every mapping.
+    /// Clears entries as `how` does, for whoever then invalidates. `None` where the domain has ended, and with it every
+    /// mapping.
     fn clear(
         &self,
-        range: BusRange,
-        check: impl FnOnce(&mut IovaSpace<P>) -> Result<(), RevokeError>,
+        how: impl FnOnce(&mut Inner<P>, &mut Gather<P>) -> Result<(), RevokeError>,
     ) -> Result<Option<Gather<P>>, RevokeError> {
         let mut gather = Gather::new(self.platform);
         let mut inner = self.inner.lock();
@@ -348,9 +374,7 @@ impl<P: Platform> Domain<P> {
             Reach::Revoked => return Ok(None),
             Reach::Unconfirmed => return Err(RevokeError::DetachUnconfirmed),
         }
-        check(&mut inner.iova)?;
-        let table = inner.table.as_mut().expect("a live domain has a table");
-        table.unmap(range, &mut gather)?;
+        how(&mut inner, &mut gather)?;
         inner.note_unlinking(&gather);
         Ok(Some(gather))
     }
@@ -364,7 +388,7 @@ impl<P: Platform> Domain<P> {
     pub(crate) fn frames(&self) -> usize {
         let inner = self.inner.lock();
         let table = inner.table.as_ref().map_or(0, |table| table.frames());
-        table + inner.iova.frames() + inner.queue.frames()
+        table + inner.iova.frames() + inner.queue.frames() + self.lane_frames(&inner)
     }
 
     /// Gives back frames that hold nothing: empty tables that were kept to keep walk caches warm.
@@ -374,6 +398,7 @@ impl<P: Platform> Domain<P> {
     pub(crate) fn reclaim(&self) -> Result<(), UnitError> {
         // What waits holds addresses, and tables. Where the flush fails these stay, and what is left is reclaimed.
         self.settle();
+        self.call_back();
         let mut gather = Gather::new(self.platform);
         {
             let mut inner = self.inner.lock();
@@ -390,10 +415,7 @@ impl<P: Platform> Domain<P> {
 }
 
 /// Whether `range` is one mapping, whole.
-pub(super) fn whole<P: Platform>(
-    iova: &mut IovaSpace<P>,
-    range: BusRange,
-) -> Result<(), RevokeError> {
+fn whole<P: Platform>(iova: &mut IovaSpace<P>, range: BusRange) -> Result<(), RevokeError> {
     iova.check(range).map_err(|error| match error {
         IovaError::PartialFree { allocated, .. } => RevokeError::NotWhole { mapping: allocated },
         _ => RevokeError::NotMapped,
@@ -401,6 +423,14 @@ pub(super) fn whole<P: Platform>(
 }
 
 impl<P: Platform> Inner<P> {
+    /// Lets `range`, which was chosen from the space itself, be chosen again, unless the domain has ended.
+    fn free(&mut self, range: BusRange) {
+        if self.reach == Reach::Live {
+            let freed = self.iova.free(range);
+            freed.expect("a range is freed once, as it was allocated");
+        }
+    }
+
     /// From now until [`Domain::sync`] of `gather` has succeeded, maps must invalidate too.
     fn note_unlinking(&mut self, gather: &Gather<P>) {
         if gather.tables() == TableChange::Unlinked {

@@ -8,11 +8,11 @@ use alloc::sync::{Arc, Weak};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::addr::BusRange;
-use crate::iommu::domain::{Domain, DomainError, Inner, Reach, RevokeError, whole};
-use crate::iommu::flush_queue::{Flight, FlushFigures, FlushQueue, Owed, Room};
+use crate::iommu::domain::{Domain, DomainError, Inner, Reach, RevokeError, Staging};
+use crate::iommu::flush_queue::{Due, Flight, FlushFigures, FlushQueue, Owed, Room};
 use crate::iommu::unconfirmed::Unconfirmed;
 use crate::iommu::unit::{Change, UnitError};
-use crate::pagetable::TableChange;
+use crate::pagetable::{Gather, TableChange};
 use crate::platform::Platform;
 
 /// How long one waits for a flush that somebody else makes, before one invalidates for oneself. Somebody else may be the
@@ -59,7 +59,6 @@ impl<P: Platform> Domain<P> {
                 Reach::Revoked => return Ok(Owed::NOTHING),
                 Reach::Unconfirmed => return Err(RevokeError::DetachUnconfirmed),
             }
-            whole(&mut inner.iova, range)?;
             if inner.queue.is_full() {
                 drop(guard);
                 match self.wait_until(|queue| !queue.is_full()) {
@@ -69,21 +68,54 @@ impl<P: Platform> Domain<P> {
             }
             let lent = inner.queue.lend_room(Room::Lent);
             let held_tables = inner.queue.holds_tables();
-            let (Ok(()), Some(gather)) = (lent, inner.queue.gather()) else {
+            if lent.is_err() || inner.queue.is_full() {
                 // Without memory to put it off, it is done now.
                 drop(guard);
                 return self.unmap(range).map(|()| Owed::NOTHING);
-            };
-            let table = inner.table.as_mut().expect("a live domain has a table");
-            table.unmap(range, gather)?;
+            }
+            let mut gather = Gather::new(self.platform);
+            self.clear_locked(inner, range, &mut gather)?;
             // From now until the flush, maps must invalidate too.
             if !held_tables && gather.tables() == TableChange::Unlinked {
                 inner.unlinking += 1;
             }
+            inner.queue.gather(gather);
             break (inner.queue.push(range), inner.queue.set_timer());
         };
         self.call_at(timer);
         Ok(owed)
+    }
+
+    /// As [`retire`](Self::retire), of a mapping that somebody owns.
+    ///
+    /// # Errors
+    /// As [`retire`](Self::retire).
+    ///
+    /// # Safety
+    /// `range` is what a call of this domain returned that mapped it, and this is the first that takes it back.
+    pub(crate) unsafe fn retire_owned(&self, range: BusRange) -> Result<Owed, RevokeError> {
+        for _ in 0..2 {
+            // SAFETY: the caller's promise; the first does nothing where there is a second.
+            match unsafe { self.retire_in_lane(range) } {
+                Staging::Done(outcome) => return outcome,
+                Staging::NoTicket if self.draw_ticket() => {}
+                Staging::NoTicket | Staging::Elsewhere => break,
+            }
+        }
+        self.retire(range)
+    }
+
+    /// Gives this CPU a ticket for what it retires next; whether it has one.
+    #[cold]
+    fn draw_ticket(&self) -> bool {
+        let (drawn, timer) = {
+            let mut inner = self.inner.lock();
+            let lent = inner.queue.lend_room(Room::Lent);
+            let drawn = lent.is_ok() && inner.reach == Reach::Live && self.exchange(&mut inner);
+            (drawn, inner.queue.set_timer())
+        };
+        self.call_at(timer);
+        drawn
     }
 
     /// Returns when the device has lost all that `owed` stands for.
@@ -135,7 +167,9 @@ impl<P: Platform> Domain<P> {
 
     /// What flushes add up to.
     pub(crate) fn flush_figures(&self) -> FlushFigures {
-        self.inner.lock().queue.figures()
+        let mut inner = self.inner.lock();
+        self.take_in_stages(&mut inner);
+        inner.queue.figures()
     }
 
     /// Ends the time in which whoever maps must invalidate for itself, where tables that wait for a flush are the
@@ -159,6 +193,14 @@ impl<P: Platform> Domain<P> {
         }
     }
 
+    /// What the next flush is about, with all that CPUs have retired without the lock.
+    fn take_flight(&self, inner: &mut Inner<P>) -> Option<Flight<P>> {
+        if inner.queue.may_take() {
+            self.take_in_stages(inner);
+        }
+        inner.queue.take()
+    }
+
     /// Flushes, or waits for who does, until `done` says yes of the queue, or the domain ended.
     fn wait_until(&self, done: impl Fn(&FlushQueue<P>) -> bool) -> Result<(), TooLong> {
         self.wait_for(|inner| (inner.reach != Reach::Live || done(&inner.queue)).then_some(()))
@@ -172,7 +214,7 @@ impl<P: Platform> Domain<P> {
             if let Some(answer) = answer(&inner) {
                 return Ok(answer);
             }
-            let flight = inner.queue.take();
+            let flight = self.take_flight(&mut inner);
             drop(inner);
             match flight {
                 Some(flight) => self.fly(flight),
@@ -203,15 +245,15 @@ impl<P: Platform> Domain<P> {
         };
         if outcome.is_ok() && inner.reach == Reach::Live {
             for range in flight.ranges() {
-                let freed = inner.iova.free(range);
-                freed.expect("a range is freed once, as it was allocated");
+                // SAFETY: its entries were cleared when it was retired, and every unit has confirmed to know it no more.
+                unsafe { self.free_locked(&mut inner, range) };
             }
         }
         if outcome.is_ok() && tables == TableChange::Unlinked {
             inner.unlinking -= 1;
         }
         if let Err(error) = outcome {
-            let timer = inner.keep_flight(flight, error);
+            let timer = self.keep_flight(&mut inner, flight, error);
             drop(inner);
             // A suspended unit is one that somebody stopped: whoever resumes it recovers what waits.
             let level = match error {
@@ -236,7 +278,11 @@ impl<P: Platform> Domain<P> {
     fn timer_came(&self) {
         let (flight, timer) = {
             let mut inner = self.inner.lock();
-            match inner.queue.timer_came() {
+            let flight = match inner.queue.timer_came() {
+                Due::Now => self.take_flight(&mut inner),
+                Due::Later => None,
+            };
+            match flight {
                 Some(flight) => (Some(flight), None),
                 None => (None, inner.queue.set_timer()),
             }
@@ -245,6 +291,20 @@ impl<P: Platform> Domain<P> {
             self.fly(flight);
         }
         self.call_at(timer);
+    }
+
+    /// A flush ended as `error` says: keeps its addresses and tables until units are asked again, and tells those who
+    /// wait. In one step, as who was told may ask at once. Returns when a timer is due.
+    fn keep_flight(
+        &self,
+        inner: &mut Inner<P>,
+        flight: Flight<P>,
+        error: RevokeError,
+    ) -> Option<u64> {
+        self.keep_addresses(inner, flight.ranges());
+        let gather = inner.queue.land(flight, Err(error));
+        inner.give_up(Unconfirmed::of(gather));
+        inner.queue.set_timer()
     }
 
     /// Lets the timer come at `deadline_ns`.
@@ -289,15 +349,6 @@ impl<P: Platform> Inner<P> {
             Reach::Live | Reach::Unconfirmed => self.queue.outcome(owed),
         }
     }
-
-    /// A flush ended as `error` says: keeps its addresses and tables until units are asked again, and tells those who
-    /// wait. In one step, as who was told may ask at once. Returns when a timer is due.
-    fn keep_flight(&mut self, flight: Flight<P>, error: RevokeError) -> Option<u64> {
-        self.keep_addresses(flight.ranges());
-        let gather = self.queue.land(flight, Err(error));
-        self.give_up(Unconfirmed::of(gather));
-        self.queue.set_timer()
-    }
 }
 
 /// Tells those who wait for a flush that it will not end, and keeps what it was about.
@@ -317,7 +368,8 @@ impl<P: Platform> Drop for CrashOnUnwind<'_, P> {
     fn drop(&mut self) {
         if let Some(flight) = self.flight.take() {
             let mut inner = self.domain.inner.lock();
-            let timer = inner.keep_flight(flight, RevokeError::FlushCrashed);
+            let domain = self.domain;
+            let timer = domain.keep_flight(&mut inner, flight, RevokeError::FlushCrashed);
             drop(inner);
             self.domain.call_at(timer);
         }

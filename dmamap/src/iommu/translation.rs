@@ -1,10 +1,13 @@
 //! A domain's record of Z → Y, whatever its form: between the domain that changes it and the unit that obeys it.
 
 use alloc::boxed::Box;
+use core::ptr::NonNull;
+use core::sync::atomic::AtomicU64;
 
 use crate::addr::{BusAddr, BusRange, PhysAddr};
 use crate::pagetable::{
-    Format, Gather, Grant, MapError, PageTable, Permission, PhysList, Privileges, UnmapError,
+    Format, Gather, Grant, HELD, LeafWords, MapError, PageTable, Permission, PhysList, Privileges,
+    UnmapError,
 };
 use crate::platform::Platform;
 
@@ -39,6 +42,19 @@ pub(crate) trait Translation<P: Platform>: Send {
     fn lookup(&self, bus: BusAddr) -> Option<(PhysAddr, Permission)>;
     fn frames(&self) -> usize;
     fn reclaim(&mut self, gather: &mut Gather<P>);
+    /// What entries for the smallest pages say; `None` where there are none to be held.
+    fn leaf_words(&self) -> Option<Box<dyn LeafWords>> {
+        None
+    }
+    /// Holds entries for [`HELD`] pages from `bus` on, until they are let go.
+    fn hold(&mut self, bus: BusAddr) -> Option<NonNull<[AtomicU64; HELD]>> {
+        let _ = bus;
+        None
+    }
+    /// Lets go of entries that are held.
+    fn let_go(&mut self, bus: BusAddr, gather: &mut Gather<P>) {
+        let _ = (bus, gather);
+    }
     /// # Safety
     /// No unit walks the table any more, nor has cached anything of it.
     unsafe fn free(self: Box<Self>);
@@ -87,6 +103,18 @@ impl<P: Platform, F: Format> Translation<P> for PageTable<P, F> {
 
     fn reclaim(&mut self, gather: &mut Gather<P>) {
         PageTable::reclaim(self, gather);
+    }
+
+    fn leaf_words(&self) -> Option<Box<dyn LeafWords>> {
+        Some(PageTable::leaf_words(self))
+    }
+
+    fn hold(&mut self, bus: BusAddr) -> Option<NonNull<[AtomicU64; HELD]>> {
+        PageTable::hold(self, bus)
+    }
+
+    fn let_go(&mut self, bus: BusAddr, gather: &mut Gather<P>) {
+        PageTable::let_go(self, bus, gather);
     }
 
     unsafe fn free(self: Box<Self>) {

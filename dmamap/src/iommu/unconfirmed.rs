@@ -9,6 +9,7 @@ use crate::iommu::domain::{Domain, Inner, Reach, RevokeError};
 use crate::iommu::retire::SHARE_NS;
 use crate::iommu::unit::{Change, UnitError};
 use crate::iova::KeptRanges;
+use crate::iova::lanes::Recall;
 use crate::pagetable::{Gather, TableChange};
 use crate::platform::Platform;
 
@@ -49,11 +50,33 @@ impl<P: Platform> Domain<P> {
         error: UnitError,
     ) -> Result<(), UnitError> {
         let mut inner = self.inner.lock();
-        inner.keep_addresses(range);
+        self.keep_addresses(&mut inner, range);
         inner.give_up(unconfirmed);
         match inner.reach {
             Reach::Revoked => Ok(()),
             Reach::Live | Reach::Unconfirmed => Err(error),
+        }
+    }
+
+    /// Keeps the addresses of mappings that were not confirmed to be gone, unless the domain has ended. Under the same lock
+    /// follows [`give_up`](Inner::give_up).
+    pub(super) fn keep_addresses(
+        &self,
+        inner: &mut Inner<P>,
+        ranges: impl IntoIterator<Item = BusRange>,
+    ) {
+        if inner.reach == Reach::Revoked {
+            return;
+        }
+        let mut ranges = ranges.into_iter().peekable();
+        if ranges.peek().is_some() {
+            // Only the space itself keeps ranges.
+            let emptied = self.recall(inner, Recall::ForNow);
+            inner.give_up(Unconfirmed::of(emptied));
+        }
+        for range in ranges {
+            let kept = inner.iova.keep(range);
+            kept.expect("a range is given up once, as it was allocated");
         }
     }
 
@@ -212,18 +235,6 @@ impl<P: Platform> Drop for Recovering<'_, P> {
 }
 
 impl<P: Platform> Inner<P> {
-    /// Keeps the addresses of mappings that were not confirmed to be gone, unless the domain has ended. Under the same lock
-    /// follows [`give_up`](Self::give_up).
-    pub(super) fn keep_addresses(&mut self, ranges: impl IntoIterator<Item = BusRange>) {
-        if self.reach == Reach::Revoked {
-            return;
-        }
-        for range in ranges {
-            let kept = self.iova.keep(range);
-            kept.expect("a range is given up once, as it was allocated");
-        }
-    }
-
     /// Keeps what was not confirmed, unless the domain has ended.
     pub(super) fn give_up(&mut self, unconfirmed: Unconfirmed<P>) {
         if self.reach == Reach::Revoked {

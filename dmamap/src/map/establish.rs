@@ -44,7 +44,10 @@ pub(crate) unsafe fn establish<P: Platform>(
 
 /// Takes back what was mapped at `range`, and what is `owed` of earlier mappings of the memory. When this returns `Ok` the
 /// device reaches nothing through them but copies that it always reaches; or it is trusted not to try.
-pub(crate) fn revoke<P: Platform>(
+///
+/// # Safety
+/// `range` is what was returned when it was mapped, and this is the first call that takes it back.
+pub(crate) unsafe fn revoke<P: Platform>(
     core: &DeviceCore<P>,
     range: BusRange,
     backing: &Backing,
@@ -54,25 +57,32 @@ pub(crate) fn revoke<P: Platform>(
     match backing.is_always_mapped() {
         // What was retired earlier is still to be lost.
         true => owed.and_then(|owed| core.route.flush_through(owed)),
-        false => take_back(core, range, backing.revoked_with(attributes), owed),
+        // SAFETY: the caller's promise.
+        false => unsafe { take_back(core, range, backing.revoked_with(attributes), owed) },
     }
 }
 
 /// Takes `range` back as strongly as the device, and `attributes`, ask for. When this returns `Ok` the device reaches
 /// nothing through it nor through what is `owed`; or it is trusted not to try.
-fn take_back<P: Platform>(
+///
+/// # Safety
+/// As [`revoke`].
+unsafe fn take_back<P: Platform>(
     core: &DeviceCore<P>,
     range: BusRange,
     attributes: Attributes,
     owed: Result<Owed, RevokeError>,
 ) -> Result<(), RevokeError> {
     match (core.guard.revocation(attributes), owed) {
-        (Revocation::Alone, Ok(Owed::NOTHING)) => core.route.unmap(range),
+        // SAFETY: the caller's promise.
+        (Revocation::Alone, Ok(Owed::NOTHING)) => unsafe { core.route.unmap(range) },
         (Revocation::Alone | Revocation::Shared, owed) => {
-            let owed = both(owed, core.route.retire(range))?;
+            // SAFETY: the caller's promise.
+            let owed = both(owed, unsafe { core.route.retire(range) })?;
             core.route.flush_through(owed)
         }
-        (Revocation::Later, owed) => both(owed, core.route.retire(range)).map(|_| ()),
+        // SAFETY: the caller's promise.
+        (Revocation::Later, owed) => both(owed, unsafe { core.route.retire(range) }).map(|_| ()),
     }
 }
 

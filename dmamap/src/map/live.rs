@@ -251,16 +251,21 @@ impl<P: Platform> Live<P> {
 
     fn take_back(&self) -> Result<(), RevokeError> {
         let (core, attributes) = (self.held.core(), self.terms.attributes);
-        revoke(core, self.range, &self.backing, attributes, self.owed)
+        // SAFETY: `range` is of this mapping, which ends with the one call that gets here.
+        unsafe { revoke(core, self.range, &self.backing, attributes, self.owed) }
     }
 
     /// Takes the addresses out of the tables; the device may reach the memory until a flush.
     /// [`finish`](Self::finish) tells when it has lost it.
-    pub(crate) fn retire(&mut self) {
+    ///
+    /// # Safety
+    /// It is called once, and the mapping is not [revoked](Self::revoke) then.
+    pub(crate) unsafe fn retire(&mut self) {
         if self.backing.is_always_mapped() {
             return;
         }
-        let retired = self.held.core().route.retire(self.range);
+        // SAFETY: the caller's promise: the range is of this mapping, and nobody else takes it back.
+        let retired = unsafe { self.held.core().route.retire(self.range) };
         self.owed = both(self.owed, retired);
     }
 

@@ -134,7 +134,10 @@ impl<P: Platform> LiveList<P> {
         let list = ManuallyDrop::new(list);
         let (core, range) = (self.held.core(), self.range);
         let attributes = self.terms.attributes;
-        if let Err(error) = revoke(core, range, &self.backing, attributes, Ok(Owed::NOTHING)) {
+        let owed = Ok(Owed::NOTHING);
+        // SAFETY: `range` is of this mapping, which ends with this call.
+        let outcome = unsafe { revoke(core, range, &self.backing, attributes, owed) };
+        if let Err(error) = outcome {
             let len_bytes = list.len_bytes();
             core.keep_from_use(list, len_bytes, self.backing, error);
             return Err(Quarantined {

@@ -86,7 +86,8 @@ impl<P: Platform, B: DmaMemory, D: Direction> Owned<P, B, D> {
             .expect("only `unmap` and `drop` take the parts");
         // Should this panic, the memory is leaked.
         let buffer = ManuallyDrop::new(buffer);
-        live.retire();
+        // SAFETY: what is retired was taken out of this value, and is only finished.
+        unsafe { live.retire() };
         Retired::new(live, ManuallyDrop::into_inner(buffer), self.direction)
     }
 

@@ -142,7 +142,8 @@ impl<P: Platform> Parts<P> {
     fn revoke(self) -> Result<Mmio<P>, Quarantined> {
         let core = self.held.core();
         let range = self.way.range();
-        match take_back(core, self.way) {
+        // SAFETY: it is the way of this mapping, which ends with this call.
+        match unsafe { take_back(core, self.way) } {
             Ok(()) => {
                 // The registers may be memory whose reads the CPU does early.
                 core.platform.dma_rmb();
@@ -163,10 +164,13 @@ impl<P: Platform> Parts<P> {
     }
 }
 
-fn take_back<P: Platform>(core: &DeviceCore<P>, way: Way) -> Result<(), RevokeError> {
+/// # Safety
+/// A mapping was made this way, and this is the first call that takes it back.
+unsafe fn take_back<P: Platform>(core: &DeviceCore<P>, way: Way) -> Result<(), RevokeError> {
     match way {
         Way::OnBus(_) => Ok(()),
-        Way::Translated(range) => core.route.unmap(range),
+        // SAFETY: the caller's promise.
+        Way::Translated(range) => unsafe { core.route.unmap(range) },
     }
 }
 
@@ -291,7 +295,8 @@ impl<P: Platform> Device<P> {
         } else {
             // The range was mapped and counted as those of the raw layer are.
             let strictly = Attributes::NONE.at_least(Protection::Strict);
-            self.revoke_raw(range, range.len_bytes(), Backing::InPlace, strictly)?;
+            // SAFETY: the caller's promise.
+            unsafe { self.revoke_raw(range, range.len_bytes(), Backing::InPlace, strictly)? };
         }
         // Whose registers they are may read them early, as memory.
         core.platform.dma_rmb();

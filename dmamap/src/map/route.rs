@@ -34,22 +34,32 @@ pub(crate) enum Alignment {
 
 impl<P: Platform> Route<P> {
     /// Makes `range`, the bus addresses of a mapping, unreachable; returns when it is.
-    pub(crate) fn unmap(&self, range: BusRange) -> Result<(), RevokeError> {
+    ///
+    /// # Safety
+    /// It is what was returned when it was mapped, and this is the first call that takes it back.
+    pub(crate) unsafe fn unmap(&self, range: BusRange) -> Result<(), RevokeError> {
         match self {
             Self::Blocked | Self::Direct(_) => Ok(()),
             Self::Translated(domain) => {
-                domain.unmap(translated::pages(range, domain.page_size_log2()))
+                let pages = translated::pages(range, domain.page_size_log2());
+                // SAFETY: the caller's promise: these pages were chosen for the mapping.
+                unsafe { domain.unmap_owned(pages) }
             }
         }
     }
 
     /// Takes `range`, the bus addresses of a mapping, out of the tables, and leaves it to a flush that others share to
     /// make it unreachable.
-    pub(crate) fn retire(&self, range: BusRange) -> Result<Owed, RevokeError> {
+    ///
+    /// # Safety
+    /// As [`unmap`](Self::unmap).
+    pub(crate) unsafe fn retire(&self, range: BusRange) -> Result<Owed, RevokeError> {
         match self {
             Self::Blocked | Self::Direct(_) => Ok(Owed::NOTHING),
             Self::Translated(domain) => {
-                domain.retire(translated::pages(range, domain.page_size_log2()))
+                let pages = translated::pages(range, domain.page_size_log2());
+                // SAFETY: the caller's promise: these pages were chosen for the mapping.
+                unsafe { domain.retire_owned(pages) }
             }
         }
     }

@@ -37,6 +37,13 @@ impl<P: Platform> Gather<P> {
         }
     }
 
+    /// Leaves of `range` changed, and no table.
+    pub(crate) fn of_leaves(platform: P, range: BusRange) -> Self {
+        let mut gather = Self::new(platform);
+        gather.add_leaves(range.start().as_u64(), range.len_bytes());
+        gather
+    }
+
     /// The addresses to be invalidated: from the first that changed to the last. `None` if none did.
     pub fn range(&self) -> Option<BusRange> {
         let len = self.last.checked_sub(self.first)?.saturating_add(1);

@@ -203,15 +203,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
 
     #[inline]
     pub(super) fn leaf(&self, level: u32, phys: PhysAddr, span: Span, grant: Grant) -> u64 {
-        let leaf = self.format.leaf(level, phys, grant.permission, span);
-        let leaf = match grant.memory_type {
-            MemoryType::Normal => leaf,
-            MemoryType::Registers => self.format.for_registers(leaf),
-        };
-        match grant.privilege {
-            Privilege::Any => leaf,
-            Privilege::PrivilegedOnly => self.format.for_privileged(leaf),
-        }
+        leaf(&self.format, level, phys, span, grant)
     }
 
     /// Links a new table under the deepest of `path`, on the way to `bus`; returns the frames it took.
@@ -363,6 +355,26 @@ impl<P: Platform, F: Format> PageTable<P, F> {
             stop_level: stop.level,
             count,
         })
+    }
+}
+
+/// The leaf of `level` for a page at `phys`.
+#[inline]
+pub(super) fn leaf<F: Format>(
+    format: &F,
+    level: u32,
+    phys: PhysAddr,
+    span: Span,
+    grant: Grant,
+) -> u64 {
+    let leaf = format.leaf(level, phys, grant.permission, span);
+    let leaf = match grant.memory_type {
+        MemoryType::Normal => leaf,
+        MemoryType::Registers => format.for_registers(leaf),
+    };
+    match grant.privilege {
+        Privilege::Any => leaf,
+        Privilege::PrivilegedOnly => format.for_privileged(leaf),
     }
 }
 

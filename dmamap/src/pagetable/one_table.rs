@@ -102,7 +102,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
     }
 
     /// Links the tables that are missing on the way to `bus`, down to `level`.
-    fn make_table(
+    pub(super) fn make_table(
         &mut self,
         path: &mut Path<P, F>,
         bus: BusAddr,

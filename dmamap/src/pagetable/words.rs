@@ -1,6 +1,7 @@
 //! The memory of a table or shadow, seen as words of 64 bits.
 
 use core::ops::Range;
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::{FRAME_BYTES, PhysAddr, PhysRange};
@@ -64,6 +65,12 @@ impl<P: Platform> Words<P> {
         unsafe { core::slice::from_raw_parts(first, self.len) }
     }
 
+    /// Words from `first` on, for as long as the frames are lent.
+    pub(super) fn held<const N: usize>(self, first: usize) -> Option<NonNull<[AtomicU64; N]>> {
+        let words = self.words().get(first..)?.first_chunk()?;
+        Some(NonNull::from(words))
+    }
+
     pub(super) fn load(self, index: usize) -> u64 {
         self.words()[index].load(Ordering::Relaxed)
     }
@@ -113,7 +120,7 @@ impl<P: Platform> Words<P> {
     pub(super) fn clean(self, words: Range<usize>) {
         let words = &self.words()[words];
         self.platform
-            .clean_cache(core::ptr::NonNull::from(words).cast(), size_of_val(words));
+            .clean_cache(NonNull::from(words).cast(), size_of_val(words));
     }
 
     /// Gives the frames back.

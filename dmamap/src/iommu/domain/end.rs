@@ -7,6 +7,7 @@ use crate::addr::{BusAddr, BusRange};
 use crate::iommu::unconfirmed::Unconfirmed;
 use crate::iommu::unit::UnitError;
 use crate::iova::IovaSpace;
+use crate::iova::lanes::Recall;
 use crate::platform::Platform;
 
 impl<P: Platform> Domain<P> {
@@ -18,6 +19,9 @@ impl<P: Platform> Domain<P> {
     pub(crate) fn end(&self, outcome: Result<(), UnitError>) -> Result<(), UnitError> {
         self.await_flush();
         let mut inner = self.inner.lock();
+        // From now on no CPU is in a lane.
+        let emptied = self.recall(&mut inner, Recall::ForGood);
+        inner.give_up(Unconfirmed::of(emptied));
         match outcome {
             Ok(()) => {
                 inner.reach = Reach::Revoked;

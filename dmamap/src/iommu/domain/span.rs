@@ -2,18 +2,27 @@
 
 use super::{Chooser, Domain, DomainError, Inner, Linked, Reach, RevokeError};
 use crate::addr::{BusAddr, BusRange};
-use crate::iova::IovaRequest;
+use crate::iova::{IovaError, IovaRequest};
 use crate::pagetable::{Grant, PhysList};
 use crate::platform::Platform;
 
 impl<P: Platform> Domain<P> {
     /// Chooses bus addresses as `request` says, at which nothing is mapped yet (`dma_iova_try_alloc`).
     pub(crate) fn reserve_span(&self, request: IovaRequest) -> Result<BusRange, DomainError> {
-        let mut inner = self.inner.lock();
-        match (inner.reach, inner.chooser) {
-            (Reach::Live, Chooser::Layer) => Ok(inner.iova.allocate(request)?),
-            (Reach::Live, Chooser::Owner) => Err(DomainError::HandedOver),
-            (Reach::Revoked | Reach::Unconfirmed, _) => Err(DomainError::Revoked),
+        let reserve = || {
+            let mut inner = self.inner.lock();
+            match (inner.reach, inner.chooser) {
+                (Reach::Live, Chooser::Layer) => Ok(inner.iova.allocate(request)?),
+                (Reach::Live, Chooser::Owner) => Err(DomainError::HandedOver),
+                (Reach::Revoked | Reach::Unconfirmed, _) => Err(DomainError::Revoked),
+            }
+        };
+        match reserve() {
+            // Lanes may hold what it needs.
+            Err(DomainError::Iova(IovaError::IovaExhausted { .. })) if self.call_back() => {
+                reserve()
+            }
+            outcome => outcome,
         }
     }
 
@@ -45,7 +54,11 @@ impl<P: Platform> Domain<P> {
     /// Makes what was linked in `range` unreachable and returns when it is; the addresses stay the caller's
     /// (`dma_iova_unlink`).
     pub(crate) fn unlink(&self, range: BusRange) -> Result<(), RevokeError> {
-        let Some(gather) = self.clear(range, |_| Ok(()))? else {
+        let cleared = self.clear(|inner, gather| {
+            let table = inner.table.as_mut().expect("a live domain has a table");
+            Ok(table.unmap(range, gather)?)
+        });
+        let Some(gather) = cleared? else {
             return Ok(());
         };
         let outcome = self.sync(gather);
@@ -55,12 +68,6 @@ impl<P: Platform> Domain<P> {
 
     /// Gives back addresses that [`reserve_span`](Self::reserve_span) chose, at which nothing is mapped (`dma_iova_free`).
     pub(crate) fn free_span(&self, range: BusRange) {
-        let mut inner = self.inner.lock();
-        if inner.reach == Reach::Live {
-            inner
-                .iova
-                .free(range)
-                .expect("a span is freed once, as it was reserved");
-        }
+        self.inner.lock().free(range);
     }
 }

@@ -14,12 +14,12 @@
 //! |---|---|
 //! | `tickets` | which mappings a flush has covered, and whether it was confirmed |
 //! | `entries` | the ranges, in frames lent when the queue was made |
+//! | `stage` | what one CPU has retired that the queue does not know yet |
 //! | [`FlushFigures`] | how far memory was exposed, and how long |
-//!
-//! One queue per domain, not per CPU: it is filled under the domain's lock, where the entries are cleared.
 
 mod entries;
 mod figures;
+mod stage;
 mod tickets;
 
 use crate::addr::BusRange;
@@ -30,6 +30,7 @@ use entries::Entries;
 use tickets::Tickets;
 
 pub use figures::FlushFigures;
+pub(super) use stage::Stage;
 pub(crate) use tickets::Owed;
 
 /// How much may wait for a flush, and for how long.
@@ -89,6 +90,15 @@ impl<P: Platform> Flight<P> {
     }
 }
 
+/// When a flush is due.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    /// Something has waited long enough.
+    Now,
+    /// If at all.
+    Later,
+}
+
 /// Numbers of the flight under way.
 #[derive(Clone, Copy)]
 struct UnderWay {
@@ -106,6 +116,8 @@ pub(super) struct FlushQueue<P: Platform> {
     /// Room for what is retired while a flush is under way.
     spare: Option<Entries<P>>,
     under_way: Option<UnderWay>,
+    /// How many entries are kept for what CPUs have staged, or will.
+    staged: usize,
     tickets: Tickets,
     figures: FlushFigures,
     /// Whether a timer will look after the queue.
@@ -122,6 +134,7 @@ impl<P: Platform> FlushQueue<P> {
             waiting: None,
             spare: None,
             under_way: None,
+            staged: 0,
             tickets: Tickets::new(),
             figures: FlushFigures::default(),
             timer_set: false,
@@ -172,15 +185,17 @@ impl<P: Platform> FlushQueue<P> {
 
     /// Whether nothing waits but what a flush that is under way covers.
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting
-            .as_ref()
-            .is_none_or(|waiting| waiting.entries.len() == 0)
+        self.staged == 0
+            && self
+                .waiting
+                .as_ref()
+                .is_none_or(|waiting| waiting.entries.len() == 0)
     }
 
     /// Whether nothing can be retired before a flush.
     pub(super) fn is_full(&self) -> bool {
         let waiting = self.waiting.as_ref();
-        waiting.is_some_and(|waiting| waiting.entries.is_full())
+        waiting.is_some_and(|waiting| waiting.entries.len() + self.staged >= self.limits.entries)
     }
 
     /// Whether a table that waits may still be walked by a unit, other than in a flush that is under way.
@@ -189,20 +204,19 @@ impl<P: Platform> FlushQueue<P> {
         waiting.is_some_and(|waiting| waiting.gather.tables() == TableChange::Unlinked)
     }
 
-    /// Where the next unmap leaves its tables; `None` where no room is lent, or it is used up.
-    pub(super) fn gather(&mut self) -> Option<&mut Gather<P>> {
-        let waiting = self.waiting.as_mut();
-        let waiting = waiting.filter(|waiting| !waiting.entries.is_full())?;
-        Some(&mut waiting.gather)
+    /// Takes what an unmap left to be done, whose range is pushed next.
+    pub(super) fn gather(&mut self, gather: Gather<P>) {
+        match &mut self.waiting {
+            Some(waiting) => waiting.gather.absorb(gather),
+            None => debug_assert!(gather.range().is_none(), "room is lent before an unmap"),
+        }
     }
 
-    /// Takes `range`, whose entries were cleared into [`gather`](Self::gather).
+    /// Takes `range`, what is left to be done for which was [taken](Self::gather).
     pub(super) fn push(&mut self, range: BusRange) -> Owed {
+        self.note_first();
         let ticket = self.tickets.draw();
         if let Some(waiting) = &mut self.waiting {
-            if waiting.entries.len() == 0 {
-                waiting.oldest_ns = self.platform.now_ns();
-            }
             waiting.entries.push(range);
             waiting.bytes += range.len_bytes();
         }
@@ -210,9 +224,29 @@ impl<P: Platform> FlushQueue<P> {
         Owed::one(ticket, range)
     }
 
+    /// If nothing waits yet, what comes next is the first that does.
+    fn note_first(&mut self) {
+        if self.is_empty()
+            && let Some(waiting) = &mut self.waiting
+        {
+            waiting.oldest_ns = self.platform.now_ns();
+        }
+    }
+
+    /// Whether [`take`](Self::take) has something to give: first what is staged is to be [taken in](Self::take_in).
+    pub(super) fn may_take(&self) -> bool {
+        self.under_way.is_none() && !self.is_empty()
+    }
+
     /// What the next flush is about; `None` if nothing waits, or one is under way.
     pub(super) fn take(&mut self) -> Option<Flight<P>> {
-        if self.under_way.is_some() || self.is_empty() {
+        if self.under_way.is_some() {
+            return None;
+        }
+        if self.is_empty() {
+            // Of tickets for which nothing was staged.
+            let nothing = self.tickets.unsettled();
+            self.tickets.settle(nothing, Ok(()));
             return None;
         }
         let room = self.spare.take()?;
@@ -308,14 +342,13 @@ impl<P: Platform> FlushQueue<P> {
         self.due_ns()
     }
 
-    /// The timer came. What is to be flushed now, if anything has waited long enough.
-    pub(super) fn timer_came(&mut self) -> Option<Flight<P>> {
+    /// The timer came. Whether what waits has waited long enough.
+    pub(super) fn timer_came(&mut self) -> Due {
         self.timer_set = false;
-        let due_ns = self.due_ns()?;
-        if self.platform.now_ns() < due_ns {
-            return None;
+        match self.due_ns() {
+            Some(due_ns) if self.platform.now_ns() >= due_ns => Due::Now,
+            _ => Due::Later,
         }
-        self.take()
     }
 
     /// When the first of what waits will have waited long enough.

@@ -58,7 +58,8 @@ impl<P: Platform> Directory<P> {
         let mut link = &self.root;
         for level in (1..=self.height).rev() {
             // SAFETY: a link above the lowest level leads to links.
-            link = &unsafe { self.table::<Inner>(link.load(Ordering::Acquire)) }?[at(number, level)];
+            link =
+                &unsafe { self.table::<Inner>(link.load(Ordering::Acquire)) }?[at(number, level)];
         }
         // SAFETY: one of the lowest level leads to blocks.
         let lowest = unsafe { self.table::<Lowest>(link.load(Ordering::Acquire)) }?;

@@ -93,7 +93,8 @@ impl Lane {
     #[inline]
     pub(super) fn hot_with(&self, granule: u64) -> Option<NonNull<LentBlock>> {
         // SAFETY: as in `choose`.
-        self.hot.filter(|hot| unsafe { hot.as_ref() }.contains(granule))
+        self.hot
+            .filter(|hot| unsafe { hot.as_ref() }.contains(granule))
     }
 
     /// Ends a range of a block of this lane. Returns the block if nothing is in use of it any more and it is not worth keeping:

@@ -184,7 +184,8 @@ impl LentBlock {
 
     /// What is in use, where ranges begin. The owner has ended and keeps from beginning any.
     pub(super) fn marks(&self) -> units::Marks {
-        let load = |words: &[AtomicU64; WORDS]| words.each_ref().map(|word| word.load(Ordering::Relaxed));
+        let load =
+            |words: &[AtomicU64; WORDS]| words.each_ref().map(|word| word.load(Ordering::Relaxed));
         units::Marks::from_words(load(&self.used), load(&self.first))
     }
 }

@@ -184,6 +184,21 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         Some(LentRange { block, granule })
     }
 
+    /// Calls `f` with what this CPU has beside its lane; `None` where that is not to be had now.
+    pub(crate) fn beside<R>(&self, f: impl FnOnce(&mut S) -> R) -> Option<R> {
+        self.cpus.with(|_, Seat { beside, .. }| f(beside))
+    }
+
+    /// Calls `f` with what each CPU has beside its lane.
+    ///
+    /// # Safety
+    /// As [`recall`](Self::recall).
+    pub(crate) unsafe fn each_beside(&self, mut f: impl FnMut(&mut S)) {
+        // SAFETY: one at a time has the lock.
+        let mut stopped = unsafe { self.cpus.stop() };
+        stopped.each().for_each(|seat| f(&mut seat.beside));
+    }
+
     /// Frees a range of `len` granules.
     ///
     /// # Safety

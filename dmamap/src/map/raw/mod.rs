@@ -99,7 +99,8 @@ impl<P: Platform> Device<P> {
     ) -> Result<(), Quarantined> {
         let core = self.core();
         let len_bytes = total(pieces);
-        let backing = self.revoke_raw(range, len_bytes, backing, attributes)?;
+        // SAFETY: the caller's promise.
+        let backing = unsafe { self.revoke_raw(range, len_bytes, backing, attributes)? };
         if attributes.cpu_sync == CpuSync::Automatic {
             if direction.device_writes() {
                 // After the device lost the memory: until then lines of it could come into the caches and be outdated.
@@ -118,7 +119,10 @@ impl<P: Platform> Device<P> {
     }
 
     /// Makes `range` unreachable and takes the count of its `len_bytes` bytes back; so come the copies, or they are kept.
-    pub(super) fn revoke_raw(
+    ///
+    /// # Safety
+    /// `range` is what was returned when it was mapped, and this is the first call that takes it back.
+    pub(super) unsafe fn revoke_raw(
         &self,
         range: BusRange,
         len_bytes: u64,
@@ -131,7 +135,9 @@ impl<P: Platform> Device<P> {
             range,
             error,
         };
-        let outcome = match revoke(core, range, &backing, attributes, Ok(Owed::NOTHING)) {
+        // SAFETY: the caller's promise.
+        let revoked = unsafe { revoke(core, range, &backing, attributes, Ok(Owed::NOTHING)) };
+        let outcome = match revoked {
             Ok(()) => Ok(backing),
             // What is mapped there goes on to count.
             Err(error) if error.changed_nothing() => return Err(quarantined(error)),

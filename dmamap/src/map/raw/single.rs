@@ -162,7 +162,8 @@ impl<P: Platform> Device<P> {
         let backing = self.core().backing_of(range);
         if !backing.is_copied() && !self.needs_maintenance() && self.core().route.joins_pieces() {
             // Whose memory it was need not be known.
-            self.revoke_raw(range, range.len_bytes(), backing, attributes)?;
+            // SAFETY: the caller's promise.
+            unsafe { self.revoke_raw(range, range.len_bytes(), backing, attributes)? };
             self.platform().dma_rmb();
             return Ok(());
         }
