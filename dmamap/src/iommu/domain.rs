@@ -203,7 +203,7 @@ impl<P: Platform> Domain<P> {
     ) -> Result<(), DomainError> {
         let bus = BusAddr::new(memory.start().as_u64());
         let range = BusRange::new(bus, memory.len_bytes()).expect("as long as memory that exists");
-        self.call_back();
+        self.call_back(Recall::KeepingFrames);
         let mut inner = self.inner.lock();
         inner.iova.reserve(range)?;
         let table = inner.table.as_mut().ok_or(DomainError::Revoked)?;
@@ -213,7 +213,7 @@ impl<P: Platform> Domain<P> {
 
     /// Keeps `range` from ever being chosen.
     pub(crate) fn reserve(&self, range: BusRange) -> Result<(), DomainError> {
-        self.call_back();
+        self.call_back(Recall::KeepingFrames);
         Ok(self.inner.lock().iova.reserve(range)?)
     }
 
@@ -233,7 +233,9 @@ impl<P: Platform> Domain<P> {
         };
         let mapped = match mapped {
             // Lanes may hold what it needs.
-            Err(DomainError::Iova(IovaError::IovaExhausted { .. })) if self.call_back() => {
+            Err(DomainError::Iova(IovaError::IovaExhausted { .. }))
+                if self.call_back(Recall::KeepingFrames) =>
+            {
                 self.map_locked(Chooser::Layer, request, memory, grant)
             }
             mapped => mapped,
@@ -327,10 +329,10 @@ impl<P: Platform> Domain<P> {
     /// # Errors
     /// How many ranges are mapped, reserved to be, or wait for their flush. Nothing has changed then.
     pub(crate) fn hand_over(&self) -> Result<(), u64> {
-        self.call_back();
+        self.call_back(Recall::KeepingFrames);
         let mut inner = self.inner.lock();
         // Another may have been lent meanwhile, which is in use as long as something is mapped in it.
-        let _ = self.recall(&mut inner, Recall::ForNow);
+        let _ = self.recall(&mut inner, Recall::KeepingFrames);
         match inner.iova.statistics().live_allocations {
             0 => {
                 inner.chooser = Chooser::Owner;
@@ -398,7 +400,7 @@ impl<P: Platform> Domain<P> {
     pub(crate) fn reclaim(&self) -> Result<(), UnitError> {
         // What waits holds addresses, and tables. Where the flush fails these stay, and what is left is reclaimed.
         self.settle();
-        self.call_back();
+        self.call_back(Recall::WithFrames);
         let mut gather = Gather::new(self.platform);
         {
             let mut inner = self.inner.lock();
@@ -432,7 +434,7 @@ impl<P: Platform> Inner<P> {
     }
 
     /// From now until [`Domain::sync`] of `gather` has succeeded, maps must invalidate too.
-    fn note_unlinking(&mut self, gather: &Gather<P>) {
+    pub(super) fn note_unlinking(&mut self, gather: &Gather<P>) {
         if gather.tables() == TableChange::Unlinked {
             self.unlinking += 1;
         }

@@ -243,11 +243,13 @@ impl<P: Platform> Domain<P> {
             Reach::Revoked => Ok(()),
             Reach::Live | Reach::Unconfirmed => invalidated.map_err(RevokeError::from),
         };
+        let mut emptied = Gather::new(self.platform);
         if outcome.is_ok() && inner.reach == Reach::Live {
             for range in flight.ranges() {
                 // SAFETY: its entries were cleared when it was retired, and every unit has confirmed to know it no more.
-                unsafe { self.free_locked(&mut inner, range) };
+                unsafe { self.free_locked(&mut inner, range, &mut emptied) };
             }
+            inner.note_unlinking(&emptied);
         }
         if outcome.is_ok() && tables == TableChange::Unlinked {
             inner.unlinking -= 1;
@@ -270,6 +272,7 @@ impl<P: Platform> Domain<P> {
         // has confirmed that nothing of them is cached and requests in flight have drained; or that no device is
         // in the domain any more.
         unsafe { gather.release() };
+        self.finish(emptied);
         self.call_at(timer);
     }
 

@@ -71,7 +71,7 @@ impl<P: Platform> Domain<P> {
         let mut ranges = ranges.into_iter().peekable();
         if ranges.peek().is_some() {
             // Only the space itself keeps ranges.
-            let emptied = self.recall(inner, Recall::ForNow);
+            let emptied = self.recall(inner, Recall::KeepingFrames);
             inner.give_up(Unconfirmed::of(emptied));
         }
         for range in ranges {

@@ -20,12 +20,7 @@ const SMALLEST_DIVIDED: u64 = 256;
 /// Blocks, and where the tree they come from ends.
 pub(super) struct Divided<P: Platform> {
     pub(super) blocks: Blocks<P>,
-    /// The first granule of the space.
-    start: u64,
-    /// One past its last.
-    end: u64,
-    /// The first granule from 4 GiB on.
-    high_start: u64,
+    pub(super) bounds: Bounds,
     /// The blocks that were chosen from last.
     pub(super) hot: HotBlocks,
     /// The block of granules that was looked for last.
@@ -33,6 +28,40 @@ pub(super) struct Divided<P: Platform> {
     pub(super) first_kept: Option<Handle<Block>>,
     /// Whether somebody is asking about what was kept.
     pub(super) asking: bool,
+}
+
+/// What a space is divided into.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds {
+    /// The first granule of the space.
+    start: u64,
+    /// One past its last.
+    pub(super) end: u64,
+    /// The first granule from 4 GiB on.
+    high_start: u64,
+}
+
+impl Bounds {
+    /// Whether the space is large enough for blocks.
+    fn is_divided(&self) -> bool {
+        self.end - self.start >= SMALLEST_DIVIDED << UNITS_LOG2
+    }
+
+    /// Whether all of a zone, or of those of its blocks that were chosen for such requests, is within the request's limits.
+    #[inline]
+    pub(super) fn serves(&self, zone: Zone, fit: &Fit) -> bool {
+        self.is_divided()
+            && match zone {
+                Zone::Low => fit.start <= self.start && fit.end >= self.high_start.min(self.end),
+                Zone::High => fit.start <= self.high_start && fit.end > self.high_start,
+            }
+    }
+
+    /// Whether blocks of some zone may serve such requests.
+    #[inline]
+    pub(super) fn serve(&self, fit: &Fit) -> bool {
+        Zone::ALL.into_iter().any(|zone| self.serves(zone, fit))
+    }
 }
 
 /// A range in a block.
@@ -98,9 +127,11 @@ impl<P: Platform> Divided<P> {
     pub(super) fn new(platform: P, (start, end): (u64, u64), high_start: u64) -> Self {
         Self {
             blocks: Blocks::new(platform),
-            start,
-            end,
-            high_start,
+            bounds: Bounds {
+                start,
+                end,
+                high_start,
+            },
             hot: HotBlocks::default(),
             recent: None,
             first_kept: None,
@@ -118,24 +149,17 @@ impl<P: Platform> Divided<P> {
 
     #[cold]
     fn allocate_cold(&mut self, tree: &mut Tree<P>, fit: &Fit, wanted: &Wanted) -> Option<u64> {
-        if !self.is_divided() {
+        if !self.bounds.is_divided() {
             return None;
         }
         self.cool_down_at(wanted.level);
         let mut growth = Growth::Possible;
         Zone::ALL.into_iter().find_map(|zone| {
-            self.serves(zone, fit)
+            self.bounds
+                .serves(zone, fit)
                 .then(|| self.allocate_in(tree, fit, zone, wanted, &mut growth))
                 .flatten()
         })
-    }
-
-    /// Whether all of a zone, or of those of its blocks that were chosen for such requests, is within the request's limits.
-    pub(super) fn serves(&self, zone: Zone, fit: &Fit) -> bool {
-        match zone {
-            Zone::Low => fit.start <= self.start && fit.end >= self.high_start.min(self.end),
-            Zone::High => fit.start <= self.high_start && fit.end > self.high_start,
-        }
     }
 
     fn allocate_in(
@@ -277,11 +301,6 @@ impl<P: Platform> Divided<P> {
         }
     }
 
-    /// Whether the space is large enough for blocks.
-    pub(super) fn is_divided(&self) -> bool {
-        self.end - self.start >= SMALLEST_DIVIDED << UNITS_LOG2
-    }
-
     /// Granules in the largest run that blocks have.
     pub(super) fn widest(&self) -> u64 {
         self.blocks.widest()
@@ -290,8 +309,8 @@ impl<P: Platform> Divided<P> {
     /// The first granule of a zone, and one past its last: no block of a zone leaves it.
     pub(super) fn bounds_of(&self, zone: Zone) -> (u64, u64) {
         match zone {
-            Zone::Low => (self.start, self.high_start),
-            Zone::High => (self.high_start, u64::MAX),
+            Zone::Low => (self.bounds.start, self.bounds.high_start),
+            Zone::High => (self.bounds.high_start, u64::MAX),
         }
     }
 

@@ -4,6 +4,7 @@
 
 use super::IovaSpace;
 use super::block::{Block, Level, Zone};
+use super::divided::Divided;
 use super::search::Fit;
 use super::units::{Marks, UNITS};
 use crate::platform::Platform;
@@ -14,14 +15,17 @@ impl<P: Platform> IovaSpace<P> {
     /// in use, or no memory for one.
     pub(super) fn lend(&mut self, fit: &Fit) -> Option<(Handle<Block>, u64)> {
         let Self { tree, divided, .. } = self;
-        if !divided.is_divided() {
-            return None;
-        }
         let block = Zone::ALL.into_iter().find_map(|zone| {
-            if !divided.serves(zone, fit) {
+            if !divided.bounds.serves(zone, fit) {
                 return None;
             }
-            match divided.blocks.unused(zone, Level::Granules).0 {
+            let unused = |divided: &Divided<P>| divided.blocks.unused(zone, Level::Granules).0;
+            if let Some(block) = unused(divided) {
+                return Some(block);
+            }
+            // The one at hand may have become unused.
+            divided.cool_down_at(Level::Granules);
+            match unused(divided) {
                 Some(block) => Some(block),
                 None => divided.grow(tree, fit, zone, Level::Granules).ok()?,
             }
@@ -49,10 +53,5 @@ impl<P: Platform> IovaSpace<P> {
         if marks.is_unused() {
             self.divided.keep_or_give_back(&mut self.tree, block);
         }
-    }
-
-    /// One past the last granule.
-    pub(super) fn end(&self) -> u64 {
-        self.tree.bounds().1
     }
 }

@@ -92,7 +92,7 @@ impl<P: Platform> SharedSpace<P> {
         match locked.space.allocate(request) {
             // Lanes may hold what it needs.
             Err(IovaError::IovaExhausted { .. }) if locked.lender.has_lent() => {
-                self.recall(&mut locked);
+                self.recall(&mut locked, Recall::KeepingFrames);
                 locked.space.allocate(request)
             }
             outcome => outcome,
@@ -139,14 +139,14 @@ impl<P: Platform> SharedSpace<P> {
     /// As [`IovaSpace::reserve`].
     pub fn reserve(&self, range: BusRange) -> Result<(), IovaError> {
         let mut locked = self.locked.lock();
-        self.recall(&mut locked);
+        self.recall(&mut locked, Recall::KeepingFrames);
         locked.space.reserve(range)
     }
 
     /// Counts, after a recall of what CPUs have.
     pub fn statistics(&self) -> IovaStatistics {
         let mut locked = self.locked.lock();
-        self.recall(&mut locked);
+        self.recall(&mut locked, Recall::KeepingFrames);
         locked.space.statistics()
     }
 
@@ -160,16 +160,15 @@ impl<P: Platform> SharedSpace<P> {
     pub fn reclaim(&self) -> usize {
         let before = self.frames();
         let mut locked = self.locked.lock();
-        self.recall(&mut locked);
+        self.recall(&mut locked, Recall::WithFrames);
         locked.space.reclaim();
         before.saturating_sub(locked.space.frames())
     }
 
-    fn recall(&self, Locked { space, lender }: &mut Locked<P>) {
+    fn recall(&self, Locked { space, lender }: &mut Locked<P>, recall: Recall) {
         // SAFETY: the lock is held, and nothing is called from within a lane.
         unsafe {
-            self.lanes
-                .recall(lender, space, Recall::ForNow, |()| (), |_| ());
+            self.lanes.recall(lender, space, recall, |()| (), |_| ());
         }
     }
 }

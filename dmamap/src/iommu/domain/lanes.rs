@@ -144,31 +144,34 @@ impl<P: Platform> Domain<P> {
     /// The domain has a block again that a lane has no use for.
     #[cold]
     fn take_back(&self, block: Parted) {
-        let Some(DomainLanes { lanes, .. }) = &self.lanes else {
-            return;
-        };
         let mut gather = Gather::new(self.platform);
-        {
-            let mut inner = self.inner.lock();
-            let Inner {
+        let mut inner = self.inner.lock();
+        self.take_back_locked(&mut inner, block, &mut gather);
+        inner.note_unlinking(&gather);
+        drop(inner);
+        self.finish(gather);
+    }
+
+    /// The same with the lock; `gather` takes what is to be invalidated then.
+    fn take_back_locked(&self, inner: &mut Inner<P>, block: Parted, gather: &mut Gather<P>) {
+        let (
+            Some(DomainLanes { lanes, .. }),
+            Inner {
                 iova,
                 lender,
-                table,
+                table: Some(table),
                 reach: Reach::Live,
                 ..
-            } = &mut *inner
-            else {
-                return;
-            };
-            lanes.take_back(lender, iova, block, |granule| {
-                if let Some(table) = table {
-                    let bus = BusAddr::new(granule << self.page_size_log2);
-                    table.let_go(bus, &mut gather);
-                }
-            });
-            inner.note_unlinking(&gather);
-        }
-        self.finish(gather);
+            },
+        ) = (&self.lanes, inner)
+        else {
+            // The domain has ended.
+            return;
+        };
+        lanes.take_back(lender, iova, block, |granule| {
+            let bus = BusAddr::new(granule << self.page_size_log2);
+            table.let_go(bus, gather);
+        });
     }
 
     /// The domain has all blocks again, with what is mapped in them. Returns what is to be invalidated then.
@@ -177,6 +180,9 @@ impl<P: Platform> Domain<P> {
         let Some(DomainLanes { lanes, .. }) = &self.lanes else {
             return gather;
         };
+        if recall == Recall::KeepingFrames && !inner.lender.has_lent() {
+            return gather;
+        }
         let Inner {
             iova,
             lender,
@@ -184,9 +190,6 @@ impl<P: Platform> Domain<P> {
             queue,
             ..
         } = inner;
-        if !lender.has_lent() && recall == Recall::ForNow {
-            return gather;
-        }
         let let_go = |granule: u64| {
             if let Some(table) = table {
                 let bus = BusAddr::new(granule << self.page_size_log2);
@@ -200,20 +203,17 @@ impl<P: Platform> Domain<P> {
     }
 
     /// The domain has all blocks again; whether any was lent.
-    pub(in crate::iommu) fn call_back(&self) -> bool {
-        let gather = {
-            let mut inner = self.inner.lock();
-            if !inner.lender.has_lent() {
-                return false;
-            }
-            self.recall(&mut inner, Recall::ForNow)
-        };
-        self.finish(gather);
-        true
+    pub(super) fn call_back(&self, recall: Recall) -> bool {
+        let mut inner = self.inner.lock();
+        let had_lent = inner.lender.has_lent();
+        let emptied = self.recall(&mut inner, recall);
+        drop(inner);
+        self.finish(emptied);
+        had_lent
     }
 
     /// Has the units forget tables that lanes had no use for any more.
-    fn finish(&self, gather: Gather<P>) {
+    pub(in crate::iommu) fn finish(&self, gather: Gather<P>) {
         if let Err((error, unconfirmed)) = self.sync(gather)
             && let Err(error) = self.keep(None, unconfirmed, error)
         {
@@ -314,30 +314,53 @@ impl<P: Platform> Domain<P> {
         let Some(DomainLanes { lanes, .. }) = &self.lanes else {
             return self.inner.lock().free(range);
         };
-        let granule = range.start().as_u64() >> self.page_size_log2;
-        let granules = (range.len_bytes() >> self.page_size_log2) as usize;
+        let (granule, granules) = self.granules(range);
         // SAFETY: the caller's promise.
         match unsafe { lanes.free(granule, granules) } {
             Freed::Done => {}
             Freed::Unused(block) => self.take_back(block),
             Freed::Elsewhere => {
+                let mut emptied = Gather::new(self.platform);
                 let mut inner = self.inner.lock();
                 // SAFETY: the caller's promise.
-                unsafe { self.free_locked(&mut inner, range) };
+                unsafe { self.free_locked(&mut inner, range, &mut emptied) };
+                inner.note_unlinking(&emptied);
+                drop(inner);
+                self.finish(emptied);
             }
         }
     }
 
-    /// As [`free`](Self::free), with the lock.
+    /// As [`free`](Self::free), with the lock; `emptied` takes what is to be invalidated then.
     ///
     /// # Safety
     /// As [`free`](Self::free).
-    pub(in crate::iommu) unsafe fn free_locked(&self, inner: &mut Inner<P>, range: BusRange) {
-        match self.lent(inner, range) {
-            // SAFETY: the caller's promise.
-            Some(lent) => unsafe { lent.free() },
-            None => inner.free(range),
+    pub(in crate::iommu) unsafe fn free_locked(
+        &self,
+        inner: &mut Inner<P>,
+        range: BusRange,
+        emptied: &mut Gather<P>,
+    ) {
+        let Some(DomainLanes { lanes, .. }) = &self.lanes else {
+            return inner.free(range);
+        };
+        let (granule, granules) = self.granules(range);
+        // SAFETY: the caller's promise.
+        match unsafe { lanes.free(granule, granules) } {
+            Freed::Done => {}
+            Freed::Unused(block) => self.take_back_locked(inner, block, emptied),
+            Freed::Elsewhere => match self.lent(inner, range) {
+                // SAFETY: the caller's promise.
+                Some(lent) => unsafe { lent.free() },
+                None => inner.free(range),
+            },
         }
+    }
+
+    /// The first granule of a range, and how many it has.
+    fn granules(&self, range: BusRange) -> (u64, usize) {
+        let granule = range.start().as_u64() >> self.page_size_log2;
+        (granule, (range.len_bytes() >> self.page_size_log2) as usize)
     }
 
     /// Where `range` begins in a lent block, with the lock.

@@ -2,6 +2,7 @@
 
 use super::{Chooser, Domain, DomainError, Inner, Linked, Reach, RevokeError};
 use crate::addr::{BusAddr, BusRange};
+use crate::iova::lanes::Recall;
 use crate::iova::{IovaError, IovaRequest};
 use crate::pagetable::{Grant, PhysList};
 use crate::platform::Platform;
@@ -19,7 +20,9 @@ impl<P: Platform> Domain<P> {
         };
         match reserve() {
             // Lanes may hold what it needs.
-            Err(DomainError::Iova(IovaError::IovaExhausted { .. })) if self.call_back() => {
+            Err(DomainError::Iova(IovaError::IovaExhausted { .. }))
+                if self.call_back(Recall::KeepingFrames) =>
+            {
                 reserve()
             }
             outcome => outcome,

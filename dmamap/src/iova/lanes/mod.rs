@@ -18,7 +18,7 @@ mod lent;
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicU64;
 
-use super::divided::Wanted;
+use super::divided::{Bounds, Wanted};
 use super::search::Fit;
 use super::units::Marks;
 use super::{IovaRequest, IovaSpace};
@@ -34,6 +34,7 @@ use lent::LentBlock;
 pub(crate) struct Lanes<P: Platform, S> {
     cpus: PerCpu<P, Seat<S>>,
     directory: Directory<P>,
+    bounds: Bounds,
 }
 
 /// What a CPU has for itself.
@@ -126,7 +127,8 @@ impl<P: Platform, S: Default> Lanes<P, S> {
                 lane: Lane::default(),
                 beside: S::default(),
             }),
-            directory: Directory::new(platform, space.end()),
+            directory: Directory::new(platform, space.divided.bounds.end),
+            bounds: space.divided.bounds,
         }
     }
 
@@ -143,6 +145,9 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         request: &LaneRequest,
         begin: impl FnOnce(u64, &[AtomicU64]) -> R,
     ) -> Result<R, NoChoice> {
+        if !self.bounds.serve(&request.fit) {
+            return Err(NoChoice::Elsewhere);
+        }
         let chosen = self.cpus.with(|_, Seat { lane, .. }| {
             let (granule, block) = lane.choose(&request.fit, &request.wanted)?;
             Ok(begin(granule, block.entries(granule, request.wanted.units)))
@@ -238,16 +243,11 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         request: &LaneRequest,
         leaves: impl FnOnce(u64) -> Option<Option<Leaves>>,
     ) -> Lending {
-        if lender.records.reserve(1).is_err() {
-            return Lending::Refused;
-        }
         let Some((block, start)) = space.lend(&request.fit) else {
             return Lending::Refused;
         };
-        let leaves = match self.directory.make_way(start) {
-            Ok(()) => leaves(start),
-            Err(_) => None,
-        };
+        let has_room = lender.records.reserve(1).is_ok() && self.directory.make_way(start).is_ok();
+        let leaves = has_room.then(|| leaves(start)).flatten();
         let Some(leaves) = leaves else {
             space.take_back(block, Marks::FREE);
             return Lending::Refused;
@@ -311,7 +311,7 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         &self,
         lender: &mut Lender<P>,
         space: &mut IovaSpace<P>,
-        for_good: Recall,
+        recall: Recall,
         mut beside: impl FnMut(&mut S),
         mut part: impl FnMut(u64),
     ) {
@@ -326,23 +326,27 @@ impl<P: Platform, S: Default> Lanes<P, S> {
                 self.give(lender, space, block, &mut part);
             }
         }
-        if !lender.has_lent() {
+        if recall != Recall::KeepingFrames {
+            if lender.records.is_empty() {
+                // SAFETY: no CPU looks: those in lanes are stopped, others have the lock.
+                unsafe { self.directory.free() };
+            }
             lender.records.reclaim();
-            // SAFETY: no CPU looks: those in lanes are stopped, others have the lock.
-            unsafe { self.directory.free() };
         }
-        if for_good == Recall::ForGood {
+        if recall == Recall::ForGood {
             stopped.forever();
         }
     }
 }
 
-/// Whether lanes are used again after a [recall](Lanes::recall).
+/// What a [recall](Lanes::recall) is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Recall {
-    /// They are.
-    ForNow,
-    /// Never.
+    /// What is in use: lanes are lent blocks again, perhaps at once.
+    KeepingFrames,
+    /// Frames too that were held for lent blocks.
+    WithFrames,
+    /// All of it, and no lane is used any more.
     ForGood,
 }
 
