@@ -311,6 +311,9 @@ pub(super) fn range_at(
 /// The free units of a word at which `2^order` of them begin, fewer than the word has.
 #[inline]
 fn runs_of(free: u64, order: u32) -> u64 {
+    if order == 0 {
+        return free;
+    }
     let steps = MULTIPLES.iter().enumerate().take(order as usize);
     steps.fold(free, |runs, (n, multiples)| {
         runs & runs >> (1 << n) & multiples

@@ -14,7 +14,9 @@ use crate::addr::{BusAddr, BusRange};
 use crate::iommu::flush_queue::{Owed, Stage};
 use crate::iommu::unconfirmed::Unconfirmed;
 use crate::iommu::unit::Change;
-use crate::iova::lanes::{Freed, LaneRequest, Lanes, Lending, LentRange, NoChoice, Parted, Recall};
+use crate::iova::lanes::{
+    Freed, LaneRequest, Lanes, Lending, LentRange, MOST, NoChoice, Parted, Recall,
+};
 use crate::iova::{IovaRequest, IovaSpace};
 use crate::pagetable::{Gather, Grant, LeafWords, PhysList, TableChange, WalkCoherence};
 use crate::platform::Platform;
@@ -89,7 +91,7 @@ impl<P: Platform> Domain<P> {
     ) -> Option<BusRange> {
         let all @ DomainLanes { lanes, words } = self.lanes.as_ref()?;
         let lane_request = LaneRequest::of(request, self.page_size_log2)?;
-        let fitting = words.fits(memory, lane_request.granules())?;
+        let fitting = words.fits(memory, lane_request.granules)?;
         let mut choose = || {
             lanes.choose(&lane_request, |granule, entries| {
                 let bus = BusAddr::new(granule << self.page_size_log2);
@@ -229,10 +231,9 @@ impl<P: Platform> Domain<P> {
     /// # Safety
     /// `range` is what a call of this domain returned that mapped it, and this is the first that takes it back.
     pub(crate) unsafe fn unmap_owned(&self, range: BusRange) -> Result<(), RevokeError> {
-        let Some(all) = &self.lanes else {
+        let Some((all, granule, _)) = self.lanes_for(range) else {
             return self.unmap(range);
         };
-        let granule = range.start().as_u64() >> self.page_size_log2;
         // SAFETY: the caller's promise.
         let cleared = unsafe {
             all.lanes.look(granule, |lent, _| {
@@ -270,10 +271,9 @@ impl<P: Platform> Domain<P> {
     /// # Safety
     /// As [`unmap_owned`](Self::unmap_owned).
     pub(in crate::iommu) unsafe fn retire_in_lane(&self, range: BusRange) -> Staging {
-        let Some(all) = &self.lanes else {
+        let Some((all, granule, _)) = self.lanes_for(range) else {
             return Staging::Elsewhere;
         };
-        let granule = range.start().as_u64() >> self.page_size_log2;
         let retire = |lent: LentRange<'_>, stage: &mut Stage| {
             let Some(ticket) = stage.ticket() else {
                 return Staging::NoTicket;
@@ -311,10 +311,9 @@ impl<P: Platform> Domain<P> {
     /// # Safety
     /// It was chosen, whole, and its owner gives it up.
     pub(super) unsafe fn free(&self, range: BusRange) {
-        let Some(DomainLanes { lanes, .. }) = &self.lanes else {
+        let Some((DomainLanes { lanes, .. }, granule, granules)) = self.lanes_for(range) else {
             return self.inner.lock().free(range);
         };
-        let (granule, granules) = self.granules(range);
         // SAFETY: the caller's promise.
         match unsafe { lanes.free(granule, granules) } {
             Freed::Done => {}
@@ -341,10 +340,9 @@ impl<P: Platform> Domain<P> {
         range: BusRange,
         emptied: &mut Gather<P>,
     ) {
-        let Some(DomainLanes { lanes, .. }) = &self.lanes else {
+        let Some((DomainLanes { lanes, .. }, granule, granules)) = self.lanes_for(range) else {
             return inner.free(range);
         };
-        let (granule, granules) = self.granules(range);
         // SAFETY: the caller's promise.
         match unsafe { lanes.free(granule, granules) } {
             Freed::Done => {}
@@ -357,16 +355,18 @@ impl<P: Platform> Domain<P> {
         }
     }
 
-    /// The first granule of a range, and how many it has.
-    fn granules(&self, range: BusRange) -> (u64, usize) {
+    /// The lanes, where a range may be in a lent block; its first granule, and how many it has.
+    #[inline]
+    fn lanes_for(&self, range: BusRange) -> Option<(&DomainLanes<P>, u64, usize)> {
+        let granules = range.len_bytes() >> self.page_size_log2;
+        let lanes = self.lanes.as_ref().filter(|_| granules <= MOST)?;
         let granule = range.start().as_u64() >> self.page_size_log2;
-        (granule, (range.len_bytes() >> self.page_size_log2) as usize)
+        Some((lanes, granule, granules as usize))
     }
 
     /// Where `range` begins in a lent block, with the lock.
     pub(super) fn lent<'a>(&self, inner: &'a Inner<P>, range: BusRange) -> Option<LentRange<'a>> {
-        let lanes = &self.lanes.as_ref()?.lanes;
-        let granule = range.start().as_u64() >> self.page_size_log2;
+        let (DomainLanes { lanes, .. }, granule, _) = self.lanes_for(range)?;
         lanes.look_locked(&inner.lender, granule)
     }
 
