@@ -21,6 +21,7 @@
 //! - [`told`]: units that are told of mappings by requests
 //! - [`virtio`]: what stands between virtio-drivers and its devices
 //! - [`types`]: what keeps misuse from compiling
+//! - [`waits`]: what units are asked, and how often they are waited for
 //! - [`ways`]: the way to memory that was asked for, and no other
 //! - [`measured`]: what `dmamap bench` says was measured, and what is
 //! - [`ground`]: what the tests themselves stand on
@@ -48,6 +49,7 @@ mod told;
 mod types;
 mod unmapping;
 mod virtio;
+mod waits;
 mod ways;
 
 use super::mutation::Mutation;
@@ -77,6 +79,7 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         virtio::ALL,
         types::ALL,
         ways::ALL,
+        waits::ALL,
         measured::ALL,
         ground::ALL,
     ]
