@@ -4,13 +4,13 @@
 //! use counts::computer::Booted;
 //! use dmamap::system::Protection;
 //!
-//! let booted = Booted::boot()?;
+//! let booted = Booted::get()?;
 //! let device = booted.attach(Protection::Strict)?;
 //! assert_eq!(device.page_bytes(), 4096);
 //! # Ok::<(), counts::CountsError>(())
 //! ```
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use dmamap::device::Device;
 use dmamap::pci::Function;
@@ -27,21 +27,32 @@ use crate::plain::Plain;
 /// Bytes of its memory: little, as the host maps and scans it.
 const RAM_BYTES: u64 = 1 << 30;
 
-/// A booted machine. It is shut down when it is dropped; what is mapped then is lost with the process.
+/// The one booted machine of this process.
 pub struct Booted {
-    machine: Arc<Machine>,
     computer: Computer<Plain>,
 }
 
+static BOOTED: OnceLock<Booted> = OnceLock::new();
+
 impl Booted {
-    /// Boots.
+    /// The machine, which boots when it is asked for first.
     ///
     /// # Errors
     /// [`CountsError::SetUp`].
-    pub fn boot() -> Result<Self, CountsError> {
+    pub fn get() -> Result<&'static Self, CountsError> {
+        match BOOTED.get() {
+            Some(booted) => Ok(booted),
+            None => {
+                let booted = Self::boot()?;
+                Ok(BOOTED.get_or_init(|| booted))
+            }
+        }
+    }
+
+    fn boot() -> Result<Self, CountsError> {
         let config = MachineConfig::default().with_ram(RAM_BYTES);
         let machine = Machine::boot(config).map_err(CountsError::set_up("the machine"))?;
-        let board = Arc::new(AtOnce::new(machine.clone()));
+        let board = Arc::new(AtOnce::new(machine));
         let kernel = Hosted::boot_with_cpus(board, 2).map_err(CountsError::set_up("the kernel"))?;
         let bridges = kernel.host_bridges();
         let mut bridges = bridges.map_err(CountsError::set_up("the host bridge"))?;
@@ -54,10 +65,11 @@ impl Booted {
             host_bridge: bridges.pop().ok_or_else(|| missing("the host bridge"))?,
         };
         let options = BootOptions::default();
+        let platform = Plain::over(kernel).ok_or_else(|| missing("another machine"))?;
         // SAFETY: the description is the machine's own, which exists for this alone.
-        let computer = unsafe { boot(Plain::over(kernel), &description, &kernel, options) };
+        let computer = unsafe { boot(platform, &description, &kernel, options) };
         let computer = computer.map_err(CountsError::set_up("the boot"))?;
-        Ok(Self { machine, computer })
+        Ok(Self { computer })
     }
 
     /// Attaches the device, which nobody vouches for.
@@ -94,11 +106,5 @@ impl Booted {
             what: "the device",
             error: "it was not found".into(),
         })
-    }
-}
-
-impl Drop for Booted {
-    fn drop(&mut self) {
-        self.machine.shutdown();
     }
 }

@@ -6,10 +6,10 @@
 //! assert_eq!(done, 3);
 //! ```
 
-/// Walks a path so many times. Counting begins when this is called and ends when it returns; three instructions of
+/// Walks a path so many times. Counting begins when this is called and ends when it returns; four instructions of
 /// each round are its own.
 #[inline(never)]
-pub fn counted(rounds: u64, path: &mut impl FnMut()) {
+pub fn counted(rounds: u64, path: &mut dyn FnMut()) {
     for _ in 0..rounds {
         path();
     }

@@ -1,28 +1,25 @@
 //! A platform as cheap as a kernel's, over the [`Hosted`] one: what a map and an unmap ask of it is arithmetic.
 //!
 //! A process has to find which machine's memory an address is of, take turns on its virtual CPUs and read the host's clock. A kernel
-//! has a direct map, knows its CPU, and its lock is one locked operation and a store. What is not on the way of a map goes to the port.
+//! has a direct map, knows its CPU, and its lock is one locked operation and a store; its platform is a type without values. What is not on
+//! the way of a map goes to the port.
 //!
 //! ```
-//! use counts::plain::Plain;
 //! use dmamap::addr::VirtAddr;
 //! use dmamap::platform::{FrameRequest, Platform};
-//! # use machine::{Machine, MachineConfig};
-//! # let machine = Machine::boot(MachineConfig::default())?;
-//! # let kernel = hosted::Hosted::boot(machine.clone())?;
 //!
-//! let platform = Plain::over(kernel);
+//! let platform = counts::computer::Booted::get()?.platform();
 //! let frames = platform.allocate_frames(FrameRequest::new(1))?;
 //! let pointer = platform.frame_pointer(frames.start());
 //! assert_eq!(platform.virt_to_phys(VirtAddr::from_ptr(pointer.as_ptr())), Some(frames.start()));
 //! # // SAFETY: nobody uses it.
 //! # unsafe { platform.free_frames(frames) };
-//! # machine.shutdown();
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::ptr::{self, NonNull};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 use dmamap::addr::{PhysAddr, PhysRange, VirtAddr};
 use dmamap::platform::{
@@ -36,34 +33,35 @@ const STEP_NS: u64 = 20;
 
 static CLOCK_NS: AtomicU64 = AtomicU64::new(0);
 
+/// The one port of this process.
+static KERNEL: OnceLock<Hosted> = OnceLock::new();
+/// Where its direct map begins, with physical address 0; and the end of RAM. Set before there is a [`Plain`].
+static DIRECT_MAP: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
+static RAM_END: AtomicU64 = AtomicU64::new(0);
+
 /// The platform, for one thread that drives devices.
 #[derive(Clone, Copy, Debug)]
-pub struct Plain {
-    kernel: Hosted,
-    direct_map: NonNull<u8>,
-    ram_end: u64,
-}
-
-// SAFETY: the pointer is the beginning of the direct map, which is as much every thread's as the port's own.
-unsafe impl Send for Plain {}
-// SAFETY: as above.
-unsafe impl Sync for Plain {}
+pub struct Plain(());
 
 impl Plain {
-    /// Over a port that has booted.
-    pub fn over(kernel: Hosted) -> Self {
-        let mut ram_end = 0;
-        kernel.memory_map(&mut |ram| ram_end = ram.last().as_u64() + 1);
-        Self {
-            kernel,
-            direct_map: kernel.frame_pointer(PhysAddr::new(0)),
-            ram_end,
-        }
+    /// Over a port that has booted; `None` where there is one over another.
+    pub fn over(kernel: Hosted) -> Option<Self> {
+        KERNEL.set(kernel).ok()?;
+        let mut end = 0;
+        kernel.memory_map(&mut |ram| end = ram.last().as_u64() + 1);
+        RAM_END.store(end, Ordering::Relaxed);
+        let start = kernel.frame_pointer(PhysAddr::new(0));
+        DIRECT_MAP.store(start.as_ptr(), Ordering::Release);
+        Some(Self(()))
     }
 
     /// The port.
     pub fn kernel(&self) -> Hosted {
-        self.kernel
+        *KERNEL.get().expect("the port is there before this is")
+    }
+
+    fn direct_map(&self) -> *mut u8 {
+        DIRECT_MAP.load(Ordering::Relaxed)
     }
 }
 
@@ -102,36 +100,36 @@ unsafe impl Platform for Plain {
     type Lock = SpinLock;
 
     fn machine(&self) -> MachineId {
-        self.kernel.machine()
+        self.kernel().machine()
     }
 
     fn memory_map(&self, visit: &mut dyn FnMut(PhysRange)) {
-        self.kernel.memory_map(visit);
+        self.kernel().memory_map(visit);
     }
 
     fn allocate_frames(&self, request: FrameRequest) -> Result<PhysRange, OutOfFrames> {
-        self.kernel.allocate_frames(request)
+        self.kernel().allocate_frames(request)
     }
 
     unsafe fn free_frames(&self, frames: PhysRange) {
         // SAFETY: the caller's promise is this one's.
-        unsafe { self.kernel.free_frames(frames) }
+        unsafe { self.kernel().free_frames(frames) }
     }
 
     #[inline]
     fn frame_pointer(&self, phys: PhysAddr) -> NonNull<u8> {
-        // SAFETY: frames are RAM, all of which the direct map holds.
-        unsafe { self.direct_map.add(phys.as_u64() as usize) }
+        // SAFETY: frames are RAM, all of which the direct map holds; it does not begin at 0.
+        unsafe { NonNull::new_unchecked(self.direct_map().add(phys.as_u64() as usize)) }
     }
 
     unsafe fn map_scattered(&self, frames: &[PhysAddr]) -> Result<NonNull<u8>, VirtualMapError> {
         // SAFETY: the caller's promise is this one's.
-        unsafe { self.kernel.map_scattered(frames) }
+        unsafe { self.kernel().map_scattered(frames) }
     }
 
     unsafe fn unmap_scattered(&self, start: NonNull<u8>, frames: usize) {
         // SAFETY: the caller's promise is this one's.
-        unsafe { self.kernel.unmap_scattered(start, frames) }
+        unsafe { self.kernel().unmap_scattered(start, frames) }
     }
 
     unsafe fn map_frames(
@@ -140,21 +138,21 @@ unsafe impl Platform for Plain {
         attribute: MemoryAttribute,
     ) -> Result<NonNull<u8>, VirtualMapError> {
         // SAFETY: the caller's promise is this one's.
-        unsafe { self.kernel.map_frames(frames, attribute) }
+        unsafe { self.kernel().map_frames(frames, attribute) }
     }
 
     unsafe fn unmap_frames(&self, start: NonNull<u8>, len_bytes: u64) {
         // SAFETY: the caller's promise is this one's.
-        unsafe { self.kernel.unmap_frames(start, len_bytes) }
+        unsafe { self.kernel().unmap_frames(start, len_bytes) }
     }
 
     #[inline]
     fn virt_to_phys(&self, virt: VirtAddr) -> Option<PhysAddr> {
-        let base = self.direct_map.addr().get() as u64;
+        let base = self.direct_map().addr() as u64;
         let phys = virt.as_u64().wrapping_sub(base);
-        match phys < self.ram_end {
+        match phys < RAM_END.load(Ordering::Relaxed) {
             true => Some(PhysAddr::new(phys)),
-            false => self.kernel.virt_to_phys(virt),
+            false => self.kernel().virt_to_phys(virt),
         }
     }
 
@@ -164,12 +162,12 @@ unsafe impl Platform for Plain {
         attribute: MemoryAttribute,
     ) -> Result<NonNull<u8>, VirtualMapError> {
         // SAFETY: the caller's promise is this one's.
-        unsafe { self.kernel.ioremap(range, attribute) }
+        unsafe { self.kernel().ioremap(range, attribute) }
     }
 
     unsafe fn iounmap(&self, start: NonNull<u8>, len_bytes: u64) {
         // SAFETY: the caller's promise is this one's.
-        unsafe { self.kernel.iounmap(start, len_bytes) }
+        unsafe { self.kernel().iounmap(start, len_bytes) }
     }
 
     #[inline]
@@ -188,11 +186,11 @@ unsafe impl Platform for Plain {
     }
 
     fn clean_cache(&self, start: NonNull<u8>, len_bytes: usize) {
-        self.kernel.clean_cache(start, len_bytes);
+        self.kernel().clean_cache(start, len_bytes);
     }
 
     fn invalidate_cache(&self, start: NonNull<u8>, len_bytes: usize) {
-        self.kernel.invalidate_cache(start, len_bytes);
+        self.kernel().invalidate_cache(start, len_bytes);
     }
 
     #[inline]
@@ -206,7 +204,7 @@ unsafe impl Platform for Plain {
     }
 
     fn relax(&self) {
-        self.kernel.relax();
+        self.kernel().relax();
     }
 
     #[inline]
@@ -222,26 +220,27 @@ unsafe impl Platform for Plain {
         &self,
         handler: Option<InterruptHandler>,
     ) -> Result<Interrupt, OutOfInterrupts> {
-        self.kernel.allocate_interrupt(handler)
+        self.kernel().allocate_interrupt(handler)
     }
 
     fn free_interrupt(&self, interrupt: Interrupt) {
-        self.kernel.free_interrupt(interrupt);
+        self.kernel().free_interrupt(interrupt);
     }
 
     fn message_window(&self) -> Option<PhysRange> {
-        self.kernel.message_window()
+        self.kernel().message_window()
     }
 
     fn interrupt_count(&self, interrupt: Interrupt) -> u64 {
-        self.kernel.interrupt_count(interrupt)
+        self.kernel().interrupt_count(interrupt)
     }
 
     fn wait_for_interrupt(&self, interrupt: Interrupt, seen: u64, deadline_ns: u64) -> u64 {
-        self.kernel.wait_for_interrupt(interrupt, seen, deadline_ns)
+        self.kernel()
+            .wait_for_interrupt(interrupt, seen, deadline_ns)
     }
 
     fn fatal(&self, message: &str) -> ! {
-        self.kernel.fatal(message)
+        self.kernel().fatal(message)
     }
 }

@@ -21,7 +21,7 @@ pub fn run(paths: &mut Paths<'_>) -> Result<(), CountsError> {
     if !paths.want(&[OWN, EDGES]) {
         return Ok(());
     }
-    let booted = Booted::boot()?;
+    let booted = Booted::get()?;
     for (name, protection) in [(OWN, Protection::Bounce), (EDGES, Protection::Strict)] {
         let device = booted.attach(protection)?;
         packed(paths, name, &device)?;
@@ -41,8 +41,9 @@ fn packed(
     let mut memory = Some(block.map_err(CountsError::set_up("a buffer"))?);
     paths.walk(name, || {
         let lent = memory.take().ok_or("the buffer is gone")?;
-        let mapped = device.map_single(lent, ToDevice);
-        let mapping = mapped.map_err(|_| "it was not mapped")?;
+        let Ok(mapping) = device.map_single(lent, ToDevice) else {
+            return Err("it was not mapped");
+        };
         memory = Some(mapping.unmap().map_err(|_| "it was not unmapped")?);
         Ok::<(), &str>(())
     })

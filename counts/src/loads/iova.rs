@@ -26,7 +26,7 @@ pub fn run(paths: &mut Paths<'_>) -> Result<(), CountsError> {
     if !paths.want(&NAMES.map(|(name, _)| name)) {
         return Ok(());
     }
-    let booted = Booted::boot()?;
+    let booted = Booted::get()?;
     for (name, len_log2) in NAMES {
         let aperture = BusRange::new(BusAddr::new(0), 1 << APERTURE_LOG2);
         let aperture = aperture.map_err(CountsError::set_up("bus addresses"))?;

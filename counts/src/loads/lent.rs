@@ -2,7 +2,7 @@
 
 use std::array;
 
-use dmamap::buffer::{DmaBuffer, ScatterList, ScatteredBuffer};
+use dmamap::buffer::{DmaBuffer, DmaMemory, ScatterList, ScatteredBuffer};
 use dmamap::device::Device;
 use dmamap::map::{Bidirectional, Retired};
 use dmamap::system::Protection;
@@ -33,7 +33,7 @@ pub fn run(paths: &mut Paths<'_>) -> Result<(), CountsError> {
     if !paths.want(&[STRICT, STRICT_64K, SYNC, LIST, OWNED, SHARED, LIST_SHARED]) {
         return Ok(());
     }
-    let booted = Booted::boot()?;
+    let booted = Booted::get()?;
     let device = booted.attach(Protection::Strict)?;
     single(paths, STRICT, &device, PAGE)?;
     single(paths, STRICT_64K, &device, 16 * PAGE)?;
@@ -69,8 +69,9 @@ pub(super) fn single(
     let mut memory = Some(buffer(device, len_bytes)?);
     paths.walk(name, || {
         let lent = memory.take().ok_or("the buffer is gone")?;
-        let mapped = device.map_single(lent, Bidirectional);
-        let mapping = mapped.map_err(|_| "it was not mapped")?;
+        let Ok(mapping) = device.map_single(lent, Bidirectional) else {
+            return Err("it was not mapped");
+        };
         memory = Some(mapping.unmap().map_err(|_| "it was not unmapped")?);
         Ok::<(), &str>(())
     })
@@ -79,11 +80,19 @@ pub(super) fn single(
 /// Pages that lie apart in memory, in one buffer.
 fn scattered(paths: &mut Paths<'_>, device: &Device<Plain>) -> Result<(), CountsError> {
     let memory = ScatteredBuffer::allocate(device.platform(), 8 * PAGE);
-    let mut memory = Some(memory.map_err(CountsError::set_up("a buffer"))?);
+    let memory = memory.map_err(CountsError::set_up("a buffer"))?;
+    if (0..8).any(|page| memory.segment(page * PAGE).len_bytes() != PAGE) {
+        return Err(CountsError::SetUp {
+            what: "a buffer",
+            error: "its pages lie side by side".into(),
+        });
+    }
+    let mut memory = Some(memory);
     paths.walk(LIST, || {
         let lent = memory.take().ok_or("the buffer is gone")?;
-        let mapped = device.map_sg(lent, Bidirectional);
-        let mapping = mapped.map_err(|_| "it was not mapped")?;
+        let Ok(mapping) = device.map_sg(lent, Bidirectional) else {
+            return Err("it was not mapped");
+        };
         memory = Some(mapping.unmap().map_err(|_| "it was not unmapped")?);
         Ok::<(), &str>(())
     })
@@ -119,8 +128,9 @@ fn retired(paths: &mut Paths<'_>, device: &Device<Plain>) -> Result<(), CountsEr
     let mut count = 0;
     paths.walk(OWNED, || {
         let lent = free.pop().ok_or("the buffers are gone")?;
-        let mapped = device.map_single(lent, Bidirectional);
-        let mapping = mapped.map_err(|_| "it was not mapped")?;
+        let Ok(mapping) = device.map_single(lent, Bidirectional) else {
+            return Err("it was not mapped");
+        };
         gone[count] = Some(mapping.retire());
         count += 1;
         if count == TOGETHER {
@@ -147,8 +157,9 @@ fn list(paths: &mut Paths<'_>, device: &Device<Plain>) -> Result<(), CountsError
     let mut memory = Some(list);
     paths.walk(LIST_SHARED, || {
         let lent = memory.take().ok_or("the list is gone")?;
-        let mapped = device.map_sgtable(lent, Bidirectional);
-        let mapping = mapped.map_err(|_| "it was not mapped")?;
+        let Ok(mapping) = device.map_sgtable(lent, Bidirectional) else {
+            return Err("it was not mapped");
+        };
         memory = Some(mapping.unmap().map_err(|_| "it was not unmapped")?);
         Ok::<(), &str>(())
     })

@@ -31,22 +31,38 @@ pub const LONG: u64 = 1536;
 /// Told of each loop before it begins: the path's name, and the rounds.
 pub type Report<'a> = &'a mut dyn FnMut(&str, u64);
 
-/// Walks all paths whose name contains `only`.
+/// Given each path, warm: its name, and a round of it.
+pub type Visit<'a> = &'a mut dyn FnMut(&'static str, &mut dyn FnMut());
+
+/// Has all paths counted whose name contains `only`.
 ///
 /// # Errors
 /// [`CountsError`] of the first that cannot be walked.
 pub fn run(only: &str, report: Report<'_>) -> Result<(), CountsError> {
-    let mut paths = Paths { only, report };
+    each(only, &mut |name, round| {
+        for rounds in [SHORT, LONG] {
+            report(name, rounds);
+            counted(rounds, round);
+        }
+    })
+}
+
+/// Hands `visit` all paths whose name contains `only`.
+///
+/// # Errors
+/// [`CountsError`] of the first that cannot be walked.
+pub fn each(only: &str, visit: Visit<'_>) -> Result<(), CountsError> {
+    let mut paths = Paths { only, visit };
     iova::run(&mut paths)?;
     table::run(&mut paths)?;
     lent::run(&mut paths)?;
     copied::run(&mut paths)
 }
 
-/// Those that are wanted, and who is told.
+/// Those that are wanted, and who is given them.
 pub struct Paths<'a> {
     only: &'a str,
-    report: Report<'a>,
+    visit: Visit<'a>,
 }
 
 impl Paths<'_> {
@@ -74,10 +90,7 @@ impl Paths<'_> {
             }
         };
         (0..WARM_UP).for_each(|_| round());
-        for rounds in [SHORT, LONG] {
-            (self.report)(name, rounds);
-            counted(rounds, &mut round);
-        }
+        (self.visit)(name, &mut round);
         outcome.map_err(|error| CountsError::Path {
             path: name,
             error: error.to_string(),

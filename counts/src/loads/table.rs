@@ -49,7 +49,7 @@ pub fn run(paths: &mut Paths<'_>) -> Result<(), CountsError> {
     if !paths.want(&CASES.map(|case| case.name)) {
         return Ok(());
     }
-    let booted = Booted::boot()?;
+    let booted = Booted::get()?;
     for case in CASES {
         walk(paths, booted.platform(), &case)?;
     }

@@ -131,7 +131,7 @@ impl<P: Platform> Device<P> {
             range,
             error,
         };
-        let outcome = match revoke(core, range, &backing, attributes, Ok(Owed::NOTHING)) {
+        let outcome = match revoke(core, range, &backing, attributes, &Ok(Owed::NOTHING)) {
             Ok(()) => Ok(backing),
             // What is mapped there goes on to count.
             Err(error) if error.changed_nothing() => return Err(quarantined(error)),
