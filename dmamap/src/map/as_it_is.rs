@@ -12,7 +12,7 @@ use crate::map::error::{MapError, MapFailure};
 use crate::map::establish::{check, not_established};
 use crate::map::route::Route;
 use crate::map::terms::{Shape, Terms};
-use crate::map::translated::{self, widened};
+use crate::map::translated;
 use crate::platform::Platform;
 
 /// What became of memory that was to be mapped as it is.
@@ -81,7 +81,7 @@ impl<P: Platform> DeviceCore<P> {
     ) -> Result<BusRange, MapFailure> {
         let terms = terms.within(&self.limits);
         if terms.maintains(self.coherence) {
-            self.clean_for_device(widened(memory, FRAME_SIZE_LOG2));
+            self.clean_frames(memory);
         }
         let placement = translated::place_one(FRAME_SIZE_LOG2, &terms, memory)?;
         translated::map_one(domain, &placement, memory, terms.grant())

@@ -404,24 +404,23 @@ impl<P: Platform> Live<P> {
     /// The last of a mapping that was taken back.
     #[inline]
     fn part<B: DmaMemory>(self, buffer: &B) {
-        match self.need_sync() {
-            true => self.part_synced(buffer),
-            // What the device wrote is there already, and what it wrote earlier.
-            false => self.held.core().platform.dma_rmb(),
+        self.take_from_device(buffer);
+        if self.backing.is_copied() {
+            self.give_copies_back();
         }
     }
 
     #[inline(never)]
-    fn part_synced<B: DmaMemory>(self, buffer: &B) {
-        self.take_from_device(buffer);
+    fn give_copies_back(self) {
         // SAFETY: the route confirmed that the device lost the mapping, or has the copy always.
         unsafe { self.backing.release(self.held.core()) };
     }
 
     /// Makes what the device wrote, before it lost the memory, what the CPU reads in the buffer.
+    #[inline]
     fn take_from_device<B: DmaMemory>(&self, buffer: &B) {
         let core = self.held.core();
-        let is_automatic = self.attributes.cpu_sync == CpuSync::Automatic;
+        let is_automatic = self.need_sync() && self.attributes.cpu_sync == CpuSync::Automatic;
         // After the device lost the memory: until then lines of it could come into the caches and be outdated again.
         if is_automatic && self.direction.device_writes() {
             self.device_side(buffer.pointer(), 0, self.len_bytes(), |start, len| {
