@@ -40,6 +40,7 @@
 //! }
 //! ```
 
+mod as_it_is;
 mod asked;
 mod attributes;
 mod backing;

@@ -233,10 +233,15 @@ impl<P: Platform> DeviceCore<P> {
         backing: Backing,
     ) -> Result<Placed, MapFailure> {
         let first = backing.first(memory.first);
-        let mut list = GivenList::new(memory, &backing);
-        let placement = translated::place(domain.page_size_log2(), terms, first, &mut list);
-        let mapped = placement
-            .and_then(|placement| translated::map(domain, placement, &mut list, terms.grant()));
+        let map = |list: &mut dyn PhysList| {
+            let place = translated::place(domain.page_size_log2(), terms, first, list)?;
+            translated::map(domain, place, list, terms.grant())
+        };
+        let mapped = match &backing {
+            // Its own pieces are what is given.
+            Backing::InPlace => map(memory.pieces),
+            copied => map(&mut GivenList::new(memory, copied)),
+        };
         match mapped {
             Ok(range) => Ok(Placed { range, backing }),
             Err(failure) => Err(self.not_given(backing, failure)),

@@ -133,7 +133,7 @@ pub(super) const ALL: &[Mutation] = &[
         name: "dropped-list-not-revoked",
         selection: Selection::Core,
         file: "dmamap/src/map/live_list.rs",
-        find: "revoke(core, range, &self.backing, attributes, Ok(Owed::NOTHING))",
+        find: "revoke(core, range, &self.backing, attributes, &Ok(Owed::NOTHING))",
         replace: "Ok::<(), crate::iommu::RevokeError>(drop(attributes))",
         why: "the memory is given back while the device still reaches it",
         caught_by: &[lists(

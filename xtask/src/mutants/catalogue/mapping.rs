@@ -2,6 +2,8 @@
 
 use super::super::mutation::{Mutation, Selection, Test};
 
+const AS_IT_IS: &str = "dmamap/src/map/as_it_is.rs";
+
 const ATTACH: &str = "dmamap/src/system/attach.rs";
 
 const fn iova(name: &'static str) -> Test {
@@ -307,6 +309,70 @@ pub(super) const ALL: &[Mutation] = &[
             "dmamap",
             "system/bus_master",
             "a_device_is_a_bus_master_while_it_is_attached",
+        )],
+    },
+    Mutation {
+        name: "shared-frames-given-as-they-are",
+        selection: Selection::Core,
+        file: AS_IT_IS,
+        find: "frames == Frames::Whole && ",
+        replace: "",
+        why: "a device that nobody vouched for reaches what lies beside its memory",
+        caught_by: &[Test::program(
+            "dmamap",
+            "bounce/neighbours",
+            "small_blocks_side_by_side_never_show_each_other",
+        )],
+    },
+    Mutation {
+        name: "given-as-it-is-though-copies-are-due",
+        selection: Selection::Whole,
+        file: AS_IT_IS,
+        find: " && !self.gives_copies_alone(terms)",
+        replace: "",
+        why: "a device that is to have copies alone is given the driver's pages",
+        caught_by: &[Test::program(
+            "dmamap",
+            "bounce/always_mapped",
+            "no_page_of_a_driver_is_ever_mapped",
+        )],
+    },
+    Mutation {
+        name: "given-as-it-is-in-its-sleep",
+        selection: Selection::Whole,
+        file: AS_IT_IS,
+        find: "Some(_) if core.system.is_asleep() => Err(MapFailure::Suspended),",
+        replace: "",
+        why: "what is mapped while the machine sleeps is not restored",
+        caught_by: &[Test::program(
+            "dmamap",
+            "life/sleep",
+            "while_it_sleeps_nothing_is_promised_that_nobody_can_keep",
+        )],
+    },
+    Mutation {
+        name: "given-as-it-is-and-not-cleaned",
+        selection: Selection::Whole,
+        file: AS_IT_IS,
+        find: "self.clean_frames(memory);",
+        replace: "",
+        why: "a device that does not snoop reads what memory held before",
+        caught_by: &[Test::program(
+            "journeys",
+            "caches",
+            "mixed::maintenance_is_what_the_direction_needs_and_is_counted",
+        )],
+    },
+    Mutation {
+        name: "tail-of-a-page-not-mapped",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/translated.rs",
+        find: ".and_then(|bytes| bytes.checked_add(in_page))",
+        replace: ".filter(|&bytes| bytes > 0)",
+        why: "the last bytes of memory that is no whole pages are out of the device's reach, or another mapping's",
+        caught_by: &[Test::library(
+            "dmamap",
+            "map::translated::tests::whole_pages_are_those_that_a_piece_touches",
         )],
     },
 ];
