@@ -59,6 +59,7 @@ mod live;
 mod live_list;
 mod owned;
 mod place;
+mod pooled;
 mod raw;
 mod registers;
 mod resource;
@@ -75,7 +76,7 @@ mod translated;
 mod uncached;
 mod unmanaged;
 mod view;
-pub(crate) mod window;
+mod window;
 
 pub use crate::pagetable::Permission;
 pub use asked::Asked;

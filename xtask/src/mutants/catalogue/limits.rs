@@ -211,9 +211,9 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "privileged-copies-in-open-pools",
         selection: Selection::Whole,
-        file: "dmamap/src/map/place.rs",
-        find: "&& !closed",
-        replace: "&& (closed || !closed)",
+        file: "dmamap/src/map/pooled.rs",
+        find: "if closed {",
+        replace: "if closed && !closed {",
         why: "copies of what is for privileged requests lie where all requests reach them",
         caught_by: &[privileged(
             "an_unprivileged_device_reaches_nothing_that_is_mapped_for_privileged_requests",
