@@ -118,7 +118,7 @@ impl<P: Platform> Divided<P> {
 
     #[cold]
     fn allocate_cold(&mut self, tree: &mut Tree<P>, fit: &Fit, wanted: &Wanted) -> Option<u64> {
-        if self.end - self.start < SMALLEST_DIVIDED << UNITS_LOG2 {
+        if !self.has_room_for_blocks() {
             return None;
         }
         self.cool_down_at(wanted.level);
@@ -130,8 +130,13 @@ impl<P: Platform> Divided<P> {
         })
     }
 
+    /// Whether a space is large enough for blocks.
+    pub(super) fn has_room_for_blocks(&self) -> bool {
+        self.end - self.start >= SMALLEST_DIVIDED << UNITS_LOG2
+    }
+
     /// Whether all of a zone, or of those of its blocks that were chosen for such requests, is within the request's limits.
-    fn serves(&self, zone: Zone, fit: &Fit) -> bool {
+    pub(super) fn serves(&self, zone: Zone, fit: &Fit) -> bool {
         match zone {
             Zone::Low => fit.start <= self.start && fit.end >= self.high_start.min(self.end),
             Zone::High => fit.start <= self.high_start && fit.end > self.high_start,
@@ -259,7 +264,7 @@ impl<P: Platform> Divided<P> {
         let Place {
             block, unit, units, ..
         } = *place;
-        self.blocks.change(block, |it| it.units.give(unit, units));
+        self.blocks.give(block, unit, units);
         if self.blocks.get(block).level == Level::Blocks {
             self.keep_promises(block, [unit, unit + units - 1]);
         }
