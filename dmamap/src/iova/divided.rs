@@ -280,12 +280,13 @@ impl<P: Platform> Divided<P> {
         self.blocks.widest()
     }
 
-    /// The first granule of a zone, and one past its last: no block of a zone leaves it.
-    pub(super) fn bounds_of(&self, zone: Zone) -> (u64, u64) {
-        match zone {
+    /// The first granule of a zone that a request may have, and one past the last: no block of a zone leaves it.
+    pub(super) fn bounds_within(&self, zone: Zone, fit: &Fit) -> (u64, u64) {
+        let (start, end) = match zone {
             Zone::Low => (self.start, self.high_start),
             Zone::High => (self.high_start, u64::MAX),
-        }
+        };
+        (start.max(fit.start), end.min(fit.end))
     }
 
     /// Frames held for blocks.

@@ -23,8 +23,7 @@ impl<P: Platform> Divided<P> {
         zone: Zone,
         level: Level,
     ) -> Result<Option<Handle<Block>>, SlabError> {
-        let (zone_start, zone_end) = self.bounds_of(zone);
-        let (start, end) = (zone_start.max(fit.start), zone_end.min(fit.end));
+        let (start, end) = self.bounds_within(zone, fit);
         if level == Level::Granules {
             // The lowest gigabyte is not whole, as address 0 is nobody's.
             let lowest = Level::Blocks.block_len().min(end);
@@ -45,18 +44,15 @@ impl<P: Platform> Divided<P> {
         fit: &Fit,
         wanted: &Wanted,
     ) -> Result<Option<Handle<Block>>, SlabError> {
-        let Wanted { level, order, .. } = *wanted;
+        let level = wanted.level;
         if !self.has_room_for_blocks() {
             return Ok(None);
         }
         for zone in Zone::ALL {
-            // Who was refused a block asks for no other.
-            let was_tried = self.serves(zone, fit);
-            if was_tried && self.blocks.with_room(zone, level, order).is_none() {
+            if !self.was_not_asked(zone, fit, wanted) {
                 continue;
             }
-            let (zone_start, zone_end) = self.bounds_of(zone);
-            let (start, end) = (zone_start.max(fit.start), zone_end.min(fit.end));
+            let (start, end) = self.bounds_within(zone, fit);
             let lowest = Level::Blocks.block_len().min(end);
             // As it is done for those without limits: small ones from the lowest gigabyte, then a large one to be divided.
             let places = [
@@ -71,6 +67,16 @@ impl<P: Platform> Divided<P> {
             }
         }
         Ok(None)
+    }
+
+    /// Whether nobody tried to make a block of a zone yet for such a request that found no room. Who was refused a block asks for no
+    /// other.
+    pub(super) fn was_not_asked(&self, zone: Zone, fit: &Fit, wanted: &Wanted) -> bool {
+        let Wanted { level, order, .. } = *wanted;
+        let (start, end) = self.bounds_within(zone, fit);
+        let was_asked =
+            self.serves(zone, fit) && self.blocks.with_room(zone, level, order).is_none();
+        start < end && !was_asked
     }
 
     /// A block for a zone from a gap of the tree within these bounds.

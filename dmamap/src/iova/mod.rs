@@ -38,6 +38,7 @@ mod block;
 mod blocks;
 mod divided;
 mod error;
+mod gaps;
 mod growth;
 mod hot;
 mod index;

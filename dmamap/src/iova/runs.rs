@@ -159,7 +159,8 @@ mod tests {
         };
         for round in 0..300 {
             let mut units = Units::FREE;
-            let start = random(1 << random(12)) * UNITS as u64;
+            let log2 = random(12);
+            let start = random(1 << log2) * UNITS as u64;
             let pieces = 1 + random([3, 30, 250][round % 3]);
             let mut taken = Vec::new();
             for _ in 0..pieces {
@@ -180,7 +181,8 @@ mod tests {
             }
             assert!(rooms == Rooms::of(units.marks(), start));
             for _ in 0..60 {
-                let len = 1 + random(1 << random(10));
+                let log2 = random(10);
+                let len = 1 + random(1 << log2);
                 let align = 1 << random(14);
                 let whole = random(2) == 0;
                 let fit = Fit {

@@ -8,7 +8,7 @@
 //! Two free runs that meet where two blocks do are not seen as one. Nor is the rest of a large unit (2 MiB, of granules of 4 KiB)
 //! of which a range has some.
 
-use super::block::{Block, Level};
+use super::block::{Block, Level, Zone};
 use super::blocks::Blocks;
 use super::divided::{Divided, Wanted};
 use super::index::Side;
@@ -28,21 +28,30 @@ struct Spot {
     start: u64,
 }
 
+/// What becomes of a large unit that has room for a range of less.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// A block, so that others find the rest.
+    Divided,
+    /// Nobody gets the rest.
+    Lost,
+}
+
 impl<P: Platform> IovaSpace<P> {
     /// The start of a range wherever there is room.
     pub(super) fn allocate_elsewhere(&mut self, fit: &Fit) -> Result<Option<u64>, IovaError> {
         let Self { tree, divided, .. } = self;
         divided.cool_down();
-        let serves = fit.len <= Level::Blocks.block_len() / 2;
+        let is_huge = fit.len > Level::Blocks.block_len() / 2;
         loop {
-            if serves && let Some(start) = divided.allocate_anywhere(tree, fit) {
+            if !is_huge && let Some(start) = divided.allocate_anywhere(tree, fit) {
                 return Ok(Some(start));
             }
             if let Some(start) = tree.find(fit) {
                 tree.insert(Extent::new(start, fit.len, Use::Allocated))?;
                 return Ok(Some(start));
             }
-            if !serves && let Some(start) = divided.take_lowest(fit) {
+            if let Some(start) = divided.take_lowest(Level::Blocks, fit, Rest::Lost) {
                 return Ok(Some(start));
             }
             if divided.give_back_unused(tree, (fit.start, fit.end)) == 0 {
@@ -55,46 +64,48 @@ impl<P: Platform> IovaSpace<P> {
 impl<P: Platform> Divided<P> {
     /// The start of a range in a block that there is, or in one that is made within the request's limits.
     fn allocate_anywhere(&mut self, tree: &mut Tree<P>, fit: &Fit) -> Option<u64> {
-        self.take_lowest(fit).or_else(|| {
-            let wanted = Wanted::of(fit)?;
-            let grown = self.grow_within(tree, fit, &wanted);
-            grown.is_ok_and(|grown| grown.is_some()).then_some(())?;
-            self.take_lowest(fit)
-        })
+        if let Some(start) = self.take_lowest(Level::Granules, fit, Rest::Divided) {
+            return Some(start);
+        }
+        let wanted = Wanted::of(fit);
+        let may_grow = |wanted| {
+            let mut zones = Zone::ALL.into_iter();
+            zones.any(|zone| self.was_not_asked(zone, fit, wanted))
+        };
+        if !wanted.as_ref().is_none_or(may_grow) {
+            return None;
+        }
+        if let Some(start) = self.take_lowest(Level::Blocks, fit, Rest::Divided) {
+            return Some(start);
+        }
+        let wanted = wanted?;
+        self.grow_within(tree, fit, &wanted).ok()??;
+        let take = |level| self.take_lowest(level, fit, Rest::Divided);
+        Level::ALL.into_iter().find_map(take)
     }
 
-    /// The lowest place in a block of granules, or else in a larger one, and takes it.
-    fn take_lowest(&mut self, fit: &Fit) -> Option<u64> {
-        let Spot { block, start } = self.blocks.lowest(fit)?;
-        let (block, whole) = match self.blocks.get(block).level {
-            Level::Granules => (block, false),
-            Level::Blocks => match self.divide_for(block, start, fit.len) {
-                Some(child) => (child, false),
-                // There is no memory for a block, or it is of several units.
-                None => (block, true),
-            },
-        };
+    /// The lowest place in a block of that level, and takes it.
+    fn take_lowest(&mut self, level: Level, fit: &Fit, rest: Rest) -> Option<u64> {
+        let Spot { mut block, start } = self.blocks.lowest(level, fit)?;
+        if level == Level::Blocks && rest == Rest::Divided && fit.len < UNITS as u64 {
+            let it = self.blocks.get(block);
+            let unit = it.unit_with(start);
+            if unit == it.unit_with(start + fit.len - 1) {
+                block = self.divide(block, unit).ok()?;
+            }
+        }
         let it = self.blocks.get(block);
         let (first, last) = (it.unit_with(start), it.unit_with(start + fit.len - 1));
         self.take(block, first, last + 1 - first, (start, fit.len));
-        // A narrow device's next one, too.
-        if !whole && let Some(wanted) = Wanted::of(fit) {
-            let it = self.blocks.get(block);
-            if it.units.find(wanted.order).is_some() {
-                self.heat(block);
-            }
+        // For a narrow device's next one.
+        let it = self.blocks.get(block);
+        if let Some(wanted) = Wanted::of(fit)
+            && wanted.level == it.level
+            && it.units.find(wanted.order).is_some()
+        {
+            self.heat(block);
         }
         Some(start)
-    }
-
-    /// Makes a block of the free unit in which the range is, if that is one.
-    fn divide_for(&mut self, block: Handle<Block>, start: u64, len: u64) -> Option<Handle<Block>> {
-        let it = self.blocks.get(block);
-        let unit = it.unit_with(start);
-        if len == UNITS as u64 || unit != it.unit_with(start + len - 1) {
-            return None;
-        }
-        self.divide(block, unit).ok()
     }
 }
 
@@ -115,23 +126,23 @@ impl Fit {
 }
 
 impl<P: Platform> Blocks<P> {
-    /// The lowest place in a block of granules; where there is none, in the free units of a larger one.
-    fn lowest(&mut self, fit: &Fit) -> Option<Spot> {
+    /// The lowest place in a block of that level.
+    fn lowest(&mut self, level: Level, fit: &Fit) -> Option<Spot> {
         let large = fit.in_blocks();
-        let needs = [Need::of(fit), Need::of(&large)];
-        Level::ALL.into_iter().find_map(|level| {
-            let need = needs[level as usize].as_ref()?;
-            // The block that reaches into the limits from below, then those that begin there.
-            let from_below = fit.start & !(level.block_len() - 1);
-            let before = match from_below < fit.start {
-                true => self.beginning_at(from_below, level),
-                false => None,
-            };
-            before
-                .filter(|&block| self.get(block).rooms.hold(need))
-                .and_then(|block| self.place_in(block, fit, &large))
-                .or_else(|| self.lowest_below(self.root, level, need, (fit, &large)))
-        })
+        let need = match level {
+            Level::Granules => Need::of(fit),
+            Level::Blocks => Need::of(&large),
+        }?;
+        // The block that reaches into the limits from below, then those that begin there.
+        let from_below = fit.start & !(level.block_len() - 1);
+        let before = match from_below < fit.start {
+            true => self.beginning_at(from_below, level),
+            false => None,
+        };
+        before
+            .filter(|&block| self.get(block).rooms.hold(&need))
+            .and_then(|block| self.place_in(block, fit, &large))
+            .or_else(|| self.lowest_below(self.root, level, &need, (fit, &large)))
     }
 
     /// The block of that level that begins with a granule.

@@ -96,12 +96,12 @@ impl<P: Platform> Tree<P> {
         let mut at = self.root();
         while let Some(node) = at {
             let extent = self.visit(node);
-            if extent.widest < len {
+            if extent.gaps.widest() < len {
                 // Only the root can be too narrow: the loop goes where a gap was promised.
                 break;
             }
             at = match extent.left {
-                Some(left) if self.visit(left).widest >= len => Some(left),
+                Some(left) if self.visit(left).gaps.widest() >= len => Some(left),
                 _ if extent.gap >= len => return Some(extent.gap_before()),
                 _ => extent.right,
             };
@@ -110,11 +110,11 @@ impl<P: Platform> Tree<P> {
         (end - start >= len).then_some((start, end))
     }
 
-    /// The lowest place before an extent of the subtree. Linear only in the gaps that are long enough, below the
-    /// limit, and misaligned.
+    /// The lowest place before an extent of the subtree. Linear only in the gaps within the limits that are long enough and have
+    /// no such place, for what is aligned otherwise than to its size, is at an offset, or keeps to a boundary (`gaps.rs`).
     fn exact(&mut self, subtree: Option<Node>, fit: &Fit) -> Option<u64> {
         let extent: Extent = self.visit(subtree?);
-        if extent.widest < fit.len {
+        if !extent.gaps.hold(fit) {
             return None;
         }
         let (start, end) = extent.gap_before();

@@ -4,6 +4,7 @@
 //! are granules. Recursion goes as deep as the tree is high: at most 36 for the most nodes a slab holds.
 
 use super::block::Block;
+use super::gaps::Gaps;
 use crate::platform::Platform;
 use crate::slab::{Handle, Slab, SlabError};
 
@@ -30,8 +31,8 @@ pub(super) struct Extent {
     pub(super) kind: Use,
     /// Granules free right before it.
     pub(super) gap: u64,
-    /// The widest gap of the subtree.
-    pub(super) widest: u64,
+    /// What fits in the gaps of the subtree.
+    pub(super) gaps: Gaps,
     pub(super) left: Option<Node>,
     pub(super) right: Option<Node>,
     /// The one kept before it, if it is kept.
@@ -46,7 +47,7 @@ impl Extent {
             len,
             kind,
             gap: 0,
-            widest: 0,
+            gaps: Gaps::NONE,
             left: None,
             right: None,
             next_kept: None,
@@ -102,7 +103,7 @@ impl<P: Platform> Tree<P> {
     }
 
     pub(super) fn widest_gap(&self) -> u64 {
-        self.widest(self.root).max(self.tail)
+        self.gaps(self.root).widest().max(self.tail)
     }
 
     pub(super) fn nodes_visited(&self) -> u64 {
@@ -172,11 +173,8 @@ impl<P: Platform> Tree<P> {
         };
         debug_assert!(gap_start <= extent.start && extent.end() <= gap_end);
         let gap = extent.start - gap_start;
-        let node = self.nodes.insert(Extent {
-            gap,
-            widest: gap,
-            ..extent
-        })?;
+        let gaps = Gaps::of((gap_start, extent.start));
+        let node = self.nodes.insert(Extent { gap, gaps, ..extent })?;
         // A new node becomes a leaf, so the extent after it is one of its ancestors: the way back up brings their
         // widest gaps up to date.
         self.set_gap_after(after, gap_end - extent.end());
@@ -299,21 +297,21 @@ impl<P: Platform> Tree<P> {
     }
 
     fn update(&mut self, node: Node) {
-        let Extent {
-            left, right, gap, ..
-        } = self.nodes[node];
+        let Extent { left, right, .. } = self.nodes[node];
         let height = 1 + self.height(left).max(self.height(right));
-        let widest = gap.max(self.widest(left)).max(self.widest(right));
+        let mut gaps = Gaps::of(self.nodes[node].gap_before());
+        gaps.join(&self.gaps(left));
+        gaps.join(&self.gaps(right));
         let extent = &mut self.nodes[node];
         extent.height = height;
-        extent.widest = widest;
+        extent.gaps = gaps;
     }
 
     fn height(&self, node: Option<Node>) -> u8 {
         node.map_or(0, |node| self.nodes[node].height)
     }
 
-    fn widest(&self, node: Option<Node>) -> u64 {
-        node.map_or(0, |node| self.nodes[node].widest)
+    fn gaps(&self, node: Option<Node>) -> Gaps {
+        node.map_or(Gaps::NONE, |node| self.nodes[node].gaps)
     }
 }
