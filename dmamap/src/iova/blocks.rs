@@ -104,9 +104,12 @@ impl<P: Platform> Blocks<P> {
         change: impl FnOnce(&mut Block) -> R,
     ) -> R {
         let it = &mut self.blocks[block];
+        let before = *it.units.marks();
         let outcome = change(it);
-        let rooms = Rooms::of(it.units.marks(), it.number());
-        self.note(block, rooms);
+        if *it.units.marks() != before {
+            let rooms = Rooms::of(it.units.marks(), it.number());
+            self.note(block, rooms);
+        }
         outcome
     }
 

@@ -1,13 +1,15 @@
-//! What fits in gaps between extents: three numbers of each, the larger of which are those of both.
+//! What fits in gaps between extents, the larger of two gaps being what fits in both.
 //!
-//! They answer exactly for what may begin anywhere and for what is aligned to its own size, as most requests are, whatever
-//! their length; and whether a place is so aligned at all.
+//! What is no longer than can be said is told as of blocks, exactly (`rooms.rs`). Of longer ranges it is known whether they fit where
+//! they may begin anywhere, or are aligned to their own size; and whether a place is so aligned at all.
 
+use super::rooms::{Need, Rooms};
 use super::search::Fit;
 
 /// What fits in a gap, or in one of several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Gaps {
+    rooms: Rooms,
     /// The longest range that may begin anywhere.
     widest: u64,
     /// The longest that is aligned to its size, rounded up to a power of two. All that are shorter fit as well.
@@ -16,8 +18,33 @@ pub(super) struct Gaps {
     aligned: u8,
 }
 
+/// What a request needs of a gap.
+pub(super) struct GapNeed {
+    rooms: Option<Need>,
+    len: u64,
+    is_natural: bool,
+    align_log2: u32,
+}
+
+impl GapNeed {
+    pub(super) fn of(fit: &Fit) -> Self {
+        let align_log2 = match fit.offset {
+            0 => fit.align.trailing_zeros(),
+            offset => offset.trailing_zeros(),
+        };
+        let order = fit.len.next_power_of_two().trailing_zeros();
+        Self {
+            rooms: Need::of_gap(fit),
+            len: fit.len,
+            is_natural: fit.offset == 0 && align_log2 >= order,
+            align_log2,
+        }
+    }
+}
+
 impl Gaps {
     pub(super) const NONE: Self = Self {
+        rooms: Rooms::NONE,
         widest: 0,
         natural: 0,
         aligned: 0,
@@ -37,6 +64,7 @@ impl Gaps {
         let more = end.saturating_sub(aligned_from(order + 1));
         let changed = (start.wrapping_sub(1) ^ (end - 1)).ilog2();
         Self {
+            rooms: Rooms::of_gap((start, end)),
             widest: end - start,
             natural: more.max(1 << order),
             aligned: ((end - 1) >> changed << changed).trailing_zeros() as u8 + 1,
@@ -45,6 +73,7 @@ impl Gaps {
 
     /// The larger of each.
     pub(super) fn join(&mut self, other: &Self) {
+        self.rooms.join(&other.rooms);
         self.widest = self.widest.max(other.widest);
         self.natural = self.natural.max(other.natural);
         self.aligned = self.aligned.max(other.aligned);
@@ -55,17 +84,14 @@ impl Gaps {
     }
 
     /// Whether a range fits, or may.
-    pub(super) fn hold(&self, fit: &Fit) -> bool {
-        let align_log2 = match fit.offset {
-            0 => fit.align.trailing_zeros(),
-            offset => offset.trailing_zeros(),
-        };
-        let is_natural = align_log2 >= fit.len.next_power_of_two().trailing_zeros();
-        let len = match is_natural && fit.offset == 0 {
+    pub(super) fn hold(&self, need: &GapNeed) -> bool {
+        let len = match need.is_natural {
             true => self.natural,
             false => self.widest,
         };
-        len >= fit.len && u32::from(self.aligned) > align_log2
+        len >= need.len
+            && u32::from(self.aligned) > need.align_log2
+            && need.rooms.as_ref().is_none_or(|need| self.rooms.hold(need))
     }
 }
 
@@ -92,11 +118,16 @@ mod tests {
                         boundary: LIMITLESS,
                     };
                     let fits = fit.place(start, end).is_some();
-                    let held = gaps.hold(&fit);
-                    assert!(held || !fits, "{start}..{end}: {len} at {align_log2}");
-                    if align_log2 == 0 || fit.align == len.next_power_of_two() {
-                        assert_eq!(held, fits, "{start}..{end}: {len} at {align_log2}");
-                    }
+                    let held = gaps.hold(&GapNeed::of(&fit));
+                    assert_eq!(held, fits, "{start}..{end}: {len} at {align_log2}");
+                    let fit = Fit {
+                        align: 1,
+                        boundary: 1 << align_log2,
+                        ..fit
+                    };
+                    let fits = fit.place(start, end).is_some();
+                    let held = len <= fit.boundary && gaps.hold(&GapNeed::of(&fit));
+                    assert_eq!(held, fits, "{start}..{end}: {len} within {align_log2}");
                 }
             }
         }

@@ -4,7 +4,7 @@ use super::search::Fit;
 use super::units::{Marks, UNITS, WORDS};
 
 /// The bits at multiples of 1, 2, 4, 8, 16, 32 and 64.
-const MULTIPLES: [u64; 7] = [
+pub(super) const MULTIPLES: [u64; 7] = [
     u64::MAX,
     0x5555_5555_5555_5555,
     0x1111_1111_1111_1111,

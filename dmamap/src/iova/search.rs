@@ -1,5 +1,6 @@
 //! Finding a gap that fits.
 
+use super::gaps::GapNeed;
 use super::tree::{Extent, Node, Tree};
 use crate::platform::Platform;
 
@@ -79,16 +80,22 @@ impl Fit {
 impl<P: Platform> Tree<P> {
     /// The start of a place that fits.
     pub(super) fn find(&mut self, fit: &Fit) -> Option<u64> {
+        if fit.len > fit.boundary {
+            return None;
+        }
         // A gap with room for every misalignment fits for sure, unless it is too high: then so are all later ones; or too
         // low.
         let place = fit.roomy().and_then(|len| {
             let (start, end) = self.lowest_gap(len)?;
             fit.place(start, end)
         });
-        place.or_else(|| self.exact(self.root(), fit)).or_else(|| {
-            let (start, end) = self.tail();
-            fit.place(start, end)
-        })
+        let need = GapNeed::of(fit);
+        place
+            .or_else(|| self.exact(self.root(), fit, &need))
+            .or_else(|| {
+                let (start, end) = self.tail();
+                fit.place(start, end)
+            })
     }
 
     /// The lowest gap of at least `len` granules.
@@ -111,21 +118,21 @@ impl<P: Platform> Tree<P> {
     }
 
     /// The lowest place before an extent of the subtree. Linear only in the gaps within the limits that are long enough and have
-    /// no such place, for what is aligned otherwise than to its size, is at an offset, or keeps to a boundary (`gaps.rs`).
-    fn exact(&mut self, subtree: Option<Node>, fit: &Fit) -> Option<u64> {
+    /// no such place, of which gaps do not tell (`gaps.rs`).
+    fn exact(&mut self, subtree: Option<Node>, fit: &Fit, need: &GapNeed) -> Option<u64> {
         let extent: Extent = self.visit(subtree?);
-        if !extent.gaps.hold(fit) {
+        if !extent.gaps.hold(need) {
             return None;
         }
         let (start, end) = extent.gap_before();
         // Every gap to the left ends before this extent's.
         let left = extent.left.filter(|_| start > fit.start);
-        self.exact(left, fit)
+        self.exact(left, fit, need)
             .or_else(|| fit.place(start, end))
             .or_else(|| {
                 // Every gap to the right starts after this extent.
                 if extent.end() < fit.end {
-                    self.exact(extent.right, fit)
+                    self.exact(extent.right, fit, need)
                 } else {
                     None
                 }

@@ -174,7 +174,11 @@ impl<P: Platform> Tree<P> {
         debug_assert!(gap_start <= extent.start && extent.end() <= gap_end);
         let gap = extent.start - gap_start;
         let gaps = Gaps::of((gap_start, extent.start));
-        let node = self.nodes.insert(Extent { gap, gaps, ..extent })?;
+        let node = self.nodes.insert(Extent {
+            gap,
+            gaps,
+            ..extent
+        })?;
         // A new node becomes a leaf, so the extent after it is one of its ancestors: the way back up brings their
         // widest gaps up to date.
         self.set_gap_after(after, gap_end - extent.end());

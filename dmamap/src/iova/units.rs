@@ -26,7 +26,7 @@ const MULTIPLES: [u64; WORD_LOG2 as usize - 1] = [
 const WORD_MULTIPLES: [u8; (UNITS_LOG2 - WORD_LOG2) as usize] = [0x55, 0x11, 0x01];
 
 /// Which of 512 units are in use, and where ranges of them begin.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Marks {
     used: Bits,
     first: Bits,
