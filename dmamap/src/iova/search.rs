@@ -107,10 +107,14 @@ impl<P: Platform> Tree<P> {
                 // Only the root can be too narrow: the loop goes where a gap was promised.
                 break;
             }
-            at = match extent.left {
+            let Extent {
+                left, right, gap, ..
+            } = *extent;
+            let gap_before = extent.gap_before();
+            at = match left {
                 Some(left) if self.visit(left).gaps.widest() >= len => Some(left),
-                _ if extent.gap >= len => return Some(extent.gap_before()),
-                _ => extent.right,
+                _ if gap >= len => return Some(gap_before),
+                _ => right,
             };
         }
         let (start, end) = self.tail();
@@ -120,22 +124,16 @@ impl<P: Platform> Tree<P> {
     /// The lowest place before an extent of the subtree. Linear only in the gaps within the limits that are long enough and have
     /// no such place, of which gaps do not tell (`gaps.rs`).
     fn exact(&mut self, subtree: Option<Node>, fit: &Fit, need: &GapNeed) -> Option<u64> {
-        let extent: Extent = self.visit(subtree?);
+        let extent = self.visit(subtree?);
         if !extent.gaps.hold(need) {
             return None;
         }
         let (start, end) = extent.gap_before();
-        // Every gap to the left ends before this extent's.
+        // Every gap to the left ends before this extent's, and every gap to the right starts after it.
         let left = extent.left.filter(|_| start > fit.start);
+        let right = extent.right.filter(|_| extent.end() < fit.end);
         self.exact(left, fit, need)
             .or_else(|| fit.place(start, end))
-            .or_else(|| {
-                // Every gap to the right starts after this extent.
-                if extent.end() < fit.end {
-                    self.exact(extent.right, fit, need)
-                } else {
-                    None
-                }
-            })
+            .or_else(|| self.exact(right, fit, need))
     }
 }
