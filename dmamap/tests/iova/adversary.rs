@@ -302,3 +302,18 @@ fn nobody_is_refused_a_place_whatever_is_asked_of_it() {
     }
     assert!(refused > 1000 && found > 1000, "{refused}, {found}");
 }
+
+#[test]
+fn a_narrow_device_has_a_large_unit_divided_instead_of_using_it_up() {
+    const GIB: u64 = 1 << 18;
+    let mut space = IovaSpace::new(Arena::new(4096), pages(0, 1 << 36), 12).unwrap();
+    space.reserve(pages(0, GIB)).unwrap();
+    let wide = space.allocate(IovaRequest::new(600 * PAGE)).unwrap();
+    assert_eq!(wide.start().as_u64(), GIB * PAGE);
+    let narrow = IovaRequest::new(PAGE).below(BusAddr::new(2 * GIB * PAGE - 1));
+    for n in 0..512 {
+        // The first unit that is free of the large block.
+        let page = space.allocate(narrow).unwrap();
+        assert_eq!(page, pages(GIB + 1024 + n, 1));
+    }
+}
