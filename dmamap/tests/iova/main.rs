@@ -1,5 +1,6 @@
 //! The allocator of bus addresses.
 
+mod adversary;
 mod blocks;
 mod edges;
 #[path = "../support/mod.rs"]

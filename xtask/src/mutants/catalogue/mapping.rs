@@ -200,60 +200,14 @@ pub(super) const ALL: &[Mutation] = &[
         selection: Selection::Whole,
         file: "dmamap/src/iova/divided.rs",
         find: "let Place { block, unit, units, .. } = *place;
-        self.blocks.change(block, |it| it.units.give(unit, units));",
+        self.blocks.give(block, unit, units);",
         replace: "let Place { block, unit, units, .. } = *place;
         let units = units.next_power_of_two().min(UNITS - unit);
-        self.blocks.change(block, |it| it.units.give(unit, units));",
+        self.blocks.give(block, unit, units);",
         why: "addresses of one mapping are given to another",
         caught_by: &[iova(
             "blocks::random_ranges_of_all_sizes_never_overlap_and_keep_to_their_limits",
         )],
-    },
-    Mutation {
-        name: "blocks-not-searched-where-memory-is-short-of-addresses",
-        selection: Selection::Whole,
-        file: "dmamap/src/iova/scarce.rs",
-        find: "let may_have_room = self.divided.blocks.longest(zone) >= fit.len;",
-        replace: "let may_have_room = false;",
-        why: "addresses that are free are not found",
-        caught_by: &[iova(
-            "blocks::a_run_that_no_size_class_knows_is_found_where_there_is_no_other",
-        )],
-    },
-    Mutation {
-        name: "blocks-not-searched-from-4-gib-on",
-        selection: Selection::Whole,
-        file: "dmamap/src/iova/scarce.rs",
-        find: "Ok(Zone::ALL.into_iter().find_map(|zone| {",
-        replace: "Ok([Zone::Low].into_iter().find_map(|zone| {",
-        why: "addresses that are free are not found",
-        caught_by: &[iova(
-            "edges::a_device_of_33_bits_finds_what_others_left_from_4_gib_on",
-        )],
-    },
-    Mutation {
-        name: "blocks-passed-by-that-have-a-run",
-        selection: Selection::Whole,
-        file: "dmamap/src/iova/blocks.rs",
-        find: "((4 << order) - 2) << level.unit_log2()",
-        replace: "(1 << order) << level.unit_log2()",
-        why: "addresses that are free are not found",
-        caught_by: &[
-            iova("edges::nobody_is_refused_what_a_block_has"),
-            iova("blocks::a_run_that_no_size_class_knows_is_found_where_there_is_no_other"),
-        ],
-    },
-    Mutation {
-        name: "blocks-that-nothing-is-in-stay-blocks",
-        selection: Selection::Whole,
-        file: "dmamap/src/iova/scarce.rs",
-        find: "if found.is_none() && divided",
-        replace: "if false && divided",
-        why: "addresses that are free are not found",
-        caught_by: &[
-            iova("edges::all_of_a_space_is_had_again_when_everything_was_freed"),
-            iova("edges::a_block_that_stays_is_no_narrow_devices_loss"),
-        ],
     },
     Mutation {
         name: "reserved-beside-a-range-until-it-goes",

@@ -18,6 +18,7 @@
 //! - [`disk`]: the NVMe driver's half of the protocol
 //! - [`life`]: devices that are reset, go, or sleep
 //! - [`hot`]: blocks of bus addresses that are at hand
+//! - [`scarce`]: bus addresses where they are scarce
 //! - [`told`]: units that are told of mappings by requests
 //! - [`virtio`]: what stands between virtio-drivers and its devices
 //! - [`types`]: what keeps misuse from compiling
@@ -43,6 +44,7 @@ mod mapping;
 mod measured;
 mod modes;
 mod registers;
+mod scarce;
 mod scopes;
 mod tables;
 mod told;
@@ -75,6 +77,7 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         disk::ALL,
         life::ALL,
         hot::ALL,
+        scarce::ALL,
         told::ALL,
         virtio::ALL,
         types::ALL,
