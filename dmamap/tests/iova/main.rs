@@ -2,6 +2,7 @@
 
 mod blocks;
 mod edges;
+mod lanes;
 #[path = "../support/mod.rs"]
 mod support;
 
