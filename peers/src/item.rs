@@ -9,6 +9,7 @@
 //! assert_eq!(items(Length::Long, only("10^7")).len(), 4);
 //! ```
 
+use crate::bounce::{self, copies};
 use crate::iova::{self, pair, two_threads, worst};
 use crate::linux::Linux;
 use crate::measure::{Effort, Took};
@@ -32,6 +33,7 @@ enum Load {
     Worst { holes: u64 },
     Contiguous(Extent),
     List { pages: u64 },
+    Copies(bounce::Extent),
 }
 
 /// A load, and what each of its phases is called.
@@ -86,8 +88,25 @@ fn all(length: Length) -> Vec<Item> {
     }
     let separate = phases("256 separate pages").into();
     add(separate, Load::List { pages: 256 });
+    for (shown, len_log2, count_log2) in COPIES {
+        let extent = bounce::Extent {
+            len_bytes: 1 << len_log2,
+            count: 1 << count_log2,
+        };
+        let names = ["map", "unmap"].map(|verb| format!("bounce {verb} {shown}"));
+        add(names.into(), Load::Copies(extent));
+    }
     items
 }
+
+/// Buffers that are copied: what is shown, and log2 of their bytes and of how many there are. What is cold was last touched 512 MiB
+/// ago, copies included; a CPU's own caches hold what is hot.
+const COPIES: [(&str, u32, u32); 4] = [
+    ("64K, cold", 16, 12),
+    ("64K, hot", 16, 2),
+    ("4K, cold", 12, 16),
+    ("4K, hot", 12, 2),
+];
 
 impl Item {
     /// What its phases are called.
@@ -113,6 +132,7 @@ impl Item {
             }
             Load::Contiguous(extent) => contiguous(table::all(linux)?, extent, effort),
             Load::List { pages } => list(table::all(linux)?, pages, effort),
+            Load::Copies(extent) => copies(extent, effort),
         }
     }
 
@@ -142,10 +162,10 @@ mod tests {
     fn every_load_has_a_name_of_its_own() {
         let items = items(Length::Long, |_| true);
         let mut names: Vec<_> = items.iter().flat_map(|item| item.names.clone()).collect();
-        assert_eq!(names.len(), 4 * 4 + 3 + 1 + 5 * 2);
+        assert_eq!(names.len(), 4 * 4 + 3 + 1 + 5 * 2 + 4 * 2);
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 30);
+        assert_eq!(names.len(), 38);
     }
 
     #[test]

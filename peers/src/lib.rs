@@ -7,12 +7,13 @@
 //!
 //! - [`iova`]: who chooses bus addresses, and the loads for it
 //! - [`table`]: who writes page tables, and the loads for it
+//! - [`bounce`]: mappings that are copies, beside copies alone
 //! - [`linux`]: Linux's code, as a library that is loaded
 //! - [`measure`]: contestants take turns, on one CPU ([`pinning`]), and [`statistics`] of what they took
 //! - [`item`]: the list of loads; [`report`]: the table, or JSON
 //! - [`frames`] and [`spin_lock`]: the platform that `dmamap` runs on here, as cheap as Linux's
 //!
-//! To try another implementation of ours, change `iova/ours.rs` or `table/ours.rs`; nothing else names `dmamap`'s types.
+//! To try another implementation of ours, change `iova/ours.rs` or `table/ours.rs`; but for `bounce` nothing else names `dmamap`'s types.
 //!
 //! ```
 //! use peers::iova::{self, IovaAllocator};
@@ -25,6 +26,7 @@
 //! # Ok::<(), peers::PeersError>(())
 //! ```
 
+pub mod bounce;
 pub mod cpus;
 pub mod frames;
 pub mod iova;

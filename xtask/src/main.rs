@@ -4,7 +4,8 @@
 //! - [`nostd`] shows that the crates a kernel links stand without the standard library
 //! - [`mutants`] breaks the source, and shows that the tests notice; by rules too: each sync and barrier
 //! - [`qemu`] finds or gets the QEMU whose models are a board
-//! - [`bench`] measures the layer beside what others have; [`debian`] is where either comes from
+//! - [`bench`] measures the layer beside what others have, and counts its instructions with [`valgrind`]; [`debian`] is where
+//!   QEMU, Linux's sources and Valgrind come from
 //! - [`sanitizers`] and [`miri`] watch tests run, with what the [`nightly`] toolchain has
 //! - [`soak`] runs long campaigns of the program over its settings and seeds
 //! - [`cargo`] finds the workspace and runs Cargo in it
@@ -21,6 +22,7 @@ mod qemu;
 mod sanitizers;
 mod soak;
 mod steps;
+mod valgrind;
 
 use std::process::ExitCode;
 

@@ -37,6 +37,9 @@ pub(crate) struct Campaign {
     /// Random steps compared with the oracle, on every board.
     #[arg(long, default_value_t = 1_000_000, env = "DMAMAP_SOAK_STEPS")]
     steps: u64,
+    /// Turns of the churn: allocations and mappings of all sizes, taken back in random order.
+    #[arg(long, default_value_t = 1_000_000_000, env = "DMAMAP_SOAK_TURNS")]
+    turns: u64,
     /// Seconds after which one run counts as hanging.
     #[arg(long, default_value_t = 120, env = "DMAMAP_SOAK_TIMEOUT")]
     timeout: u64,
@@ -44,7 +47,7 @@ pub(crate) struct Campaign {
 
 impl Campaign {
     pub(crate) fn steps(self) -> Vec<Step> {
-        let (steps, seed) = (self.steps, self.first_seed);
+        let (steps, turns, seed) = (self.steps, self.turns, self.first_seed);
         vec![
             Step {
                 name: "ignored",
@@ -68,6 +71,11 @@ impl Campaign {
                 name: "differential",
                 purpose: "random steps on every board, compared with an oracle",
                 run: Box::new(move || journeys(&[], steps, seed)),
+            },
+            Step {
+                name: "churn",
+                purpose: "bus addresses and tables of all sizes, taken back in random order: the end costs what the beginning did",
+                run: Box::new(move || churn(turns, seed)),
             },
             Step {
                 name: "settings",
@@ -195,6 +203,22 @@ fn journeys(flags: &[&str], steps: u64, seed: u64) -> Outcome {
     let mut command = cargo(&program);
     command.arg("journeys").args(flags);
     run(command.args(["--steps", &steps, "--seed", &seed]))
+}
+
+/// Makes so many turns of the churn; what it prints says whether they became dearer.
+fn churn(turns: u64, seed: u64) -> Outcome {
+    let test = [
+        "test",
+        "--release",
+        "--package",
+        "dmamap",
+        "--test",
+        "metadata",
+    ];
+    let mut command = cargo(&test);
+    command.env("DMAMAP_SOAK_TURNS", turns.to_string());
+    command.env("SEED", seed.to_string());
+    run(command.args(["--", "--ignored", "--nocapture", "a_long_churn"]))
 }
 
 /// Builds the program for release and says where it is.

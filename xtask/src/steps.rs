@@ -1,5 +1,6 @@
 //! The steps of the gate, cheapest first.
 
+use crate::bench::counts;
 use crate::cargo::{cargo, has_component, run};
 use crate::gate::{Outcome, Step};
 use crate::miri;
@@ -54,6 +55,11 @@ pub(crate) fn all() -> Vec<Step> {
             "end-to-end",
             "the program as users build it, on real files",
             || run(&mut cargo(&["test", "--release", "--package", "cli"])),
+        ),
+        step(
+            "counts",
+            "no hot path takes more instructions than are recorded",
+            counts::step,
         ),
         step(
             "journeys",

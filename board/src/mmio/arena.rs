@@ -12,6 +12,8 @@ use crate::ram::{PAGE_BYTES, Reservation};
 
 /// Room for some hundred computers, each with a 256 MiB configuration space.
 const ARENA_BYTES: u64 = 256 << 30;
+/// Room for a few, where the host has not so many addresses: under a limit of its own, or of a tool that watches the process.
+const SMALL_ARENA_BYTES: u64 = 8 << 30;
 
 struct Arena {
     reservation: Reservation,
@@ -40,7 +42,9 @@ static ARENA: OnceLock<Result<Arena, String>> = OnceLock::new();
 fn arena() -> Result<&'static Arena, WindowError> {
     ARENA
         .get_or_init(|| {
-            let reservation = Reservation::new(ARENA_BYTES).map_err(|error| error.to_string())?;
+            let reservation = Reservation::new(ARENA_BYTES)
+                .or_else(|_| Reservation::new(SMALL_ARENA_BYTES))
+                .map_err(|error| error.to_string())?;
             Ok(Arena {
                 reservation,
                 routes: RwLock::new(BTreeMap::new()),

@@ -40,6 +40,11 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_enum)]
     pub(crate) policy: Option<Policy>,
 
+    /// Mappings of fewer bytes are copied to memory that stays mapped, instead of being mapped and
+    /// invalidated; 0: none (only with --policy strict)
+    #[arg(long, value_name = "BYTES", default_value = "0", value_parser = parse_size)]
+    pub(crate) copy_below: u64,
+
     /// Threads that map and unmap at the same time, for one device
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) threads: u16,

@@ -50,6 +50,8 @@ pub(super) struct Load {
     pub(super) piece: Piece,
     pub(super) direction: AnyDirection,
     pub(super) policy: Policy,
+    /// Mappings of fewer bytes are copied to memory that stays mapped.
+    pub(super) copy_below_bytes: u64,
     pub(super) threads: u16,
     /// Mappings that each thread keeps alive, at least 1.
     pub(super) ring: u32,
@@ -69,6 +71,15 @@ pub(super) enum Refusal {
          name an IOMMU (--iommu vtd)"
     )]
     NoIommu {
+        /// As one types it.
+        policy: String,
+    },
+    /// Copies in place of a wait that is not made.
+    #[error(
+        "--copy-below: not with --policy {policy}, under which unmapping waits for nothing that a copy would save: leave \
+         one of them out"
+    )]
+    NothingToSave {
         /// As one types it.
         policy: String,
     },
@@ -109,6 +120,11 @@ fn amount(bytes: Option<u64>) -> String {
 }
 
 impl Load {
+    /// Whether its mappings are copies in a pool of the device's own, which stays mapped.
+    pub(super) fn is_pooled(&self) -> bool {
+        self.policy == Policy::Bounce || self.piece.len_bytes() < self.copy_below_bytes
+    }
+
     /// What `args` ask for.
     ///
     /// # Errors
@@ -124,6 +140,10 @@ impl Load {
             }
             (Some(policy), _) => policy,
         };
+        if args.copy_below > 0 && policy != Policy::Strict {
+            let policy = typed(policy);
+            return Err(Refusal::NothingToSave { policy });
+        }
         let piece = match args.list {
             Some(pages) => Piece::List { pages },
             None => Piece::Single {
@@ -137,6 +157,7 @@ impl Load {
             piece,
             direction: args.direction.any(),
             policy,
+            copy_below_bytes: args.copy_below,
             threads: args.threads,
             ring: args.ring,
             live: args.live,
@@ -203,6 +224,7 @@ mod tests {
         piece: Piece::Single { bytes: 5000 },
         direction: AnyDirection::ToDevice,
         policy: Policy::Strict,
+        copy_below_bytes: 0,
         threads: 3,
         ring: 4,
         live: 5,

@@ -5,6 +5,7 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use dmamap::addr::{DmaMask, FRAME_BYTES};
+use dmamap::bounce::BounceSettings;
 use dmamap::device::Device;
 use dmamap::iommu::DomainError;
 use dmamap::iova::IovaError;
@@ -107,6 +108,10 @@ fn drive<L: Lend>(
     load: Load,
     time: Duration,
 ) -> Result<Driven, Error> {
+    booted.system().set_bounce(BounceSettings {
+        copy_below_bytes: load.copy_below_bytes,
+        ..BounceSettings::default()
+    });
     let device = attach(booted, load.policy)?;
     let refused = |error| not_lent(args, booted.kernel, load, &error);
     let empty = device.domain_frames() as u64;
@@ -214,7 +219,7 @@ fn with_threads<L: Lend>(
                 frames_empty,
                 frames: device.domain_frames() as u64,
                 mappings: device.figures().live_mappings,
-                pool_bytes: (load.policy == Policy::Bounce).then(|| device.bounce_figures().bytes),
+                pool_bytes: load.is_pooled().then(|| device.bounce_figures().bytes),
             };
         });
         stages.pause(|| before = Counts::read(booted, device));

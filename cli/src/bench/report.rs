@@ -7,7 +7,7 @@ use super::drawing::Drawing;
 use super::latency::Summary;
 use super::load::{Load, Piece};
 use super::measure::Outcome;
-use crate::args::{BoardChoice, Policy, size_text, typed};
+use crate::args::{BoardChoice, size_text, typed};
 use crate::output::Output;
 
 /// One measurement, and what was drawn besides.
@@ -43,7 +43,7 @@ pub(super) fn complaints(outcome: &Outcome) -> Vec<String> {
         ),
         (
             // A pool of copies stays mapped as long as its device is attached.
-            end.domain_frames != memory.frames_empty && outcome.load.policy != Policy::Bounce,
+            end.domain_frames != memory.frames_empty && !outcome.load.is_pooled(),
             format!(
                 "the device's domain holds {} frames, and {} before the first mapping",
                 end.domain_frames, memory.frames_empty
@@ -87,12 +87,16 @@ pub(super) fn title(args: &BenchArgs, load: &Load) -> String {
         BoardChoice::Machine => String::new(),
         BoardChoice::Qemu => " on QEMU".into(),
     };
+    let copies = match load.copy_below_bytes {
+        0 => String::new(),
+        below => format!(", copied below {} bytes", size_text(below)),
+    };
     let snoops = match args.machine.non_coherent {
         true => ", not coherent",
         false => "",
     };
     format!(
-        "{what}, {}, iommu {}{board}, policy {}{snoops}",
+        "{what}, {}, iommu {}{board}, policy {}{copies}{snoops}",
         typed(args.direction),
         args.machine.iommu.name(),
         typed(load.policy),
@@ -265,6 +269,7 @@ impl Report<'_> {
                 "board": machine.board.name(),
                 "iommu": machine.iommu.name(),
                 "policy": typed(load.policy),
+                "copy_below_bytes": load.copy_below_bytes,
                 "threads": load.threads,
                 "size_bytes": load.piece.len_bytes(),
                 "list_pages": pages,

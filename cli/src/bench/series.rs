@@ -85,6 +85,7 @@ mod tests {
             piece: Piece::Single { bytes },
             direction: AnyDirection::ToDevice,
             policy: Policy::Strict,
+            copy_below_bytes: 0,
             threads: 7,
             ring: 100,
             live: 0,

@@ -199,6 +199,26 @@ fn bounce_and_identity_and_no_iommu_ask_no_unit() {
 }
 
 #[test]
+fn what_is_short_is_copied_and_asks_no_unit_and_what_is_not_waits() {
+    for iommu in ["vtd", "smmu", "virtio"] {
+        let of = |size: &'static str| {
+            measured(&["--iommu", iommu, "--copy-below", "4097", "--size", size])
+        };
+        let (short, long) = (of("4096"), of("8K"));
+        let operations = number(&short, "operations");
+        assert_eq!(short["settings"]["copy_below_bytes"], 4097, "{short:#}");
+        assert_eq!(number(&short, "bounced_maps"), operations, "{short:#}");
+        assert_eq!(number(&short, "waits"), 0, "{short:#}");
+        assert_eq!(number(&long, "bounced_maps"), 0, "{long:#}");
+        assert!(
+            number(&long, "waits") >= number(&long, "operations"),
+            "{long:#}"
+        );
+        assert_eq!(long["memory"]["pool_bytes"], Value::Null, "{long:#}");
+    }
+}
+
+#[test]
 fn threads_and_rings_and_what_lives_are_as_asked() {
     let report = measured(&["--threads", "3", "--ring", "5", "--live", "700"]);
     let memory = &report["memory"];
@@ -359,6 +379,10 @@ fn what_cannot_be_measured_is_refused_with_what_to_do() {
                 "leave --policy out",
             ],
         );
+    }
+    for policy in ["deferred", "bounce", "identity"] {
+        let args = ["--policy", policy, "--copy-below", "4K"];
+        refused(&args, &["--copy-below", &format!("--policy {policy}")]);
     }
     refused(&["--size", "8G"], &["--ram 8G", "1 mappings", smaller]);
     refused(

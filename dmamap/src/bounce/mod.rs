@@ -6,6 +6,9 @@
 //! whatever the direction, so that neither the device nor, later, the driver sees what somebody else left there; and
 //! unmapping copies back what the device wrote. Drivers do not notice: the route decides ([`crate::map`]).
 //!
+//! A copy may also be what costs less: short mappings of strictly protected devices are copied where
+//! [`copy_below_bytes`](BounceSettings::copy_below_bytes) says so, to slots that are mapped already.
+//!
 //! # Confidential guests
 //!
 //! Devices of a confidential guest reach only memory that the guest shares with its host, and no page of the machine's own
@@ -22,6 +25,7 @@
 //! | an area: slots with a lock of their own | `area` |
 //! | which slots are free | `buddy`, over `records` beside the slots |
 //! | a run lent for one mapping, and its copies | `run`, `request` |
+//! | the copy itself | `copying` |
 //! | memory of its own for one mapping | `transient` |
 //! | a device's pools, always mapped for it | `own` |
 //! | whose pool serves a device | `service` |
@@ -39,6 +43,7 @@
 
 mod area;
 mod buddy;
+mod copying;
 mod figures;
 mod growth;
 mod own;
@@ -57,7 +62,7 @@ pub(crate) use own::{AlwaysMapped, OwnPools};
 pub(crate) use pool::{Exposure, Pool};
 pub(crate) use request::RunRequest;
 pub(crate) use run::Run;
-pub(crate) use service::{Bounce, PoolName};
+pub(crate) use service::{ALL, Bounce, PoolName};
 
 /// log2 of [`SLOT_BYTES`].
 pub(crate) const SLOT_SIZE_LOG2: u32 = 11;
@@ -86,6 +91,11 @@ pub struct BounceSettings {
     pub limit_bytes: u64,
     /// Whether devices that reach memory untranslated are given copies even of memory that they reach.
     pub forced: Forced,
+    /// Streaming mappings of fewer bytes, of devices that are attached as [`Protection::Strict`](crate::system::Protection::Strict) behind an
+    /// IOMMU, are copied to a pool of the device's own that stays mapped, instead of being mapped and invalidated. 0 copies
+    /// none. It is a matter of cost alone: where there are no slots, or the mapping must not be copied, the memory is mapped. `docs/performance.md` tells from
+    /// how long a wait for the unit on it is cheaper.
+    pub copy_below_bytes: u64,
 }
 
 impl Default for BounceSettings {
@@ -94,6 +104,7 @@ impl Default for BounceSettings {
             area_bytes: 2 << 20,
             limit_bytes: 64 << 20,
             forced: Forced::WhereNeeded,
+            copy_below_bytes: 0,
         }
     }
 }

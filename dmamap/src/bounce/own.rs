@@ -4,6 +4,7 @@
 
 use alloc::sync::Arc;
 
+use super::copying::zero;
 use super::figures::PoolFigures;
 use super::pool::{Exposure, Pool};
 use crate::addr::{BusAddr, DmaMask, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
@@ -11,7 +12,6 @@ use crate::device::DeviceCore;
 use crate::iommu::{Domain, DomainError};
 use crate::iova::IovaRequest;
 use crate::map::Permission;
-use crate::map::window::zero;
 use crate::pagetable::Replay;
 use crate::platform::Platform;
 

@@ -177,25 +177,11 @@ impl<P: Platform> Pool<P> {
             len_bytes: want.len_bytes,
             max_bytes: self.longest_run(exposure),
         };
-        if let Some((order, keep)) = want.block().filter(|(order, _)| *order < ORDERS as u32) {
-            let home = self.platform.pin(|cpu| cpu.0 % self.homes);
-            let mut growing = self.populate(home, order, exposure);
-            let others = (home..self.areas.len()).chain(0..home);
-            if let Some(run) = { others }.find_map(|n| self.take(n, order, &keep, want, exposure)) {
-                return Ok(run);
-            }
-            for n in (self.homes..self.areas.len()).chain(0..self.homes) {
-                // What one area is not given none is: it is not asked for again.
-                if let Growing::NoMemory | Growing::Lost(_) = growing {
-                    break;
-                }
-                growing = self.populate(n, order, exposure);
-                if growing == Growing::Grown
-                    && let Some(run) = self.take(n, order, &keep, want, exposure)
-                {
-                    return Ok(run);
-                }
-            }
+        if let Some((order, keep)) = block_of_area(want) {
+            let growing = match self.slots(order, &keep, want, exposure) {
+                Ok(run) => return Ok(run),
+                Err(growing) => growing,
+            };
             if let Growing::Lost(cause) = growing {
                 return Err(BounceError::Unconfirmed { cause });
             }
@@ -216,6 +202,41 @@ impl<P: Platform> Pool<P> {
             Growth::OnDemand => self.allocate_transient(want, exposure),
             Growth::Fixed(_) => Err(too_long()),
         }
+    }
+
+    /// Lends slots of an area, or nothing where there are none.
+    pub(crate) fn lend_slots(&self, want: &RunRequest, exposure: &dyn Exposure) -> Option<Run> {
+        let (order, keep) = block_of_area(want)?;
+        self.slots(order, &keep, want, exposure).ok()
+    }
+
+    /// Slots of an area that has some, or gets them. Without any it tells why none got them.
+    fn slots(
+        &self,
+        order: u32,
+        keep: &Range<u32>,
+        want: &RunRequest,
+        exposure: &dyn Exposure,
+    ) -> Result<Run, Growing> {
+        let home = self.platform.pin(|cpu| cpu.0 % self.homes);
+        let mut growing = self.populate(home, order, exposure);
+        let others = (home..self.areas.len()).chain(0..home);
+        if let Some(run) = { others }.find_map(|n| self.take(n, order, keep, want, exposure)) {
+            return Ok(run);
+        }
+        for n in (self.homes..self.areas.len()).chain(0..self.homes) {
+            // What one area is not given none is: it is not asked for again.
+            if let Growing::NoMemory | Growing::Lost(_) = growing {
+                break;
+            }
+            growing = self.populate(n, order, exposure);
+            if growing == Growing::Grown
+                && let Some(run) = self.take(n, order, keep, want, exposure)
+            {
+                return Ok(run);
+            }
+        }
+        Err(growing)
     }
 
     fn take(
@@ -387,6 +408,11 @@ impl<P: Platform> Pool<P> {
             refused: self.refused.load(Ordering::Relaxed),
         }
     }
+}
+
+/// The block of slots that a run of `want` lies in, if an area may have one, and which of its slots the run needs.
+fn block_of_area(want: &RunRequest) -> Option<(u32, Range<u32>)> {
+    want.block().filter(|(order, _)| *order < ORDERS as u32)
 }
 
 fn run(place: Place, lent: Lent) -> Run {

@@ -1,14 +1,14 @@
 //! A run of slots that stands in for the memory of one mapping.
 //!
-//! The device may read and write it at any moment, so that only volatile copies touch it and no reference to it is
-//! ever made.
+//! The device may read and write it at any moment, so that only copies of whole stretches (`copying`) touch it and no
+//! reference to it is ever made.
 
 use core::ptr::NonNull;
 
+use super::copying::{copy_across, zero};
 use super::transient::TransientRun;
 use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
 use crate::map::AnyDirection;
-use crate::map::window::{copy_across, zero};
 use crate::platform::Platform;
 use crate::slab::Handle;
 
@@ -88,8 +88,7 @@ impl Run {
     /// Makes the run hold the mapping's bytes and nothing else: zeros before and after them.
     ///
     /// # Safety
-    /// As many bytes as the mapping has can be read from `from` on, and are only accessed by volatile or atomic
-    /// means while a device may write them.
+    /// As many bytes as the mapping has can be read from `from` on, and no reference that writes them is in use.
     pub(crate) unsafe fn fill<P: Platform>(&self, platform: P, from: NonNull<u8>) {
         self.blank_padding(platform);
         // SAFETY: all of the run's bytes; the caller vouches for `from`.
@@ -99,7 +98,7 @@ impl Run {
     /// Makes the run hold zeros before and after the mapping's bytes.
     pub(crate) fn blank_padding<P: Platform>(&self, platform: P) {
         let (head, tail) = self.padding();
-        // SAFETY: the run's memory is lent to it whole and accessed by volatile means alone; the lengths are parts
+        // SAFETY: the run's memory is lent to it whole and no reference to it is made; the lengths are parts
         // of it.
         unsafe {
             zero(platform.frame_pointer(self.memory.start()), head);
@@ -148,7 +147,7 @@ impl Run {
     /// Leaves nothing of the mapping in the run.
     pub(crate) fn wipe<P: Platform>(&self, platform: P) {
         let start = platform.frame_pointer(self.memory.start());
-        // SAFETY: the run's memory is lent to it whole and accessed by volatile means alone.
+        // SAFETY: the run's memory is lent to it whole and no reference to it is made.
         unsafe { zero(start, self.memory.len_bytes() as usize) };
     }
 

@@ -22,13 +22,29 @@ pub(crate) enum PoolName {
 pub(crate) struct Bounce<P: Platform> {
     /// The machine's, or the one the device is restricted to.
     pub(crate) shared: &'static Pool<P>,
-    /// Those always mapped for it, under `Protection::Bounce`.
+    /// Those always mapped for it.
     pub(crate) own: Option<OwnPools<P>>,
+    /// Mappings of fewer bytes are copied to `own`, if there is such: all, under `Protection::Bounce`.
+    pub(crate) own_below_bytes: u64,
     /// Whether memory is copied even where the device reaches it.
     pub(crate) forced: Forced,
 }
 
+/// More bytes than any mapping has.
+pub(crate) const ALL: u64 = u64::MAX;
+
 impl<P: Platform> Bounce<P> {
+    /// The device's own pools, where all its mappings are copied there.
+    pub(crate) fn own_for_all(&self) -> Option<&OwnPools<P>> {
+        self.own.as_ref().filter(|_| self.own_below_bytes == ALL)
+    }
+
+    /// The device's own pools, where mappings of `len_bytes` are copied there.
+    pub(crate) fn own_for(&self, len_bytes: u64) -> Option<&OwnPools<P>> {
+        let own = self.own.as_ref();
+        own.filter(|_| len_bytes < self.own_below_bytes)
+    }
+
     pub(crate) fn pool(&self, name: PoolName) -> &Pool<P> {
         match (name, &self.own) {
             (PoolName::Own(permission), Some(own)) => own.of(permission),

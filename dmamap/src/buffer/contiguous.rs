@@ -1,5 +1,6 @@
 //! One physically contiguous run of memory.
 
+use alloc::boxed::Box;
 use core::fmt;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
@@ -24,10 +25,10 @@ pub struct DmaBuffer<P: Platform> {
 enum Home<P: Platform> {
     /// The platform lent them.
     Platform,
-    /// They are of an area, and go back with this.
-    Area(#[expect(dead_code, reason = "dropping it gives the frames back")] Lease<P>),
-    /// They are of a device's own pool.
-    Pool(&'static Pool<P>, ManuallyDrop<Run>),
+    /// They are of an area, and go back with this. Few are, and all are moved into mappings and out of them: so it is apart.
+    Area(#[expect(dead_code, reason = "dropping it gives the frames back")] Box<Lease<P>>),
+    /// They are of a device's own pool. Apart, likewise.
+    Pool(&'static Pool<P>, ManuallyDrop<Box<Run>>),
 }
 
 impl<P: Platform> DmaBuffer<P> {
@@ -103,7 +104,7 @@ impl<P: Platform> DmaBuffer<P> {
     /// `len_bytes` zeroed bytes of memory that `pool` lent as `run`, in whole frames.
     pub(crate) fn of_pool(platform: P, pool: &'static Pool<P>, run: Run, len_bytes: u64) -> Self {
         let frames = run.memory();
-        let home = Home::Pool(pool, ManuallyDrop::new(run));
+        let home = Home::Pool(pool, ManuallyDrop::new(Box::new(run)));
         // SAFETY: the run is this value's until it goes back in `drop`, and has whole frames for all bytes.
         unsafe { Self::at_home(platform, frames, len_bytes, home) }
     }
@@ -119,7 +120,7 @@ impl<P: Platform> DmaBuffer<P> {
         lease: Lease<P>,
     ) -> Self {
         // SAFETY: the caller's promise.
-        unsafe { Self::at_home(platform, frames, len_bytes, Home::Area(lease)) }
+        unsafe { Self::at_home(platform, frames, len_bytes, Home::Area(Box::new(lease))) }
     }
 
     /// # Safety
@@ -187,7 +188,7 @@ impl<P: Platform> Drop for DmaBuffer<P> {
             // It goes back with the field.
             Home::Area(_) => {}
             // SAFETY: the run is of this pool and taken out once, as nothing follows a drop; for the rest as above.
-            Home::Pool(pool, run) => unsafe { pool.release(ManuallyDrop::take(run)) },
+            Home::Pool(pool, run) => unsafe { pool.release(*ManuallyDrop::take(run)) },
         }
     }
 }

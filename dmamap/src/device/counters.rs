@@ -68,16 +68,19 @@ impl<P: Platform> Counters<P> {
     /// A mapping of `bytes` begins. Called while a handle or another mapping holds the device.
     pub(crate) fn begin(&self, bytes: u64) {
         self.on_this_cpu(|share| {
-            share.live_bytes.fetch_add(bytes as i64, Ordering::Relaxed);
-            share.begun.fetch_add(1, Ordering::Relaxed);
+            let live_bytes = share.live_bytes.load(Ordering::Relaxed);
+            share
+                .live_bytes
+                .store(live_bytes.wrapping_add(bytes as i64), Ordering::Relaxed);
+            add(&share.begun, 1, Ordering::Relaxed);
         });
     }
 
     /// The device was given a copy of `bytes` of a mapping that was just made.
     pub(crate) fn bounced(&self, bytes: u64) {
         self.on_this_cpu(|share| {
-            share.bounced_maps.fetch_add(1, Ordering::Relaxed);
-            share.bounced_bytes.fetch_add(bytes, Ordering::Relaxed);
+            add(&share.bounced_maps, 1, Ordering::Relaxed);
+            add(&share.bounced_bytes, bytes, Ordering::Relaxed);
         });
     }
 
@@ -111,14 +114,15 @@ impl<P: Platform> Counters<P> {
         let share = unsafe { share.add(cpu.0 % shares.len()) };
         // SAFETY: the mapping still counts as live, so the share lives.
         let ended = unsafe {
+            let live_bytes = (*share).live_bytes.load(Ordering::Relaxed);
             (*share)
                 .live_bytes
-                .fetch_sub(bytes as i64, Ordering::Relaxed);
+                .store(live_bytes.wrapping_sub(bytes as i64), Ordering::Relaxed);
             NonNull::from(pick(&*share))
         };
         // SAFETY: as above; Release, so that whoever counts this end also sees all that this mapping did, other mappings
         // that it began among it.
-        unsafe { (*ended.as_ptr()).fetch_add(1, Ordering::Release) };
+        unsafe { add(&*ended.as_ptr(), 1, Ordering::Release) };
     }
 
     /// A mapping of `bytes` ends, while a handle holds the device.
@@ -139,12 +143,12 @@ impl<P: Platform> Counters<P> {
 
     /// So many bytes were written back.
     pub(crate) fn cleaned(&self, bytes: u64) {
-        self.on_this_cpu(|share| _ = share.cleaned_bytes.fetch_add(bytes, Ordering::Relaxed));
+        self.on_this_cpu(|share| add(&share.cleaned_bytes, bytes, Ordering::Relaxed));
     }
 
     /// So many bytes were dropped.
     pub(crate) fn invalidated(&self, bytes: u64) {
-        self.on_this_cpu(|share| _ = share.invalidated_bytes.fetch_add(bytes, Ordering::Relaxed));
+        self.on_this_cpu(|share| add(&share.invalidated_bytes, bytes, Ordering::Relaxed));
     }
 
     /// Mappings that live, or lived while this looked: never less than were alive at every moment of it. Once the handle is
@@ -184,6 +188,14 @@ impl<P: Platform> Counters<P> {
         self.platform
             .pin(|cpu| change(&self.shares[cpu.0 % self.shares.len()]));
     }
+}
+
+/// Adds to a counter of the CPU that the caller is pinned to: nobody else writes it, so it need not be one operation. Whoever
+/// was on the CPU before has left it before the caller came, so what is released with this sum has what they released with theirs.
+#[inline]
+fn add(counter: &AtomicU64, more: u64, order: Ordering) {
+    let sum = counter.load(Ordering::Relaxed).wrapping_add(more);
+    counter.store(sum, order);
 }
 
 /// The sums of what all CPUs counted.

@@ -40,6 +40,11 @@ impl<P: Platform> Held<P> {
         }
     }
 
+    /// Bytes of the mapping.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     pub(crate) fn core(&self) -> &DeviceCore<P> {
         // SAFETY: the count this value stands for is not 0, so the core is not unreferenced and the
         // system does not free it.

@@ -66,10 +66,14 @@ impl Guard {
     }
 
     /// How a mapping with `attributes` is taken back.
+    #[inline]
     pub(crate) fn revocation(&self, attributes: Attributes) -> Revocation {
         let default = self.protection();
-        let wanted = attributes.protection.unwrap_or(default);
-        match (default.or_stronger(wanted), self.trust) {
+        let protection = match attributes.protection {
+            None => default,
+            Some(wanted) => default.or_stronger(wanted),
+        };
+        match (protection, self.trust) {
             (Protection::Identity | Protection::Deferred, Trust::Given) => Revocation::Later,
             (Protection::Identity | Protection::Deferred, Trust::Withheld) => Revocation::Shared,
             (Protection::Blocked | Protection::Strict | Protection::Bounce, _) => Revocation::Alone,

@@ -47,7 +47,7 @@ impl<P: Platform> Device<P> {
                 core.longest_direct_copy(direct, self.reach())
             }
             // The pools of all permissions are alike.
-            Route::Translated(_) => core.bounce.own.as_ref()?.longest_run(),
+            Route::Translated(_) => core.bounce.own_for_all()?.longest_run(),
         };
         let taken = self.min_align_mask().checked_next_multiple_of(SLOT_BYTES);
         let taken = taken.unwrap_or(u64::MAX);

@@ -7,8 +7,10 @@ use crate::platform::Platform;
 /// Which of the looks at a unit this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Look {
-    /// Another may follow.
+    /// Another may follow, and less than half of the time has passed.
     Early,
+    /// Another may follow, but time runs out: the one to count on nobody else at.
+    Late,
     /// It begins after the deadline, and none follows: the one to spare nothing at.
     Last,
 }
@@ -54,8 +56,13 @@ impl<P: Platform> Bound<P> {
         command: &'static str,
         look: impl FnMut(Look) -> Result<Option<R>, UnitError>,
     ) -> Result<R, UnitError> {
-        let overdue = || self.platform.now_ns() >= deadline_ns;
-        let found = look_until(overdue, || self.platform.relax(), look)?;
+        let late_ns = deadline_ns.saturating_sub(self.bound_ms.saturating_mul(1_000_000) / 2);
+        let next = || match self.platform.now_ns() {
+            now_ns if now_ns >= deadline_ns => Look::Last,
+            now_ns if now_ns >= late_ns => Look::Late,
+            _ => Look::Early,
+        };
+        let found = look_until(next, || self.platform.relax(), look)?;
         found.ok_or_else(|| self.timed_out(command))
     }
 
@@ -78,17 +85,19 @@ impl<P: Platform> Bound<P> {
     }
 }
 
-/// What `look` found, if it did before it had begun after the deadline once.
+/// What `look` found, if it did before it had begun after the deadline once; `next` says which look comes.
 fn look_until<R, E>(
-    overdue: impl Fn() -> bool,
+    next: impl Fn() -> Look,
     relax: impl Fn(),
     mut look: impl FnMut(Look) -> Result<Option<R>, E>,
 ) -> Result<Option<R>, E> {
+    let mut which = Look::Early;
     loop {
-        if let Some(found) = look(Look::Early)? {
+        if let Some(found) = look(which)? {
             return Ok(Some(found));
         }
-        if overdue() {
+        which = next();
+        if which == Look::Last {
             return look(Look::Last);
         }
         relax();
@@ -107,7 +116,7 @@ mod tests {
         let answered = Cell::new(false);
         let overdue = || {
             answered.set(true);
-            true
+            Look::Last
         };
         let look = |_| Ok::<_, ()>(answered.get().then_some(7));
         assert_eq!(look_until(overdue, || (), look), Ok(Some(7)));
@@ -121,13 +130,18 @@ mod tests {
             last.set(last.get() + u32::from(which == Look::Last));
             Ok::<Option<()>, ()>(None)
         };
-        assert_eq!(look_until(|| looks.get() >= 3, || (), look), Ok(None));
+        let next = || match looks.get() {
+            1 => Look::Early,
+            2 => Look::Late,
+            _ => Look::Last,
+        };
+        assert_eq!(look_until(next, || (), look), Ok(None));
         assert_eq!((looks.get(), last.get()), (4, 1));
     }
 
     #[test]
     fn an_error_ends_the_wait() {
         let look = |_| Err::<Option<()>, _>("gone");
-        assert_eq!(look_until(|| false, || (), look), Err("gone"));
+        assert_eq!(look_until(|| Look::Early, || (), look), Err("gone"));
     }
 }

@@ -6,19 +6,25 @@
 //! What differs are registers and words ([`RingPorts`]); who may write where, when the ring is full, and how a
 //! submission learns that it is over is the same.
 //!
-//! Each submission ends with a fence. Where a fence can write memory it writes a sequence number to one
-//! status word: fences complete in order, so a submission is done as soon as the status word has reached its
-//! number, and one that gave up waiting leaves nothing behind that a later one could mistake for its own. Where
+//! Each submission is followed by a fence, which those of several CPUs share when they come while the unit is busy
+//! with earlier ones ([`fence_group`](crate::iommu::fence_group)). Where a fence can write memory it writes its number to one
+//! status word: fences complete in order, so a submission is done as soon as the status word has reached the
+//! number of its fence, and one that gave up waiting leaves nothing behind that a later one could mistake for its own. Where
 //! it cannot ([`FenceSign::Head`]), a submission is done when the unit has read past its fence.
+//!
+//! The lock is held to write commands and fences, and to look how far the unit is; never while somebody waits for it.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crate::addr::{FRAME_BYTES, PhysAddr};
 use crate::frame::HardwareFrames;
 use crate::iommu::bound::{Bound, Look};
+use crate::iommu::fence_group::{Groups, Patience, Ticket};
 use crate::iommu::unit::UnitError;
 use crate::pagetable::WalkCoherence;
 use crate::platform::{OutOfFrames, Platform};
+
+pub(crate) use crate::iommu::command_batch::Batch;
 
 /// Most commands of one submission, its fence not counted.
 pub(crate) const MAX_BATCH: usize = 8;
@@ -55,9 +61,9 @@ pub(crate) trait RingPorts<P: Platform> {
     /// its highest bit is the wrap flag of units that have one. What was stored before is visible to the unit first.
     fn publish_tail(&self, tail: u32);
 
-    /// The command that ends a submission; where the ring's sign is [`FenceSign::StatusWord`] it writes the 32-bit
-    /// `sequence` to `status`.
-    fn fence(&self, sequence: u32, status: PhysAddr) -> Command;
+    /// The command that ends a group of submissions; where the ring's sign is [`FenceSign::StatusWord`] it writes the
+    /// 32-bit `number` to `status`.
+    fn fence(&self, number: u32, status: PhysAddr) -> Command;
 
     /// Whether the unit has stopped reading, or is not there any more ([`GONE`]).
     ///
@@ -69,14 +75,13 @@ pub(crate) trait RingPorts<P: Platform> {
 struct Ring {
     /// Next entry to write, on a circle of twice the entries.
     tail: u32,
-    /// The number the last fence writes.
-    sequence: u32,
     /// Entries written since the ring was made.
     written: u64,
     /// How many of them the unit is known to have read, or was reset before it did.
     read: u64,
     /// Whether whoever wants to submit waits until the queue is on.
     held: bool,
+    groups: Groups,
 }
 
 impl Ring {
@@ -86,15 +91,9 @@ impl Ring {
     }
 }
 
-/// A place in the ring at which a submission is done.
-#[derive(Clone, Copy)]
-struct Fence {
-    sequence: u32,
-    written: u64,
-}
-
 /// The command queue of one unit.
 pub(crate) struct CommandRing<P: Platform> {
+    platform: P,
     entries: HardwareFrames<P>,
     status: HardwareFrames<P>,
     /// 64-bit words of an entry.
@@ -103,6 +102,8 @@ pub(crate) struct CommandRing<P: Platform> {
     count: u32,
     sign: FenceSign,
     ring: lock_api::Mutex<P::Lock, Ring>,
+    /// The number of the last fence in the ring.
+    fenced: AtomicU32,
     completed: AtomicU64,
     /// [`Ring::written`] at the last reset.
     cut: AtomicU64,
@@ -135,6 +136,7 @@ impl<P: Platform> CommandRing<P> {
         };
         let count = (FRAME_BYTES / entry_bytes) as u32;
         Ok(Self {
+            platform,
             entries,
             status,
             entry_words: (entry_bytes / 8) as usize,
@@ -142,11 +144,12 @@ impl<P: Platform> CommandRing<P> {
             sign,
             ring: lock_api::Mutex::new(Ring {
                 tail: 0,
-                sequence: 0,
                 written: 0,
                 read: 0,
                 held: false,
+                groups: Groups::default(),
             }),
+            fenced: AtomicU32::new(0),
             completed: AtomicU64::new(0),
             cut: AtomicU64::new(0),
             covered: AtomicU64::new(0),
@@ -169,9 +172,15 @@ impl<P: Platform> CommandRing<P> {
         self.completed.load(Ordering::Relaxed)
     }
 
-    /// Lets nobody submit until [`open`](Self::open): a queue is turned off and on when it is empty.
-    pub(crate) fn hold(&self) {
-        self.ring.lock().held = true;
+    /// Lets nobody submit until [`open`](Self::open): a queue is turned off and on when it is empty. Who has submitted
+    /// gets a fence at once, as nobody writes one later.
+    pub(crate) fn hold(&self, ports: &impl RingPorts<P>) {
+        let mut ring = self.ring.lock();
+        // Not to a unit that has no power, or had none.
+        if !ring.held {
+            self.fence_group(&mut ring, ports, Patience::Over);
+        }
+        ring.held = true;
     }
 
     /// Empties the ring, for a unit whose queue is off: `point` tells it where the ring is, and that head and tail are
@@ -181,9 +190,11 @@ impl<P: Platform> CommandRing<P> {
         // Nobody submits in between: the tail would be taken back, and the head of before be taken for one of now.
         let mut ring = self.ring.lock();
         ring.tail = 0;
-        ring.read = ring.written;
+        let written = ring.written;
+        ring.read = written;
         ring.held = true;
-        self.cut.store(ring.written, Ordering::Release);
+        ring.groups.forget(written);
+        self.cut.store(written, Ordering::Release);
         point();
     }
 
@@ -228,8 +239,8 @@ impl<P: Platform> CommandRing<P> {
     ) -> Result<(), UnitError> {
         debug_assert!(commands.len() <= MAX_BATCH);
         let deadline_ns = ports.bound().deadline_ns();
-        let fence = self.enqueue(ports, commands, what, deadline_ns)?;
-        self.wait(ports, fence, what, deadline_ns)?;
+        let ticket = self.enqueue(ports, commands, what, deadline_ns)?;
+        self.wait(ports, ticket, what, deadline_ns)?;
         self.completed
             .fetch_add(commands.len() as u64, Ordering::Relaxed);
         Ok(())
@@ -241,28 +252,31 @@ impl<P: Platform> CommandRing<P> {
         commands: &[Command],
         what: &'static str,
         deadline_ns: u64,
-    ) -> Result<Fence, UnitError> {
+    ) -> Result<Ticket, UnitError> {
+        // With each, room for a fence: so there is some for that of the group, whoever writes it.
         let needed = commands.len() as u64 + 1;
         // One entry always stays free, as a full ring looks like an empty one to units without a wrap flag.
         let room = u64::from(self.count - 1);
-        ports.bound().look_until(deadline_ns, what, |_| {
+        ports.bound().look_until(deadline_ns, what, |look| {
             let mut ring = self.ring.lock();
             if ring.unread() + needed > room {
                 self.see_head(&mut ring, ports);
             }
             if !ring.held && ring.unread() + needed <= room {
-                ring.sequence = ring.sequence.wrapping_add(1);
-                let fence = ports.fence(ring.sequence, self.status.phys());
-                for &command in commands.iter().chain([&fence]) {
-                    self.write(ring.tail % self.count, command);
-                    ring.tail = (ring.tail + 1) % (2 * self.count);
+                for &command in commands {
+                    self.write(&mut ring, command);
                 }
-                ring.written += needed;
-                ports.publish_tail(ring.tail);
-                return Ok(Some(Fence {
-                    sequence: ring.sequence,
-                    written: ring.written,
-                }));
+                let written = ring.written;
+                let ticket = ring.groups.join(written);
+                if !self.fence_group(&mut ring, ports, Patience::Left) {
+                    // Another CPU will tell the unit, also of what these commands are about.
+                    self.platform.dma_wmb();
+                }
+                return Ok(Some(ticket));
+            }
+            if !ring.held {
+                // Whoever fills the ring may have given up, and left the unit untold.
+                self.fence_group(&mut ring, ports, patience(look));
             }
             drop(ring);
             self.check_awake(ports)?;
@@ -271,12 +285,27 @@ impl<P: Platform> CommandRing<P> {
         })
     }
 
-    fn write(&self, index: u32, command: Command) {
-        let first = index as usize * self.entry_words;
+    /// Writes the fence of those who have none and tells the unit, if it is time to; whether it was.
+    fn fence_group(&self, ring: &mut Ring, ports: &impl RingPorts<P>, patience: Patience) -> bool {
+        self.see_fences(ring, ports);
+        let end = ring.written + 1;
+        let Some(number) = ring.groups.close(end, patience) else {
+            return false;
+        };
+        self.write(ring, ports.fence(number, self.status.phys()));
+        ports.publish_tail(ring.tail);
+        self.fenced.store(number, Ordering::Release);
+        true
+    }
+
+    fn write(&self, ring: &mut Ring, command: Command) {
+        let first = (ring.tail % self.count) as usize * self.entry_words;
         for word in 0..self.entry_words {
             let value = command.get(word).copied().unwrap_or(0);
             self.entries.store(first + word, value);
         }
+        ring.tail = (ring.tail + 1) % (2 * self.count);
+        ring.written += 1;
     }
 
     /// Learns how far the unit has read.
@@ -293,51 +322,90 @@ impl<P: Platform> CommandRing<P> {
         }
     }
 
-    fn is_done(&self, ports: &impl RingPorts<P>, fence: Fence) -> bool {
-        let shown = match self.sign {
-            // Before or after, on a circle of 2^32 numbers of which at most a ring of them are under way.
-            FenceSign::StatusWord => {
-                self.status.refresh(0, size_of::<u32>());
-                self.status.load_u32(0).wrapping_sub(fence.sequence) as i32 >= 0
+    /// Whether the unit says that fence `number` is done, and so all before it.
+    fn shows(&self, number: u32) -> bool {
+        self.status.refresh(0, size_of::<u32>());
+        reached(self.status.load_u32(0), number)
+    }
+
+    /// Learns which fences are done, as far as that decides when the next is written.
+    fn see_fences(&self, ring: &mut Ring, ports: &impl RingPorts<P>) {
+        if ring.groups.is_one_under_way_at_most() {
+            return;
+        }
+        match self.sign {
+            FenceSign::StatusWord => ring.groups.see(|fence| self.shows(fence.number)),
+            FenceSign::Head => {
+                self.see_head(ring, ports);
+                let read = ring.read;
+                ring.groups.see(|fence| fence.end <= read);
             }
+        }
+    }
+
+    fn is_done(&self, ports: &impl RingPorts<P>, ticket: Ticket) -> bool {
+        let shown = match self.sign {
+            FenceSign::StatusWord => self.shows(ticket.number),
             FenceSign::Head => {
                 let mut ring = self.ring.lock();
-                if ring.read < fence.written {
+                if !ring.groups.is_over(ticket) {
                     self.see_head(&mut ring, ports);
+                    let read = ring.read;
+                    ring.groups.see(|fence| fence.end <= read);
                 }
-                ring.read >= fence.written
+                ring.groups.is_over(ticket)
             }
         };
         // Only then, as the ring may have been reset meanwhile: what it shows since is about later submissions.
-        if fence.written <= self.cut.load(Ordering::Acquire) {
-            return fence.written <= self.covered.load(Ordering::Acquire);
+        if ticket.end <= self.cut.load(Ordering::Acquire) {
+            return ticket.end <= self.covered.load(Ordering::Acquire);
         }
         shown
+    }
+
+    /// Has the fence written that `ticket` waits for, if it is not there and it is time to. Whoever waits does so:
+    /// whoever else could may be what an interrupt handler, which waits, has interrupted.
+    fn see_to_fence(&self, ports: &impl RingPorts<P>, ticket: Ticket, patience: Patience) {
+        let fenced = self.fenced.load(Ordering::Acquire);
+        if reached(fenced, ticket.number) {
+            return;
+        }
+        let may_be_due = match self.sign {
+            FenceSign::StatusWord => self.shows(fenced.wrapping_sub(1)),
+            FenceSign::Head => true,
+        };
+        if may_be_due || patience == Patience::Over {
+            let mut ring = self.ring.lock();
+            if !ring.held && ring.groups.is_open_for(ticket) {
+                self.fence_group(&mut ring, ports, patience);
+            }
+        }
     }
 
     fn wait(
         &self,
         ports: &impl RingPorts<P>,
-        fence: Fence,
+        ticket: Ticket,
         what: &'static str,
         deadline_ns: u64,
     ) -> Result<(), UnitError> {
         let mut polls = 0u32;
         ports.bound().look_until(deadline_ns, what, |look| {
-            if self.is_done(ports, fence) {
+            if self.is_done(ports, ticket) {
                 return Ok(Some(()));
             }
             polls = polls.wrapping_add(1);
             self.check_awake(ports)?;
+            self.see_to_fence(ports, ticket, patience(look));
             if polls.is_multiple_of(POLLS_PER_ERROR_CHECK) {
                 ports.check()?;
             }
-            if look == Look::Early {
+            if look != Look::Last {
                 return Ok(None);
             }
             // A register that is read makes visible what the unit wrote before it answers.
             ports.check()?;
-            Ok(self.is_done(ports, fence).then_some(()))
+            Ok(self.is_done(ports, ticket).then_some(()))
         })
     }
 
@@ -354,40 +422,16 @@ impl<P: Platform> CommandRing<P> {
     }
 }
 
-/// A few commands, without allocating.
-pub(crate) struct Batch {
-    commands: [Command; MAX_BATCH],
-    len: usize,
+/// How long whoever looks goes on sharing: a unit that has not got on in half of the time any wait may last may have
+/// dropped the fences that a group waits behind.
+fn patience(look: Look) -> Patience {
+    match look {
+        Look::Early => Patience::Left,
+        Look::Late | Look::Last => Patience::Over,
+    }
 }
 
-impl Batch {
-    /// None yet.
-    pub(crate) fn new() -> Self {
-        Self {
-            commands: [[0; 2]; MAX_BATCH],
-            len: 0,
-        }
-    }
-
-    /// Just `command`.
-    pub(crate) fn one(command: Command) -> Self {
-        let mut batch = Self::new();
-        batch.push(command);
-        batch
-    }
-
-    /// Adds one; false when there is no room left.
-    pub(crate) fn push(&mut self, command: Command) -> bool {
-        let Some(slot) = self.commands.get_mut(self.len) else {
-            return false;
-        };
-        *slot = command;
-        self.len += 1;
-        true
-    }
-
-    /// The commands.
-    pub(crate) fn as_slice(&self) -> &[Command] {
-        &self.commands[..self.len]
-    }
+/// Whether `number` is not after `now`, on a circle of 2^32 numbers of which at most a ring of them are under way.
+fn reached(now: u32, number: u32) -> bool {
+    now.wrapping_sub(number) as i32 >= 0
 }

@@ -28,11 +28,16 @@
 
 mod amd;
 mod bound;
+mod command_batch;
 mod command_ring;
+mod cover;
 mod domain;
 mod domain_ids;
 pub mod fault;
 mod fault_event;
+mod fence_group;
+#[cfg(test)]
+mod fence_group_interleaved;
 mod flush_queue;
 mod requester;
 mod retire;

@@ -2,6 +2,8 @@
 
 use core::num::NonZeroU32;
 
+use super::index::Entry;
+use super::rooms::Rooms;
 use super::units::{Bits, UNITS, UNITS_LOG2, Units};
 use crate::slab::Handle;
 
@@ -53,6 +55,10 @@ pub(super) struct Block {
     pub(super) level: Level,
     pub(super) zone: Zone,
     pub(super) units: Units,
+    /// What fits in it.
+    pub(super) rooms: Rooms,
+    /// Its place among all blocks.
+    pub(super) entry: Entry,
     /// Where ranges begin that nobody may ever have.
     pub(super) reserved: Bits,
     /// Where ranges begin that nobody has any more and nobody may have yet.
@@ -85,6 +91,8 @@ impl Block {
             level,
             zone,
             units: Units::FREE,
+            rooms: Rooms::of(Units::FREE.marks(), start >> level.unit_log2()),
+            entry: Entry::NOWHERE,
             reserved: Bits::default(),
             kept: Bits::default(),
             asked: Bits::default(),
@@ -128,10 +136,9 @@ impl Block {
                 .all(Bits::is_empty)
     }
 
-    /// Whether its own units have a free run in which so many granules may fit.
-    pub(super) fn may_hold(&self, len: u64) -> bool {
-        let units = len.div_ceil(1 << self.level.unit_log2());
-        usize::try_from(units).is_ok_and(|units| self.units.marks().has_run(units))
+    /// Its place among all units of its level.
+    pub(super) fn number(&self) -> u64 {
+        self.start >> self.level.unit_log2()
     }
 }
 

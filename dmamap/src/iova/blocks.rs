@@ -1,6 +1,7 @@
 //! All blocks of a space, listed by what is free in them.
 
 use super::block::{Block, Division, Level, Table, Zone};
+use super::rooms::Rooms;
 use super::units::UNITS_LOG2;
 use crate::platform::Platform;
 use crate::slab::{Handle, Slab, SlabError};
@@ -10,6 +11,9 @@ pub(super) struct Blocks<P: Platform> {
     blocks: Slab<P, Block>,
     tables: Slab<P, Table>,
     lists: [[List; 2]; 2],
+    /// All of them, by address.
+    pub(super) root: Option<Handle<Block>>,
+    visited: u64,
 }
 
 /// Blocks of one zone and level, by the order of their largest free run.
@@ -26,6 +30,8 @@ impl<P: Platform> Blocks<P> {
             blocks: Slab::new(platform),
             tables: Slab::new(platform),
             lists: Default::default(),
+            root: None,
+            visited: 0,
         }
     }
 
@@ -39,6 +45,7 @@ impl<P: Platform> Blocks<P> {
         match (added, table) {
             (Ok(block), _) => {
                 self.list(block);
+                self.index(block);
                 Ok(block)
             }
             (Err(error), Some(table)) => {
@@ -52,6 +59,7 @@ impl<P: Platform> Blocks<P> {
     /// Forgets a block, no unit of which is in use.
     pub(super) fn remove(&mut self, block: Handle<Block>) {
         self.unlist(block);
+        self.unindex(block);
         if let Some(removed) = self.blocks.remove(block)
             && let Some(table) = removed.table
         {
@@ -79,26 +87,14 @@ impl<P: Platform> Blocks<P> {
         (one, one.and_then(|one| self.blocks[one].next))
     }
 
-    /// Granules in the largest run that a list knows of.
+    /// Granules in the longest run of a block.
     pub(super) fn widest(&self) -> u64 {
-        let kinds = Zone::ALL.into_iter().flat_map(|zone| self.largest(zone));
-        let widest = kinds.map(|(order, level)| 1 << (order + level.unit_log2()));
-        widest.max().unwrap_or(0)
-    }
-
-    /// No run of free granules in a block of the zone is longer: of twice as many units less one as are a run at a multiple of
-    /// its size, some begin at such a multiple.
-    pub(super) fn longest(&self, zone: Zone) -> u64 {
-        let kinds = self.largest(zone);
-        let longest = kinds.map(|(order, level)| ((4 << order) - 2) << level.unit_log2());
-        longest.max().unwrap_or(0)
-    }
-
-    /// The order of the largest run at each level of a zone.
-    fn largest(&self, zone: Zone) -> impl Iterator<Item = (u32, Level)> {
-        let lists = &self.lists[zone as usize];
-        let levels = Level::ALL.into_iter();
-        levels.filter_map(|level| Some((lists[level as usize].filled.checked_ilog2()?, level)))
+        let longest = |level: Level| {
+            let rooms = self.get(self.root?).entry.rooms(level);
+            Some(rooms.longest() << level.unit_log2())
+        };
+        let widest = Level::ALL.into_iter().filter_map(longest).max();
+        widest.unwrap_or(0)
     }
 
     /// Changes what is in use of a block.
@@ -108,12 +104,38 @@ impl<P: Platform> Blocks<P> {
         change: impl FnOnce(&mut Block) -> R,
     ) -> R {
         let it = &mut self.blocks[block];
+        let before = *it.units.marks();
         let outcome = change(it);
+        if *it.units.marks() != before {
+            let rooms = Rooms::of(it.units.marks(), it.number());
+            self.note(block, rooms);
+        }
+        outcome
+    }
+
+    /// Ends a range of a block.
+    pub(super) fn give(&mut self, block: Handle<Block>, unit: usize, units: usize) {
+        let it = &mut self.blocks[block];
+        it.units.give(unit, units);
+        // What else is free fits what it did.
+        let (first, end) = it.units.marks().run_around(unit);
+        let mut rooms = it.rooms;
+        rooms.add(first, end, it.number());
+        self.note(block, rooms);
+    }
+
+    /// Tells the lists and the index what fits in a block now.
+    fn note(&mut self, block: Handle<Block>, rooms: Rooms) {
+        let it = &mut self.blocks[block];
         if it.units.largest().map(|order| order as u8) != it.listed {
             self.unlist(block);
             self.list(block);
         }
-        outcome
+        let it = &mut self.blocks[block];
+        if it.rooms != rooms {
+            it.rooms = rooms;
+            self.reindex(block);
+        }
     }
 
     /// Puts a block that is in no list into the one that is right.
@@ -156,6 +178,21 @@ impl<P: Platform> Blocks<P> {
 
     pub(super) fn get(&self, block: Handle<Block>) -> &Block {
         &self.blocks[block]
+    }
+
+    /// The same, counted.
+    pub(super) fn visit(&mut self, block: Handle<Block>) -> &Block {
+        self.visited += 1;
+        &self.blocks[block]
+    }
+
+    /// Counts words of bits looked at.
+    pub(super) fn count(&mut self, words: usize) {
+        self.visited += words as u64;
+    }
+
+    pub(super) fn visited(&self) -> u64 {
+        self.visited
     }
 
     /// To change what does not say how much is free: for that there is [`change`](Self::change).

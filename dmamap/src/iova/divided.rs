@@ -43,7 +43,7 @@ pub(super) struct Bounds {
 
 impl Bounds {
     /// Whether the space is large enough for blocks.
-    fn is_divided(&self) -> bool {
+    pub(super) fn is_divided(&self) -> bool {
         self.end - self.start >= SMALLEST_DIVIDED << UNITS_LOG2
     }
 
@@ -284,7 +284,7 @@ impl<P: Platform> Divided<P> {
         let Place {
             block, unit, units, ..
         } = *place;
-        self.blocks.change(block, |it| it.units.give(unit, units));
+        self.blocks.give(block, unit, units);
         if self.blocks.get(block).level == Level::Blocks {
             self.keep_promises(block, [unit, unit + units - 1]);
         }
@@ -306,12 +306,13 @@ impl<P: Platform> Divided<P> {
         self.blocks.widest()
     }
 
-    /// The first granule of a zone, and one past its last: no block of a zone leaves it.
-    pub(super) fn bounds_of(&self, zone: Zone) -> (u64, u64) {
-        match zone {
+    /// The first granule of a zone that a request may have, and one past the last: no block of a zone leaves it.
+    pub(super) fn bounds_within(&self, zone: Zone, fit: &Fit) -> (u64, u64) {
+        let (start, end) = match zone {
             Zone::Low => (self.bounds.start, self.bounds.high_start),
             Zone::High => (self.bounds.high_start, u64::MAX),
-        }
+        };
+        (start.max(fit.start), end.min(fit.end))
     }
 
     /// Frames held for blocks.

@@ -7,7 +7,7 @@
 //! buffer does not move blocks to and fro. These go when frames are wanted back, and when a request finds no other room.
 
 use super::block::{Block, Division, Level, Zone};
-use super::divided::{Divided, Place};
+use super::divided::{Divided, Place, Wanted};
 use super::search::Fit;
 use super::tree::{Extent, Tree, Use};
 use super::units::UNITS;
@@ -23,8 +23,7 @@ impl<P: Platform> Divided<P> {
         zone: Zone,
         level: Level,
     ) -> Result<Option<Handle<Block>>, SlabError> {
-        let (zone_start, zone_end) = self.bounds_of(zone);
-        let (start, end) = (zone_start.max(fit.start), zone_end.min(fit.end));
+        let (start, end) = self.bounds_within(zone, fit);
         if level == Level::Granules {
             // The lowest gigabyte is not whole, as address 0 is nobody's.
             let lowest = Level::Blocks.block_len().min(end);
@@ -36,6 +35,48 @@ impl<P: Platform> Divided<P> {
             }
         }
         self.out_of_tree(tree, zone, level, (start, end))
+    }
+
+    /// Another block, all of which is within the request's limits.
+    pub(super) fn grow_within(
+        &mut self,
+        tree: &mut Tree<P>,
+        fit: &Fit,
+        wanted: &Wanted,
+    ) -> Result<Option<Handle<Block>>, SlabError> {
+        let level = wanted.level;
+        if !self.bounds.is_divided() {
+            return Ok(None);
+        }
+        for zone in Zone::ALL {
+            if !self.was_not_asked(zone, fit, wanted) {
+                continue;
+            }
+            let (start, end) = self.bounds_within(zone, fit);
+            let lowest = Level::Blocks.block_len().min(end);
+            // As it is done for those without limits: small ones from the lowest gigabyte, then a large one to be divided.
+            let places = [
+                (level, (start, lowest)),
+                (Level::Blocks, (start, end)),
+                (level, (start, end)),
+            ];
+            for (level, bounds) in places {
+                if let Some(block) = self.out_of_tree(tree, zone, level, bounds)? {
+                    return Ok(Some(block));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether nobody tried to make a block of a zone yet for such a request that found no room. Who was refused a block asks for no
+    /// other.
+    pub(super) fn was_not_asked(&self, zone: Zone, fit: &Fit, wanted: &Wanted) -> bool {
+        let Wanted { level, order, .. } = *wanted;
+        let (start, end) = self.bounds_within(zone, fit);
+        let was_asked =
+            self.bounds.serves(zone, fit) && self.blocks.with_room(zone, level, order).is_none();
+        start < end && !was_asked
     }
 
     /// A block for a zone from a gap of the tree within these bounds.
@@ -74,18 +115,27 @@ impl<P: Platform> Divided<P> {
                 None => return Ok(None),
             },
         };
+        match self.blocks.get(parent).units.find(0) {
+            Some(unit) => self.divide(parent, unit).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Makes a block of a free unit of a larger one, which is not hot.
+    pub(super) fn divide(
+        &mut self,
+        parent: Handle<Block>,
+        unit: usize,
+    ) -> Result<Handle<Block>, SlabError> {
         let it = self.blocks.get(parent);
-        let Some(unit) = it.units.find(0) else {
-            return Ok(None);
-        };
-        let mut block = Block::new(it.first_of(unit), Level::Granules, zone);
+        let mut block = Block::new(it.first_of(unit), Level::Granules, it.zone);
         block.parent = Some(parent);
         let block = self.blocks.add(block)?;
         self.blocks
             .set_division(parent, unit, Division::Block(block));
         self.blocks
             .change(parent, |parent| parent.units.take(unit, 1));
-        Ok(Some(block))
+        Ok(block)
     }
 
     /// A block that nothing is in goes where it came from.

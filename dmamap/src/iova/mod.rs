@@ -4,15 +4,17 @@
 //! free is right are answered from a few words of bits, however many ranges live and in whatever pattern
 //! (`divided.rs`; `hot.rs`, `growth.rs`, `blocks.rs`, `block.rs`, `units.rs`).
 //!
-//! Under them lies one balanced tree of the extents *in use*: blocks, reserved ranges, and the ranges that no block serves,
-//! as they are too large, ask for an address or have narrow limits, or as the space is small (`tree.rs`). Each extent knows the
-//! gap before it and the widest gap in its subtree, so the free space needs no records of its own: freeing removes an
-//! extent and thereby needs no memory, and neighbouring gaps are one gap without being merged. The lowest gap that is wide
-//! enough however it is aligned is found in O(log n); only when none is, the gaps that fit by luck are looked through, with
-//! all subtrees skipped that are too narrow or too high (`search.rs`).
+//! All blocks are also in an index by address, in which each knows what fits in itself and below it, for every alignment and
+//! boundary. What no size class serves or has room for, and a device of few address lines, finds the lowest place there, or
+//! that there is none, in O(log n) (`index.rs`, `rooms.rs`, `runs.rs`, `scarce.rs`).
 //!
-//! Where neither has room, blocks that nothing is in are given up, and the others gone through for a run that no size class
-//! knows (`scarce.rs`). What may never be chosen is an extent, or marked in its block (`reserve.rs`).
+//! Under the blocks lies one balanced tree of the extents *in use*: blocks, reserved ranges, and the ranges that no block serves,
+//! as they are too large, or as the space or what a block would take of it is small (`tree.rs`). Each extent knows the
+//! gap before it and what fits in the gaps of its subtree, so the free space needs no records of its own: freeing removes an
+//! extent and thereby needs no memory, and neighbouring gaps are one gap without being merged (`search.rs`, `gaps.rs`).
+//!
+//! Where nothing has room, blocks that nothing is in are given up. What may never be chosen is an extent, or marked in its block
+//! (`reserve.rs`).
 //!
 //! Low addresses are used first: that keeps tables few and walk caches warm.
 //!
@@ -38,13 +40,17 @@ mod block;
 mod blocks;
 mod divided;
 mod error;
+mod gaps;
 mod growth;
 mod hot;
+mod index;
 mod kept;
 pub(crate) mod lanes;
 mod lend;
 mod request;
 mod reserve;
+mod rooms;
+mod runs;
 mod scarce;
 mod search;
 mod shared;
@@ -70,7 +76,7 @@ pub struct IovaStatistics {
     pub live_allocations: u64,
     /// Bytes in them.
     pub live_bytes: u64,
-    /// Tree nodes looked at since birth: what calls cost, free of clocks, beside a few words of bits in blocks.
+    /// Tree nodes and blocks looked at since birth, and words of bits where blocks were searched: what calls cost, free of clocks.
     pub nodes_visited: u64,
 }
 
@@ -229,7 +235,7 @@ impl<P: Platform> IovaSpace<P> {
         IovaStatistics {
             live_allocations: self.live_allocations,
             live_bytes: self.live_granules << self.granule_log2,
-            nodes_visited: self.tree.nodes_visited(),
+            nodes_visited: self.tree.nodes_visited() + self.divided.blocks.visited(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Finding a gap that fits.
 
+use super::gaps::GapNeed;
 use super::tree::{Extent, Node, Tree};
 use super::{IovaError, IovaRequest, end_granule, first_granule};
 use crate::platform::Platform;
@@ -112,16 +113,22 @@ impl Fit {
 impl<P: Platform> Tree<P> {
     /// The start of a place that fits.
     pub(super) fn find(&mut self, fit: &Fit) -> Option<u64> {
+        if fit.len > fit.boundary {
+            return None;
+        }
         // A gap with room for every misalignment fits for sure, unless it is too high: then so are all later ones; or too
         // low.
         let place = fit.roomy().and_then(|len| {
             let (start, end) = self.lowest_gap(len)?;
             fit.place(start, end)
         });
-        place.or_else(|| self.exact(self.root(), fit)).or_else(|| {
-            let (start, end) = self.tail();
-            fit.place(start, end)
-        })
+        let need = GapNeed::of(fit);
+        place
+            .or_else(|| self.exact(self.root(), fit, &need))
+            .or_else(|| {
+                let (start, end) = self.tail();
+                fit.place(start, end)
+            })
     }
 
     /// The lowest gap of at least `len` granules.
@@ -129,39 +136,37 @@ impl<P: Platform> Tree<P> {
         let mut at = self.root();
         while let Some(node) = at {
             let extent = self.visit(node);
-            if extent.widest < len {
+            if extent.gaps.widest() < len {
                 // Only the root can be too narrow: the loop goes where a gap was promised.
                 break;
             }
-            at = match extent.left {
-                Some(left) if self.visit(left).widest >= len => Some(left),
-                _ if extent.gap >= len => return Some(extent.gap_before()),
-                _ => extent.right,
+            let Extent {
+                left, right, gap, ..
+            } = *extent;
+            let gap_before = extent.gap_before();
+            at = match left {
+                Some(left) if self.visit(left).gaps.widest() >= len => Some(left),
+                _ if gap >= len => return Some(gap_before),
+                _ => right,
             };
         }
         let (start, end) = self.tail();
         (end - start >= len).then_some((start, end))
     }
 
-    /// The lowest place before an extent of the subtree. Linear only in the gaps that are long enough, below the
-    /// limit, and misaligned.
-    fn exact(&mut self, subtree: Option<Node>, fit: &Fit) -> Option<u64> {
-        let extent: Extent = self.visit(subtree?);
-        if extent.widest < fit.len {
+    /// The lowest place before an extent of the subtree. Linear only in the gaps within the limits that are long enough and have
+    /// no such place, of which gaps do not tell (`gaps.rs`).
+    fn exact(&mut self, subtree: Option<Node>, fit: &Fit, need: &GapNeed) -> Option<u64> {
+        let extent = self.visit(subtree?);
+        if !extent.gaps.hold(need) {
             return None;
         }
         let (start, end) = extent.gap_before();
-        // Every gap to the left ends before this extent's.
+        // Every gap to the left ends before this extent's, and every gap to the right starts after it.
         let left = extent.left.filter(|_| start > fit.start);
-        self.exact(left, fit)
+        let right = extent.right.filter(|_| extent.end() < fit.end);
+        self.exact(left, fit, need)
             .or_else(|| fit.place(start, end))
-            .or_else(|| {
-                // Every gap to the right starts after this extent.
-                if extent.end() < fit.end {
-                    self.exact(extent.right, fit)
-                } else {
-                    None
-                }
-            })
+            .or_else(|| self.exact(right, fit, need))
     }
 }

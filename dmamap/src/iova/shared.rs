@@ -16,7 +16,7 @@
 //! }
 //! ```
 
-use super::lanes::{Freed, LaneRequest, Lanes, Lender, Lending, NoChoice, Recall};
+use super::lanes::{Freed, LaneRequest, Lanes, Lender, Lending, MOST, NoChoice, Recall};
 use super::{IovaError, IovaRequest, IovaSpace, IovaStatistics};
 use crate::addr::{BusAddr, BusRange};
 use crate::platform::Platform;
@@ -109,9 +109,12 @@ impl<P: Platform> SharedSpace<P> {
     #[inline]
     pub unsafe fn free(&self, range: BusRange) -> Result<(), IovaError> {
         let granule = range.start().as_u64() >> self.granule_log2;
-        let granules = (range.len_bytes() >> self.granule_log2) as usize;
+        let granules = range.len_bytes() >> self.granule_log2;
+        if granules > MOST {
+            return self.locked.lock().space.free(range);
+        }
         // SAFETY: the caller's promise.
-        match unsafe { self.lanes.free(granule, granules) } {
+        match unsafe { self.lanes.free(granule, granules as usize) } {
             Freed::Done => Ok(()),
             Freed::Unused(block) => {
                 let mut locked = self.locked.lock();

@@ -4,6 +4,7 @@
 //! are granules. Recursion goes as deep as the tree is high: at most 36 for the most nodes a slab holds.
 
 use super::block::Block;
+use super::gaps::Gaps;
 use crate::platform::Platform;
 use crate::slab::{Handle, Slab, SlabError};
 
@@ -30,8 +31,8 @@ pub(super) struct Extent {
     pub(super) kind: Use,
     /// Granules free right before it.
     pub(super) gap: u64,
-    /// The widest gap of the subtree.
-    pub(super) widest: u64,
+    /// What fits in the gaps of the subtree.
+    pub(super) gaps: Gaps,
     pub(super) left: Option<Node>,
     pub(super) right: Option<Node>,
     /// The one kept before it, if it is kept.
@@ -46,7 +47,7 @@ impl Extent {
             len,
             kind,
             gap: 0,
-            widest: 0,
+            gaps: Gaps::NONE,
             left: None,
             right: None,
             next_kept: None,
@@ -102,7 +103,8 @@ impl<P: Platform> Tree<P> {
     }
 
     pub(super) fn widest_gap(&self) -> u64 {
-        self.widest(self.root).max(self.tail)
+        let widest = self.root.map_or(0, |root| self.nodes[root].gaps.widest());
+        widest.max(self.tail)
     }
 
     pub(super) fn nodes_visited(&self) -> u64 {
@@ -122,10 +124,10 @@ impl<P: Platform> Tree<P> {
         self.nodes.reserve(count)
     }
 
-    /// A copy of a node, counted.
-    pub(super) fn visit(&mut self, node: Node) -> Extent {
+    /// A node, counted.
+    pub(super) fn visit(&mut self, node: Node) -> &Extent {
         self.visited += 1;
-        self.nodes[node]
+        &self.nodes[node]
     }
 
     /// The extent of a node, to be looked at or marked; its place and length stay.
@@ -172,9 +174,10 @@ impl<P: Platform> Tree<P> {
         };
         debug_assert!(gap_start <= extent.start && extent.end() <= gap_end);
         let gap = extent.start - gap_start;
+        let gaps = Gaps::of((gap_start, extent.start));
         let node = self.nodes.insert(Extent {
             gap,
-            widest: gap,
+            gaps,
             ..extent
         })?;
         // A new node becomes a leaf, so the extent after it is one of its ancestors: the way back up brings their
@@ -207,11 +210,16 @@ impl<P: Platform> Tree<P> {
     /// The root of `subtree` with `node` added.
     fn insert_below(&mut self, subtree: Option<Node>, node: Node, start: u64) -> Node {
         let Some(root) = subtree else { return node };
-        let extent = self.visit(root);
-        if start < extent.start {
-            self.nodes[root].left = Some(self.insert_below(extent.left, node, start));
+        let Extent {
+            start: first,
+            left,
+            right,
+            ..
+        } = *self.visit(root);
+        if start < first {
+            self.nodes[root].left = Some(self.insert_below(left, node, start));
         } else {
-            self.nodes[root].right = Some(self.insert_below(extent.right, node, start));
+            self.nodes[root].right = Some(self.insert_below(right, node, start));
         }
         self.balance(root)
     }
@@ -219,17 +227,22 @@ impl<P: Platform> Tree<P> {
     /// The root of `subtree` without the node that starts at `start`.
     fn remove_below(&mut self, subtree: Option<Node>, start: u64) -> Option<Node> {
         let root = subtree?;
-        let extent = self.visit(root);
-        if start < extent.start {
-            self.nodes[root].left = self.remove_below(extent.left, start);
-        } else if start > extent.start {
-            self.nodes[root].right = self.remove_below(extent.right, start);
+        let Extent {
+            start: first,
+            left,
+            right,
+            ..
+        } = *self.visit(root);
+        if start < first {
+            self.nodes[root].left = self.remove_below(left, start);
+        } else if start > first {
+            self.nodes[root].right = self.remove_below(right, start);
         } else {
-            let Some(right) = extent.right else {
-                return extent.left;
+            let Some(right) = right else {
+                return left;
             };
             let (next, rest) = self.remove_first(right);
-            self.nodes[next].left = extent.left;
+            self.nodes[next].left = left;
             self.nodes[next].right = rest;
             return Some(self.balance(next));
         }
@@ -238,9 +251,9 @@ impl<P: Platform> Tree<P> {
 
     /// The first node of a subtree, and the root of the rest.
     fn remove_first(&mut self, root: Node) -> (Node, Option<Node>) {
-        let extent = self.visit(root);
-        let Some(left) = extent.left else {
-            return (root, extent.right);
+        let Extent { left, right, .. } = *self.visit(root);
+        let Some(left) = left else {
+            return (root, right);
         };
         let (first, rest) = self.remove_first(left);
         self.nodes[root].left = rest;
@@ -254,14 +267,14 @@ impl<P: Platform> Tree<P> {
         let (left_height, right_height) = (self.height(left), self.height(right));
         match (left, right) {
             (Some(left), _) if left_height > right_height + 1 => {
-                let inner = self.nodes[left];
+                let inner = &self.nodes[left];
                 if self.height(inner.left) < self.height(inner.right) {
                     self.nodes[root].left = Some(self.rotate_left(left));
                 }
                 self.rotate_right(root)
             }
             (_, Some(right)) if right_height > left_height + 1 => {
-                let inner = self.nodes[right];
+                let inner = &self.nodes[right];
                 if self.height(inner.right) < self.height(inner.left) {
                     self.nodes[root].right = Some(self.rotate_right(right));
                 }
@@ -299,21 +312,18 @@ impl<P: Platform> Tree<P> {
     }
 
     fn update(&mut self, node: Node) {
-        let Extent {
-            left, right, gap, ..
-        } = self.nodes[node];
+        let Extent { left, right, .. } = self.nodes[node];
         let height = 1 + self.height(left).max(self.height(right));
-        let widest = gap.max(self.widest(left)).max(self.widest(right));
+        let mut gaps = Gaps::of(self.nodes[node].gap_before());
+        for child in [left, right].into_iter().flatten() {
+            gaps.join(&self.nodes[child].gaps);
+        }
         let extent = &mut self.nodes[node];
         extent.height = height;
-        extent.widest = widest;
+        extent.gaps = gaps;
     }
 
     fn height(&self, node: Option<Node>) -> u8 {
         node.map_or(0, |node| self.nodes[node].height)
-    }
-
-    fn widest(&self, node: Option<Node>) -> u64 {
-        node.map_or(0, |node| self.nodes[node].widest)
     }
 }

@@ -10,6 +10,7 @@ pub(super) const UNITS_LOG2: u32 = 9;
 pub(super) const UNITS: usize = 1 << UNITS_LOG2;
 
 const WORD_LOG2: u32 = u64::BITS.ilog2();
+/// Words of a bit for each.
 pub(super) const WORDS: usize = UNITS >> WORD_LOG2;
 
 /// The bits at multiples of 2, 4, 8, 16 and 32.
@@ -25,7 +26,7 @@ const MULTIPLES: [u64; WORD_LOG2 as usize - 1] = [
 const WORD_MULTIPLES: [u8; (UNITS_LOG2 - WORD_LOG2) as usize] = [0x55, 0x11, 0x01];
 
 /// Which of 512 units are in use, and where ranges of them begin.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Marks {
     used: Bits,
     first: Bits,
@@ -217,19 +218,26 @@ impl Marks {
         range_at(unit, |word| self.first.0[word], |word| self.used.0[word])
     }
 
-    /// Whether `len` units in a row are free, wherever they begin: asked of all 512 at once.
-    pub(super) fn has_run(&self, len: usize) -> bool {
-        // The units from which on so many are free.
-        let (mut runs, mut known) = (self.used.0.map(|used| !used), 1);
-        while known < len {
-            let more = known.min(len - known);
-            let further = shifted(&runs, more);
-            for (run, further) in runs.iter_mut().zip(further) {
-                *run &= further;
-            }
-            known += more;
+    /// A bit for each unit that is free.
+    pub(super) fn free_words(&self) -> [u64; WORDS] {
+        self.used.0.map(|used| !used)
+    }
+
+    /// The free units around one that is free: the first, and one past the last.
+    pub(super) fn run_around(&self, unit: usize) -> (usize, usize) {
+        let mut at = unit >> WORD_LOG2;
+        let mut before = self.used.0[at] << (63 - unit % 64);
+        let mut first = unit;
+        while before == 0 && at > 0 {
+            at -= 1;
+            first = (at << WORD_LOG2) + 63;
+            before = self.used.0[at];
         }
-        runs != [0; WORDS]
+        let first = match before {
+            0 => 0,
+            before => first + 1 - before.leading_zeros() as usize,
+        };
+        (first, self.next(unit, Use::Taken))
     }
 
     /// The first unit from `unit` on that is in use, if `wanted` is [`Use::Taken`], or free; [`UNITS`] where none is.
@@ -311,6 +319,9 @@ pub(super) fn range_at(
 /// The free units of a word at which `2^order` of them begin, fewer than the word has.
 #[inline]
 fn runs_of(free: u64, order: u32) -> u64 {
+    if order == 0 {
+        return free;
+    }
     let steps = MULTIPLES.iter().enumerate().take(order as usize);
     steps.fold(free, |runs, (n, multiples)| {
         runs & runs >> (1 << n) & multiples
@@ -329,16 +340,6 @@ fn words_of(whole: u8, order: u32) -> u8 {
     let steps = steps.take((order - WORD_LOG2) as usize);
     steps.fold(whole, |words, (n, multiples)| {
         words & words >> (1 << n) & multiples
-    })
-}
-
-/// The bits of units that are `by` further on, fewer than [`UNITS`]; none beyond the last.
-fn shifted(bits: &[u64; WORDS], by: usize) -> [u64; WORDS] {
-    let (words, by) = (by >> WORD_LOG2, by % 64);
-    core::array::from_fn(|at| {
-        let word = |at: usize| bits.get(at).copied().unwrap_or(0);
-        let carried = word(at + words + 1).checked_shl(64 - by as u32);
-        word(at + words) >> by | carried.unwrap_or(0)
     })
 }
 
@@ -417,10 +418,6 @@ mod tests {
                     assert_eq!(units.marks.range_at(at), Some(len));
                     assert!(len == 1 || units.marks.range_at(at + 1).is_none());
                 }
-                let run = oracle.0.split(Option::is_some).map(<[_]>::len).max();
-                let longest = run.unwrap_or(0);
-                assert!(longest == 0 || units.marks.has_run(longest));
-                assert!(!units.marks.has_run(longest + 1));
                 let from = random(UNITS);
                 let free = (from..UNITS).find(|&unit| oracle.0[unit].is_none());
                 assert_eq!(units.marks.next(from, Use::Free), free.unwrap_or(UNITS));

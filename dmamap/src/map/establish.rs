@@ -3,7 +3,7 @@
 
 use core::mem::ManuallyDrop;
 
-use crate::addr::{BusRange, DmaMask};
+use crate::addr::{BusRange, DmaMask, PhysRange};
 use crate::buffer::DmaMemory;
 use crate::device::{Device, DeviceCore, Held, Revocation};
 use crate::iommu::{Owed, RevokeError};
@@ -12,7 +12,7 @@ use crate::map::asked::Asked;
 use crate::map::backing::Backing;
 use crate::map::error::{MapError, MapFailure, Rejected};
 use crate::map::place::{Memory, Placed};
-use crate::map::terms::Terms;
+use crate::map::terms::{Shape, Terms};
 use crate::platform::Platform;
 
 /// Maps `memory`, which the caller has made ready for the device that is held. The hold counts the mapping. Where the
@@ -26,7 +26,6 @@ pub(crate) unsafe fn establish<P: Platform>(
     memory: &mut Memory<'_>,
 ) -> Result<(Held<P>, Placed), MapError> {
     let core = held.core();
-    let asked = Asked::from(memory.first.start(), memory.len_bytes);
     let placed = match core.system.is_asleep() {
         true => Err(MapFailure::Suspended),
         // SAFETY: the caller's promise.
@@ -35,11 +34,22 @@ pub(crate) unsafe fn establish<P: Platform>(
     match placed {
         Ok(placed) => Ok((held, placed)),
         Err(failure) => {
-            let error = core.not_mapped(asked, failure);
-            held.withdraw();
-            Err(error)
+            let asked = Asked::from(memory.first.start(), memory.len_bytes);
+            Err(not_established(held, asked, failure))
         }
     }
+}
+
+/// The error of a mapping that did not come to be, and leaves no hold.
+#[cold]
+pub(crate) fn not_established<P: Platform>(
+    held: Held<P>,
+    asked: Asked,
+    failure: MapFailure,
+) -> MapError {
+    let error = held.core().not_mapped(asked, failure);
+    held.withdraw();
+    error
 }
 
 /// Takes back what was mapped at `range`, and what is `owed` of earlier mappings of the memory. When this returns `Ok` the
@@ -47,16 +57,17 @@ pub(crate) unsafe fn establish<P: Platform>(
 ///
 /// # Safety
 /// `range` is what was returned when it was mapped, and this is the first call that takes it back.
+#[inline]
 pub(crate) unsafe fn revoke<P: Platform>(
     core: &DeviceCore<P>,
     range: BusRange,
     backing: &Backing,
     attributes: Attributes,
-    owed: Result<Owed, RevokeError>,
+    owed: &Result<Owed, RevokeError>,
 ) -> Result<(), RevokeError> {
     match backing.is_always_mapped() {
         // What was retired earlier is still to be lost.
-        true => owed.and_then(|owed| core.route.flush_through(owed)),
+        true => (*owed).and_then(|owed| core.route.flush_through(owed)),
         // SAFETY: the caller's promise.
         false => unsafe { take_back(core, range, backing.revoked_with(attributes), owed) },
     }
@@ -67,22 +78,27 @@ pub(crate) unsafe fn revoke<P: Platform>(
 ///
 /// # Safety
 /// As [`revoke`].
+#[inline]
 unsafe fn take_back<P: Platform>(
     core: &DeviceCore<P>,
     range: BusRange,
     attributes: Attributes,
-    owed: Result<Owed, RevokeError>,
+    owed: &Result<Owed, RevokeError>,
 ) -> Result<(), RevokeError> {
     match (core.guard.revocation(attributes), owed) {
         // SAFETY: the caller's promise.
-        (Revocation::Alone, Ok(Owed::NOTHING)) => unsafe { core.route.unmap(range) },
+        (Revocation::Alone, Ok(owed)) if owed.is_nothing() => unsafe { core.route.unmap(range) },
         (Revocation::Alone | Revocation::Shared, owed) => {
             // SAFETY: the caller's promise.
-            let owed = both(owed, unsafe { core.route.retire(range) })?;
+            let owed = both(*owed, unsafe { core.route.retire(range) })?;
             core.route.flush_through(owed)
         }
+        (Revocation::Later, Ok(owed)) if owed.is_nothing() => {
+            // SAFETY: the caller's promise.
+            unsafe { core.route.retire(range) }.map(|_| ())
+        }
         // SAFETY: the caller's promise.
-        (Revocation::Later, owed) => both(owed, unsafe { core.route.retire(range) }).map(|_| ()),
+        (Revocation::Later, owed) => both(*owed, unsafe { core.route.retire(range) }).map(|_| ()),
     }
 }
 
@@ -98,12 +114,35 @@ pub(crate) fn both(
     }
 }
 
-/// Memory of another machine, or that no machine lent, is told by where this one's CPU sees it.
+/// Whether `buffer`, whose first piece is `first`, may be mapped as `terms` say: the memory is this machine's, in as few pieces as
+/// they allow, and as coherent as they ask.
+#[inline]
+pub(crate) fn check<P: Platform, B: DmaMemory>(
+    core: &DeviceCore<P>,
+    buffer: &B,
+    first: PhysRange,
+    terms: &Terms,
+) -> Result<(), MapFailure> {
+    check_owner(core, buffer, first)?;
+    let in_one_piece = match terms.shape {
+        Shape::Single => true,
+        Shape::AlignedBlock => !core.route.joins_pieces(),
+        Shape::Pieces => false,
+    };
+    match in_one_piece && first.len_bytes() != buffer.len_bytes() {
+        true => Err(MapFailure::NotContiguous { first }),
+        false => terms.check_coherence(core.coherence),
+    }
+}
+
+/// Memory of another machine, or that no machine lent, is told by where this one's CPU sees it: `first` is its first piece.
+#[inline]
 pub(crate) fn check_owner<P: Platform, B: DmaMemory>(
     core: &DeviceCore<P>,
     buffer: &B,
-) -> Result<(), MapError> {
-    let (virt, first) = (buffer.virt(), buffer.segment(0));
+    first: PhysRange,
+) -> Result<(), MapFailure> {
+    let virt = buffer.virt();
     match core.platform.virt_to_phys(virt) {
         Some(phys) if phys == first.start() => Ok(()),
         // Memory that the platform does not lend: the pool's, where the platform has a pointer to it.
@@ -112,7 +151,7 @@ pub(crate) fn check_owner<P: Platform, B: DmaMemory>(
         {
             Ok(())
         }
-        _ => Err(core.not_mapped(Asked::of(buffer), MapFailure::NotDmaMemory { virt })),
+        _ => Err(MapFailure::NotDmaMemory { virt }),
     }
 }
 

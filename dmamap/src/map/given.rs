@@ -128,6 +128,11 @@ impl<P: Platform> DeviceCore<P> {
         failure
     }
 
+    /// As [`clean_given`](Self::clean_given), of one piece of memory in whole frames.
+    pub(super) fn clean_frames(&self, piece: PhysRange) {
+        self.clean_for_device(widened(piece, FRAME_SIZE_LOG2));
+    }
+
     /// What the CPU wrote to what is given in place goes to memory, whatever the direction: no dirty line is left to be
     /// written over what the device will write. Whole frames, where they are the memory's: the device reaches what lies
     /// beside it in them, and memory may still hold there what somebody else wrote.
@@ -140,7 +145,7 @@ impl<P: Platform> DeviceCore<P> {
         while let Some(given) = list.next() {
             match (given, frames) {
                 (Given::InPlace(piece), Frames::Whole) => {
-                    self.clean_for_device(widened(piece, FRAME_SIZE_LOG2));
+                    self.clean_frames(piece);
                 }
                 (Given::InPlace(piece), Frames::Shared) => self.clean_for_device(piece),
                 // It was cleaned when it was filled.

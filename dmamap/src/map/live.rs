@@ -7,12 +7,13 @@ use crate::addr::{BusRange, PhysRange};
 use crate::buffer::DmaMemory;
 use crate::device::{Coherence, Device, Held};
 use crate::iommu::{Owed, Requester, RevokeError};
+use crate::map::as_it_is::{AsItIs, map_as_it_is};
 use crate::map::asked::Asked;
-use crate::map::attributes::CpuSync;
+use crate::map::attributes::{Attributes, CpuSync};
 use crate::map::backing::{Backing, Side};
-use crate::map::direction::Direction;
+use crate::map::direction::{AnyDirection, Direction};
 use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
-use crate::map::establish::{both, check_owner, establish, revoke};
+use crate::map::establish::{both, establish, revoke};
 use crate::map::place::{Contents, Memory, Placed};
 use crate::map::terms::{Shape, Terms};
 use crate::pagetable::PhysList;
@@ -42,20 +43,30 @@ impl<B: DmaMemory> PhysList for Pieces<'_, B> {
     }
 }
 
+#[cold]
+fn rejected<P: Platform, B: DmaMemory>(
+    device: &Device<P>,
+    error: MapError,
+    buffer: ManuallyDrop<B>,
+) -> Rejected<B> {
+    let len_bytes = buffer.len_bytes();
+    device.core().rejected(error, buffer, len_bytes)
+}
+
 /// Bus addresses that a device may use now, and the hold on the device that goes with them.
 ///
 /// Dropping one without [`revoke`](Self::revoke) would leave the addresses usable: its owners never do.
 pub(crate) struct Live<P: Platform> {
     held: Held<P>,
     range: BusRange,
-    terms: Terms,
+    direction: AnyDirection,
+    attributes: Attributes,
     /// What must be covered by flushes, beside taking `range` back, before the device has lost the memory: earlier
     /// mappings of it. An error where one was not confirmed to be gone.
     owed: Result<Owed, RevokeError>,
     /// Whether the device could write the memory while it was mapped earlier.
     written_earlier: bool,
     backing: Backing,
-    len_bytes: u64,
 }
 
 impl<P: Platform> Live<P> {
@@ -75,26 +86,23 @@ impl<P: Platform> Live<P> {
         buffer: &B,
         terms: Terms,
     ) -> Result<Self, MapError> {
-        let core = held.core();
-        let len_bytes = buffer.len_bytes();
-        let first = buffer.segment(0);
-        let in_one_piece = match terms.shape {
-            Shape::Single => true,
-            Shape::AlignedBlock => !core.route.joins_pieces(),
-            Shape::Pieces => false,
-        };
-        let checked = match in_one_piece && first.len_bytes() != len_bytes {
-            true => Err(MapFailure::NotContiguous { first }),
-            false => terms.check_coherence(core.coherence),
-        };
-        let checked = checked.map_err(|failure| core.not_mapped(Asked::of(buffer), failure));
-        if let Err(error) = check_owner(core, buffer).and(checked) {
-            held.withdraw();
-            return Err(error);
+        match map_as_it_is(held, buffer, &terms) {
+            AsItIs::Mapped(held, range) => Ok(Self::new(held, range, &terms, Backing::InPlace)),
+            AsItIs::Failed(error) => Err(error),
+            AsItIs::Undecided(held) => Self::establish_any(held, buffer, terms),
         }
+    }
+
+    /// As [`establish_for`](Self::establish_for), of memory that was [checked](super::establish::check), however it is given.
+    #[inline(never)]
+    fn establish_any<B: DmaMemory>(
+        held: Held<P>,
+        buffer: &B,
+        terms: Terms,
+    ) -> Result<Self, MapError> {
         let mut memory = Memory {
-            first,
-            len_bytes,
+            first: buffer.segment(0),
+            len_bytes: held.bytes(),
             pieces: &mut Pieces::of(buffer),
             contents: Contents::At(buffer.pointer()),
             frames: buffer.frames(),
@@ -102,18 +110,29 @@ impl<P: Platform> Live<P> {
         // SAFETY: the buffer's bytes are readable, and all access to them goes through the buffer, which is borrowed.
         let (held, placed) = unsafe { establish(held, &terms, &mut memory) }?;
         let Placed { range, backing } = placed;
-        Ok(Self {
+        Ok(Self::new(held, range, &terms, backing))
+    }
+
+    #[inline]
+    fn new(held: Held<P>, range: BusRange, terms: &Terms, backing: Backing) -> Self {
+        Self {
             held,
             range,
-            terms,
+            direction: terms.direction,
+            attributes: terms.attributes,
             owed: Ok(Owed::NOTHING),
             written_earlier: false,
             backing,
-            len_bytes,
-        })
+        }
+    }
+
+    /// Bytes of the memory.
+    fn len_bytes(&self) -> u64 {
+        self.held.bytes()
     }
 
     /// As [`establish`](Self::establish), for a buffer that is given away.
+    #[inline]
     pub(crate) fn establish_owned<B: DmaMemory>(
         device: &Device<P>,
         buffer: B,
@@ -121,12 +140,18 @@ impl<P: Platform> Live<P> {
     ) -> Result<(Self, B), Rejected<B>> {
         // Until the outcome is known the device may reach the memory: should anything panic, it is leaked.
         let buffer = ManuallyDrop::new(buffer);
-        match Self::establish(device, &*buffer, terms) {
-            Ok(live) => Ok((live, ManuallyDrop::into_inner(buffer))),
-            Err(error) => {
-                let len_bytes = buffer.len_bytes();
-                Err(device.core().rejected(error, buffer, len_bytes))
+        let held = Held::new(device, buffer.len_bytes());
+        // Here and not only behind the call: what is mapped as it is is then written where the caller has it.
+        match map_as_it_is(held, &*buffer, &terms) {
+            AsItIs::Mapped(held, range) => {
+                let live = Self::new(held, range, &terms, Backing::InPlace);
+                Ok((live, ManuallyDrop::into_inner(buffer)))
             }
+            AsItIs::Failed(error) => Err(rejected(device, error, buffer)),
+            AsItIs::Undecided(held) => match Self::establish_any(held, &*buffer, terms) {
+                Ok(live) => Ok((live, ManuallyDrop::into_inner(buffer))),
+                Err(error) => Err(rejected(device, error, buffer)),
+            },
         }
     }
 
@@ -165,7 +190,7 @@ impl<P: Platform> Live<P> {
     ) {
         let platform = self.held.core().platform;
         self.backing
-            .each_side(offset, len_bytes, self.len_bytes, |side, at, len| {
+            .each_side(offset, len_bytes, self.len_bytes(), |side, at, len| {
                 // SAFETY: callers name bytes of the buffer or, in the same measure, of a copy of them.
                 let pointer = unsafe {
                     match side {
@@ -183,7 +208,7 @@ impl<P: Platform> Live<P> {
     /// Whoever calls it has the buffer alone: it may be written, too.
     pub(crate) fn sync_for_cpu(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
         self.see_device_writes(buffer, offset, len_bytes);
-        if self.terms.attributes.cpu_sync == CpuSync::Skipped {
+        if self.attributes.cpu_sync == CpuSync::Skipped {
             // Unmapping will not.
             self.copy_out(buffer, offset, len_bytes);
         }
@@ -193,7 +218,7 @@ impl<P: Platform> Live<P> {
     pub(crate) fn see_device_writes(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
         let core = self.held.core();
         // What the device only reads is in memory as it is in the caches.
-        if self.terms.direction.device_writes() {
+        if self.need_sync() && self.direction.device_writes() {
             self.device_side(buffer, offset, len_bytes, |start, len| {
                 core.invalidate_cache(start, len);
             });
@@ -205,7 +230,7 @@ impl<P: Platform> Live<P> {
     pub(crate) fn sync_for_device(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
         let core = self.held.core();
         // Where the device only writes, the CPU has only read.
-        if self.terms.direction.device_reads() {
+        if self.need_sync() && self.direction.device_reads() {
             self.device_side(buffer, offset, len_bytes, |start, len| {
                 core.clean_cache(start, len);
             });
@@ -215,12 +240,12 @@ impl<P: Platform> Live<P> {
 
     /// Brings what the device wrote to its side into the buffer.
     fn copy_out(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
-        if self.terms.direction.device_writes() {
+        if self.direction.device_writes() {
             let platform = self.held.core().platform;
             // SAFETY: the mapping has the buffer to itself, and views of it are volatile.
             unsafe {
                 self.backing
-                    .copy_out(platform, buffer, offset, len_bytes, self.len_bytes);
+                    .copy_out(platform, buffer, offset, len_bytes, self.len_bytes());
             }
         }
     }
@@ -228,7 +253,8 @@ impl<P: Platform> Live<P> {
     /// Takes the addresses back; when this returns `Ok` the device reaches nothing through them. Otherwise the memory is
     /// the caller's to keep, for ever.
     pub(crate) fn revoke<B: DmaMemory>(self, buffer: &B) -> Result<(), Quarantined> {
-        match self.take_back() {
+        // SAFETY: the mapping ends with this call.
+        match unsafe { self.take_back() } {
             Ok(()) => {
                 self.part(buffer);
                 Ok(())
@@ -245,14 +271,20 @@ impl<P: Platform> Live<P> {
     pub(crate) fn revoke_owned<B: DmaMemory>(self, buffer: B) -> Result<B, Quarantined> {
         // Should anything panic, it is leaked.
         let buffer = ManuallyDrop::new(buffer);
-        let outcome = self.take_back();
+        // SAFETY: the mapping ends with this call.
+        let outcome = unsafe { self.take_back() };
         self.part_owned(buffer, outcome)
     }
 
-    fn take_back(&self) -> Result<(), RevokeError> {
-        let (core, attributes) = (self.held.core(), self.terms.attributes);
-        // SAFETY: `range` is of this mapping, which ends with the one call that gets here.
-        unsafe { revoke(core, self.range, &self.backing, attributes, self.owed) }
+    /// Takes the addresses back; [`part_owned`](Self::part_owned) is what follows.
+    ///
+    /// # Safety
+    /// It is called once, and the mapping ends with it.
+    #[inline]
+    pub(crate) unsafe fn take_back(&self) -> Result<(), RevokeError> {
+        let (core, attributes) = (self.held.core(), self.attributes);
+        // SAFETY: `range` is of this mapping, which the caller ends.
+        unsafe { revoke(core, self.range, &self.backing, attributes, &self.owed) }
     }
 
     /// Takes the addresses out of the tables; the device may reach the memory until a flush.
@@ -321,11 +353,11 @@ impl<P: Platform> Live<P> {
         direction: impl Direction,
     ) -> Result<Self, MapError> {
         let mask = self.held.core().limits.mask();
-        let terms = Terms::new(mask, shape, direction).with(self.terms.attributes);
+        let terms = Terms::new(mask, shape, direction).with(self.attributes);
         let held = self.held.another(buffer.len_bytes());
         Ok(Self {
             owed: self.owed,
-            written_earlier: self.written_earlier || self.terms.direction.device_writes(),
+            written_earlier: self.written_earlier || self.direction.device_writes(),
             ..Self::establish_for(held, buffer, terms)?
         })
     }
@@ -351,7 +383,8 @@ impl<P: Platform> Live<P> {
 
     /// The last of a mapping that was taken back, or not, as `outcome` says: then the buffer and the copies of it that the
     /// device was given go into its quarantine.
-    fn part_owned<B: DmaMemory>(
+    #[inline]
+    pub(crate) fn part_owned<B: DmaMemory>(
         self,
         buffer: ManuallyDrop<B>,
         outcome: Result<(), RevokeError>,
@@ -361,12 +394,15 @@ impl<P: Platform> Live<P> {
                 self.part(&*buffer);
                 Ok(ManuallyDrop::into_inner(buffer))
             }
-            Err(error) => {
-                let quarantined = self.quarantined(error);
-                self.keep(buffer, error);
-                Err(quarantined)
-            }
+            Err(error) => Err(self.kept(buffer, error)),
         }
+    }
+
+    #[cold]
+    fn kept<B: DmaMemory>(self, buffer: ManuallyDrop<B>, error: RevokeError) -> Quarantined {
+        let quarantined = self.quarantined(error);
+        self.keep(buffer, error);
+        quarantined
     }
 
     fn keep<B: DmaMemory>(self, buffer: ManuallyDrop<B>, error: RevokeError) {
@@ -376,19 +412,28 @@ impl<P: Platform> Live<P> {
     }
 
     /// The last of a mapping that was taken back.
+    #[inline]
     fn part<B: DmaMemory>(self, buffer: &B) {
         self.take_from_device(buffer);
+        if self.backing.is_copied() {
+            self.give_copies_back();
+        }
+    }
+
+    #[inline(never)]
+    fn give_copies_back(self) {
         // SAFETY: the route confirmed that the device lost the mapping, or has the copy always.
         unsafe { self.backing.release(self.held.core()) };
     }
 
     /// Makes what the device wrote, before it lost the memory, what the CPU reads in the buffer.
+    #[inline]
     fn take_from_device<B: DmaMemory>(&self, buffer: &B) {
         let core = self.held.core();
-        let is_automatic = self.terms.attributes.cpu_sync == CpuSync::Automatic;
+        let is_automatic = self.need_sync() && self.attributes.cpu_sync == CpuSync::Automatic;
         // After the device lost the memory: until then lines of it could come into the caches and be outdated again.
-        if is_automatic && self.terms.direction.device_writes() {
-            self.device_side(buffer.pointer(), 0, self.len_bytes, |start, len| {
+        if is_automatic && self.direction.device_writes() {
+            self.device_side(buffer.pointer(), 0, self.len_bytes(), |start, len| {
                 core.invalidate_cache(start, len);
             });
         } else if is_automatic && self.written_earlier {
@@ -396,7 +441,7 @@ impl<P: Platform> Live<P> {
         }
         core.platform.dma_rmb();
         if is_automatic {
-            self.copy_out(buffer.pointer(), 0, self.len_bytes);
+            self.copy_out(buffer.pointer(), 0, self.len_bytes());
         }
     }
 }

@@ -55,8 +55,10 @@ impl<P: Platform> LiveList<P> {
         terms: Terms,
     ) -> Result<Self, MapError> {
         for entry in list.entries() {
-            check_owner(device.core(), entry.buffer())?;
-            let whole_bytes = entry.buffer().len_bytes();
+            let buffer = entry.buffer();
+            check_owner(device.core(), buffer, buffer.segment(0))
+                .map_err(|failure| fail(device, Asked::of(buffer), failure))?;
+            let whole_bytes = buffer.len_bytes();
             Outside::check(entry.offset(), entry.len_bytes(), whole_bytes).map_err(|error| {
                 fail(
                     device,
@@ -136,7 +138,7 @@ impl<P: Platform> LiveList<P> {
         let attributes = self.terms.attributes;
         let owed = Ok(Owed::NOTHING);
         // SAFETY: `range` is of this mapping, which ends with this call.
-        let outcome = unsafe { revoke(core, range, &self.backing, attributes, owed) };
+        let outcome = unsafe { revoke(core, range, &self.backing, attributes, &owed) };
         if let Err(error) = outcome {
             let len_bytes = list.len_bytes();
             core.keep_from_use(list, len_bytes, self.backing, error);

@@ -40,6 +40,7 @@
 //! }
 //! ```
 
+mod as_it_is;
 mod asked;
 mod attributes;
 mod backing;
@@ -58,6 +59,7 @@ mod live;
 mod live_list;
 mod owned;
 mod place;
+mod pooled;
 mod raw;
 mod registers;
 mod resource;
@@ -74,7 +76,7 @@ mod translated;
 mod uncached;
 mod unmanaged;
 mod view;
-pub(crate) mod window;
+mod window;
 
 pub use crate::pagetable::Permission;
 pub use asked::Asked;

@@ -99,12 +99,18 @@ impl<P: Platform, B: DmaMemory, D: Direction> Owned<P, B, D> {
         }
     }
 
-    pub(super) fn unmap(mut self) -> Result<B, Quarantined> {
-        let (live, buffer) = self
+    #[inline]
+    pub(super) fn unmap(self) -> Result<B, Quarantined> {
+        // Taken back where it stands, and taken apart only then: moving it costs as much as some of the steps. Should this panic,
+        // the memory is leaked.
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: the mapping ends with this call, and `this` is not dropped.
+        let outcome = unsafe { this.live().take_back() };
+        let (live, buffer) = this
             .parts
             .take()
             .expect("only `unmap` and `drop` take the parts");
-        live.revoke_owned(buffer)
+        live.part_owned(ManuallyDrop::new(buffer), outcome)
     }
 }
 

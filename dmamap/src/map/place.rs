@@ -7,7 +7,7 @@
 use core::ptr::NonNull;
 
 use crate::addr::{BusAddr, BusRange, DmaMask, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
-use crate::bounce::{AlwaysMapped, BounceError, Exposure, Forced, Pool, PoolName, Run, RunRequest};
+use crate::bounce::{BounceError, Exposure, Forced, Pool, PoolName, Run, RunRequest};
 use crate::buffer::Frames;
 use crate::device::{Coherence, DeviceCore};
 use crate::iommu::{Domain, DomainError};
@@ -19,7 +19,7 @@ use crate::map::route::{Route, crosses};
 use crate::map::terms::{Boundary, Shape, Terms};
 use crate::map::translated;
 use crate::map::{AnyDirection, MapFailure};
-use crate::pagetable::{PhysList, Privilege, Privileges};
+use crate::pagetable::PhysList;
 use crate::platform::Platform;
 use crate::system::Protection;
 
@@ -165,29 +165,11 @@ impl<P: Platform> DeviceCore<P> {
         let page_log2 = domain.page_size_log2();
         // Coherent memory was allocated for the device: there is nothing to copy it to.
         let may_ask = terms.shape != Shape::AlignedBlock;
-        // Pools that are always mapped are mapped for all requests.
-        let closed = terms.attributes.privilege == Privilege::PrivilegedOnly
-            && domain.privileges() == Privileges::Told;
         if may_ask
-            && !closed
-            && let Some(own) = &self.bounce.own
-        {
-            self.may_copy(terms, memory)?;
-            // Runs of memory of their own are mapped in whole pages.
-            let page_log2 = match page_log2 {
-                FRAME_SIZE_LOG2 => 0,
-                larger => larger,
-            };
-            let request = self.request(memory, terms, terms.min_align_mask, page_log2);
-            let always = AlwaysMapped {
-                core: self,
-                domain,
-                permission: terms.permission(),
-                mask: terms.mask,
-            };
-            let run = own.of(terms.permission()).allocate(&request, &always)?;
             // SAFETY: the caller's promise.
-            return unsafe { self.place_own(domain, terms, run, memory) };
+            && let Some(pooled) = unsafe { self.place_pooled(domain, terms, memory) }
+        {
+            return pooled;
         }
         let backing = match may_ask && self.gives_copies_alone(terms) {
             // SAFETY: the caller's promise.
@@ -198,34 +180,8 @@ impl<P: Platform> DeviceCore<P> {
         self.map_given(domain, terms, memory, backing)
     }
 
-    /// Gives the device a copy of the memory in `run`, which is of its own pools.
-    unsafe fn place_own(
-        &self,
-        domain: &Domain<P>,
-        terms: &Terms,
-        run: Run,
-        memory: &mut Memory<'_>,
-    ) -> Result<Placed, MapFailure> {
-        let always_at = run.bus_range();
-        let pool = PoolName::Own(terms.permission());
-        if let Some(range) = always_at
-            && let Err(failure) = check_boundary(range, terms, memory.first)
-        {
-            // SAFETY: nothing of this mapping's was put there, and the device has the memory always.
-            unsafe { self.bounce.pool(pool).release(run) };
-            return Err(failure);
-        }
-        // SAFETY: the caller vouches for the contents, which are as long as the run.
-        unsafe { self.fill(&run, memory) };
-        let backing = Backing::Whole { pool, run };
-        match always_at {
-            Some(range) => Ok(Placed { range, backing }),
-            None => self.map_given(domain, terms, memory, backing),
-        }
-    }
-
     /// Maps what the device is given of the memory.
-    fn map_given(
+    pub(super) fn map_given(
         &self,
         domain: &Domain<P>,
         terms: &Terms,
@@ -233,10 +189,15 @@ impl<P: Platform> DeviceCore<P> {
         backing: Backing,
     ) -> Result<Placed, MapFailure> {
         let first = backing.first(memory.first);
-        let mut list = GivenList::new(memory, &backing);
-        let placement = translated::place(domain.page_size_log2(), terms, first, &mut list);
-        let mapped = placement
-            .and_then(|placement| translated::map(domain, placement, &mut list, terms.grant()));
+        let map = |list: &mut dyn PhysList| {
+            let place = translated::place(domain.page_size_log2(), terms, first, list)?;
+            translated::map(domain, place, list, terms.grant())
+        };
+        let mapped = match &backing {
+            // Its own pieces are what is given.
+            Backing::InPlace => map(memory.pieces),
+            copied => map(&mut GivenList::new(memory, copied)),
+        };
         match mapped {
             Ok(range) => Ok(Placed { range, backing }),
             Err(failure) => Err(self.not_given(backing, failure)),
@@ -321,7 +282,7 @@ impl<P: Platform> DeviceCore<P> {
 
     /// Whether nothing but copies may be mapped for the device as `terms` say, behind an IOMMU.
     pub(crate) fn gives_copies_alone(&self, terms: &Terms) -> bool {
-        self.bounce.own.is_some() || asks_for_copies(terms)
+        self.bounce.own_for_all().is_some() || asks_for_copies(terms)
     }
 
     pub(super) fn may_be_copied(&self, terms: &Terms, memory: PhysRange) -> Result<(), MapFailure> {
@@ -397,7 +358,11 @@ fn asks_for_copies(terms: &Terms) -> bool {
 }
 
 /// Whether `range` keeps to the boundary that the driver set, if it did; `first` is the memory it is of.
-fn check_boundary(range: BusRange, terms: &Terms, first: PhysRange) -> Result<(), MapFailure> {
+pub(super) fn check_boundary(
+    range: BusRange,
+    terms: &Terms,
+    first: PhysRange,
+) -> Result<(), MapFailure> {
     match terms.boundary {
         Boundary::Required(boundary) if crosses(range, boundary) => {
             let memory = first;

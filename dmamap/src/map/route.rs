@@ -24,7 +24,7 @@ pub(crate) fn crosses(range: BusRange, boundary: u64) -> bool {
 }
 
 /// Where bus addresses should lie.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Alignment {
     /// Wherever they serve best: where a large leaf or one invalidation command covers them.
     Convenient,

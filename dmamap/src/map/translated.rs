@@ -6,7 +6,7 @@ use crate::iova::IovaRequest;
 use crate::map::MapFailure;
 use crate::map::route::Alignment;
 use crate::map::terms::{Boundary, Terms};
-use crate::pagetable::{Grant, PhysList};
+use crate::pagetable::{Grant, PhysList, Replay};
 use crate::platform::Platform;
 use crate::system::AddressOrder;
 
@@ -17,11 +17,14 @@ const LARGE_LEAVES_LOG2: [u32; 2] = [30, 21];
 const ABOVE_32_BITS: BusAddr = BusAddr::new(1 << 32);
 
 /// Where a mapping's bus addresses shall lie.
+#[cfg_attr(test, derive(Debug, PartialEq, Eq))]
 pub(crate) struct Placement {
     /// Whole pages from the one with the first byte on.
     pages: IovaRequest,
-    /// The same where only what is owed is asked for.
-    plain: IovaRequest,
+    /// Bits of the address, and their value, that are owed: with these alone other addresses will do.
+    owed: (u32, u64),
+    /// log2 of the boundary that is owed; 64 for none.
+    owed_boundary_log2: u32,
     page_log2: u32,
     /// Whether addresses without the request's alignment will do.
     alignment: Alignment,
@@ -40,14 +43,39 @@ pub(crate) fn place(
     first: PhysRange,
     memory: &mut dyn PhysList,
 ) -> Result<Placement, MapFailure> {
+    let extent = whole_pages(page_log2, memory)?;
+    place_extent(page_log2, terms, first, extent)
+}
+
+/// As [`place`], for memory in one piece.
+#[inline]
+pub(crate) fn place_one(
+    page_log2: u32,
+    terms: &Terms,
+    piece: PhysRange,
+) -> Result<Placement, MapFailure> {
+    let extent = whole_pages_of(page_log2, piece)?;
+    place_extent(page_log2, terms, piece, extent)
+}
+
+/// As [`place`], for memory that comes to `whole` bytes in whole pages, `tail` of them after its last.
+#[inline]
+fn place_extent(
+    page_log2: u32,
+    terms: &Terms,
+    first: PhysRange,
+    (whole, tail): (u64, u64),
+) -> Result<Placement, MapFailure> {
     let alignment = terms.shape.alignment();
-    let (whole, tail) = whole_pages(page_log2, memory)?;
     let page = first.start().align_down(page_log2).as_u64();
     let head = first.start().as_u64() - page;
     let order_log2 = u64::BITS - (whole - 1).leading_zeros();
-    let large_log2 = LARGE_LEAVES_LOG2
-        .into_iter()
-        .find(|&log2| first.len_bytes() >> log2 != 0);
+    let [huge_log2, large_log2] = LARGE_LEAVES_LOG2;
+    let large_log2 = match first.len_bytes() {
+        small if small >> large_log2 == 0 => None,
+        large if large >> huge_log2 == 0 => Some(large_log2),
+        _ => Some(huge_log2),
+    };
     let (align_log2, offset) = match (alignment, large_log2) {
         (Alignment::ToOrder, _) => (order_log2, 0),
         (Alignment::Convenient, None) => (order_log2.min(LARGE_LEAVES_LOG2[1]), 0),
@@ -70,9 +98,10 @@ pub(crate) fn place(
     };
     Ok(Placement {
         pages: pages.within(boundary_log2.unwrap_or(u64::BITS)),
-        plain: match terms.boundary {
-            Boundary::Required(_) => plain.within(boundary_log2.unwrap_or(u64::BITS)),
-            Boundary::Preferred(_) => plain,
+        owed: (kept_log2, kept),
+        owed_boundary_log2: match terms.boundary {
+            Boundary::Required(_) => boundary_log2.unwrap_or(u64::BITS),
+            Boundary::Preferred(_) => u64::BITS,
         },
         page_log2,
         alignment,
@@ -83,28 +112,40 @@ pub(crate) fn place(
 
 /// Bytes of the whole pages of all pieces of `memory`, and those of them after the last piece.
 fn whole_pages(page_log2: u32, memory: &mut dyn PhysList) -> Result<(u64, u64), MapFailure> {
-    let page_bytes = 1u64 << page_log2;
     let (mut whole, mut tail) = (0u64, 0);
     memory.restart();
     while let Some(piece) = memory.next_range() {
-        let len_bytes = piece.len_bytes();
-        if len_bytes == 0 {
-            return Err(MapFailure::Empty);
-        }
-        let head = piece.start().as_u64() % page_bytes;
-        let widened = head
-            .checked_add(len_bytes)
-            .and_then(|bytes| bytes.checked_next_multiple_of(page_bytes))
-            .ok_or_else(|| MapFailure::past_the_end(piece.start(), len_bytes))?;
+        let widened;
+        (widened, tail) = whole_pages_of(page_log2, piece)?;
         whole = whole.checked_add(widened).ok_or(MapFailure::TooLong {
             len_bytes: whole,
-            max_bytes: u64::MAX / page_bytes * page_bytes,
+            max_bytes: u64::MAX >> page_log2 << page_log2,
         })?;
-        tail = widened - head - len_bytes;
     }
     match whole {
         0 => Err(MapFailure::Empty),
         whole => Ok((whole, tail)),
+    }
+}
+
+/// Bytes of the whole pages that a piece lies in, and those of them after it.
+#[inline]
+fn whole_pages_of(page_log2: u32, piece: PhysRange) -> Result<(u64, u64), MapFailure> {
+    let len_bytes = piece.len_bytes();
+    if len_bytes == 0 {
+        return Err(MapFailure::Empty);
+    }
+    let in_page = (1u64 << page_log2) - 1;
+    let head = piece.start().as_u64() & in_page;
+    match head
+        .checked_add(len_bytes)
+        .and_then(|bytes| bytes.checked_add(in_page))
+    {
+        Some(bytes) => {
+            let widened = bytes & !in_page;
+            Ok((widened, widened - head - len_bytes))
+        }
+        None => Err(MapFailure::past_the_end(piece.start(), len_bytes)),
     }
 }
 
@@ -152,6 +193,21 @@ pub(crate) fn map<P: Platform>(
     Ok(place.range(range))
 }
 
+/// As [`map`], for memory in one piece.
+#[inline]
+pub(crate) fn map_one<P: Platform>(
+    domain: &Domain<P>,
+    place: &Placement,
+    piece: PhysRange,
+    grant: Grant,
+) -> Result<BusRange, MapFailure> {
+    let mut pages = Replay::new(core::iter::once(widened(piece, place.page_log2)));
+    let range = place.choose(domain, |request| {
+        domain.map_list(request, &mut pages, grant)
+    })?;
+    Ok(place.range(range))
+}
+
 /// Chooses bus addresses for memory that will be linked to them later: whole pages, and where in them its first byte will be.
 pub(crate) fn reserve<P: Platform>(
     domain: &Domain<P>,
@@ -163,14 +219,14 @@ pub(crate) fn reserve<P: Platform>(
 
 impl Placement {
     /// Makes the request that serves best, and others only where there is no room for it.
+    #[inline]
     fn choose<P: Platform>(
         &self,
         domain: &Domain<P>,
         mut make: impl FnMut(IovaRequest) -> Result<BusRange, DomainError>,
     ) -> Result<BusRange, DomainError> {
-        let high = self.pages.from(ABOVE_32_BITS);
-        if domain.address_order() == AddressOrder::HighFirst && high.first <= high.last {
-            match make(high) {
+        if domain.address_order() == AddressOrder::HighFirst && ABOVE_32_BITS <= self.pages.last {
+            match make(self.pages.from(ABOVE_32_BITS)) {
                 Err(DomainError::Iova(_)) => {}
                 outcome => return outcome,
             }
@@ -178,7 +234,9 @@ impl Placement {
         match make(self.pages) {
             // A small mask may only have room without the alignment.
             Err(DomainError::Iova(_)) if self.alignment == Alignment::Convenient => {
-                make(self.plain)
+                let (kept_log2, kept) = self.owed;
+                let plain = self.pages.aligned(kept_log2, kept);
+                make(plain.within(self.owed_boundary_log2))
             }
             outcome => outcome,
         }
@@ -204,23 +262,121 @@ impl PhysList for WholePages<'_> {
     }
 
     fn next_range(&mut self) -> Option<PhysRange> {
-        let piece = self.list.next_range()?;
-        Some(widened(piece, self.page_log2))
+        self.list
+            .next_range()
+            .map(|piece| widened(piece, self.page_log2))
     }
 }
 
 /// `piece` and the rest of the pages of `2^page_log2` bytes that it touches.
+#[inline]
 pub(crate) fn widened(piece: PhysRange, page_log2: u32) -> PhysRange {
+    if (piece.start().as_u64() | piece.len_bytes()) & ((1 << page_log2) - 1) == 0 {
+        return piece;
+    }
     let start: PhysAddr = piece.start().align_down(page_log2);
     let head = piece.start().as_u64() - start.as_u64();
-    let len = (head + piece.len_bytes()).next_multiple_of(1 << page_log2);
+    let len = up_to_page(head + piece.len_bytes(), page_log2);
     PhysRange::new(start, len).unwrap_or(piece)
 }
 
 /// The whole pages that a mapping's range lies in.
+#[inline]
 pub(crate) fn pages(range: BusRange, page_log2: u32) -> BusRange {
     let start = range.start().align_down(page_log2);
     let head = range.start().as_u64() - start.as_u64();
-    let len = (head + range.len_bytes()).next_multiple_of(1 << page_log2);
+    let len = up_to_page(head + range.len_bytes(), page_log2);
     BusRange::new(start, len).expect("a mapped range was allocated in whole pages")
+}
+
+/// The least number of bytes from `bytes` on that comes to whole pages, if there is one.
+fn up_to_page(bytes: u64, page_log2: u32) -> u64 {
+    let in_page = (1 << page_log2) - 1;
+    (bytes + in_page) & !in_page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::DmaMask;
+    use crate::map::Bidirectional;
+    use crate::map::terms::Shape;
+
+    /// Terms of every kind, for memory of any kind.
+    fn all_terms() -> impl Iterator<Item = Terms> {
+        let boundaries = [
+            Boundary::Preferred(u64::MAX),
+            Boundary::Preferred(u64::from(u32::MAX)),
+            Boundary::Required(0xffff),
+            Boundary::Required(0xfff),
+        ];
+        let shapes = [Shape::Single, Shape::Pieces, Shape::AlignedBlock];
+        let masks = [0, 0xfff, 0x1_ffff, 0x3f_ffff];
+        shapes.into_iter().flat_map(move |shape| {
+            masks.into_iter().flat_map(move |min_align_mask| {
+                boundaries.map(|boundary| Terms {
+                    boundary,
+                    min_align_mask,
+                    ..Terms::new(DmaMask::ALL, shape, Bidirectional)
+                })
+            })
+        })
+    }
+
+    fn pieces() -> impl Iterator<Item = PhysRange> {
+        let starts = [0, 0x1000, 0x1801, 0xf000, 0x4020_0000, u64::MAX - 0x1fff];
+        let lens = [
+            0,
+            1,
+            0x7ff,
+            0x1000,
+            0x1001,
+            0x1_0000,
+            2 << 20,
+            (1 << 30) + 1,
+        ];
+        starts.into_iter().flat_map(move |start| {
+            lens.into_iter()
+                .filter_map(move |len| PhysRange::new(PhysAddr::new(start), len).ok())
+        })
+    }
+
+    #[test]
+    fn one_piece_is_placed_as_a_list_of_it_is() {
+        for (terms, piece) in
+            all_terms().flat_map(|terms| pieces().map(move |piece| (terms, piece)))
+        {
+            for page_log2 in [12, 14, 16] {
+                let mut list = Replay::new(core::iter::once(piece));
+                let listed = place(page_log2, &terms, piece, &mut list);
+                assert!(listed == place_one(page_log2, &terms, piece), "{piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn whole_pages_are_those_that_a_piece_touches() {
+        for (piece, page_log2) in pieces().flat_map(|piece| [12, 14, 16].map(|log2| (piece, log2)))
+        {
+            let page = 1u128 << page_log2;
+            let (start, len) = (piece.start().as_u64(), piece.len_bytes());
+            let (first, end) = (
+                u128::from(start) / page,
+                u128::from(start) + u128::from(len),
+            );
+            let whole = (end.div_ceil(page) - first) * page;
+            let tail = end.next_multiple_of(page) - end;
+            match whole_pages_of(page_log2, piece) {
+                Ok(found) => {
+                    assert_eq!((u128::from(found.0), u128::from(found.1)), (whole, tail));
+                    assert_eq!(
+                        u128::from(widened(piece, page_log2).len_bytes()),
+                        whole,
+                        "{piece}"
+                    );
+                }
+                Err(failure) => assert!(len == 0, "{piece}: {failure}"),
+            }
+        }
+    }
 }

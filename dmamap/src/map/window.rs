@@ -53,86 +53,12 @@ pub(crate) unsafe fn copy_in(bytes: &[u8], to: NonNull<u8>) {
     }
 }
 
-/// Copies memory to memory, either of which a device may be reading or writing.
-///
-/// # Safety
-/// `len` bytes are mapped for the CPU from `from` on for reading and from `to` on for writing, and only accessed by
-/// volatile or atomic means while a device may reach them. The two do not overlap.
-pub(crate) unsafe fn copy_across(from: NonNull<u8>, to: NonNull<u8>, len: usize) {
-    let (source, target) = (from.addr().get(), to.addr().get());
-    // Bytes up to the first word of both, where they come to words together.
-    let head = match (source ^ target) % WORD {
-        0 => (source.wrapping_neg() % WORD).min(len),
-        _ => len,
-    };
-    let words = (len - head) / WORD;
-    let whole = head + words * WORD;
-    for n in (0..head).chain(whole..len) {
-        // SAFETY: `n` is below the length.
-        unsafe { to.add(n).write_volatile(from.add(n).read_volatile()) };
-    }
-    for n in 0..words {
-        let at = head + n * WORD;
-        // SAFETY: `at + 8` is at most the length, and both pointers are aligned there.
-        unsafe {
-            let word = from.add(at).cast::<u64>().read_volatile();
-            to.add(at).cast::<u64>().write_volatile(word);
-        }
-    }
-}
-
-/// Zeroes memory that a device may be reading or writing.
-///
-/// # Safety
-/// As for [`copy_across`], for writing.
-pub(crate) unsafe fn zero(to: NonNull<u8>, len: usize) {
-    let head = (to.addr().get().wrapping_neg() % WORD).min(len);
-    let words = (len - head) / WORD;
-    let whole = head + words * WORD;
-    for n in (0..head).chain(whole..len) {
-        // SAFETY: `n` is below the length.
-        unsafe { to.add(n).write_volatile(0) };
-    }
-    for n in 0..words {
-        // SAFETY: `head + 8 * n + 8` is at most the length, and the pointer is aligned there.
-        unsafe { to.add(head + n * WORD).cast::<u64>().write_volatile(0) };
-    }
-}
-
-/// Bytes of the word that is copied at once.
-const WORD: usize = size_of::<u64>();
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// Between lengths: an interpreter takes a minute for all.
     const STEP: usize = if cfg!(miri) { 7 } else { 1 };
-
-    #[test]
-    fn every_pair_of_alignments_is_copied_whole_and_zeroed() {
-        for (from, to) in (0..9).flat_map(|from| (0..9).map(move |to| (from, to))) {
-            for len in (0..40).step_by(STEP) {
-                let mut source: [u8; 64] = core::array::from_fn(|n| n as u8 + 1);
-                let mut memory = [0xee_u8; 64];
-                let start = NonNull::from(&mut memory).cast::<u8>();
-                // SAFETY: at most 9 + 40 of the arrays' 64 bytes are touched.
-                unsafe {
-                    let source = NonNull::from(&mut source).cast::<u8>();
-                    copy_across(source.add(from), start.add(to), len);
-                }
-                assert_eq!(memory[to..to + len], source[from..from + len]);
-                assert!(memory[..to].iter().all(|&byte| byte == 0xee));
-                assert!(memory[to + len..].iter().all(|&byte| byte == 0xee));
-                let start = NonNull::from(&mut memory).cast::<u8>();
-                // SAFETY: as above.
-                unsafe { zero(start.add(to), len) };
-                assert!(memory[..to].iter().all(|&byte| byte == 0xee));
-                assert!(memory[to..to + len].iter().all(|&byte| byte == 0));
-                assert!(memory[to + len..].iter().all(|&byte| byte == 0xee));
-            }
-        }
-    }
 
     #[test]
     fn every_alignment_and_length_is_copied_whole() {

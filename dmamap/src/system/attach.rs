@@ -8,7 +8,7 @@ use super::device_memory::for_device;
 use super::occupancy::{Company, Turn};
 use super::{AttachError, CoreSlot, DmaSystem, Protection};
 use crate::addr::{BusAddr, PhysRange};
-use crate::bounce::{Bounce, Forced, OwnPools};
+use crate::bounce::{self, Bounce, Forced, OwnPools};
 use crate::bridge::HostBridge;
 use crate::device::{Device, DeviceCore, Guard, Standing, Trust};
 use crate::iommu::Requester;
@@ -156,16 +156,22 @@ impl<P: Platform> DmaSystem<P> {
         let own = for_device(&state.restricted, device, |each| each.user);
         let is_direct = matches!(route, Route::Direct(_));
         let always = protection == Protection::Bounce;
+        let own_below_bytes = match protection {
+            Protection::Bounce => bounce::ALL,
+            Protection::Strict => state.bounce.copy_below_bytes,
+            Protection::Blocked | Protection::Identity | Protection::Deferred => 0,
+        };
         Bounce {
             shared: own
                 .filter(|_| is_direct)
                 .map_or(&self.bounce, |own| own.pool),
             own: match route {
-                Route::Translated(domain) if always => {
+                Route::Translated(domain) if own_below_bytes > 0 => {
                     Some(OwnPools::new(self.platform, domain.clone()))
                 }
                 _ => None,
             },
+            own_below_bytes,
             forced: match always || own.is_some() {
                 true => Forced::Always,
                 false => state.bounce.forced,

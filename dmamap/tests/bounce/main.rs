@@ -7,6 +7,7 @@
 //! | devices that nobody vouched for, and memory that shares pages | `neighbours` |
 //! | devices that do not snoop | `not_snooped` |
 //! | pools that are always mapped | `always_mapped` |
+//! | what is copied to such as it is short | `short` |
 //! | slots: areas, growth, transient and restricted pools, exhaustion | `pools` |
 //! | lists, copied as a whole | `lists` |
 //! | links to addresses chosen before, but for whole pages copied | `spans` |
@@ -31,6 +32,7 @@ mod neighbours;
 mod not_snooped;
 mod overlaps;
 mod pools;
+mod short;
 mod spans;
 mod spy;
 mod unlinks;

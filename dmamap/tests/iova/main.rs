@@ -1,5 +1,6 @@
 //! The allocator of bus addresses.
 
+mod adversary;
 mod blocks;
 mod edges;
 mod lanes;

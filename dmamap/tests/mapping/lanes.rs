@@ -78,22 +78,21 @@ fn boot(config: MachineConfig, options: BootOptions) -> Rig {
 }
 
 /// Every kind of unit, and some that read memory and not caches.
-fn machines() -> Vec<(&'static str, MachineConfig)> {
-    let kinds = kinds().map(|(name, iommu)| (name, small().with_iommu(iommu)));
+fn units() -> Vec<(&'static str, Iommu)> {
     let walks = Snooping::Off;
     let (smmu, riscv) = (SmmuConfig::default(), RiscvConfig::default());
+    let smmu = Iommu::Smmu { unit: smmu, walks };
+    let riscv = Iommu::Riscv { unit: riscv, walks };
     let not_snooping = [
-        (
-            "smmu that does not snoop",
-            Iommu::Smmu { unit: smmu, walks },
-        ),
-        (
-            "riscv that does not snoop",
-            Iommu::Riscv { unit: riscv, walks },
-        ),
+        ("smmu that does not snoop", smmu),
+        ("riscv that does not snoop", riscv),
     ];
-    let not_snooping = not_snooping.map(|(name, iommu)| (name, small().with_iommu(iommu)));
-    kinds.into_iter().chain(not_snooping).collect()
+    kinds().into_iter().chain(not_snooping).collect()
+}
+
+/// A small machine with such a unit.
+fn with(iommu: &Iommu) -> MachineConfig {
+    small().with_iommu(iommu.clone())
 }
 
 fn attach(rig: &Rig, protection: Protection) -> Device<Hosted> {
@@ -118,11 +117,11 @@ fn assert_nothing_left(rig: &Rig, device: &Device<Hosted>, (born, lent): (usize,
 #[test]
 fn threads_unmap_what_others_mapped() {
     let random = Random::from_environment(31);
-    for (name, config) in machines() {
+    for (name, iommu) in units() {
         for protection in [Protection::Strict, Protection::Deferred] {
             println!("{name} {protection:?}");
             let temper = Temper::Random(random.below(100));
-            let rig = boot(config.clone().with_temper(temper), BootOptions::default());
+            let rig = boot(with(&iommu).with_temper(temper), BootOptions::default());
             let device = attach(&rig, protection);
             let before = (device.domain_frames(), rig.frames_in_use());
             let live = Mutex::new(Vec::new());
@@ -163,9 +162,12 @@ fn threads_unmap_what_others_mapped() {
 
 #[test]
 fn what_another_thread_unmapped_is_out_of_reach() {
-    for (name, config) in machines() {
+    for (name, iommu) in units() {
         println!("{name}");
-        let mut rig = boot(config.with_temper(Temper::Keep), BootOptions::default());
+        let mut rig = boot(
+            with(&iommu).with_temper(Temper::Keep),
+            BootOptions::default(),
+        );
         let kernel = rig.kernel;
         let mut edu = rig.edu();
         let mut seen = Vec::new();
@@ -213,18 +215,19 @@ fn each_page_of_long_and_odd_mappings_is_reached_whatever_the_granule() {
             ..SmmuConfig::default()
         };
         let walks = Snooping::On;
-        small().with_iommu(Iommu::Smmu { unit, walks })
+        Iommu::Smmu { unit, walks }
     };
     let large = [
         ("smmu of 16 KiB", 14, smmu(Granule::Size16K)),
         ("smmu of 64 KiB", 16, smmu(Granule::Size64K)),
     ];
-    let others = machines()
-        .into_iter()
-        .map(|(name, config)| (name, 12, config));
-    for (name, page_log2, config) in large.into_iter().chain(others) {
+    let others = units().into_iter().map(|(name, iommu)| (name, 12, iommu));
+    for (name, page_log2, iommu) in large.into_iter().chain(others) {
         println!("{name}");
-        let mut rig = boot(config.with_temper(Temper::Keep), BootOptions::default());
+        let mut rig = boot(
+            with(&iommu).with_temper(Temper::Keep),
+            BootOptions::default(),
+        );
         let kernel = rig.kernel;
         let mut edu = rig.edu();
         let before = (edu.device().domain_frames(), rig.frames_in_use());
@@ -269,10 +272,10 @@ fn each_page_of_long_and_odd_mappings_is_reached_whatever_the_granule() {
 
 #[test]
 fn a_device_is_detached_while_others_unmap_what_it_had() {
-    for (name, config) in machines() {
+    for (name, iommu) in units() {
         for round in 0..3 {
             println!("{name} {round}");
-            let rig = boot(config.clone(), BootOptions::default());
+            let rig = boot(with(&iommu), BootOptions::default());
             let protection = match round {
                 1 => Protection::Deferred,
                 _ => Protection::Strict,
@@ -317,7 +320,7 @@ fn a_device_is_detached_while_others_unmap_what_it_had() {
 fn what_no_unit_confirmed_is_nobodys_until_it_is_recovered() {
     for (name, iommu) in kinds() {
         println!("{name}");
-        let rig = boot(small().with_iommu(iommu), impatient(100));
+        let rig = boot(with(&iommu), impatient(100));
         let device = attach(&rig, Protection::Strict);
         let before = (device.domain_frames(), rig.frames_in_use());
         let lent: Vec<_> = (0..THREADS as u64)

@@ -8,6 +8,7 @@ mod support;
 
 use std::convert::Infallible;
 
+use dmamap::bounce::BounceSettings;
 use dmamap::system::Protection;
 use drivers::nvme::Settings;
 use drivers::virtio_slot;
@@ -110,6 +111,34 @@ fn disks_are_read_and_written_by_the_way_that_was_asked_for() {
         if computer.devices == Snooping::Off {
             let caches = rig.machine.caches().expect("the machine has caches");
             assert!(caches.cleaned_dirty_lines > 0, "{}", computer.name);
+        }
+    });
+}
+
+/// Every command's mapping is shorter than what is copied: the disk works in slots alone, and at its units nobody waits for its data.
+#[test]
+fn disks_are_read_and_written_where_short_mappings_are_copied() {
+    on_every_computer(|computer, rig| {
+        if computer.way != Way::Translated(Protection::Strict) {
+            return;
+        }
+        rig.computer.system().set_bounce(BounceSettings {
+            copy_below_bytes: DISK_BYTES,
+            ..BounceSettings::default()
+        });
+        for index in [0, 1] {
+            let function = rig.disk_function(index);
+            let device = rig.computer.attach(&function).expect("it attaches");
+            let started = rig.start_on(device, index, Settings::default());
+            let mut disk = started.map_err(|failed| failed.error).expect("it starts");
+            match index {
+                0 => read_and_check(&mut disk, DISK_BYTES),
+                _ => write_and_check(&mut disk),
+            }
+            let figures = disk.device().figures();
+            assert!(figures.bounced_bytes >= DISK_BYTES, "{figures:?}");
+            let device = disk.shutdown().map_err(|failed| failed.error);
+            device.expect("it stops").detach().expect("it detaches");
         }
     });
 }

@@ -36,6 +36,11 @@ impl Counter {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// It is `value` at least.
+    pub(in crate::iommu) fn at_least(&self, value: u64) {
+        self.0.fetch_max(value, Ordering::Relaxed);
+    }
+
     pub(in crate::iommu) fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

@@ -29,6 +29,16 @@ pub(super) enum Extent {
     },
 }
 
+impl Extent {
+    /// Whether what is remembered of tables goes too.
+    pub(super) fn takes_tables(self) -> bool {
+        match self {
+            Self::All => true,
+            Self::Pages { tables, .. } => tables == Tables::Invalidate,
+        }
+    }
+}
+
 /// What an invalidation of pages does to remembered tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tables {

@@ -1,10 +1,12 @@
-//! `cargo xtask bench --peers`: dmamap's figures beside those of others, under the same loads.
+//! `cargo xtask bench`: dmamap's figures beside those of others under the same loads, or the instructions of its own paths.
 //!
 //! - [`linux`] fetches the sources of Linux into `target/peers`, and unpacks the few files that are needed
 //! - [`library`] compiles them, with what `peers/linux` puts in the rest of the kernel's place
+//! - [`counts`] has instructions counted, and compares them with those that are recorded
 //!
-//! What is measured and how, the package `peers` says; what it means, `docs/performance.md`.
+//! What is measured and how, the packages `peers` and `counts` say; what it means, `docs/performance.md`.
 
+pub(crate) mod counts;
 mod library;
 mod linux;
 
@@ -13,32 +15,72 @@ use std::process::ExitCode;
 
 use crate::cargo::{cargo, root};
 use crate::debian;
+use crate::valgrind::Network;
+use counts::{Form, Purpose};
 
-/// Measures dmamap beside others: Linux's own code (its sources are fetched once, 150 MB), and published crates.
+/// Measures dmamap beside others: Linux's own code (its sources are fetched once, 150 MB), and published crates. Or counts
+/// the instructions of its own paths, with Valgrind.
 #[derive(clap::Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["peers", "counts"])))]
 pub(crate) struct Bench {
     /// The allocator of bus addresses and the page tables, beside those of others.
-    #[arg(long, required = true)]
+    #[arg(long)]
     peers: bool,
+    /// Instructions of the paths that every map and unmap takes.
+    #[arg(long, conflicts_with_all = ["long", "samples"])]
+    counts: bool,
+    /// Compare them with those recorded in docs/instructions.txt; fail where a path takes more.
+    #[arg(long, requires = "counts", conflicts_with_all = ["record", "peers"])]
+    check: bool,
+    /// Record them there.
+    #[arg(long, requires = "counts", conflicts_with_all = ["only", "peers"])]
+    record: bool,
     /// Only the items whose name contains this, for example "page table" or "10^3".
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
     /// Also with 10^7 ranges live: minutes, and gigabytes of memory.
     #[arg(long)]
     long: bool,
-    /// An array of {item, peer, ours_ns, peer_ns, ratio} on standard output instead of a table.
+    /// An array of {item, peer, ours_ns, peer_ns, ratio}, or of {path, instructions}, on standard output instead of a table.
     #[arg(long)]
     json: bool,
     /// Samples of each contestant in each item.
     #[arg(long, value_name = "NUMBER")]
     samples: Option<usize>,
-    /// Use no network: leave Linux out unless its sources are there already.
+    /// Use no network: leave Linux out unless its sources are there already; have Valgrind there.
     #[arg(long)]
     offline: bool,
 }
 
 impl Bench {
     pub(crate) fn run(&self) -> ExitCode {
+        match self.counts {
+            true => self.count(),
+            false => self.measure(),
+        }
+    }
+
+    fn count(&self) -> ExitCode {
+        let form = match self.json {
+            true => Form::Json,
+            false => Form::Table,
+        };
+        let network = match self.offline {
+            true => Network::Unused,
+            false => Network::Allowed,
+        };
+        counts::run(self.only.as_deref(), self.purpose(), form, network)
+    }
+
+    fn purpose(&self) -> Purpose {
+        match (self.check, self.record) {
+            (true, _) => Purpose::Check,
+            (_, true) => Purpose::Record,
+            _ => Purpose::Print,
+        }
+    }
+
+    fn measure(&self) -> ExitCode {
         let folder = root().join("target").join("peers");
         // To the end: another benchmark would build the library anew while this one has it, and each be timed with the other.
         let lock = debian::lock(&folder.with_extension("lock"), "cargo xtask bench --peers");
@@ -132,6 +174,27 @@ mod tests {
             "--json",
         ];
         assert_eq!(arguments, expected);
-        assert!(parse(&[]).is_err(), "there is no other benchmark");
+        assert!(parse(&[]).is_err(), "what is measured is said");
+    }
+
+    #[test]
+    fn counts_are_printed_checked_or_recorded() {
+        let purpose = |words: &[&str]| parse(words).unwrap().purpose();
+        assert_eq!(purpose(&["--counts", "--json"]), Purpose::Print);
+        assert_eq!(
+            purpose(&["--counts", "--check", "--only", "iova"]),
+            Purpose::Check
+        );
+        assert_eq!(purpose(&["--counts", "--record"]), Purpose::Record);
+        for wrong in [
+            &["--counts", "--peers"][..],
+            &["--peers", "--check"],
+            &["--counts", "--check", "--record"],
+            // Else the other paths would be gone from the file.
+            &["--counts", "--record", "--only", "iova"],
+            &["--counts", "--long"],
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
     }
 }

@@ -26,7 +26,7 @@ pub(crate) fn source(tools: &[&str]) -> Result<Source, String> {
 }
 
 /// Whether a program is found by its name.
-fn is_on_path(tool: &str) -> bool {
+pub(crate) fn is_on_path(tool: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(tool).is_file())
 }

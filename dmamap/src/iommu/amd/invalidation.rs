@@ -6,12 +6,16 @@ use hw::amd::device_table::MAX_ENTRIES;
 use super::AmdUnit;
 use crate::addr::FRAME_SIZE_LOG2;
 use crate::iommu::command_ring::{Batch, Command, MAX_BATCH};
+use crate::iommu::cover::{Block, Cover};
 use crate::iommu::unit::{Change, DomainId, UnitError};
 use crate::pagetable::TableChange;
 use crate::platform::Platform;
 
 /// Domain ids there are: the cached translations of each can be asked to be forgotten.
 pub(super) const DOMAIN_IDS: u32 = 1 << 16;
+
+/// Pages of the largest block that a command can name (2.4.3), base-2 logarithm.
+const MAX_PAGES_LOG2: u32 = 51 - FRAME_SIZE_LOG2;
 
 impl<P: Platform> AmdUnit<P> {
     /// Makes the unit forget the entry of `device`.
@@ -54,23 +58,17 @@ impl<P: Platform> AmdUnit<P> {
         let base = InvalidatePages::new()
             .with_domainid(domain.0)
             .with_pde(change.tables == TableChange::Unlinked);
-        let mut batch = Batch::new();
-        let mut page = change.range.start().as_u64() >> FRAME_SIZE_LOG2;
-        let end = (change.range.last().as_u64() >> FRAME_SIZE_LOG2) + 1;
-        while page < end {
-            // The largest aligned block that starts here and stays inside: a leaf inside the range is then
-            // inside one block.
-            let pages_log2 = page.trailing_zeros().min((end - page).ilog2());
+        let one = |block: Block| {
             let range = PageRange::Block {
-                start: page << FRAME_SIZE_LOG2,
-                len_log2: (FRAME_SIZE_LOG2 + pages_log2) as u8,
+                start: block.start,
+                len_log2: (FRAME_SIZE_LOG2 + block.pages_log2) as u8,
             };
-            if !batch.push(base.with_range(range).to_words()) {
-                return Batch::one(domain_command(domain.0));
-            }
-            page += 1 << pages_log2;
+            base.with_range(range).to_words()
+        };
+        match Cover::new(change.range, MAX_PAGES_LOG2, MAX_BATCH) {
+            Some(cover) => cover.map(one).collect(),
+            None => Batch::one(domain_command(domain.0)),
         }
-        batch
     }
 }
 

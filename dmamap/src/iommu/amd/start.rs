@@ -165,7 +165,7 @@ impl<P: Platform> AmdUnit<P> {
 
     /// Turns everything off and on again, with the tables as they are.
     pub(super) fn reset(&self) -> Result<(), UnitError> {
-        self.running.queue.hold();
+        self.running.queue.hold(self);
         silence(&self.registers)?;
         self.connect();
         self.translate()?;

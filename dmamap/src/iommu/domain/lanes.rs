@@ -9,13 +9,15 @@ use alloc::boxed::Box;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Chooser, Domain, Inner, Reach, RevokeError};
+use super::{Chooser, Domain, DomainError, Inner, Reach, RevokeError};
 use crate::addr::{BusAddr, BusRange};
 use crate::iommu::flush_queue::{Owed, Stage};
 use crate::iommu::unconfirmed::Unconfirmed;
 use crate::iommu::unit::Change;
-use crate::iova::lanes::{Freed, LaneRequest, Lanes, Lending, LentRange, NoChoice, Parted, Recall};
-use crate::iova::{IovaRequest, IovaSpace};
+use crate::iova::lanes::{
+    Freed, LaneRequest, Lanes, Lending, LentRange, MOST, NoChoice, Parted, Recall,
+};
+use crate::iova::{IovaError, IovaRequest, IovaSpace};
 use crate::pagetable::{Gather, Grant, LeafWords, PhysList, TableChange, WalkCoherence};
 use crate::platform::Platform;
 
@@ -89,7 +91,7 @@ impl<P: Platform> Domain<P> {
     ) -> Option<BusRange> {
         let all @ DomainLanes { lanes, words } = self.lanes.as_ref()?;
         let lane_request = LaneRequest::of(request, self.page_size_log2)?;
-        let fitting = words.fits(memory, lane_request.granules())?;
+        let fitting = words.fits(memory, lane_request.granules)?;
         let mut choose = || {
             lanes.choose(&lane_request, |granule, entries| {
                 let bus = BusAddr::new(granule << self.page_size_log2);
@@ -202,14 +204,45 @@ impl<P: Platform> Domain<P> {
         gather
     }
 
-    /// The domain has all blocks again; whether any was lent.
-    pub(super) fn call_back(&self, recall: Recall) -> bool {
+    /// The domain has all blocks again.
+    pub(super) fn call_back(&self, recall: Recall) {
         let mut inner = self.inner.lock();
-        let had_lent = inner.lender.has_lent();
         let emptied = self.recall(&mut inner, recall);
         drop(inner);
         self.finish(emptied);
-        had_lent
+    }
+
+    /// Calls `f` with the lock and all blocks back: none is lent again before it is over.
+    pub(super) fn with_blocks_back<T>(&self, f: impl FnOnce(&mut Inner<P>) -> T) -> T {
+        let mut inner = self.inner.lock();
+        let emptied = self.recall(&mut inner, Recall::KeepingFrames);
+        let done = f(&mut inner);
+        drop(inner);
+        self.finish(emptied);
+        done
+    }
+
+    /// Calls `choose`, which chooses bus addresses, with the lock; where there are none, once more with all blocks back, of which
+    /// none is lent again between.
+    pub(super) fn choose_locked<T>(
+        &self,
+        mut choose: impl FnMut(&mut Inner<P>) -> Result<T, DomainError>,
+    ) -> Result<T, DomainError> {
+        let mut inner = self.inner.lock();
+        let chosen = choose(&mut inner);
+        let is_exhausted = matches!(
+            chosen,
+            Err(DomainError::Iova(IovaError::IovaExhausted { .. }))
+        );
+        // Lanes may hold what it needs.
+        if !is_exhausted || !inner.lender.has_lent() {
+            return chosen;
+        }
+        let emptied = self.recall(&mut inner, Recall::KeepingFrames);
+        let chosen = choose(&mut inner);
+        drop(inner);
+        self.finish(emptied);
+        chosen
     }
 
     /// Has the units forget tables that lanes had no use for any more.
@@ -229,10 +262,9 @@ impl<P: Platform> Domain<P> {
     /// # Safety
     /// `range` is what a call of this domain returned that mapped it, and this is the first that takes it back.
     pub(crate) unsafe fn unmap_owned(&self, range: BusRange) -> Result<(), RevokeError> {
-        let Some(all) = &self.lanes else {
+        let Some((all, granule, _)) = self.lanes_for(range) else {
             return self.unmap(range);
         };
-        let granule = range.start().as_u64() >> self.page_size_log2;
         // SAFETY: the caller's promise.
         let cleared = unsafe {
             all.lanes.look(granule, |lent, _| {
@@ -270,10 +302,9 @@ impl<P: Platform> Domain<P> {
     /// # Safety
     /// As [`unmap_owned`](Self::unmap_owned).
     pub(in crate::iommu) unsafe fn retire_in_lane(&self, range: BusRange) -> Staging {
-        let Some(all) = &self.lanes else {
+        let Some((all, granule, _)) = self.lanes_for(range) else {
             return Staging::Elsewhere;
         };
-        let granule = range.start().as_u64() >> self.page_size_log2;
         let retire = |lent: LentRange<'_>, stage: &mut Stage| {
             let Some(ticket) = stage.ticket() else {
                 return Staging::NoTicket;
@@ -311,10 +342,9 @@ impl<P: Platform> Domain<P> {
     /// # Safety
     /// It was chosen, whole, and its owner gives it up.
     pub(super) unsafe fn free(&self, range: BusRange) {
-        let Some(DomainLanes { lanes, .. }) = &self.lanes else {
+        let Some((DomainLanes { lanes, .. }, granule, granules)) = self.lanes_for(range) else {
             return self.inner.lock().free(range);
         };
-        let (granule, granules) = self.granules(range);
         // SAFETY: the caller's promise.
         match unsafe { lanes.free(granule, granules) } {
             Freed::Done => {}
@@ -341,10 +371,9 @@ impl<P: Platform> Domain<P> {
         range: BusRange,
         emptied: &mut Gather<P>,
     ) {
-        let Some(DomainLanes { lanes, .. }) = &self.lanes else {
+        let Some((DomainLanes { lanes, .. }, granule, granules)) = self.lanes_for(range) else {
             return inner.free(range);
         };
-        let (granule, granules) = self.granules(range);
         // SAFETY: the caller's promise.
         match unsafe { lanes.free(granule, granules) } {
             Freed::Done => {}
@@ -357,16 +386,18 @@ impl<P: Platform> Domain<P> {
         }
     }
 
-    /// The first granule of a range, and how many it has.
-    fn granules(&self, range: BusRange) -> (u64, usize) {
+    /// The lanes, where a range may be in a lent block; its first granule, and how many it has.
+    #[inline]
+    fn lanes_for(&self, range: BusRange) -> Option<(&DomainLanes<P>, u64, usize)> {
+        let granules = range.len_bytes() >> self.page_size_log2;
+        let lanes = self.lanes.as_ref().filter(|_| granules <= MOST)?;
         let granule = range.start().as_u64() >> self.page_size_log2;
-        (granule, (range.len_bytes() >> self.page_size_log2) as usize)
+        Some((lanes, granule, granules as usize))
     }
 
     /// Where `range` begins in a lent block, with the lock.
     pub(super) fn lent<'a>(&self, inner: &'a Inner<P>, range: BusRange) -> Option<LentRange<'a>> {
-        let lanes = &self.lanes.as_ref()?.lanes;
-        let granule = range.start().as_u64() >> self.page_size_log2;
+        let (DomainLanes { lanes, .. }, granule, _) = self.lanes_for(range)?;
         lanes.look_locked(&inner.lender, granule)
     }
 

@@ -3,8 +3,8 @@
 use hw::riscv::command::{DirectoryInvalidation, Fence, TableInvalidation};
 
 use super::{RiscvUnit, has_first_stage};
-use crate::addr::FRAME_SIZE_LOG2;
-use crate::iommu::command_ring::Batch;
+use crate::iommu::command_ring::{Batch, MAX_BATCH};
+use crate::iommu::cover::{Block, Cover};
 use crate::iommu::unit::{Change, DomainId, UnitError};
 use crate::pagetable::TableChange;
 use crate::platform::Platform;
@@ -34,30 +34,19 @@ impl<P: Platform> RiscvUnit<P> {
             return whole;
         }
         let base = self.whole(domain).with_av(true).with_nl(unlinked);
-        let mut batch = Batch::new();
-        let mut page = change.range.start().as_u64() >> FRAME_SIZE_LOG2;
-        let end = (change.range.last().as_u64() >> FRAME_SIZE_LOG2) + 1;
-        while page < end {
-            // Page by page, as some units cache pieces of large pages; where a range can be named, the largest aligned
-            // one that starts here and stays inside.
-            let block = match capabilities.s() {
-                true => page
-                    .trailing_zeros()
-                    .min((end - page).ilog2())
-                    .min(MAX_RANGE_LOG2),
-                false => 0,
-            };
-            let bus = page << FRAME_SIZE_LOG2;
-            let command = match block {
-                0 => base.with_addr(bus),
-                _ => base.with_range(bus, block),
-            };
-            if !batch.push(command.to_words()) {
-                return whole;
-            }
-            page += 1 << block;
+        // Page by page, as some units cache pieces of large pages; or by ranges, where they can be named.
+        let largest_log2 = match capabilities.s() {
+            true => MAX_RANGE_LOG2,
+            false => 0,
+        };
+        let one = |block: Block| match block.pages_log2 {
+            0 => base.with_addr(block.start).to_words(),
+            pages_log2 => base.with_range(block.start, pages_log2).to_words(),
+        };
+        match Cover::new(change.range, largest_log2, MAX_BATCH) {
+            Some(cover) => cover.map(one).collect(),
+            None => whole,
         }
-        batch
     }
 
     /// Drops what is cached of a device's context and of the domains it was in (6.3.1).

@@ -210,7 +210,7 @@ impl<P: Platform> RiscvUnit<P> {
 
     /// Turns everything off and on again, with the directory as it is.
     pub(super) fn reset(&self) -> Result<(), UnitError> {
-        self.running.queue.hold();
+        self.running.queue.hold(&self.registers);
         silence(&self.registers)?;
         if !choose_features(&self.registers) {
             return Err(UnitError::Unsupported {

@@ -3,14 +3,14 @@
 use hw::smmu::command::{ConfigInvalidate, Opcode, TlbInvalidate};
 
 use super::SmmuUnit;
-use crate::iommu::command_ring::{Batch, Command};
+use crate::iommu::command_ring::{Batch, Command, MAX_BATCH};
 use crate::iommu::unit::{Change, DomainId, UnitError};
 use crate::pagetable::{Granule, TableChange};
 use crate::platform::Platform;
 use crate::system::Stage;
 
 /// Units of a range, at most.
-const MAX_NUM: u64 = 31;
+const MAX_NUM: u64 = 32;
 /// Largest log2 of granules in a unit.
 const MAX_SCALE: u32 = 31;
 
@@ -51,22 +51,21 @@ impl<P: Platform> SmmuUnit<P> {
             .tagged(domain)
             .with_op(opcode as u8)
             .with_leaf(change.tables == TableChange::Kept);
-        let mut batch = Batch::new();
-        let mut page = change.range.start().as_u64() >> granule_log2;
-        let end = (change.range.last().as_u64() >> granule_log2) + 1;
-        while page < end {
-            let single = base.with_address(page << granule_log2);
-            let (command, pages) = match self.registers.idr3().ril() {
-                true => range(single, self.granule, end - page),
-                // One address, and the leaf that translates it, whatever its size.
-                false => (single, 1),
+        let first = change.range.start().as_u64() >> granule_log2;
+        let last = change.range.last().as_u64() >> granule_log2;
+        let single = |page: u64| base.with_address(page << granule_log2);
+        if self.registers.idr3().ril() {
+            let pages = last - first + 1;
+            return match range(single(first), self.granule, pages) {
+                Some(command) => Batch::one(command.to_words()),
+                None => Batch::one(self.whole(domain)),
             };
-            if !batch.push(command.to_words()) {
-                return Batch::one(self.whole(domain));
-            }
-            page += pages;
         }
-        batch
+        if last - first >= MAX_BATCH as u64 {
+            return Batch::one(self.whole(domain));
+        }
+        // One address, and the leaf that translates it, whatever its size.
+        (first..=last).map(|page| single(page).to_words()).collect()
     }
 
     /// Makes the unit forget the entry of `stream` and what it leads to. When this returns it goes by what the entry
@@ -97,18 +96,18 @@ impl<P: Platform> SmmuUnit<P> {
     }
 }
 
-/// As many of `pages` from the address of `single` on as one command covers, and how many these are.
-fn range(single: TlbInvalidate, granule: Granule, pages: u64) -> (TlbInvalidate, u64) {
-    let scale = pages.trailing_zeros().min(MAX_SCALE);
-    let num = (pages >> scale) & MAX_NUM;
-    let num = if num == 0 { MAX_NUM } else { num };
-    if (num, scale) == (1, 0) {
+/// The command that covers `pages` from the address of `single` on, and as few behind them as it can: a sixteenth as many at
+/// most. `None` where there are more than a range can have.
+fn range(single: TlbInvalidate, granule: Granule, pages: u64) -> Option<TlbInvalidate> {
+    if pages == 1 {
         // A range of one granule without a level hint is reserved (4.4.1.1).
-        return (single, 1);
+        return Some(single);
     }
+    let scale = (0..=MAX_SCALE).find(|scale| pages.div_ceil(1 << scale) <= MAX_NUM)?;
+    let num = pages.div_ceil(1 << scale);
     let command = single
         .with_tg(granule_code(granule))
         .with_num(num as u8 - 1)
         .with_scale(scale as u8);
-    (command, num << scale)
+    Some(command)
 }

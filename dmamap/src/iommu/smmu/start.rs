@@ -202,7 +202,7 @@ impl<P: Platform> SmmuUnit<P> {
     /// Turns everything off and on again, with the tables as they are. Requests in between are aborted, whatever
     /// becomes of them while the unit is off for good.
     pub(super) fn reset(&self) -> Result<(), UnitError> {
-        self.running.queue.hold();
+        self.running.queue.hold(&self.registers);
         let aborted = self.firmware_bypass.with_abort(true);
         self.registers.set_bypass_attributes(aborted)?;
         silence(&self.registers)?;

@@ -10,8 +10,8 @@ use hw::vtd::regs::{Cap, ContextGranularity, FunctionMask, IotlbGranularity};
 
 use super::mode::Mode;
 use super::pasid_table::PASID;
-use crate::addr::FRAME_SIZE_LOG2;
-use crate::iommu::command_ring::{Batch, Command};
+use crate::iommu::command_ring::{Batch, Command, MAX_BATCH};
+use crate::iommu::cover::{Block, Cover};
 use crate::iommu::unit::{Change, DomainId};
 use crate::pagetable::TableChange;
 use crate::system::Stage;
@@ -54,8 +54,8 @@ pub(super) fn device(mode: Mode, cap: Cap, requester: u16, domain: DomainId) -> 
 pub(super) fn pages(mode: Mode, cap: Cap, domain: DomainId, change: Change) -> Batch {
     let hint = change.tables == TableChange::Kept;
     let first_stage = mode == Mode::Scalable(Stage::First);
-    let block_of = |page: u64, size_log2: u32| -> Command {
-        let (am, addr) = (size_log2 as u8, page << FRAME_SIZE_LOG2);
+    let one = |block: Block| -> Command {
+        let (am, addr) = (block.pages_log2 as u8, block.start);
         if first_stage {
             PasidIotlb::new()
                 .with_g(PasidIotlbGranularity::Page)
@@ -85,22 +85,10 @@ pub(super) fn pages(mode: Mode, cap: Cap, domain: DomainId, change: Change) -> B
     if !cap.psi() {
         return whole();
     }
-    let mut batch = Batch::new();
-    let mut page = change.range.start().as_u64() >> FRAME_SIZE_LOG2;
-    let end = (change.range.last().as_u64() >> FRAME_SIZE_LOG2) + 1;
-    while page < end {
-        // The largest aligned block that starts here and stays inside: a leaf inside the range is then
-        // inside one block, as 6.5.2.3 asks of invalidations of large pages.
-        let block = page
-            .trailing_zeros()
-            .min((end - page).ilog2())
-            .min(cap.mamv().into());
-        if !batch.push(block_of(page, block)) {
-            return whole();
-        }
-        page += 1 << block;
+    match Cover::new(change.range, cap.mamv().into(), MAX_BATCH) {
+        Some(cover) => cover.map(one).collect(),
+        None => whole(),
     }
-    batch
 }
 
 /// All translations of a domain, of whatever stage.

@@ -161,7 +161,7 @@ impl<P: Platform> VtdUnit<P> {
 
     /// Turns everything off and on again, with the tables as they are.
     pub(super) fn reset(&self) -> Result<(), UnitError> {
-        self.running.queue.hold();
+        self.running.queue.hold(&self.registers);
         silence(&self.registers)?;
         *self.fault_place.lock() = Place::default();
         self.connect()?;

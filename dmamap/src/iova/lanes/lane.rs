@@ -6,9 +6,8 @@
 
 use core::ptr::NonNull;
 
+use super::LaneRequest;
 use super::lent::LentBlock;
-use crate::iova::divided::Wanted;
-use crate::iova::search::Fit;
 use crate::iova::units::UNITS;
 
 /// Blocks looked at before another one is asked for.
@@ -44,29 +43,24 @@ pub(super) enum NotChosen {
 impl Lane {
     /// Begins a range where one fits; its first granule, and its block.
     #[inline]
-    pub(super) fn choose(
-        &mut self,
-        fit: &Fit,
-        wanted: &Wanted,
-    ) -> Result<(u64, &LentBlock), NotChosen> {
-        // SAFETY: a block in the circle is lent to this lane, until the lane parts with it.
-        let hot = self.hot.map(|hot| unsafe { hot.as_ref() });
-        if let Some(hot) = hot {
-            if fit.start > hot.start || fit.end < hot.end() {
+    pub(super) fn choose(&mut self, request: &LaneRequest) -> Result<(u64, &LentBlock), NotChosen> {
+        if let Some(hot) = self.hot {
+            // SAFETY: a block in the circle is lent to this lane, until the lane parts with it.
+            let hot = unsafe { hot.as_ref() };
+            if !request.takes(hot) {
                 return Err(NotChosen::Unserved);
             }
-            if let Some(granule) = hot.begin(wanted.order, wanted.units) {
+            if let Some(granule) = hot.begin(request.order, request.granules) {
                 return Ok((granule, hot));
             }
         }
-        self.choose_from_others(fit, wanted)
+        self.choose_from_others(request)
     }
 
     #[cold]
     fn choose_from_others(
         &mut self,
-        fit: &Fit,
-        wanted: &Wanted,
+        request: &LaneRequest,
     ) -> Result<(u64, &LentBlock), NotChosen> {
         for _ in 0..LOOKS.min(self.blocks) {
             let Some(pointer) = self.hand else { break };
@@ -74,11 +68,10 @@ impl Lane {
             let block = unsafe { pointer.as_ref() };
             self.hand = block.next.get();
             block.collect();
-            let serves = fit.start <= block.start && block.end() <= fit.end;
-            if !serves || block.free_units() < WORTH_IT {
+            if !request.takes(block) || block.free_units() < WORTH_IT {
                 continue;
             }
-            if let Some(granule) = block.begin(wanted.order, wanted.units) {
+            if let Some(granule) = block.begin(request.order, request.granules) {
                 self.hot = Some(pointer);
                 if self.spare == Some(pointer) {
                     self.spare = None;
@@ -89,17 +82,16 @@ impl Lane {
         Err(NotChosen::NoRoom)
     }
 
-    /// The block that was chosen from last, if that granule is in it.
+    /// The block that was chosen from last, if that granule is in it. The lane does not part with it meanwhile.
     #[inline]
-    pub(super) fn hot_with(&self, granule: u64) -> Option<NonNull<LentBlock>> {
+    pub(super) fn hot_with(&self, granule: u64) -> Option<&LentBlock> {
         // SAFETY: as in `choose`.
-        self.hot
-            .filter(|hot| unsafe { hot.as_ref() }.contains(granule))
+        let hot = self.hot.map(|hot| unsafe { hot.as_ref() });
+        hot.filter(|hot| hot.contains(granule))
     }
 
     /// Ends a range of a block of this lane. Returns the block if nothing is in use of it any more and it is not worth keeping:
     /// the lane has parted with it.
-    #[inline]
     pub(super) fn end_range(
         &mut self,
         block: &LentBlock,
@@ -108,20 +100,15 @@ impl Lane {
     ) -> Option<NonNull<LentBlock>> {
         block.end_range(granule, len);
         let pointer = NonNull::from(block);
-        if block.free_units() < UNITS || self.hot == Some(pointer) {
+        if self.hot == Some(pointer) || !block.is_unused() {
             return None;
         }
-        self.unused(pointer)
-    }
-
-    #[cold]
-    fn unused(&mut self, block: NonNull<LentBlock>) -> Option<NonNull<LentBlock>> {
-        if self.spare.is_none_or(|spare| spare == block) {
-            self.spare = Some(block);
+        if self.spare.is_none_or(|spare| spare == pointer) {
+            self.spare = Some(pointer);
             return None;
         }
-        self.remove(block);
-        Some(block)
+        self.remove(pointer);
+        Some(pointer)
     }
 
     /// Takes a block, which is chosen from next.

@@ -6,7 +6,7 @@
 
 use core::cell::Cell;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::iova::block::Block;
 use crate::iova::units::{self, UNITS, WORDS};
@@ -31,8 +31,6 @@ pub(crate) struct LentBlock {
     owner: AtomicUsize,
     /// What it is called itself. Used under the space's lock alone.
     record: Cell<Option<Handle<LentBlock>>>,
-    /// Units that are not in use, as far as the owner knows.
-    free: AtomicU32,
     /// The owner's alone: its neighbours.
     pub(super) next: Link,
     pub(super) previous: Link,
@@ -57,7 +55,6 @@ impl LentBlock {
             leaves,
             owner: AtomicUsize::new(usize::MAX),
             record: Cell::new(None),
-            free: AtomicU32::new(UNITS as u32),
             next: Cell::new(None),
             previous: Cell::new(None),
             used: Default::default(),
@@ -95,12 +92,6 @@ impl LentBlock {
         }
     }
 
-    /// One past its last granule.
-    #[inline]
-    pub(super) fn end(&self) -> u64 {
-        self.start + UNITS as u64
-    }
-
     #[inline]
     pub(super) fn contains(&self, granule: u64) -> bool {
         granule.wrapping_sub(self.start) < UNITS as u64
@@ -113,18 +104,24 @@ impl LentBlock {
 
     /// Units that are not in use, as far as the owner knows.
     pub(super) fn free_units(&self) -> usize {
-        self.free.load(Ordering::Relaxed) as usize
+        let used = self.used.iter().map(|word| word.load(Ordering::Relaxed));
+        UNITS - used.map(|word| word.count_ones() as usize).sum::<usize>()
+    }
+
+    /// Whether nothing is in use, as far as the owner knows.
+    pub(super) fn is_unused(&self) -> bool {
+        let mut used = self.used.iter();
+        used.all(|word| word.load(Ordering::Relaxed) == 0)
     }
 
     /// Begins a range of `len` granules where `2^order` are free. The owner's to call.
     #[inline]
     pub(super) fn begin(&self, order: u32, len: usize) -> Option<u64> {
         let unit = units::find(order, |word| self.used[word].load(Ordering::Relaxed))?;
-        set(&self.first[unit / 64], |first| first | 1 << (unit % 64));
-        for (word, mask) in units::words_of_run(unit, len) {
-            set(&self.used[word], |used| used | mask);
-        }
-        self.add_free(-(len as i32));
+        set(&self.first[unit / 64 % WORDS], |first| {
+            first | 1 << (unit % 64)
+        });
+        self.each_word(unit, len, |used, mask| used | mask);
         Some(self.start + unit as u64)
     }
 
@@ -133,16 +130,19 @@ impl LentBlock {
     pub(super) fn end_range(&self, granule: u64, len: usize) {
         let unit = self.unit(granule);
         set(&self.first[unit / 64], |first| first & !(1 << (unit % 64)));
-        for (word, mask) in units::words_of_run(unit, len) {
-            set(&self.used[word], |used| used & !mask);
-        }
-        self.add_free(len as i32);
+        self.each_word(unit, len, |used, mask| used & !mask);
     }
 
-    fn add_free(&self, units: i32) {
-        let free = self.free.load(Ordering::Relaxed);
-        self.free
-            .store(free.wrapping_add_signed(units), Ordering::Relaxed);
+    #[inline]
+    fn each_word(&self, unit: usize, len: usize, change: impl Fn(u64, u64) -> u64) {
+        if unit % 64 + len <= 64 {
+            // Nearly always.
+            let mask = u64::MAX >> (64 - len) << (unit % 64);
+            return set(&self.used[unit / 64 % WORDS], |used| change(used, mask));
+        }
+        for (word, mask) in units::words_of_run(unit, len) {
+            set(&self.used[word], |used| change(used, mask));
+        }
     }
 
     /// How long the range is that begins with `granule`. What is said of a range that the caller has stays so; of others it may

@@ -18,17 +18,20 @@ mod lent;
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicU64;
 
-use super::divided::{Bounds, Wanted};
+use super::divided::Bounds;
 use super::search::Fit;
-use super::units::Marks;
+use super::units::{Marks, UNITS, UNITS_LOG2};
 use super::{IovaRequest, IovaSpace};
 use crate::percpu::PerCpu;
-use crate::platform::Platform;
+use crate::platform::{Cpu, Platform};
 use crate::slab::Slab;
 use directory::Directory;
 use lane::{Lane, NotChosen};
 pub(crate) use lent::Leaves;
 use lent::LentBlock;
+
+/// The most granules of a range that lanes serve: longer ones are never in a lent block.
+pub(crate) const MOST: u64 = UNITS as u64 / 2;
 
 /// The lanes of a space. `S` is what else each CPU keeps for itself.
 pub(crate) struct Lanes<P: Platform, S> {
@@ -50,8 +53,12 @@ pub(crate) struct Lender<P: Platform> {
 
 /// A request that lanes serve.
 pub(crate) struct LaneRequest {
-    fit: Fit,
-    wanted: Wanted,
+    /// How many granules it asks for.
+    pub(crate) granules: usize,
+    /// `2^order` granules have room for it with its alignment.
+    order: u32,
+    granule_log2: u32,
+    request: IovaRequest,
 }
 
 /// Why no lane chose a range.
@@ -90,19 +97,32 @@ pub(crate) struct Parted(NonNull<LentBlock>);
 unsafe impl Send for Parted {}
 
 impl LaneRequest {
-    /// `None` where lanes serve no such requests.
+    /// `None` where lanes serve no such requests: what the space says of them is said there.
     #[inline]
     pub(crate) fn of(request: IovaRequest, granule_log2: u32) -> Option<Self> {
-        let fit = Fit::of(request, granule_log2).ok()?;
-        let wanted = Wanted::of(&fit)?;
-        let serves = wanted.level == super::block::Level::Granules;
-        serves.then_some(Self { fit, wanted })
+        let granules = request.len_bytes >> granule_log2;
+        let is_whole = granules << granule_log2 == request.len_bytes;
+        if !is_whole || granules.wrapping_sub(1) >= MOST || request.offset != 0 {
+            return None;
+        }
+        let len_order = u64::BITS - (granules - 1).leading_zeros();
+        let order = len_order.max(request.align_log2.saturating_sub(granule_log2));
+        // At a multiple of its size nothing crosses a boundary that is no less.
+        let is_within = request.boundary_log2 >= granule_log2 + len_order;
+        (order < UNITS_LOG2 && is_within).then_some(Self {
+            granules: granules as usize,
+            order,
+            granule_log2,
+            request,
+        })
     }
 
-    /// How many granules it asks for.
+    /// Whether all of a block is within the request's limits.
     #[inline]
-    pub(crate) fn granules(&self) -> usize {
-        self.wanted.units
+    fn takes(&self, block: &LentBlock) -> bool {
+        let first = block.start << self.granule_log2;
+        let last = first + ((UNITS as u64) << self.granule_log2) - 1;
+        self.request.first.as_u64() <= first && last <= self.request.last.as_u64()
     }
 }
 
@@ -145,18 +165,22 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         request: &LaneRequest,
         begin: impl FnOnce(u64, &[AtomicU64]) -> R,
     ) -> Result<R, NoChoice> {
-        if !self.bounds.serve(&request.fit) {
-            return Err(NoChoice::Elsewhere);
-        }
         let chosen = self.cpus.with(|_, Seat { lane, .. }| {
-            let (granule, block) = lane.choose(&request.fit, &request.wanted)?;
-            Ok(begin(granule, block.entries(granule, request.wanted.units)))
+            let (granule, block) = lane.choose(request)?;
+            Ok(begin(granule, block.entries(granule, request.granules)))
         });
         match chosen {
             Some(Ok(done)) => Ok(done),
-            Some(Err(NotChosen::NoRoom)) => Err(NoChoice::NoRoom),
-            Some(Err(NotChosen::Unserved)) | None => Err(NoChoice::Elsewhere),
+            Some(Err(NotChosen::NoRoom)) if self.may_lend(request) => Err(NoChoice::NoRoom),
+            Some(Err(_)) | None => Err(NoChoice::Elsewhere),
         }
+    }
+
+    /// Whether any block there may be is for such requests.
+    #[cold]
+    fn may_lend(&self, request: &LaneRequest) -> bool {
+        let fit = Fit::of(request.request, request.granule_log2);
+        fit.is_ok_and(|fit| self.bounds.serve(&fit))
     }
 
     /// Calls `f` with the range that begins with this granule, and with what this CPU has beside its lane; `None` where it is not
@@ -171,8 +195,11 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         f: impl FnOnce(LentRange<'_>, &mut S) -> R,
     ) -> Option<R> {
         let looked = self.cpus.with(|_, Seat { lane, beside }| {
-            // SAFETY: the block has the caller's range, so it is not taken back but by who stops this CPU first.
-            let block = unsafe { self.block(lane, granule)?.as_ref() };
+            let block = match lane.hot_with(granule) {
+                Some(hot) => hot,
+                // SAFETY: the block has the caller's range, so it is not taken back but by who stops this CPU first.
+                None => unsafe { self.directory.get(granule)?.as_ref() },
+            };
             Some(f(LentRange { block, granule }, beside))
         });
         looked.flatten()
@@ -211,26 +238,33 @@ impl<P: Platform, S: Default> Lanes<P, S> {
     #[inline]
     pub(crate) unsafe fn free(&self, granule: u64, len: usize) -> Freed {
         let freed = self.cpus.with(|cpu, Seat { lane, .. }| {
-            // SAFETY: the block has the caller's range, so it is not taken back but by who stops this CPU first.
-            let block = unsafe { self.block(lane, granule)?.as_ref() };
-            if block.owner() != cpu {
-                block.leave(granule);
-                return Some(Freed::Done);
+            if let Some(hot) = lane.hot_with(granule) {
+                hot.end_range(granule, len);
+                return Freed::Done;
             }
-            Some(match lane.end_range(block, granule, len) {
-                None => Freed::Done,
-                Some(unused) => Freed::Unused(Parted(unused)),
-            })
+            // SAFETY: the caller's promise.
+            unsafe { self.free_found(cpu, lane, granule, len) }
         });
-        freed.flatten().unwrap_or(Freed::Elsewhere)
+        freed.unwrap_or(Freed::Elsewhere)
     }
 
-    /// The lent block with a granule.
-    #[inline]
-    fn block(&self, lane: &Lane, granule: u64) -> Option<NonNull<LentBlock>> {
-        match lane.hot_with(granule) {
-            Some(hot) => Some(hot),
-            None => self.directory.get(granule),
+    /// The same where the block is another one than the last.
+    ///
+    /// # Safety
+    /// As [`free`](Self::free).
+    unsafe fn free_found(&self, cpu: Cpu, lane: &mut Lane, granule: u64, len: usize) -> Freed {
+        let Some(block) = self.directory.get(granule) else {
+            return Freed::Elsewhere;
+        };
+        // SAFETY: the block has the caller's range, so it is not taken back but by who stops this CPU first.
+        let block = unsafe { block.as_ref() };
+        if block.owner() != cpu {
+            block.leave(granule);
+            return Freed::Done;
+        }
+        match lane.end_range(block, granule, len) {
+            None => Freed::Done,
+            Some(unused) => Freed::Unused(Parted(unused)),
         }
     }
 
@@ -243,7 +277,8 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         request: &LaneRequest,
         leaves: impl FnOnce(u64) -> Option<Option<Leaves>>,
     ) -> Lending {
-        let Some((block, start)) = space.lend(&request.fit) else {
+        let fit = Fit::of(request.request, request.granule_log2);
+        let Some((block, start)) = fit.ok().and_then(|fit| space.lend(&fit)) else {
             return Lending::Refused;
         };
         let has_room = lender.records.reserve(1).is_ok() && self.directory.make_way(start).is_ok();
@@ -266,7 +301,7 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         match lent {
             Some(()) => Lending::Lent,
             None => {
-                it.become_of(crate::platform::Cpu(usize::MAX), record);
+                it.become_of(Cpu(usize::MAX), record);
                 Lending::Unused(Parted(pointer))
             }
         }

@@ -92,7 +92,7 @@ impl<P: Platform> Memory<P> {
         let uncached = match (&mut frames, attribute) {
             (Frames::Contiguous(buffer), Some(attribute)) => {
                 // Frames that another machine lent, to an area say, are not this one's to map.
-                check_owner(core, buffer).map_err(|error| error.failure)?;
+                check_owner(core, buffer, buffer.segment(0))?;
                 let mapped = Uncached::map(core, buffer, attribute);
                 Some(mapped.map_err(CoherentFailure::Uncached)?)
             }

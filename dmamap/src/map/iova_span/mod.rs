@@ -230,7 +230,9 @@ impl<P: Platform, B: DmaMemory, D: Direction> IovaSpan<P, B, D, Unsynced> {
             buffer: Some(buffer),
         };
         let held = parts.reserved.held();
-        if let Err(error) = check_owner(held.core(), &buffer) {
+        let owned = check_owner(held.core(), &buffer, buffer.segment(0));
+        let owned = owned.map_err(|failure| held.core().not_mapped(Asked::of(&buffer), failure));
+        if let Err(error) = owned {
             return Err(rejected(error, buffer));
         }
         if let Err(refused) = parts.links.push_part(buffer, offset, len_bytes) {

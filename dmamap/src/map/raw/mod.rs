@@ -136,7 +136,7 @@ impl<P: Platform> Device<P> {
             error,
         };
         // SAFETY: the caller's promise.
-        let revoked = unsafe { revoke(core, range, &backing, attributes, Ok(Owed::NOTHING)) };
+        let revoked = unsafe { revoke(core, range, &backing, attributes, &Ok(Owed::NOTHING)) };
         let outcome = match revoked {
             Ok(()) => Ok(backing),
             // What is mapped there goes on to count.

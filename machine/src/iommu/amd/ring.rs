@@ -84,6 +84,14 @@ impl CommandRing {
         NextCommand::Fetch(self.base.base() + self.head)
     }
 
+    /// Physical addresses of the commands that are not done.
+    pub(super) fn pending(&self) -> impl Iterator<Item = u64> + use<> {
+        let (base, head) = (self.base.base(), self.head);
+        let len = self.base.len_bytes().unwrap_or(RING_ENTRY_BYTES);
+        let count = (self.tail + len - head) % len / RING_ENTRY_BYTES;
+        (0..count).map(move |n| base + (head + n * RING_ENTRY_BYTES) % len)
+    }
+
     /// The command at the head is done.
     pub(super) fn advance(&mut self) {
         if let Some(len_bytes) = self.base.len_bytes() {

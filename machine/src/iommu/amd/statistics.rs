@@ -17,8 +17,12 @@ statistics! {
     domain_invalidations,
     /// Invalidations of some pages.
     page_invalidations,
+    /// Of the invalidations of translations, those that dropped what is remembered of tables too.
+    table_invalidations,
     /// Completion waits done.
     waits,
+    /// The most completion waits that stood in the queue at once, each not completed yet.
+    waits_at_once,
     /// Requests blocked.
     faults,
     /// Events logged, of requests and of errors.

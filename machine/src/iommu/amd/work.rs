@@ -1,6 +1,6 @@
 //! What each thing that software asks for does: switches and commands.
 
-use hw::amd::command::CompletionWait;
+use hw::amd::command::{CompletionWait, Kind, kind};
 use hw::amd::event::{Event, EventCode, HardwareError};
 use hw::amd::regs::Status;
 
@@ -50,9 +50,11 @@ impl Core {
     }
 
     fn start_command(&self, engine: &mut Engine, phys: u64) {
-        let (features, fault) = {
+        let (features, fault, slow) = {
             let mut registers = self.registers.lock();
-            (registers.features, registers.ring.hooks.fault.take())
+            let hooks = &mut registers.ring.hooks;
+            let (fault, slow) = (hooks.fault.take(), hooks.are_waits_slow());
+            (registers.features, fault, slow)
         };
         if fault == Some(QueueFault::Lost) {
             return self.registers.lock().ring.advance();
@@ -62,7 +64,12 @@ impl Core {
             _ => return self.hardware_error(phys),
         };
         match ring::decode(features, words) {
-            Ok(Command::Wait(wait)) => return self.drain_then(engine, Job::Wait(wait)),
+            Ok(Command::Wait(wait)) => {
+                if !(slow && self.registers.lock().ring.hooks.is_wait_on()) {
+                    self.drain_then(engine, Job::Wait(wait));
+                }
+                return;
+            }
             Ok(Command::Device(device)) => {
                 self.counters.entry_invalidations.add_one();
                 self.live.note(device);
@@ -73,10 +80,14 @@ impl Core {
                     Extent::All => self.counters.domain_invalidations.add_one(),
                     Extent::Pages { .. } => self.counters.page_invalidations.add_one(),
                 }
+                if extent.takes_tables() {
+                    self.counters.table_invalidations.add_one();
+                }
                 self.caches.write().invalidate_pages(domain, extent);
             }
             Ok(Command::All) => {
                 self.counters.global_invalidations.add_one();
+                self.counters.table_invalidations.add_one();
                 self.caches.write().invalidate_all();
             }
             Ok(Command::Nothing) => {}
@@ -107,6 +118,12 @@ impl Core {
             return self.hardware_error(at);
         }
         let mut registers = self.registers.lock();
+        let is_wait = |phys: &u64| {
+            let low = self.ram.load_u64(*phys);
+            low.is_ok_and(|low| kind([low, 0]) == Some(Kind::CompletionWait))
+        };
+        let at_once = registers.ring.pending().filter(is_wait).count();
+        self.counters.waits_at_once.at_least(at_once as u64);
         // The head moves before the interrupt, so that its handler finds the wait done.
         registers.ring.advance();
         if wait.i() {

@@ -77,6 +77,7 @@ mod work;
 #[cfg(test)]
 mod tests;
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -212,6 +213,13 @@ impl RiscvUnit {
     /// From now on the unit looks at commands only this long after the tail was written.
     pub fn delay_queue(&self, latency: Duration) {
         self.core.registers.lock().queue.hooks.latency = latency;
+    }
+
+    /// From now on each fence that tells software takes some of so many microseconds, by dice of `seed`, and the unit does nothing else
+    /// meanwhile.
+    pub fn slow_waits(&self, microseconds: RangeInclusive<u64>, seed: u64) {
+        let hooks = &mut self.core.registers.lock().queue.hooks;
+        hooks.slow_waits(microseconds, seed);
     }
 
     fn lanes(&self, offset: u64, width: Width) -> Option<(u64, Lanes)> {

@@ -78,6 +78,13 @@ impl Queue {
         self.control.cie() && (self.is_stopped() || self.control.fence_w_ip())
     }
 
+    /// Physical addresses of the commands that are not done.
+    pub(super) fn pending(&self) -> impl Iterator<Item = u64> + use<> {
+        let (base, head, mask) = (self.base.base(), self.head, self.index_mask());
+        let count = self.tail.wrapping_sub(head) & mask;
+        (0..count).map(move |n| base + u64::from(head.wrapping_add(n) & mask) * COMMAND_BYTES)
+    }
+
     /// The command at the head is done.
     pub(super) fn advance(&mut self) {
         self.head = (self.head + 1) & self.index_mask();

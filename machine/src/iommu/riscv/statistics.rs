@@ -19,8 +19,12 @@ statistics! {
     space_invalidations,
     /// Invalidations of pages.
     page_invalidations,
+    /// Of the invalidations of translations, those that dropped what is remembered of tables too.
+    table_invalidations,
     /// Fences before which all is done.
     fences,
+    /// The most fences that tell software that stood in the queue at once, each not completed yet.
+    fences_at_once,
     /// Requests refused.
     faults,
     /// Of these, those with a record in the fault queue.

@@ -1,6 +1,6 @@
 //! What each thing that software asks for does: modes, queues on and off, commands.
 
-use hw::riscv::command::Fence;
+use hw::riscv::command::{Fence, Kind, kind};
 use hw::riscv::regs::{Ddtp, IommuMode};
 
 use super::cache::{DirectorySelection, Spaces};
@@ -81,10 +81,11 @@ impl Core {
     }
 
     fn start_command(&self, engine: &mut Engine, phys: u64) {
-        let (capabilities, features, fault) = {
+        let (capabilities, features, fault, slow) = {
             let mut registers = self.registers.lock();
-            let fault = registers.queue.hooks.fault.take();
-            (registers.capabilities, registers.features, fault)
+            let hooks = &mut registers.queue.hooks;
+            let (fault, slow) = (hooks.fault.take(), hooks.are_waits_slow());
+            (registers.capabilities, registers.features, fault, slow)
         };
         if fault == Some(QueueFault::Lost) {
             return self.finish(Job::Command(phys));
@@ -104,6 +105,9 @@ impl Core {
                 self.finish(Job::Command(phys));
             }
             Ok(Command::Fence(fence)) => {
+                if slow && fence.av() && self.registers.lock().queue.hooks.is_wait_on() {
+                    return;
+                }
                 self.carry_out(engine);
                 self.drain_then(engine, fence.pr(), fence.pw(), Job::Fence(fence));
             }
@@ -161,11 +165,25 @@ impl Core {
             Invalidation::Translations { .. } => &self.counters.global_invalidations,
         };
         counter.add_one();
+        if let Invalidation::Translations { extent, .. } = invalidation
+            && extent.takes_tables()
+        {
+            self.counters.table_invalidations.add_one();
+        }
     }
 
     fn finish_fence(&self, fence: Fence) {
         // Counted before software can see that it is done.
         self.counters.fences.add_one();
+        let pending = self.registers.lock().queue.pending();
+        let tells = |phys: &u64| {
+            let low = self.tables.view().load_u64(*phys);
+            low.is_ok_and(|low| {
+                kind([low, 0]) == Some(Kind::Fence) && Fence::from_words([low, 0]).av()
+            })
+        };
+        let at_once = pending.filter(tells).count();
+        self.counters.fences_at_once.at_least(at_once as u64);
         if fence.av()
             && self
                 .tables

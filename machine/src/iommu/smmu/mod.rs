@@ -80,6 +80,7 @@ mod work;
 #[cfg(test)]
 mod tests;
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -213,6 +214,13 @@ impl SmmuUnit {
     /// From now on the unit looks at commands only this long after the producer index was written.
     pub fn delay_queue(&self, latency: Duration) {
         self.core.registers.lock().queue.hooks.latency = latency;
+    }
+
+    /// From now on each synchronisation takes some of so many microseconds, by dice of `seed`, and the unit does nothing else
+    /// meanwhile.
+    pub fn slow_waits(&self, microseconds: RangeInclusive<u64>, seed: u64) {
+        let hooks = &mut self.core.registers.lock().queue.hooks;
+        hooks.slow_waits(microseconds, seed);
     }
 
     /// Whether the access is one that the registers allow (6.2).

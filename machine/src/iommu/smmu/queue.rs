@@ -58,6 +58,14 @@ impl Queue {
         NextCommand::Fetch(self.base.addr() + u64::from(entry) * COMMAND_BYTES)
     }
 
+    /// Physical addresses of the commands that are not done.
+    pub(super) fn commands(&self) -> impl Iterator<Item = u64> + use<> {
+        let (base, first) = (self.base.addr(), self.consumer.index());
+        let mask = (1 << self.log2()) - 1;
+        let count = self.pending();
+        (0..count).map(move |n| base + u64::from(first.wrapping_add(n) & mask) * COMMAND_BYTES)
+    }
+
     /// The command at the consumer index is done.
     pub(super) fn advance(&mut self) {
         let next = self.consumer.index().wrapping_add(1) & self.mask();

@@ -15,8 +15,12 @@ crate::iommu::counters::statistics! {
     domain_invalidations,
     /// Invalidations of addresses.
     page_invalidations,
+    /// Of the invalidations of translations, those that dropped what is remembered of tables too.
+    table_invalidations,
     /// Synchronisations completed.
     syncs,
+    /// The most synchronisations that stood in the queue at once, each not completed yet.
+    syncs_at_once,
     /// Requests terminated.
     faults,
     /// Of these, those that have a record in the event queue.

@@ -1,6 +1,6 @@
 //! What each thing that software asks for does: switches, invalidations, synchronisations.
 
-use hw::smmu::command::Sync;
+use hw::smmu::command::{Opcode, Sync, opcode};
 use hw::smmu::regs::{CommandError, Cr0, Gbpa, Gerror, IrqCtrl};
 
 use super::core::{Core, Live};
@@ -107,9 +107,11 @@ impl Core {
 
     fn start_command(&self, engine: &mut Engine, phys: u64) {
         let job = Job::Command(phys);
-        let (id, fault) = {
+        let (id, fault, slow) = {
             let mut registers = self.registers.lock();
-            (registers.identification, registers.queue.hooks.fault.take())
+            let hooks = &mut registers.queue.hooks;
+            let (fault, slow) = (hooks.fault.take(), hooks.are_waits_slow());
+            (registers.identification, fault, slow)
         };
         if fault == Some(QueueFault::Lost) {
             return self.finish(job);
@@ -141,6 +143,7 @@ impl Core {
             Command::Translations(selection) => {
                 self.later(engine, Unfinished::Translations(selection));
             }
+            Command::Sync(_) if slow && self.registers.lock().queue.hooks.is_wait_on() => return,
             Command::Sync(sync) => {
                 self.finish_invalidations(engine);
                 return self.drain_then(engine, Job::Sync(sync));
@@ -208,12 +211,22 @@ impl Core {
             (_, Extent::All) => self.counters.domain_invalidations.add_one(),
             (_, Extent::Pages { .. }) => self.counters.page_invalidations.add_one(),
         }
+        if selection.extent.takes_tables() {
+            self.counters.table_invalidations.add_one();
+        }
         self.caches.write().invalidate_translations(selection);
     }
 
     /// Everything before a synchronisation is done, and every request that was under way has ended.
     pub(super) fn complete_sync(&self, sync: Sync) {
         self.counters.syncs.add_one();
+        let commands = self.registers.lock().queue.commands();
+        let is_sync = |phys: &u64| {
+            let low = self.tables.view().load_u64(*phys);
+            low.is_ok_and(|low| opcode([low, 0]) == Some(Opcode::Sync))
+        };
+        let at_once = commands.filter(is_sync).count();
+        self.counters.syncs_at_once.at_least(at_once as u64);
         let sent = match sync.cs() {
             Sync::SIG_IRQ if sync.msi_address() != 0 => self.signal(sync),
             _ => Ok(()),

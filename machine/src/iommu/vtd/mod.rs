@@ -76,6 +76,7 @@ mod work;
 #[cfg(test)]
 mod tests;
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -208,6 +209,13 @@ impl VtdUnit {
     /// From now on the unit looks at descriptors only this long after the tail was written.
     pub fn delay_queue(&self, latency: Duration) {
         self.core.registers.lock().queue.hooks.latency = latency;
+    }
+
+    /// From now on each wait descriptor takes some of so many microseconds, by dice of `seed`, and the unit does nothing else
+    /// meanwhile.
+    pub fn slow_waits(&self, microseconds: RangeInclusive<u64>, seed: u64) {
+        let hooks = &mut self.core.registers.lock().queue.hooks;
+        hooks.slow_waits(microseconds, seed);
     }
 
     fn lanes(&self, offset: u64, width: Width) -> Option<(u64, Lanes)> {

@@ -82,6 +82,14 @@ impl Queue {
         NextDescriptor::Fetch(self.address.iqa() + self.head)
     }
 
+    /// Physical addresses of the descriptors that are not done.
+    pub(super) fn pending(&self) -> impl Iterator<Item = u64> + use<> {
+        let (address, head) = (self.address, self.head);
+        let (len, step) = (address.len_bytes(), address.descriptor_bytes());
+        let count = (self.tail + len - head) % len / step;
+        (0..count).map(move |n| address.iqa() + (head + n * step) % len)
+    }
+
     /// The descriptor at the head is done.
     pub(super) fn advance(&mut self) {
         self.head = (self.head + self.address.descriptor_bytes()) % self.address.len_bytes();

@@ -19,10 +19,14 @@ statistics! {
     page_invalidations,
     /// IOTLB invalidations of one PASID, or of pages of it.
     pasid_invalidations,
+    /// Of the invalidations of translations, those that dropped what is remembered of tables too.
+    table_invalidations,
     /// PASID-cache invalidations done.
     pasid_cache_invalidations,
     /// Wait descriptors completed.
     waits,
+    /// The most wait descriptors that stood in the queue at once, each not completed yet.
+    waits_at_once,
     /// Requests blocked.
     faults,
     /// Of these, those that have a fault record of their own.

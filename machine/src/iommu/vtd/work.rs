@@ -1,6 +1,6 @@
 //! What each thing that software asks for does: commands, invalidations, wait descriptors.
 
-use hw::vtd::invalidation::Wait;
+use hw::vtd::invalidation::{Kind, Wait, kind};
 use hw::vtd::regs::{ContextGranularity, IotlbGranularity, QueueErrorInfo, QueueErrorRecord};
 
 use super::cache::{ContextSelection, PasidSelection, TranslationSelection};
@@ -132,9 +132,12 @@ impl Core {
 
     fn start_descriptor(&self, engine: &mut Engine, phys: u64) {
         let job = Job::Descriptor(phys);
-        let (cap, fault) = {
+        let (cap, wide, fault, slow) = {
             let mut registers = self.registers.lock();
-            (registers.cap, registers.queue.hooks.fault.take())
+            let queue = &mut registers.queue;
+            let (wide, hooks) = (queue.address.dw(), &mut queue.hooks);
+            let (fault, slow) = (hooks.fault.take(), hooks.are_waits_slow());
+            (registers.cap, wide, fault, slow)
         };
         if fault == Some(QueueFault::Lost) {
             return self.finish(job);
@@ -148,7 +151,6 @@ impl Core {
                 );
             }
         };
-        let wide = self.registers.lock().queue.address.dw();
         if !wide && self.is_scalable() {
             return self.stop_queue(
                 QueueErrorInfo::InvalidDescriptorWidth,
@@ -175,7 +177,11 @@ impl Core {
                 self.invalidate_pasids(engine, selection);
                 self.finish(job);
             }
-            Ok(Descriptor::Wait(wait)) => self.complete_wait(wait),
+            Ok(Descriptor::Wait(wait)) => {
+                if !(slow && self.registers.lock().queue.hooks.is_wait_on()) {
+                    self.complete_wait(wait);
+                }
+            }
             Err(invalid) => {
                 let [low, high] = words;
                 self.reporter.report(
@@ -205,6 +211,12 @@ impl Core {
             );
         }
         let registers = &mut *self.registers.lock();
+        let is_wait = |phys: &u64| {
+            let low = self.ram.load_u64(*phys);
+            low.is_ok_and(|low| kind([low, 0]) == Some(Kind::Wait))
+        };
+        let at_once = registers.queue.pending().filter(is_wait).count();
+        self.counters.waits_at_once.at_least(at_once as u64);
         // The head moves before the interrupt, so that its handler finds the wait done.
         registers.queue.advance();
         if wait.interrupt() && !registers.completion.iwc() {
@@ -262,6 +274,14 @@ impl Core {
             TranslationSelection::Domain(_) => self.counters.domain_invalidations.add_one(),
             TranslationSelection::Pages { .. } => self.counters.page_invalidations.add_one(),
             TranslationSelection::Pasid { .. } => self.counters.pasid_invalidations.add_one(),
+        }
+        let takes_tables = match request.selection {
+            TranslationSelection::Global | TranslationSelection::Domain(_) => true,
+            TranslationSelection::Pages { extent, .. }
+            | TranslationSelection::Pasid { extent, .. } => extent.takes_tables(),
+        };
+        if takes_tables {
+            self.counters.table_invalidations.add_one();
         }
         self.tables.flush_write_buffers();
         self.caches

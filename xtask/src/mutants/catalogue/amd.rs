@@ -69,7 +69,7 @@ pub(super) const ALL: &[Mutation] = &[
         name: "amd-first-page-only",
         selection: Selection::Core,
         file: QUEUE,
-        find: "(FRAME_SIZE_LOG2 + pages_log2) as u8",
+        find: "(FRAME_SIZE_LOG2 + block.pages_log2) as u8",
         replace: "FRAME_SIZE_LOG2 as u8",
         why: "all pages of a block but the first stay cached",
         caught_by: &[ORDINARY],

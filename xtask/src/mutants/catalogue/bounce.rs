@@ -26,6 +26,10 @@ const fn always_mapped(name: &'static str) -> Test {
     Test::program("dmamap", "bounce/always_mapped", name)
 }
 
+const fn short(name: &'static str) -> Test {
+    Test::program("dmamap", "bounce/short", name)
+}
+
 const fn neighbours(name: &'static str) -> Test {
     Test::program("dmamap", "bounce/neighbours", name)
 }
@@ -69,7 +73,7 @@ pub(super) const ALL: &[Mutation] = &[
         name: "bounce-to-device-copied-back",
         selection: Selection::Whole,
         file: "dmamap/src/map/live.rs",
-        find: "if self.terms.direction.device_writes() { let platform",
+        find: "if self.direction.device_writes() { let platform",
         replace: "{ let platform",
         why: "a device changes memory that it was only to read",
         caught_by: &[direct_route("memory_beyond_the_mask_goes_by_way_of_a_copy")],
@@ -109,7 +113,7 @@ pub(super) const ALL: &[Mutation] = &[
         name: "bounce-not-copied-back",
         selection: Selection::Whole,
         file: "dmamap/src/map/live.rs",
-        find: "self.copy_out(buffer.pointer(), 0, self.len_bytes);",
+        find: "self.copy_out(buffer.pointer(), 0, self.len_bytes());",
         replace: "let _ = buffer.pointer();",
         why: "the driver never gets what the device wrote",
         caught_by: &[direct_route("memory_beyond_the_mask_goes_by_way_of_a_copy")],
@@ -124,6 +128,55 @@ pub(super) const ALL: &[Mutation] = &[
         caught_by: &[always_mapped(
             "what_was_there_before_is_gone_and_what_comes_after_is_not_the_drivers",
         )],
+    },
+    Mutation {
+        name: "short-mappings-wait-for-the-unit",
+        selection: Selection::Whole,
+        file: "dmamap/src/bounce/service.rs",
+        find: "own.filter(|_| len_bytes < self.own_below_bytes)",
+        replace: "own.filter(|_| self.own_below_bytes == 0 && len_bytes == 0)",
+        why: "what is to be copied as it is short is mapped and invalidated",
+        caught_by: &[short("what_is_short_is_copied_and_tells_the_unit_nothing")],
+    },
+    Mutation {
+        name: "long-mappings-copied-too",
+        selection: Selection::Whole,
+        file: "dmamap/src/bounce/service.rs",
+        find: "own.filter(|_| len_bytes < self.own_below_bytes)",
+        replace: "own.filter(|_| len_bytes <= self.own_below_bytes)",
+        why: "the setting says fewer bytes",
+        caught_by: &[short("what_is_not_short_is_in_place_and_lost_at_its_unmap")],
+    },
+    Mutation {
+        name: "short-mappings-fail-without-slots",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/pooled.rs",
+        find: "let run = pool.lend_slots(&request, &self.always_mapped(domain, terms))?;",
+        replace: "let run = pool.allocate(&request, &self.always_mapped(domain, terms)).ok()?;",
+        why: "what costs less becomes dearer than mapping: memory of its own, mapped for the copy",
+        caught_by: &[short(
+            "where_a_copy_is_not_to_be_or_there_are_no_slots_the_memory_is_mapped",
+        )],
+    },
+    Mutation {
+        name: "deferred-devices-copy-too",
+        selection: Selection::Whole,
+        file: "dmamap/src/system/attach.rs",
+        find: "Protection::Blocked | Protection::Identity | Protection::Deferred => 0",
+        replace: "_ => state.bounce.copy_below_bytes",
+        why: "devices whose unmaps wait for nothing pay for copies",
+        caught_by: &[short(
+            "only_strictly_protected_devices_that_attach_later_copy_what_is_short",
+        )],
+    },
+    Mutation {
+        name: "bounce-copy-not-made",
+        selection: Selection::Whole,
+        file: "dmamap/src/bounce/copying.rs",
+        find: "unsafe { from.copy_to_nonoverlapping(to, len) };",
+        replace: "unsafe { from.copy_to_nonoverlapping(to, len / 2) };",
+        why: "the device reads half of what it was given",
+        caught_by: &[short("what_is_short_is_copied_and_tells_the_unit_nothing")],
     },
     Mutation {
         name: "bounce-new-area-shows-what-was-there",

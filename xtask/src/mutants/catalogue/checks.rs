@@ -47,9 +47,9 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "contiguity-of-a-buffer-unchecked",
         selection: Selection::Whole,
-        file: "dmamap/src/map/live.rs",
-        find: "match in_one_piece && first.len_bytes() != len_bytes {",
-        replace: "match in_one_piece && first.len_bytes() > len_bytes {",
+        file: "dmamap/src/map/establish.rs",
+        find: "match in_one_piece && first.len_bytes() != buffer.len_bytes() {",
+        replace: "match in_one_piece && first.len_bytes() > buffer.len_bytes() {",
         why: "without an IOMMU the device reaches whatever follows the first piece in memory",
         caught_by: &[Test::program(
             "dmamap",

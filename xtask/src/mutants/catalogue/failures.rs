@@ -77,12 +77,10 @@ pub(super) const ALL: &[Mutation] = &[
         name: "count-of-a-refused-mapping-kept",
         selection: Selection::Whole,
         file: ESTABLISH,
-        find: "let error = core.not_mapped(asked, failure);
-            held.withdraw();
-            Err(error)",
-        replace: "let error = core.not_mapped(asked, failure);
-            core::mem::forget(held);
-            Err(error)",
+        find: "let error = held.core().not_mapped(asked, failure);
+    held.withdraw();",
+        replace: "let error = held.core().not_mapped(asked, failure);
+    core::mem::forget(held);",
         why: "the device is never given back by who waits for its last mapping",
         caught_by: &[every_call("borrowed_memory_and_pools_of_buffers")],
     },

@@ -215,7 +215,7 @@ pub(super) const ALL: &[Mutation] = &[
         name: "foreign-frames-past-the-caches",
         selection: Selection::Whole,
         file: "dmamap/src/map/coherent/memory.rs",
-        find: "check_owner(core, buffer).map_err(|error| error.failure)?;",
+        find: "check_owner(core, buffer, buffer.segment(0))?;",
         replace: "let _ = check_owner::<P, DmaBuffer<P>>;",
         why: "frames that were never lent here are mapped and invalidated",
         caught_by: &[Test::program(

@@ -87,7 +87,7 @@ pub(super) const ALL: &[Mutation] = &[
         name: "block-parted-with-while-in-use",
         selection: Selection::Whole,
         file: "dmamap/src/iova/lanes/lane.rs",
-        find: "if block.free_units() < UNITS || self.hot == Some(pointer) {",
+        find: "if self.hot == Some(pointer) || !block.is_unused() {",
         replace: "if self.hot == Some(pointer) {",
         why: "what other CPUs left in the block is never found",
         caught_by: &[

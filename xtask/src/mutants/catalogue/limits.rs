@@ -133,7 +133,7 @@ pub(super) const ALL: &[Mutation] = &[
         name: "dropped-list-not-revoked",
         selection: Selection::Core,
         file: "dmamap/src/map/live_list.rs",
-        find: "revoke(core, range, &self.backing, attributes, Ok(Owed::NOTHING))",
+        find: "revoke(core, range, &self.backing, attributes, &Ok(Owed::NOTHING))",
         replace: "Ok::<(), crate::iommu::RevokeError>(drop(attributes))",
         why: "the memory is given back while the device still reaches it",
         caught_by: &[lists(
@@ -211,9 +211,9 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "privileged-copies-in-open-pools",
         selection: Selection::Whole,
-        file: "dmamap/src/map/place.rs",
-        find: "&& !closed",
-        replace: "&& (closed || !closed)",
+        file: "dmamap/src/map/pooled.rs",
+        find: "if closed {",
+        replace: "if closed && !closed {",
         why: "copies of what is for privileged requests lie where all requests reach them",
         caught_by: &[privileged(
             "an_unprivileged_device_reaches_nothing_that_is_mapped_for_privileged_requests",

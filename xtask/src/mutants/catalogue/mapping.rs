@@ -2,6 +2,8 @@
 
 use super::super::mutation::{Mutation, Selection, Test};
 
+const AS_IT_IS: &str = "dmamap/src/map/as_it_is.rs";
+
 const ATTACH: &str = "dmamap/src/system/attach.rs";
 
 const fn iova(name: &'static str) -> Test {
@@ -198,60 +200,14 @@ pub(super) const ALL: &[Mutation] = &[
         selection: Selection::Whole,
         file: "dmamap/src/iova/divided.rs",
         find: "let Place { block, unit, units, .. } = *place;
-        self.blocks.change(block, |it| it.units.give(unit, units));",
+        self.blocks.give(block, unit, units);",
         replace: "let Place { block, unit, units, .. } = *place;
         let units = units.next_power_of_two().min(UNITS - unit);
-        self.blocks.change(block, |it| it.units.give(unit, units));",
+        self.blocks.give(block, unit, units);",
         why: "addresses of one mapping are given to another",
         caught_by: &[iova(
             "blocks::random_ranges_of_all_sizes_never_overlap_and_keep_to_their_limits",
         )],
-    },
-    Mutation {
-        name: "blocks-not-searched-where-memory-is-short-of-addresses",
-        selection: Selection::Whole,
-        file: "dmamap/src/iova/scarce.rs",
-        find: "let may_have_room = self.divided.blocks.longest(zone) >= fit.len;",
-        replace: "let may_have_room = false;",
-        why: "addresses that are free are not found",
-        caught_by: &[iova(
-            "blocks::a_run_that_no_size_class_knows_is_found_where_there_is_no_other",
-        )],
-    },
-    Mutation {
-        name: "blocks-not-searched-from-4-gib-on",
-        selection: Selection::Whole,
-        file: "dmamap/src/iova/scarce.rs",
-        find: "Ok(Zone::ALL.into_iter().find_map(|zone| {",
-        replace: "Ok([Zone::Low].into_iter().find_map(|zone| {",
-        why: "addresses that are free are not found",
-        caught_by: &[iova(
-            "edges::a_device_of_33_bits_finds_what_others_left_from_4_gib_on",
-        )],
-    },
-    Mutation {
-        name: "blocks-passed-by-that-have-a-run",
-        selection: Selection::Whole,
-        file: "dmamap/src/iova/blocks.rs",
-        find: "((4 << order) - 2) << level.unit_log2()",
-        replace: "(1 << order) << level.unit_log2()",
-        why: "addresses that are free are not found",
-        caught_by: &[
-            iova("edges::nobody_is_refused_what_a_block_has"),
-            iova("blocks::a_run_that_no_size_class_knows_is_found_where_there_is_no_other"),
-        ],
-    },
-    Mutation {
-        name: "blocks-that-nothing-is-in-stay-blocks",
-        selection: Selection::Whole,
-        file: "dmamap/src/iova/scarce.rs",
-        find: "if found.is_none() && divided",
-        replace: "if false && divided",
-        why: "addresses that are free are not found",
-        caught_by: &[
-            iova("edges::all_of_a_space_is_had_again_when_everything_was_freed"),
-            iova("edges::a_block_that_stays_is_no_narrow_devices_loss"),
-        ],
     },
     Mutation {
         name: "reserved-beside-a-range-until-it-goes",
@@ -307,6 +263,70 @@ pub(super) const ALL: &[Mutation] = &[
             "dmamap",
             "system/bus_master",
             "a_device_is_a_bus_master_while_it_is_attached",
+        )],
+    },
+    Mutation {
+        name: "shared-frames-given-as-they-are",
+        selection: Selection::Core,
+        file: AS_IT_IS,
+        find: "frames == Frames::Whole && ",
+        replace: "",
+        why: "a device that nobody vouched for reaches what lies beside its memory",
+        caught_by: &[Test::program(
+            "dmamap",
+            "bounce/neighbours",
+            "small_blocks_side_by_side_never_show_each_other",
+        )],
+    },
+    Mutation {
+        name: "given-as-it-is-though-copies-are-due",
+        selection: Selection::Whole,
+        file: AS_IT_IS,
+        find: " && !self.gives_copies_alone(terms)",
+        replace: "",
+        why: "a device that is to have copies alone is given the driver's pages",
+        caught_by: &[Test::program(
+            "dmamap",
+            "bounce/always_mapped",
+            "no_page_of_a_driver_is_ever_mapped",
+        )],
+    },
+    Mutation {
+        name: "given-as-it-is-in-its-sleep",
+        selection: Selection::Whole,
+        file: AS_IT_IS,
+        find: "Some(_) if core.system.is_asleep() => Err(MapFailure::Suspended),",
+        replace: "",
+        why: "what is mapped while the machine sleeps is not restored",
+        caught_by: &[Test::program(
+            "dmamap",
+            "life/sleep",
+            "while_it_sleeps_nothing_is_promised_that_nobody_can_keep",
+        )],
+    },
+    Mutation {
+        name: "given-as-it-is-and-not-cleaned",
+        selection: Selection::Whole,
+        file: AS_IT_IS,
+        find: "self.clean_frames(memory);",
+        replace: "",
+        why: "a device that does not snoop reads what memory held before",
+        caught_by: &[Test::program(
+            "journeys",
+            "caches",
+            "mixed::maintenance_is_what_the_direction_needs_and_is_counted",
+        )],
+    },
+    Mutation {
+        name: "tail-of-a-page-not-mapped",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/translated.rs",
+        find: ".and_then(|bytes| bytes.checked_add(in_page))",
+        replace: ".filter(|&bytes| bytes > 0)",
+        why: "the last bytes of memory that is no whole pages are out of the device's reach, or another mapping's",
+        caught_by: &[Test::library(
+            "dmamap",
+            "map::translated::tests::whole_pages_are_those_that_a_piece_touches",
         )],
     },
 ];

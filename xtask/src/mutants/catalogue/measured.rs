@@ -6,7 +6,42 @@ const fn end_to_end(name: &'static str) -> Test {
     Test::program("cli", "end_to_end", name)
 }
 
+const fn mappings(name: &'static str) -> Test {
+    Test::program("dmamap", "metadata/mappings", name)
+}
+
+const fn tables(name: &'static str) -> Test {
+    Test::program("dmamap", "metadata/tables", name)
+}
+
 pub(super) const ALL: &[Mutation] = &[
+    Mutation {
+        name: "shadows-beside-the-lowest-tables",
+        selection: Selection::Whole,
+        file: "dmamap/src/pagetable/map.rs",
+        find: "fn has_shadow(level: u32) -> bool { level > 1",
+        replace: "fn has_shadow(level: u32) -> bool { level > 0",
+        why: "each mapping costs twice the memory",
+        caught_by: &[
+            mappings(
+                "a_live_mapping_costs_no_more_than_16_bytes_behind_every_unit_and_nothing_when_it_is_gone",
+            ),
+            tables(
+                "a_gib_of_4k_takes_no_more_than_2_01_mib_and_one_of_2m_no_more_than_8_kib_in_every_format",
+            ),
+        ],
+    },
+    Mutation {
+        name: "short-mappings-measured-in-place",
+        selection: Selection::Whole,
+        file: "cli/src/bench/measure.rs",
+        find: "copy_below_bytes: load.copy_below_bytes,",
+        replace: "copy_below_bytes: load.copy_below_bytes.min(1),",
+        why: "what was asked for is not what is measured",
+        caught_by: &[end_to_end(
+            "bench::what_is_short_is_copied_and_asks_no_unit_and_what_is_not_waits",
+        )],
+    },
     Mutation {
         name: "deferred-measured-strict",
         selection: Selection::Whole,

@@ -19,9 +19,11 @@
 //! - [`life`]: devices that are reset, go, or sleep
 //! - [`hot`]: blocks of bus addresses that are at hand
 //! - [`lanes`]: what CPUs choose, map and retire on their own
+//! - [`scarce`]: bus addresses where they are scarce
 //! - [`told`]: units that are told of mappings by requests
 //! - [`virtio`]: what stands between virtio-drivers and its devices
 //! - [`types`]: what keeps misuse from compiling
+//! - [`waits`]: what units are asked, and how often they are waited for
 //! - [`ways`]: the way to memory that was asked for, and no other
 //! - [`measured`]: what `dmamap bench` says was measured, and what is
 //! - [`ground`]: what the tests themselves stand on
@@ -44,12 +46,14 @@ mod mapping;
 mod measured;
 mod modes;
 mod registers;
+mod scarce;
 mod scopes;
 mod tables;
 mod told;
 mod types;
 mod unmapping;
 mod virtio;
+mod waits;
 mod ways;
 
 use super::mutation::Mutation;
@@ -76,10 +80,12 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         life::ALL,
         hot::ALL,
         lanes::ALL,
+        scarce::ALL,
         told::ALL,
         virtio::ALL,
         types::ALL,
         ways::ALL,
+        waits::ALL,
         measured::ALL,
         ground::ALL,
     ]

@@ -40,8 +40,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "unmap-without-wait",
         selection: Selection::Core,
         file: "dmamap/src/iommu/command_ring.rs",
-        find: "self.wait(ports, fence, what, deadline_ns)?;",
-        replace: "let _ = fence;",
+        find: "self.wait(ports, ticket, what, deadline_ns)?;",
+        replace: "let _ = ticket;",
         why: "the invalidation was asked for, but is not done when unmapping returns",
         caught_by: &[strict(
             "unmap_does_not_return_before_the_wait_descriptor_completed",
@@ -91,9 +91,9 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "last-page-not-invalidated",
         selection: Selection::Whole,
-        file: INVALIDATION,
-        find: "let end = (change.range.last().as_u64() >> FRAME_SIZE_LOG2) + 1;",
-        replace: "let end = change.range.last().as_u64() >> FRAME_SIZE_LOG2;",
+        file: "dmamap/src/iommu/cover.rs",
+        find: "let last = range.last().as_u64() >> FRAME_SIZE_LOG2;",
+        replace: "let last = (range.last().as_u64() >> FRAME_SIZE_LOG2).saturating_sub(1).max(first);",
         why: "a unit goes on using a translation of the last page",
         caught_by: &[Test::program("dmamap", "vtd/units", "an_ordinary_unit")],
     },

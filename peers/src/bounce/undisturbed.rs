@@ -1,0 +1,170 @@
+//! The kernel as a CPU has it that nobody disturbs: locks and interrupts cost what they cost elsewhere here.
+//!
+//! A kernel in a process keeps threads apart where a kernel turns interrupts off, at the price of locked operations that no
+//! kernel makes. One thread alone maps here, so that none is needed.
+
+use std::ptr::NonNull;
+
+use dmamap::addr::{PhysAddr, PhysRange, VirtAddr};
+use dmamap::platform::{
+    Cpu, FrameRequest, Interrupt, InterruptHandler, MachineId, MemoryAttribute, OutOfFrames,
+    OutOfInterrupts, Platform, VirtualMapError,
+};
+use hosted::Hosted;
+
+use crate::spin_lock::SpinLock;
+
+/// A kernel of which one thread at a time asks anything.
+#[derive(Clone, Copy)]
+pub struct Undisturbed(Hosted);
+
+impl Undisturbed {
+    /// `kernel`, as one thread alone has it.
+    ///
+    /// # Safety
+    /// Until the process ends one thread at a time uses `dmamap` on it, and no device of its computer interrupts or is waited for.
+    pub(super) unsafe fn new(kernel: Hosted) -> Self {
+        Self(kernel)
+    }
+}
+
+// SAFETY: every call but two goes to the kernel, which keeps the promises. Locks exclude; and `pin` names one CPU to one thread at a
+// time, as there is but one and no handler runs: the promise made to `new`.
+unsafe impl Platform for Undisturbed {
+    type Lock = SpinLock;
+
+    #[inline]
+    fn pin<R>(&self, f: impl FnOnce(Cpu) -> R) -> R {
+        f(Cpu(0))
+    }
+
+    fn cpu_count(&self) -> usize {
+        1
+    }
+
+    fn machine(&self) -> MachineId {
+        self.0.machine()
+    }
+
+    fn memory_map(&self, visit: &mut dyn FnMut(PhysRange)) {
+        self.0.memory_map(visit);
+    }
+
+    fn allocate_frames(&self, request: FrameRequest) -> Result<PhysRange, OutOfFrames> {
+        self.0.allocate_frames(request)
+    }
+
+    unsafe fn free_frames(&self, frames: PhysRange) {
+        // SAFETY: the caller's promise is this one's.
+        unsafe { self.0.free_frames(frames) }
+    }
+
+    fn frame_pointer(&self, phys: PhysAddr) -> NonNull<u8> {
+        self.0.frame_pointer(phys)
+    }
+
+    unsafe fn map_scattered(&self, frames: &[PhysAddr]) -> Result<NonNull<u8>, VirtualMapError> {
+        // SAFETY: the caller's promise is this one's.
+        unsafe { self.0.map_scattered(frames) }
+    }
+
+    unsafe fn unmap_scattered(&self, start: NonNull<u8>, frames: usize) {
+        // SAFETY: the caller's promise is this one's.
+        unsafe { self.0.unmap_scattered(start, frames) }
+    }
+
+    unsafe fn map_frames(
+        &self,
+        frames: PhysRange,
+        attribute: MemoryAttribute,
+    ) -> Result<NonNull<u8>, VirtualMapError> {
+        // SAFETY: the caller's promise is this one's.
+        unsafe { self.0.map_frames(frames, attribute) }
+    }
+
+    unsafe fn unmap_frames(&self, start: NonNull<u8>, len_bytes: u64) {
+        // SAFETY: the caller's promise is this one's.
+        unsafe { self.0.unmap_frames(start, len_bytes) }
+    }
+
+    fn virt_to_phys(&self, virt: VirtAddr) -> Option<PhysAddr> {
+        self.0.virt_to_phys(virt)
+    }
+
+    unsafe fn ioremap(
+        &self,
+        range: PhysRange,
+        attribute: MemoryAttribute,
+    ) -> Result<NonNull<u8>, VirtualMapError> {
+        // SAFETY: the caller's promise is this one's.
+        unsafe { self.0.ioremap(range, attribute) }
+    }
+
+    unsafe fn iounmap(&self, start: NonNull<u8>, len_bytes: u64) {
+        // SAFETY: the caller's promise is this one's.
+        unsafe { self.0.iounmap(start, len_bytes) }
+    }
+
+    fn dma_wmb(&self) {
+        self.0.dma_wmb();
+    }
+
+    fn dma_rmb(&self) {
+        self.0.dma_rmb();
+    }
+
+    fn dma_mb(&self) {
+        self.0.dma_mb();
+    }
+
+    fn clean_cache(&self, start: NonNull<u8>, len_bytes: usize) {
+        self.0.clean_cache(start, len_bytes);
+    }
+
+    fn invalidate_cache(&self, start: NonNull<u8>, len_bytes: usize) {
+        self.0.invalidate_cache(start, len_bytes);
+    }
+
+    fn cache_line_bytes(&self) -> u64 {
+        self.0.cache_line_bytes()
+    }
+
+    fn relax(&self) {
+        self.0.relax();
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.0.now_ns()
+    }
+
+    fn call_at(&self, deadline_ns: u64, handler: InterruptHandler) {
+        self.0.call_at(deadline_ns, handler);
+    }
+
+    fn allocate_interrupt(
+        &self,
+        handler: Option<InterruptHandler>,
+    ) -> Result<Interrupt, OutOfInterrupts> {
+        self.0.allocate_interrupt(handler)
+    }
+
+    fn free_interrupt(&self, interrupt: Interrupt) {
+        self.0.free_interrupt(interrupt);
+    }
+
+    fn message_window(&self) -> Option<PhysRange> {
+        self.0.message_window()
+    }
+
+    fn interrupt_count(&self, interrupt: Interrupt) -> u64 {
+        self.0.interrupt_count(interrupt)
+    }
+
+    fn wait_for_interrupt(&self, interrupt: Interrupt, seen: u64, deadline_ns: u64) -> u64 {
+        self.0.wait_for_interrupt(interrupt, seen, deadline_ns)
+    }
+
+    fn fatal(&self, message: &str) -> ! {
+        self.0.fatal(message)
+    }
+}
