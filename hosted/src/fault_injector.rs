@@ -69,10 +69,13 @@ struct Orders {
     last: Option<Resource>,
 }
 
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Persistence {
+/// Whether what failed once would be granted afterwards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Persistence {
+    /// One request fails: whoever has another way takes it.
     #[default]
     Once,
+    /// All that follow fail too, as if everything were used up: no other way is left that needs anything.
     ForEver,
 }
 
@@ -123,11 +126,22 @@ impl<P: Platform> FaultInjector<P> {
     /// Runs `scenario` once for each request it makes, with that one failing, and once more without a
     /// failure; returns how many failed. The scenario gets the number of the request that will fail, and
     /// must end and give everything back in any case.
-    pub fn fail_each_in_turn(&self, mut scenario: impl FnMut(u64)) -> u64 {
+    pub fn fail_each_in_turn(&self, scenario: impl FnMut(u64)) -> u64 {
+        self.sweep(Persistence::Once, scenario)
+    }
+
+    /// As [`fail_each_in_turn`](Self::fail_each_in_turn), but with each request all that follow fail too, until `scenario`
+    /// ends or [relents](Self::relent). Returns how many times something failed.
+    pub fn exhaust_each_in_turn(&self, scenario: impl FnMut(u64)) -> u64 {
+        self.sweep(Persistence::ForEver, scenario)
+    }
+
+    /// One of these two.
+    pub fn sweep(&self, persistence: Persistence, mut scenario: impl FnMut(u64)) -> u64 {
         let mut nth = 1;
         loop {
             let before = self.injected();
-            self.fail_nth(nth);
+            self.order(nth, None, persistence);
             scenario(nth);
             self.relent();
             if self.injected() == before {

@@ -68,7 +68,7 @@ use dmamap::platform::Interrupt;
 use firmware::{PhysicalMemory, Unreadable};
 
 pub use barrier_observer::{Barrier, BarrierObserver};
-pub use fault_injector::{FaultInjector, Resource};
+pub use fault_injector::{FaultInjector, Persistence, Resource};
 pub use forgetful::{Forget, Forgetful, Maintenance};
 pub use frames::{FrameCounts, FreeError, POISON};
 pub use host_bridges::HostBridgeError;

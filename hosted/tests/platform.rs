@@ -388,6 +388,29 @@ fn each_kind_of_request_can_be_made_to_fail() {
 }
 
 #[test]
+fn all_that_follows_can_be_made_to_fail_too() {
+    let (_, kernel) = boot();
+    let platform = FaultInjector::new(kernel);
+    let mut outcomes = Vec::new();
+    let failed = platform.exhaust_each_in_turn(|nth| {
+        let frames = platform.allocate_frames(FrameRequest::new(1));
+        let interrupts = [(); 2].map(|()| platform.allocate_interrupt(None));
+        outcomes.push((
+            nth,
+            [frames.is_ok(), interrupts[0].is_ok(), interrupts[1].is_ok()],
+        ));
+        frames.into_iter().for_each(|frames| free(platform, frames));
+        for interrupt in interrupts.into_iter().flatten() {
+            platform.free_interrupt(interrupt);
+        }
+    });
+    let before = |nth| std::array::from_fn(|index| index + 1 < nth);
+    assert_eq!(failed, 3);
+    assert_eq!(outcomes, [1, 2, 3, 4].map(|nth| (nth as u64, before(nth))));
+    assert!(kernel.report().is_clean());
+}
+
+#[test]
 fn an_exhausted_resource_stays_exhausted_and_others_do_not() {
     let (_, kernel) = boot();
     let platform = FaultInjector::new(kernel);

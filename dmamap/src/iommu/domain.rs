@@ -203,18 +203,17 @@ impl<P: Platform> Domain<P> {
     ) -> Result<(), DomainError> {
         let bus = BusAddr::new(memory.start().as_u64());
         let range = BusRange::new(bus, memory.len_bytes()).expect("as long as memory that exists");
-        self.call_back(Recall::KeepingFrames);
-        let mut inner = self.inner.lock();
-        inner.iova.reserve(range)?;
-        let table = inner.table.as_mut().ok_or(DomainError::Revoked)?;
-        let mut list = Replay::new(core::iter::once(memory));
-        Ok(table.map_list(bus, &mut list, permission.into())?)
+        self.with_blocks_back(|inner| {
+            inner.iova.reserve(range)?;
+            let table = inner.table.as_mut().ok_or(DomainError::Revoked)?;
+            let mut list = Replay::new(core::iter::once(memory));
+            Ok(table.map_list(bus, &mut list, permission.into())?)
+        })
     }
 
     /// Keeps `range` from ever being chosen.
     pub(crate) fn reserve(&self, range: BusRange) -> Result<(), DomainError> {
-        self.call_back(Recall::KeepingFrames);
-        Ok(self.inner.lock().iova.reserve(range)?)
+        self.with_blocks_back(|inner| Ok(inner.iova.reserve(range)?))
     }
 
     /// Chooses bus addresses for `memory` as `request` says and records them.
@@ -231,15 +230,6 @@ impl<P: Platform> Domain<P> {
             Some(range) => Ok((range, Linked::OnKeptTables)),
             None => self.map_locked(Chooser::Layer, request, memory, grant),
         };
-        let mapped = match mapped {
-            // Lanes may hold what it needs.
-            Err(DomainError::Iova(IovaError::IovaExhausted { .. }))
-                if self.call_back(Recall::KeepingFrames) =>
-            {
-                self.map_locked(Chooser::Layer, request, memory, grant)
-            }
-            mapped => mapped,
-        };
         self.show(mapped?)
     }
 
@@ -250,32 +240,33 @@ impl<P: Platform> Domain<P> {
         memory: &mut dyn PhysList,
         grant: Grant,
     ) -> Result<(BusRange, Linked), DomainError> {
-        let mut inner = self.inner.lock();
-        let Inner {
-            unlinking,
-            iova,
-            table: Some(table),
-            reach: Reach::Live,
-            chooser: now,
-            ..
-        } = &mut *inner
-        else {
-            return Err(DomainError::Revoked);
-        };
-        if *now != chooser {
-            return Err(DomainError::HandedOver);
-        }
-        let range = iova.allocate(request)?;
-        if let Err(error) = table.map_list(range.start(), memory, grant) {
-            // A table that refuses has written nothing, so no unit can have seen these addresses.
-            iova.free(range).expect("the range was just allocated");
-            return Err(error.into());
-        }
-        let how = match *unlinking {
-            0 => Linked::OnKeptTables,
-            _ => Linked::WhileUnlinking,
-        };
-        Ok((range, how))
+        self.choose_locked(|inner| {
+            let Inner {
+                unlinking,
+                iova,
+                table: Some(table),
+                reach: Reach::Live,
+                chooser: now,
+                ..
+            } = inner
+            else {
+                return Err(DomainError::Revoked);
+            };
+            if *now != chooser {
+                return Err(DomainError::HandedOver);
+            }
+            let range = iova.allocate(request)?;
+            if let Err(error) = table.map_list(range.start(), memory, grant) {
+                // A table that refuses has written nothing, so no unit can have seen these addresses.
+                iova.free(range).expect("the range was just allocated");
+                return Err(error.into());
+            }
+            let how = match *unlinking {
+                0 => Linked::OnKeptTables,
+                _ => Linked::WhileUnlinking,
+            };
+            Ok((range, how))
+        })
     }
 
     /// Tells the units of what was just mapped, and undoes it where they do not answer.
@@ -329,17 +320,13 @@ impl<P: Platform> Domain<P> {
     /// # Errors
     /// How many ranges are mapped, reserved to be, or wait for their flush. Nothing has changed then.
     pub(crate) fn hand_over(&self) -> Result<(), u64> {
-        self.call_back(Recall::KeepingFrames);
-        let mut inner = self.inner.lock();
-        // Another may have been lent meanwhile, which is in use as long as something is mapped in it.
-        let _ = self.recall(&mut inner, Recall::KeepingFrames);
-        match inner.iova.statistics().live_allocations {
+        self.with_blocks_back(|inner| match inner.iova.statistics().live_allocations {
             0 => {
                 inner.chooser = Chooser::Owner;
                 Ok(())
             }
             live => Err(live),
-        }
+        })
     }
 
     /// Makes `range` unreachable, and returns when it is.

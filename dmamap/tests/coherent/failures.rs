@@ -1,16 +1,17 @@
 //! Every allocation fails in turn: an error comes back, or another way is found; and everything taken goes back.
 //!
-//! Each scenario says how many failures another way is found around: no more and no fewer.
+//! Where one request fails alone, a lane's way or the domain's is left, and others stand in for frames in a row. Where all
+//! fail that follow, each scenario says how many failures are done without all the same: no more and no fewer.
 
 use dmamap::addr::PhysAddr;
 use dmamap::buffer::ContiguousArea;
 use dmamap::device::Device;
 use dmamap::map::{Bidirectional, CoherentOptions, FromDevice, PoolLayout};
-use hosted::{FaultInjector, Hosted};
+use hosted::{FaultInjector, Hosted, Persistence};
 use journeys::boot::BootOptions;
 use machine::Machine;
 
-use crate::rig::{EDU, FIRST_BLOCK_FRAMES, PAGE, Rig, small};
+use crate::rig::{EDU, FIRST_BLOCK_FRAMES, FIRST_LANE_FRAMES, PAGE, Rig, small};
 
 type Injector = FaultInjector<Hosted>;
 
@@ -46,15 +47,28 @@ impl Failing {
         )
     }
 
-    /// Fails each request of `scenario` in turn, which says whether it came through; returns how many there are and how
-    /// many it did not come through without.
-    fn fail_each(&self, mut scenario: impl FnMut(&Device<Injector>) -> bool) -> (u64, u64) {
+    /// Fails each request of `scenario` in turn, which says whether it came through, first alone and then with all that follow.
+    /// Returns for each how many there are and how many it did not come through without.
+    fn fail_each(&self, mut scenario: impl FnMut(&Device<Injector>) -> bool) -> [(u64, u64); 2] {
+        let sweeps = [Persistence::Once, Persistence::ForEver];
+        sweeps.map(|persistence| self.sweep(persistence, &mut scenario))
+    }
+
+    fn sweep(
+        &self,
+        persistence: Persistence,
+        scenario: &mut impl FnMut(&Device<Injector>) -> bool,
+    ) -> (u64, u64) {
         self.device.reclaim().unwrap();
         let before = self.lent();
         let first = self.next_bus();
         let mut failed = 0;
-        let requests = self.injector.fail_each_in_turn(|nth| {
-            failed += u64::from(!scenario(&self.device));
+        let requests = self.injector.sweep(persistence, |nth| {
+            let injected = self.injector.injected();
+            let worked = scenario(&self.device);
+            let missed = self.injector.injected() != injected;
+            assert!(worked || missed, "request {nth} was granted");
+            failed += u64::from(!worked);
             self.injector.relent();
             self.device.reclaim().unwrap();
             assert_eq!(self.lent(), before, "request {nth} failed");
@@ -82,40 +96,46 @@ impl Failing {
     }
 }
 
+/// Requests that one short mapping makes: for a block of bus addresses, for it to be lent, and for tables.
+const MAPPING: u64 = FIRST_BLOCK_FRAMES + FIRST_LANE_FRAMES + 3;
+
+/// Of requests that fail alone, `own` are not done without; and of those that all fail from then on, none is.
+fn assert_swept([once, exhausted]: [(u64, u64); 2], own: u64) {
+    assert!(once.0 >= own.max(1) + MAPPING, "{once:?}");
+    assert_eq!(once.1, own);
+    assert!(exhausted.0 >= own.max(1) + MAPPING, "{exhausted:?}");
+    assert_eq!(exhausted.1, exhausted.0);
+}
+
 #[test]
 fn coherent_memory_is_had_otherwise_or_refused_whole() {
     let failing = Failing::boot();
     // The frames in a row are the one thing that others may stand in for.
-    let (requests, failed) = failing.fail_each(|device| {
+    let swept = failing.fail_each(|device| {
         let memory = device.alloc_attrs::<u64>(3000, CoherentOptions::NONE.no_warn());
         memory.map(|memory| memory.free().unwrap()).is_ok()
     });
-    assert!(
-        requests >= 4 + FIRST_BLOCK_FRAMES,
-        "only {requests} requests can fail"
-    );
-    assert_eq!(failed, requests - 1 - FIRST_BLOCK_FRAMES);
-    let (requests, failed) = failing.fail_each(|device| {
+    assert_swept(swept, 0);
+    let swept = failing.fail_each(|device| {
         let options = CoherentOptions::NONE.no_warn().force_contiguous();
         let memory = device.alloc_attrs::<u64>(3000, options);
         memory.map(|memory| memory.free().unwrap()).is_ok()
     });
-    assert_eq!(failed, requests - FIRST_BLOCK_FRAMES);
-    let (requests, failed) = failing.fail_each(|device| {
+    assert_swept(swept, 1);
+    let swept = failing.fail_each(|device| {
         let memory = device.alloc_opaque(1, CoherentOptions::NONE.no_warn());
         memory.map(|memory| memory.free().unwrap()).is_ok()
     });
-    assert!(requests >= 4 + FIRST_BLOCK_FRAMES);
-    assert_eq!(failed, requests - FIRST_BLOCK_FRAMES);
+    assert_swept(swept, 1);
     failing.finish();
 }
 
 #[test]
 fn scattered_coherent_memory_fails_cleanly_half_way() {
     let failing = Failing::boot();
-    // Of the two ways the second, from its first frame to its last table: a frame for each page, those of the block, and
-    // three tables. With no frame for a block there is none for a table.
-    let needed = 9 + FIRST_BLOCK_FRAMES + 3;
+    // Of the two ways the second, from its first frame to its last table: a frame for each page, and what a
+    // mapping needs. With no frame for a block, or for it to be lent, there is none for a table.
+    let needed = 9 + MAPPING;
     let before = failing.lent();
     for nth in 2..=needed + 1 {
         failing.injector.exhaust_from(hosted::Resource::Frames, 1);
@@ -140,24 +160,16 @@ fn scattered_coherent_memory_fails_cleanly_half_way() {
 #[test]
 fn noncoherent_and_noncontiguous_memory_fail_cleanly() {
     let failing = Failing::boot();
-    let (requests, failed) = failing.fail_each(|device| {
+    let swept = failing.fail_each(|device| {
         let memory = device.alloc_noncoherent(3 * PAGE, Bidirectional);
         memory.map(|memory| memory.free().unwrap()).is_ok()
     });
-    assert!(
-        requests >= 4 + FIRST_BLOCK_FRAMES,
-        "only {requests} requests can fail"
-    );
-    assert_eq!(failed, requests - FIRST_BLOCK_FRAMES);
-    let (requests, failed) = failing.fail_each(|device| {
+    assert_swept(swept, 1);
+    let swept = failing.fail_each(|device| {
         let memory = device.alloc_noncontiguous(5 * PAGE, FromDevice);
         memory.map(|memory| memory.free().unwrap()).is_ok()
     });
-    assert!(
-        requests > 5 + 1 + 2 + FIRST_BLOCK_FRAMES,
-        "only {requests} requests can fail"
-    );
-    assert_eq!(failed, requests - FIRST_BLOCK_FRAMES);
+    assert_swept(swept, 6);
     failing.finish();
 }
 
@@ -168,7 +180,7 @@ fn a_pool_fails_cleanly_and_goes_on() {
         .device
         .create_pool::<u64>("lists", PoolLayout::of(32))
         .unwrap();
-    let (requests, failed) = failing.fail_each(|device| {
+    let swept = failing.fail_each(|device| {
         let figures = pool.figures();
         let outcome = pool.alloc(device);
         let ok = outcome.is_ok();
@@ -179,21 +191,13 @@ fn a_pool_fails_cleanly_and_goes_on() {
         pool.shrink().unwrap();
         ok
     });
-    assert!(
-        requests >= 5 + FIRST_BLOCK_FRAMES,
-        "only {requests} requests can fail"
-    );
-    assert_eq!(failed, requests - FIRST_BLOCK_FRAMES);
-    let (requests, failed) = failing.fail_each(|device| {
+    assert_swept(swept, 4);
+    let swept = failing.fail_each(|device| {
         let ok = pool.reserve(device, 50).is_ok();
         pool.shrink().unwrap();
         ok
     });
-    assert!(
-        requests >= 8 + FIRST_BLOCK_FRAMES,
-        "only {requests} requests can fail"
-    );
-    assert_eq!(failed, requests - FIRST_BLOCK_FRAMES);
+    assert_swept(swept, 7);
     pool.destroy().unwrap();
     failing.finish();
 }
@@ -201,15 +205,11 @@ fn a_pool_fails_cleanly_and_goes_on() {
 #[test]
 fn an_atomic_pool_fails_cleanly() {
     let failing = Failing::boot();
-    let (requests, failed) = failing.fail_each(|device| {
+    let swept = failing.fail_each(|device| {
         let made = device.create_atomic_pool(1);
         made.map(|pool| pool.destroy().unwrap()).is_ok()
     });
-    assert!(
-        requests >= 4 + FIRST_BLOCK_FRAMES,
-        "only {requests} requests can fail"
-    );
-    assert_eq!(failed, requests - FIRST_BLOCK_FRAMES);
+    assert_swept(swept, 1);
     failing.finish();
 }
 
@@ -217,9 +217,9 @@ fn an_atomic_pool_fails_cleanly() {
 fn an_area_fails_cleanly() {
     let failing = Failing::boot();
     let platform = failing.injector;
-    let (requests, failed) = failing.fail_each(|_| {
+    let swept = failing.fail_each(|_| {
         ContiguousArea::reserve(platform, 4 * PAGE, PhysAddr::new(u64::MAX), 12).is_ok()
     });
-    assert_eq!((requests, failed), (1, 1));
+    assert_eq!(swept, [(1, 1); 2]);
     failing.finish();
 }

@@ -9,14 +9,18 @@ use dmamap::map::{
     Published,
 };
 use dmamap::platform::MemoryAttribute;
-use hosted::{Barrier, BarrierObserver, FaultInjector, Hosted, PlatformCall, Resource, Tracer};
+use hosted::{
+    Barrier, BarrierObserver, FaultInjector, Hosted, Persistence, PlatformCall, Resource, Tracer,
+};
 use journeys::boot::BootOptions;
 use machine::cache::Snooping;
 use machine::temper::Temper;
 use machine::{Machine, MachineConfig};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::rig::{EDU, FIRST_BLOCK_FRAMES, PAGE, Rig, small, try_read, try_write};
+use crate::rig::{
+    EDU, FIRST_BLOCK_FRAMES, FIRST_LANE_FRAMES, PAGE, Rig, small, try_read, try_write,
+};
 use crate::{Fragmented, little_memory};
 
 const COMBINED: CoherentOptions = CoherentOptions::NONE.write_combine();
@@ -194,28 +198,36 @@ fn a_mapping_past_the_caches_that_fails_loses_nothing() {
         let rig = Rig::boot_on(machine, kernel, injector, BootOptions::default()).unwrap();
         let device = rig.attach(EDU);
         let lent = rig.frames_in_use();
-        let mut failed = 0;
-        let requests = injector.fail_each_in_turn(|nth| {
-            let outcome = device.alloc_attrs::<u64>(1500, COMBINED.no_warn());
-            match outcome {
-                Ok(memory) => memory.free().unwrap(),
-                Err(error) => {
-                    failed += 1;
-                    let uncached = matches!(error.failure, CoherentFailure::Uncached(_));
-                    let refused = injector.last_injected() == Some(Resource::FrameMapping);
-                    assert_eq!(uncached, refused, "{error}");
+        let sweep = |persistence| {
+            let mut failed = 0;
+            let requests = injector.sweep(persistence, |nth| {
+                let outcome = device.alloc_attrs::<u64>(1500, COMBINED.no_warn());
+                match outcome {
+                    Ok(memory) => memory.free().unwrap(),
+                    Err(error) => {
+                        failed += 1;
+                        let uncached = matches!(error.failure, CoherentFailure::Uncached(_));
+                        let refused = injector.last_injected() == Some(Resource::FrameMapping);
+                        assert_eq!(uncached, refused, "{error}");
+                    }
                 }
-            }
-            device.reclaim().unwrap();
-            assert_eq!(rig.frames_in_use(), lent, "request {nth} failed");
-            assert_eq!(kernel.report().uncached_mappings, 0);
-            rig.assert_no_findings();
-        });
+                device.reclaim().unwrap();
+                assert_eq!(rig.frames_in_use(), lent, "request {nth} failed");
+                assert_eq!(kernel.report().uncached_mappings, 0);
+                rig.assert_no_findings();
+            });
+            (requests, failed)
+        };
+        let once = sweep(Persistence::Once);
+        let exhausted = sweep(Persistence::ForEver);
+        // The frames, and their mapping.
+        assert_eq!(once.1, 2);
+        let all = 2 + FIRST_BLOCK_FRAMES + FIRST_LANE_FRAMES + 3;
         assert!(
-            requests >= 5 + FIRST_BLOCK_FRAMES,
-            "only {requests} requests can fail"
+            once.0 >= all && exhausted.0 >= all,
+            "{once:?} {exhausted:?}"
         );
-        assert_eq!(failed, requests - FIRST_BLOCK_FRAMES);
+        assert_eq!(exhausted.1, exhausted.0);
         drop(device);
         rig.finish();
     }

@@ -20,6 +20,7 @@ mod protection;
 mod remap;
 mod reuse;
 mod sharing;
+mod stages;
 mod unconfirmed;
 mod unmanaged;
 mod window;

@@ -3,6 +3,7 @@
 mod adversary;
 mod blocks;
 mod edges;
+mod lanes;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -111,7 +111,8 @@ fn what_is_in_quarantine_is_lent_to_nobody() {
     }
     drop(others);
     assert_eq!(device.recover(), Ok(3 * PAGE));
-    // Low addresses are used again first.
+    // Low addresses are used again first, once no lane has a block of others.
+    device.reclaim().unwrap();
     let again = device
         .map_single(buffer_of(rig.kernel, 3 * PAGE, 1), Bidirectional)
         .unwrap();

@@ -1,10 +1,14 @@
-//! Every allocation fails in turn: an error comes back, and everything taken on the way goes back. Only the frames of a
-//! block of bus addresses are done without.
+//! Every allocation fails in turn: an error comes back, and everything taken on the way goes back.
+//!
+//! One that fails alone may be done without, as there is another way; not so where all fail that follow.
 
 use std::sync::Arc;
 
 use crate::modes::SCALABLE;
-use crate::rig::{EDU, FIRST_BLOCK_FRAMES, FIRST_LARGE_BLOCK_FRAMES, HEARTBEAT, PAGE, Rig, small};
+use crate::rig::{
+    EDU, FIRST_BLOCK_FRAMES, FIRST_LANE_FRAMES, FIRST_LARGE_BLOCK_FRAMES, HEARTBEAT, PAGE, Rig,
+    small,
+};
 use dmamap::addr::{PhysAddr, PhysRange};
 use dmamap::buffer::{BufferError, DmaBuffer, ScatteredBuffer};
 use dmamap::device::Device;
@@ -15,13 +19,16 @@ use dmamap::map::{
 };
 use dmamap::platform::{FrameRequest, Platform};
 use dmamap::system::Protection;
-use hosted::{FaultInjector, Hosted, Resource, ShutdownReport};
+use hosted::{FaultInjector, Hosted, Persistence, Resource, ShutdownReport};
 use journeys::boot::BootOptions;
 use machine::cache::Snooping;
 use machine::iommu::vtd::{CachingMode, Support, VtdConfig};
 use machine::{Iommu, Machine, MachineConfig};
 
 type Injector = FaultInjector<Hosted>;
+
+/// Requests that one short mapping makes: for a block of bus addresses, for it to be lent, and for tables.
+const MAPPING: u64 = FIRST_BLOCK_FRAMES + FIRST_LANE_FRAMES + 3;
 
 /// A booted machine whose platform can be made to refuse.
 struct Failing {
@@ -44,9 +51,14 @@ impl Failing {
 
     /// Fails each request of `scenario` in turn; afterwards as much is lent as before each time. Returns how
     /// many requests there were.
-    fn fail_each(&self, mut scenario: impl FnMut(&Rig<Injector>)) -> u64 {
+    fn fail_each(&self, scenario: impl FnMut(&Rig<Injector>)) -> u64 {
+        self.sweep(Persistence::Once, scenario)
+    }
+
+    /// The same, where all that follow may fail too.
+    fn sweep(&self, persistence: Persistence, mut scenario: impl FnMut(&Rig<Injector>)) -> u64 {
         let lent = Lent::now(self.rig.kernel);
-        self.injector.fail_each_in_turn(|nth| {
+        self.injector.sweep(persistence, |nth| {
             scenario(&self.rig);
             assert_eq!(Lent::now(self.rig.kernel), lent, "request {nth} failed");
             self.rig.assert_no_findings();
@@ -242,45 +254,51 @@ fn mapping_fails_cleanly_and_returns_the_buffer() {
     let device = failing.rig.attach(EDU);
     let held = Lent::now(failing.rig.kernel);
     // Every time with tables and records that are not there yet.
-    let (mut worked, mut failures) = (Vec::new(), 0);
-    let requests = failing.injector.fail_each_in_turn(|nth| {
-        let free = device.domain_frames();
-        let frames = failing.rig.frames_in_use();
-        // The buffer is allocated from the kernel itself, so that only the mapping's requests are counted.
-        let buffer = Unfailing::allocate(&failing, 3);
-        match device.map_single(buffer, ToDevice) {
-            Ok(mapping) => {
-                worked.push(nth);
-                drop(mapping.unmap().unwrap());
+    for persistence in [Persistence::Once, Persistence::ForEver] {
+        let (mut worked, mut failures) = (Vec::new(), 0);
+        let requests = failing.injector.sweep(persistence, |nth| {
+            let free = device.domain_frames();
+            let frames = failing.rig.frames_in_use();
+            // The buffer is allocated from the kernel itself, so that only the mapping's requests are counted.
+            let buffer = Unfailing::allocate(&failing, 3);
+            match device.map_single(buffer, ToDevice) {
+                Ok(mapping) => {
+                    worked.push(nth);
+                    drop(mapping.unmap().unwrap());
+                }
+                Err(rejected) => {
+                    failures += 1;
+                    assert!(
+                        matches!(rejected.error.failure, MapFailure::Domain(_)),
+                        "{rejected}"
+                    );
+                    assert!(!rejected.error.leaves_memory_reachable());
+                    drop(rejected.buffer.expect("it comes back"));
+                    device.reclaim().unwrap();
+                    assert_eq!(device.domain_frames(), free, "request {nth} failed");
+                    assert_eq!(failing.rig.frames_in_use(), frames, "request {nth} failed");
+                }
             }
-            Err(rejected) => {
-                failures += 1;
-                assert!(
-                    matches!(rejected.error.failure, MapFailure::Domain(_)),
-                    "{rejected}"
-                );
-                assert!(!rejected.error.leaves_memory_reachable());
-                drop(rejected.buffer.expect("it comes back"));
-                // The block stays for the next range, until it is reclaimed.
-                let block = FIRST_BLOCK_FRAMES as usize;
-                assert_eq!(device.domain_frames(), free + block, "request {nth} failed");
-                device.reclaim().unwrap();
-                assert_eq!(device.domain_frames(), free, "request {nth} failed");
-                assert_eq!(failing.rig.frames_in_use(), frames, "request {nth} failed");
-            }
-        }
-        let figures = device.figures();
-        assert_eq!((figures.live_mappings, figures.live_bytes), (0, 0));
-        assert_eq!(figures.maps, figures.unmaps);
-        assert_eq!(failing.rig.machine.audit().leaves, []);
-        device.reclaim().unwrap();
-        assert_eq!(device.domain_frames(), free, "request {nth} failed");
-    });
-    // The block is the first that frames are asked for; and nothing fails at last.
-    let done_without = (1..=FIRST_BLOCK_FRAMES).chain([requests + 1]);
-    assert_eq!(worked, done_without.collect::<Vec<_>>());
-    assert_eq!(failures, requests - FIRST_BLOCK_FRAMES);
-    assert!(failures >= 3, "only {requests} requests can fail");
+            let figures = device.figures();
+            assert_eq!((figures.live_mappings, figures.live_bytes), (0, 0));
+            assert_eq!(figures.maps, figures.unmaps);
+            assert_eq!(failing.rig.machine.audit().leaves, []);
+            device.reclaim().unwrap();
+            assert_eq!(device.domain_frames(), free, "request {nth} failed");
+        });
+        // One that fails alone is done without: without a lane, or with a block for the tree.
+        let (all_worked, none_worked) = ((1..=requests + 1).collect(), vec![requests + 1]);
+        let (expected, least) = match persistence {
+            Persistence::Once => (all_worked, 0),
+            Persistence::ForEver => (none_worked, MAPPING),
+        };
+        assert_eq!(worked, expected, "{persistence:?}");
+        assert_eq!(failures, requests + 1 - worked.len() as u64);
+        assert!(
+            failures >= least,
+            "only {failures} of {requests} are missed"
+        );
+    }
     device.reclaim().unwrap();
     assert_eq!(Lent::now(failing.rig.kernel), held);
     device.detach().unwrap();
@@ -334,45 +352,54 @@ unsafe impl dmamap::buffer::DmaMemory for Unfailing {
 fn coherent_memory_and_lists_fail_cleanly() {
     let failing = Failing::boot(small());
     let device = failing.rig.attach(EDU);
-    let mut failures = 0;
-    let requests = failing.fail_each(|_| {
-        // Frames from anywhere would stand in for those in a row.
-        let options = CoherentOptions::NONE.force_contiguous();
-        match device.alloc_attrs::<u64>(3000, options) {
-            Ok(coherent) => coherent.free().unwrap(),
-            Err(CoherentError {
-                failure: CoherentFailure::Buffer(_) | CoherentFailure::Map(_),
-                ..
-            }) => failures += 1,
-            Err(other) => panic!("{other}"),
-        }
-        device.reclaim().unwrap();
-    });
-    assert_eq!(failures, requests - FIRST_BLOCK_FRAMES);
-    assert!(failures >= 4, "only {requests} requests can fail");
-
-    let mut worked = 0;
-    let requests = failing.fail_each(|rig| {
-        let scattered = match ScatteredBuffer::allocate(rig.computer.platform(), 5 * PAGE) {
-            Ok(scattered) => scattered,
-            Err(BufferError::OutOfFrames(_) | BufferError::Virtual(_)) => return,
-            Err(other) => panic!("{other}"),
-        };
-        match device.map_sg(scattered, FromDevice) {
-            Ok(list) => {
-                worked += 1;
-                drop(list.unmap().unwrap());
+    for persistence in [Persistence::Once, Persistence::ForEver] {
+        let mut failures = 0;
+        let requests = failing.sweep(persistence, |_| {
+            // Frames from anywhere would stand in for those in a row.
+            let options = CoherentOptions::NONE.force_contiguous();
+            match device.alloc_attrs::<u64>(3000, options) {
+                Ok(coherent) => coherent.free().unwrap(),
+                Err(CoherentError {
+                    failure: CoherentFailure::Buffer(_) | CoherentFailure::Map(_),
+                    ..
+                }) => failures += 1,
+                Err(other) => panic!("{other}"),
             }
-            Err(rejected) => assert!(rejected.buffer.is_some(), "{rejected}"),
-        }
-        device.reclaim().unwrap();
-    });
-    // And nothing fails at last.
-    assert_eq!(worked, FIRST_BLOCK_FRAMES + 1);
-    assert!(
-        requests > 5 + 1 + FIRST_BLOCK_FRAMES,
-        "only {requests} requests can fail"
-    );
+            device.reclaim().unwrap();
+        });
+        let expected = match persistence {
+            // The frames themselves.
+            Persistence::Once => 1,
+            Persistence::ForEver => requests,
+        };
+        assert_eq!(failures, expected, "{persistence:?}");
+        assert!(requests > MAPPING, "only {requests} requests can fail");
+
+        let mut worked = 0;
+        let requests = failing.sweep(persistence, |rig| {
+            let scattered = match ScatteredBuffer::allocate(rig.computer.platform(), 5 * PAGE) {
+                Ok(scattered) => scattered,
+                Err(BufferError::OutOfFrames(_) | BufferError::Virtual(_)) => return,
+                Err(other) => panic!("{other}"),
+            };
+            match device.map_sg(scattered, FromDevice) {
+                Ok(list) => {
+                    worked += 1;
+                    drop(list.unmap().unwrap());
+                }
+                Err(rejected) => assert!(rejected.buffer.is_some(), "{rejected}"),
+            }
+            device.reclaim().unwrap();
+        });
+        // Five pages and their mapping side by side; and nothing fails at last.
+        let expected = match persistence {
+            Persistence::Once => requests + 1 - 6,
+            Persistence::ForEver => 1,
+        };
+        assert_eq!(worked, expected, "{persistence:?}");
+        let least = 6 + MAPPING;
+        assert!(requests >= least, "only {requests} requests can fail");
+    }
     device.detach().unwrap();
     failing.rig.finish();
 }

@@ -13,6 +13,7 @@ mod rig;
 mod allocation_failures;
 mod direct;
 mod every_call_fails;
+mod lanes;
 mod order;
 mod panics;
 mod raw;

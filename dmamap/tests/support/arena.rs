@@ -1,8 +1,11 @@
-//! Memory as the CPU sees it and, line by line as it is written back, as one sees it who does not snoop.
+//! Memory as the CPU sees it and, line by line as it is written back, as one sees it who does not snoop; and CPUs that threads
+//! take turns on.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::cell::Cell;
 use std::ptr::NonNull;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dmamap::addr::{PhysAddr, PhysRange, VirtAddr};
 use dmamap::platform::{
@@ -24,7 +27,17 @@ pub struct Arena(&'static State);
 struct State {
     base: u64,
     cpu: NonNull<u8>,
+    /// Each is held by the thread that is pinned to it.
+    cpus: Vec<Mutex<()>>,
     inner: Mutex<Inner>,
+}
+
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    /// The CPU that this thread is pinned to, modulo their number.
+    static PLACE: Cell<usize> = Cell::new(THREADS.fetch_add(1, Ordering::Relaxed));
+    static PINNED: Cell<bool> = const { Cell::new(false) };
 }
 
 // SAFETY: the pointer is to memory that is not freed before `close`; frames of it are handed out one owner at a time.
@@ -78,8 +91,13 @@ fn layout(frames: usize) -> Layout {
 }
 
 impl Arena {
-    /// `frames` frames from physical address 1 MiB on.
+    /// `frames` frames from physical address 1 MiB on, and one CPU.
     pub fn new(frames: usize) -> Self {
+        Self::with_cpus(frames, 1)
+    }
+
+    /// The same with so many CPUs. Threads are pinned to one after the other.
+    pub fn with_cpus(frames: usize, cpus: usize) -> Self {
         // SAFETY: the layout is not empty.
         let cpu = NonNull::new(unsafe { alloc_zeroed(layout(frames)) }).expect("memory");
         let base = 1 << 20;
@@ -99,6 +117,7 @@ impl Arena {
         Self(Box::leak(Box::new(State {
             base,
             cpu,
+            cpus: (0..cpus).map(|_| Mutex::new(())).collect(),
             inner: Mutex::new(inner),
         })))
     }
@@ -121,6 +140,11 @@ impl Arena {
             .inner
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Has this thread pinned to that CPU from now on.
+    pub fn run_on(cpu: usize) {
+        PLACE.set(cpu);
     }
 
     /// Frames lent.
@@ -307,14 +331,21 @@ unsafe impl Platform for Arena {
     unsafe fn iounmap(&self, _start: NonNull<u8>, _len_bytes: u64) {}
 
     fn pin<R>(&self, f: impl FnOnce(Cpu) -> R) -> R {
-        f(Cpu(0))
+        let cpus = &self.0.cpus;
+        let cpu = Cpu(PLACE.get() % cpus.len());
+        assert!(!PINNED.replace(true), "nobody pins twice here");
+        let _unpin = Unpin;
+        let _alone = cpus[cpu.0].lock().unwrap_or_else(PoisonError::into_inner);
+        f(cpu)
     }
 
     fn cpu_count(&self) -> usize {
-        1
+        self.0.cpus.len()
     }
 
-    fn relax(&self) {}
+    fn relax(&self) {
+        std::thread::yield_now();
+    }
 
     fn now_ns(&self) -> u64 {
         0
@@ -343,5 +374,14 @@ unsafe impl Platform for Arena {
 
     fn fatal(&self, message: &str) -> ! {
         panic!("{message}")
+    }
+}
+
+/// Also where what is done there panics.
+struct Unpin;
+
+impl Drop for Unpin {
+    fn drop(&mut self) {
+        PINNED.set(false);
     }
 }

@@ -33,9 +33,13 @@ use patience::StopOnDrop;
 pub const PAGE: u64 = 4096;
 
 /// Frames that a domain asks for when it divides bus addresses for the first time: one of blocks and the two of its
-/// directory. Where one of them is refused, the mapping is none the worse: the tree that blocks are taken from records
-/// its range, in a frame that is there since addresses were reserved, and no other frame is asked for in its place.
+/// directory.
 pub const FIRST_BLOCK_FRAMES: u64 = 3;
+
+/// Frames that a domain asks for when it lends a CPU's lane a block for the first time: for the record of the block, and the tables
+/// by which it is found. Where one of them, or of the block's, is refused, the mapping is none the worse: it is made
+/// without a lane.
+pub const FIRST_LANE_FRAMES: u64 = 5;
 
 /// The same for a range that is longer than half a block, which comes from a larger block with a table.
 pub const FIRST_LARGE_BLOCK_FRAMES: u64 = 2 * FIRST_BLOCK_FRAMES;

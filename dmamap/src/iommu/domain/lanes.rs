@@ -9,7 +9,7 @@ use alloc::boxed::Box;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Chooser, Domain, Inner, Reach, RevokeError};
+use super::{Chooser, Domain, DomainError, Inner, Reach, RevokeError};
 use crate::addr::{BusAddr, BusRange};
 use crate::iommu::flush_queue::{Owed, Stage};
 use crate::iommu::unconfirmed::Unconfirmed;
@@ -17,7 +17,7 @@ use crate::iommu::unit::Change;
 use crate::iova::lanes::{
     Freed, LaneRequest, Lanes, Lending, LentRange, MOST, NoChoice, Parted, Recall,
 };
-use crate::iova::{IovaRequest, IovaSpace};
+use crate::iova::{IovaError, IovaRequest, IovaSpace};
 use crate::pagetable::{Gather, Grant, LeafWords, PhysList, TableChange, WalkCoherence};
 use crate::platform::Platform;
 
@@ -204,14 +204,45 @@ impl<P: Platform> Domain<P> {
         gather
     }
 
-    /// The domain has all blocks again; whether any was lent.
-    pub(super) fn call_back(&self, recall: Recall) -> bool {
+    /// The domain has all blocks again.
+    pub(super) fn call_back(&self, recall: Recall) {
         let mut inner = self.inner.lock();
-        let had_lent = inner.lender.has_lent();
         let emptied = self.recall(&mut inner, recall);
         drop(inner);
         self.finish(emptied);
-        had_lent
+    }
+
+    /// Calls `f` with the lock and all blocks back: none is lent again before it is over.
+    pub(super) fn with_blocks_back<T>(&self, f: impl FnOnce(&mut Inner<P>) -> T) -> T {
+        let mut inner = self.inner.lock();
+        let emptied = self.recall(&mut inner, Recall::KeepingFrames);
+        let done = f(&mut inner);
+        drop(inner);
+        self.finish(emptied);
+        done
+    }
+
+    /// Calls `choose`, which chooses bus addresses, with the lock; where there are none, once more with all blocks back, of which
+    /// none is lent again between.
+    pub(super) fn choose_locked<T>(
+        &self,
+        mut choose: impl FnMut(&mut Inner<P>) -> Result<T, DomainError>,
+    ) -> Result<T, DomainError> {
+        let mut inner = self.inner.lock();
+        let chosen = choose(&mut inner);
+        let is_exhausted = matches!(
+            chosen,
+            Err(DomainError::Iova(IovaError::IovaExhausted { .. }))
+        );
+        // Lanes may hold what it needs.
+        if !is_exhausted || !inner.lender.has_lent() {
+            return chosen;
+        }
+        let emptied = self.recall(&mut inner, Recall::KeepingFrames);
+        let chosen = choose(&mut inner);
+        drop(inner);
+        self.finish(emptied);
+        chosen
     }
 
     /// Has the units forget tables that lanes had no use for any more.

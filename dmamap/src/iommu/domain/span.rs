@@ -2,31 +2,18 @@
 
 use super::{Chooser, Domain, DomainError, Inner, Linked, Reach, RevokeError};
 use crate::addr::{BusAddr, BusRange};
-use crate::iova::lanes::Recall;
-use crate::iova::{IovaError, IovaRequest};
+use crate::iova::IovaRequest;
 use crate::pagetable::{Grant, PhysList};
 use crate::platform::Platform;
 
 impl<P: Platform> Domain<P> {
     /// Chooses bus addresses as `request` says, at which nothing is mapped yet (`dma_iova_try_alloc`).
     pub(crate) fn reserve_span(&self, request: IovaRequest) -> Result<BusRange, DomainError> {
-        let reserve = || {
-            let mut inner = self.inner.lock();
-            match (inner.reach, inner.chooser) {
-                (Reach::Live, Chooser::Layer) => Ok(inner.iova.allocate(request)?),
-                (Reach::Live, Chooser::Owner) => Err(DomainError::HandedOver),
-                (Reach::Revoked | Reach::Unconfirmed, _) => Err(DomainError::Revoked),
-            }
-        };
-        match reserve() {
-            // Lanes may hold what it needs.
-            Err(DomainError::Iova(IovaError::IovaExhausted { .. }))
-                if self.call_back(Recall::KeepingFrames) =>
-            {
-                reserve()
-            }
-            outcome => outcome,
-        }
+        self.choose_locked(|inner| match (inner.reach, inner.chooser) {
+            (Reach::Live, Chooser::Layer) => Ok(inner.iova.allocate(request)?),
+            (Reach::Live, Chooser::Owner) => Err(DomainError::HandedOver),
+            (Reach::Revoked | Reach::Unconfirmed, _) => Err(DomainError::Revoked),
+        })
     }
 
     /// Maps `memory` from `bus` on, which the caller reserved (`dma_iova_link`). No device may be told before

@@ -18,6 +18,7 @@
 //! - [`disk`]: the NVMe driver's half of the protocol
 //! - [`life`]: devices that are reset, go, or sleep
 //! - [`hot`]: blocks of bus addresses that are at hand
+//! - [`lanes`]: what CPUs choose, map and retire on their own
 //! - [`scarce`]: bus addresses where they are scarce
 //! - [`told`]: units that are told of mappings by requests
 //! - [`virtio`]: what stands between virtio-drivers and its devices
@@ -38,6 +39,7 @@ mod failures;
 mod ground;
 mod groups;
 mod hot;
+mod lanes;
 mod life;
 mod limits;
 mod mapping;
@@ -77,6 +79,7 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         disk::ALL,
         life::ALL,
         hot::ALL,
+        lanes::ALL,
         scarce::ALL,
         told::ALL,
         virtio::ALL,

@@ -1,0 +1,279 @@
+//! What CPUs choose, map and retire on their own: who has a block, and what becomes of what others did to it.
+
+use super::super::mutation::{Mutation, Selection, Test};
+
+const BLOCK: &str = "dmamap/src/iova/lanes/lent.rs";
+const LANES: &str = "dmamap/src/iova/lanes/mod.rs";
+const SEATS: &str = "dmamap/src/percpu.rs";
+const HELD: &str = "dmamap/src/pagetable/held.rs";
+const DOMAIN: &str = "dmamap/src/iommu/domain/lanes.rs";
+const STAGE: &str = "dmamap/src/iommu/flush_queue/stage.rs";
+const RETIRE: &str = "dmamap/src/iommu/retire.rs";
+
+const fn addresses(name: &'static str) -> Test {
+    Test::program("dmamap", "iova/lanes", name)
+}
+
+const fn mapping(name: &'static str) -> Test {
+    Test::program("dmamap", "mapping/lanes", name)
+}
+
+const fn stages(name: &'static str) -> Test {
+    Test::program("dmamap", "deferred/stages", name)
+}
+
+pub(super) const ALL: &[Mutation] = &[
+    Mutation {
+        name: "range-of-another-cpu-not-left",
+        selection: Selection::Core,
+        file: BLOCK,
+        find: "self.freed[unit / 64].fetch_or(1 << (unit % 64), Ordering::Release);",
+        replace: "let _ = &self.freed[unit / 64];",
+        why: "what other CPUs free is in use for ever",
+        caught_by: &[
+            addresses("what_another_cpu_freed_is_chosen_again_by_its_own"),
+            addresses("one_thread_on_many_cpus_agrees_with_an_oracle"),
+        ],
+    },
+    Mutation {
+        name: "left-ranges-forgotten",
+        selection: Selection::Whole,
+        file: BLOCK,
+        find: "self.end_range(granule, len);",
+        replace: "let _ = len;",
+        why: "what other CPUs free is in use for ever",
+        caught_by: &[
+            addresses("what_another_cpu_freed_is_chosen_again_by_its_own"),
+            addresses("one_thread_on_many_cpus_agrees_with_an_oracle"),
+        ],
+    },
+    Mutation {
+        name: "range-of-another-cpu-ended-in-place",
+        selection: Selection::Core,
+        file: LANES,
+        find: "if block.owner() != cpu {",
+        replace: "if block.owner() != cpu && false {",
+        why: "two CPUs change a block at once, and its owner loses what it wrote",
+        caught_by: &[
+            addresses("one_thread_on_many_cpus_agrees_with_an_oracle"),
+            addresses("ranges_of_all_threads_never_overlap_whoever_frees_them"),
+        ],
+    },
+    Mutation {
+        name: "recalled-blocks-not-looked-through",
+        selection: Selection::Whole,
+        file: LANES,
+        find: "block.collect();",
+        replace: "",
+        why: "what other CPUs freed of a block stays in use when it goes back",
+        caught_by: &[
+            addresses("cpus_choose_from_blocks_of_their_own"),
+            addresses("one_thread_on_many_cpus_agrees_with_an_oracle"),
+        ],
+    },
+    Mutation {
+        name: "block-goes-back-as-unused",
+        selection: Selection::Core,
+        file: "dmamap/src/iova/lend.rs",
+        find: "it.units = marks.into();",
+        replace: "it.units = Marks::FREE.into();",
+        why: "two owners are given one address",
+        caught_by: &[
+            addresses("one_thread_on_many_cpus_agrees_with_an_oracle"),
+            addresses("cpus_choose_from_blocks_of_their_own"),
+        ],
+    },
+    Mutation {
+        name: "block-parted-with-while-in-use",
+        selection: Selection::Whole,
+        file: "dmamap/src/iova/lanes/lane.rs",
+        find: "if self.hot == Some(pointer) || !block.is_unused() {",
+        replace: "if self.hot == Some(pointer) {",
+        why: "what other CPUs left in the block is never found",
+        caught_by: &[
+            addresses("one_thread_on_many_cpus_agrees_with_an_oracle"),
+            addresses("ranges_of_all_threads_never_overlap_whoever_frees_them"),
+        ],
+    },
+    Mutation {
+        name: "no-cpu-is-waited-for",
+        selection: Selection::Core,
+        file: SEATS,
+        find: "while seat.taken.load(Ordering::SeqCst) {",
+        replace: "while seat.taken.load(Ordering::SeqCst) && false {",
+        why: "a block goes back while its owner chooses from it",
+        caught_by: &[
+            addresses("nothing_is_lost_to_blocks_that_are_recalled_at_any_time"),
+            addresses("ranges_of_all_threads_never_overlap_whoever_frees_them"),
+        ],
+    },
+    Mutation {
+        name: "cpus-enter-though-stopped",
+        selection: Selection::Core,
+        file: SEATS,
+        find: "if self.stopped.load(Ordering::SeqCst) {",
+        replace: "if self.stopped.load(Ordering::SeqCst) && false {",
+        why: "a block goes back while its owner chooses from it",
+        caught_by: &[
+            addresses("nothing_is_lost_to_blocks_that_are_recalled_at_any_time"),
+            addresses("ranges_of_all_threads_never_overlap_whoever_frees_them"),
+        ],
+    },
+    Mutation {
+        name: "held-entries-not-counted",
+        selection: Selection::Core,
+        file: HELD,
+        find: "path.add_present(1, 1);",
+        replace: "",
+        why: "the table of a lane is unlinked under it",
+        caught_by: &[
+            mapping("threads_unmap_what_others_mapped"),
+            mapping("each_page_of_long_and_odd_mappings_is_reached_whatever_the_granule"),
+        ],
+    },
+    Mutation {
+        name: "let-go-entries-not-counted",
+        selection: Selection::Core,
+        file: HELD,
+        find: "path.add_present(1, entries.count());",
+        replace: "let _ = entries.count();",
+        why: "a table is unlinked though something is mapped in it",
+        caught_by: &[mapping("threads_unmap_what_others_mapped")],
+    },
+    Mutation {
+        name: "run-of-memory-that-lies-otherwise",
+        selection: Selection::Whole,
+        file: HELD,
+        find: "run > 1 && (first ^ page) % run == 0",
+        replace: "run > 1",
+        why: "pages of a run lead elsewhere than they should",
+        caught_by: &[mapping(
+            "each_page_of_long_and_odd_mappings_is_reached_whatever_the_granule",
+        )],
+    },
+    Mutation {
+        name: "run-that-begins-anywhere",
+        selection: Selection::Whole,
+        file: HELD,
+        find: "((run - first % run) % run) as usize",
+        replace: "0",
+        why: "half of a run says that it is one",
+        caught_by: &[mapping(
+            "each_page_of_long_and_odd_mappings_is_reached_whatever_the_granule",
+        )],
+    },
+    Mutation {
+        name: "lane-entries-not-cleared",
+        selection: Selection::Core,
+        file: DOMAIN,
+        find: "entry.store(0, Ordering::Release);",
+        replace: "let _ = entry;",
+        why: "unmapped memory stays within reach",
+        caught_by: &[
+            mapping("what_another_thread_unmapped_is_out_of_reach"),
+            mapping("threads_unmap_what_others_mapped"),
+        ],
+    },
+    Mutation {
+        name: "lane-entries-not-written-back",
+        selection: Selection::Whole,
+        file: DOMAIN,
+        find: "all.publish(self.platform, entries);",
+        replace: "",
+        why: "a unit that does not snoop finds nothing at what was mapped",
+        caught_by: &[
+            mapping("each_page_of_long_and_odd_mappings_is_reached_whatever_the_granule"),
+            mapping("what_another_thread_unmapped_is_out_of_reach"),
+        ],
+    },
+    Mutation {
+        name: "cleared-lane-entries-not-written-back",
+        selection: Selection::Whole,
+        file: DOMAIN,
+        find: "self.publish(platform, entries);
+        Ok(())",
+        replace: "Ok(())",
+        why: "a unit that does not snoop goes on finding what was unmapped",
+        caught_by: &[mapping("what_another_thread_unmapped_is_out_of_reach")],
+    },
+    Mutation {
+        name: "lane-unmaps-without-the-unit",
+        selection: Selection::Core,
+        file: DOMAIN,
+        find: "match self.each_walker(|unit| unit.invalidate(self.id, change)) {",
+        replace: "let _ = change;
+        match Ok::<(), crate::iommu::unit::UnitError>(()) {",
+        why: "unmapped memory stays within reach of a unit that remembers it",
+        caught_by: &[mapping("what_another_thread_unmapped_is_out_of_reach")],
+    },
+    Mutation {
+        name: "lane-frees-before-the-unit-forgot",
+        selection: Selection::Core,
+        file: DOMAIN,
+        find: "match self.each_walker(|unit| unit.invalidate(self.id, change)) {
+            Ok(()) => {
+                // SAFETY: it was mapped, this call's caller took it, and no unit knows it any more.
+                unsafe { self.free(range) };
+                Ok(())
+            }",
+        replace: "unsafe { self.free(range) };
+        match self.each_walker(|unit| unit.invalidate(self.id, change)) {
+            Ok(()) => Ok(()),",
+        why: "addresses are chosen again that the unit still translates",
+        caught_by: &[mapping(
+            "what_no_unit_confirmed_is_nobodys_until_it_is_recovered",
+        )],
+    },
+    Mutation {
+        name: "unconfirmed-range-kept-in-a-lane",
+        selection: Selection::Whole,
+        file: "dmamap/src/iommu/unconfirmed.rs",
+        find: "let emptied = self.recall(inner, Recall::KeepingFrames);",
+        replace: "let emptied = Gather::new(self.platform);",
+        why: "a range whose end was not confirmed cannot be kept from others",
+        caught_by: &[mapping(
+            "what_no_unit_confirmed_is_nobodys_until_it_is_recovered",
+        )],
+    },
+    Mutation {
+        name: "flush-without-what-is-staged",
+        selection: Selection::Core,
+        file: RETIRE,
+        find: "if inner.queue.may_take() {",
+        replace: "if inner.queue.may_take() && false {",
+        why: "what a CPU retired is said to be flushed, and is not",
+        caught_by: &[
+            stages("what_cpus_staged_is_counted_and_one_flush_covers_it"),
+            stages("what_is_staged_is_chosen_by_nobody_and_out_of_reach_once_flushed"),
+        ],
+    },
+    Mutation {
+        name: "staged-not-counted",
+        selection: Selection::Whole,
+        file: RETIRE,
+        find: "self.take_in_stages(&mut inner);",
+        replace: "",
+        why: "what waits is told as less than it is",
+        caught_by: &[stages(
+            "what_cpus_staged_is_counted_and_one_flush_covers_it",
+        )],
+    },
+    Mutation {
+        name: "staged-without-a-timer",
+        selection: Selection::Whole,
+        file: RETIRE,
+        find: "(drawn, inner.queue.set_timer())",
+        replace: "(drawn, None)",
+        why: "what a CPU retired waits for ever",
+        caught_by: &[stages("a_timer_flushes_what_another_cpu_staged")],
+    },
+    Mutation {
+        name: "stages-beyond-the-bound",
+        selection: Selection::Whole,
+        file: STAGE,
+        find: "waiting.entries.len() + self.staged + room <= self.limits.entries",
+        replace: "waiting.entries.len() + room <= self.limits.entries",
+        why: "more waits for a flush than is allowed",
+        caught_by: &[stages("no_more_waits_than_is_allowed_on_all_cpus_together")],
+    },
+];
