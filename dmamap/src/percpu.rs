@@ -110,10 +110,11 @@ pub(crate) struct Stopped<'a, P: Platform, T> {
 
 impl<P: Platform, T> Stopped<'_, P, T> {
     pub(crate) fn each(&mut self) -> impl Iterator<Item = &mut T> {
-        // SAFETY: each CPU that was in has left, which was seen, and none enters while `stopped` is set; this borrow is the
-        // only one, and each value comes once.
-        let values = self.all.seats.iter();
-        values.map(|seat| unsafe { &mut *seat.value.get() })
+        self.all.seats.iter().map(|seat| {
+            // SAFETY: each CPU that was in has left, which was seen, and none enters while `stopped` is set; this borrow is
+            // the only one, and each value comes once.
+            unsafe { &mut *seat.value.get() }
+        })
     }
 
     /// For good: no CPU ever enters again.

@@ -333,7 +333,7 @@ fn what_no_unit_confirmed_is_nobodys_until_it_is_recovered() {
         hang(&rig.machine);
         thread::scope(|scope| {
             for one in lent {
-                scope.spawn(move || drop(one.unmap().expect_err("nobody confirms it")));
+                scope.spawn(move || _ = one.unmap().expect_err("nobody confirms it"));
             }
         });
         go_on(&rig.machine);

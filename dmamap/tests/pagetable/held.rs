@@ -93,7 +93,7 @@ pub(crate) fn held_entries_say_what_the_walker_would_have_written<F: Subject>(fo
 }
 
 pub(crate) fn tables_with_held_entries_stay<F: Subject>(format: F) {
-    let (page, held_bytes) = (page(&format), page(&format) * HELD as u64);
+    let page = page(&format);
     let (arena, mut table) = table(format);
     if format.geometry().levels() == 1 {
         return finish(arena, table);
@@ -101,11 +101,9 @@ pub(crate) fn tables_with_held_entries_stay<F: Subject>(format: F) {
     let birth = table.frames();
     // SAFETY: they are let go below, and nothing is mapped there by the walker.
     let held = unsafe { table.hold_entries(BusAddr::new(0)) }.unwrap();
-    // SAFETY: not more than once.
-    assert!(
-        unsafe { table.hold_entries(BusAddr::new(page)) }.is_none(),
-        "not at a multiple"
-    );
+    // SAFETY: nothing is held.
+    let other = unsafe { table.hold_entries(BusAddr::new(page)) };
+    assert!(other.is_none(), "it is at no multiple of their size");
     let with_table = table.frames();
     // Emptied and wanted back, the table stays all the same.
     assert!(held.map(BusAddr::new(0), phys(0, page), Permission::Read));
