@@ -94,7 +94,14 @@ pub mod system;
 
 mod bitmap;
 mod frame;
+#[cfg(test)]
+mod interleaved;
 pub mod slab;
+mod sync;
+
+// loom's macros name it.
+#[cfg(test)]
+extern crate std;
 
 // Tests of the crate itself link the register backend that boards bring.
 #[cfg(test)]

@@ -9,8 +9,8 @@
 
 use alloc::boxed::Box;
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, Ordering, compiler_fence};
 
+use super::sync::{AtomicBool, Ordering, compiler_fence};
 use crate::platform::{Cpu, Platform};
 
 /// One CPU's value; two cache lines apart, as neighbours are prefetched in pairs.

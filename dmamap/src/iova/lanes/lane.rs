@@ -50,7 +50,7 @@ impl Lane {
         if let Some(hot) = self.hot {
             // SAFETY: a block in the circle is lent to this lane, until the lane parts with it.
             let hot = unsafe { hot.as_ref() };
-            if !request.takes(hot) {
+            if !request.takes(hot.start) {
                 return Err(NotChosen::Unserved);
             }
             if let Some(granule) = hot.begin(request.order, request.granules) {
@@ -71,7 +71,7 @@ impl Lane {
             let block = unsafe { pointer.as_ref() };
             self.hand = block.next.get();
             block.collect();
-            if !request.takes(block) || block.free_units() < WORTH_IT {
+            if !request.takes(block.start) || block.free_units() < WORTH_IT {
                 continue;
             }
             if let Some(granule) = block.begin(request.order, request.granules) {

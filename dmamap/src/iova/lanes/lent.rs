@@ -6,8 +6,8 @@
 
 use core::cell::Cell;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use super::sync::{AtomicU64, AtomicUsize, Ordering};
 use crate::iova::block::Block;
 use crate::iova::units::{self, UNITS, WORDS};
 use crate::platform::Cpu;

@@ -12,6 +12,8 @@
 //! and whoever has a range writes its entries without a walk.
 
 mod directory;
+#[cfg(test)]
+mod interleaved;
 mod lane;
 mod lent;
 
@@ -25,6 +27,7 @@ use super::{IovaRequest, IovaSpace};
 use crate::percpu::PerCpu;
 use crate::platform::{Cpu, Platform};
 use crate::slab::Slab;
+use crate::sync;
 use directory::Directory;
 use lane::{Lane, NotChosen};
 pub(crate) use lent::Leaves;
@@ -117,10 +120,10 @@ impl<'a> LaneRequest<'a> {
         })
     }
 
-    /// Whether all of a block is within the request's limits.
+    /// Whether all of the block that begins with granule `start` is within the request's limits.
     #[inline]
-    fn takes(&self, block: &LentBlock) -> bool {
-        let first = block.start << self.granule_log2;
+    fn takes(&self, start: u64) -> bool {
+        let first = start << self.granule_log2;
         let last = first + ((UNITS as u64) << self.granule_log2) - 1;
         self.request.first.as_u64() <= first && last <= self.request.last.as_u64()
     }

@@ -18,6 +18,7 @@
 //! - [`disk`]: the NVMe driver's half of the protocol
 //! - [`life`]: devices that are reset, go, or sleep
 //! - [`hot`]: blocks of bus addresses that are at hand
+//! - [`interleaved`]: what CPUs do without a lock, in the order in which it shows
 //! - [`lanes`]: what CPUs choose, map and retire on their own
 //! - [`scarce`]: bus addresses where they are scarce
 //! - [`told`]: units that are told of mappings by requests
@@ -39,6 +40,7 @@ mod failures;
 mod ground;
 mod groups;
 mod hot;
+mod interleaved;
 mod lanes;
 mod life;
 mod limits;
@@ -79,6 +81,7 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         disk::ALL,
         life::ALL,
         hot::ALL,
+        interleaved::ALL,
         lanes::ALL,
         scarce::ALL,
         told::ALL,

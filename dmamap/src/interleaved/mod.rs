@@ -1,0 +1,11 @@
+//! What CPUs do without a lock, in every order in which they can come: loom makes them all.
+//!
+//! The source is the one that runs, compiled a second time with atomics of loom's: files that say `super::sync` find
+//! `sync` here instead of the crate's. Models stand beside it: of [`percpu`] in `stops`, of lanes in their own folder.
+
+pub(crate) mod machine;
+#[expect(clippy::duplicate_mod, reason = "once as it runs, once for loom")]
+#[path = "../percpu.rs"]
+pub(crate) mod percpu;
+mod stops;
+pub(crate) mod sync;

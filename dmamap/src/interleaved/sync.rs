@@ -1,0 +1,64 @@
+//! Atomics whose every order loom makes.
+//!
+//! loom takes accesses that are `SeqCst` for `AcqRel`, and would have a CPU read past its own write: what Dekker forbids. Its
+//! fences it takes for what they are. So between such a write of a CPU and the next such read it does, there is a fence here. One
+//! of the two that is weaker has none.
+
+use core::cell::Cell;
+
+use loom::sync::atomic;
+pub(crate) use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+loom::thread_local! {
+    /// Whether this thread wrote `SeqCst`, and has not read so since.
+    static HAS_WRITTEN: Cell<bool> = Cell::new(false);
+}
+
+pub(crate) struct AtomicBool(atomic::AtomicBool);
+
+impl AtomicBool {
+    pub(crate) fn new(value: bool) -> Self {
+        Self(atomic::AtomicBool::new(value))
+    }
+
+    pub(crate) fn load(&self, order: Ordering) -> bool {
+        if order == Ordering::SeqCst && HAS_WRITTEN.with(|it| it.replace(false)) {
+            atomic::fence(Ordering::SeqCst);
+        }
+        self.0.load(order)
+    }
+
+    pub(crate) fn store(&self, value: bool, order: Ordering) {
+        self.0.store(value, order);
+        Self::wrote(order);
+    }
+
+    pub(crate) fn swap(&self, value: bool, order: Ordering) -> bool {
+        let old = self.0.swap(value, order);
+        Self::wrote(order);
+        old
+    }
+
+    fn wrote(order: Ordering) {
+        if order == Ordering::SeqCst {
+            HAS_WRITTEN.with(|it| it.set(true));
+        }
+    }
+}
+
+loom::lazy_static! {
+    /// Where the two halves of an asymmetric fence meet. loom's own fences would meet any other of its fences too.
+    static ref MEETING: AtomicUsize = AtomicUsize::new(0);
+}
+
+/// The half that costs a CPU nothing: against [`fence_cpus`], and it alone, it is a fence of the CPU.
+pub(crate) fn compiler_fence(order: Ordering) {
+    if order == Ordering::SeqCst {
+        MEETING.fetch_add(0, Ordering::AcqRel);
+    }
+}
+
+/// The other half: whichever comes first, what was done before it is known after the other.
+pub(crate) fn fence_cpus() {
+    MEETING.fetch_add(0, Ordering::AcqRel);
+}

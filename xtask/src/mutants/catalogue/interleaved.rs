@@ -1,0 +1,183 @@
+//! What CPUs do without a lock: values of their own that others stop them from using, and blocks whose ranges others leave. Each
+//! of these shows in some order alone, which the models in the library's source make.
+
+use super::super::mutation::{Mutation, Selection, Test};
+
+const PERCPU: &str = "dmamap/src/percpu.rs";
+const LENT: &str = "dmamap/src/iova/lanes/lent.rs";
+
+const fn own() -> Test {
+    Test::library(
+        "dmamap",
+        "interleaved::stops::a_cpu_and_who_stops_it_are_never_both_at_its_value",
+    )
+}
+
+const fn of_all() -> Test {
+    Test::library(
+        "dmamap",
+        "interleaved::stops::a_cpu_that_leaves_fences_to_who_stops_it_is_not_at_its_value_either",
+    )
+}
+
+const fn again() -> Test {
+    Test::library(
+        "dmamap",
+        "interleaved::stops::a_cpu_that_is_in_is_not_let_in_again_nor_one_that_is_stopped_for_good",
+    )
+}
+
+const fn left() -> Test {
+    Test::library(
+        "dmamap",
+        "iova::lanes::interleaved::every_range_left_is_found_once_by_the_owner_who_then_has_the_block_alone",
+    )
+}
+
+const fn recalled() -> Test {
+    Test::library(
+        "dmamap",
+        "iova::lanes::interleaved::what_is_freed_while_a_block_is_called_back_is_not_lost",
+    )
+}
+
+pub(super) const ALL: &[Mutation] = &[
+    Mutation {
+        name: "cpu-enters-without-order",
+        selection: Selection::Core,
+        file: PERCPU,
+        find: "seat.taken.swap(true, Ordering::SeqCst)",
+        replace: "seat.taken.swap(true, Ordering::AcqRel)",
+        why: "a CPU looks whether it is stopped before others can see that it is in",
+        caught_by: &[own(), recalled()],
+    },
+    Mutation {
+        name: "cpu-looks-without-order",
+        selection: Selection::Whole,
+        file: PERCPU,
+        find: "if self.stopped.load(Ordering::SeqCst) {",
+        replace: "if self.stopped.load(Ordering::Acquire) {",
+        why: "a CPU sees that it is not stopped as it was before it was in",
+        caught_by: &[own(), recalled()],
+    },
+    Mutation {
+        name: "cpu-enters-while-stopped",
+        selection: Selection::Whole,
+        file: PERCPU,
+        find: "if self.stopped.load(Ordering::SeqCst) {",
+        replace: "if self.stopped.load(Ordering::SeqCst) && false {",
+        why: "a CPU is at its value beside who stopped it",
+        caught_by: &[own(), of_all(), again()],
+    },
+    Mutation {
+        name: "cpu-enters-twice",
+        selection: Selection::Whole,
+        file: PERCPU,
+        find: "if seat.taken.load(Ordering::Relaxed) {",
+        replace: "if seat.taken.load(Ordering::Relaxed) && false {",
+        why: "what interrupts a CPU that is at its value is at it too",
+        caught_by: &[again()],
+    },
+    Mutation {
+        name: "cpu-enters-past-the-compiler",
+        selection: Selection::Whole,
+        file: PERCPU,
+        find: "compiler_fence(Ordering::SeqCst);",
+        replace: "compiler_fence(Ordering::Release);",
+        why: "the compiler may have a CPU look before it is in",
+        caught_by: &[of_all()],
+    },
+    Mutation {
+        name: "stop-without-order",
+        selection: Selection::Core,
+        file: PERCPU,
+        find: "self.stopped.swap(true, Ordering::SeqCst);",
+        replace: "self.stopped.swap(true, Ordering::AcqRel);",
+        why: "who stops looks who is in before CPUs can see that they are stopped",
+        caught_by: &[own(), recalled()],
+    },
+    Mutation {
+        name: "stop-without-waiting",
+        selection: Selection::Whole,
+        file: PERCPU,
+        find: "while seat.taken.load(Ordering::SeqCst) {",
+        replace: "while seat.taken.load(Ordering::SeqCst) && false {",
+        why: "a CPU is still at its value when all are said to be stopped",
+        caught_by: &[own(), of_all(), recalled()],
+    },
+    Mutation {
+        name: "stop-without-fencing-others",
+        selection: Selection::Core,
+        file: PERCPU,
+        find: "self.platform.fence_cpus();",
+        replace: "",
+        why: "CPUs that do not fence for themselves are not made to either",
+        caught_by: &[of_all()],
+    },
+    Mutation {
+        name: "cpu-leaves-without-order",
+        selection: Selection::Whole,
+        file: PERCPU,
+        find: "self.0.store(false, Ordering::Release);",
+        replace: "self.0.store(false, Ordering::Relaxed);",
+        why: "who stops does not see all that a CPU did with its value",
+        caught_by: &[own(), of_all()],
+    },
+    Mutation {
+        name: "stop-ends-without-order",
+        selection: Selection::Whole,
+        file: PERCPU,
+        find: "self.all.stopped.store(false, Ordering::Release);",
+        replace: "self.all.stopped.store(false, Ordering::Relaxed);",
+        why: "a CPU does not see what was done with its value while it was stopped",
+        caught_by: &[own(), of_all()],
+    },
+    Mutation {
+        name: "range-left-without-order",
+        selection: Selection::Core,
+        file: LENT,
+        find: "fetch_or(1 << (unit % 64), Ordering::Release);",
+        replace: "fetch_or(1 << (unit % 64), Ordering::Relaxed);",
+        why: "who gets a range next does not see what was done with it before",
+        caught_by: &[left(), recalled()],
+    },
+    Mutation {
+        name: "range-left-in-two-steps",
+        selection: Selection::Whole,
+        file: LENT,
+        find: "self.freed[unit / 64].fetch_or(1 << (unit % 64), Ordering::Release);",
+        replace: "set(&self.freed[unit / 64], |freed| freed | 1 << (unit % 64));
+        let _ = Ordering::Release;",
+        why: "of two ranges that are left at once one is lost",
+        caught_by: &[left()],
+    },
+    Mutation {
+        name: "range-found-without-order",
+        selection: Selection::Whole,
+        file: LENT,
+        find: "freed.swap(0, Ordering::Acquire);",
+        replace: "freed.swap(0, Ordering::Relaxed);",
+        why: "who gets a range next does not see what was done with it before",
+        caught_by: &[left(), recalled()],
+    },
+    Mutation {
+        name: "range-found-in-two-steps",
+        selection: Selection::Whole,
+        file: LENT,
+        find: "let mut freed = freed.swap(0, Ordering::Acquire);",
+        replace: "let bits = freed;
+            let mut freed = bits.load(Ordering::Acquire);
+            bits.store(0, Ordering::Relaxed);",
+        why: "a range that is left while the owner looks is lost",
+        caught_by: &[left()],
+    },
+    Mutation {
+        name: "range-found-again",
+        selection: Selection::Whole,
+        file: LENT,
+        find: "let mut freed = freed.swap(0, Ordering::Acquire);",
+        replace: "let mut freed = freed.load(Ordering::Acquire);",
+        why: "a range is ended once more when somebody else has it",
+        caught_by: &[left()],
+    },
+];
