@@ -114,6 +114,12 @@ macro_rules! forward {
         fn cpu_count(&self) -> usize {
             self.inner.cpu_count()
         }
+        fn fences_cpus(&self) -> bool {
+            self.inner.fences_cpus()
+        }
+        fn fence_cpus(&self) {
+            self.inner.fence_cpus();
+        }
         fn relax(&self) {
             self.inner.relax();
         }

@@ -12,6 +12,7 @@
 //!    host_bridges                      host_bridges A ↔ B, Y ↔ Z      Hardware::host_bridges
 //!    allocate_interrupt, call_at       interrupts   interrupt thread  board::hardware::InterruptSink
 //!    pin, relax, now_ns                cpu, relax, clock              the host
+//!    fence_cpus                        membarrier                     the host's call of that name
 //! ```
 //!
 //! [`Hosted`] is the handle, [`platform`](self) is where each promise of
@@ -47,6 +48,7 @@ mod frames;
 mod host_bridges;
 mod interrupts;
 mod ioremap;
+mod membarrier;
 mod memory;
 mod relax;
 mod vmalloc;

@@ -13,7 +13,7 @@ use dmamap::platform::{
     OutOfInterrupts, Platform, VirtualMapError, barrier,
 };
 
-use crate::{Hosted, cache, clock, relax};
+use crate::{Hosted, cache, clock, membarrier, relax};
 
 // SAFETY:
 // - Frames come from an allocator that lends each once, within the request, from RAM that firmware left;
@@ -28,6 +28,7 @@ use crate::{Hosted, cache, clock, relax};
 //   hardware that models the caches.
 // - Interrupt handlers run on a thread of their own, so to them a lock is a lock between threads, and `pin`
 //   gives a CPU number to one thread at a time, handlers included.
+// - `fence_cpus` has the host make every thread fence, whatever it holds, and is said to be there where the host does so.
 // - A message only counts, wakes, and lets that thread run the handler.
 unsafe impl Platform for Hosted {
     type Lock = parking_lot::RawMutex;
@@ -196,6 +197,16 @@ unsafe impl Platform for Hosted {
 
     fn cpu_count(&self) -> usize {
         self.0.cpus.count()
+    }
+
+    fn fences_cpus(&self) -> bool {
+        membarrier::is_there()
+    }
+
+    fn fence_cpus(&self) {
+        if let Err(error) = membarrier::fence_all() {
+            self.fatal(&format!("CPUs cannot be made to fence: {error}"));
+        }
     }
 
     fn relax(&self) {
