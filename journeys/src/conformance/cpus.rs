@@ -54,6 +54,10 @@ pub(super) fn check<P: Platform>(platform: P, means: &Means<'_>) -> Result<Seen,
         }
     });
     let cpus = seats.outcome()?;
+    let now = platform.cpu_count();
+    if now != count {
+        return Err(Violation::CpuCountChanges { before: count, now });
+    }
     let total = ran.load(Ordering::Acquire) * TURNS;
     let lost = total - changes.load(Ordering::Acquire).min(total);
     match lost {

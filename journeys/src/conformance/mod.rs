@@ -11,6 +11,7 @@
 //! | `registers` | two windows onto one register are onto one register |
 //! | `time` | the clock, waiting, deadlines |
 //! | `cpus` | `pin`, also inside itself, and the lock, on all CPUs at once |
+//! | `fences` | a CPU that another one has fence, where the port says that it can |
 //! | `interrupts` | each has a message of its own; waiting for one ends; a handler runs, and not after its interrupt is taken back |
 //!
 //! ```
@@ -37,6 +38,7 @@
 
 mod caches;
 mod cpus;
+mod fences;
 mod interrupts;
 mod memory;
 mod registers;
@@ -98,6 +100,8 @@ pub struct Report {
     pub cpus: usize,
     /// Times a CPU was pinned.
     pub pins: usize,
+    /// Times a CPU had another one fence.
+    pub fences: usize,
     /// Values that were written through one window onto a register and read through another.
     pub register_values: usize,
     /// Interrupts that were raised.
@@ -281,6 +285,23 @@ pub enum Violation {
         /// CPUs that are up.
         online: usize,
     },
+    /// The number of CPUs is not always the same.
+    #[error("cpu_count: {now}, and {before} before")]
+    CpuCountChanges {
+        /// What it said first.
+        before: usize,
+        /// What it said then.
+        now: usize,
+    },
+    /// Each of two CPUs stored and did not see what the other had stored, though one had the other fence in between.
+    #[error("fence_cpus: the other CPU did not fence in round {round}")]
+    NotFenced {
+        /// How often it was tried until then.
+        round: u64,
+    },
+    /// A CPU is made to fence only when it takes interrupts.
+    #[error("fence_cpus: it does not return as long as another CPU is pinned")]
+    FenceWaits,
     /// Some CPU was not pinned while the others were: the port does not run the closure on all, or some cannot be pinned.
     #[error("pin: of {online} CPUs that are up, {seen} were seen at once")]
     NotEachCpu {
@@ -355,12 +376,14 @@ pub fn conformance<P: Platform>(platform: P, means: &Means<'_>) -> Result<Report
     caches::check(platform)?;
     time::check(platform)?;
     let seen = cpus::check(platform, means)?;
+    let fences = fences::check(platform, means)?;
     let register_values = registers::check(platform, means.register)?;
     let interrupts = interrupts::check(platform, means.raise)?;
     Ok(Report {
         frames,
         cpus: seen.cpus,
         pins: seen.pins,
+        fences,
         register_values,
         interrupts,
     })

@@ -26,6 +26,9 @@ fn nowhere() -> PhysRange {
     PhysRange::new(PhysAddr::new(0), 0).unwrap()
 }
 
+/// How often a lie is told that does not show each time.
+const TRIES: usize = 20;
+
 const REFUSED: VirtualMapError = VirtualMapError::OutOfAddressSpace { len_bytes: 0 };
 
 #[test]
@@ -133,11 +136,13 @@ fn cpus() {
         online: 0,
     };
     let not_each = Violation::NotEachCpu { seen: 0, online: 0 };
+    let changes = Violation::CpuCountChanges { before: 0, now: 0 };
     each_is_found(&[
         (Lie::CpuOutOfRange, no_such_cpu),
         (Lie::EveryoneOnOneCpu, Violation::CpuShared { cpu: 0 }),
         (Lie::CpuForgotten, too_few),
         (Lie::CpuNeverRuns, not_each),
+        (Lie::CpuAppears, changes),
         (Lie::PinnedAgainElsewhere, Violation::PinMoves { cpu: 0 }),
         (Lie::LeftWhilePinned, Violation::CpuShared { cpu: 0 }),
     ]);
@@ -148,6 +153,24 @@ fn a_lock_that_keeps_nobody_out() {
     let found = verdict::<NoLock>(Lie::Honest, 64 * MIB).unwrap_err();
     let right = matches!(found, Violation::LockDoesNotExclude { lost, .. } if lost > 0);
     assert!(right, "{found}");
+}
+
+#[test]
+fn a_fence_that_waits_for_cpus_to_take_interrupts() {
+    each_is_found(&[(Lie::FencesTheUnpinned, Violation::FenceWaits)]);
+}
+
+/// CPUs that run at once look past their own stores now and then: some try shows it. On a single one threads take turns, and
+/// nothing shows.
+#[test]
+fn a_fence_that_fences_nobody() {
+    if std::thread::available_parallelism().is_ok_and(|count| count.get() == 1) {
+        return;
+    }
+    let verdict = || verdict::<parking_lot::RawMutex>(Lie::FencesNobody, 64 * MIB);
+    let found = (0..TRIES).find_map(|_| verdict().err());
+    let found = found.expect("no CPU looked past its own store");
+    assert!(matches!(found, Violation::NotFenced { .. }), "{found}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use dmamap::addr::{BusAddr, FRAME_BYTES, PhysAddr, PhysRange, VirtAddr};
 use dmamap::platform::{
@@ -52,6 +52,13 @@ pub(crate) enum Lie {
     CpuForgotten,
     /// No lie: it counts a CPU that is not there yet.
     CpuComesLater,
+    /// Counts one more when it is asked again.
+    CpuAppears,
+    FencesNobody,
+    /// Fences others when they are pinned no more.
+    FencesTheUnpinned,
+    /// No lie: each CPU is to fence for itself.
+    FencesNotForOthers,
     /// Means of the suite lie: nobody is let run on the last CPU.
     CpuNeverRuns,
     PinnedAgainElsewhere,
@@ -119,6 +126,10 @@ struct Notes {
     /// The handler of the one given back, which the next `relax` calls: whoever waits for it sees it.
     late: Mutex<Option<InterruptHandler>>,
     seats: [AtomicBool; 16],
+    /// How often CPUs were counted.
+    counts: AtomicUsize,
+    /// CPUs that are pinned.
+    pinned: AtomicUsize,
 }
 
 impl<L> Clone for Liar<L> {
@@ -367,6 +378,12 @@ unsafe impl<L: RawMutex + Send + Sync + 'static> Platform for Liar<L> {
             Lie::EveryoneOnOneCpu => f(Cpu(0)),
             Lie::PinnedAgainElsewhere => self.elsewhere(f),
             Lie::LeftWhilePinned => self.leave_early(f),
+            Lie::FencesTheUnpinned => self.inner.pin(|cpu| {
+                self.notes.pinned.fetch_add(1, Ordering::AcqRel);
+                let result = f(cpu);
+                self.notes.pinned.fetch_sub(1, Ordering::AcqRel);
+                result
+            }),
             _ => self.inner.pin(f),
         }
     }
@@ -375,7 +392,32 @@ unsafe impl<L: RawMutex + Send + Sync + 'static> Platform for Liar<L> {
         match self.lie {
             Lie::CpuForgotten => self.inner.cpu_count() - 1,
             Lie::CpuComesLater => self.inner.cpu_count() + 1,
+            Lie::CpuAppears => {
+                let counts = self.notes.counts.fetch_add(1, Ordering::Relaxed);
+                self.inner.cpu_count() + usize::from(counts > 0)
+            }
             _ => self.inner.cpu_count(),
+        }
+    }
+
+    fn fences_cpus(&self) -> bool {
+        match self.lie {
+            Lie::FencesNobody | Lie::FencesTheUnpinned => true,
+            Lie::FencesNotForOthers => false,
+            _ => self.inner.fences_cpus(),
+        }
+    }
+
+    fn fence_cpus(&self) {
+        match self.lie {
+            Lie::FencesNobody => {}
+            Lie::FencesTheUnpinned => {
+                self.notes.hurry.store(true, Ordering::Relaxed);
+                while self.notes.pinned.load(Ordering::Acquire) > 0 {
+                    self.relax();
+                }
+            }
+            _ => self.inner.fence_cpus(),
         }
     }
 

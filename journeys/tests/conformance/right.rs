@@ -1,5 +1,7 @@
 //! Ports that keep every promise, each in its own way.
 
+use dmamap::platform::Platform;
+
 use crate::liar::Lie;
 use crate::{CPUS, MIB, boot, boot_with_cpus, check, verdict};
 
@@ -9,6 +11,7 @@ fn a_kernel_in_a_process_keeps_every_promise() {
     let report = check(kernel, kernel, CPUS, CPUS).unwrap();
     assert!(report.frames > 100 && report.pins > 1000, "{report:?}");
     assert_eq!(report.cpus, CPUS);
+    assert_eq!(report.fences > 0, kernel.fences_cpus(), "{report:?}");
     assert!(
         report.register_values > 0 && report.interrupts > 1,
         "{report:?}"
@@ -38,6 +41,13 @@ fn there_may_be_no_interrupts_or_one() {
     for lie in [Lie::NoInterrupts, Lie::OneInterrupt] {
         verdict::<parking_lot::RawMutex>(lie, 64 * MIB).unwrap();
     }
+}
+
+/// Each CPU fences for itself then.
+#[test]
+fn cpus_may_not_be_made_to_fence() {
+    let report = verdict::<parking_lot::RawMutex>(Lie::FencesNotForOthers, 64 * MIB).unwrap();
+    assert_eq!(report.fences, 0);
 }
 
 /// What the table of lies is worth: without one, the same port passes.
