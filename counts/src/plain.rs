@@ -203,6 +203,12 @@ unsafe impl Platform for Plain {
         2
     }
 
+    // One thread runs here: no other CPU has anything to fence.
+    #[inline]
+    fn fences_cpus(&self) -> bool {
+        true
+    }
+
     fn relax(&self) {
         self.kernel().relax();
     }

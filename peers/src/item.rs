@@ -25,14 +25,32 @@ pub enum Length {
     Long,
 }
 
+/// How ours come to the entries that they write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entries {
+    /// By a walk, as others do.
+    Walked,
+    /// They hold them.
+    Held,
+}
+
+impl Entries {
+    fn all(self, linux: Option<Linux>) -> Result<Vec<Box<dyn table::PageTables>>, PeersError> {
+        match self {
+            Self::Walked => table::all(linux),
+            Self::Held => table::all_held(linux),
+        }
+    }
+}
+
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Load {
     Pair { len_bytes: u64, live: u64 },
     TwoThreads { len_bytes: u64 },
     Worst { holes: u64 },
-    Contiguous(Extent),
-    List { pages: u64 },
+    Contiguous(Extent, Entries),
+    List(u64, Entries),
     Copies(bounce::Extent),
 }
 
@@ -73,7 +91,7 @@ fn all(length: Length) -> Vec<Item> {
     }
     let two = Load::TwoThreads { len_bytes: 4096 };
     add(vec!["iova pair 4K, two threads".into()], two);
-    let phases = |shown| ["map", "unmap"].map(|verb| format!("page table {verb} {shown}"));
+    let phases = |shown: &str| ["map", "unmap"].map(|verb| format!("page table {verb} {shown}"));
     for (shown, page_log2, len_log2) in [
         ("4K", 12, 12),
         ("64K", 12, 16),
@@ -84,10 +102,19 @@ fn all(length: Length) -> Vec<Item> {
             page_bytes: 1 << page_log2,
             len_bytes: 1 << len_log2,
         };
-        add(phases(shown).into(), Load::Contiguous(extent));
+        add(
+            phases(shown).into(),
+            Load::Contiguous(extent, Entries::Walked),
+        );
+        if page_log2 == 12 {
+            let held = phases(&format!("{shown}, held")).into();
+            add(held, Load::Contiguous(extent, Entries::Held));
+        }
     }
-    let separate = phases("256 separate pages").into();
-    add(separate, Load::List { pages: 256 });
+    let separate = "256 separate pages";
+    add(phases(separate).into(), Load::List(256, Entries::Walked));
+    let held = phases(&format!("{separate}, held")).into();
+    add(held, Load::List(256, Entries::Held));
     for (shown, len_log2, count_log2) in COPIES {
         let extent = bounce::Extent {
             len_bytes: 1 << len_log2,
@@ -130,8 +157,8 @@ impl Item {
             Load::TwoThreads { len_bytes } => {
                 two_threads(iova::all(linux)?, len_bytes, cpus, effort)
             }
-            Load::Contiguous(extent) => contiguous(table::all(linux)?, extent, effort),
-            Load::List { pages } => list(table::all(linux)?, pages, effort),
+            Load::Contiguous(extent, entries) => contiguous(entries.all(linux)?, extent, effort),
+            Load::List(pages, entries) => list(entries.all(linux)?, pages, effort),
             Load::Copies(extent) => copies(extent, effort),
         }
     }
@@ -162,7 +189,7 @@ mod tests {
     fn every_load_has_a_name_of_its_own() {
         let items = items(Length::Long, |_| true);
         let mut names: Vec<_> = items.iter().flat_map(|item| item.names.clone()).collect();
-        assert_eq!(names.len(), 4 * 4 + 3 + 1 + 5 * 2 + 4 * 2);
+        assert_eq!(names.len(), 4 * 4 + 3 + 1 + 9 * 2 + 4 * 2);
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), 38);

@@ -56,7 +56,7 @@ impl<P: Platform> SharedSpace<P> {
     /// As [`IovaSpace::allocate`].
     #[inline]
     pub fn allocate(&self, request: IovaRequest) -> Result<BusRange, IovaError> {
-        let Some(lane_request) = LaneRequest::of(request, self.granule_log2) else {
+        let Some(lane_request) = LaneRequest::of(&request, self.granule_log2) else {
             return self.allocate_locked(request);
         };
         let choose = || self.lanes.choose(&lane_request, |granule, _| granule);
@@ -74,7 +74,7 @@ impl<P: Platform> SharedSpace<P> {
     }
 
     #[cold]
-    fn lend(&self, request: &LaneRequest) -> bool {
+    fn lend(&self, request: &LaneRequest<'_>) -> bool {
         let mut locked = self.locked.lock();
         let Locked { space, lender } = &mut *locked;
         match self.lanes.lend(lender, space, request, |_| Some(None)) {

@@ -13,11 +13,128 @@ use super::{
     Entry, Format, Gather, Grant, MemoryType, PageTable, Permission, PhysList, Privilege, Span,
     WalkCoherence,
 };
-use crate::addr::{BusAddr, PhysAddr, PhysRange};
+use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
 use crate::platform::Platform;
 
 /// How many entries are held together.
-pub(crate) const HELD: usize = 512;
+pub const HELD: usize = 512;
+
+/// Entries of the smallest pages that somebody holds ([`PageTable::hold_entries`]), and writes without a walk.
+pub struct HeldEntries<P: Platform, F: Format> {
+    platform: P,
+    /// The address of the first.
+    bus: BusAddr,
+    entries: NonNull<[AtomicU64; HELD]>,
+    words: Words<F>,
+}
+
+// SAFETY: entries are atomic words of frames that stay lent, which any CPU may use.
+unsafe impl<P: Platform, F: Format> Send for HeldEntries<P, F> {}
+// SAFETY: as above.
+unsafe impl<P: Platform, F: Format> Sync for HeldEntries<P, F> {}
+
+impl<P: Platform, F: Format> HeldEntries<P, F> {
+    /// The address of the first page.
+    pub fn bus(&self) -> BusAddr {
+        self.bus
+    }
+
+    /// Lets the device reach `phys` at `bus`; whether it does: all of it must be in whole pages that entries can hold, and its
+    /// entries be held here and empty. Nothing has changed otherwise.
+    #[inline]
+    pub fn map(&self, bus: BusAddr, phys: PhysRange, permission: Permission) -> bool {
+        match self.entries(bus, phys.len_bytes()) {
+            Some(entries) if self.words.accepts(phys) && are_empty(entries) => {
+                self.words
+                    .write_piece(bus, entries, phys, permission.into());
+                self.publish(entries);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// As [`map`](Self::map), for ranges side by side wherever they lie.
+    pub fn map_list<L: PhysList>(
+        &self,
+        range: BusRange,
+        memory: &mut L,
+        permission: Permission,
+    ) -> bool {
+        let Some(entries) = self.entries(range.start(), range.len_bytes()) else {
+            return false;
+        };
+        match self.words.fitting(memory, entries.len()) {
+            Some(fitting) if are_empty(entries) => {
+                let grant = permission.into();
+                self.words
+                    .write(range.start(), entries, memory, fitting, grant);
+                self.publish(entries);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Clears the entries of `range`; whether all of them were held here and said something. A device may go on using them until
+    /// `range` was invalidated. Of a contiguous run all is to be cleared at once.
+    #[inline]
+    pub fn unmap(&self, range: BusRange) -> bool {
+        match self.entries(range.start(), range.len_bytes()) {
+            Some(entries) if are_full(entries) => {
+                for entry in entries {
+                    entry.store(EMPTY, Ordering::Release);
+                }
+                self.publish(entries);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    #[inline]
+    fn entries(&self, bus: BusAddr, len_bytes: u64) -> Option<&[AtomicU64]> {
+        let page_log2 = self.words.page_log2();
+        let offset = bus.as_u64().checked_sub(self.bus.as_u64())?;
+        if (offset | len_bytes).trailing_zeros() < page_log2 {
+            return None;
+        }
+        let (first, count) = (offset >> page_log2, len_bytes >> page_log2);
+        // SAFETY: who made this value promised to use it no longer than the entries are held.
+        let all = unsafe { self.entries.as_ref() };
+        let first = usize::try_from(first).ok()?;
+        all.get(first..)?.get(..usize::try_from(count).ok()?)
+    }
+
+    #[inline]
+    fn publish(&self, entries: &[AtomicU64]) {
+        if self.words.coherence() == WalkCoherence::NotSnooped {
+            let start = NonNull::from(entries).cast();
+            self.platform.clean_cache(start, size_of_val(entries));
+        }
+    }
+}
+
+#[inline]
+fn is_empty(entry: &AtomicU64) -> bool {
+    entry.load(Ordering::Relaxed) == EMPTY
+}
+
+/// Whether none is empty.
+#[inline]
+fn are_full(entries: &[AtomicU64]) -> bool {
+    let (blocks, rest) = entries.as_chunks::<8>();
+    let full = |all, entry: &AtomicU64| all & !is_empty(entry);
+    blocks.iter().all(|block| block.iter().fold(true, full)) && !rest.iter().any(is_empty)
+}
+
+/// Whether all are empty: many at a time, as they nearly always are.
+#[inline]
+fn are_empty(entries: &[AtomicU64]) -> bool {
+    let (blocks, rest) = entries.as_chunks::<8>();
+    let some = |some, entry: &AtomicU64| some | entry.load(Ordering::Relaxed) ^ EMPTY;
+    blocks.iter().all(|block| block.iter().fold(0, some) == 0) && rest.iter().all(is_empty)
+}
 
 impl<P: Platform, F: Format> PageTable<P, F> {
     /// Holds the entries for [`HELD`] of the smallest pages from `bus` on, a multiple of their size, all of which are empty. They
@@ -64,16 +181,41 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         }
     }
 
+    /// Holds the entries for [`HELD`] of the smallest pages from `bus` on, a multiple of their size, all of which are empty, for
+    /// somebody who maps and unmaps there without the lock that guards this table. `None` where there are no such entries,
+    /// or no memory for their table.
+    ///
+    /// # Safety
+    /// The value is not used after this table was [freed](Self::free). Whoever has it owns those addresses: nothing is mapped or
+    /// unmapped there through this table until they are [let go](Self::let_go_entries).
+    pub unsafe fn hold_entries(&mut self, bus: BusAddr) -> Option<HeldEntries<P, F>> {
+        Some(HeldEntries {
+            platform: self.platform,
+            bus,
+            entries: self.hold(bus)?,
+            words: self.words(),
+        })
+    }
+
+    /// Lets go of entries that are held. What is mapped there stays so, and is this table's to unmap from now on.
+    pub fn let_go_entries(&mut self, held: HeldEntries<P, F>, gather: &mut Gather<P>) {
+        self.let_go(held.bus, gather);
+    }
+
     /// What is written to entries that are held.
     pub(crate) fn leaf_words(&self) -> Box<dyn LeafWords> {
+        Box::new(self.words())
+    }
+
+    fn words(&self) -> Words<F> {
         let word = |phys, grant| leaf(&self.format, 1, PhysAddr::new(phys), Span::Entry, grant);
         let page = self.format.geometry().size(1);
         let step = word(page, GRANTS[0]).wrapping_sub(word(0, GRANTS[0]));
-        Box::new(Words {
+        Words {
             format: self.format,
             zero: GRANTS.map(|grant| word(0, grant)),
             step,
-        })
+        }
     }
 }
 
@@ -154,12 +296,14 @@ impl<F: Format> Words<F> {
     }
 
     /// Whether one piece is in whole pages that entries can hold.
+    #[inline]
     fn accepts(&self, piece: PhysRange) -> bool {
         let parts = piece.start().as_u64() | piece.len_bytes();
         parts.trailing_zeros() >= self.page_log2() && piece.last() <= self.format.last_phys()
     }
 
     /// Writes the entries of one piece.
+    #[inline]
     fn write_piece(&self, bus: BusAddr, entries: &[AtomicU64], piece: PhysRange, grant: Grant) {
         let page_log2 = self.page_log2();
         let (first, page) = (
@@ -167,10 +311,10 @@ impl<F: Format> Words<F> {
             piece.start().as_u64() >> page_log2,
         );
         let run_log2 = self.format.run_log2(1);
-        let run = 1 << run_log2;
+        let within = (1 << run_log2) - 1;
         // Runs begin where memory and addresses are at multiples of their size.
-        let before = ((run - first % run) % run) as usize;
-        let has_run = run > 1 && (first ^ page) % run == 0;
+        let before = (first.wrapping_neg() & within) as usize;
+        let has_run = within > 0 && entries.len() as u64 > within && (first ^ page) & within == 0;
         if has_run && let Some((head, rest)) = entries.split_at_checked(before) {
             let (runs, tail) = rest.split_at(rest.len() >> run_log2 << run_log2);
             self.write_plain(head, page, grant);
@@ -185,31 +329,74 @@ impl<F: Format> Words<F> {
         self.write_plain(entries, page, grant);
     }
 
+    /// The leaf for the page of this number, which is no part of a run.
+    #[inline]
+    fn plain(&self, page: u64, grant: Grant) -> u64 {
+        self.zero[number(grant)].wrapping_add(self.step.wrapping_mul(page))
+    }
+
     /// Writes entries for pages from that of this number on.
     #[inline]
     fn write_plain(&self, entries: &[AtomicU64], page: u64, grant: Grant) {
-        let mut word = self.zero[number(grant)].wrapping_add(self.step.wrapping_mul(page));
+        let mut word = self.plain(page, grant);
         for entry in entries {
             entry.store(word, Ordering::Release);
             word = word.wrapping_add(self.step);
         }
     }
+
+    /// [`LeafWords::fits`].
+    #[inline]
+    fn fitting<L: PhysList + ?Sized>(&self, memory: &mut L, pages: usize) -> Option<Fitting> {
+        memory.restart();
+        let first = memory.next_range()?;
+        let (mut sum, mut last) = (first.len_bytes(), first.last());
+        let mut parts = first.start().as_u64() | sum;
+        let mut fitting = Fitting::One(first);
+        let len_bytes = (pages as u64) << self.page_log2();
+        while let Some(piece) = memory.next_range() {
+            fitting = Fitting::Many;
+            parts |= piece.start().as_u64() | piece.len_bytes();
+            last = last.max(piece.last());
+            sum = sum.checked_add(piece.len_bytes())?;
+        }
+        let whole = parts.trailing_zeros() >= self.page_log2();
+        (whole && sum == len_bytes && last <= self.format.last_phys()).then_some(fitting)
+    }
+
+    /// [`LeafWords::write`].
+    #[inline]
+    fn write_list<L: PhysList + ?Sized>(
+        &self,
+        bus: BusAddr,
+        entries: &[AtomicU64],
+        memory: &mut L,
+        fitting: Fitting,
+        grant: Grant,
+    ) {
+        if let Fitting::One(piece) = fitting {
+            return self.write_piece(bus, entries, piece, grant);
+        }
+        let page_log2 = self.page_log2();
+        let mut at = 0;
+        memory.restart();
+        while let Some(piece) = memory.next_range() {
+            let pages = (piece.len_bytes() >> page_log2) as usize;
+            let these = entries.get(at..at + pages);
+            let (true, Some(these)) = (self.accepts(piece), these) else {
+                panic!("{SAME_AGAIN}");
+            };
+            let bus = BusAddr::new(bus.as_u64() + ((at as u64) << page_log2));
+            self.write_piece(bus, these, piece, grant);
+            at += pages;
+        }
+        assert_eq!(at, entries.len(), "{SAME_AGAIN}");
+    }
 }
 
 impl<F: Format> LeafWords for Words<F> {
     fn fits(&self, memory: &mut dyn PhysList, pages: usize) -> Option<Fitting> {
-        memory.restart();
-        let first = memory.next_range().filter(|piece| self.accepts(*piece))?;
-        let len_bytes = (pages as u64) << self.page_log2();
-        if first.len_bytes() == len_bytes {
-            return memory.next_range().is_none().then_some(Fitting::One(first));
-        }
-        let mut sum = first.len_bytes();
-        while sum < len_bytes {
-            let piece = memory.next_range().filter(|piece| self.accepts(*piece))?;
-            sum = sum.checked_add(piece.len_bytes())?;
-        }
-        (sum == len_bytes && memory.next_range().is_none()).then_some(Fitting::Many)
+        self.fitting(memory, pages)
     }
 
     fn write(
@@ -220,21 +407,7 @@ impl<F: Format> LeafWords for Words<F> {
         fitting: Fitting,
         grant: Grant,
     ) {
-        if let Fitting::One(piece) = fitting {
-            return self.write_piece(bus, entries, piece, grant);
-        }
-        let page_log2 = self.page_log2();
-        let (mut rest, mut at) = (entries, bus.as_u64());
-        memory.restart();
-        while let Some(piece) = memory.next_range() {
-            assert!(self.accepts(piece), "{SAME_AGAIN}");
-            let pages = (piece.len_bytes() >> page_log2) as usize;
-            let (these, others) = rest.split_at_checked(pages).expect(SAME_AGAIN);
-            self.write_piece(BusAddr::new(at), these, piece, grant);
-            at += piece.len_bytes();
-            rest = others;
-        }
-        assert!(rest.is_empty(), "{SAME_AGAIN}");
+        self.write_list(bus, entries, memory, fitting, grant);
     }
 
     fn coherence(&self) -> WalkCoherence {

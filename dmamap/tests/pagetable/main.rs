@@ -7,6 +7,7 @@ mod coherence;
 mod failure;
 mod formats;
 mod frames;
+mod held;
 mod oracle;
 mod order;
 mod refusal;
@@ -66,6 +67,10 @@ suite! {
         an_empty_table_in_the_way_is_mapped_with_smaller_leaves,
         unlinked_tables_are_empty_until_released,
         nothing_is_freed_that_a_unit_may_still_walk;
+    held:
+        held_entries_say_what_the_walker_would_have_written,
+        tables_with_held_entries_stay,
+        held_entries_are_written_back;
     failure:
         each_failing_allocation_leaves_the_table_as_it_was,
         a_map_that_fails_was_never_visible;

@@ -5,7 +5,9 @@ use crate::PeersError;
 use crate::measure::{Contestant, Effort, Timer, Took, measure};
 
 /// Where bus addresses begin.
-const BUS: u64 = 0x10_0000_0000;
+pub(super) const BUS: u64 = 0x10_0000_0000;
+/// Where they end at most, of mappings in smallest pages.
+pub(super) const MOST: u64 = 0x400_0000;
 
 /// Where memory begins, and how far one mapping's is from the next one's: they must not be taken for one.
 const PHYS: u64 = 0x20_0000_0000;
@@ -14,7 +16,7 @@ const APART: u64 = 0x1000_0000;
 
 /// Mappings that stand at once, of as many bytes.
 fn slots(len_bytes: u64) -> u64 {
-    (0x400_0000 / len_bytes).clamp(64, 512)
+    (MOST / len_bytes).clamp(64, 512)
 }
 
 /// What is mapped in a slot.

@@ -1,7 +1,7 @@
 //! Who writes page tables, and the loads for it.
 //!
 //! - [`PageTables`] is what all have in common
-//! - [`Ours`] is `dmamap`'s; [`Aarch64Paging`] and [`Iotlb`] are published crates;
+//! - [`Ours`] is `dmamap`'s, as is [`Held`], whose entries are held; [`Aarch64Paging`] and [`Iotlb`] are published crates;
 //!   [`LinuxTable`](crate::linux::LinuxTable) is Linux's
 //! - [`contiguous`] and [`list`] are the loads
 //!
@@ -18,11 +18,13 @@
 //! ```
 
 mod aarch64_paging;
+mod held;
 mod iotlb;
 mod loads;
 mod ours;
 
 pub use aarch64_paging::Aarch64Paging;
+pub use held::Held;
 pub use iotlb::Iotlb;
 pub use loads::{contiguous, list};
 pub use ours::Ours;
@@ -55,6 +57,16 @@ pub trait PageTables {
 
     /// Where `bus` leads.
     fn translate(&self, bus: u64) -> Option<u64>;
+}
+
+/// As [`all`], ours with the entries held for where the loads map.
+///
+/// # Errors
+/// As [`all`].
+pub fn all_held(linux: Option<Linux>) -> Result<Vec<Box<dyn PageTables>>, PeersError> {
+    let mut all = all(linux)?;
+    all[0] = Box::new(Held::new(loads::BUS, loads::MOST)?);
+    Ok(all)
 }
 
 /// All there are: ours first.

@@ -1,7 +1,9 @@
 //! `dmamap`'s tables in the format that `io-pgtable-arm.c` writes. The domain's lock is counted with the addresses.
 
 use dmamap::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
-use dmamap::pagetable::{ArmLpaeStage1, Gather, Granule, PageTable, Permission, Replay};
+use dmamap::pagetable::{
+    ArmLpaeStage1, Gather, Granule, HeldEntries, PageTable, Permission, Replay,
+};
 
 use super::{Extent, PageTables};
 use crate::PeersError;
@@ -28,6 +30,24 @@ impl Ours {
         let format = ArmLpaeStage1::new(Granule::FourKib, BITS, BITS).map_err(|_| failed())?;
         let table = PageTable::new(Frames, format).map_err(|_| failed())?;
         Ok(Self(Some(table)))
+    }
+}
+
+impl Ours {
+    /// Holds the entries of 512 pages from `bus` on. They are [let go](Self::let_go) before this value is dropped.
+    pub(super) fn hold(&mut self, bus: u64) -> Option<HeldEntries<Frames, ArmLpaeStage1>> {
+        // SAFETY: who holds them has these addresses for itself, and lets go of them before the table is freed.
+        unsafe { self.0.as_mut()?.hold_entries(BusAddr::new(bus)) }
+    }
+
+    /// Lets go of them.
+    pub(super) fn let_go(&mut self, held: HeldEntries<Frames, ArmLpaeStage1>) {
+        let mut gather = Gather::new(Frames);
+        if let Some(table) = &mut self.0 {
+            table.let_go_entries(held, &mut gather);
+        }
+        // SAFETY: no unit walks the table.
+        unsafe { gather.release() };
     }
 }
 

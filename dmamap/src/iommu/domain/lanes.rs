@@ -90,7 +90,7 @@ impl<P: Platform> Domain<P> {
         grant: Grant,
     ) -> Option<BusRange> {
         let all @ DomainLanes { lanes, words } = self.lanes.as_ref()?;
-        let lane_request = LaneRequest::of(request, self.page_size_log2)?;
+        let lane_request = LaneRequest::of(&request, self.page_size_log2)?;
         let fitting = words.fits(memory, lane_request.granules)?;
         let mut choose = || {
             lanes.choose(&lane_request, |granule, entries| {
@@ -109,7 +109,7 @@ impl<P: Platform> Domain<P> {
 
     /// Lends this CPU's lane a block; whether it has one.
     #[cold]
-    fn lend(&self, request: &LaneRequest) -> bool {
+    fn lend(&self, request: &LaneRequest<'_>) -> bool {
         let Some(DomainLanes { lanes, .. }) = &self.lanes else {
             return false;
         };

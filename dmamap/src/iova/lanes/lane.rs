@@ -43,7 +43,10 @@ pub(super) enum NotChosen {
 impl Lane {
     /// Begins a range where one fits; its first granule, and its block.
     #[inline]
-    pub(super) fn choose(&mut self, request: &LaneRequest) -> Result<(u64, &LentBlock), NotChosen> {
+    pub(super) fn choose(
+        &mut self,
+        request: &LaneRequest<'_>,
+    ) -> Result<(u64, &LentBlock), NotChosen> {
         if let Some(hot) = self.hot {
             // SAFETY: a block in the circle is lent to this lane, until the lane parts with it.
             let hot = unsafe { hot.as_ref() };
@@ -60,7 +63,7 @@ impl Lane {
     #[cold]
     fn choose_from_others(
         &mut self,
-        request: &LaneRequest,
+        request: &LaneRequest<'_>,
     ) -> Result<(u64, &LentBlock), NotChosen> {
         for _ in 0..LOOKS.min(self.blocks) {
             let Some(pointer) = self.hand else { break };

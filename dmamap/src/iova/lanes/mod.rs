@@ -52,13 +52,13 @@ pub(crate) struct Lender<P: Platform> {
 }
 
 /// A request that lanes serve.
-pub(crate) struct LaneRequest {
+pub(crate) struct LaneRequest<'a> {
     /// How many granules it asks for.
     pub(crate) granules: usize,
     /// `2^order` granules have room for it with its alignment.
     order: u32,
     granule_log2: u32,
-    request: IovaRequest,
+    request: &'a IovaRequest,
 }
 
 /// Why no lane chose a range.
@@ -96,10 +96,10 @@ pub(crate) struct Parted(NonNull<LentBlock>);
 // SAFETY: it stands for the block alone.
 unsafe impl Send for Parted {}
 
-impl LaneRequest {
+impl<'a> LaneRequest<'a> {
     /// `None` where lanes serve no such requests: what the space says of them is said there.
     #[inline]
-    pub(crate) fn of(request: IovaRequest, granule_log2: u32) -> Option<Self> {
+    pub(crate) fn of(request: &'a IovaRequest, granule_log2: u32) -> Option<Self> {
         let granules = request.len_bytes >> granule_log2;
         let is_whole = granules << granule_log2 == request.len_bytes;
         if !is_whole || granules.wrapping_sub(1) >= MOST || request.offset != 0 {
@@ -162,7 +162,7 @@ impl<P: Platform, S: Default> Lanes<P, S> {
     #[inline]
     pub(crate) fn choose<R>(
         &self,
-        request: &LaneRequest,
+        request: &LaneRequest<'_>,
         begin: impl FnOnce(u64, &[AtomicU64]) -> R,
     ) -> Result<R, NoChoice> {
         let chosen = self.cpus.with(|_, Seat { lane, .. }| {
@@ -178,8 +178,8 @@ impl<P: Platform, S: Default> Lanes<P, S> {
 
     /// Whether any block there may be is for such requests.
     #[cold]
-    fn may_lend(&self, request: &LaneRequest) -> bool {
-        let fit = Fit::of(request.request, request.granule_log2);
+    fn may_lend(&self, request: &LaneRequest<'_>) -> bool {
+        let fit = Fit::of(*request.request, request.granule_log2);
         fit.is_ok_and(|fit| self.bounds.serve(&fit))
     }
 
@@ -274,10 +274,10 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         &self,
         lender: &mut Lender<P>,
         space: &mut IovaSpace<P>,
-        request: &LaneRequest,
+        request: &LaneRequest<'_>,
         leaves: impl FnOnce(u64) -> Option<Option<Leaves>>,
     ) -> Lending {
-        let fit = Fit::of(request.request, request.granule_log2);
+        let fit = Fit::of(*request.request, request.granule_log2);
         let Some((block, start)) = fit.ok().and_then(|fit| space.lend(&fit)) else {
             return Lending::Refused;
         };

@@ -1,0 +1,146 @@
+//! Entries that are held: written without a walk, they read as what the walker would have written.
+
+use dmamap::addr::{BusAddr, PhysRange};
+use dmamap::pagetable::{Gather, HELD, Permission, Replay};
+
+use crate::subject::*;
+
+const PERMISSIONS: [Permission; 3] = [Permission::Read, Permission::Write, Permission::ReadWrite];
+
+/// The same ranges through held entries, and by the walker as the oracle.
+pub(crate) fn held_entries_say_what_the_walker_would_have_written<F: Subject>(format: F) {
+    let (page, held_bytes) = (page(&format), page(&format) * HELD as u64);
+    let (held_arena, mut table) = table(format);
+    let (walked_arena, mut walked) = self::table(format);
+    if format.geometry().levels() == 1 {
+        // SAFETY: nothing is held.
+        assert!(unsafe { table.hold_entries(BusAddr::new(held_bytes)) }.is_none());
+        finish(held_arena, table);
+        return finish(walked_arena, walked);
+    }
+    let birth = table.frames();
+    let z = held_bytes;
+    // SAFETY: they are let go below, and only this test maps there.
+    let held = unsafe { table.hold_entries(BusAddr::new(z)) }.unwrap();
+    assert_eq!(held.bus(), BusAddr::new(z));
+    let (mut state, mut live) = (1u64, Vec::new());
+    let mut random = move |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    for round in 0..400 {
+        let (at, pages) = (random(HELD as u64), 1 + random([2, 40, 300][round % 3]));
+        let (start, len_bytes) = (z + at * page, pages * page);
+        // Congruent to the address in every second round, as runs need it.
+        let y = (1 + random(64)) * held_bytes + at * page * (round as u64 % 2);
+        let permission = PERMISSIONS[round % 3];
+        let fits = at + pages <= HELD as u64;
+        let overlaps = live
+            .iter()
+            .any(|&(other, len)| start < other + len && other < start + len_bytes);
+        let cut = page * random(pages + 1);
+        let pieces = [(y, cut), (y + held_bytes, len_bytes - cut)].map(|(y, len)| phys(y, len));
+        let pieces = || {
+            pieces
+                .into_iter()
+                .filter(|piece: &PhysRange| !piece.is_empty())
+        };
+        let mapped = match round % 4 {
+            0 | 1 => held.map(BusAddr::new(start), phys(y, len_bytes), permission),
+            _ => held.map_list(
+                bus(start, len_bytes),
+                &mut Replay::new(pieces()),
+                permission,
+            ),
+        };
+        assert_eq!(mapped, fits && !overlaps, "round {round}");
+        if mapped {
+            let memory = BusAddr::new(start);
+            match round % 4 {
+                0 | 1 => walked.map(memory, phys(y, len_bytes), permission),
+                _ => walked.map_list(memory, &mut Replay::new(pieces()), permission),
+            }
+            .unwrap();
+            live.push((start, len_bytes));
+        }
+        if random(3) == 0 && !live.is_empty() {
+            let (start, len_bytes) = live.swap_remove(random(live.len() as u64) as usize);
+            assert!(held.unmap(bus(start, len_bytes)));
+            assert!(!held.unmap(bus(start, len_bytes)), "it is unmapped already");
+            unmap(walked_arena, &mut walked, start, len_bytes);
+        }
+        for at in (z..z + held_bytes).step_by(page as usize) {
+            let at = BusAddr::new(at);
+            assert_eq!(table.lookup(at), walked.lookup(at), "round {round}");
+        }
+    }
+    assert!(live.len() > 1, "the walker is left something to unmap");
+    let mut gather = Gather::new(held_arena);
+    table.let_go_entries(held, &mut gather);
+    assert_eq!(gather.range(), None, "what is mapped keeps its table");
+    for (start, len_bytes) in live {
+        unmap(held_arena, &mut table, start, len_bytes);
+        unmap(walked_arena, &mut walked, start, len_bytes);
+    }
+    for (arena, table) in [(held_arena, &mut table), (walked_arena, &mut walked)] {
+        reclaim(arena, table);
+        assert_eq!(table.frames(), birth);
+    }
+    finish(held_arena, table);
+    finish(walked_arena, walked);
+}
+
+pub(crate) fn tables_with_held_entries_stay<F: Subject>(format: F) {
+    let (page, held_bytes) = (page(&format), page(&format) * HELD as u64);
+    let (arena, mut table) = table(format);
+    if format.geometry().levels() == 1 {
+        return finish(arena, table);
+    }
+    let birth = table.frames();
+    // SAFETY: they are let go below, and nothing is mapped there by the walker.
+    let held = unsafe { table.hold_entries(BusAddr::new(0)) }.unwrap();
+    // SAFETY: not more than once.
+    assert!(
+        unsafe { table.hold_entries(BusAddr::new(page)) }.is_none(),
+        "not at a multiple"
+    );
+    let with_table = table.frames();
+    // Emptied and wanted back, the table stays all the same.
+    assert!(held.map(BusAddr::new(0), phys(0, page), Permission::Read));
+    assert!(held.unmap(bus(0, page)));
+    reclaim(arena, &mut table);
+    assert_eq!(table.frames(), with_table);
+    assert!(held.map(BusAddr::new(page), phys(page, page), Permission::Read));
+    assert!(table.lookup(BusAddr::new(page)).is_some());
+    assert!(held.unmap(bus(page, page)));
+    let mut gather = Gather::new(arena);
+    table.let_go_entries(held, &mut gather);
+    // SAFETY: no unit walks the table.
+    unsafe { gather.release() };
+    reclaim(arena, &mut table);
+    assert_eq!(table.frames(), birth);
+    finish(arena, table);
+}
+
+/// What the unit does not see in the CPU's caches is written back.
+pub(crate) fn held_entries_are_written_back<F: Subject>(format: F) {
+    let page = page(&format);
+    let (arena, mut table) = table(format);
+    if format.geometry().levels() > 1 {
+        // SAFETY: they are let go below.
+        let held = unsafe { table.hold_entries(BusAddr::new(0)) }.unwrap();
+        let snooped = format.coherence() == dmamap::pagetable::WalkCoherence::Snooped;
+        arena.take_cleaned();
+        assert!(held.map(BusAddr::new(page), phys(page, page), Permission::Read));
+        assert_eq!(arena.take_cleaned().is_empty(), snooped);
+        assert!(held.unmap(bus(page, page)));
+        assert_eq!(arena.take_cleaned().is_empty(), snooped);
+        let mut gather = Gather::new(arena);
+        table.let_go_entries(held, &mut gather);
+        // SAFETY: no unit walks the table.
+        unsafe { gather.release() };
+    }
+    finish(arena, table);
+}
