@@ -68,7 +68,9 @@ impl<P: Platform> DeviceCore<P> {
         // Whole pages are the memory's own where frames are, and pages are no larger.
         let owns_pages = frames == Frames::Whole && domain.page_size_log2() == FRAME_SIZE_LOG2;
         let is_one_piece = first.len_bytes() == len_bytes && len_bytes != 0;
-        let may_be_it = terms.shape != Shape::AlignedBlock && !self.gives_copies_alone(terms);
+        // What is short is perhaps to be copied, though the memory itself would do.
+        let is_copied = self.bounce.own_for(len_bytes).is_some() || self.gives_copies_alone(terms);
+        let may_be_it = terms.shape != Shape::AlignedBlock && !is_copied;
         (owns_pages && is_one_piece && may_be_it).then_some(domain)
     }
 

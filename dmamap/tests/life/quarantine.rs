@@ -136,19 +136,19 @@ fn recovered_memory_is_out_of_the_devices_reach() {
         go_on(&rig.machine);
         assert_eq!(edu.device().recover(), Ok(PAGE));
         // Whoever has the memory now: the models report a translation that leads to freed frames.
-        let mut next = Vec::new();
+        let mut others = Vec::new();
         let next = loop {
             let buffer = buffer_of(rig.kernel, PAGE, 0x22);
             if buffer.phys(0) == Some(phys.start()) {
                 break buffer;
             }
-            next.push(buffer);
+            others.push(buffer);
         };
         try_write(&mut edu, bus, 64);
         assert_eq!(next.as_slice(), [0x22; PAGE as usize], "{kind}");
         assert_eq!(rig.system().faults().total, 1, "{kind}");
         drop(edu);
-        drop(next);
+        drop((next, others));
         rig.finish_after_faults();
     }
 }

@@ -13,8 +13,8 @@ use hosted::Hosted;
 use hw::smmu::stream::Granule;
 use journeys::boot::BootOptions;
 use machine::cache::Snooping;
-use machine::iommu::riscv::RiscvConfig;
 use machine::iommu::smmu::SmmuConfig;
+use machine::iommu::vtd::VtdConfig;
 use machine::temper::Temper;
 use machine::{Iommu, Machine, MachineConfig};
 
@@ -80,12 +80,12 @@ fn boot(config: MachineConfig, options: BootOptions) -> Rig {
 /// Every kind of unit, and some that read memory and not caches.
 fn units() -> Vec<(&'static str, Iommu)> {
     let walks = Snooping::Off;
-    let (smmu, riscv) = (SmmuConfig::default(), RiscvConfig::default());
+    let (smmu, vtd) = (SmmuConfig::default(), VtdConfig::default());
     let smmu = Iommu::Smmu { unit: smmu, walks };
-    let riscv = Iommu::Riscv { unit: riscv, walks };
+    let vtd = Iommu::Vtd { unit: vtd, walks };
     let not_snooping = [
         ("smmu that does not snoop", smmu),
-        ("riscv that does not snoop", riscv),
+        ("vtd that does not snoop", vtd),
     ];
     kinds().into_iter().chain(not_snooping).collect()
 }

@@ -144,8 +144,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "run-of-memory-that-lies-otherwise",
         selection: Selection::Whole,
         file: HELD,
-        find: "run > 1 && (first ^ page) % run == 0",
-        replace: "run > 1",
+        find: " && (first ^ page) & within == 0",
+        replace: "",
         why: "pages of a run lead elsewhere than they should",
         caught_by: &[mapping(
             "each_page_of_long_and_odd_mappings_is_reached_whatever_the_granule",
@@ -155,7 +155,7 @@ pub(super) const ALL: &[Mutation] = &[
         name: "run-that-begins-anywhere",
         selection: Selection::Whole,
         file: HELD,
-        find: "((run - first % run) % run) as usize",
+        find: "(first.wrapping_neg() & within) as usize",
         replace: "0",
         why: "half of a run says that it is one",
         caught_by: &[mapping(

@@ -282,13 +282,26 @@ pub(super) const ALL: &[Mutation] = &[
         name: "given-as-it-is-though-copies-are-due",
         selection: Selection::Whole,
         file: AS_IT_IS,
-        find: " && !self.gives_copies_alone(terms)",
+        find: " || self.gives_copies_alone(terms)",
         replace: "",
         why: "a device that is to have copies alone is given the driver's pages",
         caught_by: &[Test::program(
             "dmamap",
             "bounce/always_mapped",
             "no_page_of_a_driver_is_ever_mapped",
+        )],
+    },
+    Mutation {
+        name: "given-as-it-is-though-short",
+        selection: Selection::Whole,
+        file: AS_IT_IS,
+        find: "self.bounce.own_for(len_bytes).is_some() || ",
+        replace: "",
+        why: "what settings have copied is mapped, and each unmap waits for the unit",
+        caught_by: &[Test::program(
+            "dmamap",
+            "bounce/short",
+            "what_is_short_is_copied_and_tells_the_unit_nothing",
         )],
     },
     Mutation {
