@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(names.len(), 4 * 4 + 3 + 1 + 9 * 2 + 4 * 2);
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 38);
+        assert_eq!(names.len(), 46);
     }
 
     #[test]

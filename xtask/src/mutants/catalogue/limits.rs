@@ -82,8 +82,8 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "boundary-forgotten-when-addresses-are-chosen",
         selection: Selection::Whole,
-        file: "dmamap/src/iova/mod.rs",
-        find: "0..u64::BITS => 1 << (request.boundary_log2 - self.granule_log2),",
+        file: "dmamap/src/iova/search.rs",
+        find: "0..u64::BITS => 1 << (request.boundary_log2 - granule_log2),",
         replace: "0..u64::BITS => LIMITLESS,",
         why: "the device wraps around at the boundary, into what is not the mapping's",
         caught_by: &[
@@ -133,8 +133,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "dropped-list-not-revoked",
         selection: Selection::Core,
         file: "dmamap/src/map/live_list.rs",
-        find: "revoke(core, range, &self.backing, attributes, &Ok(Owed::NOTHING))",
-        replace: "Ok::<(), crate::iommu::RevokeError>(drop(attributes))",
+        find: "unsafe { revoke(core, range, &self.backing, attributes, &owed) }",
+        replace: "{ let _: (_, &Result<Owed, crate::iommu::RevokeError>) = (attributes, &owed); Ok::<(), crate::iommu::RevokeError>(()) }",
         why: "the memory is given back while the device still reaches it",
         caught_by: &[lists(
             "random_lists_are_told_byte_for_byte_within_the_devices_limits",
@@ -143,9 +143,9 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "part-of-a-mapping-unmapped",
         selection: Selection::Whole,
-        file: "dmamap/src/iommu/domain.rs",
-        find: "check(&mut inner.iova)?;",
-        replace: "let _ = check;",
+        file: "dmamap/src/iommu/domain/lanes.rs",
+        find: "if granules as u64 != range.len_bytes() >> page_log2 {",
+        replace: "if granules == usize::MAX {",
         why: "a mapping is split, and its addresses can never be given back",
         caught_by: &[misuse("part_of_a_mapping_or_more_than_one_is_not_unmapped")],
     },

@@ -188,8 +188,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "reserved-units-are-anybodys",
         selection: Selection::Whole,
         file: "dmamap/src/iova/divided.rs",
-        find: "let is_nobodys = [it.reserved, it.kept, it.asked]",
-        replace: "let is_nobodys = [it.kept, it.asked]",
+        find: "|| [it.reserved, it.kept, it.asked]",
+        replace: "|| [it.kept, it.asked]",
         why: "a reserved range can be freed, and then be allocated",
         caught_by: &[iova(
             "blocks::reserving_in_a_block_keeps_what_is_free_and_refuses_what_is_not",

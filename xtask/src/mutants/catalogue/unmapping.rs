@@ -119,11 +119,9 @@ pub(super) const ALL: &[Mutation] = &[
         name: "map-ignores-unlinking",
         selection: Selection::Whole,
         file: DOMAIN,
-        find: "(range, how)
-        };",
+        find: "Ok((range, how))",
         replace: "let _ = how;
-            (range, Linked::OnKeptTables)
-        };",
+            Ok((range, Linked::OnKeptTables))",
         why: "a unit looks for the new mapping in the table that is being unlinked, and faults",
         caught_by: &[in_flight(
             "a_table_that_is_being_unlinked_does_not_hide_what_is_mapped_meanwhile",
@@ -229,8 +227,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "quarantined-addresses-reused",
         selection: Selection::Whole,
         file: UNCONFIRMED,
-        find: "let kept = self.iova.keep(range);",
-        replace: "let kept = self.iova.free(range);",
+        find: "let kept = inner.iova.keep(range);",
+        replace: "let kept = inner.iova.free(range);",
         why: "addresses whose old translation may be cached are given to another mapping",
         caught_by: &[strict(
             "an_unmap_that_is_never_confirmed_quarantines_the_memory",
