@@ -84,30 +84,6 @@ pub(super) const ALL: &[Mutation] = &[
         ],
     },
     Mutation {
-        name: "block-parted-with-while-in-use",
-        selection: Selection::Whole,
-        file: "dmamap/src/iova/lanes/lane.rs",
-        find: "if self.hot == Some(pointer) || !block.is_unused() {",
-        replace: "if self.hot == Some(pointer) {",
-        why: "what other CPUs left in the block is never found",
-        caught_by: &[
-            addresses("one_thread_on_many_cpus_agrees_with_an_oracle"),
-            addresses("ranges_of_all_threads_never_overlap_whoever_frees_them"),
-        ],
-    },
-    Mutation {
-        name: "no-cpu-is-waited-for",
-        selection: Selection::Core,
-        file: SEATS,
-        find: "while seat.taken.load(Ordering::SeqCst) {",
-        replace: "while seat.taken.load(Ordering::SeqCst) && false {",
-        why: "a block goes back while its owner chooses from it",
-        caught_by: &[
-            addresses("nothing_is_lost_to_blocks_that_are_recalled_at_any_time"),
-            addresses("ranges_of_all_threads_never_overlap_whoever_frees_them"),
-        ],
-    },
-    Mutation {
         name: "cpus-enter-though-stopped",
         selection: Selection::Core,
         file: SEATS,
@@ -139,17 +115,6 @@ pub(super) const ALL: &[Mutation] = &[
         replace: "let _ = entries.count();",
         why: "a table is unlinked though something is mapped in it",
         caught_by: &[mapping("threads_unmap_what_others_mapped")],
-    },
-    Mutation {
-        name: "run-of-memory-that-lies-otherwise",
-        selection: Selection::Whole,
-        file: HELD,
-        find: " && (first ^ page) & within == 0",
-        replace: "",
-        why: "pages of a run lead elsewhere than they should",
-        caught_by: &[mapping(
-            "each_page_of_long_and_odd_mappings_is_reached_whatever_the_granule",
-        )],
     },
     Mutation {
         name: "run-that-begins-anywhere",
