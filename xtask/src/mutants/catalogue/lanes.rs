@@ -117,17 +117,6 @@ pub(super) const ALL: &[Mutation] = &[
         caught_by: &[mapping("threads_unmap_what_others_mapped")],
     },
     Mutation {
-        name: "run-that-begins-anywhere",
-        selection: Selection::Whole,
-        file: HELD,
-        find: "(first.wrapping_neg() & within) as usize",
-        replace: "0",
-        why: "half of a run says that it is one",
-        caught_by: &[mapping(
-            "each_page_of_long_and_odd_mappings_is_reached_whatever_the_granule",
-        )],
-    },
-    Mutation {
         name: "lane-entries-not-cleared",
         selection: Selection::Core,
         file: DOMAIN,
