@@ -182,6 +182,11 @@ fn what_another_thread_unmapped_is_out_of_reach() {
                 edu.fetch(mapping, 0, 64).unwrap();
                 edu.fetch(mapping, last, 64).unwrap();
             }
+            // What the device writes from here on is told from what is there.
+            let other = buffer_of(kernel, PAGE, 0x22);
+            let other = edu.device().map_single(other, Bidirectional).unwrap();
+            edu.fetch(&other, 0, 64).unwrap();
+            drop(other.unmap().unwrap());
             let buses = mappings.each_ref().map(|mapping| mapping.range());
             let unmap = move || mappings.map(|mapping| mapping.unmap().unwrap());
             let buffers = match round % 2 {
@@ -333,7 +338,9 @@ fn what_no_unit_confirmed_is_nobodys_until_it_is_recovered() {
         hang(&rig.machine);
         thread::scope(|scope| {
             for one in lent {
-                scope.spawn(move || _ = one.unmap().expect_err("nobody confirms it"));
+                scope.spawn(move || {
+                    let _ = one.unmap().expect_err("nobody confirms it");
+                });
             }
         });
         go_on(&rig.machine);

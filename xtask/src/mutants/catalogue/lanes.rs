@@ -7,7 +7,6 @@ const LANES: &str = "dmamap/src/iova/lanes/mod.rs";
 const SEATS: &str = "dmamap/src/percpu.rs";
 const HELD: &str = "dmamap/src/pagetable/held.rs";
 const DOMAIN: &str = "dmamap/src/iommu/domain/lanes.rs";
-const STAGE: &str = "dmamap/src/iommu/flush_queue/stage.rs";
 const RETIRE: &str = "dmamap/src/iommu/retire.rs";
 
 const fn addresses(name: &'static str) -> Test {
@@ -84,30 +83,6 @@ pub(super) const ALL: &[Mutation] = &[
         ],
     },
     Mutation {
-        name: "block-parted-with-while-in-use",
-        selection: Selection::Whole,
-        file: "dmamap/src/iova/lanes/lane.rs",
-        find: "if self.hot == Some(pointer) || !block.is_unused() {",
-        replace: "if self.hot == Some(pointer) {",
-        why: "what other CPUs left in the block is never found",
-        caught_by: &[
-            addresses("one_thread_on_many_cpus_agrees_with_an_oracle"),
-            addresses("ranges_of_all_threads_never_overlap_whoever_frees_them"),
-        ],
-    },
-    Mutation {
-        name: "no-cpu-is-waited-for",
-        selection: Selection::Core,
-        file: SEATS,
-        find: "while seat.taken.load(Ordering::SeqCst) {",
-        replace: "while seat.taken.load(Ordering::SeqCst) && false {",
-        why: "a block goes back while its owner chooses from it",
-        caught_by: &[
-            addresses("nothing_is_lost_to_blocks_that_are_recalled_at_any_time"),
-            addresses("ranges_of_all_threads_never_overlap_whoever_frees_them"),
-        ],
-    },
-    Mutation {
         name: "cpus-enter-though-stopped",
         selection: Selection::Core,
         file: SEATS,
@@ -141,28 +116,6 @@ pub(super) const ALL: &[Mutation] = &[
         caught_by: &[mapping("threads_unmap_what_others_mapped")],
     },
     Mutation {
-        name: "run-of-memory-that-lies-otherwise",
-        selection: Selection::Whole,
-        file: HELD,
-        find: " && (first ^ page) & within == 0",
-        replace: "",
-        why: "pages of a run lead elsewhere than they should",
-        caught_by: &[mapping(
-            "each_page_of_long_and_odd_mappings_is_reached_whatever_the_granule",
-        )],
-    },
-    Mutation {
-        name: "run-that-begins-anywhere",
-        selection: Selection::Whole,
-        file: HELD,
-        find: "(first.wrapping_neg() & within) as usize",
-        replace: "0",
-        why: "half of a run says that it is one",
-        caught_by: &[mapping(
-            "each_page_of_long_and_odd_mappings_is_reached_whatever_the_granule",
-        )],
-    },
-    Mutation {
         name: "lane-entries-not-cleared",
         selection: Selection::Core,
         file: DOMAIN,
@@ -173,38 +126,6 @@ pub(super) const ALL: &[Mutation] = &[
             mapping("what_another_thread_unmapped_is_out_of_reach"),
             mapping("threads_unmap_what_others_mapped"),
         ],
-    },
-    Mutation {
-        name: "lane-entries-not-written-back",
-        selection: Selection::Whole,
-        file: DOMAIN,
-        find: "all.publish(self.platform, entries);",
-        replace: "",
-        why: "a unit that does not snoop finds nothing at what was mapped",
-        caught_by: &[
-            mapping("each_page_of_long_and_odd_mappings_is_reached_whatever_the_granule"),
-            mapping("what_another_thread_unmapped_is_out_of_reach"),
-        ],
-    },
-    Mutation {
-        name: "cleared-lane-entries-not-written-back",
-        selection: Selection::Whole,
-        file: DOMAIN,
-        find: "self.publish(platform, entries);
-        Ok(())",
-        replace: "Ok(())",
-        why: "a unit that does not snoop goes on finding what was unmapped",
-        caught_by: &[mapping("what_another_thread_unmapped_is_out_of_reach")],
-    },
-    Mutation {
-        name: "lane-unmaps-without-the-unit",
-        selection: Selection::Core,
-        file: DOMAIN,
-        find: "match self.each_walker(|unit| unit.invalidate(self.id, change)) {",
-        replace: "let _ = change;
-        match Ok::<(), crate::iommu::unit::UnitError>(()) {",
-        why: "unmapped memory stays within reach of a unit that remembers it",
-        caught_by: &[mapping("what_another_thread_unmapped_is_out_of_reach")],
     },
     Mutation {
         name: "lane-frees-before-the-unit-forgot",
@@ -236,18 +157,6 @@ pub(super) const ALL: &[Mutation] = &[
         )],
     },
     Mutation {
-        name: "flush-without-what-is-staged",
-        selection: Selection::Core,
-        file: RETIRE,
-        find: "if inner.queue.may_take() {",
-        replace: "if inner.queue.may_take() && false {",
-        why: "what a CPU retired is said to be flushed, and is not",
-        caught_by: &[
-            stages("what_cpus_staged_is_counted_and_one_flush_covers_it"),
-            stages("what_is_staged_is_chosen_by_nobody_and_out_of_reach_once_flushed"),
-        ],
-    },
-    Mutation {
         name: "staged-not-counted",
         selection: Selection::Whole,
         file: RETIRE,
@@ -257,23 +166,5 @@ pub(super) const ALL: &[Mutation] = &[
         caught_by: &[stages(
             "what_cpus_staged_is_counted_and_one_flush_covers_it",
         )],
-    },
-    Mutation {
-        name: "staged-without-a-timer",
-        selection: Selection::Whole,
-        file: RETIRE,
-        find: "(drawn, inner.queue.set_timer())",
-        replace: "(drawn, None)",
-        why: "what a CPU retired waits for ever",
-        caught_by: &[stages("a_timer_flushes_what_another_cpu_staged")],
-    },
-    Mutation {
-        name: "stages-beyond-the-bound",
-        selection: Selection::Whole,
-        file: STAGE,
-        find: "waiting.entries.len() + self.staged + room <= self.limits.entries",
-        replace: "waiting.entries.len() + room <= self.limits.entries",
-        why: "more waits for a flush than is allowed",
-        caught_by: &[stages("no_more_waits_than_is_allowed_on_all_cpus_together")],
     },
 ];

@@ -282,8 +282,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "given-as-it-is-though-copies-are-due",
         selection: Selection::Whole,
         file: AS_IT_IS,
-        find: " || self.gives_copies_alone(terms)",
-        replace: "",
+        find: "self.bounce.own_for(len_bytes).is_some() || self.gives_copies_alone(terms)",
+        replace: "false",
         why: "a device that is to have copies alone is given the driver's pages",
         caught_by: &[Test::program(
             "dmamap",
