@@ -167,4 +167,33 @@ pub(super) const ALL: &[Mutation] = &[
             "what_cpus_staged_is_counted_and_one_flush_covers_it",
         )],
     },
+    Mutation {
+        name: "flush-without-what-is-staged",
+        selection: Selection::Core,
+        file: RETIRE,
+        find: "if inner.queue.may_take() {",
+        replace: "if false {",
+        why: "what a CPU retired is said to be flushed, and is not",
+        caught_by: &[stages(
+            "what_was_staged_for_a_flush_that_failed_is_kept_until_it_is_recovered",
+        )],
+    },
+    Mutation {
+        name: "staged-without-a-timer",
+        selection: Selection::Whole,
+        file: RETIRE,
+        find: "(drawn, inner.queue.set_timer())",
+        replace: "(drawn, None)",
+        why: "what a CPU retired waits for ever",
+        caught_by: &[stages("a_timer_flushes_what_another_cpu_staged")],
+    },
+    Mutation {
+        name: "stages-beyond-the-bound",
+        selection: Selection::Whole,
+        file: "dmamap/src/iommu/flush_queue/stage.rs",
+        find: "waiting.entries.len() + self.staged + room <= self.limits.entries",
+        replace: "waiting.entries.len() + room <= self.limits.entries",
+        why: "more waits for a flush than is allowed",
+        caught_by: &[stages("no_more_waits_than_is_allowed_on_all_cpus_together")],
+    },
 ];
