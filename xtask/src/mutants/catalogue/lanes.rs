@@ -17,6 +17,10 @@ const fn mapping(name: &'static str) -> Test {
     Test::program("dmamap", "mapping/lanes", name)
 }
 
+const fn disks(name: &'static str) -> Test {
+    Test::program("journeys", "read_disk", name)
+}
+
 const fn stages(name: &'static str) -> Test {
     Test::program("dmamap", "deferred/stages", name)
 }
@@ -195,5 +199,24 @@ pub(super) const ALL: &[Mutation] = &[
         replace: "waiting.entries.len() + room <= self.limits.entries",
         why: "more waits for a flush than is allowed",
         caught_by: &[stages("no_more_waits_than_is_allowed_on_all_cpus_together")],
+    },
+    Mutation {
+        name: "lane-entries-not-written-back",
+        selection: Selection::Whole,
+        file: DOMAIN,
+        find: "all.publish(self.platform, entries);",
+        replace: "let _ = all;",
+        why: "a unit that does not snoop finds nothing at what was mapped",
+        caught_by: &[disks("walks_that_do_not_snoop_find_their_tables")],
+    },
+    Mutation {
+        name: "lane-unmaps-without-the-unit",
+        selection: Selection::Core,
+        file: DOMAIN,
+        find: "match self.each_walker(|unit| unit.invalidate(self.id, change)) {",
+        replace: "let _ = change;
+        match Ok::<(), crate::iommu::UnitError>(()) {",
+        why: "memory comes back while the unit still leads the device to it",
+        caught_by: &[disks("every_temper_reads_the_same")],
     },
 ];
