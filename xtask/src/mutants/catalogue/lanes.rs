@@ -183,15 +183,6 @@ pub(super) const ALL: &[Mutation] = &[
         )],
     },
     Mutation {
-        name: "staged-without-a-timer",
-        selection: Selection::Whole,
-        file: RETIRE,
-        find: "(drawn, inner.queue.set_timer())",
-        replace: "(drawn, None)",
-        why: "what a CPU retired waits for ever",
-        caught_by: &[stages("a_timer_flushes_what_another_cpu_staged")],
-    },
-    Mutation {
         name: "stages-beyond-the-bound",
         selection: Selection::Whole,
         file: "dmamap/src/iommu/flush_queue/stage.rs",
