@@ -9,6 +9,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::map::{EMPTY, SAME_AGAIN, leaf};
+use super::words::count_alike;
 use super::{
     Entry, Format, Gather, Grant, MemoryType, PageTable, Permission, PhysList, Privilege, Span,
     WalkCoherence,
@@ -20,12 +21,28 @@ use crate::platform::Platform;
 pub const HELD: usize = 512;
 
 /// Entries of the smallest pages that somebody holds ([`PageTable::hold_entries`]), and writes without a walk.
+///
+/// ```no_run
+/// use dmamap::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
+/// use dmamap::pagetable::{Format, Gather, PageTable, Permission};
+/// use dmamap::platform::Platform;
+///
+/// fn example<P: Platform, F: Format>(platform: P, table: &mut PageTable<P, F>) -> Option<()> {
+///     let (z, y) = (BusAddr::new(0x20_0000), PhysAddr::new(0x8000_0000));
+///     // SAFETY: they are let go below, and the table lives.
+///     let held = unsafe { table.hold_entries(z) }?;
+///     assert!(held.map(z, PhysRange::new(y, 0x3000).ok()?, Permission::ReadWrite));
+///     assert!(held.unmap(BusRange::new(z, 0x3000).ok()?));
+///     // … invalidate that range in every unit that walks the table.
+///     table.let_go_entries(held, &mut Gather::new(platform)).ok()
+/// }
+/// ```
 pub struct HeldEntries<P: Platform, F: Format> {
     platform: P,
     /// The address of the first.
     bus: BusAddr,
     entries: NonNull<[AtomicU64; HELD]>,
-    words: Words<F>,
+    words: Encoder<F>,
 }
 
 // SAFETY: entries are atomic words of frames that stay lent, which any CPU may use.
@@ -47,7 +64,7 @@ impl<P: Platform, F: Format> HeldEntries<P, F> {
             Some(entries) if self.words.accepts(phys) && are_empty(entries) => {
                 self.words
                     .write_piece(bus, entries, phys, permission.into());
-                self.publish(entries);
+                publish(self.platform, self.words.coherence(), entries);
                 true
             }
             _ => false,
@@ -68,8 +85,8 @@ impl<P: Platform, F: Format> HeldEntries<P, F> {
             Some(fitting) if are_empty(entries) => {
                 let grant = permission.into();
                 self.words
-                    .write(range.start(), entries, memory, fitting, grant);
-                self.publish(entries);
+                    .write_list(range.start(), entries, memory, fitting, grant);
+                publish(self.platform, self.words.coherence(), entries);
                 true
             }
             _ => false,
@@ -85,7 +102,7 @@ impl<P: Platform, F: Format> HeldEntries<P, F> {
                 for entry in entries {
                     entry.store(EMPTY, Ordering::Release);
                 }
-                self.publish(entries);
+                publish(self.platform, self.words.coherence(), entries);
                 true
             }
             _ => false,
@@ -105,14 +122,6 @@ impl<P: Platform, F: Format> HeldEntries<P, F> {
         let first = usize::try_from(first).ok()?;
         all.get(first..)?.get(..usize::try_from(count).ok()?)
     }
-
-    #[inline]
-    fn publish(&self, entries: &[AtomicU64]) {
-        if self.words.coherence() == WalkCoherence::NotSnooped {
-            let start = NonNull::from(entries).cast();
-            self.platform.clean_cache(start, size_of_val(entries));
-        }
-    }
 }
 
 #[inline]
@@ -128,12 +137,17 @@ fn are_full(entries: &[AtomicU64]) -> bool {
     blocks.iter().all(|block| block.iter().fold(true, full)) && !rest.iter().any(is_empty)
 }
 
-/// Whether all are empty: many at a time, as they nearly always are.
 #[inline]
 fn are_empty(entries: &[AtomicU64]) -> bool {
-    let (blocks, rest) = entries.as_chunks::<8>();
-    let some = |some, entry: &AtomicU64| some | entry.load(Ordering::Relaxed) ^ EMPTY;
-    blocks.iter().all(|block| block.iter().fold(0, some) == 0) && rest.iter().all(is_empty)
+    count_alike(entries, !0, EMPTY) == entries.len()
+}
+
+/// Writes entries back where the unit does not snoop.
+#[inline]
+pub(crate) fn publish<P: Platform>(platform: P, coherence: WalkCoherence, entries: &[AtomicU64]) {
+    if coherence == WalkCoherence::NotSnooped {
+        platform.clean_cache(NonNull::from(entries).cast(), size_of_val(entries));
+    }
 }
 
 impl<P: Platform, F: Format> PageTable<P, F> {
@@ -198,8 +212,25 @@ impl<P: Platform, F: Format> PageTable<P, F> {
     }
 
     /// Lets go of entries that are held. What is mapped there stays so, and is this table's to unmap from now on.
-    pub fn let_go_entries(&mut self, held: HeldEntries<P, F>, gather: &mut Gather<P>) {
+    ///
+    /// # Errors
+    /// They come back where they are of another table.
+    pub fn let_go_entries(
+        &mut self,
+        held: HeldEntries<P, F>,
+        gather: &mut Gather<P>,
+    ) -> Result<(), HeldEntries<P, F>> {
+        let mut path = self.path();
+        let at = held.bus.as_u64();
+        let is_there = path.walk(at, 1).level == 1 && {
+            let first = self.format.geometry().index(at, 1);
+            path.node(1).table.held(first) == Some(held.entries)
+        };
+        if !is_there {
+            return Err(held);
+        }
         self.let_go(held.bus, gather);
+        Ok(())
     }
 
     /// What is written to entries that are held.
@@ -207,11 +238,11 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         Box::new(self.words())
     }
 
-    fn words(&self) -> Words<F> {
+    fn words(&self) -> Encoder<F> {
         let word = |phys, grant| leaf(&self.format, 1, PhysAddr::new(phys), Span::Entry, grant);
         let page = self.format.geometry().size(1);
         let step = word(page, GRANTS[0]).wrapping_sub(word(0, GRANTS[0]));
-        Words {
+        Encoder {
             format: self.format,
             zero: GRANTS.map(|grant| word(0, grant)),
             step,
@@ -282,7 +313,8 @@ fn number(grant: Grant) -> usize {
     permission * 4 + registers * 2 + privileged
 }
 
-struct Words<F> {
+/// What leaves say in one format, worked out once.
+struct Encoder<F> {
     format: F,
     /// The leaf for memory at 0, of each grant.
     zero: [u64; GRANTS.len()],
@@ -290,7 +322,7 @@ struct Words<F> {
     step: u64,
 }
 
-impl<F: Format> Words<F> {
+impl<F: Format> Encoder<F> {
     fn page_log2(&self) -> u32 {
         self.format.geometry().granule().size_log2()
     }
@@ -394,7 +426,7 @@ impl<F: Format> Words<F> {
     }
 }
 
-impl<F: Format> LeafWords for Words<F> {
+impl<F: Format> LeafWords for Encoder<F> {
     fn fits(&self, memory: &mut dyn PhysList, pages: usize) -> Option<Fitting> {
         self.fitting(memory, pages)
     }

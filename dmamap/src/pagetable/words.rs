@@ -97,17 +97,9 @@ impl<P: Platform> Words<P> {
         }
     }
 
-    /// How many of the words of `entries`, from the first on, are `expected` in the bits of `mask`.
+    /// As [`count_alike`], of those of `entries`.
     pub(super) fn count_alike(self, entries: Range<usize>, mask: u64, expected: u64) -> usize {
-        let differs = |word: &AtomicU64| (word.load(Ordering::Relaxed) ^ expected) & mask;
-        let words = &self.words()[entries];
-        // Many at a time while none differs.
-        let (blocks, _) = words.as_chunks::<8>();
-        let alike =
-            |block: &&[AtomicU64; 8]| block.iter().fold(0, |some, word| some | differs(word)) == 0;
-        let whole = blocks.iter().take_while(alike).count() * 8;
-        let rest = words[whole..].iter().take_while(|word| differs(word) == 0);
-        whole + rest.count()
+        count_alike(&self.words()[entries], mask, expected)
     }
 
     pub(super) fn zero(self) {
@@ -134,4 +126,17 @@ impl<P: Platform> Words<P> {
         // SAFETY: the frames were allocated as this range, and the caller says they are not used.
         unsafe { self.platform.free_frames(frames) };
     }
+}
+
+/// How many of the words, from the first on, are `expected` in the bits of `mask`.
+#[inline]
+pub(super) fn count_alike(words: &[AtomicU64], mask: u64, expected: u64) -> usize {
+    let differs = |word: &AtomicU64| (word.load(Ordering::Relaxed) ^ expected) & mask;
+    // Many at a time while none differs.
+    let (blocks, _) = words.as_chunks::<8>();
+    let alike =
+        |block: &&[AtomicU64; 8]| block.iter().fold(0, |some, word| some | differs(word)) == 0;
+    let whole = blocks.iter().take_while(alike).count() * 8;
+    let rest = words[whole..].iter().take_while(|word| differs(word) == 0);
+    whole + rest.count()
 }

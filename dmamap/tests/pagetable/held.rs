@@ -78,7 +78,7 @@ pub(crate) fn held_entries_say_what_the_walker_would_have_written<F: Subject>(fo
     }
     assert!(live.len() > 1, "the walker is left something to unmap");
     let mut gather = Gather::new(held_arena);
-    table.let_go_entries(held, &mut gather);
+    assert!(table.let_go_entries(held, &mut gather).is_ok());
     assert_eq!(gather.range(), None, "what is mapped keeps its table");
     for (start, len_bytes) in live {
         unmap(held_arena, &mut table, start, len_bytes);
@@ -105,6 +105,17 @@ pub(crate) fn tables_with_held_entries_stay<F: Subject>(format: F) {
     let other = unsafe { table.hold_entries(BusAddr::new(page)) };
     assert!(other.is_none(), "it is at no multiple of their size");
     let with_table = table.frames();
+    // They are not another table's to let go of, which has some there, too.
+    let (other_arena, mut other) = self::table(format);
+    // SAFETY: they are let go below, and nothing is mapped there.
+    let its_own = unsafe { other.hold_entries(BusAddr::new(0)) }.unwrap();
+    let mut gather = Gather::new(other_arena);
+    let held = other.let_go_entries(held, &mut gather).err();
+    let held = held.expect("they come back");
+    assert!(other.let_go_entries(its_own, &mut gather).is_ok());
+    // SAFETY: no unit walks the table.
+    unsafe { gather.release() };
+    finish(other_arena, other);
     // Emptied and wanted back, the table stays all the same.
     assert!(held.map(BusAddr::new(0), phys(0, page), Permission::Read));
     assert!(held.unmap(bus(0, page)));
@@ -114,7 +125,7 @@ pub(crate) fn tables_with_held_entries_stay<F: Subject>(format: F) {
     assert!(table.lookup(BusAddr::new(page)).is_some());
     assert!(held.unmap(bus(page, page)));
     let mut gather = Gather::new(arena);
-    table.let_go_entries(held, &mut gather);
+    assert!(table.let_go_entries(held, &mut gather).is_ok());
     // SAFETY: no unit walks the table.
     unsafe { gather.release() };
     reclaim(arena, &mut table);
@@ -136,7 +147,7 @@ pub(crate) fn held_entries_are_written_back<F: Subject>(format: F) {
         assert!(held.unmap(bus(page, page)));
         assert_eq!(arena.take_cleaned().is_empty(), snooped);
         let mut gather = Gather::new(arena);
-        table.let_go_entries(held, &mut gather);
+        assert!(table.let_go_entries(held, &mut gather).is_ok());
         // SAFETY: no unit walks the table.
         unsafe { gather.release() };
     }

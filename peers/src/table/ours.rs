@@ -44,7 +44,8 @@ impl Ours {
     pub(super) fn let_go(&mut self, held: HeldEntries<Frames, ArmLpaeStage1>) {
         let mut gather = Gather::new(Frames);
         if let Some(table) = &mut self.0 {
-            table.let_go_entries(held, &mut gather);
+            let parted = table.let_go_entries(held, &mut gather);
+            debug_assert!(parted.is_ok(), "they are of this table");
         }
         // SAFETY: no unit walks the table.
         unsafe { gather.release() };
