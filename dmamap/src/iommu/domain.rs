@@ -10,9 +10,11 @@
 //! | `error` | why memory was not mapped, or not taken back |
 //! | `span` | mapping in two steps |
 //! | `lanes` | mapping without the lock, each CPU on its own |
+//! | `blocks` | the blocks of addresses that lanes are lent for it |
 //! | `walkers` | the units that walk the table, and what they are told |
 //! | `end` | what becomes of everything when no device is left in it |
 
+mod blocks;
 mod end;
 mod error;
 mod lanes;
@@ -203,7 +205,7 @@ impl<P: Platform> Domain<P> {
     ) -> Result<(), DomainError> {
         let bus = BusAddr::new(memory.start().as_u64());
         let range = BusRange::new(bus, memory.len_bytes()).expect("as long as memory that exists");
-        self.with_blocks_back(|inner| {
+        self.with_blocks_back(Recall::KeepingFrames, |inner| {
             inner.iova.reserve(range)?;
             let table = inner.table.as_mut().ok_or(DomainError::Revoked)?;
             let mut list = Replay::new(core::iter::once(memory));
@@ -213,7 +215,9 @@ impl<P: Platform> Domain<P> {
 
     /// Keeps `range` from ever being chosen.
     pub(crate) fn reserve(&self, range: BusRange) -> Result<(), DomainError> {
-        self.with_blocks_back(|inner| Ok(inner.iova.reserve(range)?))
+        self.with_blocks_back(Recall::KeepingFrames, |inner| {
+            Ok(inner.iova.reserve(range)?)
+        })
     }
 
     /// Chooses bus addresses for `memory` as `request` says and records them.
@@ -320,12 +324,14 @@ impl<P: Platform> Domain<P> {
     /// # Errors
     /// How many ranges are mapped, reserved to be, or wait for their flush. Nothing has changed then.
     pub(crate) fn hand_over(&self) -> Result<(), u64> {
-        self.with_blocks_back(|inner| match inner.iova.statistics().live_allocations {
-            0 => {
-                inner.chooser = Chooser::Owner;
-                Ok(())
+        self.with_blocks_back(Recall::KeepingFrames, |inner| {
+            match inner.iova.statistics().live_allocations {
+                0 => {
+                    inner.chooser = Chooser::Owner;
+                    Ok(())
+                }
+                live => Err(live),
             }
-            live => Err(live),
         })
     }
 
@@ -387,7 +393,7 @@ impl<P: Platform> Domain<P> {
     pub(crate) fn reclaim(&self) -> Result<(), UnitError> {
         // What waits holds addresses, and tables. Where the flush fails these stay, and what is left is reclaimed.
         self.settle();
-        self.call_back(Recall::WithFrames);
+        self.with_blocks_back(Recall::WithFrames, |_| ());
         let mut gather = Gather::new(self.platform);
         {
             let mut inner = self.inner.lock();

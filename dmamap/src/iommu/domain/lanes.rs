@@ -6,24 +6,21 @@
 //! free.
 
 use alloc::boxed::Box;
-use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Chooser, Domain, DomainError, Inner, Reach, RevokeError};
+use super::{Domain, Inner, RevokeError};
 use crate::addr::{BusAddr, BusRange};
 use crate::iommu::flush_queue::{Owed, Stage};
 use crate::iommu::unconfirmed::Unconfirmed;
 use crate::iommu::unit::Change;
-use crate::iova::lanes::{
-    Freed, LaneRequest, Lanes, Lending, LentRange, MOST, NoChoice, Parted, Recall,
-};
-use crate::iova::{IovaError, IovaRequest, IovaSpace};
-use crate::pagetable::{Gather, Grant, LeafWords, PhysList, TableChange, WalkCoherence};
+use crate::iova::lanes::{Freed, LaneRequest, Lanes, LentRange, MOST, NoChoice};
+use crate::iova::{IovaRequest, IovaSpace};
+use crate::pagetable::{Gather, Grant, LeafWords, PhysList, TableChange, publish};
 use crate::platform::Platform;
 
 /// The lanes of a domain whose entries can be held.
 pub(super) struct DomainLanes<P: Platform> {
-    lanes: Lanes<P, Stage>,
+    pub(super) lanes: Lanes<P, Stage>,
     words: Box<dyn LeafWords>,
 }
 
@@ -47,9 +44,7 @@ impl<P: Platform> DomainLanes<P> {
 
     /// Writes entries back where the unit does not snoop.
     fn publish(&self, platform: P, entries: &[AtomicU64]) {
-        if self.words.coherence() == WalkCoherence::NotSnooped {
-            platform.clean_cache(NonNull::from(entries).cast(), size_of_val(entries));
-        }
+        publish(platform, self.words.coherence(), entries);
     }
 
     /// Clears the entries of `range`, if that is the whole range that begins there.
@@ -105,153 +100,6 @@ impl<P: Platform> Domain<P> {
             chosen => chosen,
         };
         BusRange::new(chosen.ok()?, request.len_bytes).ok()
-    }
-
-    /// Lends this CPU's lane a block; whether it has one.
-    #[cold]
-    fn lend(&self, request: &LaneRequest<'_>) -> bool {
-        let Some(DomainLanes { lanes, .. }) = &self.lanes else {
-            return false;
-        };
-        let lending = {
-            let mut inner = self.inner.lock();
-            // While a table is being unlinked, mappings are to invalidate for themselves, which lanes do not.
-            let Inner {
-                unlinking: 0,
-                iova,
-                lender,
-                table: Some(table),
-                reach: Reach::Live,
-                chooser: Chooser::Layer,
-                ..
-            } = &mut *inner
-            else {
-                return false;
-            };
-            lanes.lend(lender, iova, request, |granule| {
-                let bus = BusAddr::new(granule << self.page_size_log2);
-                table.hold(bus).map(Some)
-            })
-        };
-        match lending {
-            Lending::Lent => true,
-            Lending::Refused => false,
-            Lending::Unused(block) => {
-                self.take_back(block);
-                false
-            }
-        }
-    }
-
-    /// The domain has a block again that a lane has no use for.
-    #[cold]
-    fn take_back(&self, block: Parted) {
-        let mut gather = Gather::new(self.platform);
-        let mut inner = self.inner.lock();
-        self.take_back_locked(&mut inner, block, &mut gather);
-        inner.note_unlinking(&gather);
-        drop(inner);
-        self.finish(gather);
-    }
-
-    /// The same with the lock; `gather` takes what is to be invalidated then.
-    fn take_back_locked(&self, inner: &mut Inner<P>, block: Parted, gather: &mut Gather<P>) {
-        let (
-            Some(DomainLanes { lanes, .. }),
-            Inner {
-                iova,
-                lender,
-                table: Some(table),
-                reach: Reach::Live,
-                ..
-            },
-        ) = (&self.lanes, inner)
-        else {
-            // The domain has ended.
-            return;
-        };
-        lanes.take_back(lender, iova, block, |granule| {
-            let bus = BusAddr::new(granule << self.page_size_log2);
-            table.let_go(bus, gather);
-        });
-    }
-
-    /// The domain has all blocks again, with what is mapped in them. Returns what is to be invalidated then.
-    pub(in crate::iommu) fn recall(&self, inner: &mut Inner<P>, recall: Recall) -> Gather<P> {
-        let mut gather = Gather::new(self.platform);
-        let Some(DomainLanes { lanes, .. }) = &self.lanes else {
-            return gather;
-        };
-        if recall == Recall::KeepingFrames && !inner.lender.has_lent() {
-            return gather;
-        }
-        let Inner {
-            iova,
-            lender,
-            table,
-            queue,
-            ..
-        } = inner;
-        let let_go = |granule: u64| {
-            if let Some(table) = table {
-                let bus = BusAddr::new(granule << self.page_size_log2);
-                table.let_go(bus, &mut gather);
-            }
-        };
-        // SAFETY: the lock is held, and nobody is within a lane who takes it.
-        unsafe { lanes.recall(lender, iova, recall, |stage| queue.take_in(stage), let_go) };
-        inner.note_unlinking(&gather);
-        gather
-    }
-
-    /// The domain has all blocks again.
-    pub(super) fn call_back(&self, recall: Recall) {
-        let mut inner = self.inner.lock();
-        let emptied = self.recall(&mut inner, recall);
-        drop(inner);
-        self.finish(emptied);
-    }
-
-    /// Calls `f` with the lock and all blocks back: none is lent again before it is over.
-    pub(super) fn with_blocks_back<T>(&self, f: impl FnOnce(&mut Inner<P>) -> T) -> T {
-        let mut inner = self.inner.lock();
-        let emptied = self.recall(&mut inner, Recall::KeepingFrames);
-        let done = f(&mut inner);
-        drop(inner);
-        self.finish(emptied);
-        done
-    }
-
-    /// Calls `choose`, which chooses bus addresses, with the lock; where there are none, once more with all blocks back, of which
-    /// none is lent again between.
-    pub(super) fn choose_locked<T>(
-        &self,
-        mut choose: impl FnMut(&mut Inner<P>) -> Result<T, DomainError>,
-    ) -> Result<T, DomainError> {
-        let mut inner = self.inner.lock();
-        let chosen = choose(&mut inner);
-        let is_exhausted = matches!(
-            chosen,
-            Err(DomainError::Iova(IovaError::IovaExhausted { .. }))
-        );
-        // Lanes may hold what it needs.
-        if !is_exhausted || !inner.lender.has_lent() {
-            return chosen;
-        }
-        let emptied = self.recall(&mut inner, Recall::KeepingFrames);
-        let chosen = choose(&mut inner);
-        drop(inner);
-        self.finish(emptied);
-        chosen
-    }
-
-    /// Has the units forget tables that lanes had no use for any more.
-    pub(in crate::iommu) fn finish(&self, gather: Gather<P>) {
-        if let Err((error, unconfirmed)) = self.sync(gather)
-            && let Err(error) = self.keep(None, unconfirmed, error)
-        {
-            log::error!("an emptied table was not confirmed to be out of use: {error}");
-        }
     }
 
     /// As [`unmap`](Self::unmap), of a mapping that somebody owns.
@@ -349,15 +197,8 @@ impl<P: Platform> Domain<P> {
         match unsafe { lanes.free(granule, granules) } {
             Freed::Done => {}
             Freed::Unused(block) => self.take_back(block),
-            Freed::Elsewhere => {
-                let mut emptied = Gather::new(self.platform);
-                let mut inner = self.inner.lock();
-                // SAFETY: the caller's promise.
-                unsafe { self.free_locked(&mut inner, range, &mut emptied) };
-                inner.note_unlinking(&emptied);
-                drop(inner);
-                self.finish(emptied);
-            }
+            // SAFETY: the caller's promise.
+            Freed::Elsewhere => unsafe { self.free_elsewhere(&mut self.inner.lock(), range) },
         }
     }
 
@@ -378,11 +219,20 @@ impl<P: Platform> Domain<P> {
         match unsafe { lanes.free(granule, granules) } {
             Freed::Done => {}
             Freed::Unused(block) => self.take_back_locked(inner, block, emptied),
-            Freed::Elsewhere => match self.lent(inner, range) {
-                // SAFETY: the caller's promise.
-                Some(lent) => unsafe { lent.free() },
-                None => inner.free(range),
-            },
+            // SAFETY: the caller's promise.
+            Freed::Elsewhere => unsafe { self.free_elsewhere(inner, range) },
+        }
+    }
+
+    /// The same of a range that this CPU did not find in a lane.
+    ///
+    /// # Safety
+    /// As [`free`](Self::free).
+    unsafe fn free_elsewhere(&self, inner: &mut Inner<P>, range: BusRange) {
+        match self.lent(inner, range) {
+            // SAFETY: the caller's promise.
+            Some(lent) => unsafe { lent.free() },
+            None => inner.free(range),
         }
     }
 
@@ -419,11 +269,5 @@ impl<P: Platform> Domain<P> {
         super::whole(&mut inner.iova, range)?;
         let table = inner.table.as_mut().expect("a live domain has a table");
         Ok(table.unmap(range, gather)?)
-    }
-
-    /// Frames that lanes hold.
-    pub(super) fn lane_frames(&self, inner: &Inner<P>) -> usize {
-        let lanes = self.lanes.as_ref().map(|all| &all.lanes);
-        lanes.map_or(0, |lanes| lanes.frames(&inner.lender))
     }
 }

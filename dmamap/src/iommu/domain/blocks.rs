@@ -1,0 +1,169 @@
+//! Blocks of bus addresses that lanes are lent, and that come back.
+//!
+//! A lane asks for one when it has no room, and parts with one that nothing is left in. All come back, with what is mapped in
+//! them, before somebody looks at the whole domain. Whoever takes one back lets go of its entries, which may leave tables
+//! empty: what is to be invalidated for these is done when the lock is left.
+
+use super::lanes::DomainLanes;
+use super::{Chooser, Domain, DomainError, Inner, Reach};
+use crate::addr::BusAddr;
+use crate::iova::IovaError;
+use crate::iova::lanes::{LaneRequest, Lending, Parted, Recall};
+use crate::pagetable::Gather;
+use crate::platform::Platform;
+
+impl<P: Platform> Domain<P> {
+    /// Lends this CPU's lane a block; whether it has one.
+    #[cold]
+    pub(super) fn lend(&self, request: &LaneRequest<'_>) -> bool {
+        let Some(DomainLanes { lanes, .. }) = &self.lanes else {
+            return false;
+        };
+        let lending = {
+            let mut inner = self.inner.lock();
+            // While a table is being unlinked, mappings are to invalidate for themselves, which lanes do not.
+            let Inner {
+                unlinking: 0,
+                iova,
+                lender,
+                table: Some(table),
+                reach: Reach::Live,
+                chooser: Chooser::Layer,
+                ..
+            } = &mut *inner
+            else {
+                return false;
+            };
+            lanes.lend(lender, iova, request, |granule| {
+                let bus = BusAddr::new(granule << self.page_size_log2);
+                table.hold(bus).map(Some)
+            })
+        };
+        match lending {
+            Lending::Lent => true,
+            Lending::Refused => false,
+            Lending::Unused(block) => {
+                self.take_back(block);
+                false
+            }
+        }
+    }
+
+    /// The domain has a block again that a lane has no use for.
+    #[cold]
+    pub(super) fn take_back(&self, block: Parted) {
+        let mut gather = Gather::new(self.platform);
+        let mut inner = self.inner.lock();
+        self.take_back_locked(&mut inner, block, &mut gather);
+        inner.note_unlinking(&gather);
+        drop(inner);
+        self.finish(gather);
+    }
+
+    /// The same with the lock; `gather` takes what is to be invalidated then.
+    pub(super) fn take_back_locked(
+        &self,
+        inner: &mut Inner<P>,
+        block: Parted,
+        gather: &mut Gather<P>,
+    ) {
+        let (
+            Some(DomainLanes { lanes, .. }),
+            Inner {
+                iova,
+                lender,
+                table: Some(table),
+                reach: Reach::Live,
+                ..
+            },
+        ) = (&self.lanes, inner)
+        else {
+            // The domain has ended.
+            return;
+        };
+        lanes.take_back(lender, iova, block, |granule| {
+            let bus = BusAddr::new(granule << self.page_size_log2);
+            table.let_go(bus, gather);
+        });
+    }
+
+    /// The domain has all blocks again, with what is mapped in them. Returns what is to be invalidated then.
+    pub(in crate::iommu) fn recall(&self, inner: &mut Inner<P>, recall: Recall) -> Gather<P> {
+        let mut gather = Gather::new(self.platform);
+        let Some(DomainLanes { lanes, .. }) = &self.lanes else {
+            return gather;
+        };
+        if recall == Recall::KeepingFrames && !inner.lender.has_lent() {
+            return gather;
+        }
+        let Inner {
+            iova,
+            lender,
+            table,
+            queue,
+            ..
+        } = inner;
+        let let_go = |granule: u64| {
+            if let Some(table) = table {
+                let bus = BusAddr::new(granule << self.page_size_log2);
+                table.let_go(bus, &mut gather);
+            }
+        };
+        // SAFETY: the lock is held, and nobody is within a lane who takes it.
+        unsafe { lanes.recall(lender, iova, recall, |stage| queue.take_in(stage), let_go) };
+        inner.note_unlinking(&gather);
+        gather
+    }
+
+    /// Calls `f` with the lock and all blocks back: none is lent again before it is over.
+    pub(super) fn with_blocks_back<T>(
+        &self,
+        recall: Recall,
+        f: impl FnOnce(&mut Inner<P>) -> T,
+    ) -> T {
+        let mut inner = self.inner.lock();
+        let emptied = self.recall(&mut inner, recall);
+        let done = f(&mut inner);
+        drop(inner);
+        self.finish(emptied);
+        done
+    }
+
+    /// Calls `choose`, which chooses bus addresses, with the lock; where there are none, once more with all blocks back, of which
+    /// none is lent again between.
+    pub(super) fn choose_locked<T>(
+        &self,
+        mut choose: impl FnMut(&mut Inner<P>) -> Result<T, DomainError>,
+    ) -> Result<T, DomainError> {
+        let mut inner = self.inner.lock();
+        let chosen = choose(&mut inner);
+        let is_exhausted = matches!(
+            chosen,
+            Err(DomainError::Iova(IovaError::IovaExhausted { .. }))
+        );
+        // Lanes may hold what it needs.
+        if !is_exhausted || !inner.lender.has_lent() {
+            return chosen;
+        }
+        let emptied = self.recall(&mut inner, Recall::KeepingFrames);
+        let chosen = choose(&mut inner);
+        drop(inner);
+        self.finish(emptied);
+        chosen
+    }
+
+    /// Has the units forget tables that lanes had no use for any more.
+    pub(in crate::iommu) fn finish(&self, gather: Gather<P>) {
+        if let Err((error, unconfirmed)) = self.sync(gather)
+            && let Err(error) = self.keep(None, unconfirmed, error)
+        {
+            log::error!("an emptied table was not confirmed to be out of use: {error}");
+        }
+    }
+
+    /// Frames that lanes hold.
+    pub(super) fn lane_frames(&self, inner: &Inner<P>) -> usize {
+        let lanes = self.lanes.as_ref().map(|all| &all.lanes);
+        lanes.map_or(0, |lanes| lanes.frames(&inner.lender))
+    }
+}
