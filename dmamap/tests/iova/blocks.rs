@@ -1,10 +1,9 @@
 //! Ranges that are chosen from blocks, in spaces large enough to have some.
 
-use std::collections::BTreeMap;
-
 use dmamap::addr::{BusAddr, BusRange};
 use dmamap::iova::{IovaError, IovaRequest, IovaSpace};
 
+use crate::oracle::Oracle;
 use crate::support::{Arena, Random};
 use crate::{PAGE, pages, request};
 
@@ -18,23 +17,6 @@ fn space(arena: Arena) -> IovaSpace<Arena> {
 
 fn first_page(range: BusRange) -> u64 {
     range.start().as_u64() / PAGE
-}
-
-/// What is live: the first page of each range, and how many it has.
-#[derive(Default)]
-struct Oracle(BTreeMap<u64, u64>);
-
-impl Oracle {
-    fn overlaps(&self, start: u64, count: u64) -> bool {
-        let before = self.0.range(..start + count).next_back();
-        before.is_some_and(|(&first, &len)| first + len > start)
-    }
-
-    fn insert(&mut self, range: BusRange) {
-        let (start, count) = (first_page(range), range.len_bytes() / PAGE);
-        assert!(start > 0 && !self.overlaps(start, count), "{range}");
-        self.0.insert(start, count);
-    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::thread;
 use dmamap::addr::{BusAddr, BusRange};
 use dmamap::iova::{IovaError, IovaRequest, SharedSpace};
 
+use crate::oracle::Oracle;
 use crate::support::{Arena, Random};
 use crate::{PAGE, pages, request};
 
@@ -25,39 +26,6 @@ fn space(arena: Arena, count: u64) -> SharedSpace<Arena> {
 fn free(space: &SharedSpace<Arena>, range: BusRange) {
     // SAFETY: each test takes a range from its list, where it was put when it was allocated, and calls this once.
     unsafe { space.free(range) }.unwrap_or_else(|error| panic!("{range}: {error}"));
-}
-
-/// What is live: the first page of each range, and how many it has.
-#[derive(Default)]
-struct Oracle(BTreeMap<u64, u64>);
-
-impl Oracle {
-    fn overlaps(&self, start: u64, count: u64) -> bool {
-        let before = self.0.range(..start + count).next_back();
-        before.is_some_and(|(&first, &len)| first + len > start)
-    }
-
-    fn insert(&mut self, range: BusRange) {
-        let (start, count) = (range.start().as_u64() / PAGE, range.len_bytes() / PAGE);
-        assert!(start > 0 && !self.overlaps(start, count), "{range} twice");
-        self.0.insert(start, count);
-    }
-
-    fn remove(&mut self, range: BusRange) {
-        let count = self.0.remove(&(range.start().as_u64() / PAGE));
-        assert_eq!(count, Some(range.len_bytes() / PAGE), "{range}");
-    }
-
-    fn has_room(&self, count: u64, end: u64) -> bool {
-        let mut start = 1;
-        for (&first, &len) in &self.0 {
-            if first - start >= count {
-                return true;
-            }
-            start = first + len;
-        }
-        end - start >= count
-    }
 }
 
 /// A request of the kinds that lanes serve, and of some that they do not.

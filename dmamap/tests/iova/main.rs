@@ -4,6 +4,7 @@ mod adversary;
 mod blocks;
 mod edges;
 mod lanes;
+mod oracle;
 #[path = "../support/mod.rs"]
 mod support;
 
