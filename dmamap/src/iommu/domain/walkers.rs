@@ -65,12 +65,14 @@ impl<P: Platform> Domain<P> {
         &self,
         mut call: impl FnMut(&dyn Unit<P>) -> Result<(), UnitError>,
     ) -> Result<(), UnitError> {
-        let walkers = self.walkers.load(Ordering::Acquire);
+        let mut walkers = self.walkers.load(Ordering::Acquire);
         let mut outcome = Ok(());
-        for (n, unit) in self.units.iter().enumerate() {
-            if walkers & 1 << n != 0 {
-                // Every unit is asked even after one failed: the others must not keep stale entries.
-                outcome = outcome.and(call(&**unit));
+        while walkers != 0 {
+            let unit = &self.units[walkers.trailing_zeros() as usize];
+            walkers &= walkers - 1;
+            // Every unit is asked even after one failed: the others must not keep stale entries.
+            if let Err(error) = call(&**unit) {
+                outcome = outcome.and(Err(error));
             }
         }
         outcome

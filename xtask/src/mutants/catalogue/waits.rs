@@ -3,7 +3,7 @@
 
 use super::super::mutation::{Mutation, Selection, Test};
 
-const RING: &str = "dmamap/src/iommu/command_ring.rs";
+const SUBMIT: &str = "dmamap/src/iommu/command_ring/submit.rs";
 const GROUP: &str = "dmamap/src/iommu/fence_group.rs";
 
 const fn shared(name: &'static str) -> Test {
@@ -71,7 +71,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "group-without-a-fence",
         selection: Selection::Whole,
-        file: RING,
+        file: SUBMIT,
         find: "self.see_to_fence(ports, ticket, patience(look));",
         replace: "let _ = patience(look);",
         why: "whoever joined a group waits for a fence that nobody writes",
@@ -80,7 +80,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "patience-without-end",
         selection: Selection::Whole,
-        file: RING,
+        file: SUBMIT,
         find: "Look::Late | Look::Last => Patience::Over",
         replace: "Look::Late | Look::Last => Patience::Left",
         why: "where a unit dropped the waits of others, nobody asks it again",
@@ -102,8 +102,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "unlinked-told-by-amd-always",
         selection: Selection::Whole,
         file: "dmamap/src/iommu/amd/invalidation.rs",
-        find: ".with_pde(change.tables == TableChange::Unlinked);",
-        replace: ".with_pde(change.tables == TableChange::Unlinked || true);",
+        find: "let pde = change.tables == TableChange::Unlinked;",
+        replace: "let pde = change.tables == TableChange::Unlinked || true;",
         why: "the unit's walks begin at the top after every unmap",
         caught_by: &[per_mib()],
     },
@@ -111,8 +111,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "unlinked-told-by-smmu-always",
         selection: Selection::Whole,
         file: "dmamap/src/iommu/smmu/invalidation.rs",
-        find: ".with_leaf(change.tables == TableChange::Kept);",
-        replace: ".with_leaf(change.tables == TableChange::Kept && false);",
+        find: "let leaf = change.tables == TableChange::Kept;",
+        replace: "let leaf = change.tables == TableChange::Kept && false;",
         why: "the unit's walks begin at the top after every unmap",
         caught_by: &[per_mib()],
     },
@@ -129,8 +129,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "ranges-named-exactly",
         selection: Selection::Whole,
         file: "dmamap/src/iommu/cover.rs",
-        find: "if is_snug {",
-        replace: "if is_snug && first == last {",
+        find: "is_snug.then_some(Self {",
+        replace: "(is_snug && first == last).then_some(Self {",
         why: "memory that begins inside a page takes two commands where one does",
         caught_by: &[per_mib()],
     },
