@@ -26,7 +26,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::AtomicU64;
 
 use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
-use crate::iommu::flush_queue::{FlushLimits, FlushQueue};
+use crate::iommu::flush_queue::{Confirmed, FlushLimits, FlushQueue};
 use crate::iommu::retire::TimerGate;
 use crate::iommu::translation::Translation;
 use crate::iommu::unconfirmed::Unconfirmed;
@@ -102,6 +102,8 @@ pub(crate) struct Domain<P: Platform> {
     /// Bit n: unit n walks the table. Read without the lock when invalidating.
     walkers: AtomicU64,
     pub(super) inner: lock_api::Mutex<P::Lock, Inner<P>>,
+    /// What of [`Inner::queue`]'s tickets can be known without the lock.
+    pub(super) confirmed: Confirmed,
     /// Where CPUs map and unmap without the lock; `None` where the table has no entries to hold.
     lanes: Option<DomainLanes<P>>,
     /// What looks after the flush queue, once the domain is [shared](Self::into_shared).
@@ -158,6 +160,7 @@ impl<P: Platform> Domain<P> {
             address_order: AddressOrder::LowFirst,
             walkers: AtomicU64::new(0),
             inner: lock_api::Mutex::new(inner),
+            confirmed: Confirmed::default(),
             lanes,
             timer: None,
             timers: Arc::default(),
