@@ -101,6 +101,8 @@ pub(crate) struct Domain<P: Platform> {
     address_order: AddressOrder,
     /// Bit n: unit n walks the table. Read without the lock when invalidating.
     walkers: AtomicU64,
+    /// Those of them that are to be told of mappings too.
+    told: AtomicU64,
     pub(super) inner: lock_api::Mutex<P::Lock, Inner<P>>,
     /// What of [`Inner::queue`]'s tickets can be known without the lock.
     pub(super) confirmed: Confirmed,
@@ -159,6 +161,7 @@ impl<P: Platform> Domain<P> {
             last,
             address_order: AddressOrder::LowFirst,
             walkers: AtomicU64::new(0),
+            told: AtomicU64::new(0),
             inner: lock_api::Mutex::new(inner),
             confirmed: Confirmed::default(),
             lanes,

@@ -7,7 +7,7 @@ use crate::addr::BusRange;
 use crate::iommu::requester::Attachment;
 use crate::iommu::translation::Translate;
 use crate::iommu::unconfirmed::Unconfirmed;
-use crate::iommu::unit::{Change, Unit, UnitError};
+use crate::iommu::unit::{AtMap, Change, Unit, UnitError};
 use crate::pagetable::{Gather, TableChange};
 use crate::platform::Platform;
 
@@ -17,6 +17,13 @@ impl<P: Platform> Domain<P> {
     /// A unit that still remembers a table somebody is unlinking would walk into it, and not find what was just mapped through
     /// its successor: then the mapping invalidates for itself.
     pub(crate) fn make_visible(&self, range: BusRange, how: Linked) -> Result<(), UnitError> {
+        match how {
+            Linked::OnKeptTables if self.told.load(Ordering::Acquire) == 0 => Ok(()),
+            how => self.tell(range, how),
+        }
+    }
+
+    fn tell(&self, range: BusRange, how: Linked) -> Result<(), UnitError> {
         let change = Change {
             range,
             tables: TableChange::Unlinked,
@@ -65,13 +72,10 @@ impl<P: Platform> Domain<P> {
         &self,
         mut call: impl FnMut(&dyn Unit<P>) -> Result<(), UnitError>,
     ) -> Result<(), UnitError> {
-        let mut walkers = self.walkers.load(Ordering::Acquire);
         let mut outcome = Ok(());
-        while walkers != 0 {
-            let unit = &self.units[walkers.trailing_zeros() as usize];
-            walkers &= walkers - 1;
+        for n in Numbers(self.walkers.load(Ordering::Acquire)) {
             // Every unit is asked even after one failed: the others must not keep stale entries.
-            if let Err(error) = call(&**unit) {
+            if let Err(error) = call(&*self.units[n]) {
                 outcome = outcome.and(Err(error));
             }
         }
@@ -86,8 +90,41 @@ impl<P: Platform> Domain<P> {
     /// Lets `attachment` use the domain through unit number `unit`.
     pub(crate) fn attach(&self, unit: usize, attachment: Attachment) -> Result<(), DomainError> {
         let translate = self.root().ok_or(DomainError::Revoked)?;
+        if self.units[unit].facts().at_map != AtMap::Nothing {
+            self.told.fetch_or(1 << unit, Ordering::AcqRel);
+        }
         // Before the unit is told: from its first walk on every unmap must include it.
         self.walkers.fetch_or(1 << unit, Ordering::AcqRel);
         Ok(self.units[unit].move_to(attachment, self.id, translate)?)
+    }
+}
+
+/// The numbers of the bits that are set, from the lowest on.
+struct Numbers(u64);
+
+impl Iterator for Numbers {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        let n = self.0.trailing_zeros();
+        // Of the bits the lowest goes, if there is one.
+        self.0 &= self.0.wrapping_sub(1);
+        (n < u64::BITS).then_some(n as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::Numbers;
+
+    #[test]
+    fn every_bit_is_a_unit_once() {
+        let all = |set| Numbers(set).collect::<Vec<_>>();
+        assert_eq!(all(0), []);
+        assert_eq!(all(1 << 63 | 1 << 5 | 1), [0, 5, 63]);
+        assert_eq!(all(u64::MAX), (0..64).collect::<Vec<_>>());
     }
 }
