@@ -114,7 +114,7 @@ impl<P: Platform> SharedSpace<P> {
     pub(super) fn give_back(&self, owned: &mut OwnedLane) {
         let Locked { space, lender } = &mut *self.locked.lock();
         // SAFETY: the lock is held, and nothing is called from within a lane.
-        unsafe { self.lanes.give_back(owned, lender, space, |_| ()) };
+        unsafe { self.lanes.give_back(owned, lender, space, |_| (), |_| ()) };
     }
 
     /// The space has a block again that no lane has a use for.

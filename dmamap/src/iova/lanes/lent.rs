@@ -41,9 +41,11 @@ pub(crate) struct LentBlock {
     joined: [AtomicU64; WORDS],
     /// Where ranges begin that others have freed.
     freed: [AtomicU64; WORDS],
+    /// Where ranges begin that are nobody's, and not to be chosen again. Used under the space's lock alone.
+    kept: Cell<[u64; WORDS]>,
 }
 
-// SAFETY: the links are used by the owner alone, or by who has stopped all owners, and `record` under the lock; `leaves` leads to
+// SAFETY: the links are used by the owner alone, or by who has stopped all owners, and `record` and `kept` under the lock; `leaves` leads to
 // atomic words.
 unsafe impl Sync for LentBlock {}
 // SAFETY: as above.
@@ -64,6 +66,7 @@ impl LentBlock {
             used: Default::default(),
             joined: Default::default(),
             freed: Default::default(),
+            kept: Cell::default(),
         }
     }
 
@@ -213,6 +216,18 @@ impl LentBlock {
                 }
             }
         }
+    }
+
+    /// The range that begins with `granule` is nobody's any more, and is not to be chosen again. Under the space's lock.
+    pub(super) fn keep(&self, granule: u64) {
+        let (unit, mut kept) = (self.unit(granule), self.kept.get());
+        kept[unit / 64] |= 1 << (unit % 64);
+        self.kept.set(kept);
+    }
+
+    /// The units at which ranges begin that are [kept](Self::keep). Under the space's lock.
+    pub(super) fn kept(&self) -> units::Bits {
+        units::Bits::from_words(self.kept.get())
     }
 
     /// What is in use, where ranges begin. The owner has ended and keeps from beginning any.

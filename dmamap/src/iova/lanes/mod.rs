@@ -432,4 +432,13 @@ impl LentRange<'_> {
     pub(crate) unsafe fn free(self) {
         self.block.leave(self.granule);
     }
+
+    /// Keeps the range from being chosen again, also when its block goes back to the space, which keeps it then. Under the space's
+    /// lock.
+    ///
+    /// # Safety
+    /// As [`free`](Self::free).
+    pub(crate) unsafe fn keep(self) {
+        self.block.keep(self.granule);
+    }
 }

@@ -8,6 +8,7 @@ use core::ptr::NonNull;
 use super::lane::Lane;
 use super::lent::LentBlock;
 use super::{LaneRequest, Lanes, Lender, Parted};
+use crate::addr::{BusAddr, BusRange};
 use crate::iova::IovaSpace;
 use crate::platform::{Cpu, Platform};
 use crate::sync::AtomicU64;
@@ -156,7 +157,8 @@ impl<P: Platform, S: Default> Lanes<P, S> {
     }
 
     /// The space has all blocks of an owner's lane again, with what is in use of them. `part` is called with the first granule of
-    /// each, as nobody keeps its entries for it any more.
+    /// each, as nobody keeps its entries for it any more. What was [kept](super::LentRange::keep) in them the space keeps, and
+    /// `kept` is told.
     ///
     /// # Safety
     /// As [`recall`](Self::recall).
@@ -166,6 +168,7 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         lender: &mut Lender<P>,
         space: &mut IovaSpace<P>,
         mut part: impl FnMut(u64),
+        mut kept: impl FnMut(BusRange),
     ) {
         // Others may be at a range of a block, to free it.
         // SAFETY: one at a time has the lock.
@@ -175,7 +178,19 @@ impl<P: Platform, S: Default> Lanes<P, S> {
             // SAFETY: the lane had it, and all are stopped.
             let block = unsafe { block.as_ref() };
             block.collect();
+            let (start, marks, lost) = (block.start, block.marks(), block.kept());
             self.give(lender, space, block, &mut part);
+            for unit in lost.iter() {
+                let Some(len) = marks.range_at(unit) else {
+                    continue;
+                };
+                let log2 = space.granule_log2;
+                let bus = BusAddr::new((start + unit as u64) << log2);
+                let range = BusRange::of_existing(bus, (len as u64) << log2);
+                let outcome = space.keep(range);
+                outcome.expect("what is kept in a block is in use in it");
+                kept(range);
+            }
         }
         drop(stopped);
     }
