@@ -32,14 +32,14 @@ mod sizes;
 
 use core::fmt;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use alloc::boxed::Box;
 
 use crate::addr::{BusAddr, PhysAddr};
 use crate::bounce::{Bounce, PoolFigures};
 use crate::iommu::{Requester, UnitError};
-use crate::map::{CoherentSources, Permission, Route};
+use crate::map::{CoherentSources, EarlierMappings, Permission, Route};
 use crate::pagetable::Privileges;
 use crate::pci::Function;
 use crate::platform::Platform;
@@ -49,7 +49,7 @@ pub(crate) use counters::Counters;
 pub use counters::Figures;
 pub(crate) use held::{Held, HeldBriefly};
 pub use limits::LimitError;
-pub(crate) use limits::Limits;
+pub(crate) use limits::{DEFAULT_SEGMENT_BOUNDARY_LOG2, Limits};
 pub use mask::MaskError;
 pub use protection::RelaxError;
 pub(crate) use protection::{Guard, Revocation, Trust};
@@ -136,7 +136,11 @@ pub(crate) struct DeviceCore<P: Platform> {
     pub(crate) limits: Limits,
     pub(crate) guard: Guard,
     pub(crate) coherent: CoherentSources<P>,
-    /// No [`Device`] refers to this any more; only mappings may.
+    /// What its mappings owe to earlier ones of their memory.
+    pub(crate) earlier: EarlierMappings<P>,
+    /// [Lanes](crate::map::Lane) there are.
+    pub(crate) lanes: AtomicUsize,
+    /// No [`Device`] refers to this any more; only mappings and lanes may.
     handle_gone: AtomicBool,
     /// The device is being detached, or was: it does not become a bus master again.
     pub(crate) leaving: AtomicBool,
@@ -172,16 +176,19 @@ impl<P: Platform> DeviceCore<P> {
             limits: Limits::new(bus_limit),
             guard,
             coherent: CoherentSources::new(),
+            earlier: EarlierMappings::new(platform),
+            lanes: AtomicUsize::new(0),
             handle_gone: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             detach_unconfirmed: AtomicBool::new(false),
         }
     }
 
-    /// Whether neither a handle nor a mapping refers to this, and nothing waits here for units' word; once true it stays so.
+    /// Whether neither a handle, nor a lane, nor a mapping refers to this, and nothing waits here for units' word; once true it stays so.
     pub(crate) fn is_unreferenced(&self) -> bool {
         self.handle_gone.load(Ordering::Acquire)
             && !self.detach_unconfirmed.load(Ordering::Acquire)
+            && self.lanes.load(Ordering::Acquire) == 0
             && self.counters.live() == 0
             // Others of the group may reach what is in quarantine. Last: mappings that end fill it before they are counted.
             && (self.quarantine.is_empty() || self.route.is_revoked())
@@ -283,6 +290,7 @@ impl<P: Platform> Device<P> {
     /// # Errors
     /// [`UnitError`] when the unit did not confirm that it let go of them; they are kept then.
     pub fn reclaim(&self) -> Result<(), UnitError> {
+        self.core().earlier.reclaim();
         match &self.core().route {
             Route::Translated(domain) => domain.reclaim(),
             _ => Ok(()),
