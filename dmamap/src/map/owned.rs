@@ -15,17 +15,19 @@ use crate::platform::Platform;
 
 /// A live mapping and the memory it owns. Dropping it unmaps the memory, then drops it.
 pub(super) struct Owned<P: Platform, B: DmaMemory, D: Direction> {
-    /// `None` only while `unmap` or `drop` runs.
-    parts: Option<(Live<P>, B)>,
+    /// Taken out when this ends, and so is the memory.
+    live: ManuallyDrop<Live<P>>,
+    buffer: ManuallyDrop<B>,
     direction: D,
 }
 
 impl<P: Platform, B: DmaMemory, D: Direction> Owned<P, B, D> {
-    /// Maps `buffer`; `make` makes of it what is returned.
+    /// Maps `buffer`; `make` makes of it what is returned. Until the outcome is known the device may reach the memory: should anything
+    /// panic, it is leaked.
     #[inline]
     pub(super) fn establish<T>(
         device: &Device<P>,
-        buffer: B,
+        buffer: ManuallyDrop<B>,
         (shape, direction): (Shape, D),
         attributes: Attributes,
         make: impl FnOnce(Self) -> T,
@@ -36,25 +38,44 @@ impl<P: Platform, B: DmaMemory, D: Direction> Owned<P, B, D> {
         })
     }
 
+    /// What is made of memory that is mapped already.
     #[inline]
-    fn parts(&self) -> &(Live<P>, B) {
-        self.parts
-            .as_ref()
-            .expect("only `unmap` and `drop` take the parts")
+    pub(super) fn from_parts(live: Live<P>, buffer: ManuallyDrop<B>, direction: D) -> Self {
+        Self {
+            live: ManuallyDrop::new(live),
+            buffer,
+            direction,
+        }
     }
 
-    fn parts_mut(&mut self) -> &mut (Live<P>, B) {
-        self.parts
-            .as_mut()
-            .expect("only `unmap` and `drop` take the parts")
+    /// The memory is leaked unless it is taken out.
+    #[inline]
+    fn into_parts(self) -> (Live<P>, ManuallyDrop<B>, D) {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not used any more, and not dropped.
+        unsafe { this.take() }
     }
 
+    /// # Safety
+    /// It is called once, and nothing uses the value after it.
+    #[inline]
+    unsafe fn take(&mut self) -> (Live<P>, ManuallyDrop<B>, D) {
+        // SAFETY: the caller's promise, for both.
+        unsafe {
+            let live = ManuallyDrop::take(&mut self.live);
+            let buffer = ManuallyDrop::take(&mut self.buffer);
+            (live, ManuallyDrop::new(buffer), self.direction)
+        }
+    }
+
+    #[inline]
     pub(super) fn live(&self) -> &Live<P> {
-        &self.parts().0
+        &self.live
     }
 
+    #[inline]
     pub(super) fn buffer(&self) -> &B {
-        &self.parts().1
+        &self.buffer
     }
 
     pub(super) fn direction(&self) -> D {
@@ -65,62 +86,41 @@ impl<P: Platform, B: DmaMemory, D: Direction> Owned<P, B, D> {
         self.live().need_sync()
     }
 
+    #[inline]
     pub(super) fn sync_for_cpu(&mut self) -> CpuView<'_, P, D> {
-        let (live, buffer) = self.parts_mut();
-        CpuView::whole(live, buffer)
+        CpuView::whole(&mut self.live, &mut *self.buffer)
     }
 
+    #[inline]
     pub(super) fn sync_range_for_cpu(
         &mut self,
         offset: u64,
         len_bytes: u64,
     ) -> Result<CpuView<'_, P, D>, OutOfBounds> {
-        let (live, buffer) = self.parts_mut();
-        CpuView::part(live, buffer, offset, len_bytes)
+        CpuView::part(&mut self.live, &mut *self.buffer, offset, len_bytes)
     }
 
     /// Takes the memory out of the device's tables; it may reach it until a flush.
-    pub(super) fn retire(mut self) -> Retired<P, B, D> {
-        let (live, buffer) = self
-            .parts
-            .take()
-            .expect("only `unmap` and `drop` take the parts");
-        // Should this panic, the memory is leaked.
-        let buffer = ManuallyDrop::new(buffer);
+    #[inline]
+    pub(super) fn retire(self) -> Retired<P, B, D> {
+        let (live, buffer, direction) = self.into_parts();
         // SAFETY: the mapping was taken out of this value, and what is retired is only finished.
         let retired = unsafe { live.retire() };
-        Retired::new(retired, ManuallyDrop::into_inner(buffer), self.direction)
-    }
-
-    /// What is made of memory that is mapped already.
-    #[inline]
-    pub(super) fn from_parts(live: Live<P>, buffer: B, direction: D) -> Self {
-        Self {
-            parts: Some((live, buffer)),
-            direction,
-        }
+        Retired::new(retired, ManuallyDrop::into_inner(buffer), direction)
     }
 
     #[inline]
     pub(super) fn unmap(self) -> Result<B, Quarantined> {
-        // Taken back where it stands, and taken apart only then: moving it costs as much as some of the steps. Should this panic,
-        // the memory is leaked.
-        let mut this = ManuallyDrop::new(self);
-        // SAFETY: the mapping ends with this call, and `this` is not dropped.
-        let outcome = unsafe { this.live().take_back() };
-        let (live, buffer) = this
-            .parts
-            .take()
-            .expect("only `unmap` and `drop` take the parts");
-        live.part_owned(ManuallyDrop::new(buffer), outcome)
+        let (live, buffer, _) = self.into_parts();
+        live.revoke_owned(buffer)
     }
 }
 
 impl<P: Platform, B: DmaMemory, D: Direction> Drop for Owned<P, B, D> {
     fn drop(&mut self) {
-        if let Some((live, buffer)) = self.parts.take()
-            && let Err(error) = live.revoke_owned(buffer)
-        {
+        // SAFETY: nothing follows a drop.
+        let (live, buffer, _) = unsafe { self.take() };
+        if let Err(error) = live.revoke_owned(buffer) {
             log::error!("{error}");
         }
     }

@@ -178,10 +178,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> Retired<P, B, D> {
             });
         }
         match old.establish_again(&*buffer, shape, direction) {
-            Ok(live) => {
-                let buffer = ManuallyDrop::into_inner(buffer);
-                Ok(Owned::from_parts(live, buffer, direction))
-            }
+            Ok(live) => Ok(Owned::from_parts(live, buffer, direction)),
             Err(error) => Err(NotMappedAgain {
                 error,
                 retired: match error.undo() {
