@@ -70,6 +70,12 @@ impl Guard {
         }
     }
 
+    /// How a mapping is taken back for which nothing more is asked.
+    #[inline]
+    pub(crate) fn default_revocation(&self) -> Revocation {
+        self.revocation(Attributes::NONE)
+    }
+
     /// How a mapping with `attributes` is taken back.
     #[inline]
     pub(crate) fn revocation(&self, attributes: Attributes) -> Revocation {

@@ -19,7 +19,7 @@ use crate::map::earlier::{Earlier, Written};
 use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
 use crate::map::establish::{establish, not_established, revoke};
 use crate::map::place::{Contents, Memory, Placed};
-use crate::map::route::Route;
+use crate::map::route::{Route, WayBack};
 use crate::map::terms::Terms;
 use crate::map::translated;
 use crate::pagetable::PhysList;
@@ -131,7 +131,7 @@ impl<P: Platform> Live<P> {
     }
 
     #[inline]
-    fn new(held: Held<P>, range: BusRange, terms: &Terms, copies: Copies) -> Self {
+    pub(super) fn new(held: Held<P>, range: BusRange, terms: &Terms, copies: Copies) -> Self {
         Self {
             held,
             range,
@@ -198,6 +198,18 @@ impl<P: Platform> Live<P> {
     /// The copies that the device was given.
     pub(crate) fn copies(&self) -> Copies {
         self.copies
+    }
+
+    /// Whether it is as most are: no copies, caches that the device sees, nothing asked for and nothing owed.
+    #[inline]
+    pub(crate) fn is_in_place(&self) -> bool {
+        !self.need_sync() && self.earlier.is_none() && self.attributes.protection.is_none()
+    }
+
+    /// The last of a mapping that [is in place](Self::is_in_place), and that was taken back.
+    #[inline]
+    pub(crate) fn part_in_place(self) {
+        self.held.core().platform.dma_rmb();
     }
 
     fn backing(&self) -> Backing {
@@ -358,9 +370,19 @@ impl<P: Platform> Live<P> {
     /// # Safety
     /// It is called once, and the mapping ends with it.
     unsafe fn take_back(&self) -> Result<(), RevokeError> {
+        // SAFETY: the caller's promise.
+        unsafe { self.take_back_by(&self.held.core().route) }
+    }
+
+    /// The same by a way of the device.
+    ///
+    /// # Safety
+    /// As [`take_back`](Self::take_back).
+    #[inline]
+    pub(crate) unsafe fn take_back_by(&self, way: impl WayBack) -> Result<(), RevokeError> {
         let (core, attributes) = (self.held.core(), self.attributes);
         // SAFETY: `range` is of this mapping, which the caller ends.
-        unsafe { revoke(core, self.range, self.copies, attributes, self.owed()) }
+        unsafe { revoke(core, way, self.range, self.copies, attributes, self.owed()) }
     }
 
     /// What the memory owes to earlier mappings of it, if there were any.
@@ -389,7 +411,7 @@ impl<P: Platform> Live<P> {
 
     /// The last of a mapping that was taken back, or not, as `outcome` says: then the buffer and the copies of it that the
     /// device was given go into its quarantine.
-    fn part_owned<B: DmaMemory>(
+    pub(crate) fn part_owned<B: DmaMemory>(
         mut self,
         buffer: ManuallyDrop<B>,
         outcome: Result<(), RevokeError>,
@@ -405,7 +427,11 @@ impl<P: Platform> Live<P> {
     }
 
     #[cold]
-    fn kept<B: DmaMemory>(self, buffer: ManuallyDrop<B>, error: RevokeError) -> Quarantined {
+    pub(crate) fn kept<B: DmaMemory>(
+        self,
+        buffer: ManuallyDrop<B>,
+        error: RevokeError,
+    ) -> Quarantined {
         let quarantined = self.quarantined(error);
         self.keep(buffer, error);
         quarantined

@@ -1,13 +1,16 @@
 //! Owned memory that is mapped, in one piece or in many: what `map_single` and `map_sg` have in common.
 
 use core::mem::ManuallyDrop;
+use core::ptr::NonNull;
 
 use crate::buffer::DmaMemory;
 use crate::device::Device;
+use crate::iommu::RevokeError;
 use crate::map::direction::Direction;
 use crate::map::error::{Quarantined, Rejected};
 use crate::map::live::Live;
 use crate::map::retired::Retired;
+use crate::map::route::WayBack;
 use crate::map::terms::{Shape, Terms};
 use crate::map::view::CpuView;
 use crate::map::{Attributes, OutOfBounds};
@@ -103,16 +106,48 @@ impl<P: Platform, B: DmaMemory, D: Direction> Owned<P, B, D> {
     /// Takes the memory out of the device's tables; it may reach it until a flush.
     #[inline]
     pub(super) fn retire(self) -> Retired<P, B, D> {
+        let core = NonNull::from(self.live().held().core());
+        // SAFETY: the mapping holds the device, and so its core, until it has finished.
+        self.retire_by(unsafe { &core.as_ref().route })
+    }
+
+    /// The same by a way of its device.
+    #[inline]
+    pub(super) fn retire_by(self, way: impl WayBack) -> Retired<P, B, D> {
         let (live, buffer, direction) = self.into_parts();
         // SAFETY: the mapping was taken out of this value, and what is retired is only finished.
-        let retired = unsafe { live.retire() };
+        let retired = unsafe { live.retire(way) };
         Retired::new(retired, ManuallyDrop::into_inner(buffer), direction)
+    }
+
+    /// The end of a mapping whose addresses were not taken back, as `error` says: its memory goes into quarantine.
+    #[cold]
+    pub(super) fn keep(self, error: RevokeError) -> Quarantined {
+        let (live, buffer, _) = self.into_parts();
+        live.kept(buffer, error)
+    }
+
+    /// The memory of a mapping that [is in place](Live::is_in_place), and that was taken back.
+    #[inline]
+    pub(super) fn part_in_place(self) -> B {
+        let (live, buffer, _) = self.into_parts();
+        live.part_in_place();
+        ManuallyDrop::into_inner(buffer)
     }
 
     #[inline]
     pub(super) fn unmap(self) -> Result<B, Quarantined> {
         let (live, buffer, _) = self.into_parts();
         live.revoke_owned(buffer)
+    }
+
+    /// The same by a way of its device.
+    #[inline]
+    pub(super) fn unmap_by(self, way: impl WayBack) -> Result<B, Quarantined> {
+        let (live, buffer, _) = self.into_parts();
+        // SAFETY: the mapping ends with this call.
+        let outcome = unsafe { live.take_back_by(way) };
+        live.part_owned(buffer, outcome)
     }
 }
 

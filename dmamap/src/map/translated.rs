@@ -228,7 +228,7 @@ pub(crate) fn map<P: Platform>(
 /// What is asked first for `len_bytes` bytes of memory in one piece, in the pages that it touches, where they are fewer than those of
 /// a large leaf and the device's `limits` leave them alone: nearly all that is mapped. `None` elsewhere.
 #[inline]
-fn request_for_small(
+pub(super) fn request_for_small(
     order: AddressOrder,
     limits: &Limits,
     terms: &Terms,

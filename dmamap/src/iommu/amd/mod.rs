@@ -166,8 +166,14 @@ impl<P: Platform> Unit<P> for AmdUnit<P> {
     }
 
     fn invalidate(&self, domain: DomainId, change: Change) -> Result<(), UnitError> {
-        let batch = self.page_invalidations(domain, change);
-        self.submit(batch.as_slice(), "page invalidation")
+        // Nothing is cached before the unit is on.
+        if !self.is_on() {
+            return Ok(());
+        }
+        let commands = self.page_invalidations(domain, change);
+        self.running
+            .queue
+            .submit_named(self, commands, "page invalidation")
     }
 
     fn sync_map(&self, _domain: DomainId, _range: BusRange) -> Result<(), UnitError> {

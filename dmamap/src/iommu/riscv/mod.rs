@@ -156,10 +156,10 @@ impl<P: Platform> Unit<P> for RiscvUnit<P> {
     }
 
     fn invalidate(&self, domain: DomainId, change: Change) -> Result<(), UnitError> {
-        let batch = self.page_invalidations(domain, change);
+        let commands = self.page_invalidations(domain, change);
         self.running
             .queue
-            .submit(&self.registers, batch.as_slice(), "IOTLB invalidation")
+            .submit_named(&self.registers, commands, "IOTLB invalidation")
     }
 
     fn sync_map(&self, _domain: DomainId, _range: BusRange) -> Result<(), UnitError> {
