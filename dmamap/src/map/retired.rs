@@ -89,10 +89,6 @@ impl<P: Platform, B: DmaMemory, D: Direction> Retired<P, B, D> {
     ///
     /// # Errors
     /// The value as it is, if no flush has covered it yet.
-    #[expect(
-        clippy::result_large_err,
-        reason = "it is the value itself that comes back, and unmapping does not allocate a box"
-    )]
     pub fn try_finish(self) -> Result<Result<B, Quarantined>, Self> {
         if self.is_settled() {
             Ok(self.finish())

@@ -34,10 +34,6 @@ pub(super) enum CpuReach {
 }
 
 /// What holds elements that a device reaches.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all are of the large kind, and allocating does not allocate a box"
-)]
 pub(super) enum Memory<P: Platform> {
     /// The platform's memory, mapped.
     Mapped {
