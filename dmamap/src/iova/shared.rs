@@ -16,7 +16,7 @@
 //! }
 //! ```
 
-use super::lanes::{Freed, LaneRequest, Lanes, Lender, Lending, MOST, NoChoice, Recall};
+use super::lanes::{Freed, LaneRequest, Lanes, Lender, Lending, Level, NoChoice, Recall, level_of};
 use super::{IovaError, IovaRequest, IovaSpace, IovaStatistics};
 use crate::addr::{BusAddr, BusRange};
 use crate::platform::Platform;
@@ -56,12 +56,29 @@ impl<P: Platform> SharedSpace<P> {
     /// As [`IovaSpace::allocate`].
     #[inline]
     pub fn allocate(&self, request: IovaRequest) -> Result<BusRange, IovaError> {
-        let Some(lane_request) = LaneRequest::of(&request, self.granule_log2) else {
-            return self.allocate_locked(request);
-        };
-        let choose = || self.lanes.choose(&lane_request, |granule, _| granule);
+        match LaneRequest::of(&request, self.granule_log2) {
+            Some(lane_request) => self.allocate_in_lane(request, &lane_request),
+            None => self.allocate_large(request),
+        }
+    }
+
+    #[inline(never)]
+    fn allocate_large(&self, request: IovaRequest) -> Result<BusRange, IovaError> {
+        match LaneRequest::of_large(&request, self.granule_log2) {
+            Some(lane_request) => self.allocate_in_lane(request, &lane_request),
+            None => self.allocate_locked(request),
+        }
+    }
+
+    #[inline(always)]
+    fn allocate_in_lane(
+        &self,
+        request: IovaRequest,
+        lane_request: &LaneRequest<'_>,
+    ) -> Result<BusRange, IovaError> {
+        let choose = || self.lanes.choose(lane_request, |granule, _| granule);
         let chosen = match choose() {
-            Err(NoChoice::NoRoom) if self.lend(&lane_request) => choose(),
+            Err(NoChoice::NoRoom) if self.lend(lane_request) => choose(),
             chosen => chosen,
         };
         match chosen {
@@ -81,7 +98,7 @@ impl<P: Platform> SharedSpace<P> {
             Lending::Lent => true,
             Lending::Refused => false,
             Lending::Unused(block) => {
-                self.lanes.take_back(lender, space, block, |_| ());
+                self.lanes.take_back(lender, space, block, |_, _| ());
                 false
             }
         }
@@ -110,16 +127,35 @@ impl<P: Platform> SharedSpace<P> {
     pub unsafe fn free(&self, range: BusRange) -> Result<(), IovaError> {
         let granule = range.start().as_u64() >> self.granule_log2;
         let granules = range.len_bytes() >> self.granule_log2;
-        if granules > MOST {
-            return self.locked.lock().space.free(range);
+        match level_of(granules) {
+            // SAFETY: the caller's promise.
+            Some((Level::Granules, units)) => unsafe {
+                self.free_at((Level::Granules, granule), units, range)
+            },
+            // SAFETY: the caller's promise.
+            Some((Level::Blocks, units)) => unsafe {
+                self.free_at((Level::Blocks, granule), units, range)
+            },
+            None => self.locked.lock().space.free(range),
         }
+    }
+
+    /// # Safety
+    /// As [`free`](Self::free).
+    #[inline]
+    unsafe fn free_at(
+        &self,
+        (level, granule): (Level, u64),
+        units: usize,
+        range: BusRange,
+    ) -> Result<(), IovaError> {
         // SAFETY: the caller's promise.
-        match unsafe { self.lanes.free(granule, granules as usize) } {
+        match unsafe { self.lanes.free((level, granule), units) } {
             Freed::Done => Ok(()),
             Freed::Unused(block) => {
                 let mut locked = self.locked.lock();
                 let Locked { space, lender } = &mut *locked;
-                self.lanes.take_back(lender, space, block, |_| ());
+                self.lanes.take_back(lender, space, block, |_, _| ());
                 Ok(())
             }
             Freed::Elsewhere => {
@@ -171,7 +207,7 @@ impl<P: Platform> SharedSpace<P> {
     fn recall(&self, Locked { space, lender }: &mut Locked<P>, recall: Recall) {
         // SAFETY: the lock is held, and nothing is called from within a lane.
         unsafe {
-            self.lanes.recall(lender, space, recall, |()| (), |_| ());
+            self.lanes.recall(lender, space, recall, |()| (), |_, _| ());
         }
     }
 }

@@ -1,4 +1,7 @@
-//! A block of 512 granules that one CPU chooses from, until it gives it back.
+//! A block of 512 units that one CPU chooses from, until it gives it back.
+//!
+//! Units are granules, or as large as a block of granules. To a block and its lane a unit is a granule, whatever it is to the space:
+//! they are numbered alike.
 //!
 //! Its owner alone begins and ends ranges in it. Who frees a range elsewhere leaves a bit, which the owner finds when it looks
 //! for room: one atomic operation, and the last that is done to the block for that range. So once the owner has found all of
@@ -7,14 +10,22 @@
 use core::cell::Cell;
 use core::ptr::NonNull;
 
-use super::sync::{AtomicU64, AtomicUsize, Ordering};
-use crate::iova::block::Block;
+use super::sync::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use crate::iova::block::{Block, Level};
 use crate::iova::units::{self, UNITS, WORDS};
 use crate::platform::Cpu;
 use crate::slab::Handle;
 
-/// The entries of page tables for a block's granules, one each, in order; kept for it alone as long as it is lent.
+/// The entries of page tables for a block's units, one each, in order; kept for it alone as long as it is lent.
 pub(crate) type Leaves = NonNull<[AtomicU64; UNITS]>;
+
+/// Of each range of a block, by its first unit, how many granules it has of its last one.
+#[derive(Clone, Copy)]
+pub(super) struct Tails {
+    pub(super) words: NonNull<[AtomicU16]>,
+    /// What they are called.
+    pub(super) record: Handle<[AtomicU16; UNITS]>,
+}
 
 /// One of the links of the list that an owner keeps of its blocks.
 type Link = Cell<Option<NonNull<LentBlock>>>;
@@ -22,11 +33,15 @@ type Link = Cell<Option<NonNull<LentBlock>>>;
 /// A lent block.
 #[repr(align(64))]
 pub(crate) struct LentBlock {
-    /// Its first granule.
+    /// Its first unit.
     pub(super) start: u64,
+    /// How large units are.
+    pub(super) level: Level,
     /// What the space calls it.
     pub(super) block: Handle<Block>,
     leaves: Option<Leaves>,
+    /// Where units are larger than granules.
+    pub(super) tails: Option<Tails>,
     /// Number of the CPU whose lane has it.
     owner: AtomicUsize,
     /// What it is called itself. Used under the space's lock alone.
@@ -40,19 +55,26 @@ pub(crate) struct LentBlock {
     freed: [AtomicU64; WORDS],
 }
 
-// SAFETY: the links are used by the owner alone, or by who has stopped all owners, and `record` under the lock; `leaves` leads to
-// atomic words.
+// SAFETY: the links are used by the owner alone, or by who has stopped all owners, and `record` under the lock; `leaves` and `tails`
+// lead to atomic words.
 unsafe impl Sync for LentBlock {}
 // SAFETY: as above.
 unsafe impl Send for LentBlock {}
 
 impl LentBlock {
     /// Nobody's yet.
-    pub(super) fn new(start: u64, block: Handle<Block>, leaves: Option<Leaves>) -> Self {
+    pub(super) fn new(
+        (start, level): (u64, Level),
+        block: Handle<Block>,
+        leaves: Option<Leaves>,
+        tails: Option<Tails>,
+    ) -> Self {
         Self {
             start,
+            level,
             block,
             leaves,
+            tails,
             owner: AtomicUsize::new(usize::MAX),
             record: Cell::new(None),
             next: Cell::new(None),
@@ -90,6 +112,32 @@ impl LentBlock {
             },
             None => &[],
         }
+    }
+
+    /// Says how many granules the range that begins with `granule` has of its last unit. The owner's to call, before anybody else
+    /// has the range.
+    #[inline]
+    pub(super) fn set_tail(&self, granule: u64, tail: u16) {
+        if let Some(it) = self.tail(granule) {
+            it.store(tail, Ordering::Relaxed);
+        }
+    }
+
+    /// How many granules the range of so many units that begins with `granule` has. Of a range that the caller does not have it may
+    /// be anything.
+    #[inline]
+    pub(super) fn granules(&self, granule: u64, units: usize) -> u64 {
+        let before_last = (units.saturating_sub(1) as u64) << self.level.unit_log2();
+        match self.tail(granule) {
+            Some(it) => before_last + u64::from(it.load(Ordering::Relaxed)),
+            None => units as u64,
+        }
+    }
+
+    #[inline]
+    fn tail(&self, granule: u64) -> Option<&AtomicU16> {
+        // SAFETY: they are kept for this block until it is taken back, which takes it from whoever calls.
+        unsafe { self.tails?.words.as_ref().get(self.unit(granule)) }
     }
 
     #[inline]
