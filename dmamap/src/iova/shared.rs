@@ -76,21 +76,35 @@ impl<P: Platform> SharedSpace<P> {
         request: IovaRequest,
         lane_request: &LaneRequest<'_>,
     ) -> Result<BusRange, IovaError> {
-        let choose = || self.lanes.choose(lane_request, |granule, _| granule);
-        let chosen = match choose() {
-            Err(NoChoice::NoRoom) if self.lend(lane_request) => choose(),
-            chosen => chosen,
-        };
-        match chosen {
-            Ok(granule) => {
-                let start = BusAddr::new(granule << self.granule_log2);
-                Ok(BusRange::new(start, request.len_bytes).expect("ranges lie in the aperture"))
-            }
-            Err(_) => self.allocate_locked(request),
+        match self.lanes.choose(lane_request, |granule, _| granule) {
+            Ok(granule) => Ok(self.range(granule, request)),
+            Err(why) => self.allocate_otherwise(request, lane_request, why),
         }
     }
 
+    /// What this CPU's lane has no room for, or does not serve.
     #[cold]
+    fn allocate_otherwise(
+        &self,
+        request: IovaRequest,
+        lane_request: &LaneRequest<'_>,
+        why: NoChoice,
+    ) -> Result<BusRange, IovaError> {
+        if why == NoChoice::NoRoom
+            && self.lend(lane_request)
+            && let Ok(granule) = self.lanes.choose(lane_request, |granule, _| granule)
+        {
+            return Ok(self.range(granule, request));
+        }
+        self.allocate_locked(request)
+    }
+
+    #[inline]
+    fn range(&self, granule: u64, request: IovaRequest) -> BusRange {
+        let start = BusAddr::new(granule << self.granule_log2);
+        BusRange::new(start, request.len_bytes).expect("ranges lie in the aperture")
+    }
+
     fn lend(&self, request: &LaneRequest<'_>) -> bool {
         let mut locked = self.locked.lock();
         let Locked { space, lender } = &mut *locked;
@@ -133,16 +147,27 @@ impl<P: Platform> SharedSpace<P> {
                 self.free_at((Level::Granules, granule), units, range)
             },
             // SAFETY: the caller's promise.
-            Some((Level::Blocks, units)) => unsafe {
-                self.free_at((Level::Blocks, granule), units, range)
-            },
-            None => self.locked.lock().space.free(range),
+            _ => unsafe { self.free_large(range) },
         }
     }
 
     /// # Safety
     /// As [`free`](Self::free).
-    #[inline]
+    #[inline(never)]
+    unsafe fn free_large(&self, range: BusRange) -> Result<(), IovaError> {
+        let granule = range.start().as_u64() >> self.granule_log2;
+        match level_of(range.len_bytes() >> self.granule_log2) {
+            // SAFETY: the caller's promise.
+            Some((_, units)) => unsafe { self.free_at((Level::Blocks, granule), units, range) },
+            None => self.locked.lock().space.free(range),
+        }
+    }
+
+    /// As [`free`](Self::free), of a range that is in a block of that level if it is in a lent one.
+    ///
+    /// # Safety
+    /// As [`free`](Self::free).
+    #[inline(always)]
     unsafe fn free_at(
         &self,
         (level, granule): (Level, u64),
@@ -152,23 +177,29 @@ impl<P: Platform> SharedSpace<P> {
         // SAFETY: the caller's promise.
         match unsafe { self.lanes.free((level, granule), units) } {
             Freed::Done => Ok(()),
+            freed => self.free_locked(freed, granule, range),
+        }
+    }
+
+    /// What is left to do where the lane of this CPU did not do all.
+    #[cold]
+    fn free_locked(&self, freed: Freed, granule: u64, range: BusRange) -> Result<(), IovaError> {
+        let mut locked = self.locked.lock();
+        let Locked { space, lender } = &mut *locked;
+        match freed {
+            Freed::Done => Ok(()),
             Freed::Unused(block) => {
-                let mut locked = self.locked.lock();
-                let Locked { space, lender } = &mut *locked;
                 self.lanes.take_back(lender, space, block, |_, _| ());
                 Ok(())
             }
-            Freed::Elsewhere => {
-                let mut locked = self.locked.lock();
-                match self.lanes.look_locked(&locked.lender, granule) {
-                    Some(lent) => {
-                        // SAFETY: the caller's promise.
-                        unsafe { lent.free() };
-                        Ok(())
-                    }
-                    None => locked.space.free(range),
+            Freed::Elsewhere => match self.lanes.look_locked(lender, granule) {
+                Some(lent) => {
+                    // SAFETY: `free` was promised that the caller has the range.
+                    unsafe { lent.free() };
+                    Ok(())
                 }
-            }
+                None => space.free(range),
+            },
         }
     }
 

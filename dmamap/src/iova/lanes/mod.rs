@@ -130,13 +130,14 @@ unsafe impl Send for Parted {}
 
 impl<'a> LaneRequest<'a> {
     /// `None` where lanes of granules serve no such requests: [large ones](Self::of_large) may.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn of(request: &'a IovaRequest, granule_log2: u32) -> Option<Self> {
         let granules = request.len_bytes >> granule_log2;
         Self::of_units(Level::Granules, granules, request, granule_log2)
     }
 
     /// `None` where no lanes serve such requests: what the space says of them is said there.
+    #[inline(always)]
     pub(crate) fn of_large(request: &'a IovaRequest, granule_log2: u32) -> Option<Self> {
         let granules = request.len_bytes >> granule_log2;
         if granules <= MOST {
@@ -146,7 +147,7 @@ impl<'a> LaneRequest<'a> {
         Self::of_units(Level::Blocks, units, request, granule_log2)
     }
 
-    #[inline]
+    #[inline(always)]
     fn of_units(
         level: Level,
         units: u64,
@@ -258,7 +259,7 @@ impl<P: Platform, S: Default> Lanes<P, S> {
 
     /// Begins a range in this CPU's lane and calls `begin` with its first granule and the entries for all of its units, which stay
     /// what they are until the range is freed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn choose<R>(
         &self,
         request: &LaneRequest<'_>,
@@ -344,7 +345,7 @@ impl<P: Platform, S: Default> Lanes<P, S> {
     ///
     /// # Safety
     /// The caller has the range, whole, and gives it up.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn free(&self, (level, granule): (Level, u64), units: usize) -> Freed {
         let unit = granule >> level.unit_log2();
         let freed = self.cpus.with(|cpu, seat| {
