@@ -57,27 +57,27 @@ impl<P: Platform> SharedSpace<P> {
     #[inline]
     pub fn allocate(&self, request: IovaRequest) -> Result<BusRange, IovaError> {
         match LaneRequest::of(&request, self.granule_log2) {
-            Some(lane_request) => self.allocate_in_lane(request, &lane_request),
-            None => self.allocate_large(request),
+            Some(lane_request) => self.allocate_in_lane(&request, &lane_request),
+            None => self.allocate_large(&request),
         }
     }
 
     #[inline(never)]
-    fn allocate_large(&self, request: IovaRequest) -> Result<BusRange, IovaError> {
-        match LaneRequest::of_large(&request, self.granule_log2) {
+    fn allocate_large(&self, request: &IovaRequest) -> Result<BusRange, IovaError> {
+        match LaneRequest::of_large(request, self.granule_log2) {
             Some(lane_request) => self.allocate_in_lane(request, &lane_request),
-            None => self.allocate_locked(request),
+            None => self.allocate_locked(*request),
         }
     }
 
     #[inline(always)]
     fn allocate_in_lane(
         &self,
-        request: IovaRequest,
+        request: &IovaRequest,
         lane_request: &LaneRequest<'_>,
     ) -> Result<BusRange, IovaError> {
         match self.lanes.choose(lane_request, |granule, _| granule) {
-            Ok(granule) => Ok(self.range(granule, request)),
+            Ok(granule) => Ok(self.range(granule, request.len_bytes)),
             Err(why) => self.allocate_otherwise(request, lane_request, why),
         }
     }
@@ -86,7 +86,7 @@ impl<P: Platform> SharedSpace<P> {
     #[cold]
     fn allocate_otherwise(
         &self,
-        request: IovaRequest,
+        request: &IovaRequest,
         lane_request: &LaneRequest<'_>,
         why: NoChoice,
     ) -> Result<BusRange, IovaError> {
@@ -94,15 +94,15 @@ impl<P: Platform> SharedSpace<P> {
             && self.lend(lane_request)
             && let Ok(granule) = self.lanes.choose(lane_request, |granule, _| granule)
         {
-            return Ok(self.range(granule, request));
+            return Ok(self.range(granule, request.len_bytes));
         }
-        self.allocate_locked(request)
+        self.allocate_locked(*request)
     }
 
     #[inline]
-    fn range(&self, granule: u64, request: IovaRequest) -> BusRange {
+    fn range(&self, granule: u64, len_bytes: u64) -> BusRange {
         let start = BusAddr::new(granule << self.granule_log2);
-        BusRange::new(start, request.len_bytes).expect("ranges lie in the aperture")
+        BusRange::new(start, len_bytes).expect("ranges lie in the aperture")
     }
 
     fn lend(&self, request: &LaneRequest<'_>) -> bool {

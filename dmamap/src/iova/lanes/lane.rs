@@ -42,7 +42,7 @@ pub(super) enum NotChosen {
 
 impl Lane {
     /// Begins a range where one fits; its first granule, and its block.
-    #[inline]
+    #[inline(always)]
     pub(super) fn choose(
         &mut self,
         request: &LaneRequest<'_>,
