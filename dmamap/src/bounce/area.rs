@@ -6,6 +6,7 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use super::buddy::Buddy;
+use super::records::Kind;
 use super::request::RunRequest;
 use super::run::Purpose;
 use super::{SLOT_BYTES, SLOT_SIZE_LOG2};
@@ -27,8 +28,33 @@ pub(super) struct Memory<P: Platform> {
     pub(super) free: Buddy<P>,
 }
 
+impl<P: Platform> Memory<P> {
+    /// The run that is lent from `slot` on.
+    fn lent(&self, slot: u32) -> Option<Lent> {
+        let record = self.free.record(slot)?;
+        if record.kind != Kind::Lent {
+            return None;
+        }
+        let start = u64::from(slot) << SLOT_SIZE_LOG2;
+        let len_bytes = u64::from(record.slots) << SLOT_SIZE_LOG2;
+        Some(Lent {
+            slot,
+            memory: self.frames.slice(start, len_bytes)?,
+            purpose: Purpose {
+                offset: record.offset.into(),
+                len_bytes: record.len_bytes.into(),
+                origin: record.origin,
+                direction: record.direction,
+            },
+            bus: self.bus.and_then(|bus| bus.checked_add(start)),
+        })
+    }
+}
+
 /// What an area says of a run it lent.
 pub(super) struct Lent {
+    /// The first of its slots.
+    pub(super) slot: u32,
     pub(super) memory: PhysRange,
     pub(super) purpose: Purpose,
     pub(super) bus: Option<BusAddr>,
@@ -118,6 +144,7 @@ impl<P: Platform> Area<P> {
         let slots = u64::from(keep.end - keep.start);
         let at = u64::from(slot) << SLOT_SIZE_LOG2;
         Some(Lent {
+            slot,
             memory: frames
                 .slice(at, slots << SLOT_SIZE_LOG2)
                 .expect("slots lie in the area"),
@@ -152,23 +179,14 @@ impl<P: Platform> Area<P> {
         }
         let at = first.as_u64() - memory.frames.start().as_u64();
         let slot = memory.free.run_of((at >> SLOT_SIZE_LOG2) as u32)?;
-        let record = memory.free.record(slot)?;
+        let lent = memory.lent(slot)?;
         let start = u64::from(slot) << SLOT_SIZE_LOG2;
-        if start + u64::from(record.offset) != at {
-            return None;
-        }
-        Some(Lent {
-            memory: memory
-                .frames
-                .slice(start, u64::from(record.slots) << SLOT_SIZE_LOG2)?,
-            purpose: Purpose {
-                offset: record.offset.into(),
-                len_bytes: record.len_bytes.into(),
-                origin: record.origin,
-                direction: record.direction,
-            },
-            bus: memory.bus.and_then(|bus| bus.checked_add(start)),
-        })
+        (start + lent.purpose.offset == at).then_some(lent)
+    }
+
+    /// The run that is lent from `slot` on.
+    pub(super) fn run(&self, slot: u32) -> Option<Lent> {
+        self.memory.lock().as_ref()?.lent(slot)
     }
 
     /// Takes the memory out, if none of it is lent. The caller then [`give_up`](Self::give_up)s.

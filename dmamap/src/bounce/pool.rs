@@ -14,12 +14,13 @@ use super::buddy::{Buddy, ORDERS};
 use super::figures::{Level, PoolFigures};
 use super::growth::Growing;
 use super::request::RunRequest;
-use super::run::{Place, Run};
+use super::run::{Place, Run, RunPlace};
 use super::transient::{TransientRun, TransientRuns};
 use super::{BounceError, SLOT_BYTES, SLOT_SIZE_LOG2};
 use crate::addr::{BusAddr, BusRange, FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
 use crate::iommu::DomainError;
 use crate::platform::Platform;
+use crate::slab::Handle;
 
 /// Areas of a pool.
 const AREAS: usize = 64;
@@ -250,7 +251,7 @@ impl<P: Platform> Pool<P> {
         let reaches = |frames, bus| exposure.reaches(frames, bus);
         let lent = self.areas[area].take(order, keep, want, reaches)?;
         self.slots.rise(lent.memory.len_bytes() >> SLOT_SIZE_LOG2);
-        Some(run(Place::Area(area), lent))
+        Some(run(area, lent))
     }
 
     fn allocate_transient(
@@ -290,8 +291,8 @@ impl<P: Platform> Pool<P> {
     /// The run is of this pool, and no device is using it for the mapping that it was lent for.
     pub(crate) unsafe fn release(&self, run: Run) {
         match run.place {
-            Place::Area(area) => {
-                let slots = self.areas[area].give_back(run.memory.start());
+            Place::Slots { area, .. } => {
+                let slots = self.areas[usize::from(area)].give_back(run.memory.start());
                 self.slots.fall(slots.unwrap_or(0).into());
             }
             Place::Transient(handle) => {
@@ -313,7 +314,7 @@ impl<P: Platform> Pool<P> {
     pub(crate) fn find(&self, first: PhysAddr) -> Option<Run> {
         if self.slots.now() != 0 {
             let mut areas = self.areas.iter().enumerate();
-            let found = areas.find_map(|(n, area)| Some(run(Place::Area(n), area.find(first)?)));
+            let found = areas.find_map(|(n, area)| Some(run(n, area.find(first)?)));
             if found.is_some() {
                 return found;
             }
@@ -325,12 +326,21 @@ impl<P: Platform> Pool<P> {
         let is_it =
             |run: &TransientRun| run.memory.start().checked_add(run.purpose.offset) == Some(first);
         let (handle, found) = transients.find(is_it)?;
-        Some(Run {
-            place: Place::Transient(handle),
-            memory: found.memory,
-            purpose: found.purpose,
-            bus: None,
-        })
+        Some(transient(handle, found))
+    }
+
+    /// The run that is lent there.
+    pub(crate) fn run(&self, RunPlace(place): RunPlace) -> Option<Run> {
+        match place {
+            Place::Slots { area, first } => {
+                let lent = self.areas.get(usize::from(area))?.run(first)?;
+                Some(run(area.into(), lent))
+            }
+            Place::Transient(handle) => {
+                let transients = self.transients.lock();
+                Some(transient(handle, transients.get(handle)?))
+            }
+        }
     }
 
     /// Gives the platform back the areas of which nothing is lent.
@@ -415,11 +425,24 @@ fn block_of_area(want: &RunRequest) -> Option<(u32, Range<u32>)> {
     want.block().filter(|(order, _)| *order < ORDERS as u32)
 }
 
-fn run(place: Place, lent: Lent) -> Run {
+fn run(area: usize, lent: Lent) -> Run {
     Run {
-        place,
+        place: Place::Slots {
+            // There are few.
+            area: area as u16,
+            first: lent.slot,
+        },
         memory: lent.memory,
         purpose: lent.purpose,
         bus: lent.bus,
+    }
+}
+
+fn transient(handle: Handle<TransientRun>, noted: &TransientRun) -> Run {
+    Run {
+        place: Place::Transient(handle),
+        memory: noted.memory,
+        purpose: noted.purpose,
+        bus: None,
     }
 }

@@ -10,6 +10,7 @@
 //! | `error` | why memory was not mapped, or not taken back |
 //! | `span` | mapping in two steps |
 //! | `lanes` | mapping without the lock, each CPU on its own |
+//! | `owned` | the same for the owner of a lane, whatever CPU that is on |
 //! | `blocks` | the blocks of addresses that lanes are lent for it |
 //! | `walkers` | the units that walk the table, and what they are told |
 //! | `end` | what becomes of everything when no device is left in it |
@@ -18,6 +19,7 @@ mod blocks;
 mod end;
 mod error;
 mod lanes;
+mod owned;
 mod span;
 mod walkers;
 
@@ -40,6 +42,7 @@ use crate::system::AddressOrder;
 pub use error::{DomainError, RevokeError};
 use lanes::DomainLanes;
 pub(super) use lanes::Staging;
+pub(crate) use owned::DomainLane;
 
 /// Whether the table may still be walked, and so whether memory may be given back.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,6 +84,10 @@ pub(super) struct Inner<P: Platform> {
     /// What of it is lent to lanes.
     pub(super) lender: Lender<P>,
     pub(super) table: Option<Box<dyn Translation<P>>>,
+    /// Lanes that owners have.
+    owners: usize,
+    /// The table of a domain that has ended, whose entries they still write.
+    ended: Option<Box<dyn Translation<P>>>,
     pub(super) reach: Reach,
     pub(super) chooser: Chooser,
     /// What is unmapped and not invalidated yet.
@@ -143,6 +150,8 @@ impl<P: Platform> Domain<P> {
             iova,
             lender: Lender::new(platform),
             table: Some(table),
+            owners: 0,
+            ended: None,
             reach: Reach::Live,
             chooser: Chooser::Layer,
             queue: FlushQueue::new(platform, limits),
@@ -321,10 +330,11 @@ impl<P: Platform> Domain<P> {
     /// of whichever device.
     ///
     /// # Errors
-    /// How many ranges are mapped, reserved to be, or wait for their flush. Nothing has changed then.
+    /// How many ranges are mapped, reserved to be, or wait for their flush, and how many lanes have owners. Nothing has changed then.
     pub(crate) fn hand_over(&self) -> Result<(), u64> {
         self.with_blocks_back(Recall::KeepingFrames, |inner| {
-            match inner.iova.statistics().live_allocations {
+            let mapped = inner.iova.statistics().live_allocations;
+            match mapped + inner.owners as u64 {
                 0 => {
                     inner.chooser = Chooser::Owner;
                     Ok(())

@@ -23,7 +23,7 @@ use crate::platform::Platform;
 pub(super) struct DomainLanes<P: Platform> {
     pub(super) lanes: Lanes<P, Stage>,
     /// What entries of blocks of granules say, and of large ones, where there are such that their units are pages of the table.
-    words: Box<dyn LeafWords>,
+    pub(super) words: Box<dyn LeafWords>,
     large_words: Option<Box<dyn LeafWords>>,
 }
 
@@ -285,7 +285,11 @@ impl<P: Platform> Domain<P> {
     }
 
     /// Where `range` begins in a lent block, with the lock.
-    pub(super) fn lent<'a>(&self, inner: &'a Inner<P>, range: BusRange) -> Option<LentRange<'a>> {
+    pub(in crate::iommu) fn lent<'a>(
+        &self,
+        inner: &'a Inner<P>,
+        range: BusRange,
+    ) -> Option<LentRange<'a>> {
         let DomainLanes { lanes, .. } = self.lanes.as_ref()?;
         let granule = range.start().as_u64() >> self.page_size_log2;
         lanes.look_locked(&inner.lender, granule)

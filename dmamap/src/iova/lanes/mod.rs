@@ -19,6 +19,7 @@ mod directory;
 mod interleaved;
 mod lane;
 mod lent;
+mod owned;
 
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU16, AtomicU64};
@@ -36,9 +37,10 @@ use directory::Directory;
 use lane::{Lane, NotChosen};
 pub(crate) use lent::Leaves;
 use lent::{LentBlock, Tails};
+pub(crate) use owned::{Ended, OwnedLane};
 
 /// The most granules of a range in a lent block of granules, and the most units in a large one.
-const MOST: u64 = UNITS as u64 / 2;
+pub(crate) const MOST: u64 = UNITS as u64 / 2;
 
 /// Which blocks a range of so many granules is in, where it is in a lent one, and how many of their units it has; `None` where it is
 /// in none.
@@ -77,6 +79,8 @@ pub(crate) struct Lender<P: Platform> {
     records: Slab<P, LentBlock>,
     /// Of large blocks.
     tails: Slab<P, [AtomicU16; UNITS]>,
+    /// Lanes there have been whose owner is no CPU.
+    owners: usize,
 }
 
 /// A request that lanes serve.
@@ -189,6 +193,7 @@ impl<P: Platform> Lender<P> {
         Self {
             records: Slab::new(platform),
             tails: Slab::new(platform),
+            owners: 0,
         }
     }
 
@@ -395,17 +400,41 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         request: &LaneRequest<'_>,
         leaves: impl FnOnce(u64) -> Option<Option<Leaves>>,
     ) -> Lending {
-        let fit = Fit::of(*request.request, request.granule_log2);
-        let level = request.level;
-        let Some((block, start)) = fit.ok().and_then(|fit| space.lend(&fit, level)) else {
+        let Some((block, record)) = self.record(lender, space, request, leaves) else {
             return Lending::Refused;
         };
-        let directory = self.directory(level);
-        let has_room = lender.reserve(level) && directory.make_way(start).is_ok();
+        // SAFETY: it was just recorded, and is taken back under the lock.
+        let it = unsafe { block.as_ref() };
+        let lent = self.cpus.with(|cpu, seat| {
+            it.become_of(cpu, record);
+            self.publish(block);
+            seat.lane(it.level).add(block);
+        });
+        match lent {
+            Some(()) => Lending::Lent,
+            None => {
+                it.become_of(Cpu(usize::MAX), record);
+                Lending::Unused(Parted(block))
+            }
+        }
+    }
+
+    /// A block that is lent, with its record, and that is nobody's yet; `None` where there is none, or no memory for it.
+    fn record(
+        &self,
+        lender: &mut Lender<P>,
+        space: &mut IovaSpace<P>,
+        request: &LaneRequest<'_>,
+        leaves: impl FnOnce(u64) -> Option<Option<Leaves>>,
+    ) -> Option<(NonNull<LentBlock>, Handle<LentBlock>)> {
+        let fit = Fit::of(*request.request, request.granule_log2).ok()?;
+        let level = request.level;
+        let (block, start) = space.lend(&fit, level)?;
+        let has_room = lender.reserve(level) && self.directory(level).make_way(start).is_ok();
         let leaves = has_room.then(|| leaves(start)).flatten();
         let Some(leaves) = leaves else {
             space.take_back(block, Marks::FREE, |_, _| 0);
-            return Lending::Refused;
+            return None;
         };
         let first = start >> level.unit_log2();
         let tails = lender.insert_tails(level);
@@ -414,20 +443,15 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         let Ok(record) = record else {
             unreachable!("room for a record was reserved");
         };
-        let it = &lender.records[record];
-        let pointer = NonNull::from(it);
-        let lent = self.cpus.with(|cpu, seat| {
-            it.become_of(cpu, record);
-            directory.set(start, Some(pointer));
-            seat.lane(level).add(pointer);
-        });
-        match lent {
-            Some(()) => Lending::Lent,
-            None => {
-                it.become_of(Cpu(usize::MAX), record);
-                Lending::Unused(Parted(pointer))
-            }
-        }
+        Some((NonNull::from(&lender.records[record]), record))
+    }
+
+    /// Makes a block one that is found by its granules.
+    fn publish(&self, block: NonNull<LentBlock>) {
+        // SAFETY: it was just recorded, and is taken back under the lock, which the caller has.
+        let it = unsafe { block.as_ref() };
+        let start = it.start << it.level.unit_log2();
+        self.directory(it.level).set(start, Some(block));
     }
 
     /// The space has an unused block again; `part` is called with its level and first granule, as nobody needs its entries any more.
@@ -538,5 +562,14 @@ impl LentRange<'_> {
     /// The caller has it and gives it up.
     pub(crate) unsafe fn free(self) {
         self.block.leave(self.unit);
+    }
+
+    /// Keeps the range from being chosen again, also when its block goes back to the space, which keeps it then. Under the space's
+    /// lock.
+    ///
+    /// # Safety
+    /// As [`free`](Self::free).
+    pub(crate) unsafe fn keep(self) {
+        self.block.keep(self.unit);
     }
 }
