@@ -121,7 +121,7 @@ impl<P: Platform> Domain<P> {
         memory: &mut dyn PhysList,
         grant: Grant,
     ) -> Option<BusRange> {
-        let DomainLanes { words, .. } = self.lanes.as_ref()?;
+        let DomainLanes { lanes, words } = self.lanes.as_ref()?;
         let lane_request = LaneRequest::of(&request, self.page_size_log2)?;
         let fitting = words.fits(memory, lane_request.units)?;
         for _ in 0..2 {
@@ -131,7 +131,7 @@ impl<P: Platform> Domain<P> {
                 publish(self.platform, words.coherence(), entries);
                 return Some(BusRange::of_existing(bus, request.len_bytes));
             }
-            if !self.lend_to(lane, &lane_request) {
+            if !lanes.may_lend(&lane_request) || !self.lend_to(lane, &lane_request) {
                 break;
             }
         }
@@ -171,7 +171,7 @@ impl<P: Platform> Domain<P> {
 
     /// The addresses of the block that begins there.
     fn block_at(&self, bus: BusAddr) -> BusRange {
-        BusRange::of_existing(bus, 2 * MOST << self.page_size_log2)
+        BusRange::of_existing(bus, (2 * MOST) << self.page_size_log2)
     }
 
     /// As [`unmap_owned`](Self::unmap_owned), of whose ranges may be in the lane.
@@ -301,6 +301,9 @@ impl<P: Platform> Domain<P> {
         };
         let granule = range.start().as_u64() >> self.page_size_log2;
         let granules = (range.len_bytes() >> self.page_size_log2) as usize;
+        if granules == 1 && owned.end_one(granule) {
+            return;
+        }
         // SAFETY: the caller's promise.
         if let Ended::Unused(block) = unsafe { lanes.end(owned, granule, granules) } {
             self.take_back(block);

@@ -14,7 +14,6 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, compiler_fence, fence}
 use super::tickets::{Owed, Ticket};
 use super::{FlushQueue, Waiting};
 use crate::addr::{BusAddr, BusRange};
-use crate::pagetable::Gather;
 use crate::platform::Platform;
 
 /// Most ranges that an owner stages.
@@ -110,11 +109,20 @@ impl OwnStage {
 
     /// What must be settled before the ranges that are staged are free.
     pub(in crate::iommu) fn owed(&self) -> Owed {
-        let all = self.ranges().map(|range| match self.ticket {
-            Some(ticket) => Owed::one(ticket, range),
-            None => Owed::NOTHING,
-        });
-        all.fold(Owed::NOTHING, Owed::and)
+        match (self.ticket, self.extent()) {
+            (Some(ticket), Some(extent)) => Owed::one(ticket, extent),
+            _ => Owed::NOTHING,
+        }
+    }
+
+    /// From the first address that is staged to the last.
+    fn extent(&self) -> Option<BusRange> {
+        let mut ends = (u64::MAX, 0);
+        for (start, len_bytes) in &self.ranges[..self.len] {
+            ends = (ends.0.min(*start), ends.1.max(start + (len_bytes - 1)));
+        }
+        let len_bytes = ends.1.checked_sub(ends.0)? + 1;
+        Some(BusRange::of_existing(BusAddr::new(ends.0), len_bytes))
     }
 
     /// The ranges that are staged.
@@ -196,10 +204,11 @@ impl<P: Platform> FlushQueue<P> {
         }) = &mut self.waiting
         {
             *owned += stage.len as u64;
-            for range in stage.ranges() {
-                gather.absorb(Gather::of_leaves(self.platform, range));
-                *bytes += range.len_bytes();
+            if let Some(extent) = stage.extent() {
+                gather.add_leaves(extent.start().as_u64(), extent.len_bytes());
             }
+            let lengths = stage.ranges().map(BusRange::len_bytes);
+            *bytes += lengths.sum::<u64>();
         }
     }
 
@@ -229,9 +238,7 @@ impl<P: Platform> FlushQueue<P> {
             if let Some(waiting) = &mut self.waiting
                 && first <= last
             {
-                let mut gather = Gather::new(self.platform);
-                gather.add_leaves(first, last - first + 1);
-                waiting.gather.absorb(gather);
+                waiting.gather.add_leaves(first, last - first + 1);
                 waiting.owned += desk.len.load(Ordering::Relaxed);
             }
         }

@@ -288,7 +288,7 @@ impl<P: Platform, S: Default> Lanes<P, S> {
 
     /// Whether any block there may be is for such requests.
     #[cold]
-    fn may_lend(&self, request: &LaneRequest<'_>) -> bool {
+    pub(crate) fn may_lend(&self, request: &LaneRequest<'_>) -> bool {
         let fit = Fit::of(*request.request, request.granule_log2);
         fit.is_ok_and(|fit| self.bounds.serve(&fit))
     }

@@ -71,13 +71,6 @@ impl OwnedLane {
         Some(block.entries(granule, len))
     }
 
-    /// How many granules the range has that begins with this one, if one does in a block of the lane.
-    pub(crate) fn granules(&self, granule: u64) -> Option<usize> {
-        // SAFETY: as in `entries`.
-        let block = unsafe { self.block_with(granule)?.as_ref() };
-        block.range_at(granule)
-    }
-
     /// The block of the lane that a granule is in.
     fn block_with(&self, granule: u64) -> Option<NonNull<LentBlock>> {
         let has = |block: &NonNull<LentBlock>| {
