@@ -59,53 +59,43 @@ impl<P: Platform> SharedSpace<P> {
     /// As [`IovaSpace::allocate`].
     #[inline]
     pub fn allocate(&self, request: IovaRequest) -> Result<BusRange, IovaError> {
-        match LaneRequest::of(&request, self.granule_log2) {
-            Some(lane_request) => self.allocate_in_lane(&request, &lane_request),
-            None => self.allocate_large(&request),
+        // What is chosen in a lane is said in registers.
+        let chosen = match LaneRequest::of(&request, self.granule_log2) {
+            Some(request) => self.choose(&request),
+            None => self.choose_large(&request),
+        };
+        match chosen {
+            Some(granule) => {
+                let start = BusAddr::new(granule << self.granule_log2);
+                Ok(BusRange::new(start, request.len_bytes).expect("ranges lie in the aperture"))
+            }
+            None => self.allocate_locked(request),
         }
     }
 
+    /// The first granule of a range from this CPU's lane of large blocks, if that serves such requests.
     #[inline(never)]
-    fn allocate_large(&self, request: &IovaRequest) -> Result<BusRange, IovaError> {
-        match LaneRequest::of_large(request, self.granule_log2) {
-            Some(lane_request) => self.allocate_in_lane(request, &lane_request),
-            None => self.allocate_locked(*request),
-        }
+    fn choose_large(&self, request: &IovaRequest) -> Option<u64> {
+        self.choose(&LaneRequest::of_large(request, self.granule_log2)?)
     }
 
+    /// The first granule of a range from a lane of this CPU.
     #[inline(always)]
-    fn allocate_in_lane(
-        &self,
-        request: &IovaRequest,
-        lane_request: &LaneRequest<'_>,
-    ) -> Result<BusRange, IovaError> {
-        match self.lanes.choose(lane_request, |granule, _| granule) {
-            Ok(granule) => Ok(self.range(granule, request.len_bytes)),
-            Err(why) => self.allocate_otherwise(request, lane_request, why),
+    fn choose(&self, request: &LaneRequest<'_>) -> Option<u64> {
+        match self.lanes.choose(request, |granule, _| granule) {
+            Ok(granule) => Some(granule),
+            Err(why) => self.choose_otherwise(request, why),
         }
     }
 
-    /// What this CPU's lane has no room for, or does not serve.
+    /// The same once more, with another block, if all that is missing is room.
     #[cold]
-    fn allocate_otherwise(
-        &self,
-        request: &IovaRequest,
-        lane_request: &LaneRequest<'_>,
-        why: NoChoice,
-    ) -> Result<BusRange, IovaError> {
-        if why == NoChoice::NoRoom
-            && self.lend(lane_request)
-            && let Ok(granule) = self.lanes.choose(lane_request, |granule, _| granule)
-        {
-            return Ok(self.range(granule, request.len_bytes));
+    fn choose_otherwise(&self, request: &LaneRequest<'_>, why: NoChoice) -> Option<u64> {
+        if why != NoChoice::NoRoom || !self.lend(request) {
+            return None;
         }
-        self.allocate_locked(*request)
-    }
-
-    #[inline]
-    fn range(&self, granule: u64, len_bytes: u64) -> BusRange {
-        let start = BusAddr::new(granule << self.granule_log2);
-        BusRange::new(start, len_bytes).expect("ranges lie in the aperture")
+        let chosen = self.lanes.choose(request, |granule, _| granule);
+        chosen.ok()
     }
 
     fn lend(&self, request: &LaneRequest<'_>) -> bool {
@@ -159,6 +149,7 @@ impl<P: Platform> SharedSpace<P> {
         self.lanes.take_back(lender, space, block, |_, _| ());
     }
 
+    #[cold]
     fn allocate_locked(&self, request: IovaRequest) -> Result<BusRange, IovaError> {
         let mut locked = self.locked.lock();
         match locked.space.allocate(request) {

@@ -121,7 +121,7 @@ impl<P: Platform> Domain<P> {
         memory: &mut dyn PhysList,
         grant: Grant,
     ) -> Option<BusRange> {
-        let DomainLanes { lanes, words } = self.lanes.as_ref()?;
+        let DomainLanes { lanes, words, .. } = self.lanes.as_ref()?;
         let lane_request = LaneRequest::of(&request, self.page_size_log2)?;
         let fitting = words.fits(memory, lane_request.units)?;
         for _ in 0..2 {

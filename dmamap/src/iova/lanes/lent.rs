@@ -12,7 +12,7 @@ use core::ptr::NonNull;
 
 use super::sync::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use crate::iova::block::{Block, Level};
-use crate::iova::units::{self, UNITS, WORDS};
+use crate::iova::units::{self, UNITS, WORD_LOG2, WORDS};
 use crate::platform::Cpu;
 use crate::slab::Handle;
 
@@ -172,8 +172,11 @@ impl LentBlock {
     /// Begins a range of `len` granules where `2^order` are free. The owner's to call.
     #[inline]
     pub(super) fn begin(&self, order: u32, len: usize) -> Option<u64> {
-        let one = (order == 0).then(|| self.begin_one()).flatten();
-        one.or_else(|| self.begin_anywhere(order, len))
+        // What is not so short is a call, so that callers are.
+        match order {
+            0 => self.begin_one().or_else(|| self.begin_anywhere(order, len)),
+            _ => self.begin_long(order, len),
+        }
     }
 
     /// Begins a range of one granule where the word at hand has room: nearly always, and one bit is all there is to it. The owner's to
@@ -190,16 +193,51 @@ impl LentBlock {
     }
 
     #[inline(never)]
+    fn begin_long(&self, order: u32, len: usize) -> Option<u64> {
+        let at_hand = self.begin_at_hand(order, len);
+        at_hand.or_else(|| self.begin_anywhere(order, len))
+    }
+
+    /// As [`begin`](Self::begin), where the word at hand has room, or is one of those that have.
+    #[inline]
+    fn begin_at_hand(&self, order: u32, len: usize) -> Option<u64> {
+        let used = |word: usize| self.used[word % WORDS].load(Ordering::Relaxed);
+        let at = self.at.get() % WORDS;
+        let unit = match order.checked_sub(WORD_LOG2) {
+            None => {
+                let runs = units::runs_of(!used(at), order);
+                (runs != 0).then(|| at * 64 + runs.trailing_zeros() as usize)
+            }
+            Some(words_log2) => {
+                let first = at >> words_log2 << words_log2;
+                let mut words = first..first + (1 << words_log2);
+                words.all(|word| used(word) == 0).then_some(first * 64)
+            }
+        };
+        Some(self.take(unit?, len))
+    }
+
+    #[inline(never)]
     fn begin_anywhere(&self, order: u32, len: usize) -> Option<u64> {
         let unit = units::find(order, |word| self.used[word].load(Ordering::Relaxed))?;
         self.at.set(unit / 64);
+        Some(self.take(unit, len))
+    }
+
+    /// Begins the range of `len` granules that are units from this one on, all of which are free.
+    #[inline]
+    fn take(&self, unit: usize, len: usize) -> u64 {
         self.each_word(unit, len, |word, mask| {
             set(&self.used[word], |used| used | mask);
+            // But for the first.
+            let first = if word == unit / 64 {
+                1 << (unit % 64)
+            } else {
+                0
+            };
+            set(&self.joined[word], |joined| joined | mask & !first);
         });
-        self.each_word(unit + 1, len - 1, |word, mask| {
-            set(&self.joined[word], |joined| joined | mask);
-        });
-        Some(self.start + unit as u64)
+        self.start + unit as u64
     }
 
     /// Ends a range of `len` granules that begins with `granule`. The owner's to call.
@@ -224,6 +262,10 @@ impl LentBlock {
 
     #[inline]
     fn each_word(&self, unit: usize, len: usize, change: impl Fn(usize, u64)) {
+        if unit % 64 + len <= 64 {
+            // Nearly always.
+            return change(unit / 64 % WORDS, u64::MAX >> (64 - len) << (unit % 64));
+        }
         for (word, mask) in units::words_of_run(unit, len) {
             change(word, mask);
         }

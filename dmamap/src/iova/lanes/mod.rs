@@ -369,6 +369,7 @@ impl<P: Platform, S: Default> Lanes<P, S> {
     ///
     /// # Safety
     /// As [`free`](Self::free).
+    #[inline(never)]
     unsafe fn free_found(
         &self,
         (cpu, lane): (Cpu, &mut Lane),
