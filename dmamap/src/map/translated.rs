@@ -1,6 +1,6 @@
 //! The translated route: Z is chosen for this device alone and recorded in its domain's tables.
 
-use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
+use crate::addr::{BusAddr, BusRange, FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
 use crate::device::{DEFAULT_SEGMENT_BOUNDARY_LOG2, Limits};
 use crate::iommu::{Domain, DomainError};
 use crate::iova::IovaRequest;
@@ -264,7 +264,44 @@ pub(crate) fn map_one<P: Platform>(
     piece: PhysRange,
 ) -> Result<BusRange, MapFailure> {
     let (order, pages) = (domain.address_order(), widened(piece, FRAME_SIZE_LOG2));
-    let memory = (piece.len_bytes(), pages);
+    if pages.len_bytes() == FRAME_BYTES
+        && let Some(within) = limits_for_page(order, limits, terms)
+        && let Some(page) = domain.map_page(within, pages, terms.grant())
+    {
+        let head = piece.start().as_u64() - pages.start().as_u64();
+        let start = BusAddr::new(page.start().as_u64() + head);
+        return Ok(BusRange::of_existing(start, piece.len_bytes()));
+    }
+    map_small(domain, limits, terms, (piece, pages))
+}
+
+/// Where a page of memory may lie that comes first, inclusive; `None` where the device's `limits` ask for more.
+#[inline]
+fn limits_for_page(
+    order: AddressOrder,
+    limits: &Limits,
+    terms: &Terms,
+) -> Option<(BusAddr, BusAddr)> {
+    if terms.shape.alignment() != Alignment::Convenient || limits.concern_small_memory() {
+        return None;
+    }
+    let last = terms.mask.narrowed_to(limits.bus_last()).last();
+    let first = match order {
+        AddressOrder::HighFirst if ABOVE_32_BITS <= last => ABOVE_32_BITS,
+        _ => BusAddr::new(0),
+    };
+    Some((first, last))
+}
+
+/// As [`map_one`], of memory of any length, which touches `pages`.
+#[inline(never)]
+fn map_small<P: Platform>(
+    domain: &Domain<P>,
+    limits: &Limits,
+    terms: &Terms,
+    (piece, pages): (PhysRange, PhysRange),
+) -> Result<BusRange, MapFailure> {
+    let (order, memory) = (domain.address_order(), (piece.len_bytes(), pages));
     let Some(request) = request_for_small(order, limits, terms, memory) else {
         return map_one_anywhere(domain, limits, *terms, piece);
     };

@@ -9,14 +9,14 @@ use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Domain, Inner, RevokeError};
-use crate::addr::{BusAddr, BusRange};
+use crate::addr::{BusAddr, BusRange, PhysRange};
 use crate::iommu::flush_queue::{Owed, Stage};
 use crate::iommu::translation::Translation;
 use crate::iommu::unconfirmed::Unconfirmed;
 use crate::iommu::unit::Change;
 use crate::iova::lanes::{Freed, LaneRequest, Lanes, LentRange, Level, NoChoice, level_of};
 use crate::iova::{IovaRequest, IovaSpace};
-use crate::pagetable::{Gather, Grant, LeafWords, PhysList, TableChange, publish};
+use crate::pagetable::{Gather, Grant, LeafWords, PageWords, PhysList, TableChange, publish};
 use crate::platform::Platform;
 
 /// The lanes of a domain whose entries can be held.
@@ -24,6 +24,8 @@ pub(super) struct DomainLanes<P: Platform> {
     pub(super) lanes: Lanes<P, Stage>,
     /// What entries of blocks of granules say, and of large ones, where there are such that their units are pages of the table.
     pub(super) words: Box<dyn LeafWords>,
+    /// What entries of single pages say.
+    pages: PageWords,
     large_words: Option<Box<dyn LeafWords>>,
 }
 
@@ -57,6 +59,7 @@ impl<P: Platform> DomainLanes<P> {
         let large_words = table.leaf_words(table_level(Level::Blocks));
         Some(Self {
             lanes: Lanes::new(platform, space),
+            pages: words.of_pages(),
             words,
             large_words: large_words.filter(|words| words.page_log2() == unit_log2),
         })
@@ -115,6 +118,37 @@ impl<P: Platform> Domain<P> {
         .and_then(|bus| BusRange::new(bus, request.len_bytes).ok())
     }
 
+    /// As [`map_list`](Self::map_list), of a page that is to lie within `limits`, inclusive, if this CPU's lane has room at hand: nearly
+    /// always, and the way is short.
+    #[inline]
+    pub(crate) fn map_page(
+        &self,
+        (first, last): (BusAddr, BusAddr),
+        page: PhysRange,
+        grant: Grant,
+    ) -> Option<BusRange> {
+        let DomainLanes { lanes, pages, .. } = self.lanes.as_ref()?;
+        if self.tells_of_maps() {
+            return None;
+        }
+        let log2 = self.page_size_log2;
+        let limits = (
+            first.as_u64() >> log2,
+            last.as_u64().saturating_add(1) >> log2,
+        );
+        let granule = lanes.choose_one(limits, |_, entry| {
+            let is_written = pages.write(entry, page, grant);
+            publish(
+                self.platform,
+                pages.coherence(),
+                core::slice::from_ref(entry),
+            );
+            is_written
+        })?;
+        let bus = BusAddr::new(granule << log2);
+        Some(BusRange::of_existing(bus, page.len_bytes()))
+    }
+
     #[inline]
     fn map_as(
         &self,
@@ -147,7 +181,56 @@ impl<P: Platform> Domain<P> {
     ///
     /// # Safety
     /// `range` is what a call of this domain returned that mapped it, and this is the first that takes it back.
+    #[inline]
     pub(crate) unsafe fn unmap_owned(&self, range: BusRange) -> Result<(), RevokeError> {
+        // SAFETY: the caller's promise.
+        let cleared = unsafe { self.at_page(range, |entry, _| self.clear_one(entry)) };
+        match cleared {
+            Some(()) => self.forget_leaves(range),
+            // SAFETY: as above.
+            None => unsafe { self.unmap_any(range) },
+        }
+    }
+
+    /// Calls `f` with the entry of `page`, if it is one, in the block that this CPU chose from last, and with what the CPU has staged;
+    /// `None` elsewhere, and where `f` says that it did nothing.
+    ///
+    /// # Safety
+    /// As [`unmap_owned`](Self::unmap_owned).
+    #[inline]
+    unsafe fn at_page<R>(
+        &self,
+        page: BusRange,
+        f: impl FnOnce(&AtomicU64, &mut Stage) -> Option<R>,
+    ) -> Option<R> {
+        let DomainLanes { lanes, .. } = self.lanes.as_ref()?;
+        if page.len_bytes() != 1 << self.page_size_log2 {
+            return None;
+        }
+        let granule = page.start().as_u64() >> self.page_size_log2;
+        // SAFETY: the caller's promise.
+        unsafe { lanes.look_at_one(granule, f) }.flatten()
+    }
+
+    /// Clears the entry of a page; `None` where it is clear.
+    #[inline]
+    fn clear_one(&self, entry: &AtomicU64) -> Option<()> {
+        let DomainLanes { pages, .. } = self.lanes.as_ref()?;
+        if entry.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        entry.store(0, Ordering::Release);
+        let entries = core::slice::from_ref(entry);
+        publish(self.platform, pages.coherence(), entries);
+        Some(())
+    }
+
+    /// As [`unmap_owned`](Self::unmap_owned).
+    ///
+    /// # Safety
+    /// As [`unmap_owned`](Self::unmap_owned).
+    #[inline(never)]
+    unsafe fn unmap_any(&self, range: BusRange) -> Result<(), RevokeError> {
         let Some((all, at, _)) = self.lanes_for(range) else {
             return self.unmap(range);
         };
@@ -187,7 +270,27 @@ impl<P: Platform> Domain<P> {
     ///
     /// # Safety
     /// As [`unmap_owned`](Self::unmap_owned).
+    #[inline]
     pub(in crate::iommu) unsafe fn retire_in_lane(&self, range: BusRange) -> Staging {
+        let retire = |entry: &AtomicU64, stage: &mut Stage| {
+            let ticket = stage.ticket()?;
+            let cleared = self.clear_one(entry);
+            cleared.map(|()| stage.push(ticket, range))
+        };
+        // SAFETY: the caller's promise.
+        match unsafe { self.at_page(range, retire) } {
+            Some(owed) => Staging::Done(Ok(owed)),
+            // SAFETY: as above.
+            None => unsafe { self.retire_any_in_lane(range) },
+        }
+    }
+
+    /// As [`retire_in_lane`](Self::retire_in_lane).
+    ///
+    /// # Safety
+    /// As [`unmap_owned`](Self::unmap_owned).
+    #[inline(never)]
+    unsafe fn retire_any_in_lane(&self, range: BusRange) -> Staging {
         let Some((all, at, _)) = self.lanes_for(range) else {
             return Staging::Elsewhere;
         };

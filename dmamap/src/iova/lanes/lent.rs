@@ -147,6 +147,12 @@ impl LentBlock {
         unsafe { self.tails?.words.as_ref().get(self.unit(granule)) }
     }
 
+    /// Whether all of it, in its units, is from the first of these to before the second.
+    #[inline]
+    pub(super) fn lies_within(&self, (first, end): (u64, u64)) -> bool {
+        first <= self.start && self.start + UNITS as u64 <= end
+    }
+
     #[inline]
     pub(super) fn contains(&self, granule: u64) -> bool {
         granule.wrapping_sub(self.start) < UNITS as u64
@@ -269,6 +275,17 @@ impl LentBlock {
         for (word, mask) in units::words_of_run(unit, len) {
             change(word, mask);
         }
+    }
+
+    /// Whether the range that begins with `granule` has no more. Of a range that is not the caller's it may be anything.
+    #[inline]
+    pub(super) fn is_one(&self, granule: u64) -> bool {
+        let at = self.unit(granule);
+        let bits = |words: &[AtomicU64; WORDS], at: usize| {
+            words[at / 64].load(Ordering::Relaxed) >> (at % 64) & 1
+        };
+        let goes_on = at + 1 < UNITS && bits(&self.joined, at + 1) != 0;
+        bits(&self.used, at) > bits(&self.joined, at) && !goes_on
     }
 
     /// How long the range is that begins with `granule`. What is said of a range that the caller has stays so; of others it may

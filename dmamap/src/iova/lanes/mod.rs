@@ -286,6 +286,50 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         }
     }
 
+    /// Begins a range of one granule in this CPU's lane, where the block that was chosen from last has room and lies within `limits`:
+    /// granules, the second of which is beyond the last. Calls `begin` with it and its entry; where that says no the range ends
+    /// again.
+    #[inline]
+    pub(crate) fn choose_one(
+        &self,
+        limits: (u64, u64),
+        begin: impl FnOnce(u64, &AtomicU64) -> bool,
+    ) -> Option<u64> {
+        let chosen = self.cpus.with(|_, seat| {
+            let hot = seat.lane(Level::Granules).hot()?;
+            if !hot.lies_within(limits) {
+                return None;
+            }
+            let granule = hot.begin_one()?;
+            let entries = hot.entries(granule, 1);
+            if entries.first().is_some_and(|entry| begin(granule, entry)) {
+                return Some(granule);
+            }
+            hot.end_range(granule, 1);
+            None
+        });
+        chosen.flatten()
+    }
+
+    /// Calls `f` with the entry of a granule which is a range on its own in the block that was chosen from last, and with what this CPU
+    /// has beside its lane; `None` elsewhere.
+    ///
+    /// # Safety
+    /// The caller has a range of the space that begins there.
+    #[inline]
+    pub(crate) unsafe fn look_at_one<R>(
+        &self,
+        granule: u64,
+        f: impl FnOnce(&AtomicU64, &mut S) -> R,
+    ) -> Option<R> {
+        let looked = self.cpus.with(|_, Seat { lanes, beside }| {
+            let hot = lanes[Level::Granules as usize].hot_with(granule)?;
+            let entry = hot.entries(granule, 1).first()?;
+            hot.is_one(granule).then(|| f(entry, beside))
+        });
+        looked.flatten()
+    }
+
     /// Whether any block there may be is for such requests.
     #[cold]
     pub(crate) fn may_lend(&self, request: &LaneRequest<'_>) -> bool {
