@@ -101,14 +101,18 @@ impl<P: Platform> Lane<P> {
         direction: D,
     ) -> Result<Mapping<P, B, D>, Rejected<B>> {
         let terms = Terms::new(self.device.mask(), Shape::Single, direction);
-        match self.map_one(&buffer, &terms) {
+        // Should anything panic from here on, it is leaked: the device may reach it.
+        let buffer = ManuallyDrop::new(buffer);
+        match self.map_one(&*buffer, &terms) {
             Some(range) => {
                 let held = Held::new(&self.device, range.len_bytes());
                 let live = Live::new(held, range, &terms, Copies::None);
-                let owned = Owned::from_parts(live, ManuallyDrop::new(buffer), direction);
+                let owned = Owned::from_parts(live, buffer, direction);
                 Ok(Mapping { owned })
             }
-            None => self.device.map_single(buffer, direction),
+            None => self
+                .device
+                .map_single(ManuallyDrop::into_inner(buffer), direction),
         }
     }
 
@@ -122,14 +126,17 @@ impl<P: Platform> Lane<P> {
         direction: D,
     ) -> Result<SgMapping<P, B, D>, Rejected<B>> {
         let terms = Terms::new(self.device.mask(), Shape::Pieces, direction);
-        match self.map_pieces(&buffer, &terms) {
+        let buffer = ManuallyDrop::new(buffer);
+        match self.map_pieces(&*buffer, &terms) {
             Some(range) => {
                 let held = Held::new(&self.device, range.len_bytes());
                 let live = Live::new(held, range, &terms, Copies::None);
-                let owned = Owned::from_parts(live, ManuallyDrop::new(buffer), direction);
+                let owned = Owned::from_parts(live, buffer, direction);
                 Ok(SgMapping { owned })
             }
-            None => self.device.map_sg(buffer, direction),
+            None => self
+                .device
+                .map_sg(ManuallyDrop::into_inner(buffer), direction),
         }
     }
 
@@ -184,7 +191,7 @@ impl<P: Platform> Lane<P> {
         }
     }
 
-    /// Takes a mapping back that is as most are: a page in place, of a trusted device that is deferred.
+    /// Takes a mapping back that is as most are: a page in place.
     #[inline]
     fn take_back(&mut self, live: &Live<P>) -> Taken {
         let core = self.device.core();
@@ -199,7 +206,9 @@ impl<P: Platform> Lane<P> {
         let done = match core.guard.default_revocation() {
             // SAFETY: these pages were chosen for the mapping, which ends with them.
             Revocation::Later => unsafe { domain.retire_page_in(own, range) },
-            Revocation::Alone | Revocation::Shared => None,
+            // SAFETY: as above.
+            Revocation::Alone => unsafe { domain.unmap_page_in(own, range) },
+            Revocation::Shared => None,
         };
         match done {
             Some(Ok(())) => Taken::Back,
