@@ -24,6 +24,7 @@
 //! | memory for an area | `growth` |
 //! | an area: slots with a lock of their own | `area` |
 //! | which slots are free | `buddy`, over `records` beside the slots |
+//! | runs that CPUs keep ready | `magazine`, `ready`; counted in `tally` |
 //! | a run lent for one mapping, and its copies | `run`, `request` |
 //! | the copy itself | `copying` |
 //! | memory of its own for one mapping | `transient` |
@@ -46,12 +47,15 @@ mod buddy;
 mod copying;
 mod figures;
 mod growth;
+mod magazine;
 mod own;
 mod pool;
+mod ready;
 mod records;
 mod request;
 mod run;
 mod service;
+mod tally;
 mod transient;
 
 use crate::addr::PhysAddr;

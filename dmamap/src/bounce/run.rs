@@ -95,8 +95,13 @@ impl Run {
         unsafe { self.copy_in(platform, 0, from, self.purpose.len_bytes) };
     }
 
-    /// Makes the run hold zeros before and after the mapping's bytes.
+    /// Makes the run hold zeros before and after the mapping's bytes. One that the device always has does already, but for what the
+    /// device wrote there itself: it was [exposed](super::Exposure::expose) so, and is [wiped](Self::wipe) when a mapping ends.
+    #[inline]
     pub(crate) fn blank_padding<P: Platform>(&self, platform: P) {
+        if self.bus.is_some() {
+            return;
+        }
         let (head, tail) = self.padding();
         // SAFETY: the run's memory is lent to it whole and no reference to it is made; the lengths are parts
         // of it.
@@ -144,11 +149,10 @@ impl Run {
         }
     }
 
-    /// Leaves nothing of the mapping in the run.
+    /// Leaves nothing of the mapping in the run. Nothing of it was ever beside its bytes.
     pub(crate) fn wipe<P: Platform>(&self, platform: P) {
-        let start = platform.frame_pointer(self.memory.start());
         // SAFETY: the run's memory is lent to it whole and no reference to it is made.
-        unsafe { zero(start, self.memory.len_bytes() as usize) };
+        unsafe { zero(self.pointer(platform), self.purpose.len_bytes as usize) };
     }
 
     /// Bytes of the slots before the mapping's first byte and after its last.

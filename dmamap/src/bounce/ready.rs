@@ -1,0 +1,180 @@
+//! Runs that are lent without a lock: those that the CPU keeps ready, which came back there.
+//!
+//! A CPU is alone with what it keeps ([`PerCpu`](crate::percpu::PerCpu)). Where it keeps none of a length it takes several of its
+//! own area at once, and where it keeps enough it gives several back. What CPUs keep is free all the same: who finds no room calls
+//! it back from all of them, as does who gives memory of idle areas back to the platform.
+//!
+//! The lock of an area is taken within a CPU's part, so that no run is ever on the way where nobody who looks would find it. Who
+//! has such a lock waits for nothing.
+
+use core::ops::Range;
+use core::sync::atomic::Ordering;
+
+use super::magazine::{self, MOST, Magazine, Place as At};
+use super::pool::{Exposure, Pool};
+use super::records::Kind;
+use super::request::RunRequest;
+use super::run::{Place, Run};
+use crate::addr::PhysAddr;
+use crate::platform::{Cpu, Platform};
+
+/// The most slots that are taken at once, but for a longer run.
+const BATCH_SLOTS: u32 = 32;
+/// The most runs that are taken, or given back, at once.
+const BATCH_RUNS: u32 = 16;
+
+impl<P: Platform> Pool<P> {
+    /// Lends a run that this CPU keeps ready.
+    #[inline]
+    pub(super) fn lend_ready(&self, want: &RunRequest, exposure: &impl Exposure) -> Option<Run> {
+        let slots = want.slots_of_kept()?;
+        let lent = self.cpus.with(|cpu, magazine| {
+            let at = magazine.first(slots)?;
+            let area = &self.areas[at.area()];
+            let (memory, bus) = area.run_at(at.slot(), slots);
+            if !exposure.reaches(memory, bus) {
+                return None;
+            }
+            // SAFETY: what the magazine has is taken, and stays so while this CPU is in it.
+            let record = unsafe { area.record(at.slot()) };
+            magazine.pop(slots, record);
+            let purpose = want.purpose(want.offset);
+            record.lend(slots, &purpose);
+            self.tally.lend_kept(cpu, slots);
+            Some(Run {
+                place: Place::Area(at.area()),
+                memory,
+                purpose,
+                bus,
+            })
+        });
+        lent.flatten()
+    }
+
+    /// Lends a run of this CPU's own area and has the CPU keep a few more ready.
+    pub(super) fn lend_several(
+        &self,
+        order: u32,
+        keep: &Range<u32>,
+        want: &RunRequest,
+        exposure: &dyn Exposure,
+    ) -> Option<Run> {
+        let slots = want.slots_of_kept()?;
+        let lent = self.cpus.with(|cpu, magazine| {
+            let home = cpu.0 % self.homes;
+            let room = self.most_kept.load(Ordering::Relaxed);
+            let room = room.saturating_sub(self.tally.kept(cpu)) / 2;
+            let most = BATCH_SLOTS.min(room) / slots;
+            let most = most.clamp(1, BATCH_RUNS) as usize;
+            let reaches = |frames, bus| exposure.reaches(frames, bus);
+            let (mut taken, mut count) = ([0; BATCH_RUNS as usize], 0);
+            let area = &self.areas[home];
+            area.take(order, keep, most, reaches, |slot| {
+                taken[count] = slot;
+                count += 1;
+            });
+            let (&first, others) = taken[..count].split_first()?;
+            // The next is the one that lies behind this.
+            for &slot in others.iter().rev() {
+                // SAFETY: just taken.
+                let record = unsafe { area.record(slot) };
+                magazine.push(slots, At::new(home, slot), record);
+            }
+            self.tally.take(cpu, slots, others.len() as u32 * slots);
+            Some(self.lend(home, first, slots, want))
+        });
+        lent.flatten()
+    }
+
+    /// Lends a run that was just taken and is counted.
+    pub(super) fn lend(&self, area: usize, slot: u32, slots: u32, want: &RunRequest) -> Run {
+        let before = match want.block() {
+            Some((_, keep)) => u64::from(keep.start) << super::SLOT_SIZE_LOG2,
+            None => 0,
+        };
+        let purpose = want.purpose(want.offset - before);
+        let (memory, bus) = self.areas[area].run_at(slot, slots);
+        // SAFETY: the caller took it.
+        unsafe { self.areas[area].record(slot) }.lend(slots, &purpose);
+        Run {
+            place: Place::Area(area),
+            memory,
+            purpose,
+            bus,
+        }
+    }
+
+    /// Takes back the run of `area` that begins at `start`: this CPU keeps it, or the area has it again.
+    #[inline]
+    pub(super) fn give_back(&self, area: usize, start: PhysAddr) {
+        let slot = self.areas[area].slot_at(start);
+        let kept = self.cpus.with(|cpu, magazine| {
+            // SAFETY: the caller has the run.
+            let record = unsafe { self.areas[area].record(slot) };
+            let tag = record.tag();
+            let slots = tag.slots();
+            if tag.kind() != Kind::Lent || !magazine::is_kept(slots, slot) {
+                return false;
+            }
+            let most = self.most_kept.load(Ordering::Relaxed);
+            if self.tally.kept(cpu) + slots > most && !self.make_room(cpu, magazine, slots) {
+                return false;
+            }
+            magazine.push(slots, At::new(area, slot), record);
+            self.tally.keep_returned(cpu, slots);
+            true
+        });
+        if kept != Some(true) {
+            self.give_back_to_area(area, slot);
+        }
+    }
+
+    #[cold]
+    fn give_back_to_area(&self, area: usize, slot: u32) {
+        if let Some(slots) = self.areas[area].give_back(slot, Kind::Lent) {
+            self.platform.pin(|cpu| self.tally.give_back(cpu, slots));
+        }
+    }
+
+    /// Gives some of what this CPU keeps back to the areas, so that it may keep so many slots; whether it may.
+    #[cold]
+    fn make_room(&self, cpu: Cpu, magazine: &mut Magazine, slots: u32) -> bool {
+        // Those that others ask for come last.
+        let length = magazine.longest(slots);
+        self.give_back_kept(cpu, magazine, length, BATCH_RUNS);
+        self.tally.kept(cpu) + slots <= self.most_kept.load(Ordering::Relaxed)
+    }
+
+    /// Gives up to `most` of the runs of so many slots that the CPU keeps back to the areas.
+    fn give_back_kept(&self, cpu: Cpu, magazine: &mut Magazine, slots: u32, most: u32) {
+        let mut given = 0;
+        for _ in 0..most {
+            let Some(at) = magazine.first(slots) else {
+                break;
+            };
+            let area = &self.areas[at.area()];
+            // SAFETY: what the magazine has is taken.
+            magazine.pop(slots, unsafe { area.record(at.slot()) });
+            given += area.give_back(at.slot(), Kind::Kept).unwrap_or(0);
+        }
+        self.tally.give_back_kept(cpu, given);
+    }
+
+    /// Gives the areas back what CPUs keep ready, and calls `f` before any of them keeps anything again; `None` where none keeps
+    /// anything.
+    #[cold]
+    pub(super) fn recall<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
+        if !self.tally.any_kept() {
+            return None;
+        }
+        let _alone = self.recalls.lock();
+        // SAFETY: one at a time has the lock, and nothing within a CPU's part comes here.
+        let mut stopped = unsafe { self.cpus.stop() };
+        for (number, magazine) in stopped.each().enumerate() {
+            for slots in 1..=MOST {
+                self.give_back_kept(Cpu(number), magazine, slots, u32::MAX);
+            }
+        }
+        Some(f())
+    }
+}
