@@ -236,6 +236,11 @@ impl DmaMask {
         }
     }
 
+    /// The mask whose [`last`](Self::last) address is this.
+    pub(crate) const fn whose_last_is(last: BusAddr) -> Self {
+        Self(last.as_u64())
+    }
+
     /// The narrowest mask that reaches `last`.
     pub const fn reaching(last: BusAddr) -> Self {
         match last.as_u64().leading_zeros() {

@@ -39,7 +39,7 @@ use alloc::boxed::Box;
 use crate::addr::{BusAddr, PhysAddr};
 use crate::bounce::{Bounce, PoolFigures};
 use crate::iommu::{Requester, UnitError};
-use crate::map::{CoherentSources, Permission, Route};
+use crate::map::{CoherentSources, EarlierMappings, Permission, Route};
 use crate::pagetable::Privileges;
 use crate::pci::Function;
 use crate::platform::Platform;
@@ -49,7 +49,7 @@ pub(crate) use counters::Counters;
 pub use counters::Figures;
 pub(crate) use held::{Held, HeldBriefly};
 pub use limits::LimitError;
-pub(crate) use limits::Limits;
+pub(crate) use limits::{DEFAULT_SEGMENT_BOUNDARY_LOG2, Limits};
 pub use mask::MaskError;
 pub use protection::RelaxError;
 pub(crate) use protection::{Guard, Revocation, Trust};
@@ -136,6 +136,8 @@ pub(crate) struct DeviceCore<P: Platform> {
     pub(crate) limits: Limits,
     pub(crate) guard: Guard,
     pub(crate) coherent: CoherentSources<P>,
+    /// What its mappings owe to earlier ones of their memory.
+    pub(crate) earlier: EarlierMappings<P>,
     /// No [`Device`] refers to this any more; only mappings may.
     handle_gone: AtomicBool,
     /// The device is being detached, or was: it does not become a bus master again.
@@ -172,6 +174,7 @@ impl<P: Platform> DeviceCore<P> {
             limits: Limits::new(bus_limit),
             guard,
             coherent: CoherentSources::new(),
+            earlier: EarlierMappings::new(platform),
             handle_gone: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             detach_unconfirmed: AtomicBool::new(false),
@@ -283,6 +286,7 @@ impl<P: Platform> Device<P> {
     /// # Errors
     /// [`UnitError`] when the unit did not confirm that it let go of them; they are kept then.
     pub fn reclaim(&self) -> Result<(), UnitError> {
+        self.core().earlier.reclaim();
         match &self.core().route {
             Route::Translated(domain) => domain.reclaim(),
             _ => Ok(()),

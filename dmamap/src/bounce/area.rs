@@ -33,6 +33,8 @@ pub(super) struct Memory<P: Platform> {
 
 /// What an area says of a run it lent.
 pub(super) struct Lent {
+    /// The first of its slots.
+    pub(super) slot: u32,
     pub(super) memory: PhysRange,
     pub(super) purpose: Purpose,
     pub(super) bus: Option<BusAddr>,
@@ -154,13 +156,6 @@ impl<P: Platform> Area<P> {
         (memory.expect("slots lie in the area"), bus)
     }
 
-    /// The slot that begins at `start`. The caller has the run that does.
-    #[inline]
-    pub(super) fn slot_at(&self, start: PhysAddr) -> u32 {
-        let at = start.as_u64() - self.start.load(Ordering::Relaxed);
-        (at >> SLOT_SIZE_LOG2) as u32
-    }
-
     /// What is noted of a run.
     ///
     /// # Safety
@@ -197,14 +192,32 @@ impl<P: Platform> Area<P> {
         }
         let at = first.as_u64() - memory.frames.start().as_u64();
         let (slot, record) = memory.free.run_of((at >> SLOT_SIZE_LOG2) as u32)?;
-        let (start, purpose) = (u64::from(slot) << SLOT_SIZE_LOG2, record.purpose());
-        if start + purpose.offset != at {
+        let lent = self.lent(slot, record)?;
+        let start = u64::from(slot) << SLOT_SIZE_LOG2;
+        (start + lent.purpose.offset == at).then_some(lent)
+    }
+
+    /// The run that is lent from `slot` on.
+    ///
+    /// # Safety
+    /// As [`record`](Self::record).
+    #[inline]
+    pub(super) unsafe fn run(&self, slot: u32) -> Option<Lent> {
+        // SAFETY: the caller's promise.
+        self.lent(slot, unsafe { self.record(slot) })
+    }
+
+    #[inline]
+    fn lent(&self, slot: u32, record: &Record) -> Option<Lent> {
+        let tag = record.tag();
+        if tag.kind() != Kind::Lent {
             return None;
         }
-        let (memory, bus) = self.run_at(slot, record.tag().slots());
+        let (memory, bus) = self.run_at(slot, tag.slots());
         Some(Lent {
+            slot,
             memory,
-            purpose,
+            purpose: record.purpose(),
             bus,
         })
     }

@@ -65,7 +65,7 @@ pub use figures::PoolFigures;
 pub(crate) use own::{AlwaysMapped, OwnPools};
 pub(crate) use pool::{Exposure, Pool};
 pub(crate) use request::RunRequest;
-pub(crate) use run::Run;
+pub(crate) use run::{Run, RunPlace};
 pub(crate) use service::{ALL, Bounce, PoolName};
 
 /// log2 of [`SLOT_BYTES`].

@@ -16,7 +16,7 @@ use super::figures::{Level, PoolFigures};
 use super::growth::Growing;
 use super::magazine::Magazine;
 use super::request::RunRequest;
-use super::run::{Place, Run};
+use super::run::{Place, Run, RunPlace};
 use super::tally::Tally;
 use super::transient::{TransientRun, TransientRuns};
 use super::{BounceError, SLOT_BYTES, SLOT_SIZE_LOG2};
@@ -24,6 +24,7 @@ use crate::addr::{BusAddr, BusRange, FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr, Phy
 use crate::iommu::DomainError;
 use crate::percpu::PerCpu;
 use crate::platform::Platform;
+use crate::slab::Handle;
 
 /// Areas of a pool.
 const AREAS: usize = 64;
@@ -352,7 +353,7 @@ impl<P: Platform> Pool<P> {
     #[inline]
     pub(crate) unsafe fn release(&self, run: Run) {
         match run.place {
-            Place::Area(area) => self.give_back(area, run.memory.start()),
+            Place::Slots { area, first } => self.give_back(area.into(), first),
             Place::Transient(handle) => {
                 let removed = self.transients.lock().remove(handle);
                 if let Some(removed) = removed {
@@ -371,7 +372,7 @@ impl<P: Platform> Pool<P> {
     /// The run that was lent for a mapping whose first byte the device finds at physical `first`.
     pub(crate) fn find(&self, first: PhysAddr) -> Option<Run> {
         let mut areas = self.areas.iter().enumerate();
-        let found = areas.find_map(|(n, area)| Some(run(Place::Area(n), area.find(first)?)));
+        let found = areas.find_map(|(n, area)| Some(run(n, area.find(first)?)));
         if found.is_some() {
             return found;
         }
@@ -382,12 +383,26 @@ impl<P: Platform> Pool<P> {
         let is_it =
             |run: &TransientRun| run.memory.start().checked_add(run.purpose.offset) == Some(first);
         let (handle, found) = transients.find(is_it)?;
-        Some(Run {
-            place: Place::Transient(handle),
-            memory: found.memory,
-            purpose: found.purpose,
-            bus: None,
-        })
+        Some(transient(handle, found))
+    }
+
+    /// The run that is lent there.
+    ///
+    /// # Safety
+    /// It was lent by this pool and was not [released](Self::release).
+    #[inline]
+    pub(crate) unsafe fn run(&self, RunPlace(place): RunPlace) -> Option<Run> {
+        match place {
+            Place::Slots { area, first } => {
+                // SAFETY: the caller's promise.
+                let lent = unsafe { self.areas.get(usize::from(area))?.run(first) }?;
+                Some(run(area.into(), lent))
+            }
+            Place::Transient(handle) => {
+                let transients = self.transients.lock();
+                Some(transient(handle, transients.get(handle)?))
+            }
+        }
     }
 
     /// Gives the platform back the areas of which nothing is lent.
@@ -473,11 +488,25 @@ fn block_of_area(want: &RunRequest) -> Option<(u32, Range<u32>)> {
     want.block().filter(|(order, _)| *order < ORDERS as u32)
 }
 
-fn run(place: Place, lent: Lent) -> Run {
+#[inline]
+pub(super) fn run(area: usize, lent: Lent) -> Run {
     Run {
-        place,
+        place: Place::Slots {
+            // There are few.
+            area: area as u16,
+            first: lent.slot,
+        },
         memory: lent.memory,
         purpose: lent.purpose,
         bus: lent.bus,
+    }
+}
+
+fn transient(handle: Handle<TransientRun>, noted: &TransientRun) -> Run {
+    Run {
+        place: Place::Transient(handle),
+        memory: noted.memory,
+        purpose: noted.purpose,
+        bus: None,
     }
 }

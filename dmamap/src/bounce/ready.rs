@@ -10,12 +10,12 @@
 use core::ops::Range;
 use core::sync::atomic::Ordering;
 
-use super::magazine::{self, MOST, Magazine, Place as At};
-use super::pool::{Exposure, Pool};
+use super::area::Lent;
+use super::magazine::{self, MOST, Magazine, Place};
+use super::pool::{Exposure, Pool, run};
 use super::records::Kind;
 use super::request::RunRequest;
-use super::run::{Place, Run};
-use crate::addr::PhysAddr;
+use super::run::Run;
 use crate::platform::{Cpu, Platform};
 
 /// The most slots that are taken at once, but for a longer run.
@@ -41,12 +41,14 @@ impl<P: Platform> Pool<P> {
             let purpose = want.purpose(want.offset);
             record.lend(slots, &purpose);
             self.tally.lend_kept(cpu, slots);
-            Some(Run {
-                place: Place::Area(at.area()),
+            let slot = at.slot();
+            let lent = Lent {
+                slot,
                 memory,
                 purpose,
                 bus,
-            })
+            };
+            Some(run(at.area(), lent))
         });
         lent.flatten()
     }
@@ -78,7 +80,7 @@ impl<P: Platform> Pool<P> {
             for &slot in others.iter().rev() {
                 // SAFETY: just taken.
                 let record = unsafe { area.record(slot) };
-                magazine.push(slots, At::new(home, slot), record);
+                magazine.push(slots, Place::new(home, slot), record);
             }
             self.tally.take(cpu, slots, others.len() as u32 * slots);
             Some(self.lend(home, first, slots, want))
@@ -96,18 +98,18 @@ impl<P: Platform> Pool<P> {
         let (memory, bus) = self.areas[area].run_at(slot, slots);
         // SAFETY: the caller took it.
         unsafe { self.areas[area].record(slot) }.lend(slots, &purpose);
-        Run {
-            place: Place::Area(area),
+        let lent = Lent {
+            slot,
             memory,
             purpose,
             bus,
-        }
+        };
+        run(area, lent)
     }
 
-    /// Takes back the run of `area` that begins at `start`: this CPU keeps it, or the area has it again.
+    /// Takes back the run of `area` that begins at `slot`, which the caller has: this CPU keeps it, or the area has it again.
     #[inline]
-    pub(super) fn give_back(&self, area: usize, start: PhysAddr) {
-        let slot = self.areas[area].slot_at(start);
+    pub(super) fn give_back(&self, area: usize, slot: u32) {
         let kept = self.cpus.with(|cpu, magazine| {
             // SAFETY: the caller has the run.
             let record = unsafe { self.areas[area].record(slot) };
@@ -120,7 +122,7 @@ impl<P: Platform> Pool<P> {
             if self.tally.kept(cpu) + slots > most && !self.make_room(cpu, magazine, slots) {
                 return false;
             }
-            magazine.push(slots, At::new(area, slot), record);
+            magazine.push(slots, Place::new(area, slot), record);
             self.tally.keep_returned(cpu, slots);
             true
         });

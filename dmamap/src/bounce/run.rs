@@ -12,11 +12,20 @@ use crate::map::AnyDirection;
 use crate::platform::Platform;
 use crate::slab::Handle;
 
+/// Where a pool has a run: with it alone the pool [tells](super::Pool::run) the run again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RunPlace(pub(super) Place);
+
 /// Where a run came from.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Place {
-    /// The area of that number.
-    Area(usize),
+    /// Slots of an area.
+    Slots {
+        /// The area's number.
+        area: u16,
+        /// The first slot.
+        first: u32,
+    },
     /// Frames of its own.
     Transient(Handle<TransientRun>),
 }
@@ -46,6 +55,11 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// Where the pool has it.
+    pub(crate) fn place(&self) -> RunPlace {
+        RunPlace(self.place)
+    }
+
     /// The whole slots.
     pub(crate) fn memory(&self) -> PhysRange {
         self.memory

@@ -45,6 +45,12 @@ impl<P: Platform> Bounce<P> {
         own.filter(|_| len_bytes < self.own_below_bytes)
     }
 
+    /// Whether mappings of `len_bytes` are copied to the device's own pools, if it has some.
+    #[inline]
+    pub(crate) fn may_be_for_own(&self, len_bytes: u64) -> bool {
+        len_bytes < self.own_below_bytes
+    }
+
     pub(crate) fn pool(&self, name: PoolName) -> &Pool<P> {
         match (name, &self.own) {
             (PoolName::Own(permission), Some(own)) => own.of(permission),

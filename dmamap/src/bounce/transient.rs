@@ -60,6 +60,10 @@ impl<P: Platform> TransientRuns<P> {
         Some(run)
     }
 
+    pub(super) fn get(&self, handle: Handle<TransientRun>) -> Option<&TransientRun> {
+        self.slab.get(handle)
+    }
+
     /// The run that satisfies `is_it`. As many steps as there are runs: they are few.
     pub(super) fn find(
         &self,

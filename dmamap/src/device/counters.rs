@@ -66,6 +66,7 @@ impl<P: Platform> Counters<P> {
     }
 
     /// A mapping of `bytes` begins. Called while a handle or another mapping holds the device.
+    #[inline]
     pub(crate) fn begin(&self, bytes: u64) {
         self.on_this_cpu(|share| {
             let live_bytes = share.live_bytes.load(Ordering::Relaxed);
@@ -85,6 +86,7 @@ impl<P: Platform> Counters<P> {
     }
 
     /// The shares, for [`finish`](Self::finish).
+    #[inline]
     pub(crate) fn shares(&self) -> NonNull<[Share]> {
         NonNull::from(&*self.shares)
     }
@@ -94,6 +96,7 @@ impl<P: Platform> Counters<P> {
     ///
     /// # Safety
     /// `shares` are those of a device that counts this mapping as live.
+    #[inline]
     pub(crate) unsafe fn finish(shares: NonNull<[Share]>, cpu: Cpu, bytes: u64) {
         // SAFETY: the caller's promise.
         unsafe { Self::uncount(shares, cpu, bytes, |share| &share.unmapped) };
@@ -103,6 +106,7 @@ impl<P: Platform> Counters<P> {
     ///
     /// # Safety
     /// As [`finish`](Self::finish).
+    #[inline]
     unsafe fn uncount(
         shares: NonNull<[Share]>,
         cpu: Cpu,
@@ -111,7 +115,7 @@ impl<P: Platform> Counters<P> {
     ) {
         let share = shares.cast::<Share>().as_ptr();
         // SAFETY: the index is below the number of shares, of which there is at least one.
-        let share = unsafe { share.add(cpu.0 % shares.len()) };
+        let share = unsafe { share.add(index_of(cpu, shares.len())) };
         // SAFETY: the mapping still counts as live, so the share lives.
         let ended = unsafe {
             let live_bytes = (*share).live_bytes.load(Ordering::Relaxed);
@@ -184,9 +188,19 @@ impl<P: Platform> Counters<P> {
         }
     }
 
+    #[inline]
     fn on_this_cpu(&self, change: impl FnOnce(&Share)) {
         self.platform
-            .pin(|cpu| change(&self.shares[cpu.0 % self.shares.len()]));
+            .pin(|cpu| change(&self.shares[index_of(cpu, self.shares.len())]));
+    }
+}
+
+/// Which of `shares` shares, at least one, is that of `cpu`: its own, unless the platform has more CPUs than it said.
+#[inline]
+fn index_of(cpu: Cpu, shares: usize) -> usize {
+    match cpu.0 < shares {
+        true => cpu.0,
+        false => cpu.0 % shares,
     }
 }
 

@@ -21,6 +21,7 @@ unsafe impl<P: Platform> Sync for Held<P> {}
 
 impl<P: Platform> Held<P> {
     /// Counts a mapping of `bytes` in. The borrow of the handle ends with the call: the count holds on.
+    #[inline]
     pub(crate) fn new(device: &Device<P>, bytes: u64) -> Self {
         let core = device.core();
         core.counters.begin(bytes);
@@ -41,10 +42,12 @@ impl<P: Platform> Held<P> {
     }
 
     /// Bytes of the mapping.
+    #[inline]
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
+    #[inline]
     pub(crate) fn core(&self) -> &DeviceCore<P> {
         // SAFETY: the count this value stands for is not 0, so the core is not unreferenced and the
         // system does not free it.
@@ -57,6 +60,7 @@ impl<P: Platform> Held<P> {
     }
 
     /// Takes the count back as `how` does.
+    #[inline]
     fn end(&self, how: unsafe fn(NonNull<[Share]>, Cpu, u64)) {
         let bytes = self.bytes;
         let (platform, shares) = {
@@ -70,6 +74,7 @@ impl<P: Platform> Held<P> {
 }
 
 impl<P: Platform> Drop for Held<P> {
+    #[inline]
     fn drop(&mut self) {
         self.end(Counters::<P>::finish);
     }

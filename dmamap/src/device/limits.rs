@@ -48,8 +48,10 @@ pub(crate) struct Limits {
 /// What a device takes in one piece before its driver says more (rule of the guide: 64 KiB).
 const DEFAULT_MAX_SEGMENT_BYTES: u64 = 64 << 10;
 
-/// The boundary that segments keep to before the driver says more (Linux's: 4 GiB).
-const DEFAULT_SEGMENT_BOUNDARY: u64 = u32::MAX as u64;
+/// log2 of the boundary that segments keep to before the driver says more (Linux's: 4 GiB).
+pub(crate) const DEFAULT_SEGMENT_BOUNDARY_LOG2: u32 = 32;
+
+const DEFAULT_SEGMENT_BOUNDARY: u64 = (1 << DEFAULT_SEGMENT_BOUNDARY_LOG2) - 1;
 
 /// Stands for a boundary that the driver said nothing of: no boundary is 0, as no segment would fit.
 const BOUNDARY_NOT_SET: u64 = 0;
@@ -68,12 +70,14 @@ impl Limits {
         }
     }
 
+    #[inline]
     pub(crate) fn bus_last(&self) -> BusAddr {
         self.bus_last
     }
 
+    #[inline]
     pub(crate) fn mask(&self) -> DmaMask {
-        DmaMask::reaching(BusAddr::new(self.mask_last.load(Ordering::Relaxed)))
+        DmaMask::whose_last_is(BusAddr::new(self.mask_last.load(Ordering::Relaxed)))
     }
 
     pub(super) fn set_mask(&self, mask: DmaMask) {
@@ -82,7 +86,7 @@ impl Limits {
     }
 
     pub(crate) fn coherent_mask(&self) -> DmaMask {
-        DmaMask::reaching(BusAddr::new(
+        DmaMask::whose_last_is(BusAddr::new(
             self.coherent_mask_last.load(Ordering::Relaxed),
         ))
     }
@@ -101,12 +105,14 @@ impl Limits {
     }
 
     /// No segment crosses a multiple of one more than this.
+    #[inline]
     pub(crate) fn segment_boundary(&self) -> u64 {
         self.boundary_of_driver()
             .unwrap_or(DEFAULT_SEGMENT_BOUNDARY)
     }
 
     /// The boundary, if the driver set one: then mappings in one piece are held to it as well.
+    #[inline]
     pub(crate) fn boundary_of_driver(&self) -> Option<u64> {
         match self.segment_boundary.load(Ordering::Relaxed) {
             BOUNDARY_NOT_SET => None,
@@ -114,16 +120,24 @@ impl Limits {
         }
     }
 
-    pub(super) fn set_segment_boundary(&self, boundary: u64) {
+    pub(crate) fn set_segment_boundary(&self, boundary: u64) {
         self.segment_boundary.store(boundary, Ordering::Relaxed);
     }
 
     /// The bits of a memory address that its bus address keeps.
+    #[inline]
     pub(crate) fn min_align_mask(&self) -> u64 {
         self.min_align_mask.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_min_align_mask(&self, mask: u64) {
+    /// Whether the driver asked for nothing that concerns memory shorter than a large leaf, where pages are of `2^page_log2` bytes.
+    #[inline]
+    pub(crate) fn leave_small_memory_alone(&self, page_log2: u32) -> bool {
+        let boundary = self.segment_boundary.load(Ordering::Relaxed);
+        boundary == BOUNDARY_NOT_SET && self.min_align_mask() >> page_log2 == 0
+    }
+
+    pub(crate) fn set_min_align_mask(&self, mask: u64) {
         self.min_align_mask.store(mask, Ordering::Relaxed);
     }
 }

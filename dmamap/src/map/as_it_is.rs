@@ -5,49 +5,46 @@
 
 use crate::addr::{BusRange, FRAME_SIZE_LOG2, PhysRange};
 use crate::buffer::{DmaMemory, Frames};
-use crate::device::{DeviceCore, Held};
+use crate::device::DeviceCore;
 use crate::iommu::Domain;
-use crate::map::asked::Asked;
-use crate::map::error::{MapError, MapFailure};
-use crate::map::establish::{check, not_established};
+use crate::map::error::MapFailure;
+use crate::map::establish::check;
+use crate::map::place::asks_for_copies;
 use crate::map::route::Route;
 use crate::map::terms::{Shape, Terms};
 use crate::map::translated;
 use crate::platform::Platform;
 
 /// What became of memory that was to be mapped as it is.
-pub(super) enum AsItIs<P: Platform> {
+pub(super) enum AsItIs {
     /// The device reaches it there.
-    Mapped(Held<P>, BusRange),
-    /// It is not mapped, or [may be](MapError::leaves_memory_reachable).
-    Failed(MapError),
+    Mapped(BusRange),
+    /// It is not mapped, or [may be](crate::map::MapError::leaves_memory_reachable).
+    Failed(MapFailure),
     /// It may have to be copied, or is in pieces. It was [checked](check), and nothing else was done.
-    Undecided(Held<P>),
+    Undecided,
 }
 
-/// Maps `buffer` as it is, for a device that is held, if that is how it is given.
+/// Maps `buffer`, `len_bytes` bytes of which `first` is the first piece, as it is, if that is how it is given.
 #[inline]
 pub(super) fn map_as_it_is<P: Platform, B: DmaMemory>(
-    held: Held<P>,
+    core: &DeviceCore<P>,
     buffer: &B,
+    (first, len_bytes): (PhysRange, u64),
     terms: &Terms,
-) -> AsItIs<P> {
-    let (core, len_bytes) = (held.core(), held.bytes());
-    let first = buffer.segment(0);
-    let mapped = match check(core, buffer, first, terms) {
-        Err(failure) => Err(failure),
-        Ok(()) => match core.gives_as_it_is(terms, first, len_bytes, buffer.frames()) {
-            None => return AsItIs::Undecided(held),
-            Some(_) if core.system.is_asleep() => Err(MapFailure::Suspended),
-            Some(domain) => core.map_in_place(domain, terms, first),
-        },
+) -> AsItIs {
+    if let Err(failure) = check(core, buffer, first, terms) {
+        return AsItIs::Failed(failure);
+    }
+    let Some(domain) = core.gives_as_it_is(terms, first, len_bytes, buffer.frames()) else {
+        return AsItIs::Undecided;
     };
-    match mapped {
-        Ok(range) => AsItIs::Mapped(held, range),
-        Err(failure) => {
-            let asked = Asked::from(first.start(), len_bytes);
-            AsItIs::Failed(not_established(held, asked, failure))
-        }
+    if core.system.is_asleep() {
+        return AsItIs::Failed(MapFailure::Suspended);
+    }
+    match core.map_in_place(domain, terms, first) {
+        Ok(range) => AsItIs::Mapped(range),
+        Err(failure) => AsItIs::Failed(failure),
     }
 }
 
@@ -69,7 +66,7 @@ impl<P: Platform> DeviceCore<P> {
         let owns_pages = frames == Frames::Whole && domain.page_size_log2() == FRAME_SIZE_LOG2;
         let is_one_piece = first.len_bytes() == len_bytes && len_bytes != 0;
         // What is short is perhaps to be copied, though the memory itself would do.
-        let is_copied = self.bounce.own_for(len_bytes).is_some() || self.gives_copies_alone(terms);
+        let is_copied = self.bounce.may_be_for_own(len_bytes) || asks_for_copies(terms);
         let may_be_it = terms.shape != Shape::AlignedBlock && !is_copied;
         (owns_pages && is_one_piece && may_be_it).then_some(domain)
     }
@@ -81,11 +78,9 @@ impl<P: Platform> DeviceCore<P> {
         terms: &Terms,
         memory: PhysRange,
     ) -> Result<BusRange, MapFailure> {
-        let terms = terms.within(&self.limits);
         if terms.maintains(self.coherence) {
             self.clean_frames(memory);
         }
-        let placement = translated::place_one(FRAME_SIZE_LOG2, &terms, memory)?;
-        translated::map_one(domain, &placement, memory, terms.grant())
+        translated::map_one(domain, &self.limits, terms, memory)
     }
 }

@@ -5,9 +5,7 @@ use core::ptr::NonNull;
 use crate::addr::PhysRange;
 use crate::bounce::{PoolName, Run};
 use crate::device::DeviceCore;
-use crate::map::Attributes;
 use crate::platform::Platform;
-use crate::system::Protection;
 
 /// What a device reaches through a mapping.
 #[derive(Debug)]
@@ -112,16 +110,6 @@ impl Backing {
         }
     }
 
-    /// Whether the bus addresses are those of one copy, however many pieces the buffer is in.
-    pub(crate) fn is_one_run(&self) -> bool {
-        matches!(self, Self::Whole { .. })
-    }
-
-    /// Whether the device has the memory also while nothing is mapped: then unmapping changes no table.
-    pub(crate) fn is_always_mapped(&self) -> bool {
-        matches!(self, Self::Whole { run, .. } if run.bus_range().is_some())
-    }
-
     /// Bytes that are copied.
     pub(crate) fn copied_bytes(&self) -> u64 {
         self.runs().map(Run::len_bytes).sum()
@@ -140,15 +128,6 @@ impl Backing {
             Self::Edges { head, tail } => (head.as_ref(), tail.as_ref()),
         };
         first.into_iter().chain(second)
-    }
-
-    /// The attributes a mapping so made is taken back with: a copy goes to others at once, so the device must have lost
-    /// it by then.
-    pub(crate) fn revoked_with(&self, attributes: Attributes) -> Attributes {
-        match self {
-            Self::InPlace => attributes,
-            Self::Whole { .. } | Self::Edges { .. } => attributes.at_least(Protection::Strict),
-        }
     }
 
     /// Gives the copies back to their pools.

@@ -160,7 +160,7 @@ impl<P: Platform, D: Direction> BufferPool<P, D> {
         let buffer = DmaBuffer::allocate_for(device, len_bytes)?;
         let start = buffer.pointer();
         let terms = Terms::new(device.mask(), Shape::Single, direction);
-        let parts = Live::establish_owned(device, buffer, terms)
+        let parts = Live::establish_owned(device, buffer, terms, |live, buffer| (live, buffer))
             .map_err(|rejected| rejected.error.failure)?;
         Ok(Self {
             shared: Arc::new(Shared {

@@ -9,6 +9,7 @@ use crate::buffer::ListError;
 use crate::iommu::{DomainError, Requester, RevokeError};
 use crate::map::asked::Asked;
 use crate::map::view::Outside;
+use crate::slab::SlabError;
 use crate::system::PeerRefusal;
 
 /// A mapping that could not be made: for which device, and of what.
@@ -192,6 +193,9 @@ pub enum MapFailure {
     /// The device was given a copy when the memory was mapped before, and the IOMMU did not confirm that it lost it.
     #[error("the copy that the device had of the memory is not known to be lost to it: {0}")]
     NotRevoked(RevokeError),
+    /// The memory was mapped before and may be reached that way still, and there is no memory to note that down.
+    #[error("no memory to note down how the memory was mapped before: {0}")]
+    NoRecord(SlabError),
     /// The domain behind the device refused.
     #[error(transparent)]
     Domain(#[from] DomainError),

@@ -3,13 +3,15 @@
 
 use core::mem::ManuallyDrop;
 
-use crate::addr::{BusRange, DmaMask, PhysRange};
+use crate::addr::{BusRange, DmaMask, PhysAddr, PhysRange};
 use crate::buffer::DmaMemory;
 use crate::device::{Device, DeviceCore, Held, Revocation};
 use crate::iommu::{Owed, RevokeError};
 use crate::map::Attributes;
 use crate::map::asked::Asked;
 use crate::map::backing::Backing;
+use crate::map::copies::Copies;
+use crate::map::earlier::both;
 use crate::map::error::{MapError, MapFailure, Rejected};
 use crate::map::place::{Memory, Placed};
 use crate::map::terms::{Shape, Terms};
@@ -52,8 +54,8 @@ pub(crate) fn not_established<P: Platform>(
     error
 }
 
-/// Takes back what was mapped at `range`, and what is `owed` of earlier mappings of the memory. When this returns `Ok` the
-/// device reaches nothing through them but copies that it always reaches; or it is trusted not to try.
+/// Takes back what was mapped at `range`, and what is `owed` of earlier mappings of the memory, if it was mapped before. When this
+/// returns `Ok` the device reaches nothing through them but copies that it always reaches; or it is trusted not to try.
 ///
 /// # Safety
 /// `range` is what was returned when it was mapped, and this is the first call that takes it back.
@@ -61,56 +63,45 @@ pub(crate) fn not_established<P: Platform>(
 pub(crate) unsafe fn revoke<P: Platform>(
     core: &DeviceCore<P>,
     range: BusRange,
-    backing: &Backing,
+    copies: Copies,
     attributes: Attributes,
-    owed: &Result<Owed, RevokeError>,
+    owed: Option<Result<Owed, RevokeError>>,
 ) -> Result<(), RevokeError> {
-    match backing.is_always_mapped() {
+    if copies.are_always_mapped() {
         // What was retired earlier is still to be lost.
-        true => (*owed).and_then(|owed| core.route.flush_through(owed)),
+        return match owed {
+            Some(owed) => owed.and_then(|owed| core.route.flush_through(owed)),
+            None => Ok(()),
+        };
+    }
+    match (core.guard.revocation(copies.revoked_with(attributes)), owed) {
         // SAFETY: the caller's promise.
-        false => unsafe { take_back(core, range, backing.revoked_with(attributes), owed) },
+        (Revocation::Alone, None) => unsafe { core.route.unmap(range) },
+        // SAFETY: the caller's promise.
+        (how, owed) => unsafe { revoke_by_flush(core, range, how, owed) },
     }
 }
 
-/// Takes `range` back as strongly as the device, and `attributes`, ask for. When this returns `Ok` the device reaches
-/// nothing through it nor through what is `owed`; or it is trusted not to try.
+/// As [`revoke`], of what is not taken back by an invalidation of its own.
 ///
 /// # Safety
 /// As [`revoke`].
-#[inline]
-unsafe fn take_back<P: Platform>(
+#[inline(never)]
+unsafe fn revoke_by_flush<P: Platform>(
     core: &DeviceCore<P>,
     range: BusRange,
-    attributes: Attributes,
-    owed: &Result<Owed, RevokeError>,
+    how: Revocation,
+    owed: Option<Result<Owed, RevokeError>>,
 ) -> Result<(), RevokeError> {
-    match (core.guard.revocation(attributes), owed) {
-        // SAFETY: the caller's promise.
-        (Revocation::Alone, Ok(owed)) if owed.is_nothing() => unsafe { core.route.unmap(range) },
-        (Revocation::Alone | Revocation::Shared, owed) => {
-            // SAFETY: the caller's promise.
-            let owed = both(*owed, unsafe { core.route.retire(range) })?;
-            core.route.flush_through(owed)
-        }
-        (Revocation::Later, Ok(owed)) if owed.is_nothing() => {
-            // SAFETY: the caller's promise.
-            unsafe { core.route.retire(range) }.map(|_| ())
-        }
-        // SAFETY: the caller's promise.
-        (Revocation::Later, owed) => both(*owed, unsafe { core.route.retire(range) }).map(|_| ()),
-    }
-}
-
-/// What is owed for memory of which an earlier mapping was retired and then a later one.
-pub(crate) fn both(
-    earlier: Result<Owed, RevokeError>,
-    later: Result<Owed, RevokeError>,
-) -> Result<Owed, RevokeError> {
-    match (earlier, later) {
-        (Ok(earlier), Ok(later)) => Ok(earlier.and(later)),
-        (Err(earlier), Err(later)) => Err(earlier.or_graver(later)),
-        (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
+    // SAFETY: the caller's promise.
+    let retired = unsafe { core.route.retire(range) };
+    let owed = match owed {
+        Some(earlier) => both(earlier, retired),
+        None => retired,
+    }?;
+    match how {
+        Revocation::Alone | Revocation::Shared => core.route.flush_through(owed),
+        Revocation::Later => Ok(()),
     }
 }
 
@@ -142,16 +133,30 @@ pub(crate) fn check_owner<P: Platform, B: DmaMemory>(
     buffer: &B,
     first: PhysRange,
 ) -> Result<(), MapFailure> {
-    let virt = buffer.virt();
-    match core.platform.virt_to_phys(virt) {
+    match core.platform.virt_to_phys(buffer.virt()) {
         Some(phys) if phys == first.start() => Ok(()),
+        phys => check_pool(core, buffer, first, phys),
+    }
+}
+
+/// As [`check_owner`], of memory whose first byte the platform says is at `phys`, which it is not.
+#[cold]
+fn check_pool<P: Platform, B: DmaMemory>(
+    core: &DeviceCore<P>,
+    buffer: &B,
+    first: PhysRange,
+    phys: Option<PhysAddr>,
+) -> Result<(), MapFailure> {
+    match phys {
         // Memory that the platform does not lend: the pool's, where the platform has a pointer to it.
         None if core.bounce.shared.was_given(first)
             && core.platform.frame_pointer(first.start()) == buffer.pointer() =>
         {
             Ok(())
         }
-        _ => Err(MapFailure::NotDmaMemory { virt }),
+        _ => Err(MapFailure::NotDmaMemory {
+            virt: buffer.virt(),
+        }),
     }
 }
 

@@ -1,5 +1,7 @@
 //! A mapping that lives: what every kind of handle is made of.
 
+mod retired;
+
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
@@ -11,13 +13,18 @@ use crate::map::as_it_is::{AsItIs, map_as_it_is};
 use crate::map::asked::Asked;
 use crate::map::attributes::{Attributes, CpuSync};
 use crate::map::backing::{Backing, Side};
-use crate::map::direction::{AnyDirection, Direction};
-use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
-use crate::map::establish::{both, establish, revoke};
+use crate::map::copies::Copies;
+use crate::map::direction::AnyDirection;
+use crate::map::earlier::{Earlier, Written};
+use crate::map::error::{MapError, Quarantined, Rejected};
+use crate::map::establish::{establish, not_established, revoke};
 use crate::map::place::{Contents, Memory, Placed};
-use crate::map::terms::{Shape, Terms};
+use crate::map::terms::Terms;
 use crate::pagetable::PhysList;
 use crate::platform::Platform;
+use crate::slab::Handle;
+
+pub(crate) use retired::RetiredLive;
 
 /// The physically contiguous pieces of a buffer, in order.
 pub(crate) struct Pieces<'a, B: DmaMemory> {
@@ -59,18 +66,17 @@ fn rejected<P: Platform, B: DmaMemory>(
 pub(crate) struct Live<P: Platform> {
     held: Held<P>,
     range: BusRange,
+    /// The copies that the device was given.
+    copies: Copies,
+    /// What the memory owes to earlier mappings of it.
+    earlier: Option<Handle<Earlier>>,
     direction: AnyDirection,
     attributes: Attributes,
-    /// What must be covered by flushes, beside taking `range` back, before the device has lost the memory: earlier
-    /// mappings of it. An error where one was not confirmed to be gone.
-    owed: Result<Owed, RevokeError>,
-    /// Whether the device could write the memory while it was mapped earlier.
-    written_earlier: bool,
-    backing: Backing,
 }
 
 impl<P: Platform> Live<P> {
     /// Maps `buffer`, which stays untouched by anyone else until [`revoke`](Self::revoke).
+    #[inline]
     pub(crate) fn establish<B: DmaMemory>(
         device: &Device<P>,
         buffer: &B,
@@ -81,15 +87,20 @@ impl<P: Platform> Live<P> {
 
     /// As [`establish`](Self::establish), for a device that is held. Where the error
     /// [leaves the memory reachable](MapError::leaves_memory_reachable) it is the caller's to keep.
+    #[inline]
     fn establish_for<B: DmaMemory>(
         held: Held<P>,
         buffer: &B,
         terms: Terms,
     ) -> Result<Self, MapError> {
-        match map_as_it_is(held, buffer, &terms) {
-            AsItIs::Mapped(held, range) => Ok(Self::new(held, range, &terms, Backing::InPlace)),
-            AsItIs::Failed(error) => Err(error),
-            AsItIs::Undecided(held) => Self::establish_any(held, buffer, terms),
+        let (first, len_bytes) = (buffer.segment(0), held.bytes());
+        match map_as_it_is(held.core(), buffer, (first, len_bytes), &terms) {
+            AsItIs::Mapped(range) => Ok(Self::new(held, range, &terms, Copies::None)),
+            AsItIs::Failed(failure) => {
+                let asked = Asked::from(first.start(), len_bytes);
+                Err(not_established(held, asked, failure))
+            }
+            AsItIs::Undecided => Self::establish_any(held, buffer, terms),
         }
     }
 
@@ -110,19 +121,18 @@ impl<P: Platform> Live<P> {
         // SAFETY: the buffer's bytes are readable, and all access to them goes through the buffer, which is borrowed.
         let (held, placed) = unsafe { establish(held, &terms, &mut memory) }?;
         let Placed { range, backing } = placed;
-        Ok(Self::new(held, range, &terms, backing))
+        Ok(Self::new(held, range, &terms, Copies::of(&backing)))
     }
 
     #[inline]
-    fn new(held: Held<P>, range: BusRange, terms: &Terms, backing: Backing) -> Self {
+    fn new(held: Held<P>, range: BusRange, terms: &Terms, copies: Copies) -> Self {
         Self {
             held,
             range,
+            copies,
+            earlier: None,
             direction: terms.direction,
             attributes: terms.attributes,
-            owed: Ok(Owed::NOTHING),
-            written_earlier: false,
-            backing,
         }
     }
 
@@ -131,27 +141,19 @@ impl<P: Platform> Live<P> {
         self.held.bytes()
     }
 
-    /// As [`establish`](Self::establish), for a buffer that is given away.
+    /// As [`establish`](Self::establish), for a buffer that is given away; `make` makes of both what is returned.
     #[inline]
-    pub(crate) fn establish_owned<B: DmaMemory>(
+    pub(crate) fn establish_owned<B: DmaMemory, T>(
         device: &Device<P>,
         buffer: B,
         terms: Terms,
-    ) -> Result<(Self, B), Rejected<B>> {
+        make: impl FnOnce(Self, B) -> T,
+    ) -> Result<T, Rejected<B>> {
         // Until the outcome is known the device may reach the memory: should anything panic, it is leaked.
         let buffer = ManuallyDrop::new(buffer);
-        let held = Held::new(device, buffer.len_bytes());
-        // Here and not only behind the call: what is mapped as it is is then written where the caller has it.
-        match map_as_it_is(held, &*buffer, &terms) {
-            AsItIs::Mapped(held, range) => {
-                let live = Self::new(held, range, &terms, Backing::InPlace);
-                Ok((live, ManuallyDrop::into_inner(buffer)))
-            }
-            AsItIs::Failed(error) => Err(rejected(device, error, buffer)),
-            AsItIs::Undecided(held) => match Self::establish_any(held, &*buffer, terms) {
-                Ok(live) => Ok((live, ManuallyDrop::into_inner(buffer))),
-                Err(error) => Err(rejected(device, error, buffer)),
-            },
+        match Self::establish(device, &*buffer, terms) {
+            Ok(live) => Ok(make(live, ManuallyDrop::into_inner(buffer))),
+            Err(error) => Err(rejected(device, error, buffer)),
         }
     }
 
@@ -169,14 +171,18 @@ impl<P: Platform> Live<P> {
     }
 
     /// Whether the device was given copies, whole or in part.
-    pub(crate) fn backing(&self) -> &Backing {
-        &self.backing
+    pub(crate) fn copies(&self) -> Copies {
+        self.copies
+    }
+
+    fn backing(&self) -> Backing {
+        self.copies.backing(self.held.core())
     }
 
     /// Whether [`sync_for_cpu`](Self::sync_for_cpu) and [`sync_for_device`](Self::sync_for_device) do more than order
     /// accesses.
     pub(crate) fn need_sync(&self) -> bool {
-        self.held.core().coherence == Coherence::NotSnooped || self.backing.is_copied()
+        self.held.core().coherence == Coherence::NotSnooped || self.copies.are_there()
     }
 
     /// Calls `visit` with each stretch of `len_bytes` bytes from byte `offset` of the mapping on: the CPU's pointer to where
@@ -189,7 +195,7 @@ impl<P: Platform> Live<P> {
         mut visit: impl FnMut(NonNull<u8>, u64),
     ) {
         let platform = self.held.core().platform;
-        self.backing
+        self.backing()
             .each_side(offset, len_bytes, self.len_bytes(), |side, at, len| {
                 // SAFETY: callers name bytes of the buffer or, in the same measure, of a copy of them.
                 let pointer = unsafe {
@@ -240,11 +246,11 @@ impl<P: Platform> Live<P> {
 
     /// Brings what the device wrote to its side into the buffer.
     fn copy_out(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
-        if self.direction.device_writes() {
+        if self.copies.are_there() && self.direction.device_writes() {
             let platform = self.held.core().platform;
             // SAFETY: the mapping has the buffer to itself, and views of it are volatile.
             unsafe {
-                self.backing
+                self.backing()
                     .copy_out(platform, buffer, offset, len_bytes, self.len_bytes());
             }
         }
@@ -252,15 +258,16 @@ impl<P: Platform> Live<P> {
 
     /// Takes the addresses back; when this returns `Ok` the device reaches nothing through them. Otherwise the memory is
     /// the caller's to keep, for ever.
-    pub(crate) fn revoke<B: DmaMemory>(self, buffer: &B) -> Result<(), Quarantined> {
+    pub(crate) fn revoke<B: DmaMemory>(mut self, buffer: &B) -> Result<(), Quarantined> {
         // SAFETY: the mapping ends with this call.
         match unsafe { self.take_back() } {
             Ok(()) => {
-                self.part(buffer);
+                let written = self.take_earlier().written;
+                self.part(buffer, written);
                 Ok(())
             }
             Err(error) => {
-                let lost_bytes = self.backing.lent_bytes();
+                let lost_bytes = self.backing().lent_bytes();
                 self.held.core().quarantine.lose(lost_bytes);
                 Err(self.quarantined(error))
             }
@@ -284,93 +291,23 @@ impl<P: Platform> Live<P> {
     pub(crate) unsafe fn take_back(&self) -> Result<(), RevokeError> {
         let (core, attributes) = (self.held.core(), self.attributes);
         // SAFETY: `range` is of this mapping, which the caller ends.
-        unsafe { revoke(core, self.range, &self.backing, attributes, &self.owed) }
+        unsafe { revoke(core, self.range, self.copies, attributes, self.owed()) }
     }
 
-    /// Takes the addresses out of the tables; the device may reach the memory until a flush.
-    /// [`finish`](Self::finish) tells when it has lost it.
-    ///
-    /// # Safety
-    /// It is called once, and the mapping is not [revoked](Self::revoke) then.
-    pub(crate) unsafe fn retire(&mut self) {
-        if self.backing.is_always_mapped() {
-            return;
+    /// What the memory owes to earlier mappings of it, if there were any.
+    #[inline]
+    fn owed(&self) -> Option<Result<Owed, RevokeError>> {
+        let note = self.earlier?;
+        Some(self.held.core().earlier.get(note).owed)
+    }
+
+    /// As [`owed`](Self::owed), and all else. Called once.
+    #[inline]
+    fn take_earlier(&mut self) -> Earlier {
+        match self.earlier.take() {
+            Some(note) => self.held.core().earlier.take(note),
+            None => Earlier::NOTHING,
         }
-        // SAFETY: the caller's promise: the range is of this mapping, and nobody else takes it back.
-        let retired = unsafe { self.held.core().route.retire(self.range) };
-        self.owed = both(self.owed, retired);
-    }
-
-    /// Whether flushes have covered what was [retired](Self::retire), or never will.
-    pub(crate) fn is_settled(&self) -> bool {
-        match self.owed {
-            Ok(owed) => self.held.core().route.outcome(owed).is_some(),
-            Err(_) => true,
-        }
-    }
-
-    /// Flushes if nobody did since this was [retired](Self::retire); when this returns `Ok` the device reaches nothing
-    /// through it. The buffer comes back, or goes into the device's quarantine.
-    pub(crate) fn finish_owned<B: DmaMemory>(self, buffer: B) -> Result<B, Quarantined> {
-        // Should anything panic, it is leaked.
-        let buffer = ManuallyDrop::new(buffer);
-        let route = &self.held.core().route;
-        let outcome = self.owed.and_then(|owed| route.flush_through(owed));
-        self.part_owned(buffer, outcome)
-    }
-
-    /// Where the device of this [retired](Self::retire) mapping had copies: flushes, brings what it wrote into the buffer,
-    /// and gives the copies back.
-    pub(crate) fn end_copies<B: DmaMemory>(&mut self, buffer: &B) -> Result<(), RevokeError> {
-        if !self.backing.is_copied() {
-            return Ok(());
-        }
-        let route = &self.held.core().route;
-        self.owed = self
-            .owed
-            .and_then(|owed| route.flush_through(owed))
-            .map(|()| Owed::NOTHING);
-        self.owed?;
-        self.take_from_device(buffer);
-        let backing = core::mem::replace(&mut self.backing, Backing::InPlace);
-        // SAFETY: the route confirmed that the device lost the mapping, or has the copy always.
-        unsafe { backing.release(self.held.core()) };
-        Ok(())
-    }
-
-    /// The error of memory that is not mapped again as [`end_copies`](Self::end_copies) failed.
-    pub(crate) fn not_ended<B: DmaMemory>(&self, buffer: &B, error: RevokeError) -> MapError {
-        let failure = MapFailure::NotRevoked(error);
-        self.held.core().not_mapped(Asked::of(buffer), failure)
-    }
-
-    /// Maps the memory of this [retired](Self::retire) mapping again, for the same device. It hangs on the flushes that
-    /// this one does, too.
-    pub(crate) fn establish_again<B: DmaMemory>(
-        &self,
-        buffer: &B,
-        shape: Shape,
-        direction: impl Direction,
-    ) -> Result<Self, MapError> {
-        let mask = self.held.core().limits.mask();
-        let terms = Terms::new(mask, shape, direction).with(self.attributes);
-        let held = self.held.another(buffer.len_bytes());
-        Ok(Self {
-            owed: self.owed,
-            written_earlier: self.written_earlier || self.direction.device_writes(),
-            ..Self::establish_for(held, buffer, terms)?
-        })
-    }
-
-    /// Puts the memory into the device's quarantine where mapping it again failed so that the device may reach it, `undo`
-    /// saying why.
-    pub(crate) fn keep_not_mapped_again<B: DmaMemory>(
-        self,
-        buffer: ManuallyDrop<B>,
-        undo: RevokeError,
-    ) {
-        let error = self.owed.err().map_or(undo, |owed| undo.or_graver(owed));
-        self.keep(buffer, error);
     }
 
     fn quarantined(&self, error: RevokeError) -> Quarantined {
@@ -385,13 +322,14 @@ impl<P: Platform> Live<P> {
     /// device was given go into its quarantine.
     #[inline]
     pub(crate) fn part_owned<B: DmaMemory>(
-        self,
+        mut self,
         buffer: ManuallyDrop<B>,
         outcome: Result<(), RevokeError>,
     ) -> Result<B, Quarantined> {
         match outcome {
             Ok(()) => {
-                self.part(&*buffer);
+                let written = self.take_earlier().written;
+                self.part(&*buffer, written);
                 Ok(ManuallyDrop::into_inner(buffer))
             }
             Err(error) => Err(self.kept(buffer, error)),
@@ -405,30 +343,36 @@ impl<P: Platform> Live<P> {
         quarantined
     }
 
-    fn keep<B: DmaMemory>(self, buffer: ManuallyDrop<B>, error: RevokeError) {
-        let len_bytes = buffer.len_bytes();
-        let core = self.held.core();
-        core.keep_from_use(buffer, len_bytes, self.backing, error);
+    fn keep<B: DmaMemory>(mut self, buffer: ManuallyDrop<B>, error: RevokeError) {
+        let _ = self.take_earlier();
+        let (core, len_bytes) = (self.held.core(), buffer.len_bytes());
+        core.keep_from_use(buffer, len_bytes, self.backing(), error);
     }
 
-    /// The last of a mapping that was taken back.
+    /// The last of a mapping that was taken back, whose memory the device could write `earlier`.
     #[inline]
-    fn part<B: DmaMemory>(self, buffer: &B) {
-        self.take_from_device(buffer);
-        if self.backing.is_copied() {
-            self.give_copies_back();
+    fn part<B: DmaMemory>(self, buffer: &B, earlier: Written) {
+        match self.need_sync() {
+            true => self.part_in_steps(buffer, earlier),
+            false => self.held.core().platform.dma_rmb(),
         }
     }
 
     #[inline(never)]
-    fn give_copies_back(self) {
-        // SAFETY: the route confirmed that the device lost the mapping, or has the copy always.
-        unsafe { self.backing.release(self.held.core()) };
+    fn part_in_steps<B: DmaMemory>(mut self, buffer: &B, earlier: Written) {
+        self.take_from_device(buffer, earlier);
+        self.give_copies_back();
     }
 
-    /// Makes what the device wrote, before it lost the memory, what the CPU reads in the buffer.
-    #[inline]
-    fn take_from_device<B: DmaMemory>(&self, buffer: &B) {
+    fn give_copies_back(&mut self) {
+        let backing = self.backing();
+        self.copies = Copies::None;
+        // SAFETY: callers have the route's word that the device lost the mapping, or it has the copy always.
+        unsafe { backing.release(self.held.core()) };
+    }
+
+    /// Makes what the device wrote, before it lost the memory, what the CPU reads in the buffer; also what it wrote `earlier`.
+    fn take_from_device<B: DmaMemory>(&self, buffer: &B, earlier: Written) {
         let core = self.held.core();
         let is_automatic = self.need_sync() && self.attributes.cpu_sync == CpuSync::Automatic;
         // After the device lost the memory: until then lines of it could come into the caches and be outdated again.
@@ -436,7 +380,7 @@ impl<P: Platform> Live<P> {
             self.device_side(buffer.pointer(), 0, self.len_bytes(), |start, len| {
                 core.invalidate_cache(start, len);
             });
-        } else if is_automatic && self.written_earlier {
+        } else if is_automatic && earlier == Written::Perhaps {
             core.invalidate_cache(buffer.pointer(), buffer.len_bytes());
         }
         core.platform.dma_rmb();

@@ -9,8 +9,8 @@ use core::mem::ManuallyDrop;
 use crate::addr::BusRange;
 use crate::buffer::{DmaMemory, Frames, ScatterList};
 use crate::device::{Device, Held};
-use crate::iommu::Owed;
 use crate::map::backing::Backing;
+use crate::map::copies::Copies;
 use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
 use crate::map::establish::{check_owner, establish, fail, revoke};
 use crate::map::list_syncs::ListSyncs;
@@ -108,7 +108,12 @@ impl<P: Platform> LiveList<P> {
         list: &'a ScatterList<B>,
     ) -> impl Iterator<Item = BusRange> + 'a {
         let route = &self.held.core().route;
-        runs(route, &self.backing, self.range, list.pieces_from(0))
+        runs(
+            route,
+            Copies::of(&self.backing),
+            self.range,
+            list.pieces_from(0),
+        )
     }
 
     /// What the device is told of the list, in order.
@@ -136,9 +141,9 @@ impl<P: Platform> LiveList<P> {
         let list = ManuallyDrop::new(list);
         let (core, range) = (self.held.core(), self.range);
         let attributes = self.terms.attributes;
-        let owed = Ok(Owed::NOTHING);
+        let copies = Copies::of(&self.backing);
         // SAFETY: `range` is of this mapping, which ends with this call.
-        let outcome = unsafe { revoke(core, range, &self.backing, attributes, &owed) };
+        let outcome = unsafe { revoke(core, range, copies, attributes, None) };
         if let Err(error) = outcome {
             let len_bytes = list.len_bytes();
             core.keep_from_use(list, len_bytes, self.backing, error);

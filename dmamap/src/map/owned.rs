@@ -21,21 +21,22 @@ pub(super) struct Owned<P: Platform, B: DmaMemory, D: Direction> {
 }
 
 impl<P: Platform, B: DmaMemory, D: Direction> Owned<P, B, D> {
-    pub(super) fn establish(
+    /// Maps `buffer`; `make` makes of it what is returned.
+    #[inline]
+    pub(super) fn establish<T>(
         device: &Device<P>,
         buffer: B,
-        shape: Shape,
-        direction: D,
+        (shape, direction): (Shape, D),
         attributes: Attributes,
-    ) -> Result<Self, Rejected<B>> {
+        make: impl FnOnce(Self) -> T,
+    ) -> Result<T, Rejected<B>> {
         let terms = Terms::new(device.mask(), shape, direction).with(attributes);
-        let parts = Live::establish_owned(device, buffer, terms)?;
-        Ok(Self {
-            parts: Some(parts),
-            direction,
+        Live::establish_owned(device, buffer, terms, |live, buffer| {
+            make(Self::from_parts(live, buffer, direction))
         })
     }
 
+    #[inline]
     fn parts(&self) -> &(Live<P>, B) {
         self.parts
             .as_ref()
@@ -80,18 +81,19 @@ impl<P: Platform, B: DmaMemory, D: Direction> Owned<P, B, D> {
 
     /// Takes the memory out of the device's tables; it may reach it until a flush.
     pub(super) fn retire(mut self) -> Retired<P, B, D> {
-        let (mut live, buffer) = self
+        let (live, buffer) = self
             .parts
             .take()
             .expect("only `unmap` and `drop` take the parts");
         // Should this panic, the memory is leaked.
         let buffer = ManuallyDrop::new(buffer);
-        // SAFETY: what is retired was taken out of this value, and is only finished.
-        unsafe { live.retire() };
-        Retired::new(live, ManuallyDrop::into_inner(buffer), self.direction)
+        // SAFETY: the mapping was taken out of this value, and what is retired is only finished.
+        let retired = unsafe { live.retire() };
+        Retired::new(retired, ManuallyDrop::into_inner(buffer), self.direction)
     }
 
     /// What is made of memory that is mapped already.
+    #[inline]
     pub(super) fn from_parts(live: Live<P>, buffer: B, direction: D) -> Self {
         Self {
             parts: Some((live, buffer)),

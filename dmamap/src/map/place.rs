@@ -353,7 +353,8 @@ impl<P: Platform> DeviceCore<P> {
     }
 }
 
-fn asks_for_copies(terms: &Terms) -> bool {
+#[inline]
+pub(super) fn asks_for_copies(terms: &Terms) -> bool {
     terms.attributes.protection == Some(Protection::Bounce) && terms.shape != Shape::AlignedBlock
 }
 

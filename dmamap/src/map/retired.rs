@@ -25,7 +25,7 @@ use crate::addr::BusRange;
 use crate::buffer::DmaMemory;
 use crate::map::direction::{DeviceWrites, Direction};
 use crate::map::error::{MapError, Quarantined};
-use crate::map::live::Live;
+use crate::map::live::RetiredLive;
 use crate::map::owned::Owned;
 use crate::map::sg::SgMapping;
 use crate::map::single::Mapping;
@@ -40,23 +40,23 @@ use crate::platform::Platform;
 /// Forgetting it leaks the memory. Dropping it flushes, unless somebody did since it was retired, and drops the memory.
 pub struct Retired<P: Platform, B: DmaMemory, D: Direction> {
     /// `None` only while it ends.
-    parts: Option<(Live<P>, B)>,
+    parts: Option<(RetiredLive<P>, B)>,
     direction: D,
 }
 
 impl<P: Platform, B: DmaMemory, D: Direction> Retired<P, B, D> {
-    pub(super) fn new(live: Live<P>, buffer: B, direction: D) -> Self {
+    pub(super) fn new(live: RetiredLive<P>, buffer: B, direction: D) -> Self {
         Self {
             parts: Some((live, buffer)),
             direction,
         }
     }
 
-    fn parts(&self) -> &(Live<P>, B) {
+    fn parts(&self) -> &(RetiredLive<P>, B) {
         self.parts.as_ref().expect("only its end takes the parts")
     }
 
-    fn take(&mut self) -> (Live<P>, B) {
+    fn take(&mut self) -> (RetiredLive<P>, B) {
         self.parts.take().expect("only its end takes the parts")
     }
 

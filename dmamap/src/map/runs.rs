@@ -1,7 +1,7 @@
 //! Where the pieces of a mapped list lie on the bus.
 
 use crate::addr::{BusAddr, BusRange, FRAME_BYTES, PhysRange};
-use crate::map::backing::Backing;
+use crate::map::copies::Copies;
 use crate::map::route::Route;
 use crate::platform::Platform;
 
@@ -9,14 +9,14 @@ use crate::platform::Platform;
 /// of all, in whole frames side by side where an IOMMU translates, elsewhere where memory has them.
 pub(crate) fn runs<'a, P: Platform>(
     route: &'a Route<P>,
-    backing: &'a Backing,
+    copies: Copies,
     range: BusRange,
     pieces: impl Iterator<Item = PhysRange> + 'a,
 ) -> impl Iterator<Item = BusRange> + 'a {
     let mut frames = range.start().as_u64() - range.start().frame_offset();
     let mut copied = 0;
     pieces.filter_map(move |piece| match route {
-        _ if backing.is_one_run() => {
+        _ if copies.are_one_run() => {
             let start = copied;
             copied += piece.len_bytes();
             range.slice(start, piece.len_bytes())

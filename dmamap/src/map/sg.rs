@@ -28,6 +28,7 @@ impl<P: Platform> Device<P> {
     ///
     /// # Errors
     /// [`Rejected`] gives the buffer back; no piece is mapped then.
+    #[inline]
     pub fn map_sg<B: DmaMemory, D: Direction>(
         &self,
         buffer: B,
@@ -40,14 +41,15 @@ impl<P: Platform> Device<P> {
     ///
     /// # Errors
     /// As [`map_sg`](Self::map_sg), and where what `attributes` ask for cannot be had.
+    #[inline]
     pub fn map_sg_attrs<B: DmaMemory, D: Direction>(
         &self,
         buffer: B,
         direction: D,
         attributes: Attributes,
     ) -> Result<SgMapping<P, B, D>, Rejected<B>> {
-        let owned = Owned::establish(self, buffer, Shape::Pieces, direction, attributes)?;
-        Ok(SgMapping { owned })
+        let terms = (Shape::Pieces, direction);
+        Owned::establish(self, buffer, terms, attributes, SgMapping::from_owned)
     }
 }
 
@@ -66,7 +68,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> SgMapping<P, B, D> {
         let core = live.held().core();
         let mut pieces = Pieces::of(buffer);
         let pieces = core::iter::from_fn(move || pieces.next_range());
-        let runs = runs(&core.route, live.backing(), live.range(), pieces);
+        let runs = runs(&core.route, live.copies(), live.range(), pieces);
         let limits = &core.limits;
         segments(runs, limits.max_segment_bytes(), limits.segment_boundary())
     }
@@ -113,6 +115,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> SgMapping<P, B, D> {
     ///
     /// # Errors
     /// As [`Mapping::unmap`](crate::map::Mapping::unmap).
+    #[inline]
     pub fn unmap(self) -> Result<B, Quarantined> {
         self.owned.unmap()
     }
@@ -124,6 +127,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> SgMapping<P, B, D> {
         self.owned.retire()
     }
 
+    #[inline]
     pub(super) fn from_owned(owned: Owned<P, B, D>) -> Self {
         Self { owned }
     }

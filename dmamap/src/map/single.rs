@@ -22,6 +22,7 @@ impl<P: Platform> Device<P> {
     ///
     /// # Errors
     /// [`Rejected`] gives the buffer back; see [`MapFailure`](crate::map::MapFailure).
+    #[inline]
     pub fn map_single<B: DmaMemory, D: Direction>(
         &self,
         buffer: B,
@@ -34,14 +35,15 @@ impl<P: Platform> Device<P> {
     ///
     /// # Errors
     /// As [`map_single`](Self::map_single), and where what `attributes` ask for cannot be had.
+    #[inline]
     pub fn map_single_attrs<B: DmaMemory, D: Direction>(
         &self,
         buffer: B,
         direction: D,
         attributes: Attributes,
     ) -> Result<Mapping<P, B, D>, Rejected<B>> {
-        let owned = Owned::establish(self, buffer, Shape::Single, direction, attributes)?;
-        Ok(Mapping { owned })
+        let terms = (Shape::Single, direction);
+        Owned::establish(self, buffer, terms, attributes, Mapping::from_owned)
     }
 }
 
@@ -116,6 +118,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> Mapping<P, B, D> {
     ///
     /// # Errors
     /// [`Quarantined`] when the IOMMU did not confirm that; the memory is then kept until it does.
+    #[inline]
     pub fn unmap(self) -> Result<B, Quarantined> {
         self.owned.unmap()
     }
@@ -127,6 +130,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> Mapping<P, B, D> {
         self.owned.retire()
     }
 
+    #[inline]
     pub(super) fn from_owned(owned: Owned<P, B, D>) -> Self {
         Self { owned }
     }

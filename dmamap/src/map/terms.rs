@@ -60,6 +60,7 @@ pub(crate) struct Terms {
 }
 
 impl Terms {
+    #[inline]
     pub(crate) fn new(mask: DmaMask, shape: Shape, direction: impl Direction) -> Self {
         Self {
             mask,
@@ -72,6 +73,7 @@ impl Terms {
     }
 
     /// The same, on a device with `limits`.
+    #[inline]
     #[must_use]
     pub(crate) fn within(mut self, limits: &Limits) -> Self {
         self.mask = self.mask.narrowed_to(limits.bus_last());
@@ -89,6 +91,7 @@ impl Terms {
         self
     }
 
+    #[inline]
     #[must_use]
     pub(crate) fn with(mut self, attributes: Attributes) -> Self {
         self.attributes = attributes;
@@ -96,6 +99,7 @@ impl Terms {
     }
 
     /// Whether a device of this coherence can be given what the attributes ask for.
+    #[inline]
     pub(crate) fn check_coherence(&self, coherence: Coherence) -> Result<(), MapFailure> {
         match (self.attributes.need, coherence) {
             (Need::Coherent, Coherence::NotSnooped) => Err(MapFailure::NotCoherent),
@@ -104,11 +108,13 @@ impl Terms {
     }
 
     /// Whether mapping and unmapping maintain the caches of a CPU that a device of this coherence does not see.
+    #[inline]
     pub(crate) fn maintains(&self, coherence: Coherence) -> bool {
         coherence == Coherence::NotSnooped && self.attributes.cpu_sync == CpuSync::Automatic
     }
 
     /// What the mapping's leaves say.
+    #[inline]
     pub(crate) fn grant(&self) -> Grant {
         Grant {
             privilege: self.attributes.privilege,
@@ -116,6 +122,7 @@ impl Terms {
         }
     }
 
+    #[inline]
     pub(crate) fn permission(&self) -> Permission {
         self.direction.permission()
     }

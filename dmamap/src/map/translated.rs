@@ -1,6 +1,7 @@
 //! The translated route: Z is chosen for this device alone and recorded in its domain's tables.
 
-use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
+use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
+use crate::device::{DEFAULT_SEGMENT_BOUNDARY_LOG2, Limits};
 use crate::iommu::{Domain, DomainError};
 use crate::iova::IovaRequest;
 use crate::map::MapFailure;
@@ -43,29 +44,8 @@ pub(crate) fn place(
     first: PhysRange,
     memory: &mut dyn PhysList,
 ) -> Result<Placement, MapFailure> {
-    let extent = whole_pages(page_log2, memory)?;
-    place_extent(page_log2, terms, first, extent)
-}
+    let (whole, tail) = whole_pages(page_log2, memory)?;
 
-/// As [`place`], for memory in one piece.
-#[inline]
-pub(crate) fn place_one(
-    page_log2: u32,
-    terms: &Terms,
-    piece: PhysRange,
-) -> Result<Placement, MapFailure> {
-    let extent = whole_pages_of(page_log2, piece)?;
-    place_extent(page_log2, terms, piece, extent)
-}
-
-/// As [`place`], for memory that comes to `whole` bytes in whole pages, `tail` of them after its last.
-#[inline]
-fn place_extent(
-    page_log2: u32,
-    terms: &Terms,
-    first: PhysRange,
-    (whole, tail): (u64, u64),
-) -> Result<Placement, MapFailure> {
     let alignment = terms.shape.alignment();
     let page = first.start().align_down(page_log2).as_u64();
     let head = first.start().as_u64() - page;
@@ -193,19 +173,73 @@ pub(crate) fn map<P: Platform>(
     Ok(place.range(range))
 }
 
-/// As [`map`], for memory in one piece.
+/// What is asked first for memory in one piece that is shorter than a large leaf, for a device whose `limits` leave it alone:
+/// nearly all that is mapped. `None` elsewhere.
+#[inline]
+fn request_for_small(
+    (page_log2, order): (u32, AddressOrder),
+    limits: &Limits,
+    terms: &Terms,
+    piece: PhysRange,
+) -> Option<IovaRequest> {
+    let [_, large_log2] = LARGE_LEAVES_LOG2;
+    let is_small = piece.len_bytes().wrapping_sub(1) < (1 << large_log2) - 1;
+    if !is_small
+        || terms.shape.alignment() != Alignment::Convenient
+        || !limits.leave_small_memory_alone(page_log2)
+    {
+        return None;
+    }
+    let whole = widened(piece, page_log2).len_bytes();
+    let order_log2 = u64::BITS - (whole - 1).leading_zeros();
+    let last = terms.mask.narrowed_to(limits.bus_last()).last();
+    let request = IovaRequest::new(whole)
+        .aligned(order_log2.min(large_log2), 0)
+        .below(last)
+        .within(DEFAULT_SEGMENT_BOUNDARY_LOG2);
+    Some(match order {
+        AddressOrder::HighFirst if ABOVE_32_BITS <= last => request.from(ABOVE_32_BITS),
+        _ => request,
+    })
+}
+
+/// As [`map`] where [`place`] says, for memory in one piece of a device with `limits`, whose domain has pages of one frame.
 #[inline]
 pub(crate) fn map_one<P: Platform>(
     domain: &Domain<P>,
-    place: &Placement,
+    limits: &Limits,
+    terms: &Terms,
     piece: PhysRange,
-    grant: Grant,
 ) -> Result<BusRange, MapFailure> {
-    let mut pages = Replay::new(core::iter::once(widened(piece, place.page_log2)));
-    let range = place.choose(domain, |request| {
-        domain.map_list(request, &mut pages, grant)
-    })?;
-    Ok(place.range(range))
+    let (page_log2, order) = (FRAME_SIZE_LOG2, domain.address_order());
+    let Some(request) = request_for_small((page_log2, order), limits, terms, piece) else {
+        return map_one_anywhere(domain, limits, terms, piece);
+    };
+    let pages = widened(piece, page_log2);
+    let mut list = Replay::new(core::iter::once(pages));
+    match domain.map_list(request, &mut list, terms.grant()) {
+        Ok(range) => {
+            let head = piece.start().as_u64() - pages.start().as_u64();
+            let range = range.slice(head, piece.len_bytes());
+            Ok(range.expect("the request had room for the head and the bytes"))
+        }
+        Err(DomainError::Iova(_)) => map_one_anywhere(domain, limits, terms, piece),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// As [`map_one`], wherever there is room.
+#[inline(never)]
+fn map_one_anywhere<P: Platform>(
+    domain: &Domain<P>,
+    limits: &Limits,
+    terms: &Terms,
+    piece: PhysRange,
+) -> Result<BusRange, MapFailure> {
+    let terms = terms.within(limits);
+    let mut list = Replay::new(core::iter::once(piece));
+    let place = place(domain.page_size_log2(), &terms, piece, &mut list)?;
+    map(domain, place, &mut list, terms.grant())
 }
 
 /// Chooses bus addresses for memory that will be linked to them later: whole pages, and where in them its first byte will be.
@@ -243,6 +277,7 @@ impl Placement {
     }
 
     /// The bytes asked for, of the whole pages that were found.
+    #[inline]
     fn range(&self, pages: BusRange) -> BusRange {
         pages
             .slice(self.head, self.len_bytes)
@@ -283,6 +318,9 @@ pub(crate) fn widened(piece: PhysRange, page_log2: u32) -> PhysRange {
 /// The whole pages that a mapping's range lies in.
 #[inline]
 pub(crate) fn pages(range: BusRange, page_log2: u32) -> BusRange {
+    if (range.start().as_u64() | range.len_bytes()) & ((1 << page_log2) - 1) == 0 {
+        return range;
+    }
     let start = range.start().align_down(page_log2);
     let head = range.start().as_u64() - start.as_u64();
     let len = up_to_page(head + range.len_bytes(), page_log2);
@@ -290,6 +328,7 @@ pub(crate) fn pages(range: BusRange, page_log2: u32) -> BusRange {
 }
 
 /// The least number of bytes from `bytes` on that comes to whole pages, if there is one.
+#[inline]
 fn up_to_page(bytes: u64, page_log2: u32) -> u64 {
     let in_page = (1 << page_log2) - 1;
     (bytes + in_page) & !in_page
@@ -342,16 +381,30 @@ mod tests {
     }
 
     #[test]
-    fn one_piece_is_placed_as_a_list_of_it_is() {
+    fn small_memory_is_asked_for_as_any_other_is() {
+        let mut small = 0;
         for (terms, piece) in
             all_terms().flat_map(|terms| pieces().map(move |piece| (terms, piece)))
         {
             for page_log2 in [12, 14, 16] {
-                let mut list = Replay::new(core::iter::once(piece));
-                let listed = place(page_log2, &terms, piece, &mut list);
-                assert!(listed == place_one(page_log2, &terms, piece), "{piece}");
+                let limits = Limits::new(BusAddr::new(u64::MAX >> 16));
+                limits.set_min_align_mask(terms.min_align_mask);
+                if let Boundary::Required(boundary) = terms.boundary {
+                    limits.set_segment_boundary(boundary);
+                }
+                let order = AddressOrder::LowFirst;
+                let asked = request_for_small((page_log2, order), &limits, &terms, piece);
+                if let Some(request) = asked {
+                    let terms = terms.within(&limits);
+                    let mut list = Replay::new(core::iter::once(piece));
+                    let placed = place(page_log2, &terms, piece, &mut list).unwrap();
+                    assert_eq!(placed.pages, request, "{piece}");
+                    assert_eq!(placed.head, piece.start().as_u64() & ((1 << page_log2) - 1));
+                    small += 1;
+                }
             }
         }
+        assert!(small > 0);
     }
 
     #[test]

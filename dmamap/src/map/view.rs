@@ -169,7 +169,7 @@ impl<'a, P: Platform, D: Direction> CpuView<'a, P, D> {
             unsafe { copy_in(now, to) };
             rest = later;
         });
-        if self.live.backing().is_copied() {
+        if self.live.copies().are_there() {
             // The buffer has it too when it comes back.
             // SAFETY: as above.
             unsafe { copy_in(bytes, self.buffer.add(at as usize)) };

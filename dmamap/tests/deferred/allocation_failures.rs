@@ -2,7 +2,7 @@
 
 use dmamap::map::MapFailure;
 use dmamap::system::Protection;
-use hosted::{FaultInjector, Hosted};
+use hosted::{FaultInjector, Hosted, Resource};
 use machine::Machine;
 use machine::temper::Temper;
 
@@ -63,4 +63,44 @@ fn retiring_needs_no_memory_and_relaxing_fails_whole() {
         drop(function);
         rig.finish();
     }
+}
+
+#[test]
+fn what_cannot_be_noted_is_not_lent_again_and_comes_back() {
+    let kind = kinds().swap_remove(0);
+    let machine = Machine::boot(kind.config(Temper::Keep)).unwrap();
+    let kernel = Hosted::boot(machine.clone()).unwrap();
+    let injector = FaultInjector::new(kernel);
+    let options = flushing(kind.options, 64, LONG_MS);
+    let rig = Rig::boot_on(machine, kernel, injector, options).unwrap();
+    let device = rig.attach(EDU);
+    let lend = || {
+        let mapping = device.map_single(buffer_of(kernel, PAGE, 1), Bidirectional);
+        mapping.unwrap().retire()
+    };
+    let retired = lend();
+    let live = device.figures().live_mappings;
+    injector.exhaust_from(Resource::Frames, 1);
+    let failed = retired.remap(Bidirectional).unwrap_err();
+    injector.relent();
+    let failure = failed.error.failure;
+    assert!(matches!(failure, MapFailure::NoRecord(_)), "{failure}");
+    assert_eq!(device.figures().live_mappings, live);
+    let retired = failed.retired.expect("it is as it was");
+    drop(retired.finish().unwrap());
+    // A note goes with its mapping, however that ends.
+    device.reclaim().unwrap();
+    let before = rig.frames_in_use();
+    for n in 0..200 {
+        let again = lend().remap(Bidirectional).unwrap();
+        match n % 3 {
+            0 => drop(again.unmap().unwrap()),
+            1 => drop(again.retire().finish().unwrap()),
+            _ => drop(again),
+        }
+    }
+    device.reclaim().unwrap();
+    assert_eq!(rig.frames_in_use(), before);
+    device.detach().unwrap();
+    rig.finish();
 }

@@ -18,5 +18,6 @@ mod order;
 mod panics;
 mod raw;
 mod revocation;
+mod sizes;
 mod sync;
 mod taken_back;

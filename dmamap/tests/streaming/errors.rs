@@ -14,6 +14,7 @@ use dmamap::map::{
 use dmamap::pagetable::MapError as TableError;
 use dmamap::pci::ResetPatience;
 use dmamap::platform::{FrameRequest, OutOfFrames};
+use dmamap::slab::SlabError;
 use dmamap::system::{PeerRefusal, Protection};
 use hosted::{Hosted, Resource};
 use journeys::boot::BootOptions;
@@ -394,6 +395,7 @@ fn numbers(failure: &MapFailure) -> Vec<String> {
         }
         MapFailure::PeerRefused(why) => vec![text(why)],
         MapFailure::NotRevoked(error) => vec![text(error)],
+        MapFailure::NoRecord(error) => vec![text(error)],
         MapFailure::Domain(error) => vec![text(error)],
     }
 }
@@ -465,6 +467,7 @@ fn every_failure_of_a_mapping_reads_with_device_range_and_limit() {
         MapFailure::BehindBridge { registers: memory },
         MapFailure::PeerRefused(PeerRefusal::Identity),
         MapFailure::NotRevoked(error),
+        MapFailure::NoRecord(SlabError::OutOfFrames(no_frames)),
         MapFailure::Domain(DomainError::Table(TableError::OutOfFrames(no_frames))),
     ];
     let mut texts = Texts::default();

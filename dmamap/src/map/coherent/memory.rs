@@ -99,7 +99,7 @@ impl<P: Platform> Memory<P> {
             _ => None,
         };
         let terms = Terms::new(mask, Shape::AlignedBlock, Bidirectional).with(options.attributes());
-        match Live::establish_owned(device, frames, terms) {
+        match Live::establish_owned(device, frames, terms, |live, frames| (live, frames)) {
             Ok((live, frames)) => Ok(Self::Mapped {
                 live,
                 frames,

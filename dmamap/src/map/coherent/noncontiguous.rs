@@ -50,8 +50,14 @@ impl<P: Platform> Device<P> {
         let failed = |failure| self.not_allocated(len_bytes, self.reach(), failure);
         let frames = Frames::allocate_noncontiguous(self, len_bytes)
             .map_err(|error| failed(error.into()))?;
-        let owned = Owned::establish(self, frames, Shape::Pieces, direction, Attributes::NONE)
-            .map_err(|rejected| failed(rejected.error.failure.into()))?;
+        let owned = Owned::establish(
+            self,
+            frames,
+            (Shape::Pieces, direction),
+            Attributes::NONE,
+            |owned| owned,
+        )
+        .map_err(|rejected| failed(rejected.error.failure.into()))?;
         Ok(Noncontiguous { owned })
     }
 }

@@ -34,9 +34,9 @@ mod sync;
 use crate::addr::{BusRange, PhysRange};
 use crate::buffer::Frames;
 use crate::device::{Device, Held};
-use crate::iommu::Owed;
 use crate::map::attributes::CpuSync;
 use crate::map::backing::Backing;
+use crate::map::copies::Copies;
 use crate::map::error::{MapError, MapFailure, Quarantined};
 use crate::map::establish::{establish, fail, revoke};
 use crate::map::place::{Contents, Memory, Placed};
@@ -136,7 +136,7 @@ impl<P: Platform> Device<P> {
             error,
         };
         // SAFETY: the caller's promise.
-        let revoked = unsafe { revoke(core, range, &backing, attributes, &Ok(Owed::NOTHING)) };
+        let revoked = unsafe { revoke(core, range, Copies::of(&backing), attributes, None) };
         let outcome = match revoked {
             Ok(()) => Ok(backing),
             // What is mapped there goes on to count.

@@ -2,6 +2,7 @@
 
 use crate::addr::{BusRange, PhysRange};
 use crate::device::Device;
+use crate::map::copies::Copies;
 use crate::map::error::{MapError, MapFailure, Quarantined};
 use crate::map::establish::fail;
 use crate::map::place::Placed;
@@ -60,7 +61,12 @@ impl<P: Platform> Device<P> {
         let Placed { range, backing } = placed;
         let core = self.core();
         let cut = segments(
-            runs(&core.route, &backing, range, pieces.iter().copied()),
+            runs(
+                &core.route,
+                Copies::of(&backing),
+                range,
+                pieces.iter().copied(),
+            ),
             core.limits.max_segment_bytes(),
             core.limits.segment_boundary(),
         );

@@ -4,7 +4,7 @@ use super::super::mutation::{Mutation, Selection, Test};
 
 const RETIRE: &str = "dmamap/src/iommu/retire.rs";
 const TICKETS: &str = "dmamap/src/iommu/flush_queue/tickets.rs";
-const LIVE: &str = "dmamap/src/map/live.rs";
+const RETIRED: &str = "dmamap/src/map/live/retired.rs";
 
 const fn deferred(name: &'static str) -> Test {
     Test::program("dmamap", "deferred", name)
@@ -25,9 +25,9 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "retired-memory-back-without-a-flush",
         selection: Selection::Core,
-        file: LIVE,
-        find: "let outcome = self.owed.and_then(|owed| route.flush_through(owed));",
-        replace: "let outcome = self.owed.map(|_| ()); let _ = route;",
+        file: RETIRED,
+        find: "let outcome = self.flush();",
+        replace: "let outcome = self.earlier.owed.map(|_| ());",
         why: "the device may write memory that its owner has back",
         caught_by: &[deferred(
             "exposure::a_device_reaches_what_was_retired_until_the_flush_and_not_after_it",
@@ -70,11 +70,11 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "remapped-memory-forgets-its-earlier-addresses",
         selection: Selection::Core,
-        file: LIVE,
-        find: "owed: self.owed,
-            written_earlier",
+        file: RETIRED,
+        find: "owed: self.earlier.owed,
+            written: match",
         replace: "owed: Ok(Owed::NOTHING),
-            written_earlier",
+            written: match",
         why: "the device reaches memory through the addresses it was retired from before",
         caught_by: &[deferred(
             "remap::memory_that_is_lent_again_comes_back_only_when_all_its_addresses_are_lost",

@@ -133,8 +133,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "dropped-list-not-revoked",
         selection: Selection::Core,
         file: "dmamap/src/map/live_list.rs",
-        find: "unsafe { revoke(core, range, &self.backing, attributes, &owed) }",
-        replace: "{ let _: (_, &Result<Owed, crate::iommu::RevokeError>) = (attributes, &owed); Ok::<(), crate::iommu::RevokeError>(()) }",
+        find: "unsafe { revoke(core, range, copies, attributes, None) }",
+        replace: "{ let _ = (attributes, copies); Ok::<(), crate::iommu::RevokeError>(()) }",
         why: "the memory is given back while the device still reaches it",
         caught_by: &[lists(
             "random_lists_are_told_byte_for_byte_within_the_devices_limits",
