@@ -26,7 +26,7 @@ const BATCH_RUNS: u32 = 16;
 impl<P: Platform> Pool<P> {
     /// Lends a run that this CPU keeps ready.
     #[inline]
-    pub(super) fn lend_ready(&self, want: &RunRequest, exposure: &impl Exposure) -> Option<Run> {
+    pub(crate) fn lend_ready(&self, want: &RunRequest, exposure: &impl Exposure) -> Option<Run> {
         let slots = want.slots_of_kept()?;
         let lent = self.cpus.with(|cpu, magazine| {
             let at = magazine.first(slots)?;

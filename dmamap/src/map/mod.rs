@@ -42,6 +42,7 @@
 
 mod as_it_is;
 mod asked;
+mod at_once;
 mod attributes;
 mod backing;
 mod buffer_pool;

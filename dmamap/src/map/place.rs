@@ -374,9 +374,9 @@ pub(super) fn check_boundary(
 }
 
 /// Memory for a device that the bus shows memory to as `direct` says.
-struct ThroughBridge<'a> {
-    direct: &'a Direct,
-    mask: DmaMask,
+pub(super) struct ThroughBridge<'a> {
+    pub(super) direct: &'a Direct,
+    pub(super) mask: DmaMask,
 }
 
 impl Exposure for ThroughBridge<'_> {
@@ -384,6 +384,7 @@ impl Exposure for ThroughBridge<'_> {
         self.direct.last_within(self.mask)
     }
 
+    #[inline]
     fn reaches(&self, frames: PhysRange, _: Option<BusAddr>) -> bool {
         self.direct.reach(frames, self.mask).is_ok()
     }
