@@ -15,14 +15,17 @@ pub(super) struct Place(u32);
 
 impl Place {
     /// Slot `slot`, below `2^15`, of area `area`, below `2^16 - 1`.
+    #[inline]
     pub(super) fn new(area: usize, slot: u32) -> Self {
         Self((area as u32) << 16 | slot)
     }
 
+    #[inline]
     pub(super) fn area(self) -> usize {
         (self.0 >> 16) as usize
     }
 
+    #[inline]
     pub(super) fn slot(self) -> u32 {
         self.0 & 0xffff
     }

@@ -37,6 +37,7 @@ impl<P: Platform> OwnPools<P> {
         }
     }
 
+    #[inline]
     pub(crate) fn of(&self, permission: Permission) -> &Pool<P> {
         let [read, write, both] = &self.pools;
         match permission {

@@ -62,6 +62,7 @@ impl Tag {
         Self(kind as u32 | (detail as u32) << 8 | slots << 16)
     }
 
+    #[inline]
     pub(super) fn kind(self) -> Kind {
         match self.0 as u8 {
             1 => Kind::Free,
@@ -72,10 +73,12 @@ impl Tag {
     }
 
     /// Slots of a run that is kept or lent.
+    #[inline]
     pub(super) fn slots(self) -> u32 {
         self.0 >> 16
     }
 
+    #[inline]
     fn direction(self) -> AnyDirection {
         match (self.0 >> 8) as u8 {
             0 => AnyDirection::ToDevice,
@@ -160,6 +163,7 @@ impl Record {
     }
 
     /// What the run that begins here was lent for.
+    #[inline]
     pub(super) fn purpose(&self) -> Purpose {
         Purpose {
             offset: self.offset.load(Relaxed).into(),

@@ -32,6 +32,7 @@ pub(crate) struct RunRequest {
 
 impl RunRequest {
     /// What a run of this request is noted to be for, its first byte at `offset`.
+    #[inline]
     pub(super) fn purpose(&self, offset: u64) -> Purpose {
         Purpose {
             offset,
@@ -47,6 +48,7 @@ impl RunRequest {
         end.checked_next_multiple_of(1 << self.granule_log2())
     }
 
+    #[inline]
     pub(super) fn granule_log2(&self) -> u32 {
         self.granule_log2.max(SLOT_SIZE_LOG2)
     }
@@ -65,11 +67,11 @@ impl RunRequest {
     /// Slots of the run, where one that a CPU [keeps](super::magazine) serves.
     #[inline]
     pub(super) fn slots_of_kept(&self) -> Option<u32> {
-        let granule_bytes = 1 << self.granule_log2();
-        if self.offset >= granule_bytes || self.len_bytes > MOST_BYTES {
+        let within = (1 << self.granule_log2()) - 1;
+        if self.offset > within || self.len_bytes > MOST_BYTES {
             return None;
         }
-        let end = (self.offset + self.len_bytes).next_multiple_of(granule_bytes);
+        let end = (self.offset + self.len_bytes + within) & !within;
         let slots = (end >> SLOT_SIZE_LOG2) as u32;
         let aligned_log2 = SLOT_SIZE_LOG2 + slots.next_power_of_two().trailing_zeros();
         (slots <= MOST && self.align_log2 <= aligned_log2).then_some(slots)

@@ -56,6 +56,7 @@ pub(crate) struct Run {
 
 impl Run {
     /// Where the pool has it.
+    #[inline]
     pub(crate) fn place(&self) -> RunPlace {
         RunPlace(self.place)
     }
@@ -66,6 +67,7 @@ impl Run {
     }
 
     /// The bytes that stand in for those of the mapping.
+    #[inline]
     pub(crate) fn bytes(&self) -> PhysRange {
         let bytes = self
             .memory
@@ -74,6 +76,7 @@ impl Run {
     }
 
     /// Where a device that always has the pool finds [`bytes`](Self::bytes).
+    #[inline]
     pub(crate) fn bus_range(&self) -> Option<BusRange> {
         let start = self.bus?.checked_add(self.purpose.offset)?;
         BusRange::new(start, self.purpose.len_bytes).ok()
@@ -95,14 +98,17 @@ impl Run {
     }
 
     /// The CPU's pointer to the first of [`bytes`](Self::bytes).
+    #[inline]
     pub(crate) fn pointer<P: Platform>(&self, platform: P) -> NonNull<u8> {
-        platform.frame_pointer(self.bytes().start())
+        let start = self.memory.start().as_u64() + self.purpose.offset;
+        platform.frame_pointer(PhysAddr::new(start))
     }
 
     /// Makes the run hold the mapping's bytes and nothing else: zeros before and after them.
     ///
     /// # Safety
     /// As many bytes as the mapping has can be read from `from` on, and no reference that writes them is in use.
+    #[inline]
     pub(crate) unsafe fn fill<P: Platform>(&self, platform: P, from: NonNull<u8>) {
         self.blank_padding(platform);
         // SAFETY: all of the run's bytes; the caller vouches for `from`.
@@ -131,6 +137,7 @@ impl Run {
     /// # Safety
     /// `offset` and `len_bytes` are within the mapping, and as many bytes as that can be written from `to` on, with no
     /// reference to them in use.
+    #[inline]
     pub(crate) unsafe fn copy_out<P: Platform>(
         &self,
         platform: P,
@@ -149,6 +156,7 @@ impl Run {
     ///
     /// # Safety
     /// As for [`copy_out`](Self::copy_out), `from` being readable.
+    #[inline]
     pub(crate) unsafe fn copy_in<P: Platform>(
         &self,
         platform: P,
@@ -164,6 +172,7 @@ impl Run {
     }
 
     /// Leaves nothing of the mapping in the run. Nothing of it was ever beside its bytes.
+    #[inline]
     pub(crate) fn wipe<P: Platform>(&self, platform: P) {
         // SAFETY: the run's memory is lent to it whole and no reference to it is made.
         unsafe { zero(self.pointer(platform), self.purpose.len_bytes as usize) };
