@@ -11,6 +11,7 @@ use super::records::{Kind, Record};
 use super::run::Purpose;
 use super::{SLOT_BYTES, SLOT_SIZE_LOG2};
 use crate::addr::{BusAddr, PhysAddr, PhysRange};
+use crate::map::CopyReach;
 use crate::platform::Platform;
 
 /// It has no memory.
@@ -115,7 +116,7 @@ impl<P: Platform> Area<P> {
         keep: &Range<u32>,
         most: usize,
         reaches: impl FnOnce(PhysRange, Option<BusAddr>) -> bool,
-        mut each: impl FnMut(u32),
+        each: impl FnMut(u32),
     ) {
         let Some(order) = u8::try_from(order).ok().filter(|&order| order < 32) else {
             return;
@@ -132,14 +133,7 @@ impl<P: Platform> Area<P> {
         if !reaches(*frames, *bus) {
             return;
         }
-        for _ in 0..most {
-            let Some(slot) = free.take(order, keep.clone()) else {
-                break;
-            };
-            // It is nobody's block, and what begins a run says so before anybody looks.
-            free.begin_kept(slot, keep.end - keep.start);
-            each(slot);
-        }
+        free.take_several(order, keep, most, each);
         self.open.store(free.open(), Ordering::Relaxed);
     }
 
@@ -154,6 +148,17 @@ impl<P: Platform> Area<P> {
             bus => Some(BusAddr::new(bus + at)),
         };
         (memory.expect("slots lie in the area"), bus)
+    }
+
+    /// Where `slot` is in memory, and when the device has it. The caller has a run of the area.
+    #[inline]
+    pub(super) fn start_of(&self, slot: u32) -> (u64, CopyReach) {
+        let at = u64::from(slot) << SLOT_SIZE_LOG2;
+        let reach = match self.bus.load(Ordering::Relaxed) {
+            NOWHERE => CopyReach::WhileMapped,
+            _ => CopyReach::Always,
+        };
+        (self.start.load(Ordering::Relaxed) + at, reach)
     }
 
     /// What is noted of a run.

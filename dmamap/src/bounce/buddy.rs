@@ -60,7 +60,7 @@ impl<P: Platform> Buddy<P> {
     /// Takes a block of `2^order` slots, and keeps of it those slots that `keep` names, counted from the block's first. Returns the
     /// first one kept: the caller begins a run there.
     pub(super) fn take(&mut self, order: u8, keep: Range<u32>) -> Option<u32> {
-        let large_enough = self.open & (u32::MAX << order);
+        let large_enough = self.open & u32::MAX.checked_shl(order.into())?;
         let found = large_enough.trailing_zeros() as u8;
         if large_enough == 0 {
             return None;
@@ -79,9 +79,36 @@ impl<P: Platform> Buddy<P> {
         Some(first)
     }
 
-    /// Begins a run of so many slots, which were just [taken](Self::take), at `slot`.
-    pub(super) fn begin_kept(&self, slot: u32, slots: u32) {
-        self.records.all()[slot as usize].keep(slots, NONE);
+    /// As [`take`](Self::take), up to `most` blocks: those that lie side by side are taken as one, where they are free. Begins a run in
+    /// each, and calls `each` with its first slot.
+    pub(super) fn take_several(
+        &mut self,
+        order: u8,
+        keep: &Range<u32>,
+        most: usize,
+        mut each: impl FnMut(u32),
+    ) {
+        let slots = keep.end - keep.start;
+        let mut left = most.min(1 << ORDERS);
+        while left > 0 {
+            let more = match slots == 1 << order {
+                true => left.ilog2() as u8,
+                // What is not kept of each goes back by itself.
+                false => 0,
+            };
+            let found = (0..=more).rev().find_map(|more| {
+                let keep = keep.start..keep.start + (slots << more);
+                Some((self.take(order + more, keep)?, more))
+            });
+            let Some((first, more)) = found else {
+                break;
+            };
+            for slot in (first..).step_by(slots as usize).take(1 << more) {
+                self.records.all()[slot as usize].keep(slots, NONE);
+                each(slot);
+            }
+            left -= 1 << more;
+        }
     }
 
     /// Takes the run that begins at `slot` and is of this kind back; how many slots it had, or `None` if none begins there.

@@ -61,6 +61,7 @@ mod transient;
 use crate::addr::PhysAddr;
 use crate::iommu::UnitError;
 
+pub(crate) use copying::{copy_across, zero};
 pub use figures::PoolFigures;
 pub(crate) use own::{AlwaysMapped, OwnPools};
 pub(crate) use pool::{Exposure, Pool};

@@ -1,7 +1,7 @@
 //! Runs that are lent without a lock: those that the CPU keeps ready, which came back there.
 //!
-//! A CPU is alone with what it keeps ([`PerCpu`](crate::percpu::PerCpu)). Where it keeps none of a length it takes several of its
-//! own area at once, and where it keeps enough it gives several back. What CPUs keep is free all the same: who finds no room calls
+//! A CPU is alone with what it keeps ([`PerCpu`](crate::percpu::PerCpu)). Where it keeps none of a length it takes several of an
+//! area at once, and where it keeps enough it gives several back. What CPUs keep is free all the same: who finds no room calls
 //! it back from all of them, as does who gives memory of idle areas back to the platform.
 //!
 //! The lock of an area is taken within a CPU's part, so that no run is ever on the way where nobody who looks would find it. Who
@@ -13,9 +13,11 @@ use core::sync::atomic::Ordering;
 use super::area::Lent;
 use super::magazine::{self, MOST, Magazine, Place};
 use super::pool::{Exposure, Pool, run};
-use super::records::Kind;
+use super::records::{Kind, Record};
 use super::request::RunRequest;
-use super::run::Run;
+use super::run::{Place as RunAt, Run, RunPlace};
+use crate::addr::PhysAddr;
+use crate::map::CopyReach;
 use crate::platform::{Cpu, Platform};
 
 /// The most slots that are taken at once, but for a longer run.
@@ -53,7 +55,7 @@ impl<P: Platform> Pool<P> {
         lent.flatten()
     }
 
-    /// Lends a run of this CPU's own area and has the CPU keep a few more ready.
+    /// Lends a run of an area that has one, this CPU's own first, and has the CPU keep a few more ready.
     pub(super) fn lend_several(
         &self,
         order: u32,
@@ -70,20 +72,28 @@ impl<P: Platform> Pool<P> {
             let most = most.clamp(1, BATCH_RUNS) as usize;
             let reaches = |frames, bus| exposure.reaches(frames, bus);
             let (mut taken, mut count) = ([0; BATCH_RUNS as usize], 0);
-            let area = &self.areas[home];
-            area.take(order, keep, most, reaches, |slot| {
-                taken[count] = slot;
-                count += 1;
-            });
+            let mut areas = (home..self.areas.len()).chain(0..home);
+            let n = areas.find(|&n| {
+                // Of another CPU's own area no more than is needed.
+                let most = match n == home || n >= self.homes {
+                    true => most,
+                    false => 1,
+                };
+                self.areas[n].take(order, keep, most, reaches, |slot| {
+                    taken[count] = slot;
+                    count += 1;
+                });
+                count > 0
+            })?;
             let (&first, others) = taken[..count].split_first()?;
             // The next is the one that lies behind this.
             for &slot in others.iter().rev() {
                 // SAFETY: just taken.
-                let record = unsafe { area.record(slot) };
-                magazine.push(slots, Place::new(home, slot), record);
+                let record = unsafe { self.areas[n].record(slot) };
+                magazine.push(slots, Place::new(n, slot), record);
             }
             self.tally.take(cpu, slots, others.len() as u32 * slots);
-            Some(self.lend(home, first, slots, want))
+            Some(self.lend(n, first, slots, want))
         });
         lent.flatten()
     }
@@ -110,14 +120,22 @@ impl<P: Platform> Pool<P> {
     /// Takes back the run of `area` that begins at `slot`, which the caller has: this CPU keeps it, or the area has it again.
     #[inline]
     pub(super) fn give_back(&self, area: usize, slot: u32) {
+        // SAFETY: the caller has the run.
+        let record = unsafe { self.areas[area].record(slot) };
+        if !self.keep(area, slot, record) {
+            self.give_back_to_area(area, slot);
+        }
+    }
+
+    /// Has this CPU keep the run of `area` that begins at `slot`, where `record` is; whether it does.
+    #[inline]
+    fn keep(&self, area: usize, slot: u32, record: &Record) -> bool {
+        let tag = record.tag();
+        let slots = tag.slots();
+        if tag.kind() != Kind::Lent || !magazine::is_kept(slots, slot) {
+            return false;
+        }
         let kept = self.cpus.with(|cpu, magazine| {
-            // SAFETY: the caller has the run.
-            let record = unsafe { self.areas[area].record(slot) };
-            let tag = record.tag();
-            let slots = tag.slots();
-            if tag.kind() != Kind::Lent || !magazine::is_kept(slots, slot) {
-                return false;
-            }
             let most = self.most_kept.load(Ordering::Relaxed);
             if self.tally.kept(cpu) + slots > most && !self.make_room(cpu, magazine, slots) {
                 return false;
@@ -126,9 +144,34 @@ impl<P: Platform> Pool<P> {
             self.tally.keep_returned(cpu, slots);
             true
         });
-        if kept != Some(true) {
-            self.give_back_to_area(area, slot);
+        kept == Some(true)
+    }
+
+    /// Calls `f` with where the bytes of the run that is lent there are, how many there are, and whether the device always has them;
+    /// then takes the run back. Of a run of frames of its own nothing is done, and `false` is said.
+    ///
+    /// # Safety
+    /// That of [`release`](Self::release).
+    #[inline]
+    pub(crate) unsafe fn end_slots(
+        &self,
+        RunPlace(at): RunPlace,
+        f: impl FnOnce(PhysAddr, u64, CopyReach),
+    ) -> bool {
+        let RunAt::Slots { area, first } = at else {
+            return false;
+        };
+        let number = usize::from(area);
+        let area = &self.areas[number];
+        // SAFETY: the caller has the run.
+        let record = unsafe { area.record(first) };
+        let (start, reach) = area.start_of(first);
+        let (offset, len_bytes) = record.extent();
+        f(PhysAddr::new(start + offset), len_bytes, reach);
+        if !self.keep(number, first, record) {
+            self.give_back_to_area(number, first);
         }
+        true
     }
 
     #[cold]

@@ -162,6 +162,13 @@ impl Record {
         self.set(Tag::new(Kind::Lent, direction, slots));
     }
 
+    /// Where in the run that begins here the mapping's first byte is, and how many bytes the mapping has.
+    #[inline]
+    pub(super) fn extent(&self) -> (u64, u64) {
+        let offset = self.offset.load(Relaxed);
+        (offset.into(), self.len_bytes.load(Relaxed).into())
+    }
+
     /// What the run that begins here was lent for.
     #[inline]
     pub(super) fn purpose(&self) -> Purpose {

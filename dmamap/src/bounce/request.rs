@@ -73,8 +73,9 @@ impl RunRequest {
         }
         let end = (self.offset + self.len_bytes + within) & !within;
         let slots = (end >> SLOT_SIZE_LOG2) as u32;
-        let aligned_log2 = SLOT_SIZE_LOG2 + slots.next_power_of_two().trailing_zeros();
-        (slots <= MOST && self.align_log2 <= aligned_log2).then_some(slots)
+        let is_aligned = self.align_log2 <= SLOT_SIZE_LOG2
+            || self.align_log2 <= SLOT_SIZE_LOG2 + slots.next_power_of_two().trailing_zeros();
+        (slots <= MOST && is_aligned).then_some(slots)
     }
 
     /// Whole frames that a run of its own needs, and log2 of their alignment.

@@ -8,11 +8,11 @@
 use core::ptr::NonNull;
 
 use crate::addr::{BusRange, DmaMask, FRAME_SIZE_LOG2, PhysRange};
-use crate::bounce::{AlwaysMapped, Forced, PoolName, Run, RunPlace, RunRequest};
+use crate::bounce::{self, AlwaysMapped, Forced, Pool, PoolName, Run, RunPlace, RunRequest};
 use crate::device::{Coherence, DEFAULT_SEGMENT_BOUNDARY_LOG2, DeviceCore};
 use crate::map::AnyDirection;
 use crate::map::attributes::{CpuSync, Need};
-use crate::map::copies::Copies;
+use crate::map::copies::{Copies, CopyReach};
 use crate::map::place::{ThroughBridge, asks_for_copies};
 use crate::map::route::Route;
 use crate::map::terms::{Shape, Terms};
@@ -129,6 +129,38 @@ impl<P: Platform> DeviceCore<P> {
     ) {
         let pool = self.bounce.pool(pool);
         self.platform.dma_rmb();
+        let finish = |first, len_bytes, reach| {
+            let copy = self.platform.frame_pointer(first);
+            // SAFETY: the bytes of the run, and the buffer that the caller vouches for.
+            unsafe {
+                if direction.device_writes() {
+                    bounce::copy_across(copy, buffer, len_bytes as usize);
+                }
+                if reach == CopyReach::Always {
+                    // What the device may read at any time holds nothing of a mapping that is over.
+                    bounce::zero(copy, len_bytes as usize);
+                }
+            }
+        };
+        // SAFETY: the caller's promise; it came from this pool.
+        if !unsafe { pool.end_slots(run, finish) } {
+            // SAFETY: as above.
+            unsafe { self.end_copy_of_its_own(pool, run, direction, buffer) };
+        }
+    }
+
+    /// The same, of a copy in frames of its own.
+    ///
+    /// # Safety
+    /// As [`end_copy`](Self::end_copy).
+    #[cold]
+    unsafe fn end_copy_of_its_own(
+        &self,
+        pool: &Pool<P>,
+        run: RunPlace,
+        direction: AnyDirection,
+        buffer: NonNull<u8>,
+    ) {
         // SAFETY: the mapping's own, until now.
         let Some(run) = (unsafe { pool.run(run) }) else {
             return;
@@ -136,10 +168,6 @@ impl<P: Platform> DeviceCore<P> {
         if direction.device_writes() {
             // SAFETY: the whole run, and the buffer that the caller vouches for.
             unsafe { run.copy_out(self.platform, 0, buffer, run.len_bytes()) };
-        }
-        if run.bus_range().is_some() {
-            // What the device may read at any time holds nothing of a mapping that is over.
-            run.wipe(self.platform);
         }
         // SAFETY: the caller's promise; it came from this pool.
         unsafe { pool.release(run) };

@@ -109,6 +109,7 @@ pub use view::{CpuView, OutOfBounds, Outside};
 
 pub(crate) use backing::Backing;
 pub(crate) use coherent::{CoherentSources, Ground};
+pub(crate) use copies::CopyReach;
 pub(crate) use direct::Direct;
 pub(crate) use earlier::EarlierMappings;
 pub(crate) use route::Route;

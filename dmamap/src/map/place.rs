@@ -196,6 +196,9 @@ impl<P: Platform> DeviceCore<P> {
         let mapped = match &backing {
             // Its own pieces are what is given.
             Backing::InPlace => map(memory.pieces),
+            Backing::Whole { run, .. } if domain.page_size_log2() == FRAME_SIZE_LOG2 => {
+                translated::map_one(domain, &self.limits, terms, run.bytes())
+            }
             copied => map(&mut GivenList::new(memory, copied)),
         };
         match mapped {
