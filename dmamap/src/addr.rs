@@ -120,6 +120,14 @@ macro_rules! address {
                 Ok(Self { start, len_bytes })
             }
 
+            /// A range that exists: it ends within the address space, as a part of another one does.
+            #[allow(dead_code, reason = "not every kind of address has parts that are told so")]
+            #[inline]
+            pub(crate) const fn of_existing(start: $addr, len_bytes: u64) -> Self {
+                debug_assert!(len_bytes == 0 || start.0.checked_add(len_bytes - 1).is_some());
+                Self { start, len_bytes }
+            }
+
             /// First address.
             pub const fn start(self) -> $addr {
                 self.start

@@ -32,7 +32,7 @@ mod sizes;
 
 use core::fmt;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use alloc::boxed::Box;
 
@@ -138,7 +138,9 @@ pub(crate) struct DeviceCore<P: Platform> {
     pub(crate) coherent: CoherentSources<P>,
     /// What its mappings owe to earlier ones of their memory.
     pub(crate) earlier: EarlierMappings<P>,
-    /// No [`Device`] refers to this any more; only mappings may.
+    /// [Lanes](crate::map::Lane) there are.
+    pub(crate) lanes: AtomicUsize,
+    /// No [`Device`] refers to this any more; only mappings and lanes may.
     handle_gone: AtomicBool,
     /// The device is being detached, or was: it does not become a bus master again.
     pub(crate) leaving: AtomicBool,
@@ -175,16 +177,18 @@ impl<P: Platform> DeviceCore<P> {
             guard,
             coherent: CoherentSources::new(),
             earlier: EarlierMappings::new(platform),
+            lanes: AtomicUsize::new(0),
             handle_gone: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             detach_unconfirmed: AtomicBool::new(false),
         }
     }
 
-    /// Whether neither a handle nor a mapping refers to this, and nothing waits here for units' word; once true it stays so.
+    /// Whether neither a handle, nor a lane, nor a mapping refers to this, and nothing waits here for units' word; once true it stays so.
     pub(crate) fn is_unreferenced(&self) -> bool {
         self.handle_gone.load(Ordering::Acquire)
             && !self.detach_unconfirmed.load(Ordering::Acquire)
+            && self.lanes.load(Ordering::Acquire) == 0
             && self.counters.live() == 0
             // Others of the group may reach what is in quarantine. Last: mappings that end fill it before they are counted.
             && (self.quarantine.is_empty() || self.route.is_revoked())

@@ -10,7 +10,7 @@
 //! ```
 
 use crate::bounce::{self, copies};
-use crate::iova::{self, pair, two_threads, worst};
+use crate::iova::{self, owned_pair, pair, two_threads, worst};
 use crate::linux::Linux;
 use crate::measure::{Effort, Took};
 use crate::table::{self, Extent, contiguous, list};
@@ -46,9 +46,21 @@ impl Entries {
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Load {
-    Pair { len_bytes: u64, live: u64 },
-    TwoThreads { len_bytes: u64 },
-    Worst { holes: u64 },
+    Pair {
+        len_bytes: u64,
+        live: u64,
+    },
+    /// The same through a handle that one owner has.
+    OwnedPair {
+        len_bytes: u64,
+        live: u64,
+    },
+    TwoThreads {
+        len_bytes: u64,
+    },
+    Worst {
+        holes: u64,
+    },
     Contiguous(Extent, Entries),
     List(u64, Entries),
     Copies(bounce::Extent),
@@ -83,6 +95,14 @@ fn all(length: Length) -> Vec<Item> {
             };
             add(vec![format!("iova pair {shown}, 10^{power} live")], load);
         }
+    }
+    for (shown, len_log2) in [("4K", 12), ("64K", 16)] {
+        let load = Load::OwnedPair {
+            len_bytes: 1 << len_log2,
+            live: 1000,
+        };
+        let name = format!("iova pair {shown}, owned handle, 10^3 live");
+        add(vec![name], load);
     }
     for power in [3, 5, 6] {
         let name = format!("iova worst single allocation, 10^{power} holes");
@@ -153,6 +173,9 @@ impl Item {
     ) -> Result<Vec<Took>, PeersError> {
         match self.load {
             Load::Pair { len_bytes, live } => pair(iova::all(linux)?, len_bytes, live, effort),
+            Load::OwnedPair { len_bytes, live } => {
+                owned_pair(iova::all(linux)?, len_bytes, live, effort)
+            }
             Load::Worst { holes } => worst(iova::all(linux)?, holes, effort),
             Load::TwoThreads { len_bytes } => {
                 two_threads(iova::all(linux)?, len_bytes, cpus, effort)
@@ -189,10 +212,10 @@ mod tests {
     fn every_load_has_a_name_of_its_own() {
         let items = items(Length::Long, |_| true);
         let mut names: Vec<_> = items.iter().flat_map(|item| item.names.clone()).collect();
-        assert_eq!(names.len(), 4 * 4 + 3 + 1 + 9 * 2 + 4 * 2);
+        assert_eq!(names.len(), 4 * 4 + 2 + 3 + 1 + 9 * 2 + 4 * 2);
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 46);
+        assert_eq!(names.len(), 48);
     }
 
     #[test]

@@ -6,10 +6,13 @@ use dmamap::iova::{IovaError, IovaRequest, SharedSpace};
 use super::Paths;
 use crate::CountsError;
 use crate::computer::Booted;
+use crate::plain::Plain;
 
 /// log2 of the bytes that bus addresses span.
 const APERTURE_LOG2: u32 = 48;
 const PAGE_LOG2: u32 = 12;
+
+const OWNED: [(&str, u32); 2] = [("iova pair 4K, owned", 12), ("iova pair 64K, owned", 16)];
 
 const NAMES: [(&str, u32); 3] = [
     ("iova pair 4K", 12),
@@ -22,15 +25,13 @@ const NAMES: [(&str, u32); 3] = [
 /// # Errors
 /// [`CountsError`].
 pub fn run(paths: &mut Paths<'_>) -> Result<(), CountsError> {
-    if !paths.want(&NAMES.map(|(name, _)| name)) {
+    if !paths.want(&NAMES.map(|(name, _)| name)) && !paths.want(&OWNED.map(|(name, _)| name)) {
         return Ok(());
     }
     let booted = Booted::get()?;
+    owned(paths, booted)?;
     for (name, len_log2) in NAMES {
-        let aperture = BusRange::new(BusAddr::new(0), 1 << APERTURE_LOG2);
-        let aperture = aperture.map_err(CountsError::set_up("bus addresses"))?;
-        let space = SharedSpace::new(booted.platform(), aperture, PAGE_LOG2);
-        let space = space.map_err(CountsError::set_up("bus addresses"))?;
+        let space = space(booted)?;
         let request = IovaRequest::new(1 << len_log2).aligned(len_log2, 0);
         paths.walk(name, || {
             let range = space.allocate(request)?;
@@ -40,4 +41,26 @@ pub fn run(paths: &mut Paths<'_>) -> Result<(), CountsError> {
         })?;
     }
     Ok(())
+}
+
+/// In a lane of its own.
+fn owned(paths: &mut Paths<'_>, booted: &Booted) -> Result<(), CountsError> {
+    let space = space(booted)?;
+    for (name, len_log2) in OWNED {
+        let mut lane = space.lane(BusAddr::new(0)..=BusAddr::new(u64::MAX));
+        paths.walk(name, || {
+            let range = lane.allocate(1 << len_log2)?;
+            // SAFETY: it was just allocated.
+            unsafe { lane.free(range) }?;
+            Ok::<(), IovaError>(())
+        })?;
+    }
+    Ok(())
+}
+
+fn space(booted: &Booted) -> Result<SharedSpace<Plain>, CountsError> {
+    let aperture = BusRange::new(BusAddr::new(0), 1 << APERTURE_LOG2);
+    let aperture = aperture.map_err(CountsError::set_up("bus addresses"))?;
+    let space = SharedSpace::new(booted.platform(), aperture, PAGE_LOG2);
+    space.map_err(CountsError::set_up("bus addresses"))
 }

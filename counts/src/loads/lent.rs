@@ -15,6 +15,8 @@ use crate::plain::Plain;
 const STRICT: &str = "map_single and unmap 4K, strict";
 const STRICT_64K: &str = "map_single and unmap 64K, strict";
 const SYNC: &str = "sync_for_cpu and sync_for_device 4K";
+const STRICT_LANE: &str = "map_single and unmap 4K, strict, in a lane of its own";
+const SHARED_LANE: &str = "map_single and unmap 4K, deferred, in a lane of its own";
 const LIST: &str = "map_sg and unmap of 8 pages apart, strict";
 const OWNED: &str = "map_single, retire and finish 4K, flushes of 64";
 const SHARED: &str = "map_single and unmap 4K, deferred";
@@ -30,13 +32,25 @@ const TOGETHER: usize = 64;
 /// # Errors
 /// [`CountsError`].
 pub fn run(paths: &mut Paths<'_>) -> Result<(), CountsError> {
-    if !paths.want(&[STRICT, STRICT_64K, SYNC, LIST, OWNED, SHARED, LIST_SHARED]) {
+    let names = [
+        STRICT,
+        STRICT_64K,
+        STRICT_LANE,
+        SYNC,
+        LIST,
+        OWNED,
+        SHARED,
+        SHARED_LANE,
+        LIST_SHARED,
+    ];
+    if !paths.want(&names) {
         return Ok(());
     }
     let booted = Booted::get()?;
     let device = booted.attach(Protection::Strict)?;
     single(paths, STRICT, &device, PAGE)?;
     single(paths, STRICT_64K, &device, 16 * PAGE)?;
+    in_a_lane(paths, STRICT_LANE, &device)?;
     scattered(paths, &device)?;
     sync(paths, &device)?;
     detach(device)?;
@@ -45,6 +59,7 @@ pub fn run(paths: &mut Paths<'_>) -> Result<(), CountsError> {
     detach(device)?;
     let device = booted.attach_trusted(Protection::Deferred)?;
     single(paths, SHARED, &device, PAGE)?;
+    in_a_lane(paths, SHARED_LANE, &device)?;
     list(paths, &device)?;
     detach(device)
 }
@@ -73,6 +88,24 @@ pub(super) fn single(
             return Err("it was not mapped");
         };
         memory = Some(mapping.unmap().map_err(|_| "it was not unmapped")?);
+        Ok::<(), &str>(())
+    })
+}
+
+/// The same for the owner of a lane.
+fn in_a_lane(
+    paths: &mut Paths<'_>,
+    name: &'static str,
+    device: &Device<Plain>,
+) -> Result<(), CountsError> {
+    let mut lane = device.lane();
+    let mut memory = Some(buffer(device, PAGE)?);
+    paths.walk(name, || {
+        let lent = memory.take().ok_or("the buffer is gone")?;
+        let Ok(mapping) = lane.map_single(lent, Bidirectional) else {
+            return Err("it was not mapped");
+        };
+        memory = Some(lane.unmap(mapping).map_err(|_| "it was not unmapped")?);
         Ok::<(), &str>(())
     })
 }

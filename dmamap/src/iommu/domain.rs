@@ -10,6 +10,7 @@
 //! | `error` | why memory was not mapped, or not taken back |
 //! | `span` | mapping in two steps |
 //! | `lanes` | mapping without the lock, each CPU on its own |
+//! | `owned` | the same for the owner of a lane, whatever CPU that is on |
 //! | `blocks` | the blocks of addresses that lanes are lent for it |
 //! | `walkers` | the units that walk the table, and what they are told |
 //! | `end` | what becomes of everything when no device is left in it |
@@ -18,12 +19,13 @@ mod blocks;
 mod end;
 mod error;
 mod lanes;
+mod owned;
 mod span;
 mod walkers;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicBool, AtomicU64};
 
 use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
 use crate::iommu::flush_queue::{FlushLimits, FlushQueue};
@@ -40,6 +42,7 @@ use crate::system::AddressOrder;
 pub use error::{DomainError, RevokeError};
 use lanes::DomainLanes;
 pub(super) use lanes::Staging;
+pub(crate) use owned::DomainLane;
 
 /// Whether the table may still be walked, and so whether memory may be given back.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,6 +84,10 @@ pub(super) struct Inner<P: Platform> {
     /// What of it is lent to lanes.
     pub(super) lender: Lender<P>,
     pub(super) table: Option<Box<dyn Translation<P>>>,
+    /// Lanes that owners have.
+    owners: usize,
+    /// The table of a domain that has ended, whose entries they still write.
+    ended: Option<Box<dyn Translation<P>>>,
     pub(super) reach: Reach,
     pub(super) chooser: Chooser,
     /// What is unmapped and not invalidated yet.
@@ -101,6 +108,8 @@ pub(crate) struct Domain<P: Platform> {
     address_order: AddressOrder,
     /// Bit n: unit n walks the table. Read without the lock when invalidating.
     walkers: AtomicU64,
+    /// Whether one of them is, or was, to be told of mappings.
+    tells_of_maps: AtomicBool,
     pub(super) inner: lock_api::Mutex<P::Lock, Inner<P>>,
     /// Where CPUs map and unmap without the lock; `None` where the table has no entries to hold.
     lanes: Option<DomainLanes<P>>,
@@ -144,6 +153,8 @@ impl<P: Platform> Domain<P> {
             iova,
             lender: Lender::new(platform),
             table: Some(table),
+            owners: 0,
+            ended: None,
             reach: Reach::Live,
             chooser: Chooser::Layer,
             queue: FlushQueue::new(platform, limits),
@@ -157,6 +168,7 @@ impl<P: Platform> Domain<P> {
             last,
             address_order: AddressOrder::LowFirst,
             walkers: AtomicU64::new(0),
+            tells_of_maps: AtomicBool::new(false),
             inner: lock_api::Mutex::new(inner),
             lanes,
             timer: None,
@@ -274,7 +286,16 @@ impl<P: Platform> Domain<P> {
     }
 
     /// Tells the units of what was just mapped, and undoes it where they do not answer.
+    #[inline]
     fn show(&self, (range, how): (BusRange, Linked)) -> Result<BusRange, DomainError> {
+        match how == Linked::OnKeptTables && !self.tells_of_maps() {
+            true => Ok(range),
+            false => self.show_all(range, how),
+        }
+    }
+
+    #[inline(never)]
+    fn show_all(&self, range: BusRange, how: Linked) -> Result<BusRange, DomainError> {
         match self.make_visible(range, how) {
             Ok(()) => Ok(range),
             Err(cause) => match self.unmap(range) {
@@ -322,10 +343,11 @@ impl<P: Platform> Domain<P> {
     /// of whichever device.
     ///
     /// # Errors
-    /// How many ranges are mapped, reserved to be, or wait for their flush. Nothing has changed then.
+    /// How many ranges are mapped, reserved to be, or wait for their flush, and how many lanes have owners. Nothing has changed then.
     pub(crate) fn hand_over(&self) -> Result<(), u64> {
         self.with_blocks_back(Recall::KeepingFrames, |inner| {
-            match inner.iova.statistics().live_allocations {
+            let mapped = inner.iova.statistics().live_allocations;
+            match mapped + inner.owners as u64 {
                 0 => {
                     inner.chooser = Chooser::Owner;
                     Ok(())

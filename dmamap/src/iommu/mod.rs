@@ -59,7 +59,7 @@ pub use requester::{Pasid, Requester};
 pub use start_error::UnitStartError;
 pub use unit::UnitError;
 
-pub(crate) use domain::{Domain, Linked, MAX_UNITS};
+pub(crate) use domain::{Domain, DomainLane, Linked, MAX_UNITS};
 pub(crate) use domain_ids::DomainIds;
 pub(crate) use flush_queue::{FlushLimits, Owed};
 pub(crate) use requester::Attachment;

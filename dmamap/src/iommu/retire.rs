@@ -5,7 +5,7 @@
 //! that was retired before shares it.
 
 use alloc::sync::{Arc, Weak};
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 
 use crate::addr::BusRange;
 use crate::iommu::domain::{Domain, DomainError, Inner, Reach, RevokeError, Staging};
@@ -197,6 +197,13 @@ impl<P: Platform> Domain<P> {
     fn take_flight(&self, inner: &mut Inner<P>) -> Option<Flight<P>> {
         if inner.queue.may_take() {
             self.take_in_stages(inner);
+            if inner.queue.cover_all() {
+                // What owners of lanes cleared before is in memory then, or they see that a flush has begun.
+                fence(Ordering::SeqCst);
+                if self.platform.fences_cpus() {
+                    self.platform.fence_cpus();
+                }
+            }
         }
         inner.queue.take()
     }
@@ -311,7 +318,7 @@ impl<P: Platform> Domain<P> {
     }
 
     /// Lets the timer come at `deadline_ns`.
-    fn call_at(&self, deadline_ns: Option<u64>) {
+    pub(super) fn call_at(&self, deadline_ns: Option<u64>) {
         if let (Some(deadline_ns), Some(timer)) = (deadline_ns, &self.timer) {
             self.platform.call_at(deadline_ns, timer.clone());
         }

@@ -54,12 +54,14 @@ mod runs;
 mod scarce;
 mod search;
 mod shared;
+mod space_lane;
 mod tree;
 mod units;
 
 pub use error::IovaError;
 pub use request::IovaRequest;
 pub use shared::SharedSpace;
+pub use space_lane::SpaceLane;
 
 use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2};
 use crate::platform::Platform;

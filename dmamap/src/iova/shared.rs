@@ -16,7 +16,9 @@
 //! }
 //! ```
 
-use super::lanes::{Freed, LaneRequest, Lanes, Lender, Lending, MOST, NoChoice, Recall};
+use super::lanes::{
+    Freed, LaneRequest, Lanes, Lender, Lending, MOST, NoChoice, OwnedLane, Parted, Recall,
+};
 use super::{IovaError, IovaRequest, IovaSpace, IovaStatistics};
 use crate::addr::{BusAddr, BusRange};
 use crate::platform::Platform;
@@ -87,6 +89,41 @@ impl<P: Platform> SharedSpace<P> {
         }
     }
 
+    pub(super) fn granule_log2(&self) -> u32 {
+        self.granule_log2
+    }
+
+    #[inline]
+    pub(super) fn lanes(&self) -> &Lanes<P, ()> {
+        &self.lanes
+    }
+
+    pub(super) fn own(&self) -> OwnedLane {
+        self.lanes.own(&mut self.locked.lock().lender)
+    }
+
+    /// Lends an owner's lane a block; it may have none then.
+    #[cold]
+    pub(super) fn lend_to(&self, owned: &mut OwnedLane, request: &LaneRequest<'_>) {
+        let Locked { space, lender } = &mut *self.locked.lock();
+        let leaves = |_| Some(None);
+        self.lanes.lend_to(owned, lender, space, request, leaves);
+    }
+
+    /// The space has all blocks of an owner's lane again.
+    pub(super) fn give_back(&self, owned: &mut OwnedLane) {
+        let Locked { space, lender } = &mut *self.locked.lock();
+        // SAFETY: the lock is held, and nothing is called from within a lane.
+        unsafe { self.lanes.give_back(owned, lender, space, |_| (), |_| ()) };
+    }
+
+    /// The space has a block again that no lane has a use for.
+    #[cold]
+    pub(super) fn take_back(&self, block: Parted) {
+        let Locked { space, lender } = &mut *self.locked.lock();
+        self.lanes.take_back(lender, space, block, |_| ());
+    }
+
     fn allocate_locked(&self, request: IovaRequest) -> Result<BusRange, IovaError> {
         let mut locked = self.locked.lock();
         match locked.space.allocate(request) {
@@ -117,9 +154,7 @@ impl<P: Platform> SharedSpace<P> {
         match unsafe { self.lanes.free(granule, granules as usize) } {
             Freed::Done => Ok(()),
             Freed::Unused(block) => {
-                let mut locked = self.locked.lock();
-                let Locked { space, lender } = &mut *locked;
-                self.lanes.take_back(lender, space, block, |_| ());
+                self.take_back(block);
                 Ok(())
             }
             Freed::Elsewhere => {

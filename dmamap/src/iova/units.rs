@@ -46,6 +46,11 @@ pub(super) struct Units {
 pub(super) struct Bits([u64; WORDS]);
 
 impl Bits {
+    /// Those that are set in these words.
+    pub(super) fn from_words(words: [u64; WORDS]) -> Self {
+        Self(words)
+    }
+
     pub(super) fn contains(&self, unit: usize) -> bool {
         self.0[unit >> WORD_LOG2] & 1 << (unit % 64) != 0
     }

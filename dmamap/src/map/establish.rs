@@ -14,6 +14,7 @@ use crate::map::copies::Copies;
 use crate::map::earlier::both;
 use crate::map::error::{MapError, MapFailure, Rejected};
 use crate::map::place::{Memory, Placed};
+use crate::map::route::WayBack;
 use crate::map::terms::{Shape, Terms};
 use crate::platform::Platform;
 
@@ -62,6 +63,7 @@ pub(crate) fn not_established<P: Platform>(
 #[inline]
 pub(crate) unsafe fn revoke<P: Platform>(
     core: &DeviceCore<P>,
+    mut way: impl WayBack,
     range: BusRange,
     copies: Copies,
     attributes: Attributes,
@@ -76,25 +78,25 @@ pub(crate) unsafe fn revoke<P: Platform>(
     }
     match (core.guard.revocation(copies.revoked_with(attributes)), owed) {
         // SAFETY: the caller's promise.
-        (Revocation::Alone, None) => unsafe { core.route.unmap(range) },
+        (Revocation::Alone, None) => unsafe { way.unmap(range) },
         // SAFETY: the caller's promise.
-        (how, owed) => unsafe { revoke_by_flush(core, range, how, owed) },
+        (Revocation::Later, None) => unsafe { way.retire(range) }.map(|_| ()),
+        (how, owed) => {
+            // SAFETY: the caller's promise.
+            let retired = unsafe { way.retire(range) };
+            revoke_by_flush(core, retired, how, owed)
+        }
     }
 }
 
-/// As [`revoke`], of what is not taken back by an invalidation of its own.
-///
-/// # Safety
-/// As [`revoke`].
+/// As [`revoke`], of what was `retired`.
 #[inline(never)]
-unsafe fn revoke_by_flush<P: Platform>(
+fn revoke_by_flush<P: Platform>(
     core: &DeviceCore<P>,
-    range: BusRange,
+    retired: Result<Owed, RevokeError>,
     how: Revocation,
     owed: Option<Result<Owed, RevokeError>>,
 ) -> Result<(), RevokeError> {
-    // SAFETY: the caller's promise.
-    let retired = unsafe { core.route.retire(range) };
     let owed = match owed {
         Some(earlier) => both(earlier, retired),
         None => retired,

@@ -19,6 +19,7 @@ use crate::map::earlier::{Earlier, Written};
 use crate::map::error::{MapError, Quarantined, Rejected};
 use crate::map::establish::{establish, not_established, revoke};
 use crate::map::place::{Contents, Memory, Placed};
+use crate::map::route::WayBack;
 use crate::map::terms::Terms;
 use crate::pagetable::PhysList;
 use crate::platform::Platform;
@@ -140,7 +141,7 @@ impl<P: Platform> Live<P> {
     }
 
     #[inline]
-    fn new(held: Held<P>, range: BusRange, terms: &Terms, copies: Copies) -> Self {
+    pub(super) fn new(held: Held<P>, range: BusRange, terms: &Terms, copies: Copies) -> Self {
         Self {
             held,
             range,
@@ -304,9 +305,19 @@ impl<P: Platform> Live<P> {
     /// It is called once, and the mapping ends with it.
     #[inline]
     pub(crate) unsafe fn take_back(&self) -> Result<(), RevokeError> {
+        // SAFETY: the caller's promise.
+        unsafe { self.take_back_by(&self.held.core().route) }
+    }
+
+    /// The same by a way of the device.
+    ///
+    /// # Safety
+    /// As [`take_back`](Self::take_back).
+    #[inline]
+    pub(crate) unsafe fn take_back_by(&self, way: impl WayBack) -> Result<(), RevokeError> {
         let (core, attributes) = (self.held.core(), self.attributes);
         // SAFETY: `range` is of this mapping, which the caller ends.
-        unsafe { revoke(core, self.range, self.copies, attributes, self.owed()) }
+        unsafe { revoke(core, way, self.range, self.copies, attributes, self.owed()) }
     }
 
     /// What the memory owes to earlier mappings of it, if there were any.

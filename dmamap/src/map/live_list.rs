@@ -143,7 +143,7 @@ impl<P: Platform> LiveList<P> {
         let attributes = self.terms.attributes;
         let copies = Copies::of(&self.backing);
         // SAFETY: `range` is of this mapping, which ends with this call.
-        let outcome = unsafe { revoke(core, range, copies, attributes, None) };
+        let outcome = unsafe { revoke(core, &core.route, range, copies, attributes, None) };
         if let Err(error) = outcome {
             let len_bytes = list.len_bytes();
             core.keep_from_use(list, len_bytes, self.backing, error);

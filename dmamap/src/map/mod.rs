@@ -6,6 +6,7 @@
 //! | [`map_sg`](crate::device::Device::map_sg) | owned, in pieces | `sg` |
 //! | [`map_sgtable`](crate::device::Device::map_sgtable) | a list of owned buffers, or of parts of them | `sgtable` |
 //! | [`iova_try_alloc`](crate::device::Device::iova_try_alloc) | owned buffers, linked one by one | `iova_span` |
+//! | [`Lane`] | owned, mapped and unmapped by one owner alone, as a ring is | `lane` |
 //! | [`Mapping::retire`] | owned, on its way back, several with one flush | `retired` |
 //! | [`BufferPool`] | blocks that stay mapped while they change hands | `buffer_pool` |
 //! | [`map_within`](crate::device::Device::map_within) | borrowed for a closure | `scoped` |
@@ -56,6 +57,7 @@ mod error;
 mod establish;
 mod given;
 mod iova_span;
+mod lane;
 mod list_syncs;
 mod list_view;
 mod live;
@@ -96,6 +98,7 @@ pub use direction::{
 };
 pub use error::{MapError, MapFailure, Quarantined, Rejected};
 pub use iova_span::{IovaSpan, Linked, NotSynced, RawIovaSpan, SpanState, Unlinked, Unsynced};
+pub use lane::Lane;
 pub use list_view::ListView;
 pub use raw::RawSyncError;
 pub use resource::ResourceMapping;

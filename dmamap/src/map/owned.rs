@@ -1,13 +1,16 @@
 //! Owned memory that is mapped, in one piece or in many: what `map_single` and `map_sg` have in common.
 
 use core::mem::ManuallyDrop;
+use core::ptr::NonNull;
 
 use crate::buffer::DmaMemory;
 use crate::device::Device;
+use crate::iommu::RevokeError;
 use crate::map::direction::Direction;
 use crate::map::error::{Quarantined, Rejected};
 use crate::map::live::Live;
 use crate::map::retired::Retired;
+use crate::map::route::WayBack;
 use crate::map::terms::{Shape, Terms};
 use crate::map::view::CpuView;
 use crate::map::{Attributes, OutOfBounds};
@@ -80,7 +83,14 @@ impl<P: Platform, B: DmaMemory, D: Direction> Owned<P, B, D> {
     }
 
     /// Takes the memory out of the device's tables; it may reach it until a flush.
-    pub(super) fn retire(mut self) -> Retired<P, B, D> {
+    pub(super) fn retire(self) -> Retired<P, B, D> {
+        let core = NonNull::from(self.live().held().core());
+        // SAFETY: the mapping holds the device, and so its core, until it has finished.
+        self.retire_by(unsafe { &core.as_ref().route })
+    }
+
+    /// The same by a way of its device.
+    pub(super) fn retire_by(mut self, way: impl WayBack) -> Retired<P, B, D> {
         let (live, buffer) = self
             .parts
             .take()
@@ -88,7 +98,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> Owned<P, B, D> {
         // Should this panic, the memory is leaked.
         let buffer = ManuallyDrop::new(buffer);
         // SAFETY: the mapping was taken out of this value, and what is retired is only finished.
-        let retired = unsafe { live.retire() };
+        let retired = unsafe { live.retire(way) };
         Retired::new(retired, ManuallyDrop::into_inner(buffer), self.direction)
     }
 
@@ -103,11 +113,27 @@ impl<P: Platform, B: DmaMemory, D: Direction> Owned<P, B, D> {
 
     #[inline]
     pub(super) fn unmap(self) -> Result<B, Quarantined> {
+        // SAFETY: the mapping ends with this call.
+        self.end(|live| unsafe { live.take_back() })
+    }
+
+    /// The same by a way of its device.
+    #[inline]
+    pub(super) fn unmap_by(self, way: impl WayBack) -> Result<B, Quarantined> {
+        // SAFETY: the mapping ends with this call.
+        self.end(|live| unsafe { live.take_back_by(way) })
+    }
+
+    /// Ends the mapping, whose addresses `take_back` takes back.
+    #[inline]
+    fn end(
+        self,
+        take_back: impl FnOnce(&Live<P>) -> Result<(), RevokeError>,
+    ) -> Result<B, Quarantined> {
         // Taken back where it stands, and taken apart only then: moving it costs as much as some of the steps. Should this panic,
         // the memory is leaked.
         let mut this = ManuallyDrop::new(self);
-        // SAFETY: the mapping ends with this call, and `this` is not dropped.
-        let outcome = unsafe { this.live().take_back() };
+        let outcome = take_back(this.live());
         let (live, buffer) = this
             .parts
             .take()

@@ -32,6 +32,35 @@ pub(crate) enum Alignment {
     ToOrder,
 }
 
+/// Who takes bus addresses of mappings back: the device's route, or a lane on it that somebody has.
+pub(crate) trait WayBack {
+    /// As [`Route::unmap`].
+    ///
+    /// # Safety
+    /// As [`Route::unmap`].
+    unsafe fn unmap(&mut self, range: BusRange) -> Result<(), RevokeError>;
+
+    /// As [`Route::retire`].
+    ///
+    /// # Safety
+    /// As [`Route::unmap`].
+    unsafe fn retire(&mut self, range: BusRange) -> Result<Owed, RevokeError>;
+}
+
+impl<P: Platform> WayBack for &Route<P> {
+    #[inline]
+    unsafe fn unmap(&mut self, range: BusRange) -> Result<(), RevokeError> {
+        // SAFETY: the caller's promise.
+        unsafe { Route::unmap(self, range) }
+    }
+
+    #[inline]
+    unsafe fn retire(&mut self, range: BusRange) -> Result<Owed, RevokeError> {
+        // SAFETY: the caller's promise.
+        unsafe { Route::retire(self, range) }
+    }
+}
+
 impl<P: Platform> Route<P> {
     /// Makes `range`, the bus addresses of a mapping, unreachable; returns when it is.
     ///

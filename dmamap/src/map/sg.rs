@@ -57,7 +57,7 @@ impl<P: Platform> Device<P> {
 ///
 /// Forgetting a mapping leaks the memory, mapped. Dropping one unmaps it and drops the memory.
 pub struct SgMapping<P: Platform, B: DmaMemory, D: Direction> {
-    owned: Owned<P, B, D>,
+    pub(super) owned: Owned<P, B, D>,
 }
 
 impl<P: Platform, B: DmaMemory, D: Direction> SgMapping<P, B, D> {

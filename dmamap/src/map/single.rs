@@ -51,7 +51,7 @@ impl<P: Platform> Device<P> {
 ///
 /// Forgetting a mapping leaks the memory, mapped. Dropping one unmaps it and drops the memory.
 pub struct Mapping<P: Platform, B: DmaMemory, D: Direction> {
-    owned: Owned<P, B, D>,
+    pub(super) owned: Owned<P, B, D>,
 }
 
 impl<P: Platform, B: DmaMemory, D: Direction> Mapping<P, B, D> {

@@ -176,7 +176,7 @@ pub(crate) fn map<P: Platform>(
 /// What is asked first for memory in one piece that is shorter than a large leaf, for a device whose `limits` leave it alone:
 /// nearly all that is mapped. `None` elsewhere.
 #[inline]
-fn request_for_small(
+pub(super) fn request_for_small(
     (page_log2, order): (u32, AddressOrder),
     limits: &Limits,
     terms: &Terms,

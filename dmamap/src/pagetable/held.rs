@@ -267,6 +267,41 @@ pub(crate) trait LeafWords: Send + Sync {
 
     /// Whether the unit sees the CPU's caches when it walks.
     fn coherence(&self) -> WalkCoherence;
+
+    /// What the leaves of single pages say.
+    fn of_pages(&self) -> PageWords;
+}
+
+/// What leaves of the smallest pages say, each on its own.
+#[derive(Clone, Copy)]
+pub(crate) struct PageWords {
+    /// The leaf for memory at 0, of each grant.
+    zero: [u64; GRANTS.len()],
+    /// What is added to it from page to page.
+    step: u64,
+    page_log2: u32,
+    last_phys: PhysAddr,
+    coherence: WalkCoherence,
+}
+
+impl PageWords {
+    /// Writes the entry of a page whose memory is `phys`; whether it does: that must be a whole page, where entries can lead.
+    #[inline]
+    pub(crate) fn write(&self, entry: &AtomicU64, phys: PhysRange, grant: Grant) -> bool {
+        let start = phys.start().as_u64();
+        let in_page = start & ((1 << self.page_log2) - 1);
+        if in_page != 0 || phys.len_bytes() != 1 << self.page_log2 || phys.last() > self.last_phys {
+            return false;
+        }
+        let page = start >> self.page_log2;
+        let word = self.zero[number(grant)].wrapping_add(self.step.wrapping_mul(page));
+        entry.store(word, Ordering::Release);
+        true
+    }
+
+    pub(crate) fn coherence(&self) -> WalkCoherence {
+        self.coherence
+    }
 }
 
 /// Memory that fits its entries.
@@ -444,5 +479,15 @@ impl<F: Format> LeafWords for Encoder<F> {
 
     fn coherence(&self) -> WalkCoherence {
         self.format.coherence()
+    }
+
+    fn of_pages(&self) -> PageWords {
+        PageWords {
+            zero: self.zero,
+            step: self.step,
+            page_log2: self.page_log2(),
+            last_phys: self.format.last_phys(),
+            coherence: self.format.coherence(),
+        }
     }
 }

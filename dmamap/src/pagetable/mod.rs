@@ -108,7 +108,7 @@ pub use format::{Format, LeafSizes, Privileges, Runs, SnoopControl, WalkCoherenc
 pub use gather::{Gather, TableChange};
 pub use geometry::{Geometry, Granule, MAX_LEVELS};
 pub use held::{HELD, HeldEntries};
-pub(crate) use held::{LeafWords, publish};
+pub(crate) use held::{LeafWords, PageWords, publish};
 pub use phys_list::{PhysList, Replay};
 pub use riscv::Riscv;
 pub use visit::{Leaf, Target};

@@ -19,11 +19,11 @@ const SMALLEST: u64 = 256 * BLOCK;
 
 const CPUS: usize = 4;
 
-fn space(arena: Arena, count: u64) -> SharedSpace<Arena> {
+pub(crate) fn space(arena: Arena, count: u64) -> SharedSpace<Arena> {
     SharedSpace::new(arena, pages(0, count), 12).unwrap()
 }
 
-fn free(space: &SharedSpace<Arena>, range: BusRange) {
+pub(crate) fn free(space: &SharedSpace<Arena>, range: BusRange) {
     // SAFETY: each test takes a range from its list, where it was put when it was allocated, and calls this once.
     unsafe { space.free(range) }.unwrap_or_else(|error| panic!("{range}: {error}"));
 }
@@ -56,7 +56,7 @@ fn assert_kept(request: IovaRequest, range: BusRange) {
 }
 
 /// All of the space is had again, and all frames are back.
-fn assert_as_new(space: &SharedSpace<Arena>, arena: Arena) {
+pub(crate) fn assert_as_new(space: &SharedSpace<Arena>, arena: Arena) {
     let statistics = space.statistics();
     assert_eq!((statistics.live_allocations, statistics.live_bytes), (0, 0));
     space.reclaim();

@@ -5,6 +5,7 @@ mod blocks;
 mod edges;
 mod lanes;
 mod oracle;
+mod owned;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -3,7 +3,7 @@
 //! - [`IovaAllocator`] is what all have in common
 //! - [`Ours`] is `dmamap`'s; [`VmAllocator`], [`Buddy`] and [`RangeAlloc`] are published crates;
 //!   [`LinuxIova`](crate::linux::LinuxIova) is Linux's
-//! - [`pair`], [`worst`] and [`two_threads`] are the loads
+//! - [`pair`], [`owned_pair`], [`worst`] and [`two_threads`] are the loads
 //!
 //! ```
 //! use peers::iova::{IovaAllocator, Ours};
@@ -25,7 +25,7 @@ mod worst;
 
 pub use buddy::Buddy;
 pub use ours::Ours;
-pub use pair::pair;
+pub use pair::{owned_pair, pair};
 pub use range_alloc::RangeAlloc;
 pub use threads::two_threads;
 pub use vm_allocator::VmAllocator;

@@ -1,7 +1,7 @@
 //! `dmamap`'s allocator, asked as its own mappings ask it: in the lane of the CPU, aligned to the length.
 
 use dmamap::addr::{BusAddr, BusRange};
-use dmamap::iova::{IovaRequest, SharedSpace};
+use dmamap::iova::{IovaRequest, SharedSpace, SpaceLane};
 
 use super::{APERTURE_LOG2, IovaAllocator, PAGE_LOG2};
 use crate::PeersError;
@@ -22,6 +22,11 @@ impl Ours {
         let aperture = BusRange::new(BusAddr::new(0), 1 << APERTURE_LOG2).map_err(|_| failed())?;
         let space = SharedSpace::new(Frames, aperture, PAGE_LOG2).map_err(|_| failed())?;
         Ok(Self(space))
+    }
+
+    /// A lane for one owner.
+    pub fn lane(&self) -> SpaceLane<'_, Frames> {
+        self.0.lane(BusAddr::new(0)..=BusAddr::new(u64::MAX))
     }
 }
 

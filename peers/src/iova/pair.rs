@@ -1,7 +1,12 @@
 //! A pair: allocate and free again, while others are live.
 
-use super::{IovaAllocator, PAGE_LOG2};
+use std::hint::black_box;
+
+use dmamap::iova::SpaceLane;
+
+use super::{IovaAllocator, Ours, PAGE_LOG2};
 use crate::PeersError;
+use crate::frames::Frames;
 use crate::measure::{Contestant, Effort, Timer, Took, measure};
 
 /// Pairs between two looks at the clock, at most.
@@ -30,21 +35,83 @@ pub fn pair(
             let first = allocator.allocate(pages);
             first.ok_or(PeersError::failed(peer, "allocate what is to be live"))?;
         }
-        let run = move |pairs: u64| {
-            let mut done = 0;
-            let ns = timer.time(|| done = run_pairs(allocator.as_ref(), pages, pairs));
-            match done == pairs {
-                true => Ok(ns / pairs as f64),
-                false => Err(PeersError::failed(peer, "allocate and free")),
-            }
-        };
-        let pairs = pairs_of_a_sample(&run, effort)?;
-        contestants.push(Contestant {
-            peer,
-            sample: Box::new(move || Ok(vec![run(pairs)?])),
-        });
+        contestants.push(contestant(peer, timer, effort, move |pairs| {
+            run_pairs(allocator.as_ref(), pages, pairs)
+        })?);
     }
     measure(contestants, effort)
+}
+
+/// The same, ours through a handle that one owner has, beside who has no such thing.
+///
+/// # Errors
+/// As [`pair`].
+pub fn owned_pair(
+    mut others: Vec<Box<dyn IovaAllocator>>,
+    len_bytes: u64,
+    live: u64,
+    effort: Effort,
+) -> Result<Vec<Took>, PeersError> {
+    let pages = len_bytes >> PAGE_LOG2;
+    let timer = Timer::calibrated();
+    let ours = Ours::new()?;
+    let mut lane = ours.lane();
+    for _ in 0..live {
+        let allocated = lane.allocate(len_bytes);
+        allocated.map_err(|_| PeersError::failed(ours.peer(), "allocate what is to be live"))?;
+    }
+    let run = |pairs| run_owned_pairs(&mut lane, len_bytes, pairs);
+    let mut contestants = vec![contestant(ours.peer(), timer, effort, run)?];
+    // Ours has been asked already.
+    others.retain(|allocator| allocator.peer() != ours.peer() && live <= allocator.most_live());
+    for allocator in &others {
+        allocator.enter_thread(0);
+        let peer = allocator.peer();
+        for _ in 0..live {
+            let first = allocator.allocate(pages);
+            first.ok_or(PeersError::failed(peer, "allocate what is to be live"))?;
+        }
+        contestants.push(contestant(peer, timer, effort, move |pairs| {
+            run_pairs(allocator.as_ref(), pages, pairs)
+        })?);
+    }
+    measure(contestants, effort)
+}
+
+/// Who does as many pairs as `run` is told, and says how many it did.
+fn contestant<'a>(
+    peer: &'static str,
+    timer: Timer,
+    effort: Effort,
+    mut run: impl FnMut(u64) -> u64 + 'a,
+) -> Result<Contestant<'a>, PeersError> {
+    let mut run = move |pairs: u64| {
+        let mut done = 0;
+        let ns = timer.time(|| done = run(pairs));
+        match done == pairs {
+            true => Ok(ns / pairs as f64),
+            false => Err(PeersError::failed(peer, "allocate and free")),
+        }
+    };
+    let pairs = pairs_of_a_sample(&mut run, effort)?;
+    Ok(Contestant {
+        peer,
+        sample: Box::new(move || Ok(vec![run(pairs)?])),
+    })
+}
+
+#[inline(never)]
+fn run_owned_pairs(lane: &mut SpaceLane<'_, Frames>, len_bytes: u64, pairs: u64) -> u64 {
+    for done in 0..pairs {
+        let Ok(range) = lane.allocate(len_bytes) else {
+            return done;
+        };
+        // SAFETY: it was just allocated.
+        if unsafe { lane.free(black_box(range)) }.is_err() {
+            return done;
+        }
+    }
+    pairs
 }
 
 /// Allocates and frees until `pairs` are done or one fails; returns how many were done.
@@ -60,7 +127,7 @@ pub(super) fn run_pairs(allocator: &dyn IovaAllocator, pages: u64, pairs: u64) -
 
 /// As many as fill a sample.
 fn pairs_of_a_sample(
-    run: &impl Fn(u64) -> Result<f64, PeersError>,
+    run: &mut impl FnMut(u64) -> Result<f64, PeersError>,
     effort: Effort,
 ) -> Result<u64, PeersError> {
     run(16)?;

@@ -26,9 +26,11 @@ impl<P: Platform> Domain<P> {
             Ok(()) => {
                 inner.reach = Reach::Revoked;
                 self.walkers.store(0, Ordering::Release);
-                if let Some(table) = inner.table.take() {
+                match (inner.table.take(), inner.owners) {
                     // SAFETY: every unit has confirmed that it neither walks nor remembers the table.
-                    unsafe { table.free() };
+                    (Some(table), 0) => unsafe { table.free() },
+                    // The last of them frees it.
+                    (table, _) => inner.ended = table,
                 }
                 let unconfirmed = inner.take_unconfirmed(self.platform);
                 // SAFETY: as above: these were the table's.
@@ -63,6 +65,10 @@ impl<P: Platform> Drop for Domain<P> {
             && never_walked
         {
             // SAFETY: no unit was ever told of the table.
+            unsafe { table.free() };
+        }
+        if let Some(table) = inner.ended.take() {
+            // SAFETY: the domain ended, and whoever had a lane in it had the domain.
             unsafe { table.free() };
         }
         // Empty, where the domain ended.

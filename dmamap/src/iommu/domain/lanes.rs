@@ -21,7 +21,7 @@ use crate::platform::Platform;
 /// The lanes of a domain whose entries can be held.
 pub(super) struct DomainLanes<P: Platform> {
     pub(super) lanes: Lanes<P, Stage>,
-    words: Box<dyn LeafWords>,
+    pub(super) words: Box<dyn LeafWords>,
 }
 
 /// What became of a range that a CPU was to retire without the lock.
@@ -246,7 +246,11 @@ impl<P: Platform> Domain<P> {
     }
 
     /// Where `range` begins in a lent block, with the lock.
-    pub(super) fn lent<'a>(&self, inner: &'a Inner<P>, range: BusRange) -> Option<LentRange<'a>> {
+    pub(in crate::iommu) fn lent<'a>(
+        &self,
+        inner: &'a Inner<P>,
+        range: BusRange,
+    ) -> Option<LentRange<'a>> {
         let (DomainLanes { lanes, .. }, granule, _) = self.lanes_for(range)?;
         lanes.look_locked(&inner.lender, granule)
     }

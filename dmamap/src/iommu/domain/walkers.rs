@@ -35,6 +35,12 @@ impl<P: Platform> Domain<P> {
         })
     }
 
+    /// Whether any of the units there have been is to be told of mappings.
+    #[inline]
+    pub(crate) fn tells_of_maps(&self) -> bool {
+        self.tells_of_maps.load(Ordering::Acquire)
+    }
+
     /// Invalidates what `gather` holds, waits, and frees the tables in it.
     pub(super) fn sync(&self, gather: Gather<P>) -> Result<(), (UnitError, Unconfirmed<P>)> {
         let Some(range) = gather.range() else {
@@ -85,6 +91,9 @@ impl<P: Platform> Domain<P> {
     pub(crate) fn attach(&self, unit: usize, attachment: Attachment) -> Result<(), DomainError> {
         let translate = self.root().ok_or(DomainError::Revoked)?;
         // Before the unit is told: from its first walk on every unmap must include it.
+        if self.units[unit].is_told_of_maps() {
+            self.tells_of_maps.store(true, Ordering::Release);
+        }
         self.walkers.fetch_or(1 << unit, Ordering::AcqRel);
         Ok(self.units[unit].move_to(attachment, self.id, translate)?)
     }

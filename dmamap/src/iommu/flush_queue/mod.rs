@@ -15,12 +15,17 @@
 //! | `tickets` | which mappings a flush has covered, and whether it was confirmed |
 //! | `entries` | the ranges, in frames lent when the queue was made |
 //! | `stage` | what one CPU has retired that the queue does not know yet |
+//! | `own_stage` | what the owner of a lane has |
 //! | [`FlushFigures`] | how far memory was exposed, and how long |
 
 mod entries;
 mod figures;
+mod own_stage;
 mod stage;
 mod tickets;
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use crate::addr::BusRange;
 use crate::iommu::RevokeError;
@@ -30,6 +35,8 @@ use entries::Entries;
 use tickets::Tickets;
 
 pub use figures::FlushFigures;
+use own_stage::Desk;
+pub(super) use own_stage::OwnStage;
 pub(super) use stage::Stage;
 pub(crate) use tickets::Owed;
 
@@ -68,6 +75,8 @@ pub(super) enum Room {
 struct Waiting<P: Platform> {
     entries: Entries<P>,
     gather: Gather<P>,
+    /// How many mappings it is about whose addresses owners of lanes free.
+    owned: u64,
     bytes: u64,
     /// When its first entry came.
     oldest_ns: u64,
@@ -78,6 +87,7 @@ pub(super) struct Flight<P: Platform> {
     entries: Entries<P>,
     /// What is to be invalidated, and the tables that are free then.
     pub(super) gather: Gather<P>,
+    owned: u64,
     bytes: u64,
     oldest_ns: u64,
     through: Owed,
@@ -118,6 +128,8 @@ pub(super) struct FlushQueue<P: Platform> {
     under_way: Option<UnderWay>,
     /// How many entries are kept for what CPUs have staged, or will.
     staged: usize,
+    /// Of owners of lanes.
+    desks: Vec<Arc<Desk>>,
     tickets: Tickets,
     figures: FlushFigures,
     /// Whether a timer will look after the queue.
@@ -135,6 +147,7 @@ impl<P: Platform> FlushQueue<P> {
             spare: None,
             under_way: None,
             staged: 0,
+            desks: Vec::new(),
             tickets: Tickets::new(),
             figures: FlushFigures::default(),
             timer_set: false,
@@ -163,6 +176,7 @@ impl<P: Platform> FlushQueue<P> {
         Waiting {
             entries,
             gather: Gather::new(self.platform),
+            owned: 0,
             bytes: 0,
             oldest_ns: 0,
         }
@@ -254,12 +268,13 @@ impl<P: Platform> FlushQueue<P> {
         let waiting = self.waiting.replace(empty)?;
         let through = self.tickets.unsettled();
         self.under_way = Some(UnderWay {
-            entries: waiting.entries.len() as u64,
+            entries: waiting.entries.len() as u64 + waiting.owned,
             bytes: waiting.bytes,
         });
         Some(Flight {
             entries: waiting.entries,
             gather: waiting.gather,
+            owned: waiting.owned,
             bytes: waiting.bytes,
             oldest_ns: waiting.oldest_ns,
             through,
@@ -280,11 +295,12 @@ impl<P: Platform> FlushQueue<P> {
         let Flight {
             mut entries,
             gather,
+            owned,
             bytes,
             oldest_ns,
             through,
         } = flight;
-        let count = entries.len() as u64;
+        let count = entries.len() as u64 + owned;
         self.tickets.settle(through, outcome);
         self.under_way = None;
         match outcome {
@@ -310,7 +326,8 @@ impl<P: Platform> FlushQueue<P> {
         self.spare = None;
         let waiting = self.waiting.take()?;
         if outcome.is_err() {
-            self.count_lost(waiting.entries.len() as u64, waiting.bytes);
+            let count = waiting.entries.len() as u64 + waiting.owned;
+            self.count_lost(count, waiting.bytes);
         }
         let all = self.tickets.unsettled();
         self.tickets.settle(all, outcome);
@@ -358,7 +375,7 @@ impl<P: Platform> FlushQueue<P> {
     }
 
     pub(super) fn figures(&self) -> FlushFigures {
-        let (mut waiting, mut waiting_bytes) = (0, 0);
+        let (mut waiting, mut waiting_bytes) = (self.staged_by_owners(), 0);
         if let Some(queued) = &self.waiting {
             waiting += queued.entries.len() as u64;
             waiting_bytes += queued.bytes;

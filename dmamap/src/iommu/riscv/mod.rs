@@ -166,6 +166,10 @@ impl<P: Platform> Unit<P> for RiscvUnit<P> {
         Ok(())
     }
 
+    fn is_told_of_maps(&self) -> bool {
+        false
+    }
+
     fn service_faults(&self, log: &FaultLog<P>) {
         let _ = self.read_faults(log);
     }

@@ -222,6 +222,10 @@ impl<P: Platform> Unit<P> for VtdUnit<P> {
         }
     }
 
+    fn is_told_of_maps(&self) -> bool {
+        self.facts.at_map != AtMap::Nothing
+    }
+
     fn service_faults(&self, log: &FaultLog<P>) {
         let _ = self.read_faults(log);
     }

@@ -85,12 +85,29 @@ impl Lane {
         Err(NotChosen::NoRoom)
     }
 
+    /// The block that was chosen from last.
+    #[inline]
+    pub(super) fn hot(&self) -> Option<&LentBlock> {
+        // SAFETY: as in `choose`.
+        self.hot.map(|hot| unsafe { hot.as_ref() })
+    }
+
+    /// All blocks.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = NonNull<LentBlock>> {
+        let mut at = self.hand;
+        core::iter::from_fn(move || {
+            let block = at?;
+            // SAFETY: as in `choose`.
+            at = unsafe { block.as_ref() }.next.get();
+            Some(block)
+        })
+        .take(self.blocks)
+    }
+
     /// The block that was chosen from last, if that granule is in it. The lane does not part with it meanwhile.
     #[inline]
     pub(super) fn hot_with(&self, granule: u64) -> Option<&LentBlock> {
-        // SAFETY: as in `choose`.
-        let hot = self.hot.map(|hot| unsafe { hot.as_ref() });
-        hot.filter(|hot| hot.contains(granule))
+        self.hot().filter(|hot| hot.contains(granule))
     }
 
     /// Ends a range of a block of this lane. Returns the block if nothing is in use of it any more and it is not worth keeping:

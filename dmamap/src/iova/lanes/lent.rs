@@ -34,13 +34,18 @@ pub(crate) struct LentBlock {
     /// The owner's alone: its neighbours.
     pub(super) next: Link,
     pub(super) previous: Link,
+    /// The owner's alone: the word that is looked at first. Something was freed there, or has room.
+    at: Cell<usize>,
     used: [AtomicU64; WORDS],
-    first: [AtomicU64; WORDS],
+    /// What of it goes on with the range of the unit before: nothing, where ranges are single units.
+    joined: [AtomicU64; WORDS],
     /// Where ranges begin that others have freed.
     freed: [AtomicU64; WORDS],
+    /// Where ranges begin that are nobody's, and not to be chosen again. Used under the space's lock alone.
+    kept: Cell<[u64; WORDS]>,
 }
 
-// SAFETY: the links are used by the owner alone, or by who has stopped all owners, and `record` under the lock; `leaves` leads to
+// SAFETY: the links are used by the owner alone, or by who has stopped all owners, and `record` and `kept` under the lock; `leaves` leads to
 // atomic words.
 unsafe impl Sync for LentBlock {}
 // SAFETY: as above.
@@ -57,9 +62,11 @@ impl LentBlock {
             record: Cell::new(None),
             next: Cell::new(None),
             previous: Cell::new(None),
+            at: Cell::new(0),
             used: Default::default(),
-            first: Default::default(),
+            joined: Default::default(),
             freed: Default::default(),
+            kept: Cell::default(),
         }
     }
 
@@ -117,11 +124,33 @@ impl LentBlock {
     /// Begins a range of `len` granules where `2^order` are free. The owner's to call.
     #[inline]
     pub(super) fn begin(&self, order: u32, len: usize) -> Option<u64> {
+        let one = (order == 0).then(|| self.begin_one()).flatten();
+        one.or_else(|| self.begin_anywhere(order, len))
+    }
+
+    /// Begins a range of one granule where the word at hand has room: nearly always, and one bit is all there is to it. The owner's to
+    /// call.
+    #[inline]
+    pub(super) fn begin_one(&self) -> Option<u64> {
+        let word = self.at.get() % WORDS;
+        let used = self.used[word].load(Ordering::Relaxed);
+        if used == u64::MAX {
+            return None;
+        }
+        self.used[word].store(used | (used + 1), Ordering::Relaxed);
+        Some(self.start + (word * 64) as u64 + u64::from(used.trailing_ones()))
+    }
+
+    #[inline(never)]
+    fn begin_anywhere(&self, order: u32, len: usize) -> Option<u64> {
         let unit = units::find(order, |word| self.used[word].load(Ordering::Relaxed))?;
-        set(&self.first[unit / 64 % WORDS], |first| {
-            first | 1 << (unit % 64)
+        self.at.set(unit / 64);
+        self.each_word(unit, len, |word, mask| {
+            set(&self.used[word], |used| used | mask);
         });
-        self.each_word(unit, len, |used, mask| used | mask);
+        self.each_word(unit + 1, len - 1, |word, mask| {
+            set(&self.joined[word], |joined| joined | mask);
+        });
         Some(self.start + unit as u64)
     }
 
@@ -129,19 +158,26 @@ impl LentBlock {
     #[inline]
     pub(super) fn end_range(&self, granule: u64, len: usize) {
         let unit = self.unit(granule);
-        set(&self.first[unit / 64], |first| first & !(1 << (unit % 64)));
-        self.each_word(unit, len, |used, mask| used & !mask);
+        let word = unit / 64;
+        self.at.set(word);
+        match len {
+            1 => set(&self.used[word], |used| used & !(1 << (unit % 64))),
+            _ => self.end_long(unit, len),
+        }
+    }
+
+    #[inline(never)]
+    fn end_long(&self, unit: usize, len: usize) {
+        self.each_word(unit, len, |word, mask| {
+            set(&self.used[word], |used| used & !mask);
+            set(&self.joined[word], |joined| joined & !mask);
+        });
     }
 
     #[inline]
-    fn each_word(&self, unit: usize, len: usize, change: impl Fn(u64, u64) -> u64) {
-        if unit % 64 + len <= 64 {
-            // Nearly always.
-            let mask = u64::MAX >> (64 - len) << (unit % 64);
-            return set(&self.used[unit / 64 % WORDS], |used| change(used, mask));
-        }
+    fn each_word(&self, unit: usize, len: usize, change: impl Fn(usize, u64)) {
         for (word, mask) in units::words_of_run(unit, len) {
-            set(&self.used[word], |used| change(used, mask));
+            change(word, mask);
         }
     }
 
@@ -150,9 +186,9 @@ impl LentBlock {
     #[inline]
     pub(super) fn range_at(&self, granule: u64) -> Option<usize> {
         let unit = self.unit(granule);
-        let first = |word: usize| self.first[word].load(Ordering::Relaxed);
         let used = |word: usize| self.used[word].load(Ordering::Relaxed);
-        units::range_at(unit, first, used)
+        let joined = |word: usize| self.joined[word].load(Ordering::Relaxed);
+        units::range_at(unit, |word| used(word) & !joined(word), used)
     }
 
     /// Leaves it to the owner to end the range that begins with `granule`, which the caller has. The block may be gone
@@ -182,11 +218,25 @@ impl LentBlock {
         }
     }
 
+    /// The range that begins with `granule` is nobody's any more, and is not to be chosen again. Under the space's lock.
+    pub(super) fn keep(&self, granule: u64) {
+        let (unit, mut kept) = (self.unit(granule), self.kept.get());
+        kept[unit / 64] |= 1 << (unit % 64);
+        self.kept.set(kept);
+    }
+
+    /// The units at which ranges begin that are [kept](Self::keep). Under the space's lock.
+    pub(super) fn kept(&self) -> units::Bits {
+        units::Bits::from_words(self.kept.get())
+    }
+
     /// What is in use, where ranges begin. The owner has ended and keeps from beginning any.
     pub(super) fn marks(&self) -> units::Marks {
         let load =
             |words: &[AtomicU64; WORDS]| words.each_ref().map(|word| word.load(Ordering::Relaxed));
-        units::Marks::from_words(load(&self.used), load(&self.first))
+        let (used, joined) = (load(&self.used), load(&self.joined));
+        let first = core::array::from_fn(|word| used[word] & !joined[word]);
+        units::Marks::from_words(used, first)
     }
 }
 

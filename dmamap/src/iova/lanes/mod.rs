@@ -16,6 +16,7 @@ mod directory;
 mod interleaved;
 mod lane;
 mod lent;
+mod owned;
 
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicU64;
@@ -26,12 +27,13 @@ use super::units::{Marks, UNITS, UNITS_LOG2};
 use super::{IovaRequest, IovaSpace};
 use crate::percpu::PerCpu;
 use crate::platform::{Cpu, Platform};
-use crate::slab::Slab;
+use crate::slab::{Handle, Slab};
 use crate::sync;
 use directory::Directory;
 use lane::{Lane, NotChosen};
 pub(crate) use lent::Leaves;
 use lent::LentBlock;
+pub(crate) use owned::{Ended, OwnedLane};
 
 /// The most granules of a range that lanes serve: longer ones are never in a lent block.
 pub(crate) const MOST: u64 = UNITS as u64 / 2;
@@ -52,6 +54,8 @@ struct Seat<S> {
 /// What there is of lent blocks under the lock of their space.
 pub(crate) struct Lender<P: Platform> {
     records: Slab<P, LentBlock>,
+    /// Lanes there have been whose owner is no CPU.
+    owners: usize,
 }
 
 /// A request that lanes serve.
@@ -133,6 +137,7 @@ impl<P: Platform> Lender<P> {
     pub(crate) fn new(platform: P) -> Self {
         Self {
             records: Slab::new(platform),
+            owners: 0,
         }
     }
 
@@ -181,7 +186,7 @@ impl<P: Platform, S: Default> Lanes<P, S> {
 
     /// Whether any block there may be is for such requests.
     #[cold]
-    fn may_lend(&self, request: &LaneRequest<'_>) -> bool {
+    pub(crate) fn may_lend(&self, request: &LaneRequest<'_>) -> bool {
         let fit = Fit::of(*request.request, request.granule_log2);
         fit.is_ok_and(|fit| self.bounds.serve(&fit))
     }
@@ -280,34 +285,46 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         request: &LaneRequest<'_>,
         leaves: impl FnOnce(u64) -> Option<Option<Leaves>>,
     ) -> Lending {
-        let fit = Fit::of(*request.request, request.granule_log2);
-        let Some((block, start)) = fit.ok().and_then(|fit| space.lend(&fit)) else {
+        let Some((block, record)) = self.record(lender, space, request, leaves) else {
             return Lending::Refused;
         };
-        let has_room = lender.records.reserve(1).is_ok() && self.directory.make_way(start).is_ok();
-        let leaves = has_room.then(|| leaves(start)).flatten();
-        let Some(leaves) = leaves else {
-            space.take_back(block, Marks::FREE);
-            return Lending::Refused;
-        };
-        let record = lender.records.insert(LentBlock::new(start, block, leaves));
-        let Ok(record) = record else {
-            unreachable!("room for a record was reserved");
-        };
-        let it = &lender.records[record];
-        let pointer = NonNull::from(it);
+        // SAFETY: it was just recorded, and is taken back under the lock.
+        let it = unsafe { block.as_ref() };
         let lent = self.cpus.with(|cpu, Seat { lane, .. }| {
             it.become_of(cpu, record);
-            self.directory.set(start, Some(pointer));
-            lane.add(pointer);
+            self.directory.set(it.start, Some(block));
+            lane.add(block);
         });
         match lent {
             Some(()) => Lending::Lent,
             None => {
                 it.become_of(Cpu(usize::MAX), record);
-                Lending::Unused(Parted(pointer))
+                Lending::Unused(Parted(block))
             }
         }
+    }
+
+    /// A block that is lent, with its record, and that is nobody's yet; `None` where there is none, or no memory for it.
+    fn record(
+        &self,
+        lender: &mut Lender<P>,
+        space: &mut IovaSpace<P>,
+        request: &LaneRequest<'_>,
+        leaves: impl FnOnce(u64) -> Option<Option<Leaves>>,
+    ) -> Option<(NonNull<LentBlock>, Handle<LentBlock>)> {
+        let fit = Fit::of(*request.request, request.granule_log2).ok()?;
+        let (block, start) = space.lend(&fit)?;
+        let has_room = lender.records.reserve(1).is_ok() && self.directory.make_way(start).is_ok();
+        let leaves = has_room.then(|| leaves(start)).flatten();
+        let Some(leaves) = leaves else {
+            space.take_back(block, Marks::FREE);
+            return None;
+        };
+        let record = lender.records.insert(LentBlock::new(start, block, leaves));
+        let Ok(record) = record else {
+            unreachable!("room for a record was reserved");
+        };
+        Some((NonNull::from(&lender.records[record]), record))
     }
 
     /// The space has an unused block again; `part` is called with its first granule, as nobody needs its entries any more.
@@ -414,5 +431,14 @@ impl LentRange<'_> {
     /// The caller has it and gives it up.
     pub(crate) unsafe fn free(self) {
         self.block.leave(self.granule);
+    }
+
+    /// Keeps the range from being chosen again, also when its block goes back to the space, which keeps it then. Under the space's
+    /// lock.
+    ///
+    /// # Safety
+    /// As [`free`](Self::free).
+    pub(crate) unsafe fn keep(self) {
+        self.block.keep(self.granule);
     }
 }

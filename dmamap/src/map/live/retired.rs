@@ -11,6 +11,7 @@ use crate::map::asked::Asked;
 use crate::map::direction::Direction;
 use crate::map::earlier::{Earlier, Written};
 use crate::map::error::{MapError, MapFailure, Quarantined};
+use crate::map::route::WayBack;
 use crate::map::terms::{Shape, Terms};
 use crate::platform::Platform;
 
@@ -28,12 +29,12 @@ impl<P: Platform> Live<P> {
     /// [`finish_owned`](RetiredLive::finish_owned) tells when it has lost it.
     ///
     /// # Safety
-    /// The range is of this mapping, and nobody else takes it back.
-    pub(crate) unsafe fn retire(mut self) -> RetiredLive<P> {
+    /// The range is of this mapping, and nobody else takes it back; `way` is one of its device.
+    pub(crate) unsafe fn retire(mut self, mut way: impl WayBack) -> RetiredLive<P> {
         let mut earlier = self.take_earlier();
         if !self.copies.are_always_mapped() {
             // SAFETY: the caller's promise.
-            earlier = earlier.and(unsafe { self.held.core().route.retire(self.range) });
+            earlier = earlier.and(unsafe { way.retire(self.range) });
         }
         RetiredLive {
             live: self,

@@ -136,7 +136,16 @@ impl<P: Platform> Device<P> {
             error,
         };
         // SAFETY: the caller's promise.
-        let revoked = unsafe { revoke(core, range, Copies::of(&backing), attributes, None) };
+        let revoked = unsafe {
+            revoke(
+                core,
+                &core.route,
+                range,
+                Copies::of(&backing),
+                attributes,
+                None,
+            )
+        };
         let outcome = match revoked {
             Ok(()) => Ok(backing),
             // What is mapped there goes on to count.

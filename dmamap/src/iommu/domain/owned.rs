@@ -1,0 +1,328 @@
+//! A lane of one owner in a domain: mapping and unmapping without the lock, without asking which CPU it is.
+//!
+//! It is a CPU's lane ([`lanes`](super::lanes)) that `&mut` keeps to one caller. Nobody calls its blocks back, so there are three things
+//! that wait for its end: they are not reserved nor handed over; a table that was the domain's is freed only then, as the lane writes
+//! its entries also after the domain ended; and a range whose unmap no unit confirmed stays taken in its block.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::lanes::DomainLanes;
+use super::{Domain, Inner, Reach, RevokeError};
+use crate::addr::{BusAddr, BusRange, PhysRange};
+use crate::iommu::flush_queue::{Owed, OwnStage, Room};
+use crate::iommu::unconfirmed::Unconfirmed;
+use crate::iommu::unit::{Change, UnitError};
+use crate::iova::IovaRequest;
+use crate::iova::lanes::{Ended, LaneRequest, MOST, OwnedLane};
+use crate::pagetable::{Gather, Grant, PageWords, PhysList, TableChange, publish};
+use crate::platform::Platform;
+
+/// A lane of a domain. It is to be [ended](Domain::end_lane).
+pub(crate) struct DomainLane {
+    owned: OwnedLane,
+    stage: OwnStage,
+    words: PageWords,
+}
+
+impl<P: Platform> Domain<P> {
+    /// A lane that has no block yet; `None` where the table has no entries to hold, or there is no memory.
+    pub(crate) fn own_lane(&self) -> Option<DomainLane> {
+        let DomainLanes { lanes, words } = self.lanes.as_ref()?;
+        let stage = OwnStage::of(self.platform, |with| with(&mut self.inner.lock().queue))?;
+        let mut inner = self.inner.lock();
+        inner.owners += 1;
+        Some(DomainLane {
+            owned: lanes.own(&mut inner.lender),
+            stage,
+            words: words.of_pages(),
+        })
+    }
+
+    /// The domain has all blocks of a lane again, with what is mapped in them, once what it has staged is settled.
+    pub(crate) fn end_lane(&self, lane: &mut DomainLane) {
+        self.settle_lane(lane);
+        let Some(DomainLanes { lanes, .. }) = &self.lanes else {
+            return;
+        };
+        let mut gather = Gather::new(self.platform);
+        let mut inner = self.inner.lock();
+        inner.queue.remove_stage(&lane.stage);
+        inner.owners -= 1;
+        if inner.reach == Reach::Revoked {
+            if inner.owners == 0
+                && let Some(table) = inner.ended.take()
+            {
+                drop(inner);
+                // SAFETY: when the domain ended every unit had confirmed that it neither walks nor remembers the table, and
+                // this was the last who wrote entries of it.
+                unsafe { table.free() };
+            }
+            return;
+        }
+        let lost = {
+            let Inner {
+                iova,
+                lender,
+                table,
+                ..
+            } = &mut *inner;
+            let mut lost = Gather::new(self.platform);
+            let part = |granule: u64| {
+                if let Some(table) = table {
+                    table.let_go(BusAddr::new(granule << self.page_size_log2), &mut gather);
+                }
+            };
+            let kept = |range: BusRange| lost.absorb(Gather::of_leaves(self.platform, range));
+            // SAFETY: the lock is held, and nothing is called from within a lane.
+            unsafe { lanes.give_back(&mut lane.owned, lender, iova, part, kept) };
+            lost
+        };
+        // Whoever asks the units next asks about these, too.
+        inner.give_up(Unconfirmed::of(lost));
+        inner.note_unlinking(&gather);
+        drop(inner);
+        self.finish(gather);
+    }
+
+    /// Maps a page of memory in the lane, in a block within `limits`; how the units learn of it is left to do. `None` where the domain
+    /// is to be asked.
+    #[inline]
+    pub(crate) fn map_page_in(
+        &self,
+        lane: &mut DomainLane,
+        page: PhysRange,
+        grant: Grant,
+    ) -> Option<BusRange> {
+        let words = &lane.words;
+        let (granule, entries) = lane.owned.choose_one()?;
+        let bus = BusAddr::new(granule << self.page_size_log2);
+        let range = BusRange::of_existing(bus, page.len_bytes());
+        let is_written = entries
+            .first()
+            .is_some_and(|entry| words.write(entry, page, grant));
+        match is_written {
+            true => {
+                publish(self.platform, words.coherence(), entries);
+                Some(range)
+            }
+            false => {
+                lane.owned.end_one(granule);
+                None
+            }
+        }
+    }
+
+    /// As [`map_list`](Self::map_list) in the lane; how the units learn of it is left to do. `None` where the domain is to be asked.
+    pub(crate) fn map_list_in(
+        &self,
+        lane: &mut DomainLane,
+        request: IovaRequest,
+        memory: &mut dyn PhysList,
+        grant: Grant,
+    ) -> Option<BusRange> {
+        let DomainLanes { lanes, words } = self.lanes.as_ref()?;
+        let lane_request = LaneRequest::of(&request, self.page_size_log2)?;
+        let fitting = words.fits(memory, lane_request.granules)?;
+        for _ in 0..2 {
+            if let Some((granule, entries)) = lane.owned.choose(&lane_request) {
+                let bus = BusAddr::new(granule << self.page_size_log2);
+                words.write(bus, entries, memory, fitting, grant);
+                publish(self.platform, words.coherence(), entries);
+                return Some(BusRange::of_existing(bus, request.len_bytes));
+            }
+            if !lanes.may_lend(&lane_request) || !self.lend_to(lane, &lane_request) {
+                break;
+            }
+        }
+        None
+    }
+
+    /// Lends the lane another block; whether it has one.
+    #[cold]
+    fn lend_to(&self, lane: &mut DomainLane, request: &LaneRequest<'_>) -> bool {
+        let Some(DomainLanes { lanes, .. }) = &self.lanes else {
+            return false;
+        };
+        let mut inner = self.inner.lock();
+        let Inner {
+            unlinking: 0,
+            iova,
+            lender,
+            table: Some(table),
+            reach: Reach::Live,
+            queue,
+            ..
+        } = &mut *inner
+        else {
+            return false;
+        };
+        let mut held = None;
+        let lent = lanes.lend_to(&mut lane.owned, lender, iova, request, |granule| {
+            let bus = BusAddr::new(granule << self.page_size_log2);
+            held = Some(bus);
+            table.hold(bus).map(Some)
+        });
+        if lent && let Some(bus) = held {
+            queue.add_block(&lane.stage, self.block_at(bus));
+        }
+        lent
+    }
+
+    /// The addresses of the block that begins there.
+    fn block_at(&self, bus: BusAddr) -> BusRange {
+        BusRange::of_existing(bus, (2 * MOST) << self.page_size_log2)
+    }
+
+    /// As [`unmap_owned`](Self::unmap_owned), of whose ranges may be in the lane.
+    ///
+    /// # Errors
+    /// As [`unmap`](Self::unmap).
+    ///
+    /// # Safety
+    /// As [`unmap_owned`](Self::unmap_owned).
+    #[inline]
+    pub(crate) unsafe fn unmap_in(
+        &self,
+        lane: &mut DomainLane,
+        range: BusRange,
+    ) -> Result<(), RevokeError> {
+        let Some(entries) = self.entries_in(&lane.owned, range) else {
+            // SAFETY: the caller's promise.
+            return unsafe { self.unmap_owned(range) };
+        };
+        clear(self.platform, entries, lane.words);
+        self.forget_in(lane, range)
+    }
+
+    /// As [`retire_owned`](Self::retire_owned), of whose ranges may be in the lane.
+    ///
+    /// # Errors
+    /// As [`retire`](Self::retire).
+    ///
+    /// # Safety
+    /// As [`unmap_owned`](Self::unmap_owned).
+    #[inline]
+    pub(crate) unsafe fn retire_in(
+        &self,
+        lane: &mut DomainLane,
+        range: BusRange,
+    ) -> Result<Owed, RevokeError> {
+        let Some(entries) = self.entries_in(&lane.owned, range) else {
+            // SAFETY: the caller's promise.
+            return unsafe { self.retire_owned(range) };
+        };
+        let clear = || clear(self.platform, entries, lane.words);
+        let staged = lane.stage.retire(range, clear);
+        match staged {
+            Some(owed) => Ok(owed),
+            None => self.stage_anew(lane, range),
+        }
+    }
+
+    /// Stages a range that was cleared, with another ticket.
+    #[cold]
+    fn stage_anew(&self, lane: &mut DomainLane, range: BusRange) -> Result<Owed, RevokeError> {
+        self.settle_lane(lane);
+        let (drawn, timer) = {
+            let mut inner = self.inner.lock();
+            let lent = inner.queue.lend_room(Room::Lent);
+            let may = lent.is_ok() && inner.reach == Reach::Live;
+            let drawn = may && inner.queue.draw_for(&mut lane.stage);
+            (drawn, inner.queue.set_timer())
+        };
+        self.call_at(timer);
+        match drawn.then(|| lane.stage.stage(range)).flatten() {
+            Some(owed) => Ok(owed),
+            // Without room to put it off, or where a flush has begun already, it is done now.
+            None => self.forget_in(lane, range).map(|()| Owed::NOTHING),
+        }
+    }
+
+    /// What the lane has staged is free, once a flush has covered it, which is made if none did; or kept, where that was not
+    /// confirmed.
+    fn settle_lane(&self, lane: &mut DomainLane) {
+        let owed = lane.stage.owed();
+        if owed.is_nothing() {
+            return;
+        }
+        self.inner.lock().queue.cover(&lane.stage);
+        let outcome = self.flush_through(owed);
+        let DomainLane { owned, stage, .. } = lane;
+        match outcome {
+            Ok(()) => {
+                for range in stage.ranges() {
+                    // SAFETY: its entries were cleared when it was staged, and every unit has confirmed to know it no more.
+                    unsafe { self.end_in(owned, range) };
+                }
+            }
+            Err(_) => {
+                let mut inner = self.inner.lock();
+                for range in stage.ranges() {
+                    self.keep_addresses(&mut inner, [range]);
+                    inner.give_up(Unconfirmed::of(Gather::of_leaves(self.platform, range)));
+                }
+            }
+        }
+        stage.clear();
+    }
+
+    /// Has the units forget `range`, the entries of which were cleared, and then frees it.
+    #[inline]
+    fn forget_in(&self, lane: &mut DomainLane, range: BusRange) -> Result<(), RevokeError> {
+        let change = Change {
+            range,
+            tables: TableChange::Kept,
+        };
+        match self.each_walker(|unit| unit.invalidate(self.id, change)) {
+            Ok(()) => {
+                // SAFETY: it was mapped, this call's caller took it, and no unit knows it any more.
+                unsafe { self.end_in(&mut lane.owned, range) };
+                Ok(())
+            }
+            Err(error) => self.keep_in(range, error),
+        }
+    }
+
+    #[cold]
+    fn keep_in(&self, range: BusRange, error: UnitError) -> Result<(), RevokeError> {
+        let gather = Gather::of_leaves(self.platform, range);
+        Ok(self.keep(Some(range), Unconfirmed::of(gather), error)?)
+    }
+
+    /// Lets a range of the lane be chosen again.
+    ///
+    /// # Safety
+    /// It was chosen in the lane, whole, and its owner gives it up.
+    #[inline]
+    unsafe fn end_in(&self, owned: &mut OwnedLane, range: BusRange) {
+        let Some(DomainLanes { lanes, .. }) = &self.lanes else {
+            return;
+        };
+        let granule = range.start().as_u64() >> self.page_size_log2;
+        let granules = (range.len_bytes() >> self.page_size_log2) as usize;
+        if granules == 1 && owned.end_one(granule) {
+            return;
+        }
+        // SAFETY: the caller's promise.
+        if let Ended::Unused(block) = unsafe { lanes.end(owned, granule, granules) } {
+            self.take_back(block);
+        }
+    }
+
+    /// The entries of a range, if it is in the lane.
+    #[inline]
+    fn entries_in<'a>(&self, owned: &'a OwnedLane, range: BusRange) -> Option<&'a [AtomicU64]> {
+        let granule = range.start().as_u64() >> self.page_size_log2;
+        let granules = range.len_bytes() >> self.page_size_log2;
+        (granules <= MOST).then(|| owned.entries(granule, granules as usize))?
+    }
+}
+
+/// Clears entries, and writes that back where the unit does not snoop.
+#[inline]
+fn clear<P: Platform>(platform: P, entries: &[AtomicU64], words: PageWords) {
+    for entry in entries {
+        entry.store(0, Ordering::Release);
+    }
+    publish(platform, words.coherence(), entries);
+}

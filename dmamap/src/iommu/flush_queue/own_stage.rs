@@ -1,0 +1,247 @@
+//! What the owner of a lane has retired and the queue does not know yet.
+//!
+//! The owner retires without the lock, as a CPU does in its [stage](super::stage), and nobody can stop it to take in what it has
+//! staged. So a flush that others make takes no ranges of it: it is about all of the owner's blocks, and the ranges stay its own to free.
+//! What remains to be agreed on is which ranges a flush is about. It says that it has begun, and only then makes the units forget;
+//! the owner clears entries, and only then looks whether one has. So whoever looks in vain cleared before, and what is retired
+//! later waits for the next. Both must have written before they look: the flush fences for both where the platform
+//! makes other CPUs fence ([`Platform::fence_cpus`]), else each does.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, compiler_fence, fence};
+
+use super::tickets::{Owed, Ticket};
+use super::{FlushQueue, Waiting};
+use crate::addr::{BusAddr, BusRange};
+use crate::platform::Platform;
+
+/// Most ranges that an owner stages.
+const MOST: usize = 64;
+
+/// What an owner has retired since it drew a ticket.
+pub(in crate::iommu) struct OwnStage {
+    desk: Arc<Desk>,
+    fences_cpus: bool,
+    /// The ticket of all of them; `None` where it has none to give.
+    ticket: Option<Ticket>,
+    len: usize,
+    room: usize,
+    /// How many were settled that the queue has not counted.
+    settled: u64,
+    /// Where each begins, and its bytes.
+    ranges: [(u64, u64); MOST],
+}
+
+/// What an owner and the queue tell each other.
+#[derive(Default)]
+pub(super) struct Desk {
+    /// A flush has begun that is about what was retired with the ticket.
+    is_covered: AtomicBool,
+    /// How many ranges are staged, for whoever counts. The owner's to write.
+    len: AtomicU64,
+    /// Written under the queue's lock: for how many entries there is room, as long as no flush covers the ticket.
+    room: AtomicU64,
+    /// Written under the queue's lock: the first and the last address of all blocks that the owner has had.
+    first: AtomicU64,
+    last: AtomicU64,
+}
+
+impl OwnStage {
+    /// A stage that the queue, which is used by `with`, knows of; `None` where there is no memory for it. Nothing is allocated in
+    /// `with`.
+    pub(in crate::iommu) fn of<P: Platform>(
+        platform: P,
+        with: impl Fn(&mut dyn FnMut(&mut FlushQueue<P>)),
+    ) -> Option<Self> {
+        let desk = Arc::new(Desk {
+            first: AtomicU64::new(u64::MAX),
+            ..Desk::default()
+        });
+        let (mut count, mut is_in) = (0, false);
+        while !is_in {
+            let mut room = Vec::new();
+            room.try_reserve(count + 1).ok()?;
+            with(&mut |queue| {
+                count = queue.desks.len();
+                is_in = queue.take_desk(&desk, &mut room);
+            });
+        }
+        Some(Self {
+            desk,
+            fences_cpus: platform.fences_cpus(),
+            ticket: None,
+            len: 0,
+            room: 0,
+            settled: 0,
+            ranges: [(0, 0); MOST],
+        })
+    }
+
+    /// Clears entries by `clear`, and says what is owed for `range`, whose they are. `None` where it is not staged: it was cleared all
+    /// the same, and the owner is to [settle](Self::owed) what it has staged before it draws another ticket.
+    #[inline]
+    pub(in crate::iommu) fn retire(
+        &mut self,
+        range: BusRange,
+        clear: impl FnOnce(),
+    ) -> Option<Owed> {
+        clear();
+        match self.fences_cpus {
+            true => compiler_fence(Ordering::SeqCst),
+            false => fence(Ordering::SeqCst),
+        }
+        self.stage(range)
+    }
+
+    /// Stages a range whose entries were cleared.
+    #[inline]
+    pub(in crate::iommu) fn stage(&mut self, range: BusRange) -> Option<Owed> {
+        let ticket = self.ticket.filter(|_| self.len < self.room)?;
+        if self.desk.is_covered.load(Ordering::SeqCst) {
+            return None;
+        }
+        self.ranges[self.len] = (range.start().as_u64(), range.len_bytes());
+        self.len += 1;
+        self.desk.len.store(self.len as u64, Ordering::Relaxed);
+        Some(Owed::one(ticket, range))
+    }
+
+    /// What must be settled before the ranges that are staged are free.
+    pub(in crate::iommu) fn owed(&self) -> Owed {
+        match (self.ticket, self.extent()) {
+            (Some(ticket), Some(extent)) => Owed::one(ticket, extent),
+            _ => Owed::NOTHING,
+        }
+    }
+
+    /// From the first address that is staged to the last.
+    fn extent(&self) -> Option<BusRange> {
+        let mut ends = (u64::MAX, 0);
+        for (start, len_bytes) in &self.ranges[..self.len] {
+            ends = (ends.0.min(*start), ends.1.max(start + (len_bytes - 1)));
+        }
+        let len_bytes = ends.1.checked_sub(ends.0)? + 1;
+        Some(BusRange::of_existing(BusAddr::new(ends.0), len_bytes))
+    }
+
+    /// The ranges that are staged.
+    pub(in crate::iommu) fn ranges(&self) -> impl Iterator<Item = BusRange> + '_ {
+        let ranges = self.ranges[..self.len].iter();
+        ranges.map(|&(start, len_bytes)| BusRange::of_existing(BusAddr::new(start), len_bytes))
+    }
+
+    /// Nothing is staged any more, and there is no ticket.
+    pub(in crate::iommu) fn clear(&mut self) {
+        self.ticket = None;
+        self.settled += self.len as u64;
+        self.len = 0;
+        self.desk.len.store(0, Ordering::Relaxed);
+    }
+}
+
+impl<P: Platform> FlushQueue<P> {
+    /// Takes a desk in, if `room` is enough for all, which comes back with what was room before.
+    fn take_desk(&mut self, desk: &Arc<Desk>, room: &mut Vec<Arc<Desk>>) -> bool {
+        if room.capacity() <= self.desks.len() {
+            return false;
+        }
+        room.append(&mut self.desks);
+        core::mem::swap(room, &mut self.desks);
+        self.desks.push(desk.clone());
+        true
+    }
+
+    /// The owner of the stage stages nothing more, and has nothing staged.
+    pub(in crate::iommu) fn remove_stage(&mut self, stage: &OwnStage) {
+        self.figures.retired += stage.settled;
+        self.staged -= stage.desk.room.swap(0, Ordering::Relaxed) as usize;
+        self.desks.retain(|desk| !Arc::ptr_eq(desk, &stage.desk));
+    }
+
+    /// The owner has a block with these addresses.
+    pub(in crate::iommu) fn add_block(&mut self, stage: &OwnStage, block: BusRange) {
+        let (first, last) = (block.start().as_u64(), block.last().as_u64());
+        stage.desk.first.fetch_min(first, Ordering::Relaxed);
+        stage.desk.last.fetch_max(last, Ordering::Relaxed);
+    }
+
+    /// Gives an owner a ticket, who has nothing staged; whether it has one then: there must be room.
+    pub(in crate::iommu) fn draw_for(&mut self, stage: &mut OwnStage) -> bool {
+        debug_assert!(stage.len == 0);
+        self.figures.retired += core::mem::take(&mut stage.settled);
+        self.staged -= stage.desk.room.swap(0, Ordering::Relaxed) as usize;
+        // All owners and CPUs together are to leave something for what is retired elsewhere.
+        let room = (self.limits.entries / 4).min(MOST);
+        let has_room = self.waiting.as_ref().is_some_and(|waiting| {
+            waiting.entries.len() + self.staged + room <= self.limits.entries
+        });
+        if room == 0 || !has_room {
+            return false;
+        }
+        self.note_first();
+        self.staged += room;
+        stage.desk.room.store(room as u64, Ordering::Relaxed);
+        stage.desk.is_covered.store(false, Ordering::SeqCst);
+        stage.ticket = Some(self.tickets.draw());
+        stage.room = room;
+        true
+    }
+
+    /// The next flush is about what the owner has staged, unless an earlier one is.
+    pub(in crate::iommu) fn cover(&mut self, stage: &OwnStage) {
+        let room = stage.desk.room.swap(0, Ordering::Relaxed) as usize;
+        if room == 0 {
+            return;
+        }
+        self.staged -= room;
+        stage.desk.is_covered.store(true, Ordering::SeqCst);
+        if let Some(Waiting {
+            gather,
+            owned,
+            bytes,
+            ..
+        }) = &mut self.waiting
+        {
+            *owned += stage.len as u64;
+            if let Some(extent) = stage.extent() {
+                gather.add_leaves(extent.start().as_u64(), extent.len_bytes());
+            }
+            let lengths = stage.ranges().map(BusRange::len_bytes);
+            *bytes += lengths.sum::<u64>();
+        }
+    }
+
+    /// How many ranges owners have staged, as far as is known.
+    pub(super) fn staged_by_owners(&self) -> u64 {
+        let staged = self
+            .desks
+            .iter()
+            .map(|desk| desk.len.load(Ordering::Relaxed));
+        staged.sum()
+    }
+
+    /// The next flush is about what all owners have staged: about all of their blocks. Whether there is any; then whoever makes it
+    /// has CPUs fence first.
+    pub(in crate::iommu) fn cover_all(&mut self) -> bool {
+        let mut is_any = false;
+        for desk in &self.desks {
+            let room = desk.room.swap(0, Ordering::Relaxed) as usize;
+            if room == 0 {
+                continue;
+            }
+            is_any = true;
+            self.staged -= room;
+            desk.is_covered.store(true, Ordering::SeqCst);
+            let first = desk.first.load(Ordering::Relaxed);
+            let last = desk.last.load(Ordering::Relaxed);
+            if let Some(waiting) = &mut self.waiting
+                && first <= last
+            {
+                waiting.gather.add_leaves(first, last - first + 1);
+                waiting.owned += desk.len.load(Ordering::Relaxed);
+            }
+        }
+        is_any
+    }
+}

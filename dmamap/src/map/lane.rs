@@ -1,0 +1,358 @@
+//! Mapping and unmapping for one owner: what a driver does for the buffers of a ring.
+//!
+//! The thread that fills a ring and empties it is the only one that maps and unmaps its buffers. [`Lane`] is that thread's: it has bus
+//! addresses of its own, and their entries in the device's table, so a buffer that needs no copy is mapped and unmapped by
+//! plain loads and stores, without a lock, a locked operation or a word that another CPU writes. The mappings are those of
+//! [`Device::map_single`] and [`Device::map_sg`]; who unmaps them elsewhere, or drops them, gives their addresses back to
+//! the lane.
+//!
+//! ```
+//! # use board as _;
+//! use std::collections::VecDeque;
+//!
+//! use dmamap::buffer::DmaBuffer;
+//! use dmamap::map::{FromDevice, Lane, Mapping};
+//! use dmamap::platform::Platform;
+//!
+//! struct Ring<P: Platform> {
+//!     lane: Lane<P>,
+//!     buffers: VecDeque<Mapping<P, DmaBuffer<P>, FromDevice>>,
+//! }
+//!
+//! impl<P: Platform> Ring<P> {
+//!     /// The device has filled the oldest buffer, and is given another one in its place.
+//!     fn turn(&mut self, fresh: DmaBuffer<P>) -> Result<Option<DmaBuffer<P>>, Box<dyn std::error::Error>> {
+//!         let mapping = self.lane.map_single(fresh, FromDevice).map_err(|rejected| rejected.error)?;
+//!         self.buffers.push_back(mapping);
+//!         let oldest = self.buffers.pop_front();
+//!         Ok(oldest.map(|mapping| self.lane.unmap(mapping)).transpose()?)
+//!     }
+//! }
+//! ```
+
+use core::fmt;
+use core::mem::ManuallyDrop;
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
+
+use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2, PhysRange};
+use crate::buffer::{DmaMemory, Frames};
+use crate::device::{Device, DeviceCore, Held};
+use crate::iommu::{Domain, DomainLane, Owed, RevokeError};
+use crate::map::copies::Copies;
+use crate::map::direction::Direction;
+use crate::map::error::{Quarantined, Rejected};
+use crate::map::establish::check_owner;
+use crate::map::live::{Live, Pieces};
+use crate::map::owned::Owned;
+use crate::map::retired::Retired;
+use crate::map::route::{Route, WayBack};
+use crate::map::sg::SgMapping;
+use crate::map::single::Mapping;
+use crate::map::terms::{Shape, Terms};
+use crate::map::translated::{pages, request_for_small, widened};
+use crate::pagetable::{PhysList, Replay};
+use crate::platform::Platform;
+
+/// Bus addresses of a device that one owner maps at, alone.
+///
+/// They are those within the device's [mask](Device::mask) as it is when the lane begins and when it changes, 512 pages at a time.
+/// What is there nobody else is given before the lane ends, so a domain with lanes is not
+/// [handed over](Device::unmanaged_domain). Where the lane cannot map (memory that must be copied, more than 1 MiB, devices
+/// without an IOMMU or with narrow masks, units that know no tables) it maps as the device does, for the price of that.
+///
+/// Under [`Protection::Deferred`](crate::system::Protection::Deferred) the lane flushes for itself after some unmaps, and shares
+/// the flushes and the time limit of all others.
+///
+/// It may outlive the [`Device`], as mappings do; it maps nothing then. A lane that is forgotten keeps its addresses for ever.
+pub struct Lane<P: Platform> {
+    device: ManuallyDrop<Device<P>>,
+    /// `None` where the device's own way is the only one.
+    own: Option<DomainLane>,
+    /// The last address of the blocks that it may have.
+    last: BusAddr,
+}
+
+impl<P: Platform> Device<P> {
+    /// A lane for one owner.
+    pub fn lane(&self) -> Lane<P> {
+        let core = self.core();
+        core.lanes.fetch_add(1, Ordering::Relaxed);
+        Lane {
+            // Not this handle: one that never ends the device, whose core the count keeps.
+            device: ManuallyDrop::new(Device::new(NonNull::from(core))),
+            own: match &core.route {
+                Route::Translated(domain) => domain.own_lane(),
+                Route::Blocked | Route::Direct(_) => None,
+            },
+            last: core.limits.mask().last(),
+        }
+    }
+}
+
+impl<P: Platform> Lane<P> {
+    /// As [`Device::map_single`].
+    ///
+    /// # Errors
+    /// As [`Device::map_single`].
+    #[inline]
+    pub fn map_single<B: DmaMemory, D: Direction>(
+        &mut self,
+        buffer: B,
+        direction: D,
+    ) -> Result<Mapping<P, B, D>, Rejected<B>> {
+        let terms = Terms::new(self.device.mask(), Shape::Single, direction);
+        let first = buffer.segment(0);
+        match self.map_one(&buffer, first, &terms) {
+            Some(range) => Ok(Mapping {
+                owned: self.owned(buffer, direction, range, &terms),
+            }),
+            None => self.device.map_single(buffer, direction),
+        }
+    }
+
+    /// As [`Device::map_sg`].
+    ///
+    /// # Errors
+    /// As [`Device::map_sg`].
+    pub fn map_sg<B: DmaMemory, D: Direction>(
+        &mut self,
+        buffer: B,
+        direction: D,
+    ) -> Result<SgMapping<P, B, D>, Rejected<B>> {
+        let terms = Terms::new(self.device.mask(), Shape::Pieces, direction);
+        match self.map_pieces(&buffer, &terms) {
+            Some(range) => Ok(SgMapping {
+                owned: self.owned(buffer, direction, range, &terms),
+            }),
+            None => self.device.map_sg(buffer, direction),
+        }
+    }
+
+    /// As [`Mapping::unmap`], of a mapping that this lane made, or any other.
+    ///
+    /// # Errors
+    /// As [`Mapping::unmap`].
+    #[inline]
+    pub fn unmap<B: DmaMemory, D: Direction>(
+        &mut self,
+        mapping: Mapping<P, B, D>,
+    ) -> Result<B, Quarantined> {
+        self.end(mapping.owned)
+    }
+
+    /// As [`SgMapping::unmap`], of a mapping that this lane made, or any other.
+    ///
+    /// # Errors
+    /// As [`SgMapping::unmap`].
+    pub fn unmap_sg<B: DmaMemory, D: Direction>(
+        &mut self,
+        mapping: SgMapping<P, B, D>,
+    ) -> Result<B, Quarantined> {
+        self.end(mapping.owned)
+    }
+
+    /// As [`Mapping::retire`], of a mapping that this lane made, or any other.
+    pub fn retire<B: DmaMemory, D: Direction>(
+        &mut self,
+        mapping: Mapping<P, B, D>,
+    ) -> Retired<P, B, D> {
+        match self.way_of(&mapping.owned) {
+            Some(way) => mapping.owned.retire_by(way),
+            None => mapping.retire(),
+        }
+    }
+
+    /// The lane has no more addresses than those in use, or none: what it has staged is flushed, and all its blocks go back with what
+    /// is mapped in them. The next mapping has a block lent anew.
+    pub fn shrink(&mut self) {
+        self.begin_anew();
+    }
+
+    #[inline]
+    fn end<B: DmaMemory, D: Direction>(&mut self, owned: Owned<P, B, D>) -> Result<B, Quarantined> {
+        match self.way_of(&owned) {
+            Some(way) => owned.unmap_by(way),
+            None => owned.unmap(),
+        }
+    }
+
+    /// The lane as a way back, if it is one of the mapping's device.
+    #[inline]
+    fn way_of<B: DmaMemory, D: Direction>(
+        &mut self,
+        owned: &Owned<P, B, D>,
+    ) -> Option<LaneWay<'_, P>> {
+        let core = self.device.core();
+        match (&core.route, &mut self.own) {
+            (Route::Translated(domain), Some(own))
+                if core::ptr::eq(owned.live().held().core(), core) =>
+            {
+                Some(LaneWay { domain, own })
+            }
+            _ => None,
+        }
+    }
+
+    /// What owns memory that was mapped at `range`.
+    #[inline]
+    fn owned<B: DmaMemory, D: Direction>(
+        &self,
+        buffer: B,
+        direction: D,
+        range: BusRange,
+        terms: &Terms,
+    ) -> Owned<P, B, D> {
+        let held = Held::new(&self.device, buffer.len_bytes());
+        Owned::from_parts(
+            Live::new(held, range, terms, Copies::None),
+            buffer,
+            direction,
+        )
+    }
+
+    /// Maps memory in one piece, `first`, if the lane does.
+    #[inline]
+    fn map_one<B: DmaMemory>(
+        &mut self,
+        buffer: &B,
+        first: PhysRange,
+        terms: &Terms,
+    ) -> Option<BusRange> {
+        let len_bytes = buffer.len_bytes();
+        if first.len_bytes() != len_bytes || !self.may_map(buffer, first, terms) {
+            return None;
+        }
+        let core = self.device.core();
+        let (Route::Translated(domain), Some(own)) = (&core.route, &mut self.own) else {
+            return None;
+        };
+        let memory = widened(first, FRAME_SIZE_LOG2);
+        let found = match domain.map_page_in(own, memory, terms.grant()) {
+            Some(page) => Some(page),
+            None => map_small_in(domain, own, (core, first), terms),
+        };
+        let offset = first.start().as_u64() - memory.start().as_u64();
+        found?.slice(offset, len_bytes)
+    }
+
+    fn map_pieces<B: DmaMemory>(&mut self, buffer: &B, terms: &Terms) -> Option<BusRange> {
+        let first = buffer.segment(0);
+        if !self.may_map(buffer, first, terms) {
+            return None;
+        }
+        let core = self.device.core();
+        let (Route::Translated(domain), Some(own)) = (&core.route, &mut self.own) else {
+            return None;
+        };
+        // As long as all of them, wherever that may be: nothing but its length is looked at.
+        let all = PhysRange::new(first.start(), buffer.len_bytes()).ok()?;
+        let page = (FRAME_SIZE_LOG2, domain.address_order());
+        let request = request_for_small(page, &core.limits, terms, all)?;
+        let range = domain.map_list_in(own, request, &mut Pieces::of(buffer), terms.grant())?;
+        range.slice(0, buffer.len_bytes())
+    }
+
+    /// Whether the lane may map memory, of which `first` is the first piece, as it is. Where not, the device's own way says why.
+    #[inline]
+    fn may_map<B: DmaMemory>(&mut self, buffer: &B, first: PhysRange, terms: &Terms) -> bool {
+        let core = self.device.core();
+        let Route::Translated(domain) = &core.route else {
+            return false;
+        };
+        let len_bytes = buffer.len_bytes();
+        let is_as_it_is = buffer.frames() == Frames::Whole
+            && domain.page_size_log2() == FRAME_SIZE_LOG2
+            && len_bytes != 0
+            && !core.bounce.may_be_for_own(len_bytes)
+            && core.limits.leave_small_memory_alone(FRAME_SIZE_LOG2)
+            && !domain.tells_of_maps()
+            && !core.system.is_asleep()
+            && !core.leaving.load(Ordering::Acquire)
+            && check_owner(core, buffer, first).is_ok();
+        if !is_as_it_is {
+            return false;
+        }
+        if terms.maintains(core.coherence) {
+            let mut pieces = Pieces::of(buffer);
+            while let Some(piece) = pieces.next_range() {
+                core.clean_frames(piece);
+            }
+        }
+        if terms.mask.last() != self.last {
+            self.begin_anew();
+        }
+        true
+    }
+
+    /// Gives all blocks back, and is lent others, within the device's mask as it is now.
+    #[cold]
+    fn begin_anew(&mut self) {
+        self.last = self.device.mask().last();
+        if let (Route::Translated(domain), Some(mut own)) =
+            (&self.device.core().route, self.own.take())
+        {
+            domain.end_lane(&mut own);
+            self.own = domain.own_lane();
+        }
+    }
+}
+
+/// Maps memory in one piece in a lane, if it is short enough.
+#[inline(never)]
+fn map_small_in<P: Platform>(
+    domain: &Domain<P>,
+    own: &mut DomainLane,
+    (core, piece): (&DeviceCore<P>, PhysRange),
+    terms: &Terms,
+) -> Option<BusRange> {
+    let page = (FRAME_SIZE_LOG2, domain.address_order());
+    let request = request_for_small(page, &core.limits, terms, piece)?;
+    let memory = widened(piece, FRAME_SIZE_LOG2);
+    let mut list = Replay::new(core::iter::once(memory));
+    domain.map_list_in(own, request, &mut list, terms.grant())
+}
+
+/// A lane that takes addresses back.
+struct LaneWay<'a, P: Platform> {
+    domain: &'a Domain<P>,
+    own: &'a mut DomainLane,
+}
+
+impl<P: Platform> WayBack for LaneWay<'_, P> {
+    #[inline]
+    unsafe fn unmap(&mut self, range: BusRange) -> Result<(), RevokeError> {
+        let pages = pages(range, self.domain.page_size_log2());
+        // SAFETY: the caller's promise: these pages were chosen for the mapping.
+        unsafe { self.domain.unmap_in(self.own, pages) }
+    }
+
+    #[inline]
+    unsafe fn retire(&mut self, range: BusRange) -> Result<Owed, RevokeError> {
+        let pages = pages(range, self.domain.page_size_log2());
+        // SAFETY: the caller's promise: these pages were chosen for the mapping.
+        unsafe { self.domain.retire_in(self.own, pages) }
+    }
+}
+
+impl<P: Platform> Drop for Lane<P> {
+    fn drop(&mut self) {
+        let core = NonNull::from(self.device.core());
+        {
+            // SAFETY: the count of this lane keeps the core.
+            let core = unsafe { core.as_ref() };
+            if let (Route::Translated(domain), Some(own)) = (&core.route, &mut self.own) {
+                domain.end_lane(own);
+            }
+        }
+        // The last touch: from here on the system may free the core.
+        // SAFETY: as above; no reference into it is left but this one, which ends with the store.
+        unsafe { (*core.as_ptr()).lanes.fetch_sub(1, Ordering::Release) };
+    }
+}
+
+impl<P: Platform> fmt::Debug for Lane<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lane({})", self.device.requester())
+    }
+}
