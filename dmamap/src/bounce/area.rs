@@ -7,7 +7,7 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use super::buddy::Buddy;
-use super::records::{Kind, Record};
+use super::records::{Holds, Kind, Record};
 use super::run::Purpose;
 use super::{SLOT_BYTES, SLOT_SIZE_LOG2};
 use crate::addr::{BusAddr, PhysAddr, PhysRange};
@@ -39,6 +39,8 @@ pub(super) struct Lent {
     pub(super) memory: PhysRange,
     pub(super) purpose: Purpose,
     pub(super) bus: Option<BusAddr>,
+    /// What it held when it was lent; of one that is found again nothing is said.
+    pub(super) holds: Holds,
 }
 
 pub(super) struct Area<P: Platform> {
@@ -224,6 +226,7 @@ impl<P: Platform> Area<P> {
             memory,
             purpose: record.purpose(),
             bus,
+            holds: Holds::Anything,
         })
     }
 

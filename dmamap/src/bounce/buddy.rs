@@ -7,7 +7,7 @@
 
 use core::ops::Range;
 
-use super::records::{Kind, NONE, Record, Records};
+use super::records::{Holds, Kind, NONE, Record, Records};
 use crate::platform::{OutOfFrames, Platform};
 
 /// Sizes of blocks: up to `2^15` slots, 64 MiB.
@@ -104,7 +104,7 @@ impl<P: Platform> Buddy<P> {
                 break;
             };
             for slot in (first..).step_by(slots as usize).take(1 << more) {
-                self.records.all()[slot as usize].keep(slots, NONE);
+                self.records.all()[slot as usize].keep(slots, NONE, Holds::Anything);
                 each(slot);
             }
             left -= 1 << more;

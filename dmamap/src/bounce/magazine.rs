@@ -4,7 +4,7 @@
 //! for each number. Each begins at a multiple of the power of two that holds it: it serves whoever asks for as many slots and no
 //! more alignment.
 
-use super::records::{NONE, Record};
+use super::records::{Holds, NONE, Record};
 
 /// The most slots of a run that is kept.
 pub(super) const MOST: u32 = 32;
@@ -57,9 +57,9 @@ impl Magazine {
 
     /// Keeps a run of so many slots, at most [`MOST`].
     #[inline]
-    pub(super) fn push(&mut self, slots: u32, at: Place, record: &Record) {
+    pub(super) fn push(&mut self, slots: u32, at: Place, record: &Record, holds: Holds) {
         let head = &mut self.heads[slots as usize - 1];
-        record.keep(slots, *head);
+        record.keep(slots, *head, holds);
         *head = at.0;
     }
 

@@ -65,6 +65,7 @@ pub(crate) use copying::{copy_across, zero};
 pub use figures::PoolFigures;
 pub(crate) use own::{AlwaysMapped, OwnPools};
 pub(crate) use pool::{Exposure, Pool};
+pub(crate) use records::Holds;
 pub(crate) use request::RunRequest;
 pub(crate) use run::{Run, RunPlace};
 pub(crate) use service::{ALL, Bounce, PoolName};

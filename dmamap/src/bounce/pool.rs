@@ -15,6 +15,7 @@ use super::buddy::{Buddy, ORDERS};
 use super::figures::{Level, PoolFigures};
 use super::growth::Growing;
 use super::magazine::Magazine;
+use super::records::Holds;
 use super::request::RunRequest;
 use super::run::{Place, Run, RunPlace};
 use super::tally::Tally;
@@ -343,6 +344,7 @@ impl<P: Platform> Pool<P> {
             memory,
             purpose,
             bus: None,
+            holds: Holds::Anything,
         })
     }
 
@@ -499,6 +501,7 @@ pub(super) fn run(area: usize, lent: Lent) -> Run {
         memory: lent.memory,
         purpose: lent.purpose,
         bus: lent.bus,
+        holds: lent.holds,
     }
 }
 
@@ -508,5 +511,6 @@ fn transient(handle: Handle<TransientRun>, noted: &TransientRun) -> Run {
         memory: noted.memory,
         purpose: noted.purpose,
         bus: None,
+        holds: Holds::Anything,
     }
 }

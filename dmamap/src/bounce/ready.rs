@@ -13,7 +13,7 @@ use core::sync::atomic::Ordering;
 use super::area::Lent;
 use super::magazine::{self, MOST, Magazine, Place};
 use super::pool::{Exposure, Pool, run};
-use super::records::{Kind, Record};
+use super::records::{Holds, Kind, Record};
 use super::request::RunRequest;
 use super::run::{Place as RunAt, Run, RunPlace};
 use crate::addr::PhysAddr;
@@ -41,6 +41,7 @@ impl<P: Platform> Pool<P> {
             let record = unsafe { area.record(at.slot()) };
             magazine.pop(slots, record);
             let purpose = want.purpose(want.offset);
+            let holds = record.tag().holds();
             record.lend(slots, &purpose);
             self.tally.lend_kept(cpu, slots);
             let slot = at.slot();
@@ -49,6 +50,7 @@ impl<P: Platform> Pool<P> {
                 memory,
                 purpose,
                 bus,
+                holds,
             };
             Some(run(at.area(), lent))
         });
@@ -90,7 +92,7 @@ impl<P: Platform> Pool<P> {
             for &slot in others.iter().rev() {
                 // SAFETY: just taken.
                 let record = unsafe { self.areas[n].record(slot) };
-                magazine.push(slots, Place::new(n, slot), record);
+                magazine.push(slots, Place::new(n, slot), record, Holds::Anything);
             }
             self.tally.take(cpu, slots, others.len() as u32 * slots);
             Some(self.lend(n, first, slots, want))
@@ -113,6 +115,7 @@ impl<P: Platform> Pool<P> {
             memory,
             purpose,
             bus,
+            holds: Holds::Anything,
         };
         run(area, lent)
     }
@@ -122,14 +125,14 @@ impl<P: Platform> Pool<P> {
     pub(super) fn give_back(&self, area: usize, slot: u32) {
         // SAFETY: the caller has the run.
         let record = unsafe { self.areas[area].record(slot) };
-        if !self.keep(area, slot, record) {
+        if !self.keep(area, slot, record, Holds::Anything) {
             self.give_back_to_area(area, slot);
         }
     }
 
     /// Has this CPU keep the run of `area` that begins at `slot`, where `record` is; whether it does.
     #[inline]
-    fn keep(&self, area: usize, slot: u32, record: &Record) -> bool {
+    fn keep(&self, area: usize, slot: u32, record: &Record, holds: Holds) -> bool {
         let tag = record.tag();
         let slots = tag.slots();
         if tag.kind() != Kind::Lent || !magazine::is_kept(slots, slot) {
@@ -140,15 +143,15 @@ impl<P: Platform> Pool<P> {
             if self.tally.kept(cpu) + slots > most && !self.make_room(cpu, magazine, slots) {
                 return false;
             }
-            magazine.push(slots, Place::new(area, slot), record);
+            magazine.push(slots, Place::new(area, slot), record, holds);
             self.tally.keep_returned(cpu, slots);
             true
         });
         kept == Some(true)
     }
 
-    /// Calls `f` with where the bytes of the run that is lent there are, how many there are, and whether the device always has them;
-    /// then takes the run back. Of a run of frames of its own nothing is done, and `false` is said.
+    /// Calls `f` with the bytes of the run that is lent there, the bytes of all its slots, and when the device has it; `f` says what
+    /// the run holds then. Takes the run back. Of a run of frames of its own nothing is done, and `false` is said.
     ///
     /// # Safety
     /// That of [`release`](Self::release).
@@ -156,7 +159,7 @@ impl<P: Platform> Pool<P> {
     pub(crate) unsafe fn end_slots(
         &self,
         RunPlace(at): RunPlace,
-        f: impl FnOnce(PhysAddr, u64, CopyReach),
+        f: impl FnOnce(PhysAddr, [u64; 2], CopyReach) -> Holds,
     ) -> bool {
         let RunAt::Slots { area, first } = at else {
             return false;
@@ -167,8 +170,9 @@ impl<P: Platform> Pool<P> {
         let record = unsafe { area.record(first) };
         let (start, reach) = area.start_of(first);
         let (offset, len_bytes) = record.extent();
-        f(PhysAddr::new(start + offset), len_bytes, reach);
-        if !self.keep(number, first, record) {
+        let run_bytes = u64::from(record.tag().slots()) << super::SLOT_SIZE_LOG2;
+        let holds = f(PhysAddr::new(start + offset), [len_bytes, run_bytes], reach);
+        if !self.keep(number, first, record, holds) {
             self.give_back_to_area(number, first);
         }
         true

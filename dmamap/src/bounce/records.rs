@@ -24,6 +24,15 @@ pub(super) enum Kind {
     Lent,
 }
 
+/// What a run holds that nobody has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Holds {
+    /// Zeros, all of it.
+    Zeros,
+    /// What its last user left there.
+    Anything,
+}
+
 /// What is noted of one slot.
 ///
 /// The first slot of a run that is kept or lent is written by whoever has the run, without the area's lock; all others under
@@ -56,7 +65,8 @@ pub(super) const NONE: u32 = u32::MAX;
 impl Tag {
     const INNER: Self = Self::new(Kind::Inner, 0, 0);
 
-    /// `detail` is log2 of a free block's slots, or who moves a lent run's data; `slots` are those of a run.
+    /// `detail` is log2 of a free block's slots, who moves a lent run's data, or whether a kept one holds zeros; `slots` are those of a
+    /// run.
     const fn new(kind: Kind, detail: u8, slots: u32) -> Self {
         // An area has at most 2^15 slots.
         Self(kind as u32 | (detail as u32) << 8 | slots << 16)
@@ -76,6 +86,15 @@ impl Tag {
     #[inline]
     pub(super) fn slots(self) -> u32 {
         self.0 >> 16
+    }
+
+    /// What a run holds that is kept.
+    #[inline]
+    pub(super) fn holds(self) -> Holds {
+        match (self.0 >> 8) as u8 {
+            1 => Holds::Zeros,
+            _ => Holds::Anything,
+        }
     }
 
     #[inline]
@@ -142,9 +161,13 @@ impl Record {
 
     /// Begins a run of `slots` that is kept, `next` behind it.
     #[inline]
-    pub(super) fn keep(&self, slots: u32, next: u32) {
+    pub(super) fn keep(&self, slots: u32, next: u32, holds: Holds) {
         self.next.store(next, Relaxed);
-        self.set(Tag::new(Kind::Kept, 0, slots));
+        let holds = match holds {
+            Holds::Zeros => 1,
+            Holds::Anything => 0,
+        };
+        self.set(Tag::new(Kind::Kept, holds, slots));
     }
 
     /// Begins a run of `slots` that is lent for `purpose`.

@@ -6,6 +6,7 @@
 use core::ptr::NonNull;
 
 use super::copying::{copy_across, zero};
+use super::records::Holds;
 use super::transient::TransientRun;
 use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
 use crate::map::AnyDirection;
@@ -52,6 +53,8 @@ pub(crate) struct Run {
     pub(super) purpose: Purpose,
     /// Where the device always has them, if it does.
     pub(super) bus: Option<BusAddr>,
+    /// What it held when it was lent.
+    pub(super) holds: Holds,
 }
 
 impl Run {
@@ -119,7 +122,7 @@ impl Run {
     /// device wrote there itself: it was [exposed](super::Exposure::expose) so, and is [wiped](Self::wipe) when a mapping ends.
     #[inline]
     pub(crate) fn blank_padding<P: Platform>(&self, platform: P) {
-        if self.bus.is_some() {
+        if self.bus.is_some() || self.holds == Holds::Zeros {
             return;
         }
         let (head, tail) = self.padding();

@@ -8,7 +8,7 @@
 use core::ptr::NonNull;
 
 use crate::addr::{BusRange, DmaMask, FRAME_SIZE_LOG2, PhysRange};
-use crate::bounce::{self, AlwaysMapped, Forced, Pool, PoolName, Run, RunPlace, RunRequest};
+use crate::bounce::{self, AlwaysMapped, Forced, Holds, Pool, PoolName, Run, RunPlace, RunRequest};
 use crate::device::{Coherence, DEFAULT_SEGMENT_BOUNDARY_LOG2, DeviceCore};
 use crate::map::AnyDirection;
 use crate::map::attributes::{CpuSync, Need};
@@ -129,17 +129,24 @@ impl<P: Platform> DeviceCore<P> {
     ) {
         let pool = self.bounce.pool(pool);
         self.platform.dma_rmb();
-        let finish = |first, len_bytes, reach| {
+        // What the device could not write still holds zeros beside the copy. It costs less to leave none of a short copy there than to
+        // write zeros beside the next one.
+        let was_only_read = !direction.device_writes() && self.route.joins_pieces();
+        let finish = |first, [len_bytes, run_bytes]: [u64; 2], reach| {
             let copy = self.platform.frame_pointer(first);
-            // SAFETY: the bytes of the run, and the buffer that the caller vouches for.
-            unsafe {
-                if direction.device_writes() {
-                    bounce::copy_across(copy, buffer, len_bytes as usize);
-                }
-                if reach == CopyReach::Always {
-                    // What the device may read at any time holds nothing of a mapping that is over.
-                    bounce::zero(copy, len_bytes as usize);
-                }
+            if direction.device_writes() {
+                // SAFETY: the bytes of the run, and the buffer that the caller vouches for.
+                unsafe { bounce::copy_across(copy, buffer, len_bytes as usize) };
+            }
+            let is_left_blank = was_only_read && len_bytes <= run_bytes / 2;
+            // And what the device may read at any time holds nothing of a mapping that is over.
+            if reach == CopyReach::Always || is_left_blank {
+                // SAFETY: the bytes of the run.
+                unsafe { bounce::zero(copy, len_bytes as usize) };
+            }
+            match is_left_blank {
+                true => Holds::Zeros,
+                false => Holds::Anything,
             }
         };
         // SAFETY: the caller's promise; it came from this pool.

@@ -5,18 +5,19 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Barrier, Mutex};
 use std::thread;
 
-use dmamap::addr::{BusRange, DmaMask, PhysRange};
+use dmamap::addr::{BusAddr, BusRange, DmaMask, PhysRange};
 use dmamap::bounce::{BounceSettings, Forced, SLOT_BYTES};
-use dmamap::buffer::DmaBuffer;
+use dmamap::buffer::{DmaBuffer, PackedFrames};
 use dmamap::device::Device;
-use dmamap::map::{Bidirectional, Mapping};
+use dmamap::map::{AnyDirection, Bidirectional, Mapping};
 use dmamap::platform::{FrameRequest, Platform};
 use hosted::Hosted;
 use journeys::boot::BootOptions;
 use machine::Machine;
 
 use crate::random::Random;
-use crate::rig::{EDU, PAGE, Rig, buffer_of};
+use crate::rig::{EDU, PAGE, Rig, buffer_of, small};
+use crate::spy::Spy;
 use crate::{attach_trusted, without_units};
 
 type Mapped = Mapping<Hosted, DmaBuffer<Hosted>, Bidirectional>;
@@ -269,5 +270,54 @@ fn what_is_kept_for_one_device_is_not_lent_to_one_that_does_not_reach_it() {
     let memory = |range| PhysRange::new(reached(range), PAGE).unwrap();
     assert!(!memory(near.range()).overlaps(memory(again.range())));
     drop((near, again, device));
+    rig.finish();
+}
+
+/// Of a page that short buffers are copied to in turn, read by the device, written by it, or both, it sees each time what it is given,
+/// where it is, and zeros: also of what it wrote there itself, as the next may be another device's.
+#[test]
+fn beside_a_copy_there_are_zeros_whatever_was_there_before() {
+    let mut rig = Rig::boot(small());
+    let device = rig.attach(EDU);
+    let mut spy = Spy::on(&mut rig, device);
+    let frames = PackedFrames::new(rig.kernel, 200);
+    let mut blocks: Vec<_> = (0..8).map(|_| frames.allocate().unwrap()).collect();
+    let random = Random::from_environment(7);
+    let directions = [
+        AnyDirection::ToDevice,
+        AnyDirection::FromDevice,
+        AnyDirection::Bidirectional,
+    ];
+    let mut reached = Vec::new();
+    for round in 0..60_u8 {
+        let mut block = blocks.swap_remove(random.below(blocks.len() as u64) as usize);
+        block.as_mut_slice().fill(round + 1);
+        let direction = random.pick(&directions);
+        let mapping = spy.device().map_single(block, direction).unwrap();
+        let bus = mapping.bus_addr();
+        let page = BusAddr::new(bus.as_u64() / PAGE * PAGE);
+        let head = (bus.as_u64() - page.as_u64()) as usize;
+        if direction != AnyDirection::FromDevice {
+            let seen = spy.peek(page, PAGE);
+            assert_eq!(seen[head..head + 200], [round + 1; 200]);
+            let mut beside = seen[..head].iter().chain(&seen[head + 200..]);
+            assert!(beside.all(|&byte| byte == 0), "round {round}");
+        }
+        if direction != AnyDirection::ToDevice {
+            spy.poke(page, &[0xee; 4096]);
+        }
+        reached.push(spy.device().translate(page).unwrap());
+        let block = mapping.unmap().unwrap();
+        let expected = match direction {
+            AnyDirection::ToDevice => round + 1,
+            _ => 0xee,
+        };
+        assert_eq!(block.as_slice(), [expected; 200]);
+        blocks.push(block);
+    }
+    reached.dedup();
+    assert_eq!(reached.len(), 1, "it is one page all the time");
+    drop((blocks, frames));
+    spy.stop();
     rig.finish();
 }
