@@ -38,7 +38,7 @@ pub use figures::FlushFigures;
 use own_stage::Desk;
 pub(super) use own_stage::OwnStage;
 pub(super) use stage::Stage;
-pub(crate) use tickets::Owed;
+pub(crate) use tickets::{Confirmed, Owed};
 
 /// How much may wait for a flush, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -337,6 +337,11 @@ impl<P: Platform> FlushQueue<P> {
     fn count_lost(&mut self, count: u64, bytes: u64) {
         self.figures.lost += count;
         self.figures.lost_bytes += bytes;
+    }
+
+    /// Tells `confirmed` which tickets are settled.
+    pub(super) fn publish(&self, confirmed: &Confirmed) {
+        self.tickets.publish(confirmed);
     }
 
     /// Whether `owed` is covered by flushes, and how these ended; `None` while one is to come.

@@ -47,6 +47,15 @@ pub(super) struct Desk {
     last: AtomicU64,
 }
 
+impl Desk {
+    /// From the first block to the last that the owner has had, when it has retired anything.
+    fn blocks(&self) -> BusRange {
+        let first = self.first.load(Ordering::Relaxed);
+        let last = self.last.load(Ordering::Relaxed);
+        BusRange::of_existing(BusAddr::new(first), last.saturating_sub(first) + 1)
+    }
+}
+
 impl OwnStage {
     /// A stage that the queue, which is used by `with`, knows of; `None` where there is no memory for it. Nothing is allocated in
     /// `with`.
@@ -94,6 +103,12 @@ impl OwnStage {
         self.stage(range)
     }
 
+    /// Whether there is a ticket, and room.
+    #[inline]
+    pub(in crate::iommu) fn has_room(&self) -> bool {
+        self.len < self.room
+    }
+
     /// Stages a range whose entries were cleared.
     #[inline]
     pub(in crate::iommu) fn stage(&mut self, range: BusRange) -> Option<Owed> {
@@ -109,20 +124,22 @@ impl OwnStage {
 
     /// What must be settled before the ranges that are staged are free.
     pub(in crate::iommu) fn owed(&self) -> Owed {
-        match (self.ticket, self.extent()) {
-            (Some(ticket), Some(extent)) => Owed::one(ticket, extent),
+        match (self.ticket, self.ranges().next()) {
+            (Some(ticket), Some(_)) => Owed::one(ticket, self.desk.blocks()),
             _ => Owed::NOTHING,
         }
     }
 
-    /// From the first address that is staged to the last.
-    fn extent(&self) -> Option<BusRange> {
-        let mut ends = (u64::MAX, 0);
+    /// From the first address that is staged to the last, and the bytes of all ranges.
+    fn extent(&self) -> Option<(BusRange, u64)> {
+        let (mut ends, mut bytes) = ((u64::MAX, 0), 0);
         for (start, len_bytes) in &self.ranges[..self.len] {
             ends = (ends.0.min(*start), ends.1.max(start + (len_bytes - 1)));
+            bytes += len_bytes;
         }
         let len_bytes = ends.1.checked_sub(ends.0)? + 1;
-        Some(BusRange::of_existing(BusAddr::new(ends.0), len_bytes))
+        let extent = BusRange::of_existing(BusAddr::new(ends.0), len_bytes);
+        Some((extent, bytes))
     }
 
     /// The ranges that are staged.
@@ -134,6 +151,7 @@ impl OwnStage {
     /// Nothing is staged any more, and there is no ticket.
     pub(in crate::iommu) fn clear(&mut self) {
         self.ticket = None;
+        self.room = 0;
         self.settled += self.len as u64;
         self.len = 0;
         self.desk.len.store(0, Ordering::Relaxed);
@@ -204,11 +222,10 @@ impl<P: Platform> FlushQueue<P> {
         }) = &mut self.waiting
         {
             *owned += stage.len as u64;
-            if let Some(extent) = stage.extent() {
+            if let Some((extent, staged)) = stage.extent() {
                 gather.add_leaves(extent.start().as_u64(), extent.len_bytes());
+                *bytes += staged;
             }
-            let lengths = stage.ranges().map(BusRange::len_bytes);
-            *bytes += lengths.sum::<u64>();
         }
     }
 
@@ -233,12 +250,10 @@ impl<P: Platform> FlushQueue<P> {
             is_any = true;
             self.staged -= room;
             desk.is_covered.store(true, Ordering::SeqCst);
-            let first = desk.first.load(Ordering::Relaxed);
-            let last = desk.last.load(Ordering::Relaxed);
-            if let Some(waiting) = &mut self.waiting
-                && first <= last
-            {
-                waiting.gather.add_leaves(first, last - first + 1);
+            let blocks = desk.blocks();
+            if let Some(waiting) = &mut self.waiting {
+                let first = blocks.start().as_u64();
+                waiting.gather.add_leaves(first, blocks.len_bytes());
                 waiting.owned += desk.len.load(Ordering::Relaxed);
             }
         }
