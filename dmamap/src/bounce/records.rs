@@ -108,13 +108,16 @@ impl Tag {
 }
 
 impl Record {
-    const INNER: Self = Self {
-        origin: AtomicU64::new(0),
-        len_bytes: AtomicU32::new(0),
-        offset: AtomicU32::new(0),
-        next: AtomicU32::new(NONE),
-        tag: AtomicU32::new(Tag::INNER.0),
-    };
+    /// Of a slot that begins nothing.
+    const fn inner() -> Self {
+        Self {
+            origin: AtomicU64::new(0),
+            len_bytes: AtomicU32::new(0),
+            offset: AtomicU32::new(0),
+            next: AtomicU32::new(NONE),
+            tag: AtomicU32::new(Tag::INNER.0),
+        }
+    }
 
     #[inline]
     pub(super) fn tag(&self) -> Tag {
@@ -223,7 +226,7 @@ impl<P: Platform> Records<P> {
         let start = platform.frame_pointer(frames.start()).cast::<Record>();
         for n in 0..len {
             // SAFETY: `count` frames hold `len` records, aligned as frames are, and were just lent to us.
-            unsafe { start.add(n).write(Record::INNER) };
+            unsafe { start.add(n).write(Record::inner()) };
         }
         Ok(Self {
             platform,

@@ -394,7 +394,9 @@ pub(super) const ALL: &[Mutation] = &[
         find: "let recalled = self.recall(|| any(home));",
         replace: "let recalled: Option<Option<Run>> = None; let _ = any(home);",
         why: "a mapping is refused while other CPUs keep slots that nobody uses",
-        caught_by: &[kept("what_other_cpus_keep_is_found_when_nothing_else_is_left")],
+        caught_by: &[kept(
+            "what_other_cpus_keep_is_found_when_nothing_else_is_left",
+        )],
     },
     Mutation {
         name: "kept-slots-lent-to-who-does-not-reach-them",
@@ -423,9 +425,7 @@ pub(super) const ALL: &[Mutation] = &[
         find: "if self.tally.kept(cpu) + slots > most && !self.make_room(cpu, magazine, slots) {",
         replace: "if most == 0 && !self.make_room(cpu, magazine, slots) {",
         why: "where one CPU maps and another unmaps the pool grows to its limit",
-        caught_by: &[kept(
-            "slots_that_always_come_back_elsewhere_do_not_pile_up",
-        )],
+        caught_by: &[kept("slots_that_always_come_back_elsewhere_do_not_pile_up")],
     },
     Mutation {
         name: "kept-slots-less-aligned",
@@ -443,7 +443,9 @@ pub(super) const ALL: &[Mutation] = &[
         find: "let is_left_blank = was_only_read && len_bytes <= run_bytes / 2;",
         replace: "let is_left_blank = len_bytes <= run_bytes / 2; let _ = was_only_read;",
         why: "one device reads what another left beside its copy",
-        caught_by: &[kept("beside_a_copy_there_are_zeros_whatever_was_there_before")],
+        caught_by: &[kept(
+            "beside_a_copy_there_are_zeros_whatever_was_there_before",
+        )],
     },
     Mutation {
         name: "copied-ends-decide-the-alignment",
