@@ -203,13 +203,20 @@ impl<P: Platform> FlushQueue<P> {
             && self
                 .waiting
                 .as_ref()
-                .is_none_or(|waiting| waiting.entries.len() == 0)
+                .is_none_or(|waiting| waiting.entries.len() == 0 && waiting.gather.range().is_none())
     }
 
     /// Whether nothing can be retired before a flush.
     pub(super) fn is_full(&self) -> bool {
-        let waiting = self.waiting.as_ref();
-        waiting.is_some_and(|waiting| waiting.entries.len() + self.staged >= self.limits.entries)
+        self.waiting.is_some() && !self.has_room_for(1)
+    }
+
+    /// Whether so many more may wait for the next flush.
+    fn has_room_for(&self, count: usize) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| {
+            let waits = waiting.entries.len() + waiting.owned as usize + self.staged;
+            waits + count <= self.limits.entries
+        })
     }
 
     /// Whether a table that waits may still be walked by a unit, other than in a flush that is under way.
@@ -375,9 +382,9 @@ impl<P: Platform> FlushQueue<P> {
     }
 
     pub(super) fn figures(&self) -> FlushFigures {
-        let (mut waiting, mut waiting_bytes) = (self.staged_by_owners(), 0);
+        let (mut waiting, mut waiting_bytes) = self.staged_by_owners();
         if let Some(queued) = &self.waiting {
-            waiting += queued.entries.len() as u64;
+            waiting += queued.entries.len() as u64 + queued.owned;
             waiting_bytes += queued.bytes;
         }
         if let Some(flight) = self.under_way {
@@ -387,6 +394,7 @@ impl<P: Platform> FlushQueue<P> {
         FlushFigures {
             waiting,
             waiting_bytes,
+            retired: self.figures.retired + self.retired_by_owners(),
             ..self.figures
         }
     }

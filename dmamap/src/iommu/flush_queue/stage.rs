@@ -52,10 +52,7 @@ impl<P: Platform> FlushQueue<P> {
         self.take_in(stage);
         // All CPUs together are not to take more than half.
         let room = (self.limits.entries / (2 * cpus.max(1))).min(MOST);
-        let has_room = self.waiting.as_ref().is_some_and(|waiting| {
-            waiting.entries.len() + self.staged + room <= self.limits.entries
-        });
-        if room == 0 || !has_room {
+        if room == 0 || !self.has_room_for(room) {
             return false;
         }
         self.note_first();
