@@ -89,28 +89,44 @@ impl<P: Platform> HardwareFrames<P> {
         self.publish(index * 8, 8);
     }
 
+    /// Changes the 64-bit words number `index` and the next, one after the other; earlier stores are visible to the unit
+    /// before them.
+    #[inline]
+    pub(crate) fn store_pair(&self, index: usize, [first, second]: [u64; 2]) {
+        if index >= self.frames.len_bytes() as usize / 8 - 1 {
+            outside(index, 8);
+        }
+        // SAFETY: both are in bounds, as just checked, aligned because frames are, and only accessed atomically.
+        let words = unsafe {
+            self.start
+                .cast::<[AtomicU64; 2]>()
+                .byte_add(index * 8)
+                .as_ref()
+        };
+        words[0].store(first, Ordering::Release);
+        words[1].store(second, Ordering::Release);
+        self.publish(index * 8, 16);
+    }
+
     /// Makes what the unit wrote visible in `len_bytes` from `offset` on, before they are loaded. Nothing was stored
     /// there since the unit may have written.
     pub(crate) fn refresh(&self, offset: usize, len_bytes: usize) {
         let frames = self.frames.len_bytes() as usize;
-        assert!(
-            len_bytes <= frames && offset <= frames - len_bytes,
-            "{len_bytes} bytes at {offset} are outside the frames"
-        );
+        if len_bytes > frames || offset > frames - len_bytes {
+            outside(offset, 1);
+        }
         if self.coherence == WalkCoherence::NotSnooped {
-            // SAFETY: inside the frames by the assertion.
-            let start = unsafe { self.start.add(offset) };
-            self.platform.invalidate_cache(start, len_bytes);
+            // SAFETY: inside the frames, as just checked.
+            unsafe { self.invalidate(offset, len_bytes) };
         }
     }
 
     /// The 32-bit word number `index`, which the unit writes.
     pub(crate) fn load_u32(&self, index: usize) -> u32 {
-        assert!(
-            index < self.frames.len_bytes() as usize / 4,
-            "word {index} is outside the frames"
-        );
-        // SAFETY: in bounds by the assertion, aligned because frames are, and only accessed atomically.
+        if index >= self.frames.len_bytes() as usize / 4 {
+            outside(index, 4);
+        }
+        // SAFETY: in bounds, as just checked, aligned because frames are, and only accessed atomically.
         let word = unsafe { self.start.cast::<AtomicU32>().add(index).as_ref() };
         word.load(Ordering::Acquire)
     }
@@ -127,29 +143,44 @@ impl<P: Platform> HardwareFrames<P> {
     }
 
     fn half_word(&self, index: usize) -> &AtomicU16 {
-        assert!(
-            index < self.frames.len_bytes() as usize / 2,
-            "word {index} is outside the frames"
-        );
-        // SAFETY: in bounds by the assertion, aligned because frames are, and only accessed atomically.
+        if index >= self.frames.len_bytes() as usize / 2 {
+            outside(index, 2);
+        }
+        // SAFETY: in bounds, as just checked, aligned because frames are, and only accessed atomically.
         unsafe { self.start.cast::<AtomicU16>().add(index).as_ref() }
     }
 
     fn word(&self, index: usize) -> &AtomicU64 {
-        assert!(
-            index < self.frames.len_bytes() as usize / 8,
-            "word {index} is outside the frames"
-        );
-        // SAFETY: in bounds by the assertion, aligned because frames are, and only accessed atomically.
+        if index >= self.frames.len_bytes() as usize / 8 {
+            outside(index, 8);
+        }
+        // SAFETY: in bounds, as just checked, aligned because frames are, and only accessed atomically.
         unsafe { self.start.cast::<AtomicU64>().add(index).as_ref() }
     }
 
     fn publish(&self, offset: usize, len_bytes: usize) {
         if self.coherence == WalkCoherence::NotSnooped {
-            // SAFETY: every caller passes an offset inside the frames.
-            let start = unsafe { self.start.add(offset) };
-            self.platform.clean_cache(start, len_bytes);
+            // SAFETY: every caller passes bytes inside the frames.
+            unsafe { self.clean(offset, len_bytes) };
         }
+    }
+
+    /// # Safety
+    /// The bytes are inside the frames.
+    #[inline(never)]
+    unsafe fn clean(&self, offset: usize, len_bytes: usize) {
+        // SAFETY: the caller's promise.
+        let start = unsafe { self.start.add(offset) };
+        self.platform.clean_cache(start, len_bytes);
+    }
+
+    /// # Safety
+    /// The bytes are inside the frames.
+    #[inline(never)]
+    unsafe fn invalidate(&self, offset: usize, len_bytes: usize) {
+        // SAFETY: the caller's promise.
+        let start = unsafe { self.start.add(offset) };
+        self.platform.invalidate_cache(start, len_bytes);
     }
 
     /// Gives the frames back.
@@ -161,4 +192,13 @@ impl<P: Platform> HardwareFrames<P> {
         // was the only CPU access.
         unsafe { self.platform.free_frames(self.frames) };
     }
+}
+
+/// Somebody asked for number `index`, of so many bytes each.
+#[cold]
+fn outside(index: usize, len_bytes: usize) -> ! {
+    panic!(
+        "{len_bytes} bytes at {} are outside the frames",
+        index * len_bytes
+    )
 }

@@ -51,6 +51,11 @@ impl<P: Platform> Bounce<P> {
         len_bytes < self.own_below_bytes
     }
 
+    /// Mappings of fewer bytes may be copied to the device's own pools.
+    pub(crate) fn own_below_bytes(&self) -> u64 {
+        self.own_below_bytes
+    }
+
     pub(crate) fn pool(&self, name: PoolName) -> &Pool<P> {
         match (name, &self.own) {
             (PoolName::Own(permission), Some(own)) => own.of(permission),

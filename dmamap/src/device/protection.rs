@@ -58,11 +58,18 @@ impl Guard {
     }
 
     /// What every mapping of the device gets at least, where its unit translates for it.
+    #[inline]
     pub(crate) fn protection(&self) -> Protection {
         match self.relaxed.load(Ordering::Acquire) {
             RELAXED => Protection::Deferred,
             _ => self.attached,
         }
+    }
+
+    /// How a mapping is taken back for which nothing more is asked.
+    #[inline]
+    pub(crate) fn default_revocation(&self) -> Revocation {
+        self.revocation(Attributes::NONE)
     }
 
     /// How a mapping with `attributes` is taken back.

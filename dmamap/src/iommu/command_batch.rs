@@ -2,6 +2,14 @@
 
 use super::command_ring::{Command, MAX_BATCH};
 
+/// What names something: nearly always one command, which is handed on without being copied into a batch.
+pub(crate) enum Commands {
+    /// Just this.
+    One(Command),
+    /// Others too.
+    Several(Batch),
+}
+
 /// A few commands, without allocating.
 pub(crate) struct Batch {
     commands: [Command; MAX_BATCH],

@@ -7,6 +7,7 @@
 //! nearly every mapping is of the first kind, and nothing else is in its block.
 
 use crate::addr::{BusRange, FRAME_SIZE_LOG2};
+use crate::iommu::command_ring::{Batch, Command, Commands, MAX_BATCH};
 
 /// One block of pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,32 +18,75 @@ pub(super) struct Block {
     pub(super) pages_log2: u32,
 }
 
+impl Block {
+    /// The one block around `range` if it is less than twice as long, of at most `2^largest_log2` pages.
+    #[inline]
+    fn around(range: BusRange, largest_log2: u32) -> Option<Self> {
+        let (first, last) = pages(range);
+        let around_log2 = u64::BITS - (first ^ last).leading_zeros();
+        let is_snug = around_log2 <= largest_log2 && 1 << around_log2 < 2 * (last - first + 1);
+        is_snug.then_some(Self {
+            start: first >> around_log2 << around_log2 << FRAME_SIZE_LOG2,
+            pages_log2: around_log2,
+        })
+    }
+}
+
+/// The numbers of the first and the last page that `range` touches.
+#[inline]
+fn pages(range: BusRange) -> (u64, u64) {
+    let first = range.start().as_u64() >> FRAME_SIZE_LOG2;
+    let last = range.last().as_u64() >> FRAME_SIZE_LOG2;
+    (first, last)
+}
+
+/// What names `range`: `one` for each block, of at most `2^largest_log2` pages; or `whole`, for everything, where that takes
+/// more than a submission has room for.
+#[inline]
+pub(super) fn named(
+    range: BusRange,
+    largest_log2: u32,
+    one: impl Fn(Block) -> Command,
+    whole: impl Fn() -> Command,
+) -> Commands {
+    if let Some(block) = Block::around(range, largest_log2) {
+        return Commands::One(one(block));
+    }
+    match batch(range, largest_log2, one) {
+        Some(batch) => Commands::Several(batch),
+        None => Commands::One(whole()),
+    }
+}
+
+/// The commands that name `range`, where they are not too many.
+#[inline(never)]
+fn batch(range: BusRange, largest_log2: u32, one: impl Fn(Block) -> Command) -> Option<Batch> {
+    let cover = Cover::new(range, largest_log2, MAX_BATCH)?;
+    Some(cover.map(one).collect())
+}
+
 /// Blocks one behind the other, from the lowest address on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Cover {
+struct Cover {
     page: u64,
     end: u64,
     largest_log2: u32,
 }
 
 impl Cover {
-    /// Covers `range` by at most `most` blocks of at most `2^largest_log2` pages each; `None` where that takes more.
+    /// Covers `range`, which [one block](Block::around) does not, by at most `most` of at most `2^largest_log2` pages each;
+    /// `None` where that takes more.
     ///
     /// Each block begins at a multiple of its length, and so does every leaf: one in the range is wholly in one block if it is no
     /// longer than that, as VT-d 6.5.2.3 asks of invalidations of large pages.
-    pub(super) fn new(range: BusRange, largest_log2: u32, most: usize) -> Option<Self> {
-        let first = range.start().as_u64() >> FRAME_SIZE_LOG2;
-        let last = range.last().as_u64() >> FRAME_SIZE_LOG2;
+    #[inline(never)]
+    fn new(range: BusRange, largest_log2: u32, most: usize) -> Option<Self> {
+        let (first, last) = pages(range);
         let rounded = |log2: u32| Self {
             page: first >> log2 << log2,
             end: ((last >> log2) + 1) << log2,
             largest_log2,
         };
-        let around_log2 = u64::BITS - (first ^ last).leading_zeros();
-        let is_snug = around_log2 <= largest_log2 && 1 << around_log2 < 2 * (last - first + 1);
-        if is_snug {
-            return Some(rounded(around_log2));
-        }
         let fits = |cover: &Self| cover.clone().nth(most).is_none();
         (0..=largest_log2).map(rounded).find(fits)
     }
@@ -72,16 +116,19 @@ mod tests {
     use super::*;
     use crate::addr::BusAddr;
 
-    fn pages(first: u64, count: u64) -> BusRange {
+    fn range(first: u64, count: u64) -> BusRange {
         let start = BusAddr::new(first << FRAME_SIZE_LOG2);
         BusRange::new(start, count << FRAME_SIZE_LOG2).unwrap()
     }
 
     /// First page and length of each block.
     fn cover(first: u64, count: u64, largest_log2: u32, most: usize) -> Option<Vec<(u64, u64)>> {
-        let cover = Cover::new(pages(first, count), largest_log2, most)?;
+        let range = range(first, count);
         let block = |block: Block| (block.start >> FRAME_SIZE_LOG2, 1 << block.pages_log2);
-        Some(cover.map(block).collect())
+        match Block::around(range, largest_log2) {
+            Some(around) => Some(vec![block(around)]),
+            None => Some(Cover::new(range, largest_log2, most)?.map(block).collect()),
+        }
     }
 
     #[test]
@@ -137,13 +184,12 @@ mod tests {
         let last = u64::MAX >> FRAME_SIZE_LOG2;
         let start = BusAddr::new(last << FRAME_SIZE_LOG2);
         let range = BusRange::new(start, 1 << FRAME_SIZE_LOG2).unwrap();
+        let only = Block {
+            start: last << FRAME_SIZE_LOG2,
+            pages_log2: 0,
+        };
+        assert_eq!(Block::around(range, 39), Some(only));
         let blocks: Vec<Block> = Cover::new(range, 39, 8).unwrap().collect();
-        assert_eq!(
-            blocks,
-            [Block {
-                start: last << FRAME_SIZE_LOG2,
-                pages_log2: 0
-            }]
-        );
+        assert_eq!(blocks, [only]);
     }
 }

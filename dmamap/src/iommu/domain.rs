@@ -25,10 +25,10 @@ mod walkers;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicU64};
+use core::sync::atomic::AtomicU64;
 
 use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
-use crate::iommu::flush_queue::{FlushLimits, FlushQueue};
+use crate::iommu::flush_queue::{Confirmed, FlushLimits, FlushQueue};
 use crate::iommu::retire::TimerGate;
 use crate::iommu::translation::Translation;
 use crate::iommu::unconfirmed::Unconfirmed;
@@ -108,9 +108,11 @@ pub(crate) struct Domain<P: Platform> {
     address_order: AddressOrder,
     /// Bit n: unit n walks the table. Read without the lock when invalidating.
     walkers: AtomicU64,
-    /// Whether one of them is, or was, to be told of mappings.
-    tells_of_maps: AtomicBool,
+    /// Those of them that are to be told of mappings too.
+    told: AtomicU64,
     pub(super) inner: lock_api::Mutex<P::Lock, Inner<P>>,
+    /// What of [`Inner::queue`]'s tickets can be known without the lock.
+    pub(super) confirmed: Confirmed,
     /// Where CPUs map and unmap without the lock; `None` where the table has no entries to hold.
     lanes: Option<DomainLanes<P>>,
     /// What looks after the flush queue, once the domain is [shared](Self::into_shared).
@@ -168,8 +170,9 @@ impl<P: Platform> Domain<P> {
             last,
             address_order: AddressOrder::LowFirst,
             walkers: AtomicU64::new(0),
-            tells_of_maps: AtomicBool::new(false),
+            told: AtomicU64::new(0),
             inner: lock_api::Mutex::new(inner),
+            confirmed: Confirmed::default(),
             lanes,
             timer: None,
             timers: Arc::default(),
@@ -288,14 +291,6 @@ impl<P: Platform> Domain<P> {
     /// Tells the units of what was just mapped, and undoes it where they do not answer.
     #[inline]
     fn show(&self, (range, how): (BusRange, Linked)) -> Result<BusRange, DomainError> {
-        match how == Linked::OnKeptTables && !self.tells_of_maps() {
-            true => Ok(range),
-            false => self.show_all(range, how),
-        }
-    }
-
-    #[inline(never)]
-    fn show_all(&self, range: BusRange, how: Linked) -> Result<BusRange, DomainError> {
         match self.make_visible(range, how) {
             Ok(()) => Ok(range),
             Err(cause) => match self.unmap(range) {

@@ -48,6 +48,7 @@ pub(super) struct Groups {
 
 impl Groups {
     /// Somebody wrote commands, the last of which is entry number `end`.
+    #[inline]
     pub(super) fn join(&mut self, end: u64) -> Ticket {
         self.open = true;
         Ticket {
@@ -62,26 +63,31 @@ impl Groups {
     }
 
     /// Learns from `is_done` which fences are done.
+    #[inline]
     pub(super) fn see(&mut self, is_done: impl Fn(Fence) -> bool) {
         for fence in [self.last, self.before] {
             if self.over < fence.end && is_done(fence) {
                 self.over = fence.end;
+                return;
             }
         }
     }
 
     /// Whether at most one fence is known to be under way.
+    #[inline]
     pub(super) fn is_one_under_way_at_most(&self) -> bool {
         self.over >= self.before.end
     }
 
     /// Whether a fence behind the commands of `ticket` is known to be done.
+    #[inline]
     pub(super) fn is_over(&self, ticket: Ticket) -> bool {
         self.over > ticket.end
     }
 
     /// Ends the open group, if there is one and it is time to: its fence is to be written as entry number `end`, with the number
     /// that is returned.
+    #[inline]
     pub(super) fn close(&mut self, end: u64, patience: Patience) -> Option<u32> {
         let is_time = self.is_one_under_way_at_most() || patience == Patience::Over;
         if !self.open || !is_time {

@@ -124,9 +124,15 @@ impl<P: Platform> Domain<P> {
     /// [`RevokeError`] when that was not confirmed: neither the memory nor the addresses are used again before
     /// [`recover`](Self::recover).
     pub(crate) fn flush_through(&self, owed: Owed) -> Result<(), RevokeError> {
-        if owed.is_nothing() {
-            return Ok(());
+        match self.confirmed.covers(owed) {
+            true => Ok(()),
+            false => self.flush_or_wait(owed),
         }
+    }
+
+    /// The same, where it may not have lost it yet.
+    #[inline(never)]
+    fn flush_or_wait(&self, owed: Owed) -> Result<(), RevokeError> {
         if let Ok(outcome) = self.wait_for(|inner| inner.outcome(owed)) {
             return outcome;
         }
@@ -145,7 +151,10 @@ impl<P: Platform> Domain<P> {
 
     /// Whether the device has lost all that `owed` stands for, and how that ended; `None` while a flush is to come.
     pub(crate) fn outcome(&self, owed: Owed) -> Option<Result<(), RevokeError>> {
-        self.inner.lock().outcome(owed)
+        match self.confirmed.covers(owed) {
+            true => Some(Ok(())),
+            false => self.inner.lock().outcome(owed),
+        }
     }
 
     /// Returns when the device has lost all that was retired before.
@@ -215,7 +224,11 @@ impl<P: Platform> Domain<P> {
 
     /// The same until `answer` has one.
     fn wait_for<T>(&self, answer: impl Fn(&Inner<P>) -> Option<T>) -> Result<T, TooLong> {
-        let give_up_ns = self.platform.now_ns().saturating_add(SHARE_NS);
+        let mut give_up_ns = None;
+        let mut is_over = || {
+            let now_ns = self.platform.now_ns();
+            now_ns >= *give_up_ns.get_or_insert(now_ns.saturating_add(SHARE_NS))
+        };
         loop {
             let mut inner = self.inner.lock();
             if let Some(answer) = answer(&inner) {
@@ -225,7 +238,7 @@ impl<P: Platform> Domain<P> {
             drop(inner);
             match flight {
                 Some(flight) => self.fly(flight),
-                None if self.platform.now_ns() >= give_up_ns => return Err(TooLong),
+                None if is_over() => return Err(TooLong),
                 None => self.platform.relax(),
             }
         }
@@ -273,6 +286,7 @@ impl<P: Platform> Domain<P> {
             return self.call_at(timer);
         }
         let gather = inner.queue.land(flight, outcome);
+        inner.queue.publish(&self.confirmed);
         let timer = inner.queue.set_timer();
         drop(inner);
         // SAFETY: the tables were unlinked under the lock before the flush began, and every unit that walked them

@@ -250,9 +250,6 @@ pub(crate) trait Unit<P: Platform>: Send + Sync {
     /// [`UnitError`] when the unit did not answer in time.
     fn sync_map(&self, domain: DomainId, range: BusRange) -> Result<(), UnitError>;
 
-    /// Whether [`sync_map`](Self::sync_map) does anything; always the same.
-    fn is_told_of_maps(&self) -> bool;
-
     /// Moves recorded faults from the unit's registers into `log`.
     fn service_faults(&self, log: &FaultLog<P>);
 

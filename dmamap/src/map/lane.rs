@@ -37,12 +37,12 @@ use core::sync::atomic::Ordering;
 
 use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2, PhysRange};
 use crate::buffer::{DmaMemory, Frames};
-use crate::device::{Device, DeviceCore, Held};
-use crate::iommu::{Domain, DomainLane, Owed, RevokeError};
+use crate::device::{Device, DeviceCore, Held, Revocation};
+use crate::iommu::{Domain, DomainError, DomainLane, Owed, RevokeError};
+use crate::map::asked::Asked;
 use crate::map::copies::Copies;
 use crate::map::direction::Direction;
 use crate::map::error::{Quarantined, Rejected};
-use crate::map::establish::check_owner;
 use crate::map::live::{Live, Pieces};
 use crate::map::owned::Owned;
 use crate::map::retired::Retired;
@@ -71,6 +71,8 @@ pub struct Lane<P: Platform> {
     own: Option<DomainLane>,
     /// The last address of the blocks that it may have.
     last: BusAddr,
+    /// Memory shorter than this is perhaps copied.
+    copied_below_bytes: u64,
 }
 
 impl<P: Platform> Device<P> {
@@ -81,11 +83,9 @@ impl<P: Platform> Device<P> {
         Lane {
             // Not this handle: one that never ends the device, whose core the count keeps.
             device: ManuallyDrop::new(Device::new(NonNull::from(core))),
-            own: match &core.route {
-                Route::Translated(domain) => domain.own_lane(),
-                Route::Blocked | Route::Direct(_) => None,
-            },
+            own: own_lane(core),
             last: core.limits.mask().last(),
+            copied_below_bytes: core.bounce.own_below_bytes().max(1),
         }
     }
 }
@@ -102,12 +102,16 @@ impl<P: Platform> Lane<P> {
         direction: D,
     ) -> Result<Mapping<P, B, D>, Rejected<B>> {
         let terms = Terms::new(self.device.mask(), Shape::Single, direction);
-        let first = buffer.segment(0);
-        match self.map_one(&buffer, first, &terms) {
-            Some(range) => Ok(Mapping {
-                owned: self.owned(buffer, direction, range, &terms),
-            }),
-            None => self.device.map_single(buffer, direction),
+        // Until the outcome is known the device may reach the memory: should anything panic, it is leaked.
+        let buffer = ManuallyDrop::new(buffer);
+        match self.map_one(&*buffer, &terms) {
+            Some(range) => {
+                let held = Held::new(&self.device, range.len_bytes());
+                let live = Live::new(held, range, &terms, Copies::None);
+                let owned = Owned::from_parts(live, ManuallyDrop::into_inner(buffer), direction);
+                Ok(Mapping { owned })
+            }
+            None => self.device.map_single(self.not_left(buffer)?, direction),
         }
     }
 
@@ -121,11 +125,28 @@ impl<P: Platform> Lane<P> {
         direction: D,
     ) -> Result<SgMapping<P, B, D>, Rejected<B>> {
         let terms = Terms::new(self.device.mask(), Shape::Pieces, direction);
-        match self.map_pieces(&buffer, &terms) {
-            Some(range) => Ok(SgMapping {
-                owned: self.owned(buffer, direction, range, &terms),
+        // As in `map_single`.
+        let buffer = ManuallyDrop::new(buffer);
+        match self.map_pieces(&*buffer, &terms) {
+            Some(range) => {
+                let held = Held::new(&self.device, range.len_bytes());
+                let live = Live::new(held, range, &terms, Copies::None);
+                let owned = Owned::from_parts(live, ManuallyDrop::into_inner(buffer), direction);
+                Ok(SgMapping { owned })
+            }
+            None => self.device.map_sg(self.not_left(buffer)?, direction),
+        }
+    }
+
+    /// Memory that the device is to map its own way: not once it is detached, though others of its group may go on in its domain.
+    fn not_left<B: DmaMemory>(&self, buffer: ManuallyDrop<B>) -> Result<B, Rejected<B>> {
+        let (core, buffer) = (self.device.core(), ManuallyDrop::into_inner(buffer));
+        match core.leaving.load(Ordering::Acquire) {
+            true => Err(Rejected {
+                error: core.not_mapped(Asked::of(&buffer), DomainError::Revoked.into()),
+                buffer: Some(buffer),
             }),
-            None => self.device.map_sg(buffer, direction),
+            false => Ok(buffer),
         }
     }
 
@@ -171,6 +192,44 @@ impl<P: Platform> Lane<P> {
 
     #[inline]
     fn end<B: DmaMemory, D: Direction>(&mut self, owned: Owned<P, B, D>) -> Result<B, Quarantined> {
+        // Looked at where it stands: moving it costs as much as the rest.
+        let owned = ManuallyDrop::new(owned);
+        match self.take_back(owned.live()) {
+            Taken::Back => Ok(ManuallyDrop::into_inner(owned).part_in_place()),
+            Taken::Failed(error) => Err(ManuallyDrop::into_inner(owned).keep(error)),
+            Taken::Not => self.end_otherwise(ManuallyDrop::into_inner(owned)),
+        }
+    }
+
+    /// Takes a mapping back that is as most are: a page in place, of a trusted device that is deferred.
+    #[inline]
+    fn take_back(&mut self, live: &Live<P>) -> Taken {
+        let core = self.device.core();
+        let (Route::Translated(domain), Some(own)) = (&core.route, &mut self.own) else {
+            return Taken::Not;
+        };
+        let is_ours = core::ptr::eq(live.held().core(), core);
+        if !is_ours || !live.is_in_place() {
+            return Taken::Not;
+        }
+        let range = pages(live.range(), FRAME_SIZE_LOG2);
+        let done = match core.guard.default_revocation() {
+            // SAFETY: these pages were chosen for the mapping, which ends with them.
+            Revocation::Later => unsafe { domain.retire_page_in(own, range) },
+            Revocation::Alone | Revocation::Shared => None,
+        };
+        match done {
+            Some(Ok(())) => Taken::Back,
+            Some(Err(error)) => Taken::Failed(error),
+            None => Taken::Not,
+        }
+    }
+
+    #[inline(never)]
+    fn end_otherwise<B: DmaMemory, D: Direction>(
+        &mut self,
+        owned: Owned<P, B, D>,
+    ) -> Result<B, Quarantined> {
         match self.way_of(&owned) {
             Some(way) => owned.unmap_by(way),
             None => owned.unmap(),
@@ -194,32 +253,10 @@ impl<P: Platform> Lane<P> {
         }
     }
 
-    /// What owns memory that was mapped at `range`.
+    /// Maps memory in one piece, if the lane does.
     #[inline]
-    fn owned<B: DmaMemory, D: Direction>(
-        &self,
-        buffer: B,
-        direction: D,
-        range: BusRange,
-        terms: &Terms,
-    ) -> Owned<P, B, D> {
-        let held = Held::new(&self.device, buffer.len_bytes());
-        Owned::from_parts(
-            Live::new(held, range, terms, Copies::None),
-            buffer,
-            direction,
-        )
-    }
-
-    /// Maps memory in one piece, `first`, if the lane does.
-    #[inline]
-    fn map_one<B: DmaMemory>(
-        &mut self,
-        buffer: &B,
-        first: PhysRange,
-        terms: &Terms,
-    ) -> Option<BusRange> {
-        let len_bytes = buffer.len_bytes();
+    fn map_one<B: DmaMemory>(&mut self, buffer: &B, terms: &Terms) -> Option<BusRange> {
+        let (first, len_bytes) = (buffer.segment(0), buffer.len_bytes());
         if first.len_bytes() != len_bytes || !self.may_map(buffer, first, terms) {
             return None;
         }
@@ -229,11 +266,11 @@ impl<P: Platform> Lane<P> {
         };
         let memory = widened(first, FRAME_SIZE_LOG2);
         let found = match domain.map_page_in(own, memory, terms.grant()) {
-            Some(page) => Some(page),
-            None => map_small_in(domain, own, (core, first), terms),
+            Some(page) => page,
+            None => map_small_in(domain, own, (core, first), terms)?,
         };
         let offset = first.start().as_u64() - memory.start().as_u64();
-        found?.slice(offset, len_bytes)
+        found.slice(offset, len_bytes)
     }
 
     fn map_pieces<B: DmaMemory>(&mut self, buffer: &B, terms: &Terms) -> Option<BusRange> {
@@ -257,19 +294,16 @@ impl<P: Platform> Lane<P> {
     #[inline]
     fn may_map<B: DmaMemory>(&mut self, buffer: &B, first: PhysRange, terms: &Terms) -> bool {
         let core = self.device.core();
-        let Route::Translated(domain) = &core.route else {
+        let (Route::Translated(domain), Some(_)) = (&core.route, &self.own) else {
             return false;
         };
-        let len_bytes = buffer.len_bytes();
         let is_as_it_is = buffer.frames() == Frames::Whole
-            && domain.page_size_log2() == FRAME_SIZE_LOG2
-            && len_bytes != 0
-            && !core.bounce.may_be_for_own(len_bytes)
+            && buffer.len_bytes() >= self.copied_below_bytes
             && core.limits.leave_small_memory_alone(FRAME_SIZE_LOG2)
             && !domain.tells_of_maps()
             && !core.system.is_asleep()
             && !core.leaving.load(Ordering::Acquire)
-            && check_owner(core, buffer, first).is_ok();
+            && core.platform.virt_to_phys(buffer.virt()) == Some(first.start());
         if !is_as_it_is {
             return false;
         }
@@ -289,12 +323,31 @@ impl<P: Platform> Lane<P> {
     #[cold]
     fn begin_anew(&mut self) {
         self.last = self.device.mask().last();
-        if let (Route::Translated(domain), Some(mut own)) =
-            (&self.device.core().route, self.own.take())
-        {
+        let core = self.device.core();
+        if let (Route::Translated(domain), Some(mut own)) = (&core.route, self.own.take()) {
             domain.end_lane(&mut own);
-            self.own = domain.own_lane();
+            self.own = own_lane(core);
         }
+    }
+}
+
+/// What became of addresses that were to be taken back.
+enum Taken {
+    /// They are.
+    Back,
+    /// It was not confirmed.
+    Failed(RevokeError),
+    /// Nothing.
+    Not,
+}
+
+/// A lane of the device's domain, where whole pages are the memory's own where frames are.
+fn own_lane<P: Platform>(core: &DeviceCore<P>) -> Option<DomainLane> {
+    match &core.route {
+        Route::Translated(domain) if domain.page_size_log2() == FRAME_SIZE_LOG2 => {
+            domain.own_lane()
+        }
+        Route::Translated(_) | Route::Blocked | Route::Direct(_) => None,
     }
 }
 

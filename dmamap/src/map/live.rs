@@ -176,6 +176,18 @@ impl<P: Platform> Live<P> {
         self.copies
     }
 
+    /// Whether it is as most are: no copies, caches that the device sees, nothing asked for and nothing owed.
+    #[inline]
+    pub(crate) fn is_in_place(&self) -> bool {
+        !self.need_sync() && self.earlier.is_none() && self.attributes.protection.is_none()
+    }
+
+    /// The last of a mapping that [is in place](Self::is_in_place), and that was taken back.
+    #[inline]
+    pub(crate) fn part_in_place(self) {
+        self.held.core().platform.dma_rmb();
+    }
+
     fn backing(&self) -> Backing {
         self.copies.backing(self.held.core())
     }
@@ -348,7 +360,11 @@ impl<P: Platform> Live<P> {
     }
 
     #[cold]
-    fn kept<B: DmaMemory>(self, buffer: ManuallyDrop<B>, error: RevokeError) -> Quarantined {
+    pub(crate) fn kept<B: DmaMemory>(
+        self,
+        buffer: ManuallyDrop<B>,
+        error: RevokeError,
+    ) -> Quarantined {
         let quarantined = self.quarantined(error);
         self.keep(buffer, error);
         quarantined

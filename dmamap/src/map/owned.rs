@@ -111,6 +111,29 @@ impl<P: Platform, B: DmaMemory, D: Direction> Owned<P, B, D> {
         }
     }
 
+    /// The end of a mapping whose addresses were not taken back, as `error` says: its memory goes into quarantine.
+    #[cold]
+    pub(super) fn keep(self, error: RevokeError) -> Quarantined {
+        let mut this = ManuallyDrop::new(self);
+        let (live, buffer) = this
+            .parts
+            .take()
+            .expect("only `unmap` and `drop` take the parts");
+        live.kept(ManuallyDrop::new(buffer), error)
+    }
+
+    /// The memory of a mapping that [is in place](Live::is_in_place), and that was taken back.
+    #[inline]
+    pub(super) fn part_in_place(self) -> B {
+        let mut this = ManuallyDrop::new(self);
+        let (live, buffer) = this
+            .parts
+            .take()
+            .expect("only `unmap` and `drop` take the parts");
+        live.part_in_place();
+        buffer
+    }
+
     #[inline]
     pub(super) fn unmap(self) -> Result<B, Quarantined> {
         // SAFETY: the mapping ends with this call.

@@ -105,6 +105,13 @@ pub struct CompletionWait {
 command_words!(CompletionWait, [0x0ff0_0000_0000_0000, 0]);
 
 impl CompletionWait {
+    /// The words of one that stores `data` at physical address `phys`, a multiple of 8 below 2^52 (other bits are dropped).
+    #[inline]
+    pub const fn store_words(data: u64, phys: u64) -> [u64; 2] {
+        let [low, high] = const { CompletionWait::new().with_s(true).to_words() };
+        [low | phys & (1 << 52) - 8, high | data]
+    }
+
     /// Physical address of the 64-bit word that is stored.
     pub const fn store_address(self) -> u64 {
         self.store_eighths() << 3
@@ -177,6 +184,16 @@ pub struct InvalidatePages {
 command_words!(InvalidatePages, [0x0fff_0000_fff0_0000, 0x0ff8]);
 
 impl InvalidatePages {
+    /// The words of one of `range` in domain `domainid`, and of the tables on the way there if `pde` is set.
+    #[inline]
+    pub const fn words(domainid: u16, pde: bool, range: PageRange) -> [u64; 2] {
+        let [low, high] = const { InvalidatePages::new().to_words() };
+        let (s, address) = Self::named(range);
+        let flags = (s as u64) << (Self::S_OFFSET - 64) | (pde as u64) << (Self::PDE_OFFSET - 64);
+        let low = low | (domainid as u64) << Self::DOMAINID_OFFSET;
+        [low, high | flags | address & !0xfff]
+    }
+
     /// The addresses that `S` and the address field name: with `S` set, the lowest clear bit from bit 12 on is half
     /// the length, and what lies below it is not part of the address.
     pub const fn range(self) -> PageRange {
@@ -201,18 +218,20 @@ impl InvalidatePages {
     /// With `range` as addresses. A block of 2^52 bytes or more means every address.
     #[must_use]
     pub const fn with_range(self, range: PageRange) -> Self {
+        let (s, address) = Self::named(range);
+        self.with_s(s).with_address_page(address >> 12)
+    }
+
+    /// `S` and the address that name `range`; below bit 12 that is anything.
+    #[inline]
+    const fn named(range: PageRange) -> (bool, u64) {
         match range {
-            PageRange::Block { start, len_log2 } if len_log2 <= 12 => {
-                self.with_s(false).with_address_page(start >> 12)
-            }
+            PageRange::Block { start, len_log2 } if len_log2 <= 12 => (false, start),
             PageRange::Block { start, len_log2 } if len_log2 as u32 <= MAX_BLOCK_LOG2 => {
                 let half = 1 << (len_log2 - 1);
-                let address = start & !((half << 1) - 1) | (half - 1);
-                self.with_s(true).with_address_page(address >> 12)
+                (true, start & !((half << 1) - 1) | (half - 1))
             }
-            PageRange::Block { .. } | PageRange::All => {
-                self.with_s(true).with_address_page(ALL_PAGES >> 12)
-            }
+            PageRange::Block { .. } | PageRange::All => (true, ALL_PAGES),
         }
     }
 }

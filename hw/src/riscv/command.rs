@@ -115,6 +115,31 @@ command_words!(
 );
 
 impl TableInvalidation {
+    /// The words of `IOTINVAL.VMA` about everything of `pscid`, which has 20 bits.
+    #[inline]
+    pub const fn pscid_words(pscid: u32) -> [u64; 2] {
+        let [low, high] = const { TableInvalidation::vma().with_pscv(true).to_words() };
+        [low | (pscid as u64) << Self::PSCID_OFFSET, high]
+    }
+
+    /// The words of `IOTINVAL.GVMA` about everything of `gscid`.
+    #[inline]
+    pub const fn gscid_words(gscid: u16) -> [u64; 2] {
+        let [low, high] = const { TableInvalidation::gvma().with_gv(true).to_words() };
+        [low | (gscid as u64) << Self::GSCID_OFFSET, high]
+    }
+
+    /// The bits that make of the words of one about everything one that is about `2^pages_log2` pages from `bus` on, which is
+    /// a multiple of their size; of more than leaves if `nl` is set. With `pages_log2` 0 to 51; 0 names no range.
+    #[inline]
+    pub const fn page_bits(nl: bool, bus: u64, pages_log2: u32) -> [u64; 2] {
+        let s = pages_log2 > 0;
+        let below_zero = ((1 << pages_log2) - 1) >> 1;
+        let page = (bus >> 12 | below_zero) << (Self::ADDR_PAGE_OFFSET - 64);
+        let low = 1 << Self::AV_OFFSET | (nl as u64) << Self::NL_OFFSET;
+        [low, page | (s as u64) << (Self::S_OFFSET - 64)]
+    }
+
     /// Bits that must be zero on units without [`nl`](super::regs::Capabilities::nl).
     pub const NL: [u64; 2] = [0x0000_0004_0000_0000, 0];
     /// Bits that must be zero on units without [`s`](super::regs::Capabilities::s).
@@ -190,6 +215,20 @@ pub struct Fence {
 command_words!(Fence, [0x0000_0000_ffff_c000, 0xc000_0000_0000_0000]);
 
 impl Fence {
+    /// The words of one that writes `data` to physical address `phys`, a multiple of 4 (lower bits are dropped), after every
+    /// request that reads and writes.
+    #[inline]
+    pub const fn status_words(data: u32, phys: u64) -> [u64; 2] {
+        let [low, high] = const {
+            Fence::new()
+                .with_pr(true)
+                .with_pw(true)
+                .with_av(true)
+                .to_words()
+        };
+        [low | (data as u64) << Self::DATA_OFFSET, high | phys >> 2]
+    }
+
     /// Physical address that `DATA` is written to.
     pub const fn addr(self) -> u64 {
         self.addr_dwords() << 2

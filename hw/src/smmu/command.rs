@@ -225,6 +225,27 @@ command_words!(
 );
 
 impl TlbInvalidate {
+    /// The words of one about `address`, a multiple of 4 KiB (lower bits are dropped), in stage 1 of `asid` or in stage 2 of
+    /// `vmid`, the other being 0: only of leaves if `leaf` is set.
+    #[inline]
+    pub const fn address_words(
+        op: Opcode,
+        (asid, vmid): (u16, u16),
+        leaf: bool,
+        address: u64,
+    ) -> [u64; 2] {
+        let tags = (asid as u64) << Self::ASID_OFFSET | (vmid as u64) << Self::VMID_OFFSET;
+        let leaf = (leaf as u64) << (Self::LEAF_OFFSET - 64);
+        [op as u64 | tags, leaf | address & !0xfff]
+    }
+
+    /// The bits that make of the words of one about an address one about a range: `tg` of 2 bits, `num` and `scale` of 5.
+    #[inline]
+    pub const fn range_bits(tg: u8, num: u8, scale: u8) -> [u64; 2] {
+        let low = (num as u64) << Self::NUM_OFFSET | (scale as u64) << Self::SCALE_OFFSET;
+        [low, (tg as u64) << (Self::TG_OFFSET - 64)]
+    }
+
     /// First address: virtual for stage 1, intermediate for stage 2.
     pub const fn address(self) -> u64 {
         self.address_page() << 12

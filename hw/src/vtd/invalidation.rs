@@ -171,6 +171,26 @@ impl Iotlb {
     }
 }
 
+/// The bits that make of the words of an [`Iotlb`] or a [`PasidIotlb`] of page granularity, which have the same fields in the
+/// same places, one that is about `2^am` pages of domain `did` from `addr` on: to be or-ed to words that have them clear.
+///
+/// ```
+/// use hw::vtd::invalidation::{Iotlb, page_bits};
+/// use hw::vtd::regs::IotlbGranularity;
+///
+/// let page = Iotlb::new().with_g(IotlbGranularity::Page);
+/// let words = page.with_did(7).with_am(1).with_ih(true).with_addr(0x1_0000).to_words();
+/// let [[low, high], bits] = [page.to_words(), page_bits(7, 1, true, 0x1_0000)];
+/// assert_eq!(words, [low | bits[0], high | bits[1]]);
+/// ```
+#[inline]
+pub const fn page_bits(did: u16, am: u8, ih: bool, addr: u64) -> [u64; 2] {
+    let mask = am as u64 & ((1 << Iotlb::AM_BITS) - 1);
+    let hint = (ih as u64) << (Iotlb::IH_OFFSET - 64);
+    let page = addr >> 12 << (Iotlb::ADDR_PAGE_OFFSET - 64);
+    [(did as u64) << Iotlb::DID_OFFSET, page | hint | mask]
+}
+
 /// Invalidates translations that a device caches itself (6.5.2.5).
 #[bitfield(u128)]
 #[derive(PartialEq, Eq)]
@@ -387,6 +407,16 @@ pub struct Wait {
 descriptor_words!(Wait, [0x0000_0000_ffff_f100, 0x0000_0000_0000_0003]);
 
 impl Wait {
+    /// The words of one whose completion writes `data` to physical address `phys`, a multiple of 4 (lower bits are dropped).
+    #[inline]
+    pub const fn status_words(data: u32, phys: u64) -> [u64; 2] {
+        let [low, high] = const { Wait::new().with_sw(true).to_words() };
+        [
+            low | (data as u64) << Self::STATUS_DATA_OFFSET,
+            high | phys & !3,
+        ]
+    }
+
     /// Physical address that the status data is written to.
     pub const fn status_address(self) -> u64 {
         self.status_dwords() << 2

@@ -575,3 +575,28 @@ fn reserved_bits_survive_the_round_trip() {
     assert_eq!(Control::from_bits(u64::MAX).into_bits(), u64::MAX);
     assert_eq!(ExtendedFeatures::from_bits(u64::MAX).into_bits(), u64::MAX);
 }
+
+#[test]
+fn words_put_together_are_those_of_the_fields() {
+    use hw::amd::command::{CompletionWait, InvalidatePages, PageRange};
+    let wait = CompletionWait::new()
+        .with_s(true)
+        .with_store_address(0xf_ffff_ffff_fff8)
+        .with_store_data(0xfedc_ba98_7654_3210);
+    let words = CompletionWait::store_words(0xfedc_ba98_7654_3210, u64::MAX);
+    assert_eq!(words, wait.to_words());
+    let start = 0x7_ffff_8000_0000;
+    let blocks = (0..=64).map(|len_log2| PageRange::Block { start, len_log2 });
+    for range in blocks.chain([PageRange::All]) {
+        for (domain, pde) in [(0, false), (0xffff, true)] {
+            let fields = InvalidatePages::new()
+                .with_domainid(domain)
+                .with_pde(pde)
+                .with_range(range);
+            assert_eq!(
+                InvalidatePages::words(domain, pde, range),
+                fields.to_words()
+            );
+        }
+    }
+}

@@ -476,3 +476,39 @@ fn causes_are_named_as_the_manual_names_them() {
         assert_eq!(Cause::from_code(code).map(Cause::text), Some(text));
     }
 }
+
+#[test]
+fn words_put_together_are_those_of_the_fields() {
+    use hw::riscv::command::{Fence, TableInvalidation};
+    let fence = Fence::new().with_pr(true).with_pw(true).with_av(true);
+    let fence = fence.with_data(0xfedc_ba98).with_addr(0xff_ffff_fffc);
+    assert_eq!(
+        Fence::status_words(0xfedc_ba98, 0xff_ffff_ffff),
+        fence.to_words()
+    );
+    let first = TableInvalidation::vma()
+        .with_pscv(true)
+        .with_pscid(0xf_ffff);
+    assert_eq!(TableInvalidation::pscid_words(0xf_ffff), first.to_words());
+    let second = TableInvalidation::gvma().with_gv(true).with_gscid(0xffff);
+    assert_eq!(TableInvalidation::gscid_words(0xffff), second.to_words());
+    for pages_log2 in 0..=51 {
+        let bus = u64::MAX << 12 << pages_log2;
+        for (all, nl) in [(first, false), (second, true)] {
+            let page = all.with_av(true).with_nl(nl);
+            let page = match pages_log2 {
+                0 => page.with_addr(bus),
+                _ => page.with_range(bus, pages_log2),
+            };
+            let ([low, high], bits) = (
+                all.to_words(),
+                TableInvalidation::page_bits(nl, bus, pages_log2),
+            );
+            assert_eq!(
+                [low | bits[0], high | bits[1]],
+                page.to_words(),
+                "{pages_log2}"
+            );
+        }
+    }
+}

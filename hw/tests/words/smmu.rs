@@ -571,3 +571,27 @@ fn event_codes_are_the_manuals() {
     assert_eq!(EventKind::from_code(0), None);
     assert_eq!(EventKind::from_code(0x14), None);
 }
+
+#[test]
+fn words_put_together_are_those_of_the_fields() {
+    use hw::smmu::command::{Opcode, TlbInvalidate};
+    for (asid, vmid, leaf, address) in [
+        (0, 0, false, 0),
+        (0xffff, 0, true, !0),
+        (0, 0xffff, true, 0x1_2345_6000),
+    ] {
+        let op = Opcode::TlbiS2Ipa;
+        let fields = TlbInvalidate::new()
+            .with_op(op as u8)
+            .with_asid(asid)
+            .with_vmid(vmid);
+        let fields = fields.with_leaf(leaf).with_address(address);
+        let words = TlbInvalidate::address_words(op, (asid, vmid), leaf, address);
+        assert_eq!(words, fields.to_words());
+        for (tg, num, scale) in [(1, 0, 0), (3, 31, 31), (2, 5, 9)] {
+            let bits = TlbInvalidate::range_bits(tg, num, scale);
+            let fields = fields.with_tg(tg).with_num(num).with_scale(scale);
+            assert_eq!([words[0] | bits[0], words[1] | bits[1]], fields.to_words());
+        }
+    }
+}

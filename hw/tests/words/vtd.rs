@@ -694,3 +694,37 @@ fn first_stage_reserved_bits_are_the_manuals() {
     assert_eq!(first_stage::XD, 0x8000_0000_0000_0000);
     assert_eq!(first_stage::ADDRESS_MASK, 0x000f_ffff_ffff_f000);
 }
+
+#[test]
+fn words_put_together_are_those_of_the_fields() {
+    use hw::vtd::invalidation::{PasidIotlb, PasidIotlbGranularity, page_bits};
+    let wait = Wait::new()
+        .with_sw(true)
+        .with_status_data(0xfedc_ba98)
+        .with_status_address(0xff_ffff_fffc);
+    assert_eq!(
+        Wait::status_words(0xfedc_ba98, 0xff_ffff_ffff),
+        wait.to_words()
+    );
+    for (did, am, ih, addr) in [
+        (0, 0, false, 0),
+        (0xffff, 63, true, !0),
+        (7, 9, true, 0x1_2345_6000),
+    ] {
+        let page = Iotlb::new().with_g(IotlbGranularity::Page).with_dr(true);
+        let first = PasidIotlb::new()
+            .with_g(PasidIotlbGranularity::Page)
+            .with_pasid(3);
+        let bits = page_bits(did, am, ih, addr);
+        let or = |[low, high]: [u64; 2]| [low | bits[0], high | bits[1]];
+        let whole = page.with_did(did).with_am(am).with_ih(ih).with_addr(addr);
+        assert_eq!(or(page.to_words()), whole.to_words());
+        let whole = first.with_did(did).with_am(am).with_ih(ih).with_addr(addr);
+        assert_eq!(or(first.to_words()), whole.to_words());
+    }
+    for offset in [0, 16, 0x7_fff0, 0xff_ffff] {
+        let place = QueuePointer::from_offset(offset);
+        assert_eq!(place.offset(), offset & 0x7_fff0);
+        assert_eq!(place.into_bits(), offset & 0x7_fff0);
+    }
+}

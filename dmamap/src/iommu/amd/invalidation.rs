@@ -5,8 +5,8 @@ use hw::amd::device_table::MAX_ENTRIES;
 
 use super::AmdUnit;
 use crate::addr::FRAME_SIZE_LOG2;
-use crate::iommu::command_ring::{Batch, Command, MAX_BATCH};
-use crate::iommu::cover::{Block, Cover};
+use crate::iommu::command_ring::{Command, Commands, MAX_BATCH};
+use crate::iommu::cover::{Block, named};
 use crate::iommu::unit::{Change, DomainId, UnitError};
 use crate::pagetable::TableChange;
 use crate::platform::Platform;
@@ -53,22 +53,19 @@ impl<P: Platform> AmdUnit<P> {
         Ok(())
     }
 
-    /// The commands that make the unit forget `change` of `domain`.
-    pub(super) fn page_invalidations(&self, domain: DomainId, change: Change) -> Batch {
-        let base = InvalidatePages::new()
-            .with_domainid(domain.0)
-            .with_pde(change.tables == TableChange::Unlinked);
-        let one = |block: Block| {
+    /// What makes the unit forget `change` of `domain`.
+    #[inline]
+    pub(super) fn page_invalidations(&self, domain: DomainId, change: Change) -> Commands {
+        let pde = change.tables == TableChange::Unlinked;
+        let one = move |block: Block| {
             let range = PageRange::Block {
                 start: block.start,
                 len_log2: (FRAME_SIZE_LOG2 + block.pages_log2) as u8,
             };
-            base.with_range(range).to_words()
+            InvalidatePages::words(domain.0, pde, range)
         };
-        match Cover::new(change.range, MAX_PAGES_LOG2, MAX_BATCH) {
-            Some(cover) => cover.map(one).collect(),
-            None => Batch::one(domain_command(domain.0)),
-        }
+        let whole = || domain_command(domain.0);
+        named(change.range, MAX_PAGES_LOG2, one, whole)
     }
 }
 
@@ -79,9 +76,5 @@ fn entry_command(device: u16) -> Command {
 }
 
 fn domain_command(domain: u16) -> Command {
-    InvalidatePages::new()
-        .with_domainid(domain)
-        .with_pde(true)
-        .with_range(PageRange::All)
-        .to_words()
+    InvalidatePages::words(domain, true, PageRange::All)
 }

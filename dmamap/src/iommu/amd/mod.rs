@@ -166,16 +166,18 @@ impl<P: Platform> Unit<P> for AmdUnit<P> {
     }
 
     fn invalidate(&self, domain: DomainId, change: Change) -> Result<(), UnitError> {
-        let batch = self.page_invalidations(domain, change);
-        self.submit(batch.as_slice(), "page invalidation")
+        // Nothing is cached before the unit is on.
+        if !self.is_on() {
+            return Ok(());
+        }
+        let commands = self.page_invalidations(domain, change);
+        self.running
+            .queue
+            .submit_named(self, commands, "page invalidation")
     }
 
     fn sync_map(&self, _domain: DomainId, _range: BusRange) -> Result<(), UnitError> {
         Ok(())
-    }
-
-    fn is_told_of_maps(&self) -> bool {
-        false
     }
 
     fn service_faults(&self, log: &FaultLog<P>) {

@@ -20,12 +20,7 @@ const ENTRIES: u32 = 1 << ENTRIES_LOG2;
 pub(super) fn new<P: Platform>(platform: P) -> Result<CommandRing<P>, OutOfFrames> {
     // Commands are fetched, and completion waits store, coherently; what firmware says of coherence is about the
     // device table and page tables.
-    CommandRing::new(
-        platform,
-        RING_ENTRY_BYTES,
-        FenceSign::StatusWord,
-        WalkCoherence::Snooped,
-    )
+    CommandRing::new(platform, RING_ENTRY_BYTES, WalkCoherence::Snooped)
 }
 
 /// What the base register is set to.
@@ -36,6 +31,8 @@ pub(super) fn base<P: Platform>(ring: &CommandRing<P>) -> RingBase {
 }
 
 impl<P: Platform> RingPorts<P> for AmdUnit<P> {
+    const SIGN: FenceSign = FenceSign::StatusWord;
+
     fn bound(&self) -> &Bound<P> {
         self.registers.bound()
     }
@@ -52,16 +49,11 @@ impl<P: Platform> RingPorts<P> for AmdUnit<P> {
         // The ordered write puts the commands, and the table changes they are about, in memory before the unit
         // is told.
         let tail = RingPointer::from_offset(offset);
-        self.registers
-            .write_u64(regs::COMMAND_TAIL, tail.into_bits());
+        self.registers.tail().write(tail.into_bits());
     }
 
     fn fence(&self, sequence: u32, status: PhysAddr) -> Command {
-        CompletionWait::new()
-            .with_s(true)
-            .with_store_address(status.as_u64())
-            .with_store_data(sequence.into())
-            .to_words()
+        CompletionWait::store_words(sequence.into(), status.as_u64())
     }
 
     /// Whether the unit has stopped fetching: it logged why.

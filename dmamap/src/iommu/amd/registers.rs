@@ -7,12 +7,14 @@ use hw::amd::regs::{self, Control, ExtendedFeatures, Status};
 use crate::addr::PhysAddr;
 use crate::iommu::bound::Bound;
 use crate::iommu::unit::UnitError;
-use crate::mmio::{Mmio, MmioError, RegisterValue};
+use crate::mmio::{Mmio, MmioError, Register, RegisterValue};
 use crate::platform::Platform;
 
 /// A unit's registers.
 pub(super) struct Registers<P: Platform> {
     mmio: Mmio<P>,
+    /// What the unit is told of the command buffer by.
+    tail: Register<P, u64>,
     features: ExtendedFeatures,
     bound: Bound<P>,
     /// What is on, as it was last written: one who changes a switch must not undo another's change.
@@ -31,9 +33,11 @@ impl<P: Platform> Registers<P> {
         let control = mmio.register::<u64>(regs::CONTROL)?.read();
         // The furthest one that is used.
         mmio.register::<u64>(regs::STATUS)?;
+        let tail = mmio.register::<u64>(regs::COMMAND_TAIL)?;
         let bound = Bound::new(platform, mmio.phys().start(), bound_ms);
         Ok(Self {
             mmio,
+            tail,
             features: ExtendedFeatures::from_bits(features),
             bound,
             control: lock_api::Mutex::new(Control::from_bits(control)),
@@ -61,7 +65,12 @@ impl<P: Platform> Registers<P> {
         self.register(offset).write(value);
     }
 
-    fn register<T: RegisterValue>(&self, offset: u64) -> crate::mmio::Register<P, T> {
+    /// The register that says how far the command buffer is filled.
+    pub(super) fn tail(&self) -> &Register<P, u64> {
+        &self.tail
+    }
+
+    fn register<T: RegisterValue>(&self, offset: u64) -> Register<P, T> {
         self.mmio
             .register(offset)
             .expect("`new` checked the furthest register")

@@ -220,6 +220,32 @@ impl<P: Platform> Domain<P> {
         }
     }
 
+    /// As [`retire_in`](Self::retire_in), of one page in the block that was chosen from last, where there is room to stage it; else
+    /// `None`, and nothing was done.
+    ///
+    /// # Errors
+    /// As [`retire`](Self::retire).
+    ///
+    /// # Safety
+    /// As [`unmap_owned`](Self::unmap_owned), unless it is `None`.
+    #[inline]
+    pub(crate) unsafe fn retire_page_in(
+        &self,
+        lane: &mut DomainLane,
+        page: BusRange,
+    ) -> Option<Result<(), RevokeError>> {
+        let granule = page.start().as_u64() >> self.page_size_log2;
+        let entries = lane.owned.entries_at_hand(granule, 1)?;
+        if page.len_bytes() >> self.page_size_log2 != 1 || !lane.stage.has_room() {
+            return None;
+        }
+        let clear = || clear(self.platform, entries, lane.words);
+        match lane.stage.retire(page, clear) {
+            Some(_) => Some(Ok(())),
+            None => Some(self.stage_anew(lane, page).map(|_| ())),
+        }
+    }
+
     /// Stages a range that was cleared, with another ticket.
     #[cold]
     fn stage_anew(&self, lane: &mut DomainLane, range: BusRange) -> Result<Owed, RevokeError> {

@@ -7,7 +7,7 @@ use crate::addr::BusRange;
 use crate::iommu::requester::Attachment;
 use crate::iommu::translation::Translate;
 use crate::iommu::unconfirmed::Unconfirmed;
-use crate::iommu::unit::{Change, Unit, UnitError};
+use crate::iommu::unit::{AtMap, Change, Unit, UnitError};
 use crate::pagetable::{Gather, TableChange};
 use crate::platform::Platform;
 
@@ -17,6 +17,14 @@ impl<P: Platform> Domain<P> {
     /// A unit that still remembers a table somebody is unlinking would walk into it, and not find what was just mapped through
     /// its successor: then the mapping invalidates for itself.
     pub(crate) fn make_visible(&self, range: BusRange, how: Linked) -> Result<(), UnitError> {
+        match how {
+            Linked::OnKeptTables if !self.tells_of_maps() => Ok(()),
+            how => self.tell(range, how),
+        }
+    }
+
+    #[inline(never)]
+    fn tell(&self, range: BusRange, how: Linked) -> Result<(), UnitError> {
         let change = Change {
             range,
             tables: TableChange::Unlinked,
@@ -38,7 +46,7 @@ impl<P: Platform> Domain<P> {
     /// Whether any of the units there have been is to be told of mappings.
     #[inline]
     pub(crate) fn tells_of_maps(&self) -> bool {
-        self.tells_of_maps.load(Ordering::Acquire)
+        self.told.load(Ordering::Acquire) != 0
     }
 
     /// Invalidates what `gather` holds, waits, and frees the tables in it.
@@ -71,12 +79,11 @@ impl<P: Platform> Domain<P> {
         &self,
         mut call: impl FnMut(&dyn Unit<P>) -> Result<(), UnitError>,
     ) -> Result<(), UnitError> {
-        let walkers = self.walkers.load(Ordering::Acquire);
         let mut outcome = Ok(());
-        for (n, unit) in self.units.iter().enumerate() {
-            if walkers & 1 << n != 0 {
-                // Every unit is asked even after one failed: the others must not keep stale entries.
-                outcome = outcome.and(call(&**unit));
+        for n in Numbers(self.walkers.load(Ordering::Acquire)) {
+            // Every unit is asked even after one failed: the others must not keep stale entries.
+            if let Err(error) = call(&*self.units[n]) {
+                outcome = outcome.and(Err(error));
             }
         }
         outcome
@@ -90,11 +97,41 @@ impl<P: Platform> Domain<P> {
     /// Lets `attachment` use the domain through unit number `unit`.
     pub(crate) fn attach(&self, unit: usize, attachment: Attachment) -> Result<(), DomainError> {
         let translate = self.root().ok_or(DomainError::Revoked)?;
-        // Before the unit is told: from its first walk on every unmap must include it.
-        if self.units[unit].is_told_of_maps() {
-            self.tells_of_maps.store(true, Ordering::Release);
+        if self.units[unit].facts().at_map != AtMap::Nothing {
+            self.told.fetch_or(1 << unit, Ordering::AcqRel);
         }
+        // Before the unit is told: from its first walk on every unmap must include it.
         self.walkers.fetch_or(1 << unit, Ordering::AcqRel);
         Ok(self.units[unit].move_to(attachment, self.id, translate)?)
+    }
+}
+
+/// The numbers of the bits that are set, from the lowest on.
+struct Numbers(u64);
+
+impl Iterator for Numbers {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        let n = self.0.trailing_zeros();
+        // Of the bits the lowest goes, if there is one.
+        self.0 &= self.0.wrapping_sub(1);
+        (n < u64::BITS).then_some(n as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::Numbers;
+
+    #[test]
+    fn every_bit_is_a_unit_once() {
+        let all = |set| Numbers(set).collect::<Vec<_>>();
+        assert_eq!(all(0), []);
+        assert_eq!(all(1 << 63 | 1 << 5 | 1), [0, 5, 63]);
+        assert_eq!(all(u64::MAX), (0..64).collect::<Vec<_>>());
     }
 }

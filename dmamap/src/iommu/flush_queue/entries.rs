@@ -40,19 +40,22 @@ impl<P: Platform> Entries<P> {
         self.len
     }
 
-    /// Whether no further range has room.
-    pub(super) fn is_full(&self) -> bool {
-        self.len == self.capacity
-    }
-
     /// Adds a range; there is room.
     pub(super) fn push(&mut self, range: BusRange) {
-        assert!(!self.is_full(), "a range more than there is room for");
-        if let Some(frames) = &self.frames {
-            frames.store(self.len * WORDS, range.start().as_u64());
-            frames.store(self.len * WORDS + 1, range.len_bytes());
-            self.len += 1;
+        self.extend(&[(range.start().as_u64(), range.len_bytes())]);
+    }
+
+    /// Adds ranges, of which it is given where each begins, and its bytes; there is room.
+    pub(super) fn extend(&mut self, ranges: &[(u64, u64)]) {
+        assert!(
+            ranges.len() <= self.capacity - self.len,
+            "more ranges than there is room for"
+        );
+        let Some(frames) = &self.frames else { return };
+        for (n, &(start, len_bytes)) in ranges.iter().enumerate() {
+            frames.store_pair((self.len + n) * WORDS, [start, len_bytes]);
         }
+        self.len += ranges.len();
     }
 
     /// The ranges, in the order in which they were added.

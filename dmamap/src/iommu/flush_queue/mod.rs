@@ -38,7 +38,7 @@ pub use figures::FlushFigures;
 use own_stage::Desk;
 pub(super) use own_stage::OwnStage;
 pub(super) use stage::Stage;
-pub(crate) use tickets::Owed;
+pub(crate) use tickets::{Confirmed, Owed};
 
 /// How much may wait for a flush, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,14 +208,14 @@ impl<P: Platform> FlushQueue<P> {
 
     /// Whether nothing can be retired before a flush.
     pub(super) fn is_full(&self) -> bool {
-        self.waiting.is_some() && !self.has_room_for(1)
+        self.waiting.is_some() && self.room_left() == 0
     }
 
-    /// Whether so many more may wait for the next flush.
-    fn has_room_for(&self, count: usize) -> bool {
-        self.waiting.as_ref().is_some_and(|waiting| {
+    /// How many more may wait for the next flush.
+    fn room_left(&self) -> usize {
+        self.waiting.as_ref().map_or(0, |waiting| {
             let waits = waiting.entries.len() + waiting.owned as usize + self.staged;
-            waits + count <= self.limits.entries
+            self.limits.entries.saturating_sub(waits)
         })
     }
 
@@ -344,6 +344,11 @@ impl<P: Platform> FlushQueue<P> {
     fn count_lost(&mut self, count: u64, bytes: u64) {
         self.figures.lost += count;
         self.figures.lost_bytes += bytes;
+    }
+
+    /// Tells `confirmed` which tickets are settled.
+    pub(super) fn publish(&self, confirmed: &Confirmed) {
+        self.tickets.publish(confirmed);
     }
 
     /// Whether `owed` is covered by flushes, and how these ended; `None` while one is to come.

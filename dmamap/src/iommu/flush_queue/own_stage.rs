@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, compiler_fence, fence};
 
 use super::tickets::{Owed, Ticket};
-use super::{FlushQueue, Waiting};
+use super::FlushQueue;
 use crate::addr::{BusAddr, BusRange};
 use crate::platform::Platform;
 
@@ -71,6 +71,13 @@ impl Staged {
 }
 
 impl Desk {
+    /// From the first block to the last that the owner has had, when it has retired anything.
+    fn blocks(&self) -> BusRange {
+        let first = self.first.load(Ordering::Relaxed);
+        let last = self.last.load(Ordering::Relaxed);
+        BusRange::of_existing(BusAddr::new(first), last.saturating_sub(first) + 1)
+    }
+
     fn staged(&self) -> Staged {
         Staged(self.staged.load(Ordering::Relaxed))
     }
@@ -123,6 +130,12 @@ impl OwnStage {
         self.stage(range)
     }
 
+    /// Whether there is a ticket, and room.
+    #[inline]
+    pub(in crate::iommu) fn has_room(&self) -> bool {
+        self.len < self.room
+    }
+
     /// Stages a range whose entries were cleared.
     #[inline]
     pub(in crate::iommu) fn stage(&mut self, range: BusRange) -> Option<Owed> {
@@ -139,8 +152,8 @@ impl OwnStage {
 
     /// What must be settled before the ranges that are staged are free.
     pub(in crate::iommu) fn owed(&self) -> Owed {
-        match (self.ticket, self.extent()) {
-            (Some(ticket), Some(extent)) => Owed::one(ticket, extent),
+        match (self.ticket, self.ranges().next()) {
+            (Some(ticket), Some(_)) => Owed::one(ticket, self.desk.blocks()),
             _ => Owed::NOTHING,
         }
     }
@@ -164,6 +177,7 @@ impl OwnStage {
     /// Nothing is staged any more, and there is no ticket.
     pub(in crate::iommu) fn clear(&mut self) {
         self.ticket = None;
+        self.room = 0;
         let settled = self.desk.settled.load(Ordering::Relaxed) + self.len as u64;
         self.desk.settled.store(settled, Ordering::Relaxed);
         self.len = 0;
@@ -204,7 +218,7 @@ impl<P: Platform> FlushQueue<P> {
         self.staged -= stage.desk.room.swap(0, Ordering::Relaxed) as usize;
         // All owners and CPUs together are to leave something for what is retired elsewhere.
         let room = (self.limits.entries / 4).min(MOST);
-        if room == 0 || !self.has_room_for(room) {
+        if room == 0 || room > self.room_left() {
             return false;
         }
         self.note_first();
@@ -246,10 +260,7 @@ impl<P: Platform> FlushQueue<P> {
         let mut is_any = false;
         for at in 0..self.desks.len() {
             let desk = self.desks[at].clone();
-            let first = desk.first.load(Ordering::Relaxed);
-            let len_bytes = desk.last.load(Ordering::Relaxed).wrapping_sub(first);
-            let blocks = BusRange::new(BusAddr::new(first), len_bytes.wrapping_add(1)).ok();
-            is_any |= self.cover_desk(&desk, blocks);
+            is_any |= self.cover_desk(&desk, Some(desk.blocks()));
         }
         is_any
     }

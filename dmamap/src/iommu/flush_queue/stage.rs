@@ -6,8 +6,7 @@
 
 use super::tickets::{Owed, Ticket};
 use super::{FlushQueue, Waiting};
-use crate::addr::{BusAddr, BusRange};
-use crate::pagetable::Gather;
+use crate::addr::BusRange;
 use crate::platform::Platform;
 
 /// Most ranges that one CPU stages.
@@ -39,11 +38,6 @@ impl Stage {
         self.len += 1;
         Owed::one(ticket, range)
     }
-
-    fn ranges(&self) -> impl Iterator<Item = BusRange> + '_ {
-        let ranges = self.ranges[..self.len].iter();
-        ranges.filter_map(|&(start, len_bytes)| BusRange::new(BusAddr::new(start), len_bytes).ok())
-    }
 }
 
 impl<P: Platform> FlushQueue<P> {
@@ -51,8 +45,9 @@ impl<P: Platform> FlushQueue<P> {
     pub(in crate::iommu) fn exchange(&mut self, stage: &mut Stage, cpus: usize) -> bool {
         self.take_in(stage);
         // All CPUs together are not to take more than half.
-        let room = (self.limits.entries / (2 * cpus.max(1))).min(MOST);
-        if room == 0 || !self.has_room_for(room) {
+        let share = (self.limits.entries / (2 * cpus.max(1))).min(MOST);
+        let room = share.min(self.room_left());
+        if room == 0 {
             return false;
         }
         self.note_first();
@@ -73,11 +68,12 @@ impl<P: Platform> FlushQueue<P> {
             ..
         }) = &mut self.waiting
         {
-            for range in stage.ranges() {
-                gather.absorb(Gather::of_leaves(self.platform, range));
-                entries.push(range);
-                *bytes += range.len_bytes();
+            let ranges = &stage.ranges[..stage.len];
+            for &(start, len_bytes) in ranges {
+                gather.add_leaves(start, len_bytes);
+                *bytes += len_bytes;
             }
+            entries.extend(ranges);
         }
         self.figures.retired += stage.len as u64;
         stage.len = 0;

@@ -3,6 +3,8 @@
 //! Each retired mapping draws a ticket, the next number. Flushes settle tickets in order, everything up to one at
 //! once, so one number says how far they have come; only flushes that failed are remembered apart.
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use crate::addr::{BusAddr, BusRange};
 use crate::iommu::RevokeError;
 
@@ -61,6 +63,19 @@ impl Owed {
         let (first, last) = self.bus;
         let len_bytes = last.checked_sub(first)?.saturating_add(1);
         BusRange::new(BusAddr::new(first), len_bytes).ok()
+    }
+}
+
+/// The last ticket up to which every flush was confirmed, for those who ask without the lock. Once one has failed it stays
+/// where it is.
+#[derive(Default)]
+pub(crate) struct Confirmed(AtomicU64);
+
+impl Confirmed {
+    /// Whether units have confirmed all that `owed` stands for. If not, the tickets themselves say.
+    #[inline]
+    pub(crate) fn covers(&self, owed: Owed) -> bool {
+        owed.last <= self.0.load(Ordering::Acquire)
     }
 }
 
@@ -130,6 +145,13 @@ impl Tickets {
         }
     }
 
+    /// Tells `confirmed` how far flushes have come, while none has failed.
+    pub(super) fn publish(&self, confirmed: &Confirmed) {
+        if self.lost[0].is_none() {
+            confirmed.0.store(self.settled, Ordering::Release);
+        }
+    }
+
     /// Whether `owed` is settled, and how; `None` while it is not. One lost ticket among them is enough for an error,
     /// at once.
     pub(super) fn outcome(&self, owed: Owed) -> Option<Result<(), RevokeError>> {
@@ -171,6 +193,10 @@ mod tests {
         assert_eq!(tickets.outcome(second), Some(Ok(())));
         assert_eq!(tickets.outcome(third), None);
         assert_eq!(tickets.outcome(first.and(third)), None);
+        let confirmed = Confirmed::default();
+        assert!(confirmed.covers(Owed::NOTHING) && !confirmed.covers(first));
+        tickets.publish(&confirmed);
+        assert!(confirmed.covers(second) && !confirmed.covers(first.and(third)));
     }
 
     #[test]
@@ -202,8 +228,11 @@ mod tests {
             let all = tickets.unsettled();
             tickets.settle(all, Ok(()));
         }
+        let confirmed = Confirmed::default();
+        tickets.publish(&confirmed);
         for owed in lost {
             assert_eq!(tickets.outcome(owed), Some(Err(ERROR)));
+            assert!(!confirmed.covers(owed));
         }
         let healthy = drawn(&mut tickets);
         let all = tickets.unsettled();

@@ -3,8 +3,8 @@
 use hw::riscv::command::{DirectoryInvalidation, Fence, TableInvalidation};
 
 use super::{RiscvUnit, has_first_stage};
-use crate::iommu::command_ring::{Batch, MAX_BATCH};
-use crate::iommu::cover::{Block, Cover};
+use crate::iommu::command_ring::{Batch, Command, Commands};
+use crate::iommu::cover::{Block, named};
 use crate::iommu::unit::{Change, DomainId, UnitError};
 use crate::pagetable::TableChange;
 use crate::platform::Platform;
@@ -15,38 +15,34 @@ const MAX_RANGE_LOG2: u32 = 51;
 
 impl<P: Platform> RiscvUnit<P> {
     /// Everything that is cached of `domain`.
-    fn whole(&self, domain: DomainId) -> TableInvalidation {
+    fn whole(&self, domain: DomainId) -> Command {
         match self.stage {
-            Stage::First => TableInvalidation::vma()
-                .with_pscv(true)
-                .with_pscid(domain.0.into()),
-            Stage::Second => TableInvalidation::gvma().with_gv(true).with_gscid(domain.0),
+            Stage::First => TableInvalidation::pscid_words(domain.0.into()),
+            Stage::Second => TableInvalidation::gscid_words(domain.0),
         }
     }
 
-    /// The commands that drop what is cached of `domain` in `change`.
-    pub(super) fn page_invalidations(&self, domain: DomainId, change: Change) -> Batch {
+    /// What drops all that is cached of `domain` in `change`.
+    #[inline]
+    pub(super) fn page_invalidations(&self, domain: DomainId, change: Change) -> Commands {
         let capabilities = self.registers.capabilities();
-        let whole = Batch::one(self.whole(domain).to_words());
+        let whole = || self.whole(domain);
         // An address names leaves alone (3.1.1), what leads there only with the extension (8.2).
         let unlinked = change.tables == TableChange::Unlinked;
         if unlinked && !capabilities.nl() {
-            return whole;
+            return Commands::One(whole());
         }
-        let base = self.whole(domain).with_av(true).with_nl(unlinked);
         // Page by page, as some units cache pieces of large pages; or by ranges, where they can be named.
         let largest_log2 = match capabilities.s() {
             true => MAX_RANGE_LOG2,
             false => 0,
         };
-        let one = |block: Block| match block.pages_log2 {
-            0 => base.with_addr(block.start).to_words(),
-            pages_log2 => base.with_range(block.start, pages_log2).to_words(),
+        let [low, high] = self.whole(domain);
+        let one = move |block: Block| {
+            let bits = TableInvalidation::page_bits(unlinked, block.start, block.pages_log2);
+            [low | bits[0], high | bits[1]]
         };
-        match Cover::new(change.range, largest_log2, MAX_BATCH) {
-            Some(cover) => cover.map(one).collect(),
-            None => whole,
-        }
+        named(change.range, largest_log2, one, whole)
     }
 
     /// Drops what is cached of a device's context and of the domains it was in (6.3.1).
@@ -65,7 +61,7 @@ impl<P: Platform> RiscvUnit<P> {
                 let nested = TableInvalidation::vma().with_gv(true).with_gscid(domain.0);
                 batch.push(nested.to_words());
             }
-            batch.push(self.whole(domain).to_words());
+            batch.push(self.whole(domain));
         }
         self.running
             .queue

@@ -156,18 +156,14 @@ impl<P: Platform> Unit<P> for RiscvUnit<P> {
     }
 
     fn invalidate(&self, domain: DomainId, change: Change) -> Result<(), UnitError> {
-        let batch = self.page_invalidations(domain, change);
+        let commands = self.page_invalidations(domain, change);
         self.running
             .queue
-            .submit(&self.registers, batch.as_slice(), "IOTLB invalidation")
+            .submit_named(&self.registers, commands, "IOTLB invalidation")
     }
 
     fn sync_map(&self, _domain: DomainId, _range: BusRange) -> Result<(), UnitError> {
         Ok(())
-    }
-
-    fn is_told_of_maps(&self) -> bool {
-        false
     }
 
     fn service_faults(&self, log: &FaultLog<P>) {

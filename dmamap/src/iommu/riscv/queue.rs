@@ -19,7 +19,7 @@ pub(super) fn new<P: Platform>(
     platform: P,
     coherence: WalkCoherence,
 ) -> Result<CommandRing<P>, OutOfFrames> {
-    CommandRing::new(platform, COMMAND_BYTES, FenceSign::StatusWord, coherence)
+    CommandRing::new(platform, COMMAND_BYTES, coherence)
 }
 
 /// What `cqb` is set to.
@@ -30,6 +30,8 @@ pub(super) fn base<P: Platform>(queue: &CommandRing<P>) -> QueueBase {
 }
 
 impl<P: Platform> RingPorts<P> for Registers<P> {
+    const SIGN: FenceSign = FenceSign::StatusWord;
+
     fn bound(&self) -> &Bound<P> {
         self.bound()
     }
@@ -42,18 +44,12 @@ impl<P: Platform> RingPorts<P> for Registers<P> {
     fn publish_tail(&self, tail: u32) {
         // The ordered write puts the commands, and the table changes they are about, in memory before the unit is
         // told.
-        self.write_u32(regs::CQT, tail % ENTRIES);
+        self.tail().write(tail % ENTRIES);
     }
 
     /// All that was asked is done, and requests that were translated before it have reached memory (3.1.2).
     fn fence(&self, sequence: u32, status: PhysAddr) -> Command {
-        Fence::new()
-            .with_pr(true)
-            .with_pw(true)
-            .with_av(true)
-            .with_data(sequence)
-            .with_addr(status.as_u64())
-            .to_words()
+        Fence::status_words(sequence, status.as_u64())
     }
 
     /// Whether the unit has stopped fetching (5.15).

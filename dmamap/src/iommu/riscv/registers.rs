@@ -8,12 +8,14 @@ use hw::riscv::regs::{
 use crate::addr::PhysAddr;
 use crate::iommu::bound::Bound;
 use crate::iommu::unit::UnitError;
-use crate::mmio::{Mmio, MmioError, RegisterValue};
+use crate::mmio::{Mmio, MmioError, Register, RegisterValue};
 use crate::platform::Platform;
 
 /// A unit's registers.
 pub(super) struct Registers<P: Platform> {
     mmio: Mmio<P>,
+    /// What the unit is told of the command queue by.
+    tail: Register<P, u32>,
     capabilities: Capabilities,
     bound: Bound<P>,
 }
@@ -28,9 +30,11 @@ impl<P: Platform> Registers<P> {
             Capabilities::from_bits(mmio.register::<u64>(regs::CAPABILITIES)?.read());
         // The last one that is used, the message table aside.
         mmio.register::<u64>(regs::ICVEC)?;
+        let tail = mmio.register::<u32>(regs::CQT)?;
         let bound = Bound::new(platform, mmio.phys().start(), bound_ms);
         Ok(Self {
             mmio,
+            tail,
             capabilities,
             bound,
         })
@@ -60,7 +64,12 @@ impl<P: Platform> Registers<P> {
         self.register(offset).write(value);
     }
 
-    fn register<T: RegisterValue>(&self, offset: u64) -> crate::mmio::Register<P, T> {
+    /// The register that says how far the command queue is filled.
+    pub(super) fn tail(&self) -> &Register<P, u32> {
+        &self.tail
+    }
+
+    fn register<T: RegisterValue>(&self, offset: u64) -> Register<P, T> {
         self.mmio
             .register(offset)
             .expect("`new` checked the furthest registers")
@@ -70,7 +79,7 @@ impl<P: Platform> Registers<P> {
     pub(super) fn message_register<T: RegisterValue>(
         &self,
         offset: u64,
-    ) -> Result<crate::mmio::Register<P, T>, MmioError> {
+    ) -> Result<Register<P, T>, MmioError> {
         self.mmio.register(offset)
     }
 

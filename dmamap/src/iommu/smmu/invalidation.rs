@@ -3,7 +3,7 @@
 use hw::smmu::command::{ConfigInvalidate, Opcode, TlbInvalidate};
 
 use super::SmmuUnit;
-use crate::iommu::command_ring::{Batch, Command, MAX_BATCH};
+use crate::iommu::command_ring::{Command, Commands, MAX_BATCH};
 use crate::iommu::unit::{Change, DomainId, UnitError};
 use crate::pagetable::{Granule, TableChange};
 use crate::platform::Platform;
@@ -41,31 +41,34 @@ impl<P: Platform> SmmuUnit<P> {
     }
 
     /// What `change` made stale, or all of `domain` where that takes too many commands.
-    pub(super) fn changed(&self, domain: DomainId, change: Change) -> Batch {
-        let opcode = match self.stage {
-            Stage::First => Opcode::TlbiNhVa,
-            Stage::Second => Opcode::TlbiS2Ipa,
+    #[inline]
+    pub(super) fn changed(&self, domain: DomainId, change: Change) -> Commands {
+        let (opcode, tags) = match self.stage {
+            Stage::First => (Opcode::TlbiNhVa, (domain.0, 0)),
+            Stage::Second => (Opcode::TlbiS2Ipa, (0, domain.0)),
         };
+        let leaf = change.tables == TableChange::Kept;
         let granule_log2 = self.granule.size_log2();
-        let base = self
-            .tagged(domain)
-            .with_op(opcode as u8)
-            .with_leaf(change.tables == TableChange::Kept);
         let first = change.range.start().as_u64() >> granule_log2;
         let last = change.range.last().as_u64() >> granule_log2;
-        let single = |page: u64| base.with_address(page << granule_log2);
+        // One address, and the leaf that translates it, whatever its size.
+        let single =
+            |page: u64| TlbInvalidate::address_words(opcode, tags, leaf, page << granule_log2);
+        let [low, high] = single(first);
+        // A range of one granule without a level hint is reserved (4.4.1.1).
+        if first == last {
+            return Commands::One([low, high]);
+        }
         if self.registers.idr3().ril() {
-            let pages = last - first + 1;
-            return match range(single(first), self.granule, pages) {
-                Some(command) => Batch::one(command.to_words()),
-                None => Batch::one(self.whole(domain)),
-            };
+            return Commands::One(match range(self.granule, last - first + 1) {
+                Some(bits) => [low | bits[0], high | bits[1]],
+                None => self.whole(domain),
+            });
         }
         if last - first >= MAX_BATCH as u64 {
-            return Batch::one(self.whole(domain));
+            return Commands::One(self.whole(domain));
         }
-        // One address, and the leaf that translates it, whatever its size.
-        (first..=last).map(|page| single(page).to_words()).collect()
+        Commands::Several((first..=last).map(single).collect())
     }
 
     /// Makes the unit forget the entry of `stream` and what it leads to. When this returns it goes by what the entry
@@ -96,18 +99,12 @@ impl<P: Platform> SmmuUnit<P> {
     }
 }
 
-/// The command that covers `pages` from the address of `single` on, and as few behind them as it can: a sixteenth as many at
-/// most. `None` where there are more than a range can have.
-fn range(single: TlbInvalidate, granule: Granule, pages: u64) -> Option<TlbInvalidate> {
-    if pages == 1 {
-        // A range of one granule without a level hint is reserved (4.4.1.1).
-        return Some(single);
-    }
+/// The bits that make of a command about one address one about `pages` from there on, and as few behind them as it can: a
+/// sixteenth as many at most. `None` where there are more than a range can have.
+#[inline]
+fn range(granule: Granule, pages: u64) -> Option<Command> {
     let scale = (0..=MAX_SCALE).find(|scale| pages.div_ceil(1 << scale) <= MAX_NUM)?;
     let num = pages.div_ceil(1 << scale);
-    let command = single
-        .with_tg(granule_code(granule))
-        .with_num(num as u8 - 1)
-        .with_scale(scale as u8);
-    Some(command)
+    let tg = granule_code(granule);
+    Some(TlbInvalidate::range_bits(tg, num as u8 - 1, scale as u8))
 }

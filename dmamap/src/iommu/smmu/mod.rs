@@ -150,16 +150,14 @@ impl<P: Platform> Unit<P> for SmmuUnit<P> {
     }
 
     fn invalidate(&self, domain: DomainId, change: Change) -> Result<(), UnitError> {
-        let batch = self.changed(domain, change);
-        self.submit(batch.as_slice(), "TLB invalidation")
+        let commands = self.changed(domain, change);
+        self.running
+            .queue
+            .submit_named(&self.registers, commands, "TLB invalidation")
     }
 
     fn sync_map(&self, _domain: DomainId, _range: BusRange) -> Result<(), UnitError> {
         Ok(())
-    }
-
-    fn is_told_of_maps(&self) -> bool {
-        false
     }
 
     fn service_faults(&self, log: &FaultLog<P>) {

@@ -22,7 +22,7 @@ pub(super) fn new<P: Platform>(
     platform: P,
     coherence: WalkCoherence,
 ) -> Result<CommandRing<P>, OutOfFrames> {
-    CommandRing::new(platform, COMMAND_BYTES, FenceSign::Head, coherence)
+    CommandRing::new(platform, COMMAND_BYTES, coherence)
 }
 
 /// What CMDQ_BASE is set to.
@@ -34,6 +34,8 @@ pub(super) fn base<P: Platform>(queue: &CommandRing<P>) -> QueueBase {
 }
 
 impl<P: Platform> RingPorts<P> for Registers<P> {
+    const SIGN: FenceSign = FenceSign::Head;
+
     fn bound(&self) -> &Bound<P> {
         self.bound()
     }
@@ -49,11 +51,12 @@ impl<P: Platform> RingPorts<P> for Registers<P> {
         // The ordered write puts the commands, and the table changes they are about, in memory before the unit is
         // told. Above the index stands the wrap bit, as the unit wants it.
         let producer = QueueIndex::new().with_index(tail);
-        self.write_u32(regs::CMDQ_PROD, producer.into_bits());
+        self.producer().write(producer.into_bits());
     }
 
     fn fence(&self, _sequence: u32, _status: PhysAddr) -> Command {
-        Sync::new().with_cs(Sync::SIG_NONE).to_words()
+        const SYNC: Command = Sync::new().with_cs(Sync::SIG_NONE).to_words();
+        SYNC
     }
 
     /// Whether a command stopped the queue (7.1).

@@ -5,12 +5,14 @@ use hw::smmu::regs::{self, Cr0, Gbpa, Idr0, Idr1, Idr3, Idr5, IrqCtrl, address_b
 use crate::addr::PhysAddr;
 use crate::iommu::bound::Bound;
 use crate::iommu::unit::UnitError;
-use crate::mmio::{Mmio, MmioError, RegisterValue};
+use crate::mmio::{Mmio, MmioError, Register, RegisterValue};
 use crate::platform::Platform;
 
 /// A unit's registers, with what identifies it.
 pub(super) struct Registers<P: Platform> {
     mmio: Mmio<P>,
+    /// What the unit is told of the command queue by.
+    producer: Register<P, u32>,
     idr0: Idr0,
     idr1: Idr1,
     idr3: Idr3,
@@ -31,9 +33,11 @@ impl<P: Platform> Registers<P> {
         let idr5 = Idr5::from_bits(read(regs::IDR5)?);
         // The furthest register used, in the second page.
         mmio.register::<u32>(regs::EVENTQ_CONS)?;
+        let producer = mmio.register::<u32>(regs::CMDQ_PROD)?;
         let bound = Bound::new(platform, mmio.phys().start(), bound_ms);
         Ok(Self {
             mmio,
+            producer,
             idr0,
             idr1,
             idr3,
@@ -80,7 +84,12 @@ impl<P: Platform> Registers<P> {
         self.register(offset).write(value);
     }
 
-    fn register<T: RegisterValue>(&self, offset: u64) -> crate::mmio::Register<P, T> {
+    /// The register that says how far the command queue is filled.
+    pub(super) fn producer(&self) -> &Register<P, u32> {
+        &self.producer
+    }
+
+    fn register<T: RegisterValue>(&self, offset: u64) -> Register<P, T> {
         self.mmio
             .register(offset)
             .expect("`new` checked the furthest register")

@@ -385,10 +385,6 @@ impl<P: Platform> Unit<P> for VirtioUnit<P> {
         self.send_maps(Asker::Anybody, domain, &record, range, Joining::Neighbours)
     }
 
-    fn is_told_of_maps(&self) -> bool {
-        true
-    }
-
     fn service_faults(&self, log: &FaultLog<P>) {
         let _ = self.read_faults(log);
     }

@@ -5,13 +5,14 @@
 
 use hw::vtd::invalidation::{
     ContextCache, Iotlb, PasidCache, PasidCacheGranularity, PasidIotlb, PasidIotlbGranularity,
+    page_bits,
 };
 use hw::vtd::regs::{Cap, ContextGranularity, FunctionMask, IotlbGranularity};
 
 use super::mode::Mode;
 use super::pasid_table::PASID;
-use crate::iommu::command_ring::{Batch, Command, MAX_BATCH};
-use crate::iommu::cover::{Block, Cover};
+use crate::iommu::command_ring::{Batch, Command, Commands};
+use crate::iommu::cover::{Block, named};
 use crate::iommu::unit::{Change, DomainId};
 use crate::pagetable::TableChange;
 use crate::system::Stage;
@@ -50,44 +51,52 @@ pub(super) fn device(mode: Mode, cap: Cap, requester: u16, domain: DomainId) -> 
     batch
 }
 
-/// What is cached of `change` in `domain`.
-pub(super) fn pages(mode: Mode, cap: Cap, domain: DomainId, change: Change) -> Batch {
-    let hint = change.tables == TableChange::Kept;
-    let first_stage = mode == Mode::Scalable(Stage::First);
-    let one = |block: Block| -> Command {
-        let (am, addr) = (block.pages_log2 as u8, block.start);
-        if first_stage {
-            PasidIotlb::new()
+/// How a unit is told of pages: what of it is the same each time.
+pub(super) struct Pages {
+    /// One about pages, without saying which.
+    page: Command,
+    /// The largest blocks it knows; `None` where it knows domains alone.
+    largest_log2: Option<u32>,
+    mode: Mode,
+    cap: Cap,
+}
+
+impl Pages {
+    pub(super) fn new(mode: Mode, cap: Cap) -> Self {
+        let page = match mode {
+            Mode::Scalable(Stage::First) => PasidIotlb::new()
                 .with_g(PasidIotlbGranularity::Page)
-                .with_did(domain.0)
                 .with_pasid(PASID)
-                .with_am(am)
-                .with_ih(hint)
-                .with_addr(addr)
-                .to_words()
-        } else {
-            iotlb(cap)
-                .with_g(IotlbGranularity::Page)
-                .with_did(domain.0)
-                .with_am(am)
-                .with_ih(hint)
-                .with_addr(addr)
-                .to_words()
+                .to_words(),
+            Mode::Legacy | Mode::Scalable(Stage::Second) => {
+                iotlb(cap).with_g(IotlbGranularity::Page).to_words()
+            }
+        };
+        Self {
+            page,
+            largest_log2: cap.psi().then_some(cap.mamv().into()),
+            mode,
+            cap,
         }
-    };
-    let whole = || {
-        Batch::one(if first_stage {
-            one_pasid(domain)
-        } else {
-            one_domain(cap, domain)
-        })
-    };
-    if !cap.psi() {
-        return whole();
     }
-    match Cover::new(change.range, cap.mamv().into(), MAX_BATCH) {
-        Some(cover) => cover.map(one).collect(),
-        None => whole(),
+
+    /// What names all that is cached of `change` in `domain`.
+    #[inline]
+    pub(super) fn of(&self, domain: DomainId, change: Change) -> Commands {
+        let hint = change.tables == TableChange::Kept;
+        let [low, high] = self.page;
+        let one = move |block: Block| {
+            let bits = page_bits(domain.0, block.pages_log2 as u8, hint, block.start);
+            [low | bits[0], high | bits[1]]
+        };
+        let whole = || match self.mode {
+            Mode::Scalable(Stage::First) => one_pasid(domain),
+            Mode::Legacy | Mode::Scalable(Stage::Second) => one_domain(self.cap, domain),
+        };
+        match self.largest_log2 {
+            Some(largest_log2) => named(change.range, largest_log2, one, whole),
+            None => Commands::One(whole()),
+        }
     }
 }
 

@@ -46,6 +46,7 @@ use crate::platform::Platform;
 use crate::system::Stage;
 use device_table::Written;
 use fault::Place;
+use invalidation::Pages;
 use mode::Mode;
 use registers::Registers;
 use tables::Tables;
@@ -68,6 +69,8 @@ pub(crate) struct VtdUnit<P: Platform> {
     segment: u16,
     registers: Registers<P>,
     mode: Mode,
+    /// How it is told of pages.
+    pages: Pages,
     facts: UnitFacts,
     /// Bits of a physical address on this host (DMAR 8.1).
     host_address_bits: u32,
@@ -199,10 +202,10 @@ impl<P: Platform> Unit<P> for VtdUnit<P> {
     }
 
     fn invalidate(&self, domain: DomainId, change: Change) -> Result<(), UnitError> {
-        let batch = invalidation::pages(self.mode, self.registers.cap(), domain, change);
+        let commands = self.pages.of(domain, change);
         self.running
             .queue
-            .submit(&self.registers, batch.as_slice(), "IOTLB invalidation")
+            .submit_named(&self.registers, commands, "IOTLB invalidation")
     }
 
     fn sync_map(&self, domain: DomainId, range: BusRange) -> Result<(), UnitError> {
@@ -220,10 +223,6 @@ impl<P: Platform> Unit<P> for VtdUnit<P> {
             }
             AtMap::FlushWriteBuffer => self.registers.flush_write_buffer(),
         }
-    }
-
-    fn is_told_of_maps(&self) -> bool {
-        self.facts.at_map != AtMap::Nothing
     }
 
     fn service_faults(&self, log: &FaultLog<P>) {

@@ -23,7 +23,6 @@ pub(super) fn new<P: Platform>(
     CommandRing::new(
         platform,
         registers.descriptor_bytes(),
-        FenceSign::StatusWord,
         WalkCoherence::Snooped,
     )
 }
@@ -39,6 +38,8 @@ pub(super) fn address<P: Platform>(
 }
 
 impl<P: Platform> RingPorts<P> for Registers<P> {
+    const SIGN: FenceSign = FenceSign::StatusWord;
+
     fn bound(&self) -> &Bound<P> {
         self.bound()
     }
@@ -53,15 +54,12 @@ impl<P: Platform> RingPorts<P> for Registers<P> {
         let offset = u64::from(tail) * self.descriptor_bytes() % FRAME_BYTES;
         // The ordered write puts the descriptors, and the table changes they are about, in memory
         // before the unit is told.
-        self.write_u64(regs::IQT_REG, QueuePointer::from_offset(offset).into_bits());
+        self.tail()
+            .write(QueuePointer::from_offset(offset).into_bits());
     }
 
     fn fence(&self, sequence: u32, status: PhysAddr) -> Command {
-        Wait::new()
-            .with_sw(true)
-            .with_status_data(sequence)
-            .with_status_address(status.as_u64())
-            .to_words()
+        Wait::status_words(sequence, status.as_u64())
     }
 
     /// Whether the unit has stopped fetching (VT-d 6.5.2.9, IQE).

@@ -6,12 +6,14 @@ use hw::vtd::regs::{self, Cap, Ecap, GlobalCommand, GlobalStatus};
 use crate::addr::PhysAddr;
 use crate::iommu::bound::Bound;
 use crate::iommu::unit::UnitError;
-use crate::mmio::{Mmio, MmioError, RegisterValue};
+use crate::mmio::{Mmio, MmioError, Register, RegisterValue};
 use crate::platform::Platform;
 
 /// A unit's registers, with the facts that say where the movable ones lie.
 pub(super) struct Registers<P: Platform> {
     mmio: Mmio<P>,
+    /// What the unit is told of the queue by.
+    tail: Register<P, u64>,
     cap: Cap,
     ecap: Ecap,
     /// Width of the queue's descriptors.
@@ -45,9 +47,11 @@ impl<P: Platform> Registers<P> {
         // The two groups of registers whose place the unit chooses; the others lie in the first 192 bytes.
         mmio.register::<u64>(regs::IRTA_REG)?;
         mmio.register::<u64>(regs::fault_record(cap, cap.fault_records() - 1) + 8)?;
+        let tail = mmio.register::<u64>(regs::IQT_REG)?;
         let bound = Bound::new(platform, mmio.phys().start(), bound_ms);
         Ok(Self {
             mmio,
+            tail,
             cap,
             ecap,
             descriptor_bytes: DESCRIPTOR_BYTES,
@@ -96,7 +100,12 @@ impl<P: Platform> Registers<P> {
         self.register(offset).write(value);
     }
 
-    fn register<T: RegisterValue>(&self, offset: u64) -> crate::mmio::Register<P, T> {
+    /// The register that says how far the queue is filled.
+    pub(super) fn tail(&self) -> &Register<P, u64> {
+        &self.tail
+    }
+
+    fn register<T: RegisterValue>(&self, offset: u64) -> Register<P, T> {
         self.mmio
             .register(offset)
             .expect("`new` checked the furthest registers")

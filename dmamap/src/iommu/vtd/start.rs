@@ -10,6 +10,7 @@ use hw::vtd::regs::{
 };
 
 use super::fault::Place;
+use super::invalidation::Pages;
 use super::mode::{Mode, widest};
 use super::registers::Registers;
 use super::tables::Tables;
@@ -81,6 +82,7 @@ impl<P: Platform> VtdUnit<P> {
             segment: setup.segment,
             registers,
             mode,
+            pages: Pages::new(mode, cap),
             facts: mode.facts(cap, ecap),
             host_address_bits: setup.host_address_bits,
             coherence: coherence(mode.snoops(ecap)),

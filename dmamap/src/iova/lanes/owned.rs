@@ -60,6 +60,12 @@ impl OwnedLane {
         hot.map(|hot| hot.end_range(granule, 1)).is_some()
     }
 
+    /// The entries of a range of `len` granules that begins with this one, if it is in the block that was chosen from last.
+    #[inline]
+    pub(crate) fn entries_at_hand(&self, granule: u64, len: usize) -> Option<&[AtomicU64]> {
+        Some(self.lane.hot_with(granule)?.entries(granule, len))
+    }
+
     /// The entries of a range of `len` granules that begins with this one, if it is in a block of the lane.
     #[inline]
     pub(crate) fn entries(&self, granule: u64, len: usize) -> Option<&[AtomicU64]> {

@@ -126,7 +126,8 @@ impl RingPointer {
     }
 
     /// The place `bytes`, a multiple of 16 below 512 KiB (other bits are dropped), into the ring.
+    #[inline]
     pub const fn from_offset(bytes: u64) -> Self {
-        Self::new().with_sixteenths(((bytes >> 4) & 0x7fff) as u16)
+        Self::from_bits(bytes & (0x7fff << Self::SIXTEENTHS_OFFSET))
     }
 }

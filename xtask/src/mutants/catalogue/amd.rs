@@ -78,8 +78,9 @@ pub(super) const ALL: &[Mutation] = &[
         name: "amd-unlinked-tables-stay-cached",
         selection: Selection::Whole,
         file: QUEUE,
-        find: ".with_pde(change.tables == TableChange::Unlinked)",
-        replace: ".with_pde(change.tables != change.tables)",
+        find: "let pde = change.tables == TableChange::Unlinked;",
+        replace: "let pde = change.tables != change.tables;
+        let _ = TableChange::Unlinked;",
         why: "the unit walks through tables that were given back",
         caught_by: &[driver(
             "units::tables_that_are_given_back_are_forgotten_first",

@@ -12,6 +12,18 @@ const fn deferred(name: &'static str) -> Test {
 
 pub(super) const ALL: &[Mutation] = &[
     Mutation {
+        name: "confirmed-though-a-flush-failed",
+        selection: Selection::Whole,
+        file: TICKETS,
+        find: "if self.lost[0].is_none() {",
+        replace: "{",
+        why: "who asks without the lock is told that units confirmed what they did not",
+        caught_by: &[Test::library(
+            "dmamap",
+            "iommu::flush_queue::tickets::tests::more_losses_than_are_told_apart_are_never_forgotten",
+        )],
+    },
+    Mutation {
         name: "flush-without-invalidation",
         selection: Selection::Core,
         file: RETIRE,

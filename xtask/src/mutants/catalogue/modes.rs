@@ -69,6 +69,15 @@ pub(super) const ALL: &[Mutation] = &[
         )],
     },
     Mutation {
+        name: "unit-counted-as-one-that-maps-do-not-concern",
+        selection: Selection::Whole,
+        file: "dmamap/src/iommu/domain/walkers.rs",
+        find: "self.told.fetch_or(1 << unit, Ordering::AcqRel);",
+        replace: "let _ = &self.told;",
+        why: "under caching mode a unit remembers that nothing was mapped there",
+        caught_by: &[units("a_unit_that_caches_that_there_is_nothing")],
+    },
+    Mutation {
         name: "write-buffer-not-flushed",
         selection: Selection::Whole,
         file: "dmamap/src/iommu/vtd/registers.rs",

@@ -5,6 +5,7 @@ use super::super::mutation::{Mutation, Selection, Test};
 const DOMAIN: &str = "dmamap/src/iommu/domain.rs";
 const WALKERS: &str = "dmamap/src/iommu/domain/walkers.rs";
 const UNCONFIRMED: &str = "dmamap/src/iommu/unconfirmed.rs";
+const SUBMIT: &str = "dmamap/src/iommu/command_ring/submit.rs";
 const UNIT: &str = "dmamap/src/iommu/vtd/mod.rs";
 const INVALIDATION: &str = "dmamap/src/iommu/vtd/invalidation.rs";
 
@@ -39,9 +40,9 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "unmap-without-wait",
         selection: Selection::Core,
-        file: "dmamap/src/iommu/command_ring.rs",
-        find: "self.wait(ports, ticket, what, deadline_ns)?;",
-        replace: "let _ = ticket;",
+        file: SUBMIT,
+        find: "Some(ticket) if self.is_done(ports, ticket) => {}",
+        replace: "Some(ticket) if self.is_done(ports, ticket) || ticket.end > 0 => {}",
         why: "the invalidation was asked for, but is not done when unmapping returns",
         caught_by: &[strict(
             "unmap_does_not_return_before_the_wait_descriptor_completed",
@@ -101,8 +102,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "another-domain-invalidated",
         selection: Selection::Whole,
         file: INVALIDATION,
-        find: "iotlb(cap).with_g(IotlbGranularity::Page).with_did(domain.0)",
-        replace: "iotlb(cap).with_g(IotlbGranularity::Page).with_did(domain.0 + 1)",
+        find: "page_bits(domain.0,",
+        replace: "page_bits(domain.0 + 1,",
         why: "a unit goes on using all translations of this domain",
         caught_by: &[Test::program("dmamap", "vtd/units", "an_ordinary_unit")],
     },
@@ -174,8 +175,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "first-stage-pages-invalidated-as-second-stage",
         selection: Selection::Whole,
         file: INVALIDATION,
-        find: "let first_stage = mode == Mode::Scalable(Stage::First);",
-        replace: "let first_stage = false && mode == Mode::Scalable(Stage::First);",
+        find: "let page = match mode {",
+        replace: "let page = match Mode::Legacy {",
         why: "page-selective IOTLB invalidations do not reach first-stage translations",
         caught_by: &[scalable("an_ordinary_unit")],
     },
@@ -259,13 +260,11 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "queue-overruns-itself",
         selection: Selection::Whole,
-        file: "dmamap/src/iommu/command_ring.rs",
-        find: "if ring.unread() + needed > room {
-                self.see_head(&mut ring, ports);
-            }",
-        replace: "if ring.unread() + needed > room {
-                ring.read = ring.written;
-            }",
+        file: SUBMIT,
+        find: "self.see_head(ring, ports);
+        if ring.unread() <= most {",
+        replace: "ring.read = ring.written;
+        if ring.unread() <= most {",
         why: "descriptors that the unit has not fetched are overwritten",
         caught_by: &[Test::program(
             "dmamap",
@@ -276,7 +275,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "stopped-queue-not-noticed",
         selection: Selection::Whole,
-        file: "dmamap/src/iommu/command_ring.rs",
+        file: SUBMIT,
         find: "if polls.is_multiple_of(POLLS_PER_ERROR_CHECK) {
                 ports.check()?;
             }",

@@ -3,7 +3,7 @@
 
 use super::super::mutation::{Mutation, Selection, Test};
 
-const RING: &str = "dmamap/src/iommu/command_ring.rs";
+const SUBMIT: &str = "dmamap/src/iommu/command_ring/submit.rs";
 const GROUP: &str = "dmamap/src/iommu/fence_group.rs";
 
 const fn shared(name: &'static str) -> Test {
@@ -71,7 +71,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "group-without-a-fence",
         selection: Selection::Whole,
-        file: RING,
+        file: SUBMIT,
         find: "self.see_to_fence(ports, ticket, patience(look));",
         replace: "let _ = patience(look);",
         why: "whoever joined a group waits for a fence that nobody writes",
@@ -80,7 +80,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "patience-without-end",
         selection: Selection::Whole,
-        file: RING,
+        file: SUBMIT,
         find: "Look::Late | Look::Last => Patience::Over",
         replace: "Look::Late | Look::Last => Patience::Left",
         why: "where a unit dropped the waits of others, nobody asks it again",
@@ -102,8 +102,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "unlinked-told-by-amd-always",
         selection: Selection::Whole,
         file: "dmamap/src/iommu/amd/invalidation.rs",
-        find: ".with_pde(change.tables == TableChange::Unlinked);",
-        replace: ".with_pde(change.tables == TableChange::Unlinked || true);",
+        find: "let pde = change.tables == TableChange::Unlinked;",
+        replace: "let pde = change.tables == TableChange::Unlinked || true;",
         why: "the unit's walks begin at the top after every unmap",
         caught_by: &[per_mib()],
     },
@@ -111,8 +111,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "unlinked-told-by-smmu-always",
         selection: Selection::Whole,
         file: "dmamap/src/iommu/smmu/invalidation.rs",
-        find: ".with_leaf(change.tables == TableChange::Kept);",
-        replace: ".with_leaf(change.tables == TableChange::Kept && false);",
+        find: "let leaf = change.tables == TableChange::Kept;",
+        replace: "let leaf = change.tables == TableChange::Kept && false;",
         why: "the unit's walks begin at the top after every unmap",
         caught_by: &[per_mib()],
     },
@@ -129,10 +129,58 @@ pub(super) const ALL: &[Mutation] = &[
         name: "ranges-named-exactly",
         selection: Selection::Whole,
         file: "dmamap/src/iommu/cover.rs",
-        find: "if is_snug {",
-        replace: "if is_snug && first == last {",
+        find: "is_snug.then_some(Self {",
+        replace: "(is_snug && first == last).then_some(Self {",
         why: "memory that begins inside a page takes two commands where one does",
         caught_by: &[per_mib()],
+    },
+    Mutation {
+        name: "blocks-begin-where-ranges-do",
+        selection: Selection::Whole,
+        file: "dmamap/src/iommu/cover.rs",
+        find: "start: first >> around_log2 << around_log2 << FRAME_SIZE_LOG2,",
+        replace: "start: first << FRAME_SIZE_LOG2,",
+        why: "the one block that names a range begins in the middle of where it may",
+        caught_by: &[group(
+            "iommu::cover::tests::every_page_is_covered_by_few_aligned_blocks",
+        )],
+    },
+    Mutation {
+        name: "ring-goes-on-where-it-was-at-a-reset",
+        selection: Selection::Whole,
+        file: "dmamap/src/iommu/command_ring.rs",
+        find: "ring.start = written;",
+        replace: "let _ = ring.start;",
+        why: "after a loss of power the unit is told of entries where none were written",
+        caught_by: &[Test::program(
+            "dmamap",
+            "life/sleep",
+            "what_is_mapped_stays_mapped_through_a_loss_of_power",
+        )],
+    },
+    Mutation {
+        name: "several-commands-told-as-one",
+        selection: Selection::Whole,
+        file: "dmamap/src/iommu/command_batch.rs",
+        find: "&self.commands[..self.len]",
+        replace: "&self.commands[..self.len.min(1)]",
+        why: "of a range that takes several commands only the first is forgotten",
+        caught_by: &[Test::program(
+            "dmamap",
+            "smmu/strict_unmap",
+            "memory_is_out_of_reach_when_unmap_returns_however_much_it_was",
+        )],
+    },
+    Mutation {
+        name: "only-the-first-unit-told",
+        selection: Selection::Whole,
+        file: "dmamap/src/iommu/domain/walkers.rs",
+        find: "self.0 &= self.0.wrapping_sub(1);",
+        replace: "self.0 = 0;",
+        why: "a unit goes on using what devices behind another have lost",
+        caught_by: &[group(
+            "iommu::domain::walkers::tests::every_bit_is_a_unit_once",
+        )],
     },
     Mutation {
         name: "smmu-range-rounded-down",
