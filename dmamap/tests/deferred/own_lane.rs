@@ -34,13 +34,16 @@ fn edu(rig: &mut Rig) -> Edu<Hosted> {
 
 fn lend<P: Platform>(lane: &mut Lane<P>, kernel: P, pages: u64) -> Lent<P> {
     let buffer = buffer_of(kernel, pages * PAGE, 0x11);
-    lane.map_single(buffer, Bidirectional).expect("it is mapped")
+    lane.map_single(buffer, Bidirectional)
+        .expect("it is mapped")
 }
 
 /// Retires `count` pages that the lane maps first.
 fn retire(lane: &mut Lane<Hosted>, kernel: Hosted, count: usize) -> Vec<(BusRange, Gone)> {
     let lent: Vec<_> = (0..count).map(|_| lend(lane, kernel, 1)).collect();
-    let retired = lent.into_iter().map(|lent| (lent.range(), lane.retire(lent)));
+    let retired = lent
+        .into_iter()
+        .map(|lent| (lent.range(), lane.retire(lent)));
     retired.collect()
 }
 
@@ -222,7 +225,6 @@ fn a_timer_flushes_what_an_idle_lane_staged() {
         let device = attach_deferred(&rig);
         let mut lane = device.lane();
         for each in [1, 20] {
-            println!("{} {each}", kind.name);
             let begun = Instant::now();
             let retired = retire(&mut lane, rig.kernel, each);
             wait_until("a timer flushes", || {

@@ -75,8 +75,10 @@ pub(super) enum Room {
 struct Waiting<P: Platform> {
     entries: Entries<P>,
     gather: Gather<P>,
-    /// How many mappings it is about whose addresses owners of lanes free.
+    /// How many mappings it is about whose addresses owners of lanes free, as far as was known.
     owned: u64,
+    /// Whether it is about such mappings: also where none was known of, there may be some.
+    is_for_owners: bool,
     bytes: u64,
     /// When its first entry came.
     oldest_ns: u64,
@@ -177,6 +179,7 @@ impl<P: Platform> FlushQueue<P> {
             entries,
             gather: Gather::new(self.platform),
             owned: 0,
+            is_for_owners: false,
             bytes: 0,
             oldest_ns: 0,
         }
@@ -203,7 +206,7 @@ impl<P: Platform> FlushQueue<P> {
             && self
                 .waiting
                 .as_ref()
-                .is_none_or(|waiting| waiting.entries.len() == 0 && waiting.gather.range().is_none())
+                .is_none_or(|waiting| waiting.entries.len() == 0 && !waiting.is_for_owners)
     }
 
     /// Whether nothing can be retired before a flush.

@@ -11,8 +11,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, compiler_fence, fence};
 
-use super::tickets::{Owed, Ticket};
 use super::FlushQueue;
+use super::tickets::{Owed, Ticket};
 use crate::addr::{BusAddr, BusRange};
 use crate::platform::Platform;
 
@@ -280,6 +280,7 @@ impl<P: Platform> FlushQueue<P> {
             }
             let staged = desk.staged();
             waiting.owned += staged.count();
+            waiting.is_for_owners = true;
             waiting.bytes += staged.bytes();
         }
         true
