@@ -3,4 +3,6 @@
 //! Files that say `super::sync` can be compiled a second time beside another `sync`: that is how the models of
 //! `interleaved` run them in every order.
 
-pub(crate) use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, compiler_fence};
+pub(crate) use core::sync::atomic::{
+    AtomicBool, AtomicU64, AtomicUsize, Ordering, compiler_fence, fence,
+};

@@ -16,10 +16,14 @@
 //! | `entries` | the ranges, in frames lent when the queue was made |
 //! | `stage` | what one CPU has retired that the queue does not know yet |
 //! | `own_stage` | what the owner of a lane has |
+//! | `covered` | whether a flush has begun that is about it |
 //! | [`FlushFigures`] | how far memory was exposed, and how long |
 
+mod covered;
 mod entries;
 mod figures;
+#[cfg(test)]
+mod interleaved;
 mod own_stage;
 mod stage;
 mod tickets;
@@ -31,9 +35,11 @@ use crate::addr::BusRange;
 use crate::iommu::RevokeError;
 use crate::pagetable::{Gather, TableChange};
 use crate::platform::{OutOfFrames, Platform};
+use crate::sync;
 use entries::Entries;
 use tickets::Tickets;
 
+pub(super) use covered::order_flush;
 pub use figures::FlushFigures;
 use own_stage::Desk;
 pub(super) use own_stage::OwnStage;

@@ -9,9 +9,10 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, compiler_fence, fence};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::FlushQueue;
+use super::covered::{Covered, order_owner};
 use super::tickets::{Owed, Ticket};
 use crate::addr::{BusAddr, BusRange};
 use crate::platform::Platform;
@@ -34,10 +35,9 @@ pub(in crate::iommu) struct OwnStage {
 }
 
 /// What an owner and the queue tell each other.
-#[derive(Default)]
 pub(super) struct Desk {
     /// A flush has begun that is about what was retired with the ticket.
-    is_covered: AtomicBool,
+    covered: Covered,
     /// [What is staged](Staged), for whoever counts. The owner's to write.
     staged: AtomicU64,
     /// How many ranges were staged and have been settled, likewise.
@@ -70,6 +70,19 @@ impl Staged {
     }
 }
 
+impl Default for Desk {
+    fn default() -> Self {
+        Self {
+            covered: Covered::no(),
+            staged: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
+            room: AtomicU64::new(0),
+            first: AtomicU64::new(u64::MAX),
+            last: AtomicU64::new(0),
+        }
+    }
+}
+
 impl Desk {
     /// From the first block to the last that the owner has had, when it has retired anything.
     fn blocks(&self) -> BusRange {
@@ -90,10 +103,7 @@ impl OwnStage {
         platform: P,
         with: impl Fn(&mut dyn FnMut(&mut FlushQueue<P>)),
     ) -> Option<Self> {
-        let desk = Arc::new(Desk {
-            first: AtomicU64::new(u64::MAX),
-            ..Desk::default()
-        });
+        let desk = Arc::new(Desk::default());
         let (mut count, mut is_in) = (0, false);
         while !is_in {
             let mut room = Vec::new();
@@ -123,10 +133,7 @@ impl OwnStage {
         clear: impl FnOnce(),
     ) -> Option<Owed> {
         clear();
-        match self.fences_cpus {
-            true => compiler_fence(Ordering::SeqCst),
-            false => fence(Ordering::SeqCst),
-        }
+        order_owner(self.fences_cpus);
         self.stage(range)
     }
 
@@ -140,7 +147,7 @@ impl OwnStage {
     #[inline]
     pub(in crate::iommu) fn stage(&mut self, range: BusRange) -> Option<Owed> {
         let ticket = self.ticket.filter(|_| self.len < self.room)?;
-        if self.desk.is_covered.load(Ordering::SeqCst) {
+        if self.desk.covered.is_set() {
             return None;
         }
         self.ranges[self.len] = (range.start().as_u64(), range.len_bytes());
@@ -224,7 +231,7 @@ impl<P: Platform> FlushQueue<P> {
         self.note_first();
         self.staged += room;
         stage.desk.room.store(room as u64, Ordering::Relaxed);
-        stage.desk.is_covered.store(false, Ordering::SeqCst);
+        stage.desk.covered.unset();
         stage.ticket = Some(self.tickets.draw());
         stage.room = room;
         true
@@ -272,7 +279,7 @@ impl<P: Platform> FlushQueue<P> {
             return false;
         }
         self.staged -= room;
-        desk.is_covered.store(true, Ordering::SeqCst);
+        desk.covered.set();
         if let Some(waiting) = &mut self.waiting {
             if let Some(extent) = extent {
                 let (start, len_bytes) = (extent.start().as_u64(), extent.len_bytes());

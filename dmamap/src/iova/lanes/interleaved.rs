@@ -23,6 +23,7 @@ use crate::slab::Handle;
 use lane::Lane;
 use lent::LentBlock;
 
+#[allow(dead_code, reason = "lanes in models are CPUs' alone")]
 #[expect(clippy::duplicate_mod, reason = "once as it runs, once for loom")]
 #[path = "lane.rs"]
 mod lane;
