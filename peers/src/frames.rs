@@ -182,7 +182,7 @@ unsafe impl Platform for Frames {
 
     fn invalidate_cache(&self, _start: NonNull<u8>, _len_bytes: usize) {}
 
-    #[inline]
+    #[inline(always)]
     fn pin<R>(&self, f: impl FnOnce(Cpu) -> R) -> R {
         // A thread is interrupted by no other of its number, which is what turning interrupts off is for.
         f(Cpu(cpus::current()))

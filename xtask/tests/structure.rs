@@ -12,7 +12,7 @@ const OF_ALL: [&str; 5] = ["device_table", "fault", "mod", "queue", "start"];
 const OF_HARDWARE: [&str; 2] = ["invalidation", "registers"];
 
 /// Folders of what all units share.
-const SHARED: [&str; 2] = ["domain", "flush_queue"];
+const SHARED: [&str; 3] = ["command_ring", "domain", "flush_queue"];
 
 const HARDWARE: [&str; 4] = ["amd", "riscv", "smmu", "vtd"];
 

@@ -119,23 +119,22 @@ unsafe impl<P: Platform> DmaMemory for ScatteredBuffer<P> {
 
     fn segment(&self, offset: u64) -> PhysRange {
         let total = self.len_bytes();
-        let Some(&first) = self.frames.get((offset / FRAME_BYTES) as usize) else {
+        let frames = self.frames.get((offset / FRAME_BYTES) as usize..);
+        let Some([first, later @ ..]) = frames else {
             return PhysRange::new(PhysAddr::new(0), 0).expect("an empty range exists");
         };
-        let offset = offset.min(total);
-        let within = offset % FRAME_BYTES;
         // Frames that happen to follow each other in memory are one run.
-        let mut len = FRAME_BYTES - within;
-        let mut next = first;
-        for &frame in &self.frames[(offset / FRAME_BYTES) as usize + 1..] {
-            if next.checked_add(FRAME_BYTES) != Some(frame) {
+        let mut len = FRAME_BYTES;
+        for frame in later {
+            if frame.as_u64() != first.as_u64().wrapping_add(len) {
                 break;
             }
-            next = frame;
             len += FRAME_BYTES;
         }
+        let within = offset % FRAME_BYTES;
+        let len = (len - within).min(total.saturating_sub(offset));
         let start = PhysAddr::new(first.as_u64() + within);
-        PhysRange::new(start, len.min(total - offset)).expect("frames lie inside the address space")
+        PhysRange::new(start, len).expect("frames lie inside the address space")
     }
 }
 

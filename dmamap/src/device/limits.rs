@@ -2,9 +2,9 @@
 //!
 //! The calls are [`Device`](crate::device::Device)'s: those of `mask` and of `segment_limits`.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::addr::{BusAddr, DmaMask};
+use crate::addr::{BusAddr, DmaMask, FRAME_SIZE_LOG2};
 use crate::iommu::Requester;
 
 /// A limit that no device can have.
@@ -43,6 +43,8 @@ pub(crate) struct Limits {
     max_segment_bytes: AtomicU64,
     segment_boundary: AtomicU64,
     min_align_mask: AtomicU64,
+    /// Whether the driver ever set one of these two so that it concerns memory shorter than a large leaf.
+    concern_small_memory: AtomicBool,
 }
 
 /// What a device takes in one piece before its driver says more (rule of the guide: 64 KiB).
@@ -67,6 +69,7 @@ impl Limits {
             max_segment_bytes: AtomicU64::new(DEFAULT_MAX_SEGMENT_BYTES),
             segment_boundary: AtomicU64::new(BOUNDARY_NOT_SET),
             min_align_mask: AtomicU64::new(0),
+            concern_small_memory: AtomicBool::new(false),
         }
     }
 
@@ -121,6 +124,7 @@ impl Limits {
     }
 
     pub(crate) fn set_segment_boundary(&self, boundary: u64) {
+        self.concern_small_memory.store(true, Ordering::Relaxed);
         self.segment_boundary.store(boundary, Ordering::Relaxed);
     }
 
@@ -130,14 +134,17 @@ impl Limits {
         self.min_align_mask.load(Ordering::Relaxed)
     }
 
-    /// Whether the driver asked for nothing that concerns memory shorter than a large leaf, where pages are of `2^page_log2` bytes.
+    /// Whether the driver may have asked for something that concerns memory shorter than a large leaf, mapped in pages of one frame.
     #[inline]
-    pub(crate) fn leave_small_memory_alone(&self, page_log2: u32) -> bool {
-        let boundary = self.segment_boundary.load(Ordering::Relaxed);
-        boundary == BOUNDARY_NOT_SET && self.min_align_mask() >> page_log2 == 0
+    pub(crate) fn concern_small_memory(&self) -> bool {
+        self.concern_small_memory.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_min_align_mask(&self, mask: u64) {
+        // Below the frame addresses are alike anyhow.
+        if mask >> FRAME_SIZE_LOG2 != 0 {
+            self.concern_small_memory.store(true, Ordering::Relaxed);
+        }
         self.min_align_mask.store(mask, Ordering::Relaxed);
     }
 }

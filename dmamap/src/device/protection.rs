@@ -34,6 +34,8 @@ pub(crate) struct Guard {
     trust: Trust,
     /// One of the values below.
     relaxed: AtomicU8,
+    /// How mappings are taken back that ask for nothing stronger: as it was attached, and once it is relaxed.
+    revocations: [Revocation; 2],
 }
 
 /// As it was attached.
@@ -49,6 +51,8 @@ impl Guard {
             attached,
             trust,
             relaxed: AtomicU8::new(AS_ATTACHED),
+            revocations: [attached, Protection::Deferred]
+                .map(|protection| Revocation::of(protection, trust)),
         }
     }
 
@@ -75,12 +79,22 @@ impl Guard {
     /// How a mapping with `attributes` is taken back.
     #[inline]
     pub(crate) fn revocation(&self, attributes: Attributes) -> Revocation {
-        let default = self.protection();
-        let protection = match attributes.protection {
-            None => default,
-            Some(wanted) => default.or_stronger(wanted),
-        };
-        match (protection, self.trust) {
+        match attributes.protection {
+            None => {
+                let [as_attached, relaxed] = self.revocations;
+                match self.relaxed.load(Ordering::Acquire) {
+                    RELAXED => relaxed,
+                    _ => as_attached,
+                }
+            }
+            Some(wanted) => Revocation::of(self.protection().or_stronger(wanted), self.trust),
+        }
+    }
+}
+
+impl Revocation {
+    fn of(protection: Protection, trust: Trust) -> Self {
+        match (protection, trust) {
             (Protection::Identity | Protection::Deferred, Trust::Given) => Revocation::Later,
             (Protection::Identity | Protection::Deferred, Trust::Withheld) => Revocation::Shared,
             (Protection::Blocked | Protection::Strict | Protection::Bounce, _) => Revocation::Alone,

@@ -146,8 +146,7 @@ impl<P: Platform> Domain<P> {
                 return Err(error.into());
             }
         };
-        let words = table.leaf_words();
-        let lanes = words.map(|words| DomainLanes::new(platform, &iova, words));
+        let lanes = DomainLanes::new(platform, &iova, table.as_ref());
         let inner = Inner {
             unlinking: 0,
             unconfirmed: Unconfirmed::nothing(platform),

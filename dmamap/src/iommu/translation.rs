@@ -42,18 +42,19 @@ pub(crate) trait Translation<P: Platform>: Send {
     fn lookup(&self, bus: BusAddr) -> Option<(PhysAddr, Permission)>;
     fn frames(&self) -> usize;
     fn reclaim(&mut self, gather: &mut Gather<P>);
-    /// What entries for the smallest pages say; `None` where there are none to be held.
-    fn leaf_words(&self) -> Option<Box<dyn LeafWords>> {
+    /// What entries of a level say, 1 for the smallest pages; `None` where there are none to be held.
+    fn leaf_words(&self, level: u32) -> Option<Box<dyn LeafWords>> {
+        let _ = level;
         None
     }
-    /// Holds entries for [`HELD`] pages from `bus` on, until they are let go.
-    fn hold(&mut self, bus: BusAddr) -> Option<NonNull<[AtomicU64; HELD]>> {
-        let _ = bus;
+    /// Holds entries of a level for [`HELD`] of its pages from `bus` on, until they are let go.
+    fn hold(&mut self, bus: BusAddr, level: u32) -> Option<NonNull<[AtomicU64; HELD]>> {
+        let _ = (bus, level);
         None
     }
-    /// Lets go of entries that are held.
-    fn let_go(&mut self, bus: BusAddr, gather: &mut Gather<P>) {
-        let _ = (bus, gather);
+    /// Lets go of entries of a level that are held.
+    fn let_go(&mut self, bus: BusAddr, level: u32, gather: &mut Gather<P>) {
+        let _ = (bus, level, gather);
     }
     /// # Safety
     /// No unit walks the table any more, nor has cached anything of it.
@@ -105,16 +106,16 @@ impl<P: Platform, F: Format> Translation<P> for PageTable<P, F> {
         PageTable::reclaim(self, gather);
     }
 
-    fn leaf_words(&self) -> Option<Box<dyn LeafWords>> {
-        Some(PageTable::leaf_words(self))
+    fn leaf_words(&self, level: u32) -> Option<Box<dyn LeafWords>> {
+        PageTable::leaf_words(self, level)
     }
 
-    fn hold(&mut self, bus: BusAddr) -> Option<NonNull<[AtomicU64; HELD]>> {
-        PageTable::hold(self, bus)
+    fn hold(&mut self, bus: BusAddr, level: u32) -> Option<NonNull<[AtomicU64; HELD]>> {
+        PageTable::hold(self, bus, level)
     }
 
-    fn let_go(&mut self, bus: BusAddr, gather: &mut Gather<P>) {
-        PageTable::let_go(self, bus, gather);
+    fn let_go(&mut self, bus: BusAddr, level: u32, gather: &mut Gather<P>) {
+        PageTable::let_go(self, bus, level, gather);
     }
 
     unsafe fn free(self: Box<Self>) {

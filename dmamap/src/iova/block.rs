@@ -9,7 +9,7 @@ use crate::slab::Handle;
 
 /// How large a block's units are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Level {
+pub(crate) enum Level {
     /// A granule.
     Granules,
     /// As much as a block of granules.
@@ -21,7 +21,8 @@ impl Level {
     pub(super) const ALL: [Self; 2] = [Self::Granules, Self::Blocks];
 
     /// log2 of the granules in a unit.
-    pub(super) fn unit_log2(self) -> u32 {
+    #[inline]
+    pub(crate) fn unit_log2(self) -> u32 {
         match self {
             Self::Granules => 0,
             Self::Blocks => UNITS_LOG2,

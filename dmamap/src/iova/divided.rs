@@ -308,11 +308,16 @@ impl<P: Platform> Divided<P> {
 
     /// The first granule of a zone that a request may have, and one past the last: no block of a zone leaves it.
     pub(super) fn bounds_within(&self, zone: Zone, fit: &Fit) -> (u64, u64) {
-        let (start, end) = match zone {
+        let (start, end) = self.bounds_of(zone);
+        (start.max(fit.start), end.min(fit.end))
+    }
+
+    /// The first granule of a zone, and one past its last.
+    pub(super) fn bounds_of(&self, zone: Zone) -> (u64, u64) {
+        match zone {
             Zone::Low => (self.bounds.start, self.bounds.high_start),
             Zone::High => (self.bounds.high_start, u64::MAX),
-        };
-        (start.max(fit.start), end.min(fit.end))
+        }
     }
 
     /// Frames held for blocks.

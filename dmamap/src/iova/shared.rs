@@ -17,7 +17,8 @@
 //! ```
 
 use super::lanes::{
-    Freed, LaneRequest, Lanes, Lender, Lending, MOST, NoChoice, OwnedLane, Parted, Recall,
+    Freed, LaneRequest, Lanes, Lender, Lending, Level, NoChoice, OwnedLane, Parted, Recall,
+    level_of,
 };
 use super::{IovaError, IovaRequest, IovaSpace, IovaStatistics};
 use crate::addr::{BusAddr, BusRange};
@@ -58,24 +59,45 @@ impl<P: Platform> SharedSpace<P> {
     /// As [`IovaSpace::allocate`].
     #[inline]
     pub fn allocate(&self, request: IovaRequest) -> Result<BusRange, IovaError> {
-        let Some(lane_request) = LaneRequest::of(&request, self.granule_log2) else {
-            return self.allocate_locked(request);
-        };
-        let choose = || self.lanes.choose(&lane_request, |granule, _| granule);
-        let chosen = match choose() {
-            Err(NoChoice::NoRoom) if self.lend(&lane_request) => choose(),
-            chosen => chosen,
+        // What is chosen in a lane is said in registers.
+        let chosen = match LaneRequest::of(&request, self.granule_log2) {
+            Some(request) => self.choose(&request),
+            None => self.choose_large(&request),
         };
         match chosen {
-            Ok(granule) => {
+            Some(granule) => {
                 let start = BusAddr::new(granule << self.granule_log2);
                 Ok(BusRange::new(start, request.len_bytes).expect("ranges lie in the aperture"))
             }
-            Err(_) => self.allocate_locked(request),
+            None => self.allocate_locked(request),
         }
     }
 
+    /// The first granule of a range from this CPU's lane of large blocks, if that serves such requests.
+    #[inline(never)]
+    fn choose_large(&self, request: &IovaRequest) -> Option<u64> {
+        self.choose(&LaneRequest::of_large(request, self.granule_log2)?)
+    }
+
+    /// The first granule of a range from a lane of this CPU.
+    #[inline(always)]
+    fn choose(&self, request: &LaneRequest<'_>) -> Option<u64> {
+        match self.lanes.choose(request, |granule, _| granule) {
+            Ok(granule) => Some(granule),
+            Err(why) => self.choose_otherwise(request, why),
+        }
+    }
+
+    /// The same once more, with another block, if all that is missing is room.
     #[cold]
+    fn choose_otherwise(&self, request: &LaneRequest<'_>, why: NoChoice) -> Option<u64> {
+        if why != NoChoice::NoRoom || !self.lend(request) {
+            return None;
+        }
+        let chosen = self.lanes.choose(request, |granule, _| granule);
+        chosen.ok()
+    }
+
     fn lend(&self, request: &LaneRequest<'_>) -> bool {
         let mut locked = self.locked.lock();
         let Locked { space, lender } = &mut *locked;
@@ -83,7 +105,7 @@ impl<P: Platform> SharedSpace<P> {
             Lending::Lent => true,
             Lending::Refused => false,
             Lending::Unused(block) => {
-                self.lanes.take_back(lender, space, block, |_| ());
+                self.lanes.take_back(lender, space, block, |_, _| ());
                 false
             }
         }
@@ -114,16 +136,20 @@ impl<P: Platform> SharedSpace<P> {
     pub(super) fn give_back(&self, owned: &mut OwnedLane) {
         let Locked { space, lender } = &mut *self.locked.lock();
         // SAFETY: the lock is held, and nothing is called from within a lane.
-        unsafe { self.lanes.give_back(owned, lender, space, |_| (), |_| ()) };
+        unsafe {
+            self.lanes
+                .give_back(owned, lender, space, |_, _| (), |_| ())
+        };
     }
 
     /// The space has a block again that no lane has a use for.
     #[cold]
     pub(super) fn take_back(&self, block: Parted) {
         let Locked { space, lender } = &mut *self.locked.lock();
-        self.lanes.take_back(lender, space, block, |_| ());
+        self.lanes.take_back(lender, space, block, |_, _| ());
     }
 
+    #[cold]
     fn allocate_locked(&self, request: IovaRequest) -> Result<BusRange, IovaError> {
         let mut locked = self.locked.lock();
         match locked.space.allocate(request) {
@@ -147,27 +173,65 @@ impl<P: Platform> SharedSpace<P> {
     pub unsafe fn free(&self, range: BusRange) -> Result<(), IovaError> {
         let granule = range.start().as_u64() >> self.granule_log2;
         let granules = range.len_bytes() >> self.granule_log2;
-        if granules > MOST {
-            return self.locked.lock().space.free(range);
+        match level_of(granules) {
+            // SAFETY: the caller's promise.
+            Some((Level::Granules, units)) => unsafe {
+                self.free_at((Level::Granules, granule), units, range)
+            },
+            // SAFETY: the caller's promise.
+            _ => unsafe { self.free_large(range) },
         }
+    }
+
+    /// # Safety
+    /// As [`free`](Self::free).
+    #[inline(never)]
+    unsafe fn free_large(&self, range: BusRange) -> Result<(), IovaError> {
+        let granule = range.start().as_u64() >> self.granule_log2;
+        match level_of(range.len_bytes() >> self.granule_log2) {
+            // SAFETY: the caller's promise.
+            Some((_, units)) => unsafe { self.free_at((Level::Blocks, granule), units, range) },
+            None => self.locked.lock().space.free(range),
+        }
+    }
+
+    /// As [`free`](Self::free), of a range that is in a block of that level if it is in a lent one.
+    ///
+    /// # Safety
+    /// As [`free`](Self::free).
+    #[inline(always)]
+    unsafe fn free_at(
+        &self,
+        (level, granule): (Level, u64),
+        units: usize,
+        range: BusRange,
+    ) -> Result<(), IovaError> {
         // SAFETY: the caller's promise.
-        match unsafe { self.lanes.free(granule, granules as usize) } {
+        match unsafe { self.lanes.free((level, granule), units) } {
+            Freed::Done => Ok(()),
+            freed => self.free_locked(freed, granule, range),
+        }
+    }
+
+    /// What is left to do where the lane of this CPU did not do all.
+    #[cold]
+    fn free_locked(&self, freed: Freed, granule: u64, range: BusRange) -> Result<(), IovaError> {
+        let mut locked = self.locked.lock();
+        let Locked { space, lender } = &mut *locked;
+        match freed {
             Freed::Done => Ok(()),
             Freed::Unused(block) => {
-                self.take_back(block);
+                self.lanes.take_back(lender, space, block, |_, _| ());
                 Ok(())
             }
-            Freed::Elsewhere => {
-                let mut locked = self.locked.lock();
-                match self.lanes.look_locked(&locked.lender, granule) {
-                    Some(lent) => {
-                        // SAFETY: the caller's promise.
-                        unsafe { lent.free() };
-                        Ok(())
-                    }
-                    None => locked.space.free(range),
+            Freed::Elsewhere => match self.lanes.look_locked(lender, granule) {
+                Some(lent) => {
+                    // SAFETY: `free` was promised that the caller has the range.
+                    unsafe { lent.free() };
+                    Ok(())
                 }
-            }
+                None => space.free(range),
+            },
         }
     }
 
@@ -206,7 +270,7 @@ impl<P: Platform> SharedSpace<P> {
     fn recall(&self, Locked { space, lender }: &mut Locked<P>, recall: Recall) {
         // SAFETY: the lock is held, and nothing is called from within a lane.
         unsafe {
-            self.lanes.recall(lender, space, recall, |()| (), |_| ());
+            self.lanes.recall(lender, space, recall, |()| (), |_, _| ());
         }
     }
 }

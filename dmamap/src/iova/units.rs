@@ -9,7 +9,8 @@ pub(super) const UNITS_LOG2: u32 = 9;
 /// How many units one of these has.
 pub(super) const UNITS: usize = 1 << UNITS_LOG2;
 
-const WORD_LOG2: u32 = u64::BITS.ilog2();
+/// log2 of the units that a word has a bit for.
+pub(super) const WORD_LOG2: u32 = u64::BITS.ilog2();
 /// Words of a bit for each.
 pub(super) const WORDS: usize = UNITS >> WORD_LOG2;
 
@@ -323,7 +324,7 @@ pub(super) fn range_at(
 
 /// The free units of a word at which `2^order` of them begin, fewer than the word has.
 #[inline]
-fn runs_of(free: u64, order: u32) -> u64 {
+pub(super) fn runs_of(free: u64, order: u32) -> u64 {
     if order == 0 {
         return free;
     }

@@ -24,6 +24,7 @@
 //! ```
 
 use core::fmt;
+use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
 use alloc::sync::Arc;
@@ -75,7 +76,7 @@ pub enum BufferPoolFailure {
 /// What a pool and its blocks share. Unmaps the memory when the last of them is gone.
 struct Shared<P: Platform> {
     /// `None` only while `drop` runs.
-    parts: Option<(Live<P>, DmaBuffer<P>)>,
+    parts: Option<(Live<P>, ManuallyDrop<DmaBuffer<P>>)>,
     start: NonNull<u8>,
     block_bytes: u64,
     stride: u64,
@@ -160,6 +161,7 @@ impl<P: Platform, D: Direction> BufferPool<P, D> {
         let buffer = DmaBuffer::allocate_for(device, len_bytes)?;
         let start = buffer.pointer();
         let terms = Terms::new(device.mask(), Shape::Single, direction);
+        let buffer = ManuallyDrop::new(buffer);
         let parts = Live::establish_owned(device, buffer, terms, |live, buffer| (live, buffer))
             .map_err(|rejected| rejected.error.failure)?;
         Ok(Self {

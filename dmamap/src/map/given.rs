@@ -129,6 +129,7 @@ impl<P: Platform> DeviceCore<P> {
     }
 
     /// As [`clean_given`](Self::clean_given), of one piece of memory in whole frames.
+    #[inline(never)]
     pub(super) fn clean_frames(&self, piece: PhysRange) {
         self.clean_for_device(widened(piece, FRAME_SIZE_LOG2));
     }

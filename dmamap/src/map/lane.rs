@@ -108,7 +108,7 @@ impl<P: Platform> Lane<P> {
             Some(range) => {
                 let held = Held::new(&self.device, range.len_bytes());
                 let live = Live::new(held, range, &terms, Copies::None);
-                let owned = Owned::from_parts(live, ManuallyDrop::into_inner(buffer), direction);
+                let owned = Owned::from_parts(live, buffer, direction);
                 Ok(Mapping { owned })
             }
             None => self.device.map_single(self.not_left(buffer)?, direction),
@@ -131,7 +131,7 @@ impl<P: Platform> Lane<P> {
             Some(range) => {
                 let held = Held::new(&self.device, range.len_bytes());
                 let live = Live::new(held, range, &terms, Copies::None);
-                let owned = Owned::from_parts(live, ManuallyDrop::into_inner(buffer), direction);
+                let owned = Owned::from_parts(live, buffer, direction);
                 Ok(SgMapping { owned })
             }
             None => self.device.map_sg(self.not_left(buffer)?, direction),
@@ -284,8 +284,9 @@ impl<P: Platform> Lane<P> {
         };
         // As long as all of them, wherever that may be: nothing but its length is looked at.
         let all = PhysRange::new(first.start(), buffer.len_bytes()).ok()?;
-        let page = (FRAME_SIZE_LOG2, domain.address_order());
-        let request = request_for_small(page, &core.limits, terms, all)?;
+        let order = domain.address_order();
+        let all = (all.len_bytes(), widened(all, FRAME_SIZE_LOG2));
+        let request = request_for_small(order, &core.limits, terms, all)?;
         let range = domain.map_list_in(own, request, &mut Pieces::of(buffer), terms.grant())?;
         range.slice(0, buffer.len_bytes())
     }
@@ -299,7 +300,7 @@ impl<P: Platform> Lane<P> {
         };
         let is_as_it_is = buffer.frames() == Frames::Whole
             && buffer.len_bytes() >= self.copied_below_bytes
-            && core.limits.leave_small_memory_alone(FRAME_SIZE_LOG2)
+            && !core.limits.concern_small_memory()
             && !domain.tells_of_maps()
             && !core.system.is_asleep()
             && !core.leaving.load(Ordering::Acquire)
@@ -359,9 +360,9 @@ fn map_small_in<P: Platform>(
     (core, piece): (&DeviceCore<P>, PhysRange),
     terms: &Terms,
 ) -> Option<BusRange> {
-    let page = (FRAME_SIZE_LOG2, domain.address_order());
-    let request = request_for_small(page, &core.limits, terms, piece)?;
-    let memory = widened(piece, FRAME_SIZE_LOG2);
+    let (order, memory) = (domain.address_order(), widened(piece, FRAME_SIZE_LOG2));
+    let small = (piece.len_bytes(), memory);
+    let request = request_for_small(order, &core.limits, terms, small)?;
     let mut list = Replay::new(core::iter::once(memory));
     domain.map_list_in(own, request, &mut list, terms.grant())
 }

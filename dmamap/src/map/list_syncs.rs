@@ -6,27 +6,32 @@ use crate::bounce::Run;
 use crate::buffer::{DmaMemory, ScatterList};
 use crate::device::{Coherence, DeviceCore};
 use crate::iommu::Requester;
-use crate::map::AnyDirection;
 use crate::map::attributes::CpuSync;
-use crate::map::backing::{Backing, Side};
-use crate::map::terms::Terms;
+use crate::map::backing::Side;
+use crate::map::copies::Copies;
+use crate::map::{AnyDirection, Attributes};
 use crate::platform::Platform;
 
-/// How the CPU and one device take turns at a list that is mapped as `terms` say.
+/// How the CPU and one device take turns at a list that is mapped.
 pub(crate) struct ListSyncs<'a, P: Platform> {
     core: &'a DeviceCore<P>,
     direction: AnyDirection,
     at_the_ends: CpuSync,
-    backing: &'a Backing,
+    copies: Copies,
 }
 
 impl<'a, P: Platform> ListSyncs<'a, P> {
-    pub(crate) fn new(core: &'a DeviceCore<P>, terms: &Terms, backing: &'a Backing) -> Self {
+    pub(crate) fn new(
+        core: &'a DeviceCore<P>,
+        direction: AnyDirection,
+        attributes: Attributes,
+        copies: Copies,
+    ) -> Self {
         Self {
             core,
-            direction: terms.direction,
-            at_the_ends: terms.attributes.cpu_sync,
-            backing,
+            direction,
+            at_the_ends: attributes.cpu_sync,
+            copies,
         }
     }
 
@@ -37,7 +42,7 @@ impl<'a, P: Platform> ListSyncs<'a, P> {
 
     /// Whether syncs do more than order accesses.
     pub(crate) fn need_sync(&self) -> bool {
-        self.sees_no_caches() || self.backing.is_copied()
+        self.sees_no_caches() || self.copies.are_there()
     }
 
     fn sees_no_caches(&self) -> bool {
@@ -102,17 +107,17 @@ impl<'a, P: Platform> ListSyncs<'a, P> {
         mut visit: impl FnMut(NonNull<u8>, u64),
     ) {
         let whole = list.len_bytes();
-        self.backing
-            .each_side(offset, len_bytes, whole, |side, at, len| match side {
-                Side::Buffer => {
-                    list.each_chunk(at, len, |start, count, _| visit(start, count as u64));
-                }
-                Side::Copy(run, within) => {
-                    // SAFETY: a byte of the copy.
-                    let start = unsafe { run.pointer(self.core.platform).add(within as usize) };
-                    visit(start, len);
-                }
-            });
+        let backing = self.copies.backing(self.core);
+        backing.each_side(offset, len_bytes, whole, |side, at, len| match side {
+            Side::Buffer => {
+                list.each_chunk(at, len, |start, count, _| visit(start, count as u64));
+            }
+            Side::Copy(run, within) => {
+                // SAFETY: a byte of the copy.
+                let start = unsafe { run.pointer(self.core.platform).add(within as usize) };
+                visit(start, len);
+            }
+        });
     }
 
     /// Calls `visit` with each stretch of them that the device has a copy of: the copy, where in it the stretch begins, the
@@ -124,14 +129,17 @@ impl<'a, P: Platform> ListSyncs<'a, P> {
         len_bytes: u64,
         mut visit: impl FnMut(&Run, u64, NonNull<u8>, u64),
     ) {
+        if !self.copies.are_there() {
+            return;
+        }
         let whole = list.len_bytes();
-        self.backing
-            .each_side(offset, len_bytes, whole, |side, at, len| {
-                if let Side::Copy(run, within) = side {
-                    list.each_chunk(at, len, |start, count, done| {
-                        visit(run, within + done as u64, start, count as u64);
-                    });
-                }
-            });
+        let backing = self.copies.backing(self.core);
+        backing.each_side(offset, len_bytes, whole, |side, at, len| {
+            if let Side::Copy(run, within) = side {
+                list.each_chunk(at, len, |start, count, done| {
+                    visit(run, within + done as u64, start, count as u64);
+                });
+            }
+        });
     }
 }

@@ -7,7 +7,7 @@ use core::ptr::NonNull;
 
 use crate::addr::{BusRange, PhysRange};
 use crate::buffer::DmaMemory;
-use crate::device::{Coherence, Device, Held};
+use crate::device::{Coherence, Device, Held, Revocation};
 use crate::iommu::{Owed, Requester, RevokeError};
 use crate::map::as_it_is::{AsItIs, map_as_it_is};
 use crate::map::asked::Asked;
@@ -16,11 +16,12 @@ use crate::map::backing::{Backing, Side};
 use crate::map::copies::Copies;
 use crate::map::direction::AnyDirection;
 use crate::map::earlier::{Earlier, Written};
-use crate::map::error::{MapError, Quarantined, Rejected};
+use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
 use crate::map::establish::{establish, not_established, revoke};
 use crate::map::place::{Contents, Memory, Placed};
-use crate::map::route::WayBack;
+use crate::map::route::{Route, WayBack};
 use crate::map::terms::Terms;
+use crate::map::translated;
 use crate::pagetable::PhysList;
 use crate::platform::Platform;
 use crate::slab::Handle;
@@ -44,6 +45,7 @@ impl<B: DmaMemory> PhysList for Pieces<'_, B> {
         self.offset = 0;
     }
 
+    #[inline]
     fn next_range(&mut self) -> Option<PhysRange> {
         let piece = self.buffer.segment(self.offset);
         self.offset += piece.len_bytes();
@@ -51,13 +53,16 @@ impl<B: DmaMemory> PhysList for Pieces<'_, B> {
     }
 }
 
+/// What becomes of `buffer`, which was not mapped, for a device that was held for it.
 #[cold]
 fn rejected<P: Platform, B: DmaMemory>(
     device: &Device<P>,
-    error: MapError,
+    held: Held<P>,
+    failure: MapFailure,
     buffer: ManuallyDrop<B>,
 ) -> Rejected<B> {
-    let len_bytes = buffer.len_bytes();
+    let (first, len_bytes) = (buffer.segment(0), held.bytes());
+    let error = not_established(held, Asked::from(first.start(), len_bytes), failure);
     device.core().rejected(error, buffer, len_bytes)
 }
 
@@ -146,15 +151,34 @@ impl<P: Platform> Live<P> {
     #[inline]
     pub(crate) fn establish_owned<B: DmaMemory, T>(
         device: &Device<P>,
-        buffer: B,
+        buffer: ManuallyDrop<B>,
         terms: Terms,
-        make: impl FnOnce(Self, B) -> T,
+        make: impl FnOnce(Self, ManuallyDrop<B>) -> T,
     ) -> Result<T, Rejected<B>> {
-        // Until the outcome is known the device may reach the memory: should anything panic, it is leaked.
-        let buffer = ManuallyDrop::new(buffer);
-        match Self::establish(device, &*buffer, terms) {
-            Ok(live) => Ok(make(live, ManuallyDrop::into_inner(buffer))),
-            Err(error) => Err(rejected(device, error, buffer)),
+        let len_bytes = buffer.len_bytes();
+        let (held, first) = (Held::new(device, len_bytes), buffer.segment(0));
+        // Here and not only behind the call: what is mapped as it is is then written where the caller has it.
+        match map_as_it_is(held.core(), &*buffer, (first, len_bytes), &terms) {
+            AsItIs::Mapped(range) => Ok(make(Self::new(held, range, &terms, Copies::None), buffer)),
+            AsItIs::Failed(failure) => Err(rejected(device, held, failure, buffer)),
+            AsItIs::Undecided => Self::establish_any_owned(device, held, buffer, terms, make),
+        }
+    }
+
+    #[inline(never)]
+    fn establish_any_owned<B: DmaMemory, T>(
+        device: &Device<P>,
+        held: Held<P>,
+        buffer: ManuallyDrop<B>,
+        terms: Terms,
+        make: impl FnOnce(Self, ManuallyDrop<B>) -> T,
+    ) -> Result<T, Rejected<B>> {
+        match Self::establish_any(held, &*buffer, terms) {
+            Ok(live) => Ok(make(live, buffer)),
+            Err(error) => {
+                let len_bytes = buffer.len_bytes();
+                Err(device.core().rejected(error, buffer, len_bytes))
+            }
         }
     }
 
@@ -171,7 +195,7 @@ impl<P: Platform> Live<P> {
         self.range
     }
 
-    /// Whether the device was given copies, whole or in part.
+    /// The copies that the device was given.
     pub(crate) fn copies(&self) -> Copies {
         self.copies
     }
@@ -194,6 +218,7 @@ impl<P: Platform> Live<P> {
 
     /// Whether [`sync_for_cpu`](Self::sync_for_cpu) and [`sync_for_device`](Self::sync_for_device) do more than order
     /// accesses.
+    #[inline]
     pub(crate) fn need_sync(&self) -> bool {
         self.held.core().coherence == Coherence::NotSnooped || self.copies.are_there()
     }
@@ -225,36 +250,49 @@ impl<P: Platform> Live<P> {
     /// what the CPU reads [on the device's side](Self::device_side) from now on.
     ///
     /// Whoever calls it has the buffer alone: it may be written, too.
+    #[inline]
     pub(crate) fn sync_for_cpu(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
         self.see_device_writes(buffer, offset, len_bytes);
-        if self.attributes.cpu_sync == CpuSync::Skipped {
+        if self.copies.are_there() && self.attributes.cpu_sync == CpuSync::Skipped {
             // Unmapping will not.
             self.copy_out(buffer, offset, len_bytes);
         }
     }
 
     /// As [`sync_for_cpu`](Self::sync_for_cpu), for those who share the buffer: it is not written.
+    #[inline]
     pub(crate) fn see_device_writes(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
-        let core = self.held.core();
         // What the device only reads is in memory as it is in the caches.
         if self.need_sync() && self.direction.device_writes() {
-            self.device_side(buffer, offset, len_bytes, |start, len| {
-                core.invalidate_cache(start, len);
-            });
+            self.invalidate(buffer, offset, len_bytes);
         }
-        core.platform.dma_rmb();
+        self.held.core().platform.dma_rmb();
+    }
+
+    #[inline(never)]
+    fn invalidate(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
+        let core = self.held.core();
+        self.device_side(buffer, offset, len_bytes, |start, len| {
+            core.invalidate_cache(start, len);
+        });
     }
 
     /// What the CPU wrote there is what the device reads from now on.
+    #[inline]
     pub(crate) fn sync_for_device(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
-        let core = self.held.core();
         // Where the device only writes, the CPU has only read.
         if self.need_sync() && self.direction.device_reads() {
-            self.device_side(buffer, offset, len_bytes, |start, len| {
-                core.clean_cache(start, len);
-            });
+            self.clean(buffer, offset, len_bytes);
         }
-        core.platform.dma_wmb();
+        self.held.core().platform.dma_wmb();
+    }
+
+    #[inline(never)]
+    fn clean(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
+        let core = self.held.core();
+        self.device_side(buffer, offset, len_bytes, |start, len| {
+            core.clean_cache(start, len);
+        });
     }
 
     /// Brings what the device wrote to its side into the buffer.
@@ -287,10 +325,41 @@ impl<P: Platform> Live<P> {
         }
     }
 
-    /// As [`revoke`](Self::revoke); the buffer comes back, or goes into the device's quarantine.
-    pub(crate) fn revoke_owned<B: DmaMemory>(self, buffer: B) -> Result<B, Quarantined> {
-        // Should anything panic, it is leaked.
-        let buffer = ManuallyDrop::new(buffer);
+    /// As [`revoke`](Self::revoke); the buffer comes back, or goes into the device's quarantine. Should anything panic, it is leaked.
+    #[inline]
+    pub(crate) fn revoke_owned<B: DmaMemory>(
+        self,
+        buffer: ManuallyDrop<B>,
+    ) -> Result<B, Quarantined> {
+        let core = self.held.core();
+        let is_plain = !self.need_sync() && self.earlier.is_none();
+        let domain = match &core.route {
+            Route::Translated(domain) if is_plain => domain,
+            _ => return self.revoke_owned_in_steps(buffer),
+        };
+        // What the steps come to, for nearly all mappings.
+        let pages = translated::pages(self.range, domain.page_size_log2());
+        let outcome = match core.guard.revocation(self.attributes) {
+            // SAFETY: these pages were chosen for the mapping, which ends with this call.
+            Revocation::Alone => unsafe { domain.unmap_owned(pages) },
+            // SAFETY: as above.
+            Revocation::Later => unsafe { domain.retire_owned(pages) }.map(|_| ()),
+            Revocation::Shared => return self.revoke_owned_in_steps(buffer),
+        };
+        match outcome {
+            Ok(()) => {
+                core.platform.dma_rmb();
+                Ok(ManuallyDrop::into_inner(buffer))
+            }
+            Err(error) => Err(self.kept(buffer, error)),
+        }
+    }
+
+    #[inline(never)]
+    fn revoke_owned_in_steps<B: DmaMemory>(
+        self,
+        buffer: ManuallyDrop<B>,
+    ) -> Result<B, Quarantined> {
         // SAFETY: the mapping ends with this call.
         let outcome = unsafe { self.take_back() };
         self.part_owned(buffer, outcome)
@@ -300,8 +369,7 @@ impl<P: Platform> Live<P> {
     ///
     /// # Safety
     /// It is called once, and the mapping ends with it.
-    #[inline]
-    pub(crate) unsafe fn take_back(&self) -> Result<(), RevokeError> {
+    unsafe fn take_back(&self) -> Result<(), RevokeError> {
         // SAFETY: the caller's promise.
         unsafe { self.take_back_by(&self.held.core().route) }
     }
@@ -343,7 +411,6 @@ impl<P: Platform> Live<P> {
 
     /// The last of a mapping that was taken back, or not, as `outcome` says: then the buffer and the copies of it that the
     /// device was given go into its quarantine.
-    #[inline]
     pub(crate) fn part_owned<B: DmaMemory>(
         mut self,
         buffer: ManuallyDrop<B>,
@@ -404,9 +471,7 @@ impl<P: Platform> Live<P> {
         let is_automatic = self.need_sync() && self.attributes.cpu_sync == CpuSync::Automatic;
         // After the device lost the memory: until then lines of it could come into the caches and be outdated again.
         if is_automatic && self.direction.device_writes() {
-            self.device_side(buffer.pointer(), 0, self.len_bytes(), |start, len| {
-                core.invalidate_cache(start, len);
-            });
+            self.invalidate(buffer.pointer(), 0, self.len_bytes());
         } else if is_automatic && earlier == Written::Perhaps {
             core.invalidate_cache(buffer.pointer(), buffer.len_bytes());
         }

@@ -9,16 +9,16 @@ use core::mem::ManuallyDrop;
 use crate::addr::BusRange;
 use crate::buffer::{DmaMemory, Frames, ScatterList};
 use crate::device::{Device, Held};
-use crate::map::backing::Backing;
+use crate::map::as_it_is::{AsItIs, map_pieces_as_they_are};
 use crate::map::copies::Copies;
 use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
-use crate::map::establish::{check_owner, establish, fail, revoke};
+use crate::map::establish::{check_owner, establish, fail, not_established, revoke};
 use crate::map::list_syncs::ListSyncs;
-use crate::map::place::{Contents, Memory, Placed};
+use crate::map::place::{Contents, Memory};
 use crate::map::runs::runs;
 use crate::map::segments::segments;
 use crate::map::terms::Terms;
-use crate::map::{Asked, Outside};
+use crate::map::{AnyDirection, Asked, Attributes, Outside};
 use crate::platform::Platform;
 
 /// Bus addresses of a list, and the hold on the device that goes with them.
@@ -27,8 +27,9 @@ use crate::platform::Platform;
 pub(crate) struct LiveList<P: Platform> {
     held: Held<P>,
     range: BusRange,
-    terms: Terms,
-    backing: Backing,
+    copies: Copies,
+    direction: AnyDirection,
+    attributes: Attributes,
 }
 
 impl<P: Platform> LiveList<P> {
@@ -75,22 +76,40 @@ impl<P: Platform> LiveList<P> {
         terms
             .check_coherence(device.core().coherence)
             .map_err(|failure| fail(device, Asked::of_list(list), failure))?;
-        let mut memory = Memory {
-            first,
-            len_bytes: list.len_bytes(),
-            pieces: &mut pieces,
-            contents: Contents::AsLent,
-            frames: frames_of(list),
+        let (len_bytes, frames) = (list.len_bytes(), frames_of(list));
+        let held = Held::new(device, len_bytes);
+        let (held, range, copies) = match map_pieces_as_they_are(
+            held.core(),
+            &mut pieces,
+            (first, len_bytes),
+            frames,
+            terms,
+        ) {
+            AsItIs::Mapped(range) => (held, range, Copies::None),
+            AsItIs::Failed(failure) => {
+                let asked = Asked::from(first.start(), len_bytes);
+                return Err(not_established(held, asked, failure));
+            }
+            AsItIs::Undecided => {
+                let mut memory = Memory {
+                    first,
+                    len_bytes,
+                    pieces: &mut pieces,
+                    contents: Contents::AsLent,
+                    frames,
+                };
+                // SAFETY: the pieces are the buffers' own memory, and all access to them goes through the list, which is
+                // borrowed.
+                let (held, placed) = unsafe { establish(held, &terms, &mut memory) }?;
+                (held, placed.range, Copies::of(&placed.backing))
+            }
         };
-        let held = Held::new(device, memory.len_bytes);
-        // SAFETY: the pieces are the buffers' own memory, and all access to them goes through the list, which is borrowed.
-        let (held, placed) = unsafe { establish(held, &terms, &mut memory) }?;
-        let Placed { range, backing } = placed;
         Ok(Self {
             held,
             range,
-            terms,
-            backing,
+            copies,
+            direction: terms.direction,
+            attributes: terms.attributes,
         })
     }
 
@@ -108,12 +127,7 @@ impl<P: Platform> LiveList<P> {
         list: &'a ScatterList<B>,
     ) -> impl Iterator<Item = BusRange> + 'a {
         let route = &self.held.core().route;
-        runs(
-            route,
-            Copies::of(&self.backing),
-            self.range,
-            list.pieces_from(0),
-        )
+        runs(route, self.copies, self.range, list.pieces_from(0))
     }
 
     /// What the device is told of the list, in order.
@@ -130,7 +144,8 @@ impl<P: Platform> LiveList<P> {
     }
 
     pub(crate) fn syncs(&self) -> ListSyncs<'_, P> {
-        ListSyncs::new(self.held.core(), &self.terms, &self.backing)
+        let core = self.held.core();
+        ListSyncs::new(core, self.direction, self.attributes, self.copies)
     }
 
     /// Takes the addresses back; the list comes back, or goes into the device's quarantine.
@@ -140,13 +155,12 @@ impl<P: Platform> LiveList<P> {
     ) -> Result<ScatterList<B>, Quarantined> {
         let list = ManuallyDrop::new(list);
         let (core, range) = (self.held.core(), self.range);
-        let attributes = self.terms.attributes;
-        let copies = Copies::of(&self.backing);
+        let (attributes, copies) = (self.attributes, self.copies);
         // SAFETY: `range` is of this mapping, which ends with this call.
         let outcome = unsafe { revoke(core, &core.route, range, copies, attributes, None) };
         if let Err(error) = outcome {
             let len_bytes = list.len_bytes();
-            core.keep_from_use(list, len_bytes, self.backing, error);
+            core.keep_from_use(list, len_bytes, copies.backing(core), error);
             return Err(Quarantined {
                 device: core.requester,
                 range,
@@ -155,7 +169,7 @@ impl<P: Platform> LiveList<P> {
         }
         self.syncs().after_unmap(&list);
         // SAFETY: the route confirmed that the device lost the mapping, or has the copy always.
-        unsafe { self.backing.release(core) };
+        unsafe { copies.backing(core).release(core) };
         Ok(ManuallyDrop::into_inner(list))
     }
 }

@@ -18,17 +18,19 @@ use crate::platform::Platform;
 
 /// A live mapping and the memory it owns. Dropping it unmaps the memory, then drops it.
 pub(super) struct Owned<P: Platform, B: DmaMemory, D: Direction> {
-    /// `None` only while `unmap` or `drop` runs.
-    parts: Option<(Live<P>, B)>,
+    /// Taken out when this ends, and so is the memory.
+    live: ManuallyDrop<Live<P>>,
+    buffer: ManuallyDrop<B>,
     direction: D,
 }
 
 impl<P: Platform, B: DmaMemory, D: Direction> Owned<P, B, D> {
-    /// Maps `buffer`; `make` makes of it what is returned.
+    /// Maps `buffer`; `make` makes of it what is returned. Until the outcome is known the device may reach the memory: should anything
+    /// panic, it is leaked.
     #[inline]
     pub(super) fn establish<T>(
         device: &Device<P>,
-        buffer: B,
+        buffer: ManuallyDrop<B>,
         (shape, direction): (Shape, D),
         attributes: Attributes,
         make: impl FnOnce(Self) -> T,
@@ -39,25 +41,44 @@ impl<P: Platform, B: DmaMemory, D: Direction> Owned<P, B, D> {
         })
     }
 
+    /// What is made of memory that is mapped already.
     #[inline]
-    fn parts(&self) -> &(Live<P>, B) {
-        self.parts
-            .as_ref()
-            .expect("only `unmap` and `drop` take the parts")
+    pub(super) fn from_parts(live: Live<P>, buffer: ManuallyDrop<B>, direction: D) -> Self {
+        Self {
+            live: ManuallyDrop::new(live),
+            buffer,
+            direction,
+        }
     }
 
-    fn parts_mut(&mut self) -> &mut (Live<P>, B) {
-        self.parts
-            .as_mut()
-            .expect("only `unmap` and `drop` take the parts")
+    /// The memory is leaked unless it is taken out.
+    #[inline]
+    fn into_parts(self) -> (Live<P>, ManuallyDrop<B>, D) {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not used any more, and not dropped.
+        unsafe { this.take() }
     }
 
+    /// # Safety
+    /// It is called once, and nothing uses the value after it.
+    #[inline]
+    unsafe fn take(&mut self) -> (Live<P>, ManuallyDrop<B>, D) {
+        // SAFETY: the caller's promise, for both.
+        unsafe {
+            let live = ManuallyDrop::take(&mut self.live);
+            let buffer = ManuallyDrop::take(&mut self.buffer);
+            (live, ManuallyDrop::new(buffer), self.direction)
+        }
+    }
+
+    #[inline]
     pub(super) fn live(&self) -> &Live<P> {
-        &self.parts().0
+        &self.live
     }
 
+    #[inline]
     pub(super) fn buffer(&self) -> &B {
-        &self.parts().1
+        &self.buffer
     }
 
     pub(super) fn direction(&self) -> D {
@@ -68,21 +89,22 @@ impl<P: Platform, B: DmaMemory, D: Direction> Owned<P, B, D> {
         self.live().need_sync()
     }
 
+    #[inline]
     pub(super) fn sync_for_cpu(&mut self) -> CpuView<'_, P, D> {
-        let (live, buffer) = self.parts_mut();
-        CpuView::whole(live, buffer)
+        CpuView::whole(&mut self.live, &mut *self.buffer)
     }
 
+    #[inline]
     pub(super) fn sync_range_for_cpu(
         &mut self,
         offset: u64,
         len_bytes: u64,
     ) -> Result<CpuView<'_, P, D>, OutOfBounds> {
-        let (live, buffer) = self.parts_mut();
-        CpuView::part(live, buffer, offset, len_bytes)
+        CpuView::part(&mut self.live, &mut *self.buffer, offset, len_bytes)
     }
 
     /// Takes the memory out of the device's tables; it may reach it until a flush.
+    #[inline]
     pub(super) fn retire(self) -> Retired<P, B, D> {
         let core = NonNull::from(self.live().held().core());
         // SAFETY: the mapping holds the device, and so its core, until it has finished.
@@ -90,86 +112,50 @@ impl<P: Platform, B: DmaMemory, D: Direction> Owned<P, B, D> {
     }
 
     /// The same by a way of its device.
-    pub(super) fn retire_by(mut self, way: impl WayBack) -> Retired<P, B, D> {
-        let (live, buffer) = self
-            .parts
-            .take()
-            .expect("only `unmap` and `drop` take the parts");
-        // Should this panic, the memory is leaked.
-        let buffer = ManuallyDrop::new(buffer);
+    #[inline]
+    pub(super) fn retire_by(self, way: impl WayBack) -> Retired<P, B, D> {
+        let (live, buffer, direction) = self.into_parts();
         // SAFETY: the mapping was taken out of this value, and what is retired is only finished.
         let retired = unsafe { live.retire(way) };
-        Retired::new(retired, ManuallyDrop::into_inner(buffer), self.direction)
-    }
-
-    /// What is made of memory that is mapped already.
-    #[inline]
-    pub(super) fn from_parts(live: Live<P>, buffer: B, direction: D) -> Self {
-        Self {
-            parts: Some((live, buffer)),
-            direction,
-        }
+        Retired::new(retired, ManuallyDrop::into_inner(buffer), direction)
     }
 
     /// The end of a mapping whose addresses were not taken back, as `error` says: its memory goes into quarantine.
     #[cold]
     pub(super) fn keep(self, error: RevokeError) -> Quarantined {
-        let mut this = ManuallyDrop::new(self);
-        let (live, buffer) = this
-            .parts
-            .take()
-            .expect("only `unmap` and `drop` take the parts");
-        live.kept(ManuallyDrop::new(buffer), error)
+        let (live, buffer, _) = self.into_parts();
+        live.kept(buffer, error)
     }
 
     /// The memory of a mapping that [is in place](Live::is_in_place), and that was taken back.
     #[inline]
     pub(super) fn part_in_place(self) -> B {
-        let mut this = ManuallyDrop::new(self);
-        let (live, buffer) = this
-            .parts
-            .take()
-            .expect("only `unmap` and `drop` take the parts");
+        let (live, buffer, _) = self.into_parts();
         live.part_in_place();
-        buffer
+        ManuallyDrop::into_inner(buffer)
     }
 
     #[inline]
     pub(super) fn unmap(self) -> Result<B, Quarantined> {
-        // SAFETY: the mapping ends with this call.
-        self.end(|live| unsafe { live.take_back() })
+        let (live, buffer, _) = self.into_parts();
+        live.revoke_owned(buffer)
     }
 
     /// The same by a way of its device.
     #[inline]
     pub(super) fn unmap_by(self, way: impl WayBack) -> Result<B, Quarantined> {
+        let (live, buffer, _) = self.into_parts();
         // SAFETY: the mapping ends with this call.
-        self.end(|live| unsafe { live.take_back_by(way) })
-    }
-
-    /// Ends the mapping, whose addresses `take_back` takes back.
-    #[inline]
-    fn end(
-        self,
-        take_back: impl FnOnce(&Live<P>) -> Result<(), RevokeError>,
-    ) -> Result<B, Quarantined> {
-        // Taken back where it stands, and taken apart only then: moving it costs as much as some of the steps. Should this panic,
-        // the memory is leaked.
-        let mut this = ManuallyDrop::new(self);
-        let outcome = take_back(this.live());
-        let (live, buffer) = this
-            .parts
-            .take()
-            .expect("only `unmap` and `drop` take the parts");
-        live.part_owned(ManuallyDrop::new(buffer), outcome)
+        let outcome = unsafe { live.take_back_by(way) };
+        live.part_owned(buffer, outcome)
     }
 }
 
 impl<P: Platform, B: DmaMemory, D: Direction> Drop for Owned<P, B, D> {
     fn drop(&mut self) {
-        if let Some((live, buffer)) = self.parts.take()
-            && let Err(error) = live.revoke_owned(buffer)
-        {
+        // SAFETY: nothing follows a drop.
+        let (live, buffer, _) = unsafe { self.take() };
+        if let Err(error) = live.revoke_owned(buffer) {
             log::error!("{error}");
         }
     }

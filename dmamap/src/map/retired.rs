@@ -89,10 +89,6 @@ impl<P: Platform, B: DmaMemory, D: Direction> Retired<P, B, D> {
     ///
     /// # Errors
     /// The value as it is, if no flush has covered it yet.
-    #[expect(
-        clippy::result_large_err,
-        reason = "it is the value itself that comes back, and unmapping does not allocate a box"
-    )]
     pub fn try_finish(self) -> Result<Result<B, Quarantined>, Self> {
         if self.is_settled() {
             Ok(self.finish())
@@ -178,10 +174,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> Retired<P, B, D> {
             });
         }
         match old.establish_again(&*buffer, shape, direction) {
-            Ok(live) => {
-                let buffer = ManuallyDrop::into_inner(buffer);
-                Ok(Owned::from_parts(live, buffer, direction))
-            }
+            Ok(live) => Ok(Owned::from_parts(live, buffer, direction)),
             Err(error) => Err(NotMappedAgain {
                 error,
                 retired: match error.undo() {

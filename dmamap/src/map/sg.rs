@@ -5,6 +5,7 @@
 //! unmapped or synced with another count of entries.
 
 use core::fmt;
+use core::mem::ManuallyDrop;
 
 use crate::addr::{BusRange, VirtAddr};
 use crate::buffer::DmaMemory;
@@ -49,7 +50,13 @@ impl<P: Platform> Device<P> {
         attributes: Attributes,
     ) -> Result<SgMapping<P, B, D>, Rejected<B>> {
         let terms = (Shape::Pieces, direction);
-        Owned::establish(self, buffer, terms, attributes, SgMapping::from_owned)
+        Owned::establish(
+            self,
+            ManuallyDrop::new(buffer),
+            terms,
+            attributes,
+            SgMapping::from_owned,
+        )
     }
 }
 
@@ -95,6 +102,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> SgMapping<P, B, D> {
 
     /// Lets the CPU read or write the memory while the device is not using it (`dma_sync_sg_for_cpu`);
     /// dropping the view hands it back (`dma_sync_sg_for_device`).
+    #[inline]
     pub fn sync_for_cpu(&mut self) -> CpuView<'_, P, D> {
         self.owned.sync_for_cpu()
     }
@@ -103,6 +111,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> SgMapping<P, B, D> {
     ///
     /// # Errors
     /// [`OutOfBounds`] if they leave the mapping.
+    #[inline]
     pub fn sync_range_for_cpu(
         &mut self,
         offset: u64,

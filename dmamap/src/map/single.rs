@@ -1,6 +1,7 @@
 //! `map_single`: one piece of memory, lent to the device until `unmap`.
 
 use core::fmt;
+use core::mem::ManuallyDrop;
 
 use crate::addr::{BusAddr, BusRange, VirtAddr};
 use crate::buffer::DmaMemory;
@@ -43,7 +44,13 @@ impl<P: Platform> Device<P> {
         attributes: Attributes,
     ) -> Result<Mapping<P, B, D>, Rejected<B>> {
         let terms = (Shape::Single, direction);
-        Owned::establish(self, buffer, terms, attributes, Mapping::from_owned)
+        Owned::establish(
+            self,
+            ManuallyDrop::new(buffer),
+            terms,
+            attributes,
+            Mapping::from_owned,
+        )
     }
 }
 
@@ -97,6 +104,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> Mapping<P, B, D> {
 
     /// Lets the CPU read or write the memory while the device is not using it (`dma_sync_single_for_cpu`);
     /// dropping the view hands it back (`dma_sync_single_for_device`).
+    #[inline]
     pub fn sync_for_cpu(&mut self) -> CpuView<'_, P, D> {
         self.owned.sync_for_cpu()
     }
@@ -105,6 +113,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> Mapping<P, B, D> {
     ///
     /// # Errors
     /// [`OutOfBounds`] if they leave the mapping.
+    #[inline]
     pub fn sync_range_for_cpu(
         &mut self,
         offset: u64,

@@ -1,6 +1,6 @@
 //! The translated route: Z is chosen for this device alone and recorded in its domain's tables.
 
-use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
+use crate::addr::{BusAddr, BusRange, FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
 use crate::device::{DEFAULT_SEGMENT_BOUNDARY_LOG2, Limits};
 use crate::iommu::{Domain, DomainError};
 use crate::iova::IovaRequest;
@@ -33,19 +33,35 @@ pub(crate) struct Placement {
     head: u64,
     /// From there to the last byte of the last piece.
     len_bytes: u64,
+    /// Where the pieces that shall lie there begin and end.
+    pieces: Edges,
 }
 
 /// Where the pieces of `memory` shall lie, `first` being the first: congruent to Y where memory allows a large leaf, so that
 /// the table can use one; else aligned to their own size, so that one invalidation command covers them; and
 /// whatever else, as `terms` ask. All of each page that a piece touches becomes reachable.
-pub(crate) fn place(
+pub(crate) fn place<L: PhysList + ?Sized>(
     page_log2: u32,
     terms: &Terms,
     first: PhysRange,
-    memory: &mut dyn PhysList,
+    memory: &mut L,
 ) -> Result<Placement, MapFailure> {
-    let (whole, tail) = whole_pages(page_log2, memory)?;
+    let extent = extent(page_log2, memory)?;
+    place_extent(page_log2, terms, first, extent)
+}
 
+/// As [`place`], of memory that comes to `extent`.
+fn place_extent(
+    page_log2: u32,
+    terms: &Terms,
+    first: PhysRange,
+    extent: Extent,
+) -> Result<Placement, MapFailure> {
+    let Extent {
+        whole,
+        tail,
+        pieces,
+    } = extent;
     let alignment = terms.shape.alignment();
     let page = first.start().align_down(page_log2).as_u64();
     let head = first.start().as_u64() - page;
@@ -87,16 +103,43 @@ pub(crate) fn place(
         alignment,
         head,
         len_bytes: end - head,
+        pieces,
     })
 }
 
-/// Bytes of the whole pages of all pieces of `memory`, and those of them after the last piece.
-fn whole_pages(page_log2: u32, memory: &mut dyn PhysList) -> Result<(u64, u64), MapFailure> {
-    let (mut whole, mut tail) = (0u64, 0);
+/// How much memory comes to in whole pages.
+struct Extent {
+    /// Bytes of the whole pages of all pieces.
+    whole: u64,
+    /// Those of them after the last piece.
+    tail: u64,
+    pieces: Edges,
+}
+
+/// Where pieces begin and end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+enum Edges {
+    /// Where pages do.
+    AtPages,
+    /// Inside pages, some of them.
+    InPages,
+}
+
+/// What the pieces of `memory` come to.
+#[inline]
+fn extent<L: PhysList + ?Sized>(page_log2: u32, memory: &mut L) -> Result<Extent, MapFailure> {
+    let in_page = (1u64 << page_log2) - 1;
+    let (mut whole, mut tail, mut pieces) = (0u64, 0, Edges::AtPages);
     memory.restart();
     while let Some(piece) = memory.next_range() {
-        let widened;
-        (widened, tail) = whole_pages_of(page_log2, piece)?;
+        let mut widened = piece.len_bytes();
+        if widened == 0 || (piece.start().as_u64() | widened) & in_page != 0 {
+            pieces = Edges::InPages;
+            (widened, tail) = whole_pages_of(page_log2, piece)?;
+        } else {
+            tail = 0;
+        }
         whole = whole.checked_add(widened).ok_or(MapFailure::TooLong {
             len_bytes: whole,
             max_bytes: u64::MAX >> page_log2 << page_log2,
@@ -104,7 +147,11 @@ fn whole_pages(page_log2: u32, memory: &mut dyn PhysList) -> Result<(u64, u64), 
     }
     match whole {
         0 => Err(MapFailure::Empty),
-        whole => Ok((whole, tail)),
+        whole => Ok(Extent {
+            whole,
+            tail,
+            pieces,
+        }),
     }
 }
 
@@ -163,34 +210,39 @@ pub(crate) fn map<P: Platform>(
     memory: &mut dyn PhysList,
     grant: Grant,
 ) -> Result<BusRange, MapFailure> {
-    let mut pages = WholePages {
-        list: memory,
-        page_log2: place.page_log2,
-    };
-    let range = place.choose(domain, |request| {
-        domain.map_list(request, &mut pages, grant)
-    })?;
+    let range = match place.pieces {
+        Edges::AtPages => place.choose(domain, |request| domain.map_list(request, memory, grant)),
+        Edges::InPages => {
+            let mut pages = WholePages {
+                list: memory,
+                page_log2: place.page_log2,
+            };
+            place.choose(domain, |request| {
+                domain.map_list(request, &mut pages, grant)
+            })
+        }
+    }?;
     Ok(place.range(range))
 }
 
-/// What is asked first for memory in one piece that is shorter than a large leaf, for a device whose `limits` leave it alone:
-/// nearly all that is mapped. `None` elsewhere.
+/// What is asked first for `len_bytes` bytes of memory in one piece, in the pages that it touches, where they are fewer than those of
+/// a large leaf and the device's `limits` leave them alone: nearly all that is mapped. `None` elsewhere.
 #[inline]
 pub(super) fn request_for_small(
-    (page_log2, order): (u32, AddressOrder),
+    order: AddressOrder,
     limits: &Limits,
     terms: &Terms,
-    piece: PhysRange,
+    (len_bytes, pages): (u64, PhysRange),
 ) -> Option<IovaRequest> {
     let [_, large_log2] = LARGE_LEAVES_LOG2;
-    let is_small = piece.len_bytes().wrapping_sub(1) < (1 << large_log2) - 1;
+    let is_small = len_bytes.wrapping_sub(1) < (1 << large_log2) - 1;
     if !is_small
         || terms.shape.alignment() != Alignment::Convenient
-        || !limits.leave_small_memory_alone(page_log2)
+        || limits.concern_small_memory()
     {
         return None;
     }
-    let whole = widened(piece, page_log2).len_bytes();
+    let whole = pages.len_bytes();
     let order_log2 = u64::BITS - (whole - 1).leading_zeros();
     let last = terms.mask.narrowed_to(limits.bus_last()).last();
     let request = IovaRequest::new(whole)
@@ -204,18 +256,55 @@ pub(super) fn request_for_small(
 }
 
 /// As [`map`] where [`place`] says, for memory in one piece of a device with `limits`, whose domain has pages of one frame.
-#[inline]
+#[inline(always)]
 pub(crate) fn map_one<P: Platform>(
     domain: &Domain<P>,
     limits: &Limits,
     terms: &Terms,
     piece: PhysRange,
 ) -> Result<BusRange, MapFailure> {
-    let (page_log2, order) = (FRAME_SIZE_LOG2, domain.address_order());
-    let Some(request) = request_for_small((page_log2, order), limits, terms, piece) else {
-        return map_one_anywhere(domain, limits, terms, piece);
+    let (order, pages) = (domain.address_order(), widened(piece, FRAME_SIZE_LOG2));
+    if pages.len_bytes() == FRAME_BYTES
+        && let Some(within) = limits_for_page(order, limits, terms)
+        && let Some(page) = domain.map_page(within, pages, terms.grant())
+    {
+        let head = piece.start().as_u64() - pages.start().as_u64();
+        let start = BusAddr::new(page.start().as_u64() + head);
+        return Ok(BusRange::of_existing(start, piece.len_bytes()));
+    }
+    map_small(domain, limits, terms, (piece, pages))
+}
+
+/// Where a page of memory may lie that comes first, inclusive; `None` where the device's `limits` ask for more.
+#[inline]
+fn limits_for_page(
+    order: AddressOrder,
+    limits: &Limits,
+    terms: &Terms,
+) -> Option<(BusAddr, BusAddr)> {
+    if terms.shape.alignment() != Alignment::Convenient || limits.concern_small_memory() {
+        return None;
+    }
+    let last = terms.mask.narrowed_to(limits.bus_last()).last();
+    let first = match order {
+        AddressOrder::HighFirst if ABOVE_32_BITS <= last => ABOVE_32_BITS,
+        _ => BusAddr::new(0),
     };
-    let pages = widened(piece, page_log2);
+    Some((first, last))
+}
+
+/// As [`map_one`], of memory of any length, which touches `pages`.
+#[inline(never)]
+fn map_small<P: Platform>(
+    domain: &Domain<P>,
+    limits: &Limits,
+    terms: &Terms,
+    (piece, pages): (PhysRange, PhysRange),
+) -> Result<BusRange, MapFailure> {
+    let (order, memory) = (domain.address_order(), (piece.len_bytes(), pages));
+    let Some(request) = request_for_small(order, limits, terms, memory) else {
+        return map_one_anywhere(domain, limits, *terms, piece);
+    };
     let mut list = Replay::new(core::iter::once(pages));
     match domain.map_list(request, &mut list, terms.grant()) {
         Ok(range) => {
@@ -223,7 +312,7 @@ pub(crate) fn map_one<P: Platform>(
             let range = range.slice(head, piece.len_bytes());
             Ok(range.expect("the request had room for the head and the bytes"))
         }
-        Err(DomainError::Iova(_)) => map_one_anywhere(domain, limits, terms, piece),
+        Err(DomainError::Iova(_)) => map_one_anywhere(domain, limits, *terms, piece),
         Err(error) => Err(error.into()),
     }
 }
@@ -233,7 +322,7 @@ pub(crate) fn map_one<P: Platform>(
 fn map_one_anywhere<P: Platform>(
     domain: &Domain<P>,
     limits: &Limits,
-    terms: &Terms,
+    terms: Terms,
     piece: PhysRange,
 ) -> Result<BusRange, MapFailure> {
     let terms = terms.within(limits);
@@ -393,7 +482,8 @@ mod tests {
                     limits.set_segment_boundary(boundary);
                 }
                 let order = AddressOrder::LowFirst;
-                let asked = request_for_small((page_log2, order), &limits, &terms, piece);
+                let memory = (piece.len_bytes(), widened(piece, page_log2));
+                let asked = request_for_small(order, &limits, &terms, memory);
                 if let Some(request) = asked {
                     let terms = terms.within(&limits);
                     let mut list = Replay::new(core::iter::once(piece));

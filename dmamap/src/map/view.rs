@@ -77,10 +77,12 @@ pub struct CpuView<'a, P: Platform, D: Direction> {
 }
 
 impl<'a, P: Platform, D: Direction> CpuView<'a, P, D> {
+    #[inline]
     pub(crate) fn whole<B: DmaMemory>(live: &'a mut Live<P>, buffer: &'a mut B) -> Self {
         Self::begin(live, buffer.pointer(), 0, buffer.len_bytes())
     }
 
+    #[inline]
     pub(crate) fn part<B: DmaMemory>(
         live: &'a mut Live<P>,
         buffer: &'a mut B,
@@ -105,6 +107,7 @@ impl<'a, P: Platform, D: Direction> CpuView<'a, P, D> {
         Self::begin(live, buffer, start, len_bytes)
     }
 
+    #[inline]
     fn begin(live: &'a Live<P>, buffer: NonNull<u8>, start: u64, len_bytes: u64) -> Self {
         live.sync_for_cpu(buffer, start, len_bytes);
         Self {
@@ -179,6 +182,7 @@ impl<'a, P: Platform, D: Direction> CpuView<'a, P, D> {
 }
 
 impl<P: Platform, D: Direction> Drop for CpuView<'_, P, D> {
+    #[inline]
     fn drop(&mut self) {
         self.live
             .sync_for_device(self.buffer, self.start, self.len_bytes);

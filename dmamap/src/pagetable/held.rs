@@ -1,5 +1,10 @@
 //! Entries that are held for somebody who writes them without a walk, and without the lock that the walker needs.
 //!
+//! Entries of any level that has leaves can be held, of the smallest pages or of large ones. What is held are leaves or nothing: the
+//! walker would link a table there only for a mapping at those addresses, of which there is none but the holder's, and where one is
+//! linked already, empty as it may be, entries are not held. So a unit finds in a held entry what the holder wrote, and a
+//! leaf never takes the place of a table that a unit may remember.
+//!
 //! A table with held entries counts one more of them than are there, so it is not empty, and neither it nor those above it are
 //! unlinked. Who holds entries writes and clears them by single stores, as the walker does, and does not count them: that
 //! is made good when they are let go. The walker reads them like any others, and writes none of them meanwhile.
@@ -20,7 +25,8 @@ use crate::platform::Platform;
 /// How many entries are held together.
 pub const HELD: usize = 512;
 
-/// Entries of the smallest pages that somebody holds ([`PageTable::hold_entries`]), and writes without a walk.
+/// Entries of one level, of the smallest pages unless it is said, that somebody holds ([`PageTable::hold_entries`]), and writes without a
+/// walk.
 ///
 /// ```no_run
 /// use dmamap::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
@@ -30,33 +36,33 @@ pub const HELD: usize = 512;
 /// fn example<P: Platform, F: Format>(platform: P, table: &mut PageTable<P, F>) -> Option<()> {
 ///     let (z, y) = (BusAddr::new(0x20_0000), PhysAddr::new(0x8000_0000));
 ///     // SAFETY: they are let go below, and the table lives.
-///     let held = unsafe { table.hold_entries(z) }?;
+///     let held = unsafe { table.hold_entries::<1>(z) }?;
 ///     assert!(held.map(z, PhysRange::new(y, 0x3000).ok()?, Permission::ReadWrite));
 ///     assert!(held.unmap(BusRange::new(z, 0x3000).ok()?));
 ///     // … invalidate that range in every unit that walks the table.
 ///     table.let_go_entries(held, &mut Gather::new(platform)).ok()
 /// }
 /// ```
-pub struct HeldEntries<P: Platform, F: Format> {
+pub struct HeldEntries<P: Platform, F: Format, const LEVEL: u32 = 1> {
     platform: P,
     /// The address of the first.
     bus: BusAddr,
     entries: NonNull<[AtomicU64; HELD]>,
-    words: Encoder<F>,
+    words: Encoder<F, LEVEL>,
 }
 
 // SAFETY: entries are atomic words of frames that stay lent, which any CPU may use.
-unsafe impl<P: Platform, F: Format> Send for HeldEntries<P, F> {}
+unsafe impl<P: Platform, F: Format, const LEVEL: u32> Send for HeldEntries<P, F, LEVEL> {}
 // SAFETY: as above.
-unsafe impl<P: Platform, F: Format> Sync for HeldEntries<P, F> {}
+unsafe impl<P: Platform, F: Format, const LEVEL: u32> Sync for HeldEntries<P, F, LEVEL> {}
 
-impl<P: Platform, F: Format> HeldEntries<P, F> {
+impl<P: Platform, F: Format, const LEVEL: u32> HeldEntries<P, F, LEVEL> {
     /// The address of the first page.
     pub fn bus(&self) -> BusAddr {
         self.bus
     }
 
-    /// Lets the device reach `phys` at `bus`; whether it does: all of it must be in whole pages that entries can hold, and its
+    /// Lets the device reach `phys` at `bus`; whether it does: all of it must be in whole pages of its level that entries can hold, and its
     /// entries be held here and empty. Nothing has changed otherwise.
     #[inline]
     pub fn map(&self, bus: BusAddr, phys: PhysRange, permission: Permission) -> bool {
@@ -151,62 +157,77 @@ pub(crate) fn publish<P: Platform>(platform: P, coherence: WalkCoherence, entrie
 }
 
 impl<P: Platform, F: Format> PageTable<P, F> {
-    /// Holds the entries for [`HELD`] of the smallest pages from `bus` on, a multiple of their size, all of which are empty. They
-    /// stay until they are [let go](Self::let_go). `None` where there are no such entries, or no memory for their table.
-    pub(crate) fn hold(&mut self, bus: BusAddr) -> Option<NonNull<[AtomicU64; HELD]>> {
+    /// Whether entries of a level can be leaves, and held: those of a root, whose addresses may end before its entries do, are not.
+    fn can_hold(&self, level: u32) -> bool {
         let geometry = self.format.geometry();
-        let held_log2 = geometry.size_log2(1) + HELD.ilog2();
+        (1..geometry.levels()).contains(&level)
+            && (level == 1 || self.format.leaf_sizes().contains(geometry.size_log2(level)))
+    }
+
+    /// Holds [`HELD`] entries of a level, for its pages from `bus` on, a multiple of their size together, all of which are empty. They
+    /// stay until they are [let go](Self::let_go). `None` where there are no such entries, or no memory for their table.
+    pub(crate) fn hold(&mut self, bus: BusAddr, level: u32) -> Option<NonNull<[AtomicU64; HELD]>> {
+        if !self.can_hold(level) {
+            return None;
+        }
+        let geometry = self.format.geometry();
+        let held_log2 = geometry.size_log2(level) + HELD.ilog2();
         let last = bus.checked_add((1 << held_log2) - 1)?;
-        if geometry.levels() == 1 || !bus.is_aligned(held_log2) || last > self.aperture_last() {
+        if !bus.is_aligned(held_log2) || last > self.aperture_last() {
             return None;
         }
         let mut path = self.path();
-        let stop = path.walk(bus.as_u64(), 1);
-        if stop.level > 1 {
+        let stop = path.walk(bus.as_u64(), level);
+        if stop.level > level {
             if stop.entry != Entry::Empty {
                 return None;
             }
-            self.make_table(&mut path, bus, 1).ok()?;
+            self.make_table(&mut path, bus, level).ok()?;
         }
-        let table = path.node(1).table;
-        let first = geometry.index(bus.as_u64(), 1);
+        let table = path.node(level).table;
+        let first = geometry.index(bus.as_u64(), level);
         let entries = table.held(first)?;
+        // Not a link either, though it be to an empty table: there will be leaves.
         if table.count_alike(first..first + HELD, !0, EMPTY) < HELD {
             return None;
         }
-        path.add_present(1, 1);
+        path.add_present(level, 1);
         self.position = path.position();
         Some(entries)
     }
 
-    /// Lets go of entries that are held from `bus` on. What they say stays, and is the walker's from now on.
-    pub(crate) fn let_go(&mut self, bus: BusAddr, gather: &mut Gather<P>) {
+    /// Lets go of entries of a level that are held from `bus` on. What they say stays, and is the walker's from now on.
+    pub(crate) fn let_go(&mut self, bus: BusAddr, level: u32, gather: &mut Gather<P>) {
         let mut path = self.path();
-        if path.walk(bus.as_u64(), 1).level > 1 {
+        if path.walk(bus.as_u64(), level).level > level {
             return;
         }
-        let table = path.node(1).table;
-        let first = self.format.geometry().index(bus.as_u64(), 1);
+        let table = path.node(level).table;
+        let first = self.format.geometry().index(bus.as_u64(), level);
         let entries = (first..first + HELD).filter(|&entry| table.load(entry) != EMPTY);
-        path.add_present(1, entries.count());
+        path.add_present(level, entries.count());
         self.position = path.position();
-        if path.remove_present(1, 1) == Some(0) {
-            self.emptied(bus.as_u64(), 1, gather);
+        if path.remove_present(level, 1) == Some(0) {
+            self.emptied(bus.as_u64(), level, gather);
         }
     }
 
-    /// Holds the entries for [`HELD`] of the smallest pages from `bus` on, a multiple of their size, all of which are empty, for
-    /// somebody who maps and unmaps there without the lock that guards this table. `None` where there are no such entries,
-    /// or no memory for their table.
+    /// Holds [`HELD`] entries of a level, 1 for the smallest pages, for its pages from `bus` on, a multiple of their size together, all
+    /// of which are empty, for somebody who maps and unmaps there without the lock that guards this table. `None` where there
+    /// are no such entries, or no memory for their table; above level 1 also where tables stand below them, however empty:
+    /// [`reclaim`](Self::reclaim) unlinks those.
     ///
     /// # Safety
     /// The value is not used after this table was [freed](Self::free). Whoever has it owns those addresses: nothing is mapped or
     /// unmapped there through this table until they are [let go](Self::let_go_entries).
-    pub unsafe fn hold_entries(&mut self, bus: BusAddr) -> Option<HeldEntries<P, F>> {
+    pub unsafe fn hold_entries<const LEVEL: u32>(
+        &mut self,
+        bus: BusAddr,
+    ) -> Option<HeldEntries<P, F, LEVEL>> {
         Some(HeldEntries {
             platform: self.platform,
             bus,
-            entries: self.hold(bus)?,
+            entries: self.hold(bus, LEVEL)?,
             words: self.words(),
         })
     }
@@ -215,32 +236,36 @@ impl<P: Platform, F: Format> PageTable<P, F> {
     ///
     /// # Errors
     /// They come back where they are of another table.
-    pub fn let_go_entries(
+    pub fn let_go_entries<const LEVEL: u32>(
         &mut self,
-        held: HeldEntries<P, F>,
+        held: HeldEntries<P, F, LEVEL>,
         gather: &mut Gather<P>,
-    ) -> Result<(), HeldEntries<P, F>> {
+    ) -> Result<(), HeldEntries<P, F, LEVEL>> {
         let mut path = self.path();
         let at = held.bus.as_u64();
-        let is_there = path.walk(at, 1).level == 1 && {
-            let first = self.format.geometry().index(at, 1);
-            path.node(1).table.held(first) == Some(held.entries)
+        let is_there = path.walk(at, LEVEL).level <= LEVEL && {
+            let first = self.format.geometry().index(at, LEVEL);
+            path.node(LEVEL).table.held(first) == Some(held.entries)
         };
         if !is_there {
             return Err(held);
         }
-        self.let_go(held.bus, gather);
+        self.let_go(held.bus, LEVEL, gather);
         Ok(())
     }
 
-    /// What is written to entries that are held.
-    pub(crate) fn leaf_words(&self) -> Box<dyn LeafWords> {
-        Box::new(self.words())
+    /// What is written to entries of level 1 or 2 that are held; `None` where there are none.
+    pub(crate) fn leaf_words(&self, level: u32) -> Option<Box<dyn LeafWords>> {
+        match level {
+            1 => Some(Box::new(self.words::<1>())),
+            2 if self.can_hold(2) => Some(Box::new(self.words::<2>())),
+            _ => None,
+        }
     }
 
-    fn words(&self) -> Encoder<F> {
-        let word = |phys, grant| leaf(&self.format, 1, PhysAddr::new(phys), Span::Entry, grant);
-        let page = self.format.geometry().size(1);
+    fn words<const LEVEL: u32>(&self) -> Encoder<F, LEVEL> {
+        let word = |phys, grant| leaf(&self.format, LEVEL, PhysAddr::new(phys), Span::Entry, grant);
+        let page = self.format.geometry().size(LEVEL);
         let step = word(page, GRANTS[0]).wrapping_sub(word(0, GRANTS[0]));
         Encoder {
             format: self.format,
@@ -250,9 +275,12 @@ impl<P: Platform, F: Format> PageTable<P, F> {
     }
 }
 
-/// Writes entries that are held, in one format.
+/// Writes entries of one level that are held, in one format.
 pub(crate) trait LeafWords: Send + Sync {
-    /// Whether all of `memory` is in smallest pages that entries can hold, as many as this: then, if it is one piece, that piece.
+    /// log2 of the bytes of a page.
+    fn page_log2(&self) -> u32;
+
+    /// Whether all of `memory` is in whole pages that entries can hold, as many as this: then, if it is one piece, that piece.
     fn fits(&self, memory: &mut dyn PhysList, pages: usize) -> Option<Fitting>;
 
     /// Writes entries, of which the first is that of `bus`, for memory that [fits](Self::fits) them.
@@ -348,8 +376,8 @@ fn number(grant: Grant) -> usize {
     permission * 4 + registers * 2 + privileged
 }
 
-/// What leaves say in one format, worked out once.
-struct Encoder<F> {
+/// What leaves of a level say in one format, worked out once.
+struct Encoder<F, const LEVEL: u32> {
     format: F,
     /// The leaf for memory at 0, of each grant.
     zero: [u64; GRANTS.len()],
@@ -357,9 +385,10 @@ struct Encoder<F> {
     step: u64,
 }
 
-impl<F: Format> Encoder<F> {
+impl<F: Format, const LEVEL: u32> Encoder<F, LEVEL> {
+    #[inline]
     fn page_log2(&self) -> u32 {
-        self.format.geometry().granule().size_log2()
+        self.format.geometry().size_log2(LEVEL)
     }
 
     /// Whether one piece is in whole pages that entries can hold.
@@ -377,7 +406,7 @@ impl<F: Format> Encoder<F> {
             bus.as_u64() >> page_log2,
             piece.start().as_u64() >> page_log2,
         );
-        let run_log2 = self.format.run_log2(1);
+        let run_log2 = self.format.run_log2(LEVEL);
         let within = (1 << run_log2) - 1;
         // Runs begin where memory and addresses are at multiples of their size.
         let before = (first.wrapping_neg() & within) as usize;
@@ -388,7 +417,7 @@ impl<F: Format> Encoder<F> {
             let page = page + before as u64;
             for (entry, page) in runs.iter().zip(page..) {
                 let phys = PhysAddr::new(page << page_log2);
-                let word = leaf(&self.format, 1, phys, Span::Run, grant);
+                let word = leaf(&self.format, LEVEL, phys, Span::Run, grant);
                 entry.store(word, Ordering::Release);
             }
             return self.write_plain(tail, page + runs.len() as u64, grant);
@@ -461,7 +490,11 @@ impl<F: Format> Encoder<F> {
     }
 }
 
-impl<F: Format> LeafWords for Encoder<F> {
+impl<F: Format, const LEVEL: u32> LeafWords for Encoder<F, LEVEL> {
+    fn page_log2(&self) -> u32 {
+        Encoder::page_log2(self)
+    }
+
     fn fits(&self, memory: &mut dyn PhysList, pages: usize) -> Option<Fitting> {
         self.fitting(memory, pages)
     }

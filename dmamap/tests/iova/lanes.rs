@@ -17,6 +17,9 @@ const BLOCK: u64 = 512;
 const LOW: u64 = 1 << 20;
 const SMALLEST: u64 = 256 * BLOCK;
 
+/// Pages in the units of both kinds of blocks: whatever holds for lanes of one holds for those of the other.
+const UNITS: [u64; 2] = [1, BLOCK];
+
 const CPUS: usize = 4;
 
 pub(crate) fn space(arena: Arena, count: u64) -> SharedSpace<Arena> {
@@ -30,15 +33,26 @@ pub(crate) fn free(space: &SharedSpace<Arena>, range: BusRange) {
 
 /// A request of the kinds that lanes serve, and of some that they do not.
 fn any_request(random: &Random) -> IovaRequest {
-    let longest = random.pick(&[1, 1, 4, 40, 300, 400]);
+    let longest = random.pick(&[
+        1,
+        1,
+        4,
+        40,
+        300,
+        400,
+        3 * BLOCK,
+        3 * BLOCK,
+        1 << 14,
+        1 << 18,
+    ]);
     let offset = random.pick(&[0, 0, 0, random.below(600)]);
     let first = random.pick(&[0, 0, 0, 0, LOW, random.below(2 * LOW)]);
     let bits = random.pick(&[64, 64, 64, 48, 36, 32]);
     request(1 + random.below(longest))
-        .aligned(random.pick(&[0, 0, 12, 14, 18, 21]), offset * PAGE)
+        .aligned(random.pick(&[0, 0, 12, 14, 18, 21, 22, 30]), offset * PAGE)
         .from(BusAddr::new(first * PAGE))
         .below(BusAddr::new(((1u128 << bits) - 1) as u64))
-        .within(random.pick(&[64, 64, 32, 24, 21]))
+        .within(random.pick(&[64, 64, 32, 30, 24, 21]))
 }
 
 fn assert_kept(request: IovaRequest, range: BusRange) {
@@ -179,7 +193,8 @@ fn nothing_is_lost_to_blocks_that_are_recalled_at_any_time() {
                 Arena::run_on(cpu);
                 let mut held = Vec::new();
                 for round in 0..6000u64 {
-                    let range = space.allocate(request(1 + round % 5)).unwrap();
+                    let unit = UNITS[round as usize / 64 % 2];
+                    let range = space.allocate(request((1 + round % 5) * unit)).unwrap();
                     oracle.lock().unwrap().insert(range);
                     held.push(range);
                     if held.len() > 300 {
@@ -207,6 +222,12 @@ fn nothing_is_lost_to_blocks_that_are_recalled_at_any_time() {
 
 #[test]
 fn what_another_cpu_freed_is_chosen_again_by_its_own() {
+    for unit in UNITS {
+        what_another_cpu_freed_is_chosen_again(unit);
+    }
+}
+
+fn what_another_cpu_freed_is_chosen_again(unit: u64) {
     let arena = Arena::with_cpus(1024, 2);
     let space = space(arena, 1 << 36);
     let mut seen = std::collections::BTreeSet::new();
@@ -215,13 +236,10 @@ fn what_another_cpu_freed_is_chosen_again_by_its_own() {
         Arena::run_on(0);
         // Two blocks, of which the second is chosen from last.
         let ranges: Vec<_> = (0..BLOCK + 100)
-            .map(|_| space.allocate(request(1)).unwrap())
+            .map(|_| space.allocate(request(unit)).unwrap())
             .collect();
-        seen.extend(
-            ranges
-                .iter()
-                .map(|range| range.start().as_u64() / PAGE / BLOCK),
-        );
+        let blocks = ranges.iter().map(|range| block_of(range, unit));
+        seen.extend(blocks);
         Arena::run_on(1);
         for range in ranges {
             free(&space, range);
@@ -237,14 +255,24 @@ fn what_another_cpu_freed_is_chosen_again_by_its_own() {
 
 #[test]
 fn cpus_choose_from_blocks_of_their_own() {
+    UNITS.into_iter().for_each(a_cpu_has_blocks_of_its_own);
+}
+
+/// The block that a range would be in.
+fn block_of(range: &BusRange, unit: u64) -> u64 {
+    range.start().as_u64() / PAGE / BLOCK / unit
+}
+
+fn a_cpu_has_blocks_of_its_own(unit: u64) {
     let arena = Arena::with_cpus(1024, CPUS);
     let space = space(arena, 1 << 36);
     let mut owners = BTreeMap::new();
     let mut live = Vec::new();
     for n in 0..CPUS * 300 {
         Arena::run_on(n % CPUS);
-        let range = space.allocate(request(2)).unwrap();
-        let block = range.start().as_u64() / PAGE / BLOCK;
+        // Where units are large, not whole ones.
+        let range = space.allocate(request(2 * unit - unit / 8)).unwrap();
+        let block = block_of(&range, unit);
         let owner = *owners.entry(block).or_insert(n % CPUS);
         assert_eq!(owner, n % CPUS, "{range} is in another CPU's block");
         live.push(range);
@@ -336,12 +364,12 @@ fn a_range_is_refused_only_where_there_is_no_room_in_any_lane() {
 
 #[test]
 fn without_frames_for_a_lane_the_space_serves_and_nothing_is_lost() {
-    for nth in 0..12 {
+    for (nth, unit) in (0..16).flat_map(|nth| UNITS.map(|unit| (nth, unit))) {
         let arena = Arena::with_cpus(256, 2);
         let space = space(arena, 1 << 36);
         arena.fail_from(Some(nth));
         let held: Vec<_> = (0..20)
-            .map(|n| (n, space.allocate(request(1 + n))))
+            .map(|n| (n, space.allocate(request(unit + n))))
             .collect();
         arena.fail_from(None);
         let mut oracle = Oracle::default();
@@ -349,13 +377,13 @@ fn without_frames_for_a_lane_the_space_serves_and_nothing_is_lost() {
             match range {
                 Ok(range) => {
                     oracle.insert(*range);
-                    assert_eq!(range.len_bytes(), (n + 1) * PAGE);
+                    assert_eq!(range.len_bytes(), (n + unit) * PAGE);
                 }
                 Err(IovaError::OutOfMemory(_)) => {}
                 Err(error) => panic!("{error}"),
             }
         }
-        let more = space.allocate(request(3)).unwrap();
+        let more = space.allocate(request(3 * unit)).unwrap();
         oracle.insert(more);
         free(&space, more);
         for (_, range) in held {
@@ -369,18 +397,22 @@ fn without_frames_for_a_lane_the_space_serves_and_nothing_is_lost() {
 
 #[test]
 fn a_reserved_range_is_chosen_by_no_lane() {
+    UNITS.into_iter().for_each(no_lane_chooses_what_is_reserved);
+}
+
+fn no_lane_chooses_what_is_reserved(unit: u64) {
     let arena = Arena::with_cpus(1024, 2);
     let space = space(arena, 1 << 36);
     let live: Vec<_> = (0..2)
         .map(|cpu| {
             Arena::run_on(cpu);
-            space.allocate(request(1)).unwrap()
+            space.allocate(request(unit)).unwrap()
         })
         .collect();
     // The very blocks that lanes have.
     let reserved: Vec<_> = live
         .iter()
-        .map(|range| pages(range.start().as_u64() / PAGE + 1, 400))
+        .map(|range| pages(range.start().as_u64() / PAGE + unit, 400 * unit))
         .collect();
     for range in &live {
         let error = space.reserve(*range);
@@ -392,7 +424,7 @@ fn a_reserved_range_is_chosen_by_no_lane() {
     let mut more = Vec::new();
     for n in 0..2000 {
         Arena::run_on(n % 2);
-        let range = space.allocate(request(1)).unwrap();
+        let range = space.allocate(request(unit)).unwrap();
         assert!(!reserved.iter().any(|one| one.overlaps(range)), "{range}");
         more.push(range);
     }
@@ -400,4 +432,67 @@ fn a_reserved_range_is_chosen_by_no_lane() {
         free(&space, range);
     }
     assert_eq!(space.statistics().live_allocations, 0);
+}
+
+#[test]
+fn a_range_of_parts_of_large_units_is_as_long_after_a_recall() {
+    let arena = Arena::with_cpus(1024, 2);
+    let space = space(arena, 1 << 36);
+    let mut live = Vec::new();
+    for count in [257, 511, 512, 513, 1000, 1024, 1 << 17] {
+        let range = space.allocate(request(count)).unwrap();
+        live.push((range, count));
+    }
+    let all: u64 = live.iter().map(|(_, count)| count * PAGE).sum();
+    let statistics = space.statistics();
+    let expected = (live.len() as u64, all);
+    assert_eq!(
+        (statistics.live_allocations, statistics.live_bytes),
+        expected
+    );
+    for (range, _) in &live {
+        assert!(matches!(
+            space.reserve(*range),
+            Err(IovaError::InUse { allocated }) if allocated == *range
+        ));
+    }
+    for (range, _) in live {
+        free(&space, range);
+    }
+    assert_as_new(&space, arena);
+}
+
+#[test]
+fn in_a_small_space_one_large_block_is_left_for_all_cpus() {
+    let arena = Arena::with_cpus(1024, CPUS);
+    // Three of a GiB, and one that is not whole.
+    let space = space(arena, LOW);
+    let ranges: Vec<_> = (0..CPUS)
+        .map(|cpu| {
+            Arena::run_on(cpu);
+            space.allocate(request(BLOCK)).unwrap()
+        })
+        .collect();
+    let blocks: Vec<_> = ranges.iter().map(|range| block_of(range, BLOCK)).collect();
+    // Whoever comes third does not have one called back that is another CPU's, and so it goes on.
+    let distinct = std::collections::BTreeSet::from_iter(&blocks);
+    assert_eq!(distinct.len(), 3, "{blocks:?}");
+    assert_eq!(blocks[2], blocks[3], "{blocks:?}");
+    for round in 0..200 {
+        Arena::run_on(round % CPUS);
+        let range = space.allocate(request(BLOCK)).unwrap();
+        assert_eq!(block_of(&range, BLOCK), blocks[round % CPUS]);
+        free(&space, range);
+    }
+    // All of it can be had nevertheless, by whomever.
+    let mut more = Vec::new();
+    while let Ok(range) = space.allocate(request(BLOCK)) {
+        more.push(range);
+        Arena::run_on(more.len() % CPUS);
+    }
+    assert_eq!((more.len() + CPUS) as u64, LOW / BLOCK - 1);
+    for range in ranges.into_iter().chain(more) {
+        free(&space, range);
+    }
+    assert_as_new(&space, arena);
 }

@@ -7,21 +7,32 @@ use crate::subject::*;
 
 const PERMISSIONS: [Permission; 3] = [Permission::Read, Permission::Write, Permission::ReadWrite];
 
+/// Whether entries of a level are leaves, below a root.
+fn can_be_held<F: Subject>(format: &F, level: u32) -> bool {
+    level < format.geometry().levels() && leaf_levels(format).contains(&level)
+}
+
 /// The same ranges through held entries, and by the walker as the oracle.
 pub(crate) fn held_entries_say_what_the_walker_would_have_written<F: Subject>(format: F) {
-    let (page, held_bytes) = (page(&format), page(&format) * HELD as u64);
+    held_entries_say_the_same::<F, 1>(format);
+    held_entries_say_the_same::<F, 2>(format);
+}
+
+fn held_entries_say_the_same<F: Subject, const LEVEL: u32>(format: F) {
+    let page = size(&format, LEVEL);
+    let held_bytes = page * HELD as u64;
     let (held_arena, mut table) = table(format);
     let (walked_arena, mut walked) = self::table(format);
-    if format.geometry().levels() == 1 {
-        // SAFETY: nothing is held.
-        assert!(unsafe { table.hold_entries(BusAddr::new(held_bytes)) }.is_none());
+    // SAFETY: they are let go below, and only this test maps there.
+    let held = unsafe { table.hold_entries::<LEVEL>(BusAddr::new(held_bytes)) };
+    assert_eq!(held.is_some(), can_be_held(&format, LEVEL));
+    let Some(held) = held else {
         finish(held_arena, table);
         return finish(walked_arena, walked);
-    }
-    let birth = table.frames();
+    };
+    let birth = walked.frames();
     let z = held_bytes;
-    // SAFETY: they are let go below, and only this test maps there.
-    let held = unsafe { table.hold_entries(BusAddr::new(z)) }.unwrap();
+    let most = format.last_phys().as_u64() / held_bytes;
     assert_eq!(held.bus(), BusAddr::new(z));
     let (mut state, mut live) = (1u64, Vec::new());
     let mut random = move |below: u64| {
@@ -34,7 +45,7 @@ pub(crate) fn held_entries_say_what_the_walker_would_have_written<F: Subject>(fo
         let (at, pages) = (random(HELD as u64), 1 + random([2, 40, 300][round % 3]));
         let (start, len_bytes) = (z + at * page, pages * page);
         // Congruent to the address in every second round, as runs need it.
-        let y = (1 + random(64)) * held_bytes + at * page * (round as u64 % 2);
+        let y = (1 + random(most.min(64) - 2)) * held_bytes + at * page * (round as u64 % 2);
         let permission = PERMISSIONS[round % 3];
         let fits = at + pages <= HELD as u64;
         let overlaps = live
@@ -93,22 +104,27 @@ pub(crate) fn held_entries_say_what_the_walker_would_have_written<F: Subject>(fo
 }
 
 pub(crate) fn tables_with_held_entries_stay<F: Subject>(format: F) {
-    let page = page(&format);
+    a_table_with_held_entries_stays::<F, 1>(format);
+    a_table_with_held_entries_stays::<F, 2>(format);
+}
+
+fn a_table_with_held_entries_stays<F: Subject, const LEVEL: u32>(format: F) {
+    let page = size(&format, LEVEL);
     let (arena, mut table) = table(format);
-    if format.geometry().levels() == 1 {
+    if !can_be_held(&format, LEVEL) {
         return finish(arena, table);
     }
     let birth = table.frames();
     // SAFETY: they are let go below, and nothing is mapped there by the walker.
-    let held = unsafe { table.hold_entries(BusAddr::new(0)) }.unwrap();
+    let held = unsafe { table.hold_entries::<LEVEL>(BusAddr::new(0)) }.unwrap();
     // SAFETY: nothing is held.
-    let other = unsafe { table.hold_entries(BusAddr::new(page)) };
+    let other = unsafe { table.hold_entries::<LEVEL>(BusAddr::new(page)) };
     assert!(other.is_none(), "it is at no multiple of their size");
     let with_table = table.frames();
     // They are not another table's to let go of, which has some there, too.
     let (other_arena, mut other) = self::table(format);
     // SAFETY: they are let go below, and nothing is mapped there.
-    let its_own = unsafe { other.hold_entries(BusAddr::new(0)) }.unwrap();
+    let its_own = unsafe { other.hold_entries::<LEVEL>(BusAddr::new(0)) }.unwrap();
     let mut gather = Gather::new(other_arena);
     let held = other.let_go_entries(held, &mut gather).err();
     let held = held.expect("they come back");
@@ -139,7 +155,7 @@ pub(crate) fn held_entries_are_written_back<F: Subject>(format: F) {
     let (arena, mut table) = table(format);
     if format.geometry().levels() > 1 {
         // SAFETY: they are let go below.
-        let held = unsafe { table.hold_entries(BusAddr::new(0)) }.unwrap();
+        let held = unsafe { table.hold_entries::<1>(BusAddr::new(0)) }.unwrap();
         let snooped = format.coherence() == dmamap::pagetable::WalkCoherence::Snooped;
         arena.take_cleaned();
         assert!(held.map(BusAddr::new(page), phys(page, page), Permission::Read));
@@ -150,6 +166,35 @@ pub(crate) fn held_entries_are_written_back<F: Subject>(format: F) {
         assert!(table.let_go_entries(held, &mut gather).is_ok());
         // SAFETY: no unit walks the table.
         unsafe { gather.release() };
+    }
+    finish(arena, table);
+}
+
+/// A leaf never takes the place of a table, nor does a unit find one where a leaf was.
+pub(crate) fn entries_that_lead_to_tables_are_not_held<F: Subject>(format: F) {
+    let (arena, mut table) = table(format);
+    if can_be_held(&format, 2) {
+        let small = page(&format);
+        map(&mut table, 0, 0, small).unwrap();
+        // SAFETY: nothing is held.
+        let held = unsafe { table.hold_entries::<2>(BusAddr::new(0)) };
+        assert!(held.is_none(), "a table is there, with something in it");
+        unmap(arena, &mut table, 0, small);
+        // SAFETY: nothing is held.
+        let held = unsafe { table.hold_entries::<2>(BusAddr::new(0)) };
+        assert!(
+            held.is_none(),
+            "a table is there that a unit may have walked"
+        );
+        reclaim(arena, &mut table);
+        // SAFETY: they are let go below, and only this test maps there.
+        let held = unsafe { table.hold_entries::<2>(BusAddr::new(0)) }.unwrap();
+        let large = size(&format, 2);
+        assert!(held.map(BusAddr::new(0), phys(0, large), Permission::Read));
+        assert!(!held.map(BusAddr::new(large), phys(large, small), Permission::Read));
+        let mut gather = Gather::new(arena);
+        assert!(table.let_go_entries(held, &mut gather).is_ok());
+        unmap(arena, &mut table, 0, large);
     }
     finish(arena, table);
 }

@@ -70,7 +70,8 @@ suite! {
     held:
         held_entries_say_what_the_walker_would_have_written,
         tables_with_held_entries_stay,
-        held_entries_are_written_back;
+        held_entries_are_written_back,
+        entries_that_lead_to_tables_are_not_held;
     failure:
         each_failing_allocation_leaves_the_table_as_it_was,
         a_map_that_fails_was_never_visible;

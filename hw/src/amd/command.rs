@@ -109,7 +109,7 @@ impl CompletionWait {
     #[inline]
     pub const fn store_words(data: u64, phys: u64) -> [u64; 2] {
         let [low, high] = const { CompletionWait::new().with_s(true).to_words() };
-        [low | phys & (1 << 52) - 8, high | data]
+        [low | phys & ((1 << 52) - 8), high | data]
     }
 
     /// Physical address of the 64-bit word that is stored.

@@ -8,25 +8,32 @@ use super::{Extent, PageTables};
 use crate::PeersError;
 use crate::frames::Frames;
 
-/// Bytes of a page, and of those whose entries are held together.
+/// Bytes of the smallest page.
 const PAGE: u64 = 4096;
-const BLOCK: u64 = PAGE * HELD as u64;
 
-/// The tables of [`Ours`], with all entries held from `start` on.
-pub struct Held {
-    table: Ours,
-    start: u64,
-    blocks: Vec<HeldEntries<Frames, ArmLpaeStage1>>,
+/// log2 of the bytes of a page of a level, and of those of which the entries are held together.
+const fn page_log2(level: u32) -> u32 {
+    PAGE.ilog2() + HELD.ilog2() * (level - 1)
+}
+const fn block_log2(level: u32) -> u32 {
+    page_log2(level) + HELD.ilog2()
 }
 
-impl Held {
-    /// Entries for `len_bytes` from `start` on are held; both are multiples of 2 MiB.
+/// The tables of [`Ours`], with all entries of a level held from `start` on.
+pub struct Held<const LEVEL: u32> {
+    table: Ours,
+    start: u64,
+    blocks: Vec<HeldEntries<Frames, ArmLpaeStage1, LEVEL>>,
+}
+
+impl<const LEVEL: u32> Held<LEVEL> {
+    /// Entries for `len_bytes` from `start` on are held; both are multiples of 512 pages.
     ///
     /// # Errors
     /// [`PeersError::Failed`] without memory.
     pub fn new(start: u64, len_bytes: u64) -> Result<Self, PeersError> {
         let mut table = Ours::new()?;
-        let starts = (start..start + len_bytes).step_by(BLOCK as usize);
+        let starts = (start..start + len_bytes).step_by(1 << block_log2(LEVEL));
         let blocks = starts.map(|bus| table.hold(bus)).collect::<Option<_>>();
         let blocks = blocks.ok_or(PeersError::failed(table.peer(), "hold entries"))?;
         Ok(Self {
@@ -37,13 +44,13 @@ impl Held {
     }
 
     #[inline]
-    fn block(&self, bus: u64) -> Option<&HeldEntries<Frames, ArmLpaeStage1>> {
+    fn block(&self, bus: u64) -> Option<&HeldEntries<Frames, ArmLpaeStage1, LEVEL>> {
         self.blocks
-            .get((bus.checked_sub(self.start)? / BLOCK) as usize)
+            .get((bus.checked_sub(self.start)? >> block_log2(LEVEL)) as usize)
     }
 }
 
-impl PageTables for Held {
+impl<const LEVEL: u32> PageTables for Held<LEVEL> {
     fn peer(&self) -> &'static str {
         self.table.peer()
     }
@@ -83,7 +90,7 @@ impl PageTables for Held {
     }
 }
 
-impl Drop for Held {
+impl<const LEVEL: u32> Drop for Held<LEVEL> {
     fn drop(&mut self) {
         for block in self.blocks.drain(..) {
             self.table.let_go(block);

@@ -8,6 +8,8 @@ use crate::measure::{Contestant, Effort, Timer, Took, measure};
 pub(super) const BUS: u64 = 0x10_0000_0000;
 /// Where they end at most, of mappings in smallest pages.
 pub(super) const MOST: u64 = 0x400_0000;
+/// Where they end at most, of mappings in large pages.
+pub(super) const MOST_LARGE: u64 = 0x4000_0000;
 
 /// Where memory begins, and how far one mapping's is from the next one's: they must not be taken for one.
 const PHYS: u64 = 0x20_0000_0000;

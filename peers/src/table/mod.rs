@@ -59,13 +59,19 @@ pub trait PageTables {
     fn translate(&self, bus: u64) -> Option<u64>;
 }
 
-/// As [`all`], ours with the entries held for where the loads map.
+/// As [`all`], ours with the entries held for where the loads map, of pages of that size: 4 KiB or 2 MiB.
 ///
 /// # Errors
 /// As [`all`].
-pub fn all_held(linux: Option<Linux>) -> Result<Vec<Box<dyn PageTables>>, PeersError> {
+pub fn all_held(
+    linux: Option<Linux>,
+    page_bytes: u64,
+) -> Result<Vec<Box<dyn PageTables>>, PeersError> {
     let mut all = all(linux)?;
-    all[0] = Box::new(Held::new(loads::BUS, loads::MOST)?);
+    all[0] = match page_bytes {
+        4096 => Box::new(Held::<1>::new(loads::BUS, loads::MOST)?),
+        _ => Box::new(Held::<2>::new(loads::BUS, loads::MOST_LARGE)?),
+    };
     Ok(all)
 }
 

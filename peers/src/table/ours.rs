@@ -34,14 +34,20 @@ impl Ours {
 }
 
 impl Ours {
-    /// Holds the entries of 512 pages from `bus` on. They are [let go](Self::let_go) before this value is dropped.
-    pub(super) fn hold(&mut self, bus: u64) -> Option<HeldEntries<Frames, ArmLpaeStage1>> {
+    /// Holds the entries of 512 pages of a level from `bus` on. They are [let go](Self::let_go) before this value is dropped.
+    pub(super) fn hold<const LEVEL: u32>(
+        &mut self,
+        bus: u64,
+    ) -> Option<HeldEntries<Frames, ArmLpaeStage1, LEVEL>> {
         // SAFETY: who holds them has these addresses for itself, and lets go of them before the table is freed.
         unsafe { self.0.as_mut()?.hold_entries(BusAddr::new(bus)) }
     }
 
     /// Lets go of them.
-    pub(super) fn let_go(&mut self, held: HeldEntries<Frames, ArmLpaeStage1>) {
+    pub(super) fn let_go<const LEVEL: u32>(
+        &mut self,
+        held: HeldEntries<Frames, ArmLpaeStage1, LEVEL>,
+    ) {
         let mut gather = Gather::new(Frames);
         if let Some(table) = &mut self.0 {
             let parted = table.let_go_entries(held, &mut gather);

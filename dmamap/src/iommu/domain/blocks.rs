@@ -4,11 +4,11 @@
 //! them, before somebody looks at the whole domain. Whoever takes one back lets go of its entries, which may leave tables
 //! empty: what is to be invalidated for these is done when the lock is left.
 
-use super::lanes::DomainLanes;
+use super::lanes::{DomainLanes, table_level};
 use super::{Chooser, Domain, DomainError, Inner, Reach};
 use crate::addr::BusAddr;
 use crate::iova::IovaError;
-use crate::iova::lanes::{LaneRequest, Lending, Parted, Recall};
+use crate::iova::lanes::{LaneRequest, Lending, Level, Parted, Recall};
 use crate::pagetable::Gather;
 use crate::platform::Platform;
 
@@ -19,6 +19,7 @@ impl<P: Platform> Domain<P> {
         let Some(DomainLanes { lanes, .. }) = &self.lanes else {
             return false;
         };
+        let mut emptied = Gather::new(self.platform);
         let lending = {
             let mut inner = self.inner.lock();
             // While a table is being unlinked, mappings are to invalidate for themselves, which lanes do not.
@@ -34,11 +35,21 @@ impl<P: Platform> Domain<P> {
             else {
                 return false;
             };
-            lanes.lend(lender, iova, request, |granule| {
+            let mut is_held = true;
+            let lending = lanes.lend(lender, iova, request, |granule| {
                 let bus = BusAddr::new(granule << self.page_size_log2);
-                table.hold(bus).map(Some)
-            })
+                let entries = table.hold(bus, table_level(request.level));
+                is_held = entries.is_some();
+                entries.map(Some)
+            });
+            if !is_held && request.level == Level::Blocks {
+                // An empty table may stand in the way, which is gone when a block is asked for next.
+                table.reclaim(&mut emptied);
+                inner.note_unlinking(&emptied);
+            }
+            lending
         };
+        self.finish(emptied);
         match lending {
             Lending::Lent => true,
             Lending::Refused => false,
@@ -81,9 +92,9 @@ impl<P: Platform> Domain<P> {
             // The domain has ended.
             return;
         };
-        lanes.take_back(lender, iova, block, |granule| {
+        lanes.take_back(lender, iova, block, |level, granule| {
             let bus = BusAddr::new(granule << self.page_size_log2);
-            table.let_go(bus, gather);
+            table.let_go(bus, table_level(level), gather);
         });
     }
 
@@ -103,10 +114,10 @@ impl<P: Platform> Domain<P> {
             queue,
             ..
         } = inner;
-        let let_go = |granule: u64| {
+        let let_go = |level: Level, granule: u64| {
             if let Some(table) = table {
                 let bus = BusAddr::new(granule << self.page_size_log2);
-                table.let_go(bus, &mut gather);
+                table.let_go(bus, table_level(level), &mut gather);
             }
         };
         // SAFETY: the lock is held, and nobody is within a lane who takes it.

@@ -9,19 +9,24 @@ use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Domain, Inner, RevokeError};
-use crate::addr::{BusAddr, BusRange};
+use crate::addr::{BusAddr, BusRange, PhysRange};
 use crate::iommu::flush_queue::{Owed, Stage};
+use crate::iommu::translation::Translation;
 use crate::iommu::unconfirmed::Unconfirmed;
 use crate::iommu::unit::Change;
-use crate::iova::lanes::{Freed, LaneRequest, Lanes, LentRange, MOST, NoChoice};
+use crate::iova::lanes::{Freed, LaneRequest, Lanes, LentRange, Level, NoChoice, level_of};
 use crate::iova::{IovaRequest, IovaSpace};
-use crate::pagetable::{Gather, Grant, LeafWords, PhysList, TableChange, publish};
+use crate::pagetable::{Gather, Grant, LeafWords, PageWords, PhysList, TableChange, publish};
 use crate::platform::Platform;
 
 /// The lanes of a domain whose entries can be held.
 pub(super) struct DomainLanes<P: Platform> {
     pub(super) lanes: Lanes<P, Stage>,
+    /// What entries of blocks of granules say, and of large ones, where there are such that their units are pages of the table.
     pub(super) words: Box<dyn LeafWords>,
+    /// What entries of single pages say.
+    pages: PageWords,
+    large_words: Option<Box<dyn LeafWords>>,
 }
 
 /// What became of a range that a CPU was to retire without the lock.
@@ -34,12 +39,30 @@ pub(in crate::iommu) enum Staging {
     Elsewhere,
 }
 
+/// The level of the tables whose entries are units of blocks of a level.
+pub(super) fn table_level(level: Level) -> u32 {
+    match level {
+        Level::Granules => 1,
+        Level::Blocks => 2,
+    }
+}
+
 impl<P: Platform> DomainLanes<P> {
-    pub(super) fn new(platform: P, space: &IovaSpace<P>, words: Box<dyn LeafWords>) -> Self {
-        Self {
+    /// `None` where no entries of the table can be held.
+    pub(super) fn new(
+        platform: P,
+        space: &IovaSpace<P>,
+        table: &dyn Translation<P>,
+    ) -> Option<Self> {
+        let words = table.leaf_words(table_level(Level::Granules))?;
+        let unit_log2 = words.page_log2() + Level::Blocks.unit_log2();
+        let large_words = table.leaf_words(table_level(Level::Blocks));
+        Some(Self {
             lanes: Lanes::new(platform, space),
+            pages: words.of_pages(),
             words,
-        }
+            large_words: large_words.filter(|words| words.page_log2() == unit_log2),
+        })
     }
 
     /// Writes entries back where the unit does not snoop.
@@ -54,13 +77,12 @@ impl<P: Platform> DomainLanes<P> {
         lent: &LentRange<'_>,
         (range, page_log2): (BusRange, u32),
     ) -> Result<(), RevokeError> {
-        let granules = lent.granules().ok_or(RevokeError::NotMapped)?;
-        if granules as u64 != range.len_bytes() >> page_log2 {
-            let mapping = BusRange::new(range.start(), (granules as u64) << page_log2);
+        let (granules, entries) = lent.range().ok_or(RevokeError::NotMapped)?;
+        if granules != range.len_bytes() >> page_log2 {
+            let mapping = BusRange::new(range.start(), granules << page_log2);
             let mapping = mapping.map_err(|_| RevokeError::NotMapped)?;
             return Err(RevokeError::NotWhole { mapping });
         }
-        let entries = lent.entries(granules);
         // They were written together, and are cleared together.
         if entries
             .first()
@@ -84,11 +106,61 @@ impl<P: Platform> Domain<P> {
         memory: &mut dyn PhysList,
         grant: Grant,
     ) -> Option<BusRange> {
-        let all @ DomainLanes { lanes, words } = self.lanes.as_ref()?;
-        let lane_request = LaneRequest::of(&request, self.page_size_log2)?;
-        let fitting = words.fits(memory, lane_request.granules)?;
+        let all = self.lanes.as_ref()?;
+        match LaneRequest::of(&request, self.page_size_log2) {
+            Some(lane_request) => self.map_as(all, &*all.words, &lane_request, memory, grant),
+            None => {
+                let words = all.large_words.as_deref()?;
+                let lane_request = LaneRequest::of_large(&request, self.page_size_log2)?;
+                self.map_as(all, words, &lane_request, memory, grant)
+            }
+        }
+        .and_then(|bus| BusRange::new(bus, request.len_bytes).ok())
+    }
+
+    /// As [`map_list`](Self::map_list), of a page that is to lie within `limits`, inclusive, if this CPU's lane has room at hand: nearly
+    /// always, and the way is short.
+    #[inline]
+    pub(crate) fn map_page(
+        &self,
+        (first, last): (BusAddr, BusAddr),
+        page: PhysRange,
+        grant: Grant,
+    ) -> Option<BusRange> {
+        let DomainLanes { lanes, pages, .. } = self.lanes.as_ref()?;
+        if self.tells_of_maps() {
+            return None;
+        }
+        let log2 = self.page_size_log2;
+        let limits = (
+            first.as_u64() >> log2,
+            last.as_u64().saturating_add(1) >> log2,
+        );
+        let granule = lanes.choose_one(limits, |_, entry| {
+            let is_written = pages.write(entry, page, grant);
+            publish(
+                self.platform,
+                pages.coherence(),
+                core::slice::from_ref(entry),
+            );
+            is_written
+        })?;
+        let bus = BusAddr::new(granule << log2);
+        Some(BusRange::of_existing(bus, page.len_bytes()))
+    }
+
+    #[inline]
+    fn map_as(
+        &self,
+        all: &DomainLanes<P>,
+        words: &dyn LeafWords,
+        lane_request: &LaneRequest<'_>,
+        memory: &mut dyn PhysList,
+        grant: Grant,
+    ) -> Option<BusAddr> {
+        let fitting = words.fits(memory, lane_request.units)?;
         let mut choose = || {
-            lanes.choose(&lane_request, |granule, entries| {
+            all.lanes.choose(lane_request, |granule, entries| {
                 let bus = BusAddr::new(granule << self.page_size_log2);
                 words.write(bus, entries, memory, fitting, grant);
                 all.publish(self.platform, entries);
@@ -96,10 +168,10 @@ impl<P: Platform> Domain<P> {
             })
         };
         let chosen = match choose() {
-            Err(NoChoice::NoRoom) if self.lend(&lane_request) => choose(),
+            Err(NoChoice::NoRoom) if self.lend(lane_request) => choose(),
             chosen => chosen,
         };
-        BusRange::new(chosen.ok()?, request.len_bytes).ok()
+        chosen.ok()
     }
 
     /// As [`unmap`](Self::unmap), of a mapping that somebody owns.
@@ -109,13 +181,62 @@ impl<P: Platform> Domain<P> {
     ///
     /// # Safety
     /// `range` is what a call of this domain returned that mapped it, and this is the first that takes it back.
+    #[inline]
     pub(crate) unsafe fn unmap_owned(&self, range: BusRange) -> Result<(), RevokeError> {
-        let Some((all, granule, _)) = self.lanes_for(range) else {
+        // SAFETY: the caller's promise.
+        let cleared = unsafe { self.at_page(range, |entry, _| self.clear_one(entry)) };
+        match cleared {
+            Some(()) => self.forget_leaves(range),
+            // SAFETY: as above.
+            None => unsafe { self.unmap_any(range) },
+        }
+    }
+
+    /// Calls `f` with the entry of `page`, if it is one, in the block that this CPU chose from last, and with what the CPU has staged;
+    /// `None` elsewhere, and where `f` says that it did nothing.
+    ///
+    /// # Safety
+    /// As [`unmap_owned`](Self::unmap_owned).
+    #[inline]
+    unsafe fn at_page<R>(
+        &self,
+        page: BusRange,
+        f: impl FnOnce(&AtomicU64, &mut Stage) -> Option<R>,
+    ) -> Option<R> {
+        let DomainLanes { lanes, .. } = self.lanes.as_ref()?;
+        if page.len_bytes() != 1 << self.page_size_log2 {
+            return None;
+        }
+        let granule = page.start().as_u64() >> self.page_size_log2;
+        // SAFETY: the caller's promise.
+        unsafe { lanes.look_at_one(granule, f) }.flatten()
+    }
+
+    /// Clears the entry of a page; `None` where it is clear.
+    #[inline]
+    fn clear_one(&self, entry: &AtomicU64) -> Option<()> {
+        let DomainLanes { pages, .. } = self.lanes.as_ref()?;
+        if entry.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        entry.store(0, Ordering::Release);
+        let entries = core::slice::from_ref(entry);
+        publish(self.platform, pages.coherence(), entries);
+        Some(())
+    }
+
+    /// As [`unmap_owned`](Self::unmap_owned).
+    ///
+    /// # Safety
+    /// As [`unmap_owned`](Self::unmap_owned).
+    #[inline(never)]
+    unsafe fn unmap_any(&self, range: BusRange) -> Result<(), RevokeError> {
+        let Some((all, at, _)) = self.lanes_for(range) else {
             return self.unmap(range);
         };
         // SAFETY: the caller's promise.
         let cleared = unsafe {
-            all.lanes.look(granule, |lent, _| {
+            all.lanes.look(at, |lent, _| {
                 all.clear(self.platform, &lent, (range, self.page_size_log2))
             })
         };
@@ -149,8 +270,28 @@ impl<P: Platform> Domain<P> {
     ///
     /// # Safety
     /// As [`unmap_owned`](Self::unmap_owned).
+    #[inline]
     pub(in crate::iommu) unsafe fn retire_in_lane(&self, range: BusRange) -> Staging {
-        let Some((all, granule, _)) = self.lanes_for(range) else {
+        let retire = |entry: &AtomicU64, stage: &mut Stage| {
+            let ticket = stage.ticket()?;
+            let cleared = self.clear_one(entry);
+            cleared.map(|()| stage.push(ticket, range))
+        };
+        // SAFETY: the caller's promise.
+        match unsafe { self.at_page(range, retire) } {
+            Some(owed) => Staging::Done(Ok(owed)),
+            // SAFETY: as above.
+            None => unsafe { self.retire_any_in_lane(range) },
+        }
+    }
+
+    /// As [`retire_in_lane`](Self::retire_in_lane).
+    ///
+    /// # Safety
+    /// As [`unmap_owned`](Self::unmap_owned).
+    #[inline(never)]
+    unsafe fn retire_any_in_lane(&self, range: BusRange) -> Staging {
+        let Some((all, at, _)) = self.lanes_for(range) else {
             return Staging::Elsewhere;
         };
         let retire = |lent: LentRange<'_>, stage: &mut Stage| {
@@ -161,7 +302,7 @@ impl<P: Platform> Domain<P> {
             Staging::Done(cleared.map(|()| stage.push(ticket, range)))
         };
         // SAFETY: the caller's promise.
-        let staged = unsafe { all.lanes.look(granule, retire) };
+        let staged = unsafe { all.lanes.look(at, retire) };
         staged.unwrap_or(Staging::Elsewhere)
     }
 
@@ -190,11 +331,11 @@ impl<P: Platform> Domain<P> {
     /// # Safety
     /// It was chosen, whole, and its owner gives it up.
     pub(super) unsafe fn free(&self, range: BusRange) {
-        let Some((DomainLanes { lanes, .. }, granule, granules)) = self.lanes_for(range) else {
+        let Some((DomainLanes { lanes, .. }, at, units)) = self.lanes_for(range) else {
             return self.inner.lock().free(range);
         };
         // SAFETY: the caller's promise.
-        match unsafe { lanes.free(granule, granules) } {
+        match unsafe { lanes.free(at, units) } {
             Freed::Done => {}
             Freed::Unused(block) => self.take_back(block),
             // SAFETY: the caller's promise.
@@ -212,11 +353,11 @@ impl<P: Platform> Domain<P> {
         range: BusRange,
         emptied: &mut Gather<P>,
     ) {
-        let Some((DomainLanes { lanes, .. }, granule, granules)) = self.lanes_for(range) else {
+        let Some((DomainLanes { lanes, .. }, at, units)) = self.lanes_for(range) else {
             return inner.free(range);
         };
         // SAFETY: the caller's promise.
-        match unsafe { lanes.free(granule, granules) } {
+        match unsafe { lanes.free(at, units) } {
             Freed::Done => {}
             Freed::Unused(block) => self.take_back_locked(inner, block, emptied),
             // SAFETY: the caller's promise.
@@ -236,13 +377,14 @@ impl<P: Platform> Domain<P> {
         }
     }
 
-    /// The lanes, where a range may be in a lent block; its first granule, and how many it has.
+    /// The lanes, where a range may be in a lent block; which blocks those are, the range's first granule, and how many of their units
+    /// it has.
     #[inline]
-    fn lanes_for(&self, range: BusRange) -> Option<(&DomainLanes<P>, u64, usize)> {
-        let granules = range.len_bytes() >> self.page_size_log2;
-        let lanes = self.lanes.as_ref().filter(|_| granules <= MOST)?;
+    fn lanes_for(&self, range: BusRange) -> Option<(&DomainLanes<P>, (Level, u64), usize)> {
+        let lanes = self.lanes.as_ref()?;
+        let (level, units) = level_of(range.len_bytes() >> self.page_size_log2)?;
         let granule = range.start().as_u64() >> self.page_size_log2;
-        Some((lanes, granule, granules as usize))
+        Some((lanes, (level, granule), units))
     }
 
     /// Where `range` begins in a lent block, with the lock.
@@ -251,7 +393,8 @@ impl<P: Platform> Domain<P> {
         inner: &'a Inner<P>,
         range: BusRange,
     ) -> Option<LentRange<'a>> {
-        let (DomainLanes { lanes, .. }, granule, _) = self.lanes_for(range)?;
+        let DomainLanes { lanes, .. } = self.lanes.as_ref()?;
+        let granule = range.start().as_u64() >> self.page_size_log2;
         lanes.look_locked(&inner.lender, granule)
     }
 

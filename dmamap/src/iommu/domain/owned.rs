@@ -6,14 +6,14 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::lanes::DomainLanes;
+use super::lanes::{DomainLanes, table_level};
 use super::{Chooser, Domain, Inner, Reach, RevokeError};
 use crate::addr::{BusAddr, BusRange, PhysRange};
 use crate::iommu::flush_queue::{Owed, OwnStage, Room};
 use crate::iommu::unconfirmed::Unconfirmed;
 use crate::iommu::unit::{Change, UnitError};
 use crate::iova::IovaRequest;
-use crate::iova::lanes::{Ended, LaneRequest, MOST, OwnedLane};
+use crate::iova::lanes::{Ended, LaneRequest, Level, MOST, OwnedLane};
 use crate::pagetable::{Gather, Grant, PageWords, PhysList, TableChange, publish};
 use crate::platform::Platform;
 
@@ -27,7 +27,7 @@ pub(crate) struct DomainLane {
 impl<P: Platform> Domain<P> {
     /// A lane that has no block yet; `None` where the table has no entries to hold, or there is no memory.
     pub(crate) fn own_lane(&self) -> Option<DomainLane> {
-        let DomainLanes { lanes, words } = self.lanes.as_ref()?;
+        let DomainLanes { lanes, words, .. } = self.lanes.as_ref()?;
         let stage = OwnStage::of(self.platform, |with| with(&mut self.inner.lock().queue))?;
         let mut inner = self.inner.lock();
         inner.owners += 1;
@@ -67,9 +67,10 @@ impl<P: Platform> Domain<P> {
                 ..
             } = &mut *inner;
             let mut lost = Gather::new(self.platform);
-            let part = |granule: u64| {
+            let part = |level: Level, granule: u64| {
                 if let Some(table) = table {
-                    table.let_go(BusAddr::new(granule << self.page_size_log2), &mut gather);
+                    let bus = BusAddr::new(granule << self.page_size_log2);
+                    table.let_go(bus, table_level(level), &mut gather);
                 }
             };
             let kept = |range: BusRange| lost.absorb(Gather::of_leaves(self.platform, range));
@@ -120,9 +121,9 @@ impl<P: Platform> Domain<P> {
         memory: &mut dyn PhysList,
         grant: Grant,
     ) -> Option<BusRange> {
-        let DomainLanes { lanes, words } = self.lanes.as_ref()?;
+        let DomainLanes { lanes, words, .. } = self.lanes.as_ref()?;
         let lane_request = LaneRequest::of(&request, self.page_size_log2)?;
-        let fitting = words.fits(memory, lane_request.granules)?;
+        let fitting = words.fits(memory, lane_request.units)?;
         for _ in 0..2 {
             if let Some((granule, entries)) = lane.owned.choose(&lane_request) {
                 let bus = BusAddr::new(granule << self.page_size_log2);
@@ -161,7 +162,7 @@ impl<P: Platform> Domain<P> {
         let lent = lanes.lend_to(&mut lane.owned, lender, iova, request, |granule| {
             let bus = BusAddr::new(granule << self.page_size_log2);
             held = Some(bus);
-            table.hold(bus).map(Some)
+            table.hold(bus, table_level(request.level)).map(Some)
         });
         if lent && let Some(bus) = held {
             queue.add_block(&lane.stage, self.block_at(bus));

@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use super::lent::LentBlock;
 use crate::addr::{FRAME_BYTES, PhysAddr, PhysRange};
+use crate::iova::block::Level;
 use crate::iova::units::UNITS_LOG2;
 use crate::platform::{FrameRequest, OutOfFrames, Platform};
 
@@ -26,6 +27,8 @@ type Lowest = [AtomicPtr<LentBlock>; FAN];
 /// Tables stay until all go at once, so a look needs nobody's leave while that is kept from happening.
 pub(super) struct Directory<P: Platform> {
     platform: P,
+    /// log2 of the granules in a block.
+    block_log2: u32,
     /// Levels of tables above the lowest.
     height: u32,
     root: AtomicU64,
@@ -33,11 +36,13 @@ pub(super) struct Directory<P: Platform> {
 }
 
 impl<P: Platform> Directory<P> {
-    /// Of blocks whose granules are below `end`.
-    pub(super) fn new(platform: P, end: u64) -> Self {
-        let bits = u64::BITS - (end.saturating_sub(1) >> UNITS_LOG2).leading_zeros();
+    /// Of blocks of that level whose granules are below `end`.
+    pub(super) fn new(platform: P, level: Level, end: u64) -> Self {
+        let block_log2 = level.unit_log2() + UNITS_LOG2;
+        let bits = u64::BITS - (end.saturating_sub(1) >> block_log2).leading_zeros();
         Self {
             platform,
+            block_log2,
             height: bits.div_ceil(FAN_LOG2).saturating_sub(1),
             root: AtomicU64::new(0),
             frames: AtomicUsize::new(0),
@@ -51,7 +56,7 @@ impl<P: Platform> Directory<P> {
     /// The lent block with that granule.
     #[inline]
     pub(super) fn get(&self, granule: u64) -> Option<NonNull<LentBlock>> {
-        let number = granule >> UNITS_LOG2;
+        let number = granule >> self.block_log2;
         if number >> (FAN_LOG2 * (self.height + 1)) != 0 {
             return None;
         }
@@ -71,12 +76,12 @@ impl<P: Platform> Directory<P> {
     /// # Errors
     /// [`OutOfFrames`] where there is no memory for them.
     pub(super) fn make_way(&self, granule: u64) -> Result<(), OutOfFrames> {
-        self.lowest(granule >> UNITS_LOG2).map(drop)
+        self.lowest(granule >> self.block_log2).map(drop)
     }
 
     /// Makes `block` the one that is found at its granules, to which there is [a way](Self::make_way).
     pub(super) fn set(&self, granule: u64, block: Option<NonNull<LentBlock>>) {
-        let number = granule >> UNITS_LOG2;
+        let number = granule >> self.block_log2;
         if let Ok(lowest) = self.lowest(number) {
             let block = block.map_or(null_mut(), NonNull::as_ptr);
             lowest[at(number, 0)].store(block, Ordering::Release);

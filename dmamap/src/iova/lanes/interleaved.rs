@@ -9,11 +9,11 @@ use core::ptr::{NonNull, null_mut};
 
 use loom::cell::UnsafeCell;
 use loom::model::Builder;
-use loom::sync::atomic::{AtomicPtr, Ordering};
+use loom::sync::atomic::{AtomicPtr, AtomicU16, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
-use super::{IovaRequest, LaneRequest};
+use super::{IovaRequest, LaneRequest, Level};
 use crate::interleaved::machine::{Fences, Machine, be};
 use crate::interleaved::percpu::PerCpu;
 use crate::interleaved::sync;
@@ -21,9 +21,9 @@ use crate::iova::units::UNITS;
 use crate::platform::Cpu;
 use crate::slab::Handle;
 use lane::Lane;
-use lent::LentBlock;
+use lent::{LentBlock, Tails};
 
-#[allow(dead_code, reason = "lanes in models are CPUs' alone")]
+#[allow(dead_code, reason = "models ask for less")]
 #[expect(clippy::duplicate_mod, reason = "once as it runs, once for loom")]
 #[path = "lane.rs"]
 mod lane;
@@ -80,8 +80,23 @@ impl Memory {
     }
 }
 
-fn block_of(cpu: Cpu) -> LentBlock {
-    let block = LentBlock::new(START, Handle::from_number(NonZeroU32::MIN), None);
+/// What is said of the length of ranges, each of which is one unit.
+fn tails() -> Box<[AtomicU16]> {
+    (0..GRANULES).map(|_| AtomicU16::new(0)).collect()
+}
+
+/// What is said of the range that begins with `granule`: of no two the same.
+fn tail_of(granule: u64) -> u16 {
+    (granule - START + 1) as u16
+}
+
+fn block_of(cpu: Cpu, tails: NonNull<[AtomicU16]>) -> LentBlock {
+    let tails = Tails {
+        words: tails,
+        record: Handle::from_number(NonZeroU32::MIN),
+    };
+    let name = Handle::from_number(NonZeroU32::MIN);
+    let block = LentBlock::new((START, Level::Blocks), name, None, Some(tails));
     block.become_of(cpu, Handle::from_number(NonZeroU32::MIN));
     block
 }
@@ -96,7 +111,9 @@ fn check(model: impl Fn() + Send + Sync + 'static) {
 #[test]
 fn every_range_left_is_found_once_by_the_owner_who_then_has_the_block_alone() {
     check(|| {
-        let shared = Arc::new((block_of(Cpu(0)), Memory::default()));
+        let tails = tails();
+        let block = block_of(Cpu(0), NonNull::from(&*tails));
+        let shared = Arc::new((block, Memory::default()));
         let (block, memory) = &*shared;
         let begin = || {
             let granule = block.begin(0, 1).unwrap();
@@ -150,7 +167,8 @@ impl World {
     fn new(fences: Fences) -> Self {
         let machine = Machine { cpus: 2, fences };
         let lanes = PerCpu::new(machine, |_| Lane::default());
-        let block = NonNull::from(Box::leak(Box::new(block_of(Cpu(0)))));
+        let tails = NonNull::from(Box::leak(tails()));
+        let block = NonNull::from(Box::leak(Box::new(block_of(Cpu(0), tails))));
         lanes.with(|_, lane| lane.add(block)).unwrap();
         Self {
             lanes,
@@ -164,8 +182,9 @@ impl World {
         let request = IovaRequest::new(4096);
         let request = LaneRequest::of(&request, 12)?;
         let chosen = self.lanes.with(|_, lane| {
-            let (granule, _) = lane.choose(&request).ok()?;
+            let (granule, block) = lane.choose(&request).ok()?;
             self.memory.touch();
+            block.set_tail(granule, tail_of(granule));
             Some(granule)
         });
         let granule = chosen.flatten()?;
@@ -192,6 +211,8 @@ impl World {
             };
             // SAFETY: the block has the caller's range, so it is not taken back but by who stops this CPU first.
             let block = unsafe { block.as_ref() };
+            let len = block.granules(granule, 1);
+            assert_eq!(len, tail_of(granule).into(), "it is as long as it was");
             match block.owner() == cpu {
                 true => assert!(lane.end_range(block, granule, 1).is_none()),
                 false => block.leave(granule),
@@ -224,11 +245,19 @@ impl World {
                 let block = unsafe { pointer.as_ref() };
                 block.collect();
                 let marks = block.marks();
-                marks.firsts().for_each(|unit| *in_use |= 1 << unit);
+                for unit in marks.firsts() {
+                    *in_use |= 1 << unit;
+                    let granule = START + unit as u64;
+                    let len = block.granules(granule, 1);
+                    assert_eq!(len, tail_of(granule).into(), "it is as long as it was");
+                }
+                let tails = block.tails.map(|tails| tails.words.as_ptr());
                 self.directory.store(null_mut(), Ordering::Release);
                 self.memory.lose();
                 // SAFETY: it was leaked when it was lent, and is nobody's any more.
                 drop(unsafe { Box::from_raw(pointer.as_ptr()) });
+                // SAFETY: as above.
+                drop(tails.map(|tails| unsafe { Box::from_raw(tails) }));
             }
         }
     }

@@ -42,7 +42,7 @@ pub(super) enum NotChosen {
 
 impl Lane {
     /// Begins a range where one fits; its first granule, and its block.
-    #[inline]
+    #[inline(always)]
     pub(super) fn choose(
         &mut self,
         request: &LaneRequest<'_>,
@@ -53,7 +53,7 @@ impl Lane {
             if !request.takes(hot.start) {
                 return Err(NotChosen::Unserved);
             }
-            if let Some(granule) = hot.begin(request.order, request.granules) {
+            if let Some(granule) = hot.begin(request.order, request.units) {
                 return Ok((granule, hot));
             }
         }
@@ -74,7 +74,7 @@ impl Lane {
             if !request.takes(block.start) || block.free_units() < WORTH_IT {
                 continue;
             }
-            if let Some(granule) = block.begin(request.order, request.granules) {
+            if let Some(granule) = block.begin(request.order, request.units) {
                 self.hot = Some(pointer);
                 if self.spare == Some(pointer) {
                     self.spare = None;

@@ -4,11 +4,14 @@
 //! begins and ends ranges in its blocks by plain stores (`lane.rs`), alone as it is with them ([`PerCpu`]). Which block an
 //! address is in everybody finds (`directory.rs`); who frees a range of another CPU's leaves a bit in it (`lent.rs`).
 //!
+//! Each CPU has two lanes, of blocks of granules and of large blocks, as the space has: 512 units, each as large as a block of granules
+//! (2 MiB, of granules of 4 KiB). How long a range is says which it comes from.
+//!
 //! What a lane does not serve goes the way of the space itself: longer ranges, limits that its blocks are not within, spaces
 //! that are not divided. What is seldom asked and about the whole space comes after all blocks were called
 //! [back](Lanes::recall): what is reserved, kept or counted, and a last look for room.
 //!
-//! A block comes with the entries of a page table for its granules, where there is one: they are looked up once, when it is lent,
+//! A block comes with the entries of a page table for its units, where there is one: they are looked up once, when it is lent,
 //! and whoever has a range writes its entries without a walk.
 
 mod directory;
@@ -19,8 +22,9 @@ mod lent;
 mod owned;
 
 use core::ptr::NonNull;
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicU16, AtomicU64};
 
+pub(crate) use super::block::Level;
 use super::divided::Bounds;
 use super::search::Fit;
 use super::units::{Marks, UNITS, UNITS_LOG2};
@@ -32,37 +36,62 @@ use crate::sync;
 use directory::Directory;
 use lane::{Lane, NotChosen};
 pub(crate) use lent::Leaves;
-use lent::LentBlock;
+use lent::{LentBlock, Tails};
 pub(crate) use owned::{Ended, OwnedLane};
 
-/// The most granules of a range that lanes serve: longer ones are never in a lent block.
+/// The most granules of a range in a lent block of granules, and the most units in a large one.
 pub(crate) const MOST: u64 = UNITS as u64 / 2;
+
+/// Which blocks a range of so many granules is in, where it is in a lent one, and how many of their units it has; `None` where it is
+/// in none.
+#[inline]
+pub(crate) fn level_of(granules: u64) -> Option<(Level, usize)> {
+    if granules <= MOST {
+        return Some((Level::Granules, granules as usize));
+    }
+    let units = granules.div_ceil(UNITS as u64);
+    (units <= MOST).then_some((Level::Blocks, units as usize))
+}
 
 /// The lanes of a space. `S` is what else each CPU keeps for itself.
 pub(crate) struct Lanes<P: Platform, S> {
     cpus: PerCpu<P, Seat<S>>,
-    directory: Directory<P>,
+    /// By level, as the lanes of a seat.
+    directories: [Directory<P>; 2],
     bounds: Bounds,
 }
 
 /// What a CPU has for itself.
 struct Seat<S> {
-    lane: Lane,
+    lanes: [Lane; 2],
     beside: S,
+}
+
+impl<S> Seat<S> {
+    #[inline]
+    fn lane(&mut self, level: Level) -> &mut Lane {
+        &mut self.lanes[level as usize]
+    }
 }
 
 /// What there is of lent blocks under the lock of their space.
 pub(crate) struct Lender<P: Platform> {
     records: Slab<P, LentBlock>,
+    /// Of large blocks.
+    tails: Slab<P, [AtomicU16; UNITS]>,
     /// Lanes there have been whose owner is no CPU.
     owners: usize,
 }
 
 /// A request that lanes serve.
 pub(crate) struct LaneRequest<'a> {
-    /// How many granules it asks for.
-    pub(crate) granules: usize,
-    /// `2^order` granules have room for it with its alignment.
+    /// Which blocks serve it.
+    pub(crate) level: Level,
+    /// How many of their units it takes.
+    pub(crate) units: usize,
+    /// How many granules it has of the last of them.
+    tail: u16,
+    /// `2^order` units have room for it with its alignment.
     order: u32,
     granule_log2: u32,
     request: &'a IovaRequest,
@@ -104,31 +133,57 @@ pub(crate) struct Parted(NonNull<LentBlock>);
 unsafe impl Send for Parted {}
 
 impl<'a> LaneRequest<'a> {
-    /// `None` where lanes serve no such requests: what the space says of them is said there.
-    #[inline]
+    /// `None` where lanes of granules serve no such requests: [large ones](Self::of_large) may.
+    #[inline(always)]
     pub(crate) fn of(request: &'a IovaRequest, granule_log2: u32) -> Option<Self> {
         let granules = request.len_bytes >> granule_log2;
-        let is_whole = granules << granule_log2 == request.len_bytes;
-        if !is_whole || granules.wrapping_sub(1) >= MOST || request.offset != 0 {
+        Self::of_units(Level::Granules, granules, request, granule_log2)
+    }
+
+    /// `None` where no lanes serve such requests: what the space says of them is said there.
+    #[inline(always)]
+    pub(crate) fn of_large(request: &'a IovaRequest, granule_log2: u32) -> Option<Self> {
+        let granules = request.len_bytes >> granule_log2;
+        if granules <= MOST {
             return None;
         }
-        let len_order = u64::BITS - (granules - 1).leading_zeros();
-        let order = len_order.max(request.align_log2.saturating_sub(granule_log2));
+        let units = granules.div_ceil(UNITS as u64);
+        Self::of_units(Level::Blocks, units, request, granule_log2)
+    }
+
+    #[inline(always)]
+    fn of_units(
+        level: Level,
+        units: u64,
+        request: &'a IovaRequest,
+        granule_log2: u32,
+    ) -> Option<Self> {
+        let granules = request.len_bytes >> granule_log2;
+        let is_whole = granules << granule_log2 == request.len_bytes;
+        if !is_whole || units.wrapping_sub(1) >= MOST || request.offset != 0 {
+            return None;
+        }
+        let unit_log2 = granule_log2 + level.unit_log2();
+        let len_order = u64::BITS - (units - 1).leading_zeros();
+        let order = len_order.max(request.align_log2.saturating_sub(unit_log2));
         // At a multiple of its size nothing crosses a boundary that is no less.
-        let is_within = request.boundary_log2 >= granule_log2 + len_order;
+        let is_within = request.boundary_log2 >= unit_log2 + len_order;
         (order < UNITS_LOG2 && is_within).then_some(Self {
-            granules: granules as usize,
+            level,
+            units: units as usize,
+            tail: (granules - ((units - 1) << level.unit_log2())) as u16,
             order,
             granule_log2,
             request,
         })
     }
 
-    /// Whether all of the block that begins with granule `start` is within the request's limits.
+    /// Whether all of the block that begins with unit `start` is within the request's limits.
     #[inline]
     fn takes(&self, start: u64) -> bool {
-        let first = start << self.granule_log2;
-        let last = first + ((UNITS as u64) << self.granule_log2) - 1;
+        let unit_log2 = self.granule_log2 + self.level.unit_log2();
+        let first = start << unit_log2;
+        let last = first + ((UNITS as u64) << unit_log2) - 1;
         self.request.first.as_u64() <= first && last <= self.request.last.as_u64()
     }
 }
@@ -137,7 +192,42 @@ impl<P: Platform> Lender<P> {
     pub(crate) fn new(platform: P) -> Self {
         Self {
             records: Slab::new(platform),
+            tails: Slab::new(platform),
             owners: 0,
+        }
+    }
+
+    fn frames(&self) -> usize {
+        self.records.frames() + self.tails.frames()
+    }
+
+    /// Whether there is room for the record of another block of that level.
+    fn reserve(&mut self, level: Level) -> bool {
+        let tails = match level {
+            Level::Granules => 0,
+            Level::Blocks => 1,
+        };
+        self.records.reserve(1).is_ok() && self.tails.reserve(tails).is_ok()
+    }
+
+    /// What goes with a block of that level, for which there is room.
+    fn insert_tails(&mut self, level: Level) -> Option<Tails> {
+        if level == Level::Granules {
+            return None;
+        }
+        let tails = core::array::from_fn(|_| AtomicU16::new(0));
+        let record = self.tails.insert(tails).ok()?;
+        let words = NonNull::from(&self.tails[record]);
+        Some(Tails { words, record })
+    }
+
+    /// Forgets a block.
+    fn remove(&mut self, record: Handle<LentBlock>) {
+        if let Some(LentBlock {
+            tails: Some(tails), ..
+        }) = self.records.remove(record)
+        {
+            self.tails.remove(tails.record);
         }
     }
 
@@ -152,36 +242,92 @@ impl<P: Platform, S: Default> Lanes<P, S> {
     pub(crate) fn new(platform: P, space: &IovaSpace<P>) -> Self {
         Self {
             cpus: PerCpu::new(platform, |_| Seat {
-                lane: Lane::default(),
+                lanes: Default::default(),
                 beside: S::default(),
             }),
-            directory: Directory::new(platform, space.divided.bounds.end),
+            directories: Level::ALL
+                .map(|level| Directory::new(platform, level, space.divided.bounds.end)),
             bounds: space.divided.bounds,
         }
     }
 
     /// Frames that are held for blocks that are lent.
     pub(crate) fn frames(&self, lender: &Lender<P>) -> usize {
-        self.directory.frames() + lender.records.frames()
+        let directories = self.directories.each_ref().map(Directory::frames);
+        directories.iter().sum::<usize>() + lender.frames()
     }
 
-    /// Begins a range in this CPU's lane and calls `begin` with its first granule and the entries for all of them, which stay
-    /// what they are until the range is freed.
     #[inline]
+    fn directory(&self, level: Level) -> &Directory<P> {
+        &self.directories[level as usize]
+    }
+
+    /// Begins a range in this CPU's lane and calls `begin` with its first granule and the entries for all of its units, which stay
+    /// what they are until the range is freed.
+    #[inline(always)]
     pub(crate) fn choose<R>(
         &self,
         request: &LaneRequest<'_>,
         begin: impl FnOnce(u64, &[AtomicU64]) -> R,
     ) -> Result<R, NoChoice> {
-        let chosen = self.cpus.with(|_, Seat { lane, .. }| {
-            let (granule, block) = lane.choose(request)?;
-            Ok(begin(granule, block.entries(granule, request.granules)))
+        let level = request.level;
+        let chosen = self.cpus.with(|_, seat| {
+            let (unit, block) = seat.lane(level).choose(request)?;
+            if level == Level::Blocks {
+                block.set_tail(unit, request.tail);
+            }
+            let entries = block.entries(unit, request.units);
+            Ok(begin(unit << level.unit_log2(), entries))
         });
         match chosen {
             Some(Ok(done)) => Ok(done),
             Some(Err(NotChosen::NoRoom)) if self.may_lend(request) => Err(NoChoice::NoRoom),
             Some(Err(_)) | None => Err(NoChoice::Elsewhere),
         }
+    }
+
+    /// Begins a range of one granule in this CPU's lane, where the block that was chosen from last has room and lies within `limits`:
+    /// granules, the second of which is beyond the last. Calls `begin` with it and its entry; where that says no the range ends
+    /// again.
+    #[inline]
+    pub(crate) fn choose_one(
+        &self,
+        limits: (u64, u64),
+        begin: impl FnOnce(u64, &AtomicU64) -> bool,
+    ) -> Option<u64> {
+        let chosen = self.cpus.with(|_, seat| {
+            let hot = seat.lane(Level::Granules).hot()?;
+            if !hot.lies_within(limits) {
+                return None;
+            }
+            let granule = hot.begin_one()?;
+            let entries = hot.entries(granule, 1);
+            if entries.first().is_some_and(|entry| begin(granule, entry)) {
+                return Some(granule);
+            }
+            hot.end_range(granule, 1);
+            None
+        });
+        chosen.flatten()
+    }
+
+    /// Calls `f` with the entry of a granule which is a range on its own in the block that was chosen from last, and with what this CPU
+    /// has beside its lane; `None` elsewhere.
+    ///
+    /// # Safety
+    /// The caller has a range of the space that begins there.
+    #[inline]
+    pub(crate) unsafe fn look_at_one<R>(
+        &self,
+        granule: u64,
+        f: impl FnOnce(&AtomicU64, &mut S) -> R,
+    ) -> Option<R> {
+        let looked = self.cpus.with(|_, Seat { lanes, beside }| {
+            let hot = lanes[Level::Granules as usize].hot_with(granule)?;
+            let entry = hot.entries(granule, 1).first()?;
+            hot.is_one(granule).then(|| f(entry, beside))
+        });
+        looked.flatten()
     }
 
     /// Whether any block there may be is for such requests.
@@ -192,23 +338,24 @@ impl<P: Platform, S: Default> Lanes<P, S> {
     }
 
     /// Calls `f` with the range that begins with this granule, and with what this CPU has beside its lane; `None` where it is not
-    /// in a lent block, as far as this CPU can tell now.
+    /// in a lent block of that level, as far as this CPU can tell now.
     ///
     /// # Safety
     /// The caller has a range of the space that begins there.
     #[inline]
     pub(crate) unsafe fn look<R>(
         &self,
-        granule: u64,
+        (level, granule): (Level, u64),
         f: impl FnOnce(LentRange<'_>, &mut S) -> R,
     ) -> Option<R> {
-        let looked = self.cpus.with(|_, Seat { lane, beside }| {
-            let block = match lane.hot_with(granule) {
+        let unit = granule >> level.unit_log2();
+        let looked = self.cpus.with(|_, Seat { lanes, beside }| {
+            let block = match lanes[level as usize].hot_with(unit) {
                 Some(hot) => hot,
                 // SAFETY: the block has the caller's range, so it is not taken back but by who stops this CPU first.
-                None => unsafe { self.directory.get(granule)?.as_ref() },
+                None => unsafe { self.directory(level).get(granule)?.as_ref() },
             };
-            Some(f(LentRange { block, granule }, beside))
+            Some(f(LentRange { block, unit }, beside))
         });
         looked.flatten()
     }
@@ -219,9 +366,13 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         _lock: &'a Lender<P>,
         granule: u64,
     ) -> Option<LentRange<'a>> {
-        // SAFETY: blocks are taken back under the lock, so what is found stays.
-        let block = unsafe { self.directory.get(granule)?.as_ref() };
-        Some(LentRange { block, granule })
+        Level::ALL.into_iter().find_map(|level| {
+            // SAFETY: blocks are taken back under the lock, so what is found stays.
+            let block = unsafe { self.directory(level).get(granule)?.as_ref() };
+            let unit = granule >> level.unit_log2();
+            // Ranges begin where units do.
+            (unit << level.unit_log2() == granule).then_some(LentRange { block, unit })
+        })
     }
 
     /// Calls `f` with what this CPU has beside its lane; `None` where that is not to be had now.
@@ -239,19 +390,21 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         stopped.each().for_each(|seat| f(&mut seat.beside));
     }
 
-    /// Frees a range of `len` granules.
+    /// Frees a range of so many units, which blocks of that level serve.
     ///
     /// # Safety
     /// The caller has the range, whole, and gives it up.
-    #[inline]
-    pub(crate) unsafe fn free(&self, granule: u64, len: usize) -> Freed {
-        let freed = self.cpus.with(|cpu, Seat { lane, .. }| {
-            if let Some(hot) = lane.hot_with(granule) {
-                hot.end_range(granule, len);
+    #[inline(always)]
+    pub(crate) unsafe fn free(&self, (level, granule): (Level, u64), units: usize) -> Freed {
+        let unit = granule >> level.unit_log2();
+        let freed = self.cpus.with(|cpu, seat| {
+            let lane = seat.lane(level);
+            if let Some(hot) = lane.hot_with(unit) {
+                hot.end_range(unit, units);
                 return Freed::Done;
             }
             // SAFETY: the caller's promise.
-            unsafe { self.free_found(cpu, lane, granule, len) }
+            unsafe { self.free_found((cpu, lane), (level, granule), units) }
         });
         freed.unwrap_or(Freed::Elsewhere)
     }
@@ -260,17 +413,24 @@ impl<P: Platform, S: Default> Lanes<P, S> {
     ///
     /// # Safety
     /// As [`free`](Self::free).
-    unsafe fn free_found(&self, cpu: Cpu, lane: &mut Lane, granule: u64, len: usize) -> Freed {
-        let Some(block) = self.directory.get(granule) else {
+    #[inline(never)]
+    unsafe fn free_found(
+        &self,
+        (cpu, lane): (Cpu, &mut Lane),
+        (level, granule): (Level, u64),
+        units: usize,
+    ) -> Freed {
+        let Some(block) = self.directory(level).get(granule) else {
             return Freed::Elsewhere;
         };
+        let unit = granule >> level.unit_log2();
         // SAFETY: the block has the caller's range, so it is not taken back but by who stops this CPU first.
         let block = unsafe { block.as_ref() };
         if block.owner() != cpu {
-            block.leave(granule);
+            block.leave(unit);
             return Freed::Done;
         }
-        match lane.end_range(block, granule, len) {
+        match lane.end_range(block, unit, units) {
             None => Freed::Done,
             Some(unused) => Freed::Unused(Parted(unused)),
         }
@@ -290,10 +450,10 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         };
         // SAFETY: it was just recorded, and is taken back under the lock.
         let it = unsafe { block.as_ref() };
-        let lent = self.cpus.with(|cpu, Seat { lane, .. }| {
+        let lent = self.cpus.with(|cpu, seat| {
             it.become_of(cpu, record);
-            self.directory.set(it.start, Some(block));
-            lane.add(block);
+            self.publish(block);
+            seat.lane(it.level).add(block);
         });
         match lent {
             Some(()) => Lending::Lent,
@@ -313,27 +473,39 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         leaves: impl FnOnce(u64) -> Option<Option<Leaves>>,
     ) -> Option<(NonNull<LentBlock>, Handle<LentBlock>)> {
         let fit = Fit::of(*request.request, request.granule_log2).ok()?;
-        let (block, start) = space.lend(&fit)?;
-        let has_room = lender.records.reserve(1).is_ok() && self.directory.make_way(start).is_ok();
+        let level = request.level;
+        let (block, start) = space.lend(&fit, level)?;
+        let has_room = lender.reserve(level) && self.directory(level).make_way(start).is_ok();
         let leaves = has_room.then(|| leaves(start)).flatten();
         let Some(leaves) = leaves else {
-            space.take_back(block, Marks::FREE);
+            space.take_back(block, Marks::FREE, |_, _| 0);
             return None;
         };
-        let record = lender.records.insert(LentBlock::new(start, block, leaves));
+        let first = start >> level.unit_log2();
+        let tails = lender.insert_tails(level);
+        let record = LentBlock::new((first, level), block, leaves, tails);
+        let record = lender.records.insert(record);
         let Ok(record) = record else {
             unreachable!("room for a record was reserved");
         };
         Some((NonNull::from(&lender.records[record]), record))
     }
 
-    /// The space has an unused block again; `part` is called with its first granule, as nobody needs its entries any more.
+    /// Makes a block one that is found by its granules.
+    fn publish(&self, block: NonNull<LentBlock>) {
+        // SAFETY: it was just recorded, and is taken back under the lock, which the caller has.
+        let it = unsafe { block.as_ref() };
+        let start = it.start << it.level.unit_log2();
+        self.directory(it.level).set(start, Some(block));
+    }
+
+    /// The space has an unused block again; `part` is called with its level and first granule, as nobody needs its entries any more.
     pub(crate) fn take_back(
         &self,
         lender: &mut Lender<P>,
         space: &mut IovaSpace<P>,
         Parted(block): Parted,
-        part: impl FnOnce(u64),
+        part: impl FnOnce(Level, u64),
     ) {
         // SAFETY: a block that no lane has stays until this.
         let block = unsafe { block.as_ref() };
@@ -346,19 +518,22 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         lender: &mut Lender<P>,
         space: &mut IovaSpace<P>,
         block: &LentBlock,
-        part: impl FnOnce(u64),
+        part: impl FnOnce(Level, u64),
     ) {
-        let (start, record) = (block.start, block.record());
-        part(start);
-        self.directory.set(start, None);
-        space.take_back(block.block, block.marks());
+        let (level, record) = (block.level, block.record());
+        let start = block.start << level.unit_log2();
+        part(level, start);
+        self.directory(level).set(start, None);
+        space.take_back(block.block, block.marks(), |unit, units| {
+            block.granules(block.start + unit as u64, units)
+        });
         if let Some(record) = record {
-            lender.records.remove(record);
+            lender.remove(record);
         }
     }
 
-    /// Calls all blocks back, with all ranges in them: from now on the space has these. `part` is called with the first granule
-    /// of each block whose entries are no longer kept for it; `beside` with what each CPU has beside its lane, before.
+    /// Calls all blocks back, with all ranges in them: from now on the space has these. `part` is called with the level and
+    /// the first granule of each block whose entries are no longer kept for it; `beside` with what each CPU has beside its lane, before.
     ///
     /// # Safety
     /// The caller has the lock that `lender` and `space` are under, and is within no other call of these lanes.
@@ -368,25 +543,30 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         space: &mut IovaSpace<P>,
         recall: Recall,
         mut beside: impl FnMut(&mut S),
-        mut part: impl FnMut(u64),
+        mut part: impl FnMut(Level, u64),
     ) {
         // SAFETY: one at a time has the lock.
         let mut stopped = unsafe { self.cpus.stop() };
         for seat in stopped.each() {
             beside(&mut seat.beside);
-            while let Some(block) = seat.lane.take() {
-                // SAFETY: the lane had it, and all are stopped.
-                let block = unsafe { block.as_ref() };
-                block.collect();
-                self.give(lender, space, block, &mut part);
+            for lane in &mut seat.lanes {
+                while let Some(block) = lane.take() {
+                    // SAFETY: the lane had it, and all are stopped.
+                    let block = unsafe { block.as_ref() };
+                    block.collect();
+                    self.give(lender, space, block, &mut part);
+                }
             }
         }
         if recall != Recall::KeepingFrames {
             if lender.records.is_empty() {
-                // SAFETY: no CPU looks: those in lanes are stopped, others have the lock.
-                unsafe { self.directory.free() };
+                for directory in &self.directories {
+                    // SAFETY: no CPU looks: those in lanes are stopped, others have the lock.
+                    unsafe { directory.free() };
+                }
             }
             lender.records.reclaim();
+            lender.tails.reclaim();
         }
         if recall == Recall::ForGood {
             stopped.forever();
@@ -408,21 +588,17 @@ pub(crate) enum Recall {
 /// Where a range may begin in a lent block.
 pub(crate) struct LentRange<'a> {
     block: &'a LentBlock,
-    granule: u64,
+    unit: u64,
 }
 
 impl LentRange<'_> {
-    /// How many granules the range has that begins there; `None` if none does. Of a range that is not the caller's it may be
-    /// anything.
+    /// How many granules the range has that begins there, and the entries of its units, none where the blocks have none; `None` if
+    /// no range does. Of one that is not the caller's it may be anything.
     #[inline]
-    pub(crate) fn granules(&self) -> Option<usize> {
-        self.block.range_at(self.granule)
-    }
-
-    /// The entries of so many granules from there on; none where the blocks have none.
-    #[inline]
-    pub(crate) fn entries(&self, granules: usize) -> &[AtomicU64] {
-        self.block.entries(self.granule, granules)
+    pub(crate) fn range(&self) -> Option<(u64, &[AtomicU64])> {
+        let units = self.block.range_at(self.unit)?;
+        let granules = self.block.granules(self.unit, units);
+        Some((granules, self.block.entries(self.unit, units)))
     }
 
     /// Frees the range, which its owner will find.
@@ -430,7 +606,7 @@ impl LentRange<'_> {
     /// # Safety
     /// The caller has it and gives it up.
     pub(crate) unsafe fn free(self) {
-        self.block.leave(self.granule);
+        self.block.leave(self.unit);
     }
 
     /// Keeps the range from being chosen again, also when its block goes back to the space, which keeps it then. Under the space's
@@ -439,6 +615,6 @@ impl LentRange<'_> {
     /// # Safety
     /// As [`free`](Self::free).
     pub(crate) unsafe fn keep(self) {
-        self.block.keep(self.granule);
+        self.block.keep(self.unit);
     }
 }

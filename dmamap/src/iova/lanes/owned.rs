@@ -7,7 +7,7 @@ use core::ptr::NonNull;
 
 use super::lane::Lane;
 use super::lent::LentBlock;
-use super::{LaneRequest, Lanes, Lender, Parted};
+use super::{LaneRequest, Lanes, Lender, Level, Parted};
 use crate::addr::{BusAddr, BusRange};
 use crate::iova::IovaSpace;
 use crate::platform::{Cpu, Platform};
@@ -42,7 +42,7 @@ impl OwnedLane {
     #[inline]
     pub(crate) fn choose(&mut self, request: &LaneRequest<'_>) -> Option<(u64, &[AtomicU64])> {
         let (granule, block) = self.lane.choose(request).ok()?;
-        Some((granule, block.entries(granule, request.granules)))
+        Some((granule, block.entries(granule, request.units)))
     }
 
     /// Begins a range of one granule where the block that was chosen from last has room.
@@ -114,7 +114,7 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         // SAFETY: it was just recorded, and is taken back by its owner.
         let it = unsafe { block.as_ref() };
         it.become_of(owned.number, record);
-        self.directory.set(it.start, Some(block));
+        self.publish(block);
         owned.lane.add(block);
         true
     }
@@ -155,8 +155,8 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         }
     }
 
-    /// The space has all blocks of an owner's lane again, with what is in use of them. `part` is called with the first granule of
-    /// each, as nobody keeps its entries for it any more. What was [kept](super::LentRange::keep) in them the space keeps, and
+    /// The space has all blocks of an owner's lane again, with what is in use of them. `part` is called with the level and
+    /// first granule of each, as nobody keeps its entries for it any more. What was [kept](super::LentRange::keep) in them the space keeps, and
     /// `kept` is told.
     ///
     /// # Safety
@@ -166,7 +166,7 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         owned: &mut OwnedLane,
         lender: &mut Lender<P>,
         space: &mut IovaSpace<P>,
-        mut part: impl FnMut(u64),
+        mut part: impl FnMut(Level, u64),
         mut kept: impl FnMut(BusRange),
     ) {
         // Others may be at a range of a block, to free it.

@@ -1,5 +1,6 @@
 //! The memory behind coherent elements, and how it goes back.
 
+use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
 use super::CoherentFailure;
@@ -33,10 +34,6 @@ pub(super) enum CpuReach {
 }
 
 /// What holds elements that a device reaches.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all are of the large kind, and allocating does not allocate a box"
-)]
 pub(super) enum Memory<P: Platform> {
     /// The platform's memory, mapped.
     Mapped {
@@ -99,10 +96,12 @@ impl<P: Platform> Memory<P> {
             _ => None,
         };
         let terms = Terms::new(mask, Shape::AlignedBlock, Bidirectional).with(options.attributes());
-        match Live::establish_owned(device, frames, terms, |live, frames| (live, frames)) {
+        match Live::establish_owned(device, ManuallyDrop::new(frames), terms, |live, frames| {
+            (live, frames)
+        }) {
             Ok((live, frames)) => Ok(Self::Mapped {
                 live,
-                frames,
+                frames: ManuallyDrop::into_inner(frames),
                 uncached,
                 attribute,
                 stores: options.stores,
@@ -175,7 +174,7 @@ impl<P: Platform> Memory<P> {
                 ..
             } => {
                 let coherence = live.held().core().coherence;
-                let frames = live.revoke_owned(frames)?;
+                let frames = live.revoke_owned(ManuallyDrop::new(frames))?;
                 match (uncached, coherence) {
                     (Some(uncached), Coherence::Snooped) => uncached.end(&frames),
                     // Revoking dropped the lines of what a device wrote past the caches.

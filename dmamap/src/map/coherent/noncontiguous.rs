@@ -20,6 +20,7 @@
 //! ```
 
 use core::fmt;
+use core::mem::ManuallyDrop;
 
 use super::CoherentError;
 use super::memory::Frames;
@@ -52,7 +53,7 @@ impl<P: Platform> Device<P> {
             .map_err(|error| failed(error.into()))?;
         let owned = Owned::establish(
             self,
-            frames,
+            ManuallyDrop::new(frames),
             (Shape::Pieces, direction),
             Attributes::NONE,
             |owned| owned,

@@ -4,6 +4,7 @@ use crate::addr::{BusRange, PhysAddr, PhysRange};
 use crate::device::{Device, Held};
 use crate::iommu::{Domain, DomainError, Linked, RevokeError};
 use crate::map::backing::Backing;
+use crate::map::copies::Copies;
 use crate::map::edges::{GivenList, inner_ends_are_whole};
 use crate::map::establish::fail;
 use crate::map::list_syncs::ListSyncs;
@@ -86,8 +87,10 @@ impl<P: Platform> Reserved<P> {
     }
 
     /// The turns at what is linked, of which the device reaches `backing`.
-    pub(super) fn syncs<'a>(&'a self, backing: &'a Backing) -> ListSyncs<'a, P> {
-        ListSyncs::new(self.held.core(), &self.terms, backing)
+    pub(super) fn syncs(&self, backing: &Backing) -> ListSyncs<'_, P> {
+        let (core, terms) = (self.held.core(), &self.terms);
+        let copies = Copies::of(backing);
+        ListSyncs::new(core, terms.direction, terms.attributes, copies)
     }
 
     pub(super) fn len_bytes(&self) -> u64 {

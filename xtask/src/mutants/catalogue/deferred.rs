@@ -61,8 +61,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "mapping-weakens-its-device",
         selection: Selection::Core,
         file: "dmamap/src/device/protection.rs",
-        find: "Some(wanted) => default.or_stronger(wanted)",
-        replace: "Some(wanted) => wanted",
+        find: "Revocation::of(self.protection().or_stronger(wanted), self.trust)",
+        replace: "Revocation::of(wanted, self.trust)",
         why: "a mapping is protected less than its device",
         caught_by: &[deferred(
             "protection::a_mapping_is_never_protected_less_than_its_device",

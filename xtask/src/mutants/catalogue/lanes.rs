@@ -7,10 +7,15 @@ const LANES: &str = "dmamap/src/iova/lanes/mod.rs";
 const SEATS: &str = "dmamap/src/percpu.rs";
 const HELD: &str = "dmamap/src/pagetable/held.rs";
 const DOMAIN: &str = "dmamap/src/iommu/domain/lanes.rs";
+const LENDING: &str = "dmamap/src/iova/lend.rs";
 const RETIRE: &str = "dmamap/src/iommu/retire.rs";
 
 const fn addresses(name: &'static str) -> Test {
     Test::program("dmamap", "iova/lanes", name)
+}
+
+const fn tables(name: &'static str) -> Test {
+    Test::program("dmamap", "pagetable/vtd_second_stage", name)
 }
 
 const fn mapping(name: &'static str) -> Test {
@@ -77,7 +82,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "block-goes-back-as-unused",
         selection: Selection::Core,
-        file: "dmamap/src/iova/lend.rs",
+        file: LENDING,
         find: "it.units = marks.into();",
         replace: "it.units = Marks::FREE.into();",
         why: "two owners are given one address",
@@ -102,7 +107,7 @@ pub(super) const ALL: &[Mutation] = &[
         name: "held-entries-not-counted",
         selection: Selection::Core,
         file: HELD,
-        find: "path.add_present(1, 1);",
+        find: "path.add_present(level, 1);",
         replace: "",
         why: "the table of a lane is unlinked under it",
         caught_by: &[
@@ -114,7 +119,7 @@ pub(super) const ALL: &[Mutation] = &[
         name: "let-go-entries-not-counted",
         selection: Selection::Core,
         file: HELD,
-        find: "path.add_present(1, entries.count());",
+        find: "path.add_present(level, entries.count());",
         replace: "let _ = entries.count();",
         why: "a table is unlinked though something is mapped in it",
         caught_by: &[mapping("threads_unmap_what_others_mapped")],
@@ -209,5 +214,67 @@ pub(super) const ALL: &[Mutation] = &[
         match Ok::<(), crate::iommu::UnitError>(()) {",
         why: "memory comes back while the unit still leads the device to it",
         caught_by: &[disks("every_temper_reads_the_same")],
+    },
+    Mutation {
+        name: "tail-of-a-large-range-not-said",
+        selection: Selection::Core,
+        file: BLOCK,
+        find: "it.store(tail, Ordering::Relaxed);",
+        replace: "let _ = (it, tail);",
+        why: "a range that is not whole large units has another length when its block goes back, and cannot be freed",
+        caught_by: &[
+            addresses("a_range_of_parts_of_large_units_is_as_long_after_a_recall"),
+            addresses("one_thread_on_many_cpus_agrees_with_an_oracle"),
+        ],
+    },
+    Mutation {
+        name: "last-large-block-lent",
+        selection: Selection::Whole,
+        file: LENDING,
+        find: "let is_left = level == Level::Granules || divided.has_large(tree, zone);",
+        replace: "let is_left = true;",
+        why: "in a small space each large range of one CPU calls the blocks of all others back",
+        caught_by: &[addresses(
+            "in_a_small_space_one_large_block_is_left_for_all_cpus",
+        )],
+    },
+    Mutation {
+        name: "large-block-lent-with-what-its-unit-was",
+        selection: Selection::Whole,
+        file: LENDING,
+        find: "self.say_range(block, 0, (UNITS, len));",
+        replace: "let _ = len;",
+        why: "what is asked of a lent block is asked of a block that is gone",
+        caught_by: &[addresses("one_thread_on_many_cpus_agrees_with_an_oracle")],
+    },
+    Mutation {
+        name: "held-though-a-table-is-there",
+        selection: Selection::Core,
+        file: HELD,
+        find: "if table.count_alike(first..first + HELD, !0, EMPTY) < HELD {",
+        replace: "if table.count_alike(first..first + HELD, !0, EMPTY) > HELD {",
+        why: "a leaf takes the place of a table that a unit may remember",
+        caught_by: &[tables("entries_that_lead_to_tables_are_not_held")],
+    },
+    Mutation {
+        name: "large-entries-taken-for-small",
+        selection: Selection::Whole,
+        file: DOMAIN,
+        find: "Level::Blocks => 2,",
+        replace: "Level::Blocks => 1,",
+        why: "large pages are mapped under the domain's lock, and by a walk",
+        caught_by: &[mapping("cpus_map_large_pages_in_blocks_of_their_own")],
+    },
+    Mutation {
+        name: "recall-forgets-large-blocks",
+        selection: Selection::Core,
+        file: LANES,
+        find: "for lane in &mut seat.lanes {",
+        replace: "for lane in &mut seat.lanes[..1] {",
+        why: "what lanes have of large blocks is not counted, kept nor found",
+        caught_by: &[
+            addresses("a_range_of_parts_of_large_units_is_as_long_after_a_recall"),
+            addresses("cpus_choose_from_blocks_of_their_own"),
+        ],
     },
 ];

@@ -133,7 +133,7 @@ pub(super) const ALL: &[Mutation] = &[
         name: "dropped-list-not-revoked",
         selection: Selection::Core,
         file: "dmamap/src/map/live_list.rs",
-        find: "unsafe { revoke(core, range, copies, attributes, None) }",
+        find: "unsafe { revoke(core, &core.route, range, copies, attributes, None) }",
         replace: "{ let _ = (attributes, copies); Ok::<(), crate::iommu::RevokeError>(()) }",
         why: "the memory is given back while the device still reaches it",
         caught_by: &[lists(

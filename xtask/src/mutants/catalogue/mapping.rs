@@ -31,12 +31,10 @@ pub(super) const ALL: &[Mutation] = &[
         name: "dropped-mapping-not-revoked",
         selection: Selection::Whole,
         file: "dmamap/src/map/owned.rs",
-        find: "if let Some((live, buffer)) = self.parts.take()
-                && let Err(error) = live.revoke_owned(buffer)
-            {
+        find: "if let Err(error) = live.revoke_owned(buffer) {
                 log::error!(\"{error}\");
             }",
-        replace: "drop(self.parts.take());",
+        replace: "drop((live, ManuallyDrop::into_inner(buffer)));",
         why: "the memory is given back while the device still reaches it",
         caught_by: &[
             Test::program(
@@ -282,7 +280,7 @@ pub(super) const ALL: &[Mutation] = &[
         name: "given-as-it-is-though-copies-are-due",
         selection: Selection::Whole,
         file: AS_IT_IS,
-        find: "self.bounce.own_for(len_bytes).is_some() || self.gives_copies_alone(terms)",
+        find: "self.bounce.may_be_for_own(len_bytes) || asks_for_copies(terms)",
         replace: "false",
         why: "a device that is to have copies alone is given the driver's pages",
         caught_by: &[Test::program(
@@ -295,7 +293,7 @@ pub(super) const ALL: &[Mutation] = &[
         name: "given-as-it-is-though-short",
         selection: Selection::Whole,
         file: AS_IT_IS,
-        find: "self.bounce.own_for(len_bytes).is_some() || ",
+        find: "self.bounce.may_be_for_own(len_bytes) || ",
         replace: "",
         why: "what settings have copied is mapped, and each unmap waits for the unit",
         caught_by: &[Test::program(
@@ -308,8 +306,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "given-as-it-is-in-its-sleep",
         selection: Selection::Whole,
         file: AS_IT_IS,
-        find: "Some(_) if core.system.is_asleep() => Err(MapFailure::Suspended),",
-        replace: "",
+        find: "match self.system.is_asleep() {",
+        replace: "match false {",
         why: "what is mapped while the machine sleeps is not restored",
         caught_by: &[Test::program(
             "dmamap",
@@ -340,6 +338,44 @@ pub(super) const ALL: &[Mutation] = &[
         caught_by: &[Test::library(
             "dmamap",
             "map::translated::tests::whole_pages_are_those_that_a_piece_touches",
+        )],
+    },
+    Mutation {
+        name: "small-memory-whatever-the-driver-asked",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/translated.rs",
+        find: "|| limits.concern_small_memory()",
+        replace: "",
+        why: "bus addresses do not keep the bits, or cross the boundary, that the driver asked for",
+        caught_by: &[Test::library(
+            "dmamap",
+            "map::translated::tests::small_memory_is_asked_for_as_any_other_is",
+        )],
+    },
+    Mutation {
+        name: "copies-taken-back-as-if-there-were-none",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/live.rs",
+        find: "Route::Translated(domain) if is_plain => domain,",
+        replace: "Route::Translated(domain) if is_plain || self.range.len_bytes() > 0 => domain,",
+        why: "the driver never gets what the device wrote, and the copy is never used again",
+        caught_by: &[Test::program(
+            "dmamap",
+            "bounce/always_mapped",
+            "what_was_there_before_is_gone_and_what_comes_after_is_not_the_drivers",
+        )],
+    },
+    Mutation {
+        name: "note-outlives-its-mapping",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/live.rs",
+        find: "Some(note) => self.held.core().earlier.take(note),",
+        replace: "Some(note) => self.held.core().earlier.get(note),",
+        why: "each time memory is lent again a little of the machine's is lost",
+        caught_by: &[Test::program(
+            "dmamap",
+            "deferred/allocation_failures",
+            "what_cannot_be_noted_is_not_lent_again_and_comes_back",
         )],
     },
 ];

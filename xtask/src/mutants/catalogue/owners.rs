@@ -193,7 +193,7 @@ pub(super) const ALL: &[Mutation] = &[
         name: "owner-looks-without-order",
         selection: Selection::Core,
         file: COVERED,
-        find: "false => fence(Ordering::SeqCst),",
+        find: "false => fence(Ordering::SeqCst)",
         replace: "false => {}",
         why: "an owner looks whether a flush has begun before what it cleared is in memory",
         caught_by: &[own()],

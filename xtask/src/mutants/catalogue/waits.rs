@@ -146,19 +146,6 @@ pub(super) const ALL: &[Mutation] = &[
         )],
     },
     Mutation {
-        name: "ring-goes-on-where-it-was-at-a-reset",
-        selection: Selection::Whole,
-        file: "dmamap/src/iommu/command_ring.rs",
-        find: "ring.start = written;",
-        replace: "let _ = ring.start;",
-        why: "after a loss of power the unit is told of entries where none were written",
-        caught_by: &[Test::program(
-            "dmamap",
-            "life/sleep",
-            "what_is_mapped_stays_mapped_through_a_loss_of_power",
-        )],
-    },
-    Mutation {
         name: "several-commands-told-as-one",
         selection: Selection::Whole,
         file: "dmamap/src/iommu/command_batch.rs",
