@@ -1,6 +1,11 @@
 //! A lane of its owner: what it maps anybody unmaps, behind every kind of unit, and nothing is reachable any longer than it is
 //! mapped, nor lost, whichever ends first: mapping, lane or device.
 
+#![expect(
+    clippy::result_large_err,
+    reason = "what is refused comes back, and is looked at"
+)]
+
 use std::mem;
 use std::sync::Barrier;
 use std::thread;
