@@ -5,11 +5,11 @@
 //! that was retired before shares it.
 
 use alloc::sync::{Arc, Weak};
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::addr::BusRange;
 use crate::iommu::domain::{Domain, DomainError, Inner, Reach, RevokeError, Staging};
-use crate::iommu::flush_queue::{Due, Flight, FlushFigures, FlushQueue, Owed, Room};
+use crate::iommu::flush_queue::{Due, Flight, FlushFigures, FlushQueue, Owed, Room, order_flush};
 use crate::iommu::unconfirmed::Unconfirmed;
 use crate::iommu::unit::{Change, UnitError};
 use crate::pagetable::{Gather, TableChange};
@@ -207,11 +207,7 @@ impl<P: Platform> Domain<P> {
         if inner.queue.may_take() {
             self.take_in_stages(inner);
             if inner.queue.cover_all() {
-                // What owners of lanes cleared before is in memory then, or they see that a flush has begun.
-                fence(Ordering::SeqCst);
-                if self.platform.fences_cpus() {
-                    self.platform.fence_cpus();
-                }
+                order_flush(self.platform);
             }
         }
         inner.queue.take()

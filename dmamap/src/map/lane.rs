@@ -38,7 +38,8 @@ use core::sync::atomic::Ordering;
 use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2, PhysRange};
 use crate::buffer::{DmaMemory, Frames};
 use crate::device::{Device, DeviceCore, Held, Revocation};
-use crate::iommu::{Domain, DomainLane, Owed, RevokeError};
+use crate::iommu::{Domain, DomainError, DomainLane, Owed, RevokeError};
+use crate::map::asked::Asked;
 use crate::map::copies::Copies;
 use crate::map::direction::Direction;
 use crate::map::error::{Quarantined, Rejected};
@@ -101,7 +102,7 @@ impl<P: Platform> Lane<P> {
         direction: D,
     ) -> Result<Mapping<P, B, D>, Rejected<B>> {
         let terms = Terms::new(self.device.mask(), Shape::Single, direction);
-        // Should anything panic from here on, it is leaked: the device may reach it.
+        // Until the outcome is known the device may reach the memory: should anything panic, it is leaked.
         let buffer = ManuallyDrop::new(buffer);
         match self.map_one(&*buffer, &terms) {
             Some(range) => {
@@ -110,9 +111,7 @@ impl<P: Platform> Lane<P> {
                 let owned = Owned::from_parts(live, buffer, direction);
                 Ok(Mapping { owned })
             }
-            None => self
-                .device
-                .map_single(ManuallyDrop::into_inner(buffer), direction),
+            None => self.device.map_single(self.not_left(buffer)?, direction),
         }
     }
 
@@ -126,6 +125,7 @@ impl<P: Platform> Lane<P> {
         direction: D,
     ) -> Result<SgMapping<P, B, D>, Rejected<B>> {
         let terms = Terms::new(self.device.mask(), Shape::Pieces, direction);
+        // As in `map_single`.
         let buffer = ManuallyDrop::new(buffer);
         match self.map_pieces(&*buffer, &terms) {
             Some(range) => {
@@ -134,9 +134,19 @@ impl<P: Platform> Lane<P> {
                 let owned = Owned::from_parts(live, buffer, direction);
                 Ok(SgMapping { owned })
             }
-            None => self
-                .device
-                .map_sg(ManuallyDrop::into_inner(buffer), direction),
+            None => self.device.map_sg(self.not_left(buffer)?, direction),
+        }
+    }
+
+    /// Memory that the device is to map its own way: not once it is detached, though others of its group may go on in its domain.
+    fn not_left<B: DmaMemory>(&self, buffer: ManuallyDrop<B>) -> Result<B, Rejected<B>> {
+        let (core, buffer) = (self.device.core(), ManuallyDrop::into_inner(buffer));
+        match core.leaving.load(Ordering::Acquire) {
+            true => Err(Rejected {
+                error: core.not_mapped(Asked::of(&buffer), DomainError::Revoked.into()),
+                buffer: Some(buffer),
+            }),
+            false => Ok(buffer),
         }
     }
 

@@ -9,6 +9,8 @@ mod idle;
 mod random;
 #[path = "../support/rig.rs"]
 mod rig;
+#[path = "../support/wide.rs"]
+mod wide;
 
 mod addresses;
 mod allocation_failures;
@@ -16,6 +18,7 @@ mod buffer_pool;
 mod ending;
 mod exposure;
 mod kinds;
+mod own_lane;
 mod protection;
 mod remap;
 mod reuse;

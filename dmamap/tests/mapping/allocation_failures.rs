@@ -405,6 +405,45 @@ fn coherent_memory_and_lists_fail_cleanly() {
 }
 
 #[test]
+fn a_lane_fails_cleanly() {
+    let failing = Failing::boot(small());
+    for protection in [Protection::Strict, Protection::Deferred] {
+        let function = failing.rig.function(EDU);
+        let device = failing.rig.system().attach(&function, protection).unwrap();
+        for persistence in [Persistence::Once, Persistence::ForEver] {
+            let mut worked = 0;
+            let requests = failing.sweep(persistence, |_| {
+                let mut lane = device.lane();
+                for pages in [1, 5, 1] {
+                    match lane.map_single(Unfailing::allocate(&failing, pages), FromDevice) {
+                        Ok(mapping) => {
+                            worked += 1;
+                            match pages {
+                                1 => drop(lane.retire(mapping).finish().unwrap()),
+                                _ => drop(lane.unmap(mapping).unwrap()),
+                            }
+                        }
+                        Err(rejected) => assert!(rejected.buffer.is_some(), "{rejected}"),
+                    }
+                }
+                // A block for it must be lent anew.
+                lane.shrink();
+                if let Ok(mapping) = lane.map_single(Unfailing::allocate(&failing, 2), FromDevice) {
+                    drop(lane.unmap(mapping).unwrap());
+                }
+                drop(lane);
+                device.flush().unwrap();
+                device.reclaim().unwrap();
+            });
+            assert!(requests >= MAPPING, "only {requests} requests can fail");
+            assert!(worked >= 3, "only {worked} mappings worked");
+        }
+        device.detach().unwrap();
+    }
+    failing.rig.finish();
+}
+
+#[test]
 fn a_large_list_that_runs_out_of_tables_is_undone() {
     let failing = Failing::boot(small());
     let device = failing.rig.attach(EDU);

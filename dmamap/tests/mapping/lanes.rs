@@ -112,7 +112,7 @@ fn boot(config: MachineConfig, options: BootOptions) -> Rig {
 }
 
 /// Every kind of unit, and some that read memory and not caches.
-fn units() -> Vec<(&'static str, Iommu)> {
+pub(super) fn units() -> Vec<(&'static str, Iommu)> {
     let walks = Snooping::Off;
     let (smmu, vtd) = (SmmuConfig::default(), VtdConfig::default());
     let smmu = Iommu::Smmu { unit: smmu, walks };
@@ -125,11 +125,11 @@ fn units() -> Vec<(&'static str, Iommu)> {
 }
 
 /// A small machine with such a unit.
-fn with(iommu: &Iommu) -> MachineConfig {
+pub(super) fn with(iommu: &Iommu) -> MachineConfig {
     small().with_iommu(iommu.clone())
 }
 
-fn attach(rig: &Rig, protection: Protection) -> Device<Hosted> {
+pub(super) fn attach(rig: &Rig, protection: Protection) -> Device<Hosted> {
     let device = rig.system().attach(&rig.function(EDU), protection);
     let device = device.expect("the device attaches");
     // Below 4 GiB there are few blocks of large pages, and not for all CPUs.
@@ -138,7 +138,7 @@ fn attach(rig: &Rig, protection: Protection) -> Device<Hosted> {
 }
 
 /// Nothing is mapped, and all is back that was lent for it.
-fn assert_nothing_left(rig: &Rig, device: &Device<Hosted>, (born, lent): (usize, u64)) {
+pub(super) fn assert_nothing_left(rig: &Rig, device: &Device<Hosted>, (born, lent): (usize, u64)) {
     assert_eq!(rig.machine.audit().leaves, []);
     let figures = device.figures();
     assert_eq!((figures.live_mappings, figures.live_bytes), (0, 0));

@@ -9,12 +9,15 @@ mod modes;
 mod random;
 #[path = "../support/rig.rs"]
 mod rig;
+#[path = "../support/wide.rs"]
+mod wide;
 
 mod allocation_failures;
 mod direct;
 mod every_call_fails;
 mod lanes;
 mod order;
+mod own_lane;
 mod panics;
 mod raw;
 mod revocation;

@@ -164,6 +164,48 @@ fn memory_that_panics_while_it_is_mapped_is_never_freed_while_mapped() {
 }
 
 #[test]
+fn memory_that_panics_while_a_lane_has_it_is_never_freed_while_mapped() {
+    let rig = Rig::boot(small());
+    let device = rig.attach(EDU);
+    let kernel = rig.kernel;
+    let contiguous = || DmaBuffer::allocate(kernel, 3 * PAGE).unwrap();
+    let scattered = || ScatteredBuffer::allocate(kernel, 5 * PAGE).unwrap();
+    let mut lane = device.lane();
+    blow_up_everywhere(&rig, &device, contiguous, |_, memory, fuse, nth| {
+        fuse.light(nth);
+        let mapping = lane.map_single(memory, Bidirectional);
+        fuse.light(0);
+        drop(mapping.unwrap());
+    });
+    let blown = blow_up_everywhere(&rig, &device, scattered, |_, memory, fuse, nth| {
+        fuse.light(nth);
+        let mapping = lane.map_sg(memory, Bidirectional);
+        fuse.light(0);
+        drop(lane.unmap_sg(mapping.unwrap()).unwrap());
+    });
+    assert!(blown >= 2 * 5, "only {blown} questions are asked");
+    blow_up_everywhere(&rig, &device, contiguous, |_, memory, fuse, nth| {
+        let mapping = lane.map_single(memory, FromDevice).unwrap();
+        fuse.light(nth);
+        let buffer = lane.unmap(mapping);
+        fuse.light(0);
+        drop(buffer.unwrap());
+    });
+    blow_up_everywhere(&rig, &device, contiguous, |_, memory, fuse, nth| {
+        let mapping = lane.map_single(memory, FromDevice).unwrap();
+        fuse.light(nth);
+        let buffer = lane.retire(mapping).finish();
+        fuse.light(0);
+        drop(buffer.unwrap());
+    });
+    drop(lane);
+    device.detach().unwrap();
+    assert_eq!(rig.machine.audit().leaves, []);
+    // What blew up was leaked, and nothing else went wrong.
+    assert_eq!(rig.finish_with_losses().frames.disturbed, 0);
+}
+
+#[test]
 fn memory_that_panics_while_it_is_unmapped_is_freed_only_when_unmapped() {
     let rig = Rig::boot(small());
     let device = rig.attach(EDU);

@@ -7,7 +7,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::lanes::{DomainLanes, table_level};
-use super::{Domain, Inner, Reach, RevokeError};
+use super::{Chooser, Domain, Inner, Reach, RevokeError};
 use crate::addr::{BusAddr, BusRange, PhysRange};
 use crate::iommu::flush_queue::{Owed, OwnStage, Room};
 use crate::iommu::unconfirmed::Unconfirmed;
@@ -151,6 +151,7 @@ impl<P: Platform> Domain<P> {
             lender,
             table: Some(table),
             reach: Reach::Live,
+            chooser: Chooser::Layer,
             queue,
             ..
         } = &mut *inner

@@ -16,10 +16,14 @@
 //! | `entries` | the ranges, in frames lent when the queue was made |
 //! | `stage` | what one CPU has retired that the queue does not know yet |
 //! | `own_stage` | what the owner of a lane has |
+//! | `covered` | whether a flush has begun that is about it |
 //! | [`FlushFigures`] | how far memory was exposed, and how long |
 
+mod covered;
 mod entries;
 mod figures;
+#[cfg(test)]
+mod interleaved;
 mod own_stage;
 mod stage;
 mod tickets;
@@ -31,9 +35,11 @@ use crate::addr::BusRange;
 use crate::iommu::RevokeError;
 use crate::pagetable::{Gather, TableChange};
 use crate::platform::{OutOfFrames, Platform};
+use crate::sync;
 use entries::Entries;
 use tickets::Tickets;
 
+pub(super) use covered::order_flush;
 pub use figures::FlushFigures;
 use own_stage::Desk;
 pub(super) use own_stage::OwnStage;
@@ -75,8 +81,10 @@ pub(super) enum Room {
 struct Waiting<P: Platform> {
     entries: Entries<P>,
     gather: Gather<P>,
-    /// How many mappings it is about whose addresses owners of lanes free.
+    /// How many mappings it is about whose addresses owners of lanes free, as far as was known.
     owned: u64,
+    /// Whether it is about such mappings: also where none was known of, there may be some.
+    is_for_owners: bool,
     bytes: u64,
     /// When its first entry came.
     oldest_ns: u64,
@@ -177,6 +185,7 @@ impl<P: Platform> FlushQueue<P> {
             entries,
             gather: Gather::new(self.platform),
             owned: 0,
+            is_for_owners: false,
             bytes: 0,
             oldest_ns: 0,
         }
@@ -203,13 +212,20 @@ impl<P: Platform> FlushQueue<P> {
             && self
                 .waiting
                 .as_ref()
-                .is_none_or(|waiting| waiting.entries.len() == 0)
+                .is_none_or(|waiting| waiting.entries.len() == 0 && !waiting.is_for_owners)
     }
 
     /// Whether nothing can be retired before a flush.
     pub(super) fn is_full(&self) -> bool {
-        let waiting = self.waiting.as_ref();
-        waiting.is_some_and(|waiting| waiting.entries.len() + self.staged >= self.limits.entries)
+        self.waiting.is_some() && self.room_left() == 0
+    }
+
+    /// How many more may wait for the next flush.
+    fn room_left(&self) -> usize {
+        self.waiting.as_ref().map_or(0, |waiting| {
+            let waits = waiting.entries.len() + waiting.owned as usize + self.staged;
+            self.limits.entries.saturating_sub(waits)
+        })
     }
 
     /// Whether a table that waits may still be walked by a unit, other than in a flush that is under way.
@@ -380,9 +396,9 @@ impl<P: Platform> FlushQueue<P> {
     }
 
     pub(super) fn figures(&self) -> FlushFigures {
-        let (mut waiting, mut waiting_bytes) = (self.staged_by_owners(), 0);
+        let (mut waiting, mut waiting_bytes) = self.staged_by_owners();
         if let Some(queued) = &self.waiting {
-            waiting += queued.entries.len() as u64;
+            waiting += queued.entries.len() as u64 + queued.owned;
             waiting_bytes += queued.bytes;
         }
         if let Some(flight) = self.under_way {
@@ -392,6 +408,7 @@ impl<P: Platform> FlushQueue<P> {
         FlushFigures {
             waiting,
             waiting_bytes,
+            retired: self.figures.retired + self.retired_by_owners(),
             ..self.figures
         }
     }

@@ -9,10 +9,11 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, compiler_fence, fence};
+use core::sync::atomic::{AtomicU64, Ordering};
 
+use super::FlushQueue;
+use super::covered::{Covered, order_owner};
 use super::tickets::{Owed, Ticket};
-use super::{FlushQueue, Waiting};
 use crate::addr::{BusAddr, BusRange};
 use crate::platform::Platform;
 
@@ -27,24 +28,59 @@ pub(in crate::iommu) struct OwnStage {
     ticket: Option<Ticket>,
     len: usize,
     room: usize,
-    /// How many were settled that the queue has not counted.
-    settled: u64,
+    /// As the desk says.
+    staged: Staged,
     /// Where each begins, and its bytes.
     ranges: [(u64, u64); MOST],
 }
 
 /// What an owner and the queue tell each other.
-#[derive(Default)]
 pub(super) struct Desk {
     /// A flush has begun that is about what was retired with the ticket.
-    is_covered: AtomicBool,
-    /// How many ranges are staged, for whoever counts. The owner's to write.
-    len: AtomicU64,
+    covered: Covered,
+    /// [What is staged](Staged), for whoever counts. The owner's to write.
+    staged: AtomicU64,
+    /// How many ranges were staged and have been settled, likewise.
+    settled: AtomicU64,
     /// Written under the queue's lock: for how many entries there is room, as long as no flush covers the ticket.
     room: AtomicU64,
     /// Written under the queue's lock: the first and the last address of all blocks that the owner has had.
     first: AtomicU64,
     last: AtomicU64,
+}
+
+/// How many ranges are staged, and their bytes: in one word, which the owner writes each time.
+#[derive(Clone, Copy, Default)]
+struct Staged(u64);
+
+impl Staged {
+    const COUNT_BITS: u32 = 8;
+
+    #[inline]
+    fn and(self, len_bytes: u64) -> Self {
+        Self(self.0 + (len_bytes << Self::COUNT_BITS) + 1)
+    }
+
+    fn count(self) -> u64 {
+        self.0 & ((1 << Self::COUNT_BITS) - 1)
+    }
+
+    fn bytes(self) -> u64 {
+        self.0 >> Self::COUNT_BITS
+    }
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        Self {
+            covered: Covered::no(),
+            staged: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
+            room: AtomicU64::new(0),
+            first: AtomicU64::new(u64::MAX),
+            last: AtomicU64::new(0),
+        }
+    }
 }
 
 impl Desk {
@@ -53,6 +89,10 @@ impl Desk {
         let first = self.first.load(Ordering::Relaxed);
         let last = self.last.load(Ordering::Relaxed);
         BusRange::of_existing(BusAddr::new(first), last.saturating_sub(first) + 1)
+    }
+
+    fn staged(&self) -> Staged {
+        Staged(self.staged.load(Ordering::Relaxed))
     }
 }
 
@@ -63,10 +103,7 @@ impl OwnStage {
         platform: P,
         with: impl Fn(&mut dyn FnMut(&mut FlushQueue<P>)),
     ) -> Option<Self> {
-        let desk = Arc::new(Desk {
-            first: AtomicU64::new(u64::MAX),
-            ..Desk::default()
-        });
+        let desk = Arc::new(Desk::default());
         let (mut count, mut is_in) = (0, false);
         while !is_in {
             let mut room = Vec::new();
@@ -82,7 +119,7 @@ impl OwnStage {
             ticket: None,
             len: 0,
             room: 0,
-            settled: 0,
+            staged: Staged::default(),
             ranges: [(0, 0); MOST],
         })
     }
@@ -96,10 +133,7 @@ impl OwnStage {
         clear: impl FnOnce(),
     ) -> Option<Owed> {
         clear();
-        match self.fences_cpus {
-            true => compiler_fence(Ordering::SeqCst),
-            false => fence(Ordering::SeqCst),
-        }
+        order_owner(self.fences_cpus);
         self.stage(range)
     }
 
@@ -113,12 +147,13 @@ impl OwnStage {
     #[inline]
     pub(in crate::iommu) fn stage(&mut self, range: BusRange) -> Option<Owed> {
         let ticket = self.ticket.filter(|_| self.len < self.room)?;
-        if self.desk.is_covered.load(Ordering::SeqCst) {
+        if self.desk.covered.is_set() {
             return None;
         }
         self.ranges[self.len] = (range.start().as_u64(), range.len_bytes());
         self.len += 1;
-        self.desk.len.store(self.len as u64, Ordering::Relaxed);
+        self.staged = self.staged.and(range.len_bytes());
+        self.desk.staged.store(self.staged.0, Ordering::Relaxed);
         Some(Owed::one(ticket, range))
     }
 
@@ -130,16 +165,14 @@ impl OwnStage {
         }
     }
 
-    /// From the first address that is staged to the last, and the bytes of all ranges.
-    fn extent(&self) -> Option<(BusRange, u64)> {
-        let (mut ends, mut bytes) = ((u64::MAX, 0), 0);
+    /// From the first address that is staged to the last.
+    fn extent(&self) -> Option<BusRange> {
+        let mut ends = (u64::MAX, 0);
         for (start, len_bytes) in &self.ranges[..self.len] {
             ends = (ends.0.min(*start), ends.1.max(start + (len_bytes - 1)));
-            bytes += len_bytes;
         }
         let len_bytes = ends.1.checked_sub(ends.0)? + 1;
-        let extent = BusRange::of_existing(BusAddr::new(ends.0), len_bytes);
-        Some((extent, bytes))
+        Some(BusRange::of_existing(BusAddr::new(ends.0), len_bytes))
     }
 
     /// The ranges that are staged.
@@ -152,9 +185,11 @@ impl OwnStage {
     pub(in crate::iommu) fn clear(&mut self) {
         self.ticket = None;
         self.room = 0;
-        self.settled += self.len as u64;
+        let settled = self.desk.settled.load(Ordering::Relaxed) + self.len as u64;
+        self.desk.settled.store(settled, Ordering::Relaxed);
         self.len = 0;
-        self.desk.len.store(0, Ordering::Relaxed);
+        self.staged = Staged::default();
+        self.desk.staged.store(0, Ordering::Relaxed);
     }
 }
 
@@ -172,7 +207,7 @@ impl<P: Platform> FlushQueue<P> {
 
     /// The owner of the stage stages nothing more, and has nothing staged.
     pub(in crate::iommu) fn remove_stage(&mut self, stage: &OwnStage) {
-        self.figures.retired += stage.settled;
+        self.figures.retired += stage.desk.settled.load(Ordering::Relaxed);
         self.staged -= stage.desk.room.swap(0, Ordering::Relaxed) as usize;
         self.desks.retain(|desk| !Arc::ptr_eq(desk, &stage.desk));
     }
@@ -187,20 +222,16 @@ impl<P: Platform> FlushQueue<P> {
     /// Gives an owner a ticket, who has nothing staged; whether it has one then: there must be room.
     pub(in crate::iommu) fn draw_for(&mut self, stage: &mut OwnStage) -> bool {
         debug_assert!(stage.len == 0);
-        self.figures.retired += core::mem::take(&mut stage.settled);
         self.staged -= stage.desk.room.swap(0, Ordering::Relaxed) as usize;
         // All owners and CPUs together are to leave something for what is retired elsewhere.
         let room = (self.limits.entries / 4).min(MOST);
-        let has_room = self.waiting.as_ref().is_some_and(|waiting| {
-            waiting.entries.len() + self.staged + room <= self.limits.entries
-        });
-        if room == 0 || !has_room {
+        if room == 0 || room > self.room_left() {
             return false;
         }
         self.note_first();
         self.staged += room;
         stage.desk.room.store(room as u64, Ordering::Relaxed);
-        stage.desk.is_covered.store(false, Ordering::SeqCst);
+        stage.desk.covered.unset();
         stage.ticket = Some(self.tickets.draw());
         stage.room = room;
         true
@@ -208,55 +239,57 @@ impl<P: Platform> FlushQueue<P> {
 
     /// The next flush is about what the owner has staged, unless an earlier one is.
     pub(in crate::iommu) fn cover(&mut self, stage: &OwnStage) {
-        let room = stage.desk.room.swap(0, Ordering::Relaxed) as usize;
-        if room == 0 {
-            return;
-        }
-        self.staged -= room;
-        stage.desk.is_covered.store(true, Ordering::SeqCst);
-        if let Some(Waiting {
-            gather,
-            owned,
-            bytes,
-            ..
-        }) = &mut self.waiting
-        {
-            *owned += stage.len as u64;
-            if let Some((extent, staged)) = stage.extent() {
-                gather.add_leaves(extent.start().as_u64(), extent.len_bytes());
-                *bytes += staged;
-            }
-        }
+        self.cover_desk(&stage.desk, stage.extent());
     }
 
-    /// How many ranges owners have staged, as far as is known.
-    pub(super) fn staged_by_owners(&self) -> u64 {
-        let staged = self
+    /// What owners have staged that no flush is about yet, as far as is known: how many ranges, and their bytes.
+    pub(super) fn staged_by_owners(&self) -> (u64, u64) {
+        let desks = self.desks.iter();
+        let uncovered = desks.filter(|desk| desk.room.load(Ordering::Relaxed) > 0);
+        uncovered.fold((0, 0), |(count, bytes), desk| {
+            let staged = desk.staged();
+            (count + staged.count(), bytes + staged.bytes())
+        })
+    }
+
+    /// How many ranges owners have staged so far that are not among those that the queue has counted.
+    pub(super) fn retired_by_owners(&self) -> u64 {
+        let of_each = self
             .desks
             .iter()
-            .map(|desk| desk.len.load(Ordering::Relaxed));
-        staged.sum()
+            .map(|desk| desk.settled.load(Ordering::Relaxed) + desk.staged().count());
+        of_each.sum()
     }
 
     /// The next flush is about what all owners have staged: about all of their blocks. Whether there is any; then whoever makes it
     /// has CPUs fence first.
     pub(in crate::iommu) fn cover_all(&mut self) -> bool {
         let mut is_any = false;
-        for desk in &self.desks {
-            let room = desk.room.swap(0, Ordering::Relaxed) as usize;
-            if room == 0 {
-                continue;
-            }
-            is_any = true;
-            self.staged -= room;
-            desk.is_covered.store(true, Ordering::SeqCst);
-            let blocks = desk.blocks();
-            if let Some(waiting) = &mut self.waiting {
-                let first = blocks.start().as_u64();
-                waiting.gather.add_leaves(first, blocks.len_bytes());
-                waiting.owned += desk.len.load(Ordering::Relaxed);
-            }
+        for at in 0..self.desks.len() {
+            let desk = self.desks[at].clone();
+            is_any |= self.cover_desk(&desk, Some(desk.blocks()));
         }
         is_any
+    }
+
+    /// The next flush is about what is staged at a desk, which is within `extent`, unless an earlier one is; whether it is.
+    fn cover_desk(&mut self, desk: &Desk, extent: Option<BusRange>) -> bool {
+        let room = desk.room.swap(0, Ordering::Relaxed) as usize;
+        if room == 0 {
+            return false;
+        }
+        self.staged -= room;
+        desk.covered.set();
+        if let Some(waiting) = &mut self.waiting {
+            if let Some(extent) = extent {
+                let (start, len_bytes) = (extent.start().as_u64(), extent.len_bytes());
+                waiting.gather.add_leaves(start, len_bytes);
+            }
+            let staged = desk.staged();
+            waiting.owned += staged.count();
+            waiting.is_for_owners = true;
+            waiting.bytes += staged.bytes();
+        }
+        true
     }
 }

@@ -46,12 +46,7 @@ impl<P: Platform> FlushQueue<P> {
         self.take_in(stage);
         // All CPUs together are not to take more than half.
         let share = (self.limits.entries / (2 * cpus.max(1))).min(MOST);
-        let left = self.waiting.as_ref().map_or(0, |waiting| {
-            self.limits
-                .entries
-                .saturating_sub(waiting.entries.len() + self.staged)
-        });
-        let room = share.min(left);
+        let room = share.min(self.room_left());
         if room == 0 {
             return false;
         }

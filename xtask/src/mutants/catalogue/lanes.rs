@@ -190,9 +190,9 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "stages-beyond-the-bound",
         selection: Selection::Whole,
-        file: "dmamap/src/iommu/flush_queue/stage.rs",
-        find: ".saturating_sub(waiting.entries.len() + self.staged)",
-        replace: ".saturating_sub(waiting.entries.len())",
+        file: "dmamap/src/iommu/flush_queue/mod.rs",
+        find: "waiting.entries.len() + waiting.owned as usize + self.staged",
+        replace: "waiting.entries.len() + waiting.owned as usize",
         why: "more waits for a flush than is allowed",
         caught_by: &[stages("no_more_waits_than_is_allowed_on_all_cpus_together")],
     },

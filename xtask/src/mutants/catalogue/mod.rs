@@ -20,6 +20,7 @@
 //! - [`hot`]: blocks of bus addresses that are at hand
 //! - [`interleaved`]: what CPUs do without a lock, in the order in which it shows
 //! - [`lanes`]: what CPUs choose, map and retire on their own
+//! - [`owners`]: the same of lanes that drivers have
 //! - [`scarce`]: bus addresses where they are scarce
 //! - [`told`]: units that are told of mappings by requests
 //! - [`virtio`]: what stands between virtio-drivers and its devices
@@ -47,6 +48,7 @@ mod limits;
 mod mapping;
 mod measured;
 mod modes;
+mod owners;
 mod registers;
 mod scarce;
 mod scopes;
@@ -83,6 +85,7 @@ pub(super) fn catalogue() -> impl Iterator<Item = &'static Mutation> {
         hot::ALL,
         interleaved::ALL,
         lanes::ALL,
+        owners::ALL,
         scarce::ALL,
         told::ALL,
         virtio::ALL,
