@@ -236,23 +236,18 @@ pub(super) fn request_for_small(
 ) -> Option<IovaRequest> {
     let [_, large_log2] = LARGE_LEAVES_LOG2;
     let is_small = len_bytes.wrapping_sub(1) < (1 << large_log2) - 1;
-    if !is_small
-        || terms.shape.alignment() != Alignment::Convenient
-        || limits.concern_small_memory()
-    {
+    if !is_small {
         return None;
     }
+    let (first, last) = limits_for_small(order, limits, terms)?;
     let whole = pages.len_bytes();
     let order_log2 = u64::BITS - (whole - 1).leading_zeros();
-    let last = terms.mask.narrowed_to(limits.bus_last()).last();
     let request = IovaRequest::new(whole)
         .aligned(order_log2.min(large_log2), 0)
+        .from(first)
         .below(last)
         .within(DEFAULT_SEGMENT_BOUNDARY_LOG2);
-    Some(match order {
-        AddressOrder::HighFirst if ABOVE_32_BITS <= last => request.from(ABOVE_32_BITS),
-        _ => request,
-    })
+    Some(request)
 }
 
 /// As [`map`] where [`place`] says, for memory in one piece of a device with `limits`, whose domain has pages of one frame.
@@ -265,7 +260,7 @@ pub(crate) fn map_one<P: Platform>(
 ) -> Result<BusRange, MapFailure> {
     let (order, pages) = (domain.address_order(), widened(piece, FRAME_SIZE_LOG2));
     if pages.len_bytes() == FRAME_BYTES
-        && let Some(within) = limits_for_page(order, limits, terms)
+        && let Some(within) = limits_for_small(order, limits, terms)
         && let Some(page) = domain.map_page(within, pages, terms.grant())
     {
         let head = piece.start().as_u64() - pages.start().as_u64();
@@ -275,9 +270,9 @@ pub(crate) fn map_one<P: Platform>(
     map_small(domain, limits, terms, (piece, pages))
 }
 
-/// Where a page of memory may lie that comes first, inclusive; `None` where the device's `limits` ask for more.
+/// Where memory shorter than a large leaf may lie first, inclusive; `None` where more is asked for, also by the device's `limits`.
 #[inline]
-fn limits_for_page(
+fn limits_for_small(
     order: AddressOrder,
     limits: &Limits,
     terms: &Terms,

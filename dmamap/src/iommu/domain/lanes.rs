@@ -17,7 +17,9 @@ use crate::iommu::unconfirmed::Unconfirmed;
 use crate::iommu::unit::Change;
 use crate::iova::lanes::{Freed, LaneRequest, Lanes, LentRange, Level, NoChoice, level_of};
 use crate::iova::{IovaRequest, IovaSpace};
-use crate::pagetable::{Gather, Grant, LeafWords, PageWords, PhysList, TableChange, publish};
+use crate::pagetable::{
+    Gather, Grant, LeafWords, PageWords, PhysList, TableChange, WalkCoherence, publish,
+};
 use crate::platform::Platform;
 
 /// The lanes of a domain whose entries can be held.
@@ -91,12 +93,18 @@ impl<P: Platform> DomainLanes<P> {
         {
             return Err(RevokeError::NotMapped);
         }
-        for entry in entries {
-            entry.store(0, Ordering::Release);
-        }
-        self.publish(platform, entries);
+        clear(platform, self.words.coherence(), entries);
         Ok(())
     }
+}
+
+/// Clears entries, and writes that back where the unit does not snoop.
+#[inline]
+pub(super) fn clear<P: Platform>(platform: P, coherence: WalkCoherence, entries: &[AtomicU64]) {
+    for entry in entries {
+        entry.store(0, Ordering::Release);
+    }
+    publish(platform, coherence, entries);
 }
 
 impl<P: Platform> Domain<P> {
@@ -220,9 +228,8 @@ impl<P: Platform> Domain<P> {
         if entry.load(Ordering::Relaxed) == 0 {
             return None;
         }
-        entry.store(0, Ordering::Release);
         let entries = core::slice::from_ref(entry);
-        publish(self.platform, pages.coherence(), entries);
+        clear(self.platform, pages.coherence(), entries);
         Some(())
     }
 

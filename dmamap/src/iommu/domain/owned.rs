@@ -4,9 +4,9 @@
 //! that wait for its end: they are not reserved nor handed over; a table that was the domain's is freed only then, as the lane writes
 //! its entries also after the domain ended; and a range whose unmap no unit confirmed stays taken in its block.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::AtomicU64;
 
-use super::lanes::{DomainLanes, table_level};
+use super::lanes::{DomainLanes, clear, table_level};
 use super::{Chooser, Domain, Inner, Reach, RevokeError};
 use crate::addr::{BusAddr, BusRange, PhysRange};
 use crate::iommu::flush_queue::{Owed, OwnStage, Room};
@@ -192,7 +192,7 @@ impl<P: Platform> Domain<P> {
             // SAFETY: the caller's promise.
             return unsafe { self.unmap_owned(range) };
         };
-        clear(self.platform, entries, lane.words);
+        clear(self.platform, lane.words.coherence(), entries);
         self.forget_in(lane, range)
     }
 
@@ -213,7 +213,7 @@ impl<P: Platform> Domain<P> {
             // SAFETY: the caller's promise.
             return unsafe { self.retire_owned(range) };
         };
-        let clear = || clear(self.platform, entries, lane.words);
+        let clear = || clear(self.platform, lane.words.coherence(), entries);
         let staged = lane.stage.retire(range, clear);
         match staged {
             Some(owed) => Ok(owed),
@@ -240,7 +240,7 @@ impl<P: Platform> Domain<P> {
         if page.len_bytes() >> self.page_size_log2 != 1 || !lane.stage.has_room() {
             return None;
         }
-        let clear = || clear(self.platform, entries, lane.words);
+        let clear = || clear(self.platform, lane.words.coherence(), entries);
         match lane.stage.retire(page, clear) {
             Some(_) => Some(Ok(())),
             None => Some(self.stage_anew(lane, page).map(|_| ())),
@@ -265,7 +265,7 @@ impl<P: Platform> Domain<P> {
         if page.len_bytes() >> self.page_size_log2 != 1 {
             return None;
         }
-        clear(self.platform, entries, lane.words);
+        clear(self.platform, lane.words.coherence(), entries);
         Some(self.forget_in(lane, page))
     }
 
@@ -366,13 +366,4 @@ impl<P: Platform> Domain<P> {
         let granules = range.len_bytes() >> self.page_size_log2;
         (granules <= MOST).then(|| owned.entries(granule, granules as usize))?
     }
-}
-
-/// Clears entries, and writes that back where the unit does not snoop.
-#[inline]
-fn clear<P: Platform>(platform: P, entries: &[AtomicU64], words: PageWords) {
-    for entry in entries {
-        entry.store(0, Ordering::Release);
-    }
-    publish(platform, words.coherence(), entries);
 }

@@ -344,7 +344,7 @@ pub(super) const ALL: &[Mutation] = &[
         name: "small-memory-whatever-the-driver-asked",
         selection: Selection::Whole,
         file: "dmamap/src/map/translated.rs",
-        find: "|| limits.concern_small_memory()",
+        find: " || limits.concern_small_memory()",
         replace: "",
         why: "bus addresses do not keep the bits, or cross the boundary, that the driver asked for",
         caught_by: &[Test::library(
