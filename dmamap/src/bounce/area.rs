@@ -3,14 +3,15 @@
 //! A pool has a table of areas, most of which have no memory yet.
 
 use core::ops::Range;
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use super::buddy::Buddy;
-use super::records::Kind;
-use super::request::RunRequest;
+use super::records::{Holds, Kind, Record};
 use super::run::Purpose;
 use super::{SLOT_BYTES, SLOT_SIZE_LOG2};
 use crate::addr::{BusAddr, PhysAddr, PhysRange};
+use crate::map::CopyReach;
 use crate::platform::Platform;
 
 /// It has no memory.
@@ -20,35 +21,15 @@ const CHANGING: u8 = 1;
 /// It has memory.
 const READY: u8 = 2;
 
+/// No bus address of an area, as none ends there.
+const NOWHERE: u64 = u64::MAX;
+
 /// Memory of an area.
 pub(super) struct Memory<P: Platform> {
     pub(super) frames: PhysRange,
     /// Where the device that the pool belongs to always has it.
     pub(super) bus: Option<BusAddr>,
     pub(super) free: Buddy<P>,
-}
-
-impl<P: Platform> Memory<P> {
-    /// The run that is lent from `slot` on.
-    fn lent(&self, slot: u32) -> Option<Lent> {
-        let record = self.free.record(slot)?;
-        if record.kind != Kind::Lent {
-            return None;
-        }
-        let start = u64::from(slot) << SLOT_SIZE_LOG2;
-        let len_bytes = u64::from(record.slots) << SLOT_SIZE_LOG2;
-        Some(Lent {
-            slot,
-            memory: self.frames.slice(start, len_bytes)?,
-            purpose: Purpose {
-                offset: record.offset.into(),
-                len_bytes: record.len_bytes.into(),
-                origin: record.origin,
-                direction: record.direction,
-            },
-            bus: self.bus.and_then(|bus| bus.checked_add(start)),
-        })
-    }
 }
 
 /// What an area says of a run it lent.
@@ -58,6 +39,8 @@ pub(super) struct Lent {
     pub(super) memory: PhysRange,
     pub(super) purpose: Purpose,
     pub(super) bus: Option<BusAddr>,
+    /// What it held when it was lent; of one that is found again nothing is said.
+    pub(super) holds: Holds,
 }
 
 pub(super) struct Area<P: Platform> {
@@ -66,6 +49,10 @@ pub(super) struct Area<P: Platform> {
     open: AtomicU32,
     start: AtomicU64,
     len_bytes: AtomicU64,
+    /// Where the device that the pool belongs to always has it, or [`NOWHERE`].
+    bus: AtomicU64,
+    /// The first slot's record.
+    records: AtomicPtr<Record>,
     memory: lock_api::Mutex<P::Lock, Option<Memory<P>>>,
 }
 
@@ -76,6 +63,8 @@ impl<P: Platform> Area<P> {
             open: AtomicU32::new(0),
             start: AtomicU64::new(0),
             len_bytes: AtomicU64::new(0),
+            bus: AtomicU64::new(NOWHERE),
+            records: AtomicPtr::new(null_mut()),
             memory: lock_api::Mutex::new(None),
         }
     }
@@ -107,6 +96,10 @@ impl<P: Platform> Area<P> {
             .store(memory.frames.start().as_u64(), Ordering::Relaxed);
         self.len_bytes
             .store(memory.frames.len_bytes(), Ordering::Relaxed);
+        let bus = memory.bus.map_or(NOWHERE, BusAddr::as_u64);
+        self.bus.store(bus, Ordering::Relaxed);
+        let records = memory.free.records().start();
+        self.records.store(records.as_ptr(), Ordering::Relaxed);
         self.open.store(memory.free.open(), Ordering::Relaxed);
         *place = Some(memory);
         self.state.store(READY, Ordering::Release);
@@ -117,48 +110,75 @@ impl<P: Platform> Area<P> {
         Some(self.memory.lock().as_ref()?.frames)
     }
 
-    /// Lends the slots `keep` of a block of `2^order`, if the area has room and `reaches` says that its memory will do.
+    /// Takes runs of the slots `keep` of blocks of `2^order`, up to `most` of them, if the area has room and `reaches` says that its
+    /// memory will do. Calls `each` with the first slot of each.
     pub(super) fn take(
         &self,
         order: u32,
         keep: &Range<u32>,
-        want: &RunRequest,
-        reaches: impl Fn(PhysRange, Option<BusAddr>) -> bool,
-    ) -> Option<Lent> {
-        let order = u8::try_from(order).ok().filter(|&order| order < 32)?;
+        most: usize,
+        reaches: impl FnOnce(PhysRange, Option<BusAddr>) -> bool,
+        each: impl FnMut(u32),
+    ) {
+        let Some(order) = u8::try_from(order).ok().filter(|&order| order < 32) else {
+            return;
+        };
         if self.state.load(Ordering::Acquire) != READY
             || self.open.load(Ordering::Relaxed) >> order == 0
         {
-            return None;
+            return;
         }
         let mut memory = self.memory.lock();
-        let Memory { frames, bus, free } = memory.as_mut()?;
+        let Some(Memory { frames, bus, free }) = memory.as_mut() else {
+            return;
+        };
         if !reaches(*frames, *bus) {
-            return None;
+            return;
         }
-        let slot = free.take(order, keep.clone())?;
-        let first = u64::from(keep.start) << SLOT_SIZE_LOG2;
-        let purpose = want.purpose(want.offset - first);
-        free.note(slot, &purpose);
+        free.take_several(order, keep, most, each);
         self.open.store(free.open(), Ordering::Relaxed);
-        let slots = u64::from(keep.end - keep.start);
-        let at = u64::from(slot) << SLOT_SIZE_LOG2;
-        Some(Lent {
-            slot,
-            memory: frames
-                .slice(at, slots << SLOT_SIZE_LOG2)
-                .expect("slots lie in the area"),
-            purpose,
-            bus: bus.and_then(|bus| bus.checked_add(at)),
-        })
     }
 
-    /// Takes back the run that begins at `start`; how many slots it had.
-    pub(super) fn give_back(&self, start: PhysAddr) -> Option<u32> {
+    /// The memory of the run of so many slots from `slot` on, and where the device always has it. The caller has the run.
+    #[inline]
+    pub(super) fn run_at(&self, slot: u32, slots: u32) -> (PhysRange, Option<BusAddr>) {
+        let at = u64::from(slot) << SLOT_SIZE_LOG2;
+        let start = PhysAddr::new(self.start.load(Ordering::Relaxed) + at);
+        let memory = PhysRange::new(start, u64::from(slots) << SLOT_SIZE_LOG2);
+        let bus = match self.bus.load(Ordering::Relaxed) {
+            NOWHERE => None,
+            bus => Some(BusAddr::new(bus + at)),
+        };
+        (memory.expect("slots lie in the area"), bus)
+    }
+
+    /// Where `slot` is in memory, and when the device has it. The caller has a run of the area.
+    #[inline]
+    pub(super) fn start_of(&self, slot: u32) -> (u64, CopyReach) {
+        let at = u64::from(slot) << SLOT_SIZE_LOG2;
+        let reach = match self.bus.load(Ordering::Relaxed) {
+            NOWHERE => CopyReach::WhileMapped,
+            _ => CopyReach::Always,
+        };
+        (self.start.load(Ordering::Relaxed) + at, reach)
+    }
+
+    /// What is noted of a run.
+    ///
+    /// # Safety
+    /// A run of this area begins at `slot` that is taken, and stays so: the caller has it.
+    #[inline]
+    pub(super) unsafe fn record(&self, slot: u32) -> &Record {
+        // SAFETY: the area keeps its memory, and the records with it, as long as anything of it is taken; whoever has the run got it,
+        // perhaps by way of others, from who saw the area have it.
+        unsafe { &*self.records.load(Ordering::Relaxed).add(slot as usize) }
+    }
+
+    /// Takes back the run of this kind that begins at `slot`; how many slots it had.
+    pub(super) fn give_back(&self, slot: u32, kind: Kind) -> Option<u32> {
         let mut memory = self.memory.lock();
         let memory = memory.as_mut()?;
-        let at = start.as_u64().checked_sub(memory.frames.start().as_u64())?;
-        let slots = memory.free.give_back((at >> SLOT_SIZE_LOG2) as u32);
+        let slots = memory.free.give_back(slot, kind);
         self.open.store(memory.free.open(), Ordering::Relaxed);
         slots
     }
@@ -178,21 +198,44 @@ impl<P: Platform> Area<P> {
             return None;
         }
         let at = first.as_u64() - memory.frames.start().as_u64();
-        let slot = memory.free.run_of((at >> SLOT_SIZE_LOG2) as u32)?;
-        let lent = memory.lent(slot)?;
+        let (slot, record) = memory.free.run_of((at >> SLOT_SIZE_LOG2) as u32)?;
+        let lent = self.lent(slot, record)?;
         let start = u64::from(slot) << SLOT_SIZE_LOG2;
         (start + lent.purpose.offset == at).then_some(lent)
     }
 
     /// The run that is lent from `slot` on.
-    pub(super) fn run(&self, slot: u32) -> Option<Lent> {
-        self.memory.lock().as_ref()?.lent(slot)
+    ///
+    /// # Safety
+    /// As [`record`](Self::record).
+    #[inline]
+    pub(super) unsafe fn run(&self, slot: u32) -> Option<Lent> {
+        // SAFETY: the caller's promise.
+        self.lent(slot, unsafe { self.record(slot) })
     }
 
-    /// Takes the memory out, if none of it is lent. The caller then [`give_up`](Self::give_up)s.
+    #[inline]
+    fn lent(&self, slot: u32, record: &Record) -> Option<Lent> {
+        let tag = record.tag();
+        if tag.kind() != Kind::Lent {
+            return None;
+        }
+        let (memory, bus) = self.run_at(slot, tag.slots());
+        Some(Lent {
+            slot,
+            memory,
+            purpose: record.purpose(),
+            bus,
+            holds: Holds::Anything,
+        })
+    }
+
+    /// Takes the memory out, if none of it is lent or kept ready. The caller then [`give_up`](Self::give_up)s.
     pub(super) fn take_idle(&self) -> Option<Memory<P>> {
         let mut place = self.memory.lock();
-        let idle = place.as_ref().is_some_and(|memory| memory.free.lent() == 0);
+        let idle = place
+            .as_ref()
+            .is_some_and(|memory| memory.free.taken() == 0);
         if !idle || !self.change(READY, CHANGING) {
             return None;
         }

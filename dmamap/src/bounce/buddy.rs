@@ -7,8 +7,7 @@
 
 use core::ops::Range;
 
-use super::records::{Kind, NONE, Record, Records};
-use super::run::Purpose;
+use super::records::{Holds, Kind, NONE, Record, Records};
 use crate::platform::{OutOfFrames, Platform};
 
 /// Sizes of blocks: up to `2^15` slots, 64 MiB.
@@ -22,7 +21,8 @@ pub(super) struct Buddy<P: Platform> {
     open: u32,
     /// log2 of the area's slots.
     order: u8,
-    lent: u32,
+    /// Slots that are in no block.
+    taken: u32,
 }
 
 impl<P: Platform> Buddy<P> {
@@ -33,7 +33,7 @@ impl<P: Platform> Buddy<P> {
             heads: [NONE; ORDERS],
             open: 0,
             order,
-            lent: 0,
+            taken: 0,
         };
         this.push(0, order);
         Ok(this)
@@ -44,19 +44,23 @@ impl<P: Platform> Buddy<P> {
         self.open
     }
 
-    /// Slots that are lent.
-    pub(super) fn lent(&self) -> u32 {
-        self.lent
+    /// Slots that are in no block.
+    pub(super) fn taken(&self) -> u32 {
+        self.taken
     }
 
-    pub(super) fn record(&self, slot: u32) -> Option<&Record> {
+    pub(super) fn records(&self) -> &Records<P> {
+        &self.records
+    }
+
+    fn record(&self, slot: u32) -> Option<&Record> {
         self.records.all().get(slot as usize)
     }
 
-    /// Takes a block of `2^order` slots and lends those of its slots that `keep` names, counted from the block's first.
-    /// Returns the first one lent.
+    /// Takes a block of `2^order` slots, and keeps of it those slots that `keep` names, counted from the block's first. Returns the
+    /// first one kept: the caller begins a run there.
     pub(super) fn take(&mut self, order: u8, keep: Range<u32>) -> Option<u32> {
-        let large_enough = self.open & (u32::MAX << order);
+        let large_enough = self.open & u32::MAX.checked_shl(order.into())?;
         let found = large_enough.trailing_zeros() as u8;
         if large_enough == 0 {
             return None;
@@ -67,46 +71,71 @@ impl<P: Platform> Buddy<P> {
             self.push(block + (1 << half), half);
         }
         let (first, end) = (block + keep.start, block + keep.end);
-        self.free_all(block..first);
-        self.free_all(end..block + (1 << order));
-        let slots = keep.end - keep.start;
-        self.lent += slots;
-        let record = &mut self.records.all_mut()[first as usize];
-        record.kind = Kind::Lent;
-        record.slots = slots;
+        if block != first || end != block + (1 << order) {
+            self.free_all(block..first);
+            self.free_all(end..block + (1 << order));
+        }
+        self.taken += keep.end - keep.start;
         Some(first)
     }
 
-    /// Notes what the run that begins at `slot` was lent for.
-    pub(super) fn note(&mut self, slot: u32, purpose: &Purpose) {
-        let record = &mut self.records.all_mut()[slot as usize];
-        // A block is at most an area, which is far below 4 GiB.
-        record.offset = purpose.offset as u32;
-        record.len_bytes = purpose.len_bytes as u32;
-        record.origin = purpose.origin;
-        record.direction = purpose.direction;
+    /// As [`take`](Self::take), up to `most` blocks: those that lie side by side are taken as one, where they are free. Begins a run in
+    /// each, and calls `each` with its first slot.
+    pub(super) fn take_several(
+        &mut self,
+        order: u8,
+        keep: &Range<u32>,
+        most: usize,
+        mut each: impl FnMut(u32),
+    ) {
+        let slots = keep.end - keep.start;
+        let mut left = most.min(1 << ORDERS);
+        while left > 0 {
+            let more = match slots == 1 << order {
+                true => left.ilog2() as u8,
+                // What is not kept of each goes back by itself.
+                false => 0,
+            };
+            let found = (0..=more).rev().find_map(|more| {
+                let keep = keep.start..keep.start + (slots << more);
+                Some((self.take(order + more, keep)?, more))
+            });
+            let Some((first, more)) = found else {
+                break;
+            };
+            for slot in (first..).step_by(slots as usize).take(1 << more) {
+                self.records.all()[slot as usize].keep(slots, NONE, Holds::Anything);
+                each(slot);
+            }
+            left -= 1 << more;
+        }
     }
 
-    /// Takes the run that begins at `slot` back; how many slots it had, or `None` if none begins there.
-    pub(super) fn give_back(&mut self, slot: u32) -> Option<u32> {
-        let record = self.records.all_mut().get_mut(slot as usize)?;
-        if record.kind != Kind::Lent {
+    /// Takes the run that begins at `slot` and is of this kind back; how many slots it had, or `None` if none begins there.
+    pub(super) fn give_back(&mut self, slot: u32, kind: Kind) -> Option<u32> {
+        let record = self.record(slot)?;
+        let tag = record.tag();
+        if tag.kind() != kind {
             return None;
         }
-        record.kind = Kind::Inner;
-        let slots = record.slots;
-        self.lent -= slots;
-        self.free_all(slot..slot + slots);
+        record.end_block();
+        let slots = tag.slots();
+        self.taken -= slots;
+        match slots.is_power_of_two() && slot.is_multiple_of(slots) {
+            true => self.free(slot, slots.ilog2() as u8),
+            false => self.free_all(slot..slot + slots),
+        }
         Some(slots)
     }
 
-    /// The first slot of the lent run that `slot` is in.
-    pub(super) fn run_of(&self, slot: u32) -> Option<u32> {
+    /// The first slot of the lent run that `slot` is in, and what is noted of it.
+    pub(super) fn run_of(&self, slot: u32) -> Option<(u32, &Record)> {
         let before = self.records.all().get(..=slot as usize)?;
-        let first = before.iter().rposition(|one| one.kind != Kind::Inner)?;
-        let run = &before[first];
-        let within = slot - (first as u32) < run.slots;
-        (run.kind == Kind::Lent && within).then_some(first as u32)
+        let is_first = |one: &Record| one.tag().kind() != Kind::Inner;
+        let first = before.iter().rposition(is_first)?;
+        let (run, first) = (&before[first], first as u32);
+        let within = slot - first < run.tag().slots();
+        (run.tag().kind() == Kind::Lent && within).then_some((first, run))
     }
 
     /// Makes slots that are in no chain free, in blocks as large as they may be.
@@ -123,8 +152,7 @@ impl<P: Platform> Buddy<P> {
     fn free(&mut self, mut block: u32, mut order: u8) {
         while order < self.order {
             let buddy = block ^ (1 << order);
-            let record = &self.records.all()[buddy as usize];
-            if record.kind != Kind::Free || record.order != order {
+            if !self.records.all()[buddy as usize].is_free(order) {
                 break;
             }
             self.unlink(buddy, order);
@@ -136,29 +164,25 @@ impl<P: Platform> Buddy<P> {
 
     fn push(&mut self, block: u32, order: u8) {
         let head = self.heads[usize::from(order)];
-        let records = self.records.all_mut();
-        if let Some(next) = records.get_mut(head as usize) {
-            next.previous = block;
+        let records = self.records.all();
+        if let Some(next) = records.get(head as usize) {
+            next.set_previous(block);
         }
-        let record = &mut records[block as usize];
-        record.kind = Kind::Free;
-        record.order = order;
-        record.next = head;
-        record.previous = NONE;
+        records[block as usize].begin_free(order, NONE, head);
         self.heads[usize::from(order)] = block;
         self.open |= 1 << order;
     }
 
     fn unlink(&mut self, block: u32, order: u8) {
-        let records = self.records.all_mut();
-        let record = &mut records[block as usize];
-        record.kind = Kind::Inner;
-        let (next, previous) = (record.next, record.previous);
-        if let Some(next) = records.get_mut(next as usize) {
-            next.previous = previous;
+        let records = self.records.all();
+        let record = &records[block as usize];
+        record.end_block();
+        let (next, previous) = (record.next(), record.previous());
+        if let Some(next) = records.get(next as usize) {
+            next.set_previous(previous);
         }
-        match records.get_mut(previous as usize) {
-            Some(previous) => previous.next = next,
+        match records.get(previous as usize) {
+            Some(previous) => previous.set_next(next),
             None => {
                 self.heads[usize::from(order)] = next;
                 if next == NONE {

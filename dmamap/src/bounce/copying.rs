@@ -30,7 +30,8 @@ use core::sync::atomic::{Ordering, compiler_fence};
 /// # Safety
 /// `len` bytes are mapped for the CPU from `from` on for reading and from `to` on for writing, no reference to those at `to`
 /// nor one that writes those at `from` is in use, and the two do not overlap.
-pub(super) unsafe fn copy_across(from: NonNull<u8>, to: NonNull<u8>, len: usize) {
+#[inline]
+pub(crate) unsafe fn copy_across(from: NonNull<u8>, to: NonNull<u8>, len: usize) {
     hand_over(from);
     // SAFETY: the caller vouches for both, as memory that only a device accesses meanwhile. Bytes have no value that is none, and
     // nothing follows from those that are copied before `hand_over` made them what they are.
@@ -42,7 +43,8 @@ pub(super) unsafe fn copy_across(from: NonNull<u8>, to: NonNull<u8>, len: usize)
 ///
 /// # Safety
 /// As for [`copy_across`], for writing.
-pub(super) unsafe fn zero(to: NonNull<u8>, len: usize) {
+#[inline]
+pub(crate) unsafe fn zero(to: NonNull<u8>, len: usize) {
     if len == 0 {
         return;
     }

@@ -24,6 +24,7 @@
 //! | memory for an area | `growth` |
 //! | an area: slots with a lock of their own | `area` |
 //! | which slots are free | `buddy`, over `records` beside the slots |
+//! | runs that CPUs keep ready | `magazine`, `ready`; counted in `tally` |
 //! | a run lent for one mapping, and its copies | `run`, `request` |
 //! | the copy itself | `copying` |
 //! | memory of its own for one mapping | `transient` |
@@ -46,20 +47,25 @@ mod buddy;
 mod copying;
 mod figures;
 mod growth;
+mod magazine;
 mod own;
 mod pool;
+mod ready;
 mod records;
 mod request;
 mod run;
 mod service;
+mod tally;
 mod transient;
 
 use crate::addr::PhysAddr;
 use crate::iommu::UnitError;
 
+pub(crate) use copying::{copy_across, zero};
 pub use figures::PoolFigures;
 pub(crate) use own::{AlwaysMapped, OwnPools};
 pub(crate) use pool::{Exposure, Pool};
+pub(crate) use records::Holds;
 pub(crate) use request::RunRequest;
 pub(crate) use run::{Run, RunPlace};
 pub(crate) use service::{ALL, Bounce, PoolName};

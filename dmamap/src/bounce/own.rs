@@ -37,9 +37,14 @@ impl<P: Platform> OwnPools<P> {
         }
     }
 
+    #[inline]
     pub(crate) fn of(&self, permission: Permission) -> &Pool<P> {
-        let n = PERMISSIONS.iter().position(|&one| one == permission);
-        &self.pools[n.unwrap_or(PERMISSIONS.len() - 1)]
+        let [read, write, both] = &self.pools;
+        match permission {
+            Permission::Read => read,
+            Permission::Write => write,
+            Permission::ReadWrite => both,
+        }
     }
 
     pub(crate) fn pools(&self) -> impl Iterator<Item = &Pool<P>> {
@@ -82,6 +87,7 @@ impl<P: Platform> Exposure for AlwaysMapped<'_, P> {
         PhysAddr::new(u64::MAX)
     }
 
+    #[inline]
     fn reaches(&self, frames: PhysRange, bus: Option<BusAddr>) -> bool {
         let Some(bus) = bus else { return true };
         let last = bus.as_u64().checked_add(frames.len_bytes() - 1);

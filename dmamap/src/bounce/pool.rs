@@ -1,8 +1,9 @@
 //! A pool: a table of areas, which get memory when they are first needed.
 //!
-//! The first areas are the CPUs' own: an allocation begins with the current CPU's, so that CPUs rarely meet at a lock,
-//! and goes on to the others. When none has room the next area gets memory, up to the pool's limit; and when that is
-//! reached, or the mapping is longer than an area, the mapping gets frames of its own.
+//! What was given back on a CPU that CPU keeps ready, and lends again without a lock (`ready`). The first areas are the CPUs' own: an
+//! allocation goes on with the current CPU's, so that CPUs rarely meet at a lock, and then to the others. When none has room the
+//! next area gets memory, up to the pool's limit; when that is reached, what CPUs keep ready is called back; and when that does
+//! not help, or the mapping is longer than an area, the mapping gets frames of its own.
 
 use core::ops::Range;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -13,12 +14,16 @@ use super::area::{Area, Lent, Memory};
 use super::buddy::{Buddy, ORDERS};
 use super::figures::{Level, PoolFigures};
 use super::growth::Growing;
+use super::magazine::Magazine;
+use super::records::Holds;
 use super::request::RunRequest;
 use super::run::{Place, Run, RunPlace};
+use super::tally::Tally;
 use super::transient::{TransientRun, TransientRuns};
 use super::{BounceError, SLOT_BYTES, SLOT_SIZE_LOG2};
 use crate::addr::{BusAddr, BusRange, FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
 use crate::iommu::DomainError;
+use crate::percpu::PerCpu;
 use crate::platform::Platform;
 use crate::slab::Handle;
 
@@ -51,13 +56,19 @@ pub(crate) struct Pool<P: Platform> {
     pub(super) growth: Growth,
     pub(super) areas: Box<[Area<P>]>,
     /// Areas that are a CPU's own.
-    homes: usize,
+    pub(super) homes: usize,
     pub(super) area_log2: AtomicU32,
     pub(super) limit_bytes: AtomicU64,
     /// Those that are lost, too.
     pub(super) bytes: AtomicU64,
     pub(super) lost_bytes: AtomicU64,
-    slots: Level,
+    /// What each CPU keeps ready.
+    pub(super) cpus: PerCpu<P, Magazine>,
+    /// The most slots that one keeps.
+    pub(super) most_kept: AtomicU32,
+    /// Held by whoever stops all CPUs.
+    pub(super) recalls: lock_api::Mutex<P::Lock, ()>,
+    pub(super) tally: Tally,
     transients: lock_api::Mutex<P::Lock, TransientRuns<P>>,
     transient: Level,
     refused: AtomicU64,
@@ -75,7 +86,10 @@ impl<P: Platform> Pool<P> {
             limit_bytes: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             lost_bytes: AtomicU64::new(0),
-            slots: Level::default(),
+            cpus: PerCpu::new(platform, |_| Magazine::EMPTY),
+            most_kept: AtomicU32::new(0),
+            recalls: lock_api::Mutex::new(()),
+            tally: Tally::new(platform.cpu_count()),
             transients: lock_api::Mutex::new(TransientRuns::new(platform)),
             transient: Level::default(),
             refused: AtomicU64::new(0),
@@ -121,7 +135,10 @@ impl<P: Platform> Pool<P> {
         }
         match pool.bytes.load(Ordering::Relaxed) {
             0 => Err(nothing),
-            _ => Ok(pool),
+            bytes => {
+                pool.set_most_kept(bytes, bytes);
+                Ok(pool)
+            }
         }
     }
 
@@ -132,6 +149,16 @@ impl<P: Platform> Pool<P> {
         let area_log2 = area_bytes.next_power_of_two().ilog2();
         self.area_log2.store(area_log2, Ordering::Relaxed);
         self.limit_bytes.store(limit_bytes, Ordering::Relaxed);
+        self.set_most_kept(1 << area_log2, limit_bytes);
+    }
+
+    /// A CPU keeps no more than an area, and all CPUs no more than half of the pool.
+    fn set_most_kept(&self, area_bytes: u64, limit_bytes: u64) {
+        let share = limit_bytes / (2 * self.platform.cpu_count().max(1) as u64);
+        let slots = area_bytes.min(share) >> SLOT_SIZE_LOG2;
+        // An area is at most 2^15 slots, but what a pool was given may be more.
+        let slots = u32::try_from(slots).unwrap_or(u32::MAX);
+        self.most_kept.store(slots, Ordering::Relaxed);
     }
 
     /// Whether it was given its memory and gets no more.
@@ -161,7 +188,21 @@ impl<P: Platform> Pool<P> {
     ///
     /// # Errors
     /// [`BounceError`]; nothing is lent then.
+    #[inline]
     pub(crate) fn allocate(
+        &self,
+        want: &RunRequest,
+        exposure: &impl Exposure,
+    ) -> Result<Run, BounceError> {
+        match self.lend_ready(want, exposure) {
+            Some(run) => Ok(run),
+            None => self.allocate_slowly(want, exposure),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn allocate_slowly(
         &self,
         want: &RunRequest,
         exposure: &dyn Exposure,
@@ -206,7 +247,15 @@ impl<P: Platform> Pool<P> {
     }
 
     /// Lends slots of an area, or nothing where there are none.
-    pub(crate) fn lend_slots(&self, want: &RunRequest, exposure: &dyn Exposure) -> Option<Run> {
+    #[inline]
+    pub(crate) fn lend_slots(&self, want: &RunRequest, exposure: &impl Exposure) -> Option<Run> {
+        let ready = self.lend_ready(want, exposure);
+        ready.or_else(|| self.lend_slots_slowly(want, exposure))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn lend_slots_slowly(&self, want: &RunRequest, exposure: &dyn Exposure) -> Option<Run> {
         let (order, keep) = block_of_area(want)?;
         self.slots(order, &keep, want, exposure).ok()
     }
@@ -221,8 +270,14 @@ impl<P: Platform> Pool<P> {
     ) -> Result<Run, Growing> {
         let home = self.platform.pin(|cpu| cpu.0 % self.homes);
         let mut growing = self.populate(home, order, exposure);
-        let others = (home..self.areas.len()).chain(0..home);
-        if let Some(run) = { others }.find_map(|n| self.take(n, order, keep, want, exposure)) {
+        if let Some(run) = self.lend_several(order, keep, want, exposure) {
+            return Ok(run);
+        }
+        let any = |from: usize| {
+            let mut areas = (from..self.areas.len()).chain(0..from);
+            areas.find_map(|n| self.take(n, order, keep, want, exposure))
+        };
+        if let Some(run) = any(home) {
             return Ok(run);
         }
         for n in (self.homes..self.areas.len()).chain(0..self.homes) {
@@ -237,7 +292,12 @@ impl<P: Platform> Pool<P> {
                 return Ok(run);
             }
         }
-        Err(growing)
+        if let Growing::Lost(_) = growing {
+            return Err(growing);
+        }
+        // What CPUs keep ready is free, too.
+        let recalled = self.recall(|| any(home));
+        recalled.flatten().ok_or(growing)
     }
 
     fn take(
@@ -248,10 +308,12 @@ impl<P: Platform> Pool<P> {
         want: &RunRequest,
         exposure: &dyn Exposure,
     ) -> Option<Run> {
+        let mut taken = None;
         let reaches = |frames, bus| exposure.reaches(frames, bus);
-        let lent = self.areas[area].take(order, keep, want, reaches)?;
-        self.slots.rise(lent.memory.len_bytes() >> SLOT_SIZE_LOG2);
-        Some(run(area, lent))
+        self.areas[area].take(order, keep, 1, reaches, |slot| taken = Some(slot));
+        let (slot, slots) = (taken?, keep.end - keep.start);
+        self.platform.pin(|cpu| self.tally.take(cpu, slots, 0));
+        Some(self.lend(area, slot, slots, want))
     }
 
     fn allocate_transient(
@@ -282,6 +344,7 @@ impl<P: Platform> Pool<P> {
             memory,
             purpose,
             bus: None,
+            holds: Holds::Anything,
         })
     }
 
@@ -289,12 +352,10 @@ impl<P: Platform> Pool<P> {
     ///
     /// # Safety
     /// The run is of this pool, and no device is using it for the mapping that it was lent for.
+    #[inline]
     pub(crate) unsafe fn release(&self, run: Run) {
         match run.place {
-            Place::Slots { area, .. } => {
-                let slots = self.areas[usize::from(area)].give_back(run.memory.start());
-                self.slots.fall(slots.unwrap_or(0).into());
-            }
+            Place::Slots { area, first } => self.give_back(area.into(), first),
             Place::Transient(handle) => {
                 let removed = self.transients.lock().remove(handle);
                 if let Some(removed) = removed {
@@ -307,17 +368,15 @@ impl<P: Platform> Pool<P> {
     }
 
     pub(crate) fn anything_lent(&self) -> bool {
-        self.slots.now() != 0 || self.transient.now() != 0
+        self.tally.lent() != 0 || self.transient.now() != 0
     }
 
     /// The run that was lent for a mapping whose first byte the device finds at physical `first`.
     pub(crate) fn find(&self, first: PhysAddr) -> Option<Run> {
-        if self.slots.now() != 0 {
-            let mut areas = self.areas.iter().enumerate();
-            let found = areas.find_map(|(n, area)| Some(run(n, area.find(first)?)));
-            if found.is_some() {
-                return found;
-            }
+        let mut areas = self.areas.iter().enumerate();
+        let found = areas.find_map(|(n, area)| Some(run(n, area.find(first)?)));
+        if found.is_some() {
+            return found;
         }
         if self.transient.now() == 0 {
             return None;
@@ -330,10 +389,15 @@ impl<P: Platform> Pool<P> {
     }
 
     /// The run that is lent there.
-    pub(crate) fn run(&self, RunPlace(place): RunPlace) -> Option<Run> {
+    ///
+    /// # Safety
+    /// It was lent by this pool and was not [released](Self::release).
+    #[inline]
+    pub(crate) unsafe fn run(&self, RunPlace(place): RunPlace) -> Option<Run> {
         match place {
             Place::Slots { area, first } => {
-                let lent = self.areas.get(usize::from(area))?.run(first)?;
+                // SAFETY: the caller's promise.
+                let lent = unsafe { self.areas.get(usize::from(area))?.run(first) }?;
                 Some(run(area.into(), lent))
             }
             Place::Transient(handle) => {
@@ -361,6 +425,7 @@ impl<P: Platform> Pool<P> {
         if self.is_restricted() {
             return;
         }
+        self.recall(|| ());
         for area in &self.areas {
             if let Some(memory) = area.take_idle() {
                 let len_bytes = memory.frames.len_bytes();
@@ -411,8 +476,8 @@ impl<P: Platform> Pool<P> {
             bytes,
             lost_bytes,
             slots: bytes >> SLOT_SIZE_LOG2,
-            slots_in_use: self.slots.now(),
-            slots_high_water: self.slots.high_water(),
+            slots_in_use: self.tally.lent(),
+            slots_high_water: self.tally.high_water(),
             transient: self.transient.now(),
             transient_high_water: self.transient.high_water(),
             refused: self.refused.load(Ordering::Relaxed),
@@ -425,7 +490,8 @@ fn block_of_area(want: &RunRequest) -> Option<(u32, Range<u32>)> {
     want.block().filter(|(order, _)| *order < ORDERS as u32)
 }
 
-fn run(area: usize, lent: Lent) -> Run {
+#[inline]
+pub(super) fn run(area: usize, lent: Lent) -> Run {
     Run {
         place: Place::Slots {
             // There are few.
@@ -435,6 +501,7 @@ fn run(area: usize, lent: Lent) -> Run {
         memory: lent.memory,
         purpose: lent.purpose,
         bus: lent.bus,
+        holds: lent.holds,
     }
 }
 
@@ -444,5 +511,6 @@ fn transient(handle: Handle<TransientRun>, noted: &TransientRun) -> Run {
         memory: noted.memory,
         purpose: noted.purpose,
         bus: None,
+        holds: Holds::Anything,
     }
 }

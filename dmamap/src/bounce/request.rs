@@ -3,9 +3,13 @@
 use core::ops::Range;
 
 use super::SLOT_SIZE_LOG2;
+use super::magazine::MOST;
 use super::run::Purpose;
 use crate::addr::{FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr};
 use crate::map::AnyDirection;
+
+/// Bytes of the longest run that a CPU keeps.
+const MOST_BYTES: u64 = (MOST as u64) << SLOT_SIZE_LOG2;
 
 /// Memory that a mapping asks a pool for.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +32,7 @@ pub(crate) struct RunRequest {
 
 impl RunRequest {
     /// What a run of this request is noted to be for, its first byte at `offset`.
+    #[inline]
     pub(super) fn purpose(&self, offset: u64) -> Purpose {
         Purpose {
             offset,
@@ -43,6 +48,7 @@ impl RunRequest {
         end.checked_next_multiple_of(1 << self.granule_log2())
     }
 
+    #[inline]
     pub(super) fn granule_log2(&self) -> u32 {
         self.granule_log2.max(SLOT_SIZE_LOG2)
     }
@@ -56,6 +62,20 @@ impl RunRequest {
         let order = slots.checked_next_power_of_two()?.ilog2();
         let order = order.max(self.align_log2.saturating_sub(SLOT_SIZE_LOG2));
         Some((order, (first >> SLOT_SIZE_LOG2) as u32..slots))
+    }
+
+    /// Slots of the run, where one that a CPU [keeps](super::magazine) serves.
+    #[inline]
+    pub(super) fn slots_of_kept(&self) -> Option<u32> {
+        let within = (1 << self.granule_log2()) - 1;
+        if self.offset > within || self.len_bytes > MOST_BYTES {
+            return None;
+        }
+        let end = (self.offset + self.len_bytes + within) & !within;
+        let slots = (end >> SLOT_SIZE_LOG2) as u32;
+        let is_aligned = self.align_log2 <= SLOT_SIZE_LOG2
+            || self.align_log2 <= SLOT_SIZE_LOG2 + slots.next_power_of_two().trailing_zeros();
+        (slots <= MOST && is_aligned).then_some(slots)
     }
 
     /// Whole frames that a run of its own needs, and log2 of their alignment.

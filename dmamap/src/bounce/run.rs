@@ -6,6 +6,7 @@
 use core::ptr::NonNull;
 
 use super::copying::{copy_across, zero};
+use super::records::Holds;
 use super::transient::TransientRun;
 use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
 use crate::map::AnyDirection;
@@ -52,10 +53,13 @@ pub(crate) struct Run {
     pub(super) purpose: Purpose,
     /// Where the device always has them, if it does.
     pub(super) bus: Option<BusAddr>,
+    /// What it held when it was lent.
+    pub(super) holds: Holds,
 }
 
 impl Run {
     /// Where the pool has it.
+    #[inline]
     pub(crate) fn place(&self) -> RunPlace {
         RunPlace(self.place)
     }
@@ -66,6 +70,7 @@ impl Run {
     }
 
     /// The bytes that stand in for those of the mapping.
+    #[inline]
     pub(crate) fn bytes(&self) -> PhysRange {
         let bytes = self
             .memory
@@ -74,6 +79,7 @@ impl Run {
     }
 
     /// Where a device that always has the pool finds [`bytes`](Self::bytes).
+    #[inline]
     pub(crate) fn bus_range(&self) -> Option<BusRange> {
         let start = self.bus?.checked_add(self.purpose.offset)?;
         BusRange::new(start, self.purpose.len_bytes).ok()
@@ -95,22 +101,30 @@ impl Run {
     }
 
     /// The CPU's pointer to the first of [`bytes`](Self::bytes).
+    #[inline]
     pub(crate) fn pointer<P: Platform>(&self, platform: P) -> NonNull<u8> {
-        platform.frame_pointer(self.bytes().start())
+        let start = self.memory.start().as_u64() + self.purpose.offset;
+        platform.frame_pointer(PhysAddr::new(start))
     }
 
     /// Makes the run hold the mapping's bytes and nothing else: zeros before and after them.
     ///
     /// # Safety
     /// As many bytes as the mapping has can be read from `from` on, and no reference that writes them is in use.
+    #[inline]
     pub(crate) unsafe fn fill<P: Platform>(&self, platform: P, from: NonNull<u8>) {
         self.blank_padding(platform);
         // SAFETY: all of the run's bytes; the caller vouches for `from`.
         unsafe { self.copy_in(platform, 0, from, self.purpose.len_bytes) };
     }
 
-    /// Makes the run hold zeros before and after the mapping's bytes.
+    /// Makes the run hold zeros before and after the mapping's bytes. One that the device always has does already, but for what the
+    /// device wrote there itself: it was [exposed](super::Exposure::expose) so, and is [wiped](Self::wipe) when a mapping ends.
+    #[inline]
     pub(crate) fn blank_padding<P: Platform>(&self, platform: P) {
+        if self.bus.is_some() || self.holds == Holds::Zeros {
+            return;
+        }
         let (head, tail) = self.padding();
         // SAFETY: the run's memory is lent to it whole and no reference to it is made; the lengths are parts
         // of it.
@@ -126,6 +140,7 @@ impl Run {
     /// # Safety
     /// `offset` and `len_bytes` are within the mapping, and as many bytes as that can be written from `to` on, with no
     /// reference to them in use.
+    #[inline]
     pub(crate) unsafe fn copy_out<P: Platform>(
         &self,
         platform: P,
@@ -144,6 +159,7 @@ impl Run {
     ///
     /// # Safety
     /// As for [`copy_out`](Self::copy_out), `from` being readable.
+    #[inline]
     pub(crate) unsafe fn copy_in<P: Platform>(
         &self,
         platform: P,
@@ -158,11 +174,11 @@ impl Run {
         }
     }
 
-    /// Leaves nothing of the mapping in the run.
+    /// Leaves nothing of the mapping in the run. Nothing of it was ever beside its bytes.
+    #[inline]
     pub(crate) fn wipe<P: Platform>(&self, platform: P) {
-        let start = platform.frame_pointer(self.memory.start());
         // SAFETY: the run's memory is lent to it whole and no reference to it is made.
-        unsafe { zero(start, self.memory.len_bytes() as usize) };
+        unsafe { zero(self.pointer(platform), self.purpose.len_bytes as usize) };
     }
 
     /// Bytes of the slots before the mapping's first byte and after its last.

@@ -40,6 +40,7 @@ impl<P: Platform> Bounce<P> {
     }
 
     /// The device's own pools, where mappings of `len_bytes` are copied there.
+    #[inline]
     pub(crate) fn own_for(&self, len_bytes: u64) -> Option<&OwnPools<P>> {
         let own = self.own.as_ref();
         own.filter(|_| len_bytes < self.own_below_bytes)
@@ -56,6 +57,7 @@ impl<P: Platform> Bounce<P> {
         self.own_below_bytes
     }
 
+    #[inline]
     pub(crate) fn pool(&self, name: PoolName) -> &Pool<P> {
         match (name, &self.own) {
             (PoolName::Own(permission), Some(own)) => own.of(permission),

@@ -76,14 +76,13 @@ impl Backing {
         }
     }
 
-    /// The first piece of memory that the device reaches, `first` being that of the mapping's own.
+    /// The first piece of memory whose addresses decide where the device is given the mapping, `first` being that of the
+    /// mapping's own.
     pub(crate) fn first(&self, first: PhysRange) -> PhysRange {
         match self {
-            Self::Whole { run, .. }
-            | Self::Edges {
-                head: Some(run), ..
-            } => run.bytes(),
-            Self::InPlace | Self::Edges { head: None, .. } => first,
+            Self::Whole { run, .. } => run.bytes(),
+            // The copies of edges are where the memory is in its pages, and keep no more of its addresses.
+            Self::InPlace | Self::Edges { .. } => first,
         }
     }
 

@@ -37,19 +37,25 @@ pub(crate) enum CopyReach {
 }
 
 impl Copies {
+    /// One of all of it.
+    #[inline]
+    pub(crate) fn of_one(pool: PoolName, run: &Run) -> Self {
+        Self::Whole {
+            pool,
+            run: run.place(),
+            reach: match run.bus_range() {
+                Some(_) => CopyReach::Always,
+                None => CopyReach::WhileMapped,
+            },
+        }
+    }
+
     /// Those of `backing`.
     #[inline]
     pub(crate) fn of(backing: &Backing) -> Self {
         match backing {
             Backing::InPlace => Self::None,
-            Backing::Whole { pool, run } => Self::Whole {
-                pool: *pool,
-                run: run.place(),
-                reach: match run.bus_range() {
-                    Some(_) => CopyReach::Always,
-                    None => CopyReach::WhileMapped,
-                },
-            },
+            Backing::Whole { pool, run } => Self::of_one(*pool, run),
             Backing::Edges { head, tail } => Self::Edges {
                 head: head.as_ref().map(Run::place),
                 tail: tail.as_ref().map(Run::place),
@@ -110,6 +116,7 @@ impl Copies {
 }
 
 fn run<P: Platform>(core: &DeviceCore<P>, pool: PoolName, place: RunPlace) -> Run {
-    let run = core.bounce.pool(pool).run(place);
+    // SAFETY: a mapping names its copies until they are released.
+    let run = unsafe { core.bounce.pool(pool).run(place) };
     run.expect("a copy is lent until its mapping has ended")
 }

@@ -201,7 +201,7 @@ impl<P: Platform> Lane<P> {
         }
     }
 
-    /// Takes a mapping back that is as most are: a page in place, of a trusted device that is deferred.
+    /// Takes a mapping back that is as most are: a page in place.
     #[inline]
     fn take_back(&mut self, live: &Live<P>) -> Taken {
         let core = self.device.core();
@@ -216,7 +216,9 @@ impl<P: Platform> Lane<P> {
         let done = match core.guard.default_revocation() {
             // SAFETY: these pages were chosen for the mapping, which ends with them.
             Revocation::Later => unsafe { domain.retire_page_in(own, range) },
-            Revocation::Alone | Revocation::Shared => None,
+            // SAFETY: as above.
+            Revocation::Alone => unsafe { domain.unmap_page_in(own, range) },
+            Revocation::Shared => None,
         };
         match done {
             Some(Ok(())) => Taken::Back,

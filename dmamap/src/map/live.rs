@@ -117,6 +117,21 @@ impl<P: Platform> Live<P> {
         buffer: &B,
         terms: Terms,
     ) -> Result<Self, MapError> {
+        let memory = (buffer.segment(0), held.bytes());
+        // SAFETY: the buffer's bytes are readable, and all access to them goes through the buffer, which is borrowed.
+        let copied = unsafe { held.core().copy_at_once(&terms, memory, buffer.pointer()) };
+        match copied {
+            Some((range, copies)) => Ok(Self::new(held, range, &terms, copies)),
+            None => Self::establish_in_steps(held, buffer, terms),
+        }
+    }
+
+    #[inline(never)]
+    fn establish_in_steps<B: DmaMemory>(
+        held: Held<P>,
+        buffer: &B,
+        terms: Terms,
+    ) -> Result<Self, MapError> {
         let mut memory = Memory {
             first: buffer.segment(0),
             len_bytes: held.bytes(),
@@ -454,6 +469,14 @@ impl<P: Platform> Live<P> {
 
     #[inline(never)]
     fn part_in_steps<B: DmaMemory>(mut self, buffer: &B, earlier: Written) {
+        let core = self.held.core();
+        if let Copies::Whole { pool, run, .. } = self.copies
+            && core.ends_copy_at_once(self.attributes.cpu_sync)
+        {
+            // SAFETY: the route's word is that the device lost the mapping, or it has the copy always; the mapping had the buffer
+            // to itself, and views of it are volatile.
+            return unsafe { core.end_copy(pool, run, self.direction, buffer.pointer()) };
+        }
         self.take_from_device(buffer, earlier);
         self.give_copies_back();
     }

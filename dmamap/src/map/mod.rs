@@ -43,6 +43,7 @@
 
 mod as_it_is;
 mod asked;
+mod at_once;
 mod attributes;
 mod backing;
 mod buffer_pool;
@@ -111,6 +112,7 @@ pub use view::{CpuView, OutOfBounds, Outside};
 
 pub(crate) use backing::Backing;
 pub(crate) use coherent::{CoherentSources, Ground};
+pub(crate) use copies::CopyReach;
 pub(crate) use direct::Direct;
 pub(crate) use earlier::EarlierMappings;
 pub(crate) use route::Route;

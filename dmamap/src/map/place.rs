@@ -196,6 +196,9 @@ impl<P: Platform> DeviceCore<P> {
         let mapped = match &backing {
             // Its own pieces are what is given.
             Backing::InPlace => map(memory.pieces),
+            Backing::Whole { run, .. } if domain.page_size_log2() == FRAME_SIZE_LOG2 => {
+                translated::map_one(domain, &self.limits, terms, run.bytes())
+            }
             copied => map(&mut GivenList::new(memory, copied)),
         };
         match mapped {
@@ -374,9 +377,9 @@ pub(super) fn check_boundary(
 }
 
 /// Memory for a device that the bus shows memory to as `direct` says.
-struct ThroughBridge<'a> {
-    direct: &'a Direct,
-    mask: DmaMask,
+pub(super) struct ThroughBridge<'a> {
+    pub(super) direct: &'a Direct,
+    pub(super) mask: DmaMask,
 }
 
 impl Exposure for ThroughBridge<'_> {
@@ -384,6 +387,7 @@ impl Exposure for ThroughBridge<'_> {
         self.direct.last_within(self.mask)
     }
 
+    #[inline]
     fn reaches(&self, frames: PhysRange, _: Option<BusAddr>) -> bool {
         self.direct.reach(frames, self.mask).is_ok()
     }

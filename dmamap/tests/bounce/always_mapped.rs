@@ -58,12 +58,15 @@ fn what_was_there_before_is_gone_and_what_comes_after_is_not_the_drivers() {
     assert!(spy.peek(bus, PAGE).iter().all(|&byte| byte == 0));
     spy.poke(bus, &[0xbb; 4096]);
     assert!(buffer.as_slice().iter().all(|&byte| byte == 0x5e));
-    // What it left there is not what the next driver finds, nor is it beside what that is given.
-    let short = buffer_of(rig.kernel, 100, 1);
+    // What it left there is not what the next driver finds; beside what that is given there is but what the device left.
+    let short = buffer_of(rig.kernel, 2100, 1);
     let mapping = spy.device().map_single(short, Bidirectional).unwrap();
-    assert_eq!(mapping.bus_addr(), bus, "the slot is used again at once");
-    assert_eq!(spy.peek(bus, 2048), [vec![1; 100], vec![0; 1948]].concat());
-    assert_eq!(mapping.unmap().unwrap().as_slice(), [1; 100]);
+    assert_eq!(mapping.bus_addr(), bus, "the slots are used again at once");
+    let seen = [vec![1; 2100], vec![0xbb; 1996]].concat();
+    assert_eq!(spy.peek(bus, PAGE), seen);
+    assert_eq!(mapping.unmap().unwrap().as_slice(), [1; 2100]);
+    let seen = [vec![0; 2100], vec![0xbb; 1996]].concat();
+    assert_eq!(spy.peek(bus, PAGE), seen);
     drop(buffer);
     spy.stop();
     rig.finish();

@@ -9,6 +9,7 @@
 //! | pools that are always mapped | `always_mapped` |
 //! | what is copied to such as it is short | `short` |
 //! | slots: areas, growth, transient and restricted pools, exhaustion | `pools` |
+//! | slots that CPUs keep ready: exhaustion, reclaim, whoever gives them back | `kept` |
 //! | lists, copied as a whole | `lists` |
 //! | links to addresses chosen before, but for whole pages copied | `spans` |
 //! | links that are taken back late, or not all | `unlinks` |
@@ -27,6 +28,7 @@ mod always_mapped;
 mod classes;
 mod departures;
 mod direct_route;
+mod kept;
 mod lists;
 mod neighbours;
 mod not_snooped;

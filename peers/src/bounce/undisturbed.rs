@@ -1,14 +1,15 @@
 //! The kernel as a CPU has it that nobody disturbs: locks and interrupts cost what they cost elsewhere here.
 //!
 //! A kernel in a process keeps threads apart where a kernel turns interrupts off, at the price of locked operations that no
-//! kernel makes. One thread alone maps here, so that none is needed.
+//! kernel makes. One thread alone maps here, so that none is needed. And it looks for the machine that an address is of, where a kernel
+//! has a direct map: here that is a sum, too.
 
 use std::ptr::NonNull;
 
 use dmamap::addr::{PhysAddr, PhysRange, VirtAddr};
 use dmamap::platform::{
     Cpu, FrameRequest, Interrupt, InterruptHandler, MachineId, MemoryAttribute, OutOfFrames,
-    OutOfInterrupts, Platform, VirtualMapError,
+    OutOfInterrupts, Platform, VirtualMapError, barrier,
 };
 use hosted::Hosted;
 
@@ -16,7 +17,19 @@ use crate::spin_lock::SpinLock;
 
 /// A kernel of which one thread at a time asks anything.
 #[derive(Clone, Copy)]
-pub struct Undisturbed(Hosted);
+pub struct Undisturbed(Hosted, DirectMap);
+
+/// Where the kernel has physical address 0, and the end of its memory.
+#[derive(Clone, Copy)]
+struct DirectMap {
+    start: NonNull<u8>,
+    end: u64,
+}
+
+// SAFETY: an address alone: who has memory there says so with it.
+unsafe impl Send for DirectMap {}
+// SAFETY: as above.
+unsafe impl Sync for DirectMap {}
 
 impl Undisturbed {
     /// `kernel`, as one thread alone has it.
@@ -24,12 +37,16 @@ impl Undisturbed {
     /// # Safety
     /// Until the process ends one thread at a time uses `dmamap` on it, and no device of its computer interrupts or is waited for.
     pub(super) unsafe fn new(kernel: Hosted) -> Self {
-        Self(kernel)
+        let mut end = 0;
+        kernel.memory_map(&mut |ram| end = ram.last().as_u64() + 1);
+        let start = kernel.frame_pointer(PhysAddr::new(0));
+        Self(kernel, DirectMap { start, end })
     }
 }
 
-// SAFETY: every call but two goes to the kernel, which keeps the promises. Locks exclude; and `pin` names one CPU to one thread at a
-// time, as there is but one and no handler runs: the promise made to `new`.
+// SAFETY: most calls go to the kernel, which keeps the promises. Locks exclude; `pin` names one CPU to one thread at a time, as there
+// is but one and no handler runs: the promise made to `new`; so no other CPU has anything to fence. The kernel's direct map is linear
+// and begins at physical 0, so that the pointer of a frame, and the way back within RAM, is a sum.
 unsafe impl Platform for Undisturbed {
     type Lock = SpinLock;
 
@@ -38,9 +55,17 @@ unsafe impl Platform for Undisturbed {
         f(Cpu(0))
     }
 
+    #[inline]
     fn cpu_count(&self) -> usize {
         1
     }
+
+    #[inline]
+    fn fences_cpus(&self) -> bool {
+        true
+    }
+
+    fn fence_cpus(&self) {}
 
     fn machine(&self) -> MachineId {
         self.0.machine()
@@ -59,8 +84,10 @@ unsafe impl Platform for Undisturbed {
         unsafe { self.0.free_frames(frames) }
     }
 
+    #[inline]
     fn frame_pointer(&self, phys: PhysAddr) -> NonNull<u8> {
-        self.0.frame_pointer(phys)
+        // SAFETY: frames are RAM, all of which the direct map holds.
+        unsafe { self.1.start.add(phys.as_u64() as usize) }
     }
 
     unsafe fn map_scattered(&self, frames: &[PhysAddr]) -> Result<NonNull<u8>, VirtualMapError> {
@@ -87,8 +114,13 @@ unsafe impl Platform for Undisturbed {
         unsafe { self.0.unmap_frames(start, len_bytes) }
     }
 
+    #[inline]
     fn virt_to_phys(&self, virt: VirtAddr) -> Option<PhysAddr> {
-        self.0.virt_to_phys(virt)
+        let phys = virt.as_u64().wrapping_sub(self.1.start.addr().get() as u64);
+        match phys < self.1.end {
+            true => Some(PhysAddr::new(phys)),
+            false => self.0.virt_to_phys(virt),
+        }
     }
 
     unsafe fn ioremap(
@@ -105,16 +137,19 @@ unsafe impl Platform for Undisturbed {
         unsafe { self.0.iounmap(start, len_bytes) }
     }
 
+    #[inline]
     fn dma_wmb(&self) {
-        self.0.dma_wmb();
+        barrier::dma_wmb();
     }
 
+    #[inline]
     fn dma_rmb(&self) {
-        self.0.dma_rmb();
+        barrier::dma_rmb();
     }
 
+    #[inline]
     fn dma_mb(&self) {
-        self.0.dma_mb();
+        barrier::dma_mb();
     }
 
     fn clean_cache(&self, start: NonNull<u8>, len_bytes: usize) {

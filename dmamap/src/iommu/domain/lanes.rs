@@ -1,7 +1,8 @@
 //! Mapping and unmapping in the lane of a CPU: without the domain's lock, and without a walk.
 //!
 //! A lane has blocks of bus addresses ([`lanes`](crate::iova::lanes)), and for each the entries of the table
-//! ([held](crate::pagetable)). What it does not serve, and whatever it is too late or too early for, goes the domain's own way, which
+//! ([held](crate::pagetable)): for small pages, or for large ones (2 MiB, where the smallest have 4 KiB). Memory that is not whole large
+//! pages is none for the latter, as their entries never lead to tables. What it does not serve, and whatever it is too late or too early for, goes the domain's own way, which
 //! comes to the same. The order of taking Z back is that of [`Domain::unmap`]: clear, invalidate, wait, and only then
 //! free.
 

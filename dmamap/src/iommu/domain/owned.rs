@@ -247,6 +247,28 @@ impl<P: Platform> Domain<P> {
         }
     }
 
+    /// As [`unmap_in`](Self::unmap_in), of one page in the block that was chosen from last; else `None`, and nothing was done.
+    ///
+    /// # Errors
+    /// As [`unmap`](Self::unmap).
+    ///
+    /// # Safety
+    /// As [`unmap_owned`](Self::unmap_owned), unless it is `None`.
+    #[inline]
+    pub(crate) unsafe fn unmap_page_in(
+        &self,
+        lane: &mut DomainLane,
+        page: BusRange,
+    ) -> Option<Result<(), RevokeError>> {
+        let granule = page.start().as_u64() >> self.page_size_log2;
+        let entries = lane.owned.entries_at_hand(granule, 1)?;
+        if page.len_bytes() >> self.page_size_log2 != 1 {
+            return None;
+        }
+        clear(self.platform, entries, lane.words);
+        Some(self.forget_in(lane, page))
+    }
+
     /// Stages a range that was cleared, with another ticket.
     #[cold]
     fn stage_anew(&self, lane: &mut DomainLane, range: BusRange) -> Result<Owed, RevokeError> {

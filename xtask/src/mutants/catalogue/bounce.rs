@@ -38,6 +38,10 @@ const fn overlaps(name: &'static str) -> Test {
     Test::program("dmamap", "bounce/overlaps", name)
 }
 
+const fn kept(name: &'static str) -> Test {
+    Test::program("dmamap", "bounce/kept", name)
+}
+
 const fn pools(name: &'static str) -> Test {
     Test::program("dmamap", "bounce/pools", name)
 }
@@ -72,9 +76,9 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "bounce-to-device-copied-back",
         selection: Selection::Whole,
-        file: "dmamap/src/map/live.rs",
-        find: "if self.copies.are_there() && self.direction.device_writes() { let platform",
-        replace: "if self.copies.are_there() { let platform",
+        file: "dmamap/src/map/at_once.rs",
+        find: "if direction.device_writes() { unsafe { bounce::copy_across",
+        replace: "if len_bytes > 0 { unsafe { bounce::copy_across",
         why: "a device changes memory that it was only to read",
         caught_by: &[direct_route("memory_beyond_the_mask_goes_by_way_of_a_copy")],
     },
@@ -112,18 +116,18 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "bounce-not-copied-back",
         selection: Selection::Whole,
-        file: "dmamap/src/map/live.rs",
-        find: "self.copy_out(buffer.pointer(), 0, self.len_bytes());",
-        replace: "let _ = buffer.pointer();",
+        file: "dmamap/src/map/at_once.rs",
+        find: "bounce::copy_across(copy, buffer, len_bytes as usize)",
+        replace: "_ = (copy, buffer, bounce::copy_across)",
         why: "the driver never gets what the device wrote",
         caught_by: &[direct_route("memory_beyond_the_mask_goes_by_way_of_a_copy")],
     },
     Mutation {
         name: "bounce-pool-not-wiped",
         selection: Selection::Whole,
-        file: "dmamap/src/map/backing.rs",
-        find: "run.wipe(core.platform);",
-        replace: "let _ = &run;",
+        file: "dmamap/src/map/at_once.rs",
+        find: "bounce::zero(copy, len_bytes as usize)",
+        replace: "_ = (copy, bounce::zero)",
         why: "the device goes on reading what was unmapped",
         caught_by: &[always_mapped(
             "what_was_there_before_is_gone_and_what_comes_after_is_not_the_drivers",
@@ -365,11 +369,93 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "bounce-buddy-of-another-size",
         selection: Selection::Whole,
-        file: "dmamap/src/bounce/buddy.rs",
-        find: "if record.kind != Kind::Free || record.order != order {",
-        replace: "if record.kind != Kind::Free {",
+        file: "dmamap/src/bounce/records.rs",
+        find: "self.tag() == Tag::new(Kind::Free, order, 0)",
+        replace: "order < 32 && self.tag().kind() == Kind::Free",
         why: "a block is taken for free of which a part is lent",
         caught_by: &[overlaps("mappings_never_overlap_and_keep_their_data")],
+    },
+    Mutation {
+        name: "kept-slots-forgotten-by-a-recall",
+        selection: Selection::Core,
+        file: "dmamap/src/bounce/ready.rs",
+        find: "for slots in 1..=MOST {",
+        replace: "for slots in 2..=MOST {",
+        why: "slots that a CPU keeps ready are free to it alone, and their memory never goes back",
+        caught_by: &[
+            kept("what_other_cpus_keep_is_found_when_nothing_else_is_left"),
+            kept("no_slot_is_lent_twice_whoever_gives_it_back"),
+        ],
+    },
+    Mutation {
+        name: "kept-slots-not-called-back",
+        selection: Selection::Whole,
+        file: "dmamap/src/bounce/pool.rs",
+        find: "let recalled = self.recall(|| any(home));",
+        replace: "let recalled: Option<Option<Run>> = None; let _ = any(home);",
+        why: "a mapping is refused while other CPUs keep slots that nobody uses",
+        caught_by: &[kept(
+            "what_other_cpus_keep_is_found_when_nothing_else_is_left",
+        )],
+    },
+    Mutation {
+        name: "kept-slots-lent-to-who-does-not-reach-them",
+        selection: Selection::Core,
+        file: "dmamap/src/bounce/ready.rs",
+        find: "if !exposure.reaches(memory, bus) {",
+        replace: "if memory.is_empty() && !exposure.reaches(memory, bus) {",
+        why: "a device is told of an address that it cuts off",
+        caught_by: &[kept(
+            "what_is_kept_for_one_device_is_not_lent_to_one_that_does_not_reach_it",
+        )],
+    },
+    Mutation {
+        name: "kept-slots-lent-twice",
+        selection: Selection::Whole,
+        file: "dmamap/src/bounce/magazine.rs",
+        find: "self.heads[slots as usize - 1] = record.next();",
+        replace: "let _ = record.next();",
+        why: "two mappings have one copy",
+        caught_by: &[kept("no_slot_is_lent_twice_whoever_gives_it_back")],
+    },
+    Mutation {
+        name: "kept-slots-pile-up",
+        selection: Selection::Whole,
+        file: "dmamap/src/bounce/ready.rs",
+        find: "if self.tally.kept(cpu) + slots > most && !self.make_room(cpu, magazine, slots) {",
+        replace: "if most == 0 && !self.make_room(cpu, magazine, slots) {",
+        why: "where one CPU maps and another unmaps the pool grows to its limit",
+        caught_by: &[kept("slots_that_always_come_back_elsewhere_do_not_pile_up")],
+    },
+    Mutation {
+        name: "kept-slots-less-aligned",
+        selection: Selection::Whole,
+        file: "dmamap/src/bounce/magazine.rs",
+        find: "slots.wrapping_sub(1) < MOST && slot & (slots.next_power_of_two() - 1) == 0",
+        replace: "slots.wrapping_sub(1) < MOST && slot < u32::MAX",
+        why: "a device that counts on its buffers' alignment goes astray",
+        caught_by: &[overlaps("mappings_never_overlap_and_keep_their_data")],
+    },
+    Mutation {
+        name: "what-a-device-wrote-taken-for-zeros",
+        selection: Selection::Core,
+        file: "dmamap/src/map/at_once.rs",
+        find: "let is_left_blank = was_only_read && len_bytes <= run_bytes / 2;",
+        replace: "let is_left_blank = len_bytes <= run_bytes / 2; let _ = was_only_read;",
+        why: "one device reads what another left beside its copy",
+        caught_by: &[kept(
+            "beside_a_copy_there_are_zeros_whatever_was_there_before",
+        )],
+    },
+    Mutation {
+        name: "copied-ends-decide-the-alignment",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/backing.rs",
+        find: "Self::InPlace | Self::Edges { .. } => first",
+        replace: "Self::Edges { head: Some(run), .. } => run.bytes(),
+            Self::InPlace | Self::Edges { .. } => first",
+        why: "memory whose ends are copied has bus addresses less aligned than the device asked for",
+        caught_by: &[classes("random_offsets_and_lengths_are_copied_right")],
     },
     Mutation {
         name: "bounce-limit-not-kept",
@@ -438,9 +524,9 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "bounce-high-water-falls",
         selection: Selection::Whole,
-        file: "dmamap/src/bounce/figures.rs",
-        find: "self.high_water.fetch_max(now, Ordering::Relaxed);",
-        replace: "self.high_water.store(now, Ordering::Relaxed);",
+        file: "dmamap/src/bounce/tally.rs",
+        find: "if lent > self.high_water.load(Ordering::Relaxed) {",
+        replace: "self.high_water.store(0, Ordering::Relaxed); {",
         why: "who sizes a pool by the most it ever lent makes it too small",
         caught_by: &[pools("the_most_that_was_lent_at_once_is_remembered")],
     },

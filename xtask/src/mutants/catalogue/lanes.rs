@@ -15,7 +15,7 @@ const fn addresses(name: &'static str) -> Test {
 }
 
 const fn tables(name: &'static str) -> Test {
-    Test::program("dmamap", "pagetable/vtd_second_stage", name)
+    Test::program("dmamap", "pagetable", name)
 }
 
 const fn mapping(name: &'static str) -> Test {
@@ -239,29 +239,22 @@ pub(super) const ALL: &[Mutation] = &[
         )],
     },
     Mutation {
-        name: "large-block-lent-with-what-its-unit-was",
-        selection: Selection::Whole,
-        file: LENDING,
-        find: "self.say_range(block, 0, (UNITS, len));",
-        replace: "let _ = len;",
-        why: "what is asked of a lent block is asked of a block that is gone",
-        caught_by: &[addresses("one_thread_on_many_cpus_agrees_with_an_oracle")],
-    },
-    Mutation {
         name: "held-though-a-table-is-there",
         selection: Selection::Core,
         file: HELD,
         find: "if table.count_alike(first..first + HELD, !0, EMPTY) < HELD {",
         replace: "if table.count_alike(first..first + HELD, !0, EMPTY) > HELD {",
         why: "a leaf takes the place of a table that a unit may remember",
-        caught_by: &[tables("entries_that_lead_to_tables_are_not_held")],
+        caught_by: &[tables(
+            "vtd_second_stage::entries_that_lead_to_tables_are_not_held",
+        )],
     },
     Mutation {
         name: "large-entries-taken-for-small",
         selection: Selection::Whole,
         file: DOMAIN,
-        find: "Level::Blocks => 2,",
-        replace: "Level::Blocks => 1,",
+        find: "Level::Blocks => 2",
+        replace: "Level::Blocks => 1",
         why: "large pages are mapped under the domain's lock, and by a walk",
         caught_by: &[mapping("cpus_map_large_pages_in_blocks_of_their_own")],
     },
