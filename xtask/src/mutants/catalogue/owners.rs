@@ -3,7 +3,6 @@
 use super::super::mutation::{Mutation, Selection, Test};
 
 const LANE: &str = "dmamap/src/map/lane.rs";
-const LANES: &str = "dmamap/src/iova/lanes/owned.rs";
 const DOMAIN: &str = "dmamap/src/iommu/domain.rs";
 const OWNED: &str = "dmamap/src/iommu/domain/owned.rs";
 const END: &str = "dmamap/src/iommu/domain/end.rs";
@@ -116,17 +115,6 @@ pub(super) const ALL: &[Mutation] = &[
         why: "what a lane could not unmap nobody is given again, though units have confirmed it",
         caught_by: &[mapping(
             "what_no_unit_confirmed_is_nobodys_until_it_is_recovered",
-        )],
-    },
-    Mutation {
-        name: "kept-of-a-lane-not-asked-about",
-        selection: Selection::Whole,
-        file: LANES,
-        find: "kept(range);",
-        replace: "let _ = &mut kept;",
-        why: "what a lane kept is kept for ever after it has ended",
-        caught_by: &[deferred(
-            "what_a_lane_staged_for_a_flush_that_failed_is_kept_until_it_is_recovered",
         )],
     },
     Mutation {
