@@ -192,7 +192,7 @@ impl<P: Platform> Domain<P> {
             // SAFETY: the caller's promise.
             return unsafe { self.unmap_owned(range) };
         };
-        clear(self.platform, lane.words.coherence(), entries);
+        self.empty(&lane.words, entries);
         self.forget_in(lane, range)
     }
 
@@ -213,7 +213,7 @@ impl<P: Platform> Domain<P> {
             // SAFETY: the caller's promise.
             return unsafe { self.retire_owned(range) };
         };
-        let clear = || clear(self.platform, lane.words.coherence(), entries);
+        let clear = || self.empty(&lane.words, entries);
         let staged = lane.stage.retire(range, clear);
         match staged {
             Some(owed) => Ok(owed),
@@ -240,7 +240,7 @@ impl<P: Platform> Domain<P> {
         if page.len_bytes() >> self.page_size_log2 != 1 || !lane.stage.has_room() {
             return None;
         }
-        let clear = || clear(self.platform, lane.words.coherence(), entries);
+        let clear = || self.empty(&lane.words, entries);
         match lane.stage.retire(page, clear) {
             Some(_) => Some(Ok(())),
             None => Some(self.stage_anew(lane, page).map(|_| ())),
@@ -265,8 +265,14 @@ impl<P: Platform> Domain<P> {
         if page.len_bytes() >> self.page_size_log2 != 1 {
             return None;
         }
-        clear(self.platform, lane.words.coherence(), entries);
+        self.empty(&lane.words, entries);
         Some(self.forget_in(lane, page))
+    }
+
+    /// Clears entries of a lane.
+    #[inline]
+    fn empty(&self, words: &PageWords, entries: &[AtomicU64]) {
+        clear(self.platform, words.coherence(), entries);
     }
 
     /// Stages a range that was cleared, with another ticket.
