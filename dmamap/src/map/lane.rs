@@ -58,7 +58,7 @@ use crate::platform::Platform;
 ///
 /// They are those within the device's [mask](Device::mask) as it is when the lane begins and when it changes, 512 pages at a time.
 /// What is there nobody else is given before the lane ends, so a domain with lanes is not
-/// [handed over](Device::unmanaged_domain). Where the lane cannot map (memory that must be copied, more than 1 MiB, devices
+/// [handed over](crate::map::UnmanagedDomain). Where the lane cannot map (memory that must be copied, more than 1 MiB, devices
 /// without an IOMMU or with narrow masks, units that know no tables) it maps as the device does, for the price of that.
 ///
 /// Under [`Protection::Deferred`](crate::system::Protection::Deferred) the lane flushes for itself after some unmaps, and shares

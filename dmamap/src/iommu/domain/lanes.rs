@@ -145,13 +145,10 @@ impl<P: Platform> Domain<P> {
             first.as_u64() >> log2,
             last.as_u64().saturating_add(1) >> log2,
         );
-        let granule = lanes.choose_one(limits, |_, entry| {
-            let is_written = pages.write(entry, page, grant);
-            publish(
-                self.platform,
-                pages.coherence(),
-                core::slice::from_ref(entry),
-            );
+        let granule = lanes.choose_one(limits, |entries| {
+            let is_written = |entry| pages.write(entry, page, grant);
+            let is_written = entries.first().is_some_and(is_written);
+            publish(self.platform, pages.coherence(), entries);
             is_written
         })?;
         let bus = BusAddr::new(granule << log2);

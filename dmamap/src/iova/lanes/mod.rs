@@ -287,13 +287,13 @@ impl<P: Platform, S: Default> Lanes<P, S> {
     }
 
     /// Begins a range of one granule in this CPU's lane, where the block that was chosen from last has room and lies within `limits`:
-    /// granules, the second of which is beyond the last. Calls `begin` with it and its entry; where that says no the range ends
-    /// again.
+    /// granules, the second of which is beyond the last. Calls `begin` with its entry, if there are entries; where that says no the
+    /// range ends again.
     #[inline]
     pub(crate) fn choose_one(
         &self,
         limits: (u64, u64),
-        begin: impl FnOnce(u64, &AtomicU64) -> bool,
+        begin: impl FnOnce(&[AtomicU64]) -> bool,
     ) -> Option<u64> {
         let chosen = self.cpus.with(|_, seat| {
             let hot = seat.lane(Level::Granules).hot()?;
@@ -301,8 +301,7 @@ impl<P: Platform, S: Default> Lanes<P, S> {
                 return None;
             }
             let granule = hot.begin_one()?;
-            let entries = hot.entries(granule, 1);
-            if entries.first().is_some_and(|entry| begin(granule, entry)) {
+            if begin(hot.entries(granule, 1)) {
                 return Some(granule);
             }
             hot.end_range(granule, 1);
