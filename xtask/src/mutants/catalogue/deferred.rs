@@ -83,10 +83,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "remapped-memory-forgets-its-earlier-addresses",
         selection: Selection::Core,
         file: RETIRED,
-        find: "owed: self.earlier.owed,
-            written: match",
-        replace: "owed: Ok(Owed::NOTHING),
-            written: match",
+        find: "earlier: Some(note),",
+        replace: "earlier: Some(note).filter(|_| false),",
         why: "the device reaches memory through the addresses it was retired from before",
         caught_by: &[deferred(
             "remap::memory_that_is_lent_again_comes_back_only_when_all_its_addresses_are_lost",
