@@ -61,9 +61,9 @@ impl<P: Platform> Domain<P> {
             }
             if inner.queue.is_full() {
                 drop(guard);
-                match self.wait_until(|queue| !queue.is_full()) {
-                    Ok(()) => continue,
-                    Err(TooLong) => return self.unmap(range).map(|()| Owed::NOTHING),
+                match self.make_room() {
+                    true => continue,
+                    false => return self.unmap(range).map(|()| Owed::NOTHING),
                 }
             }
             let lent = inner.queue.lend_room(Room::Lent);
@@ -211,6 +211,11 @@ impl<P: Platform> Domain<P> {
             }
         }
         inner.queue.take()
+    }
+
+    /// Flushes, or waits for who does, while nothing more can be retired; whether it can then.
+    pub(super) fn make_room(&self) -> bool {
+        self.wait_until(|queue| !queue.is_full()).is_ok()
     }
 
     /// Flushes, or waits for who does, until `done` says yes of the queue, or the domain ended.

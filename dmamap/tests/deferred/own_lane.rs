@@ -218,6 +218,41 @@ fn no_more_waits_than_is_allowed_in_all_lanes_together() {
 }
 
 #[test]
+fn a_lane_that_finds_the_queue_full_flushes_and_stages_on() {
+    const ENTRIES: u32 = 32;
+    for kind in kinds() {
+        let rig = boot(&kind, Temper::Forget, ENTRIES, LONG_MS);
+        let device = attach_deferred(&rig);
+        // Unless its units are told of every mapping: then lanes have no part in it.
+        let mut lane = device.lane();
+        let before: Vec<_> = (0..ENTRIES)
+            .map(|_| super::lend(&device, 1).retire())
+            .collect();
+        let full = device.flush_figures();
+        let retired = retire(&mut lane, rig.kernel, 2 * ENTRIES as usize);
+        let figures = device.flush_figures();
+        let count = figures.retired - full.retired;
+        assert_eq!(
+            count,
+            2 * u64::from(ENTRIES),
+            "{}: each is staged",
+            kind.name
+        );
+        let flushes = figures.flushes - full.flushes;
+        assert!(
+            flushes <= 12,
+            "{}: {flushes} flushes for {count}",
+            kind.name
+        );
+        drop((before, retired));
+        drop(lane);
+        device.reclaim().unwrap();
+        device.detach().unwrap();
+        rig.finish();
+    }
+}
+
+#[test]
 fn a_timer_flushes_what_an_idle_lane_staged() {
     const WINDOW_MS: u64 = 30;
     for kind in kinds() {

@@ -279,6 +279,16 @@ impl<P: Platform> Domain<P> {
     #[cold]
     fn stage_anew(&self, lane: &mut DomainLane, range: BusRange) -> Result<Owed, RevokeError> {
         self.settle_lane(lane);
+        let drawn = self.draw_for(lane) || (self.make_room() && self.draw_for(lane));
+        match drawn.then(|| lane.stage.stage(range)).flatten() {
+            Some(owed) => Ok(owed),
+            // Without room to put it off, or where a flush has begun already, it is done now.
+            None => self.forget_in(lane, range).map(|()| Owed::NOTHING),
+        }
+    }
+
+    /// Gives the lane a ticket for what it retires next; whether it has one.
+    fn draw_for(&self, lane: &mut DomainLane) -> bool {
         let (drawn, timer) = {
             let mut inner = self.inner.lock();
             let lent = inner.queue.lend_room(Room::Lent);
@@ -287,11 +297,7 @@ impl<P: Platform> Domain<P> {
             (drawn, inner.queue.set_timer())
         };
         self.call_at(timer);
-        match drawn.then(|| lane.stage.stage(range)).flatten() {
-            Some(owed) => Ok(owed),
-            // Without room to put it off, or where a flush has begun already, it is done now.
-            None => self.forget_in(lane, range).map(|()| Owed::NOTHING),
-        }
+        drawn
     }
 
     /// What the lane has staged is free, once a flush has covered it, which is made if none did; or kept, where that was not

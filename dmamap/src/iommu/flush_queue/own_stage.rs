@@ -224,8 +224,8 @@ impl<P: Platform> FlushQueue<P> {
         debug_assert!(stage.len == 0);
         self.staged -= stage.desk.room.swap(0, Ordering::Relaxed) as usize;
         // All owners and CPUs together are to leave something for what is retired elsewhere.
-        let room = (self.limits.entries / 4).min(MOST);
-        if room == 0 || room > self.room_left() {
+        let room = (self.limits.entries / 4).min(MOST).min(self.room_left());
+        if room == 0 {
             return false;
         }
         self.note_first();
