@@ -61,10 +61,23 @@ impl<P: Platform> SpaceLane<'_, P> {
         {
             return Ok(self.range(granule, len_bytes));
         }
-        self.allocate_any(len_bytes)
+        self.allocate_long(len_bytes)
     }
 
     #[inline(never)]
+    fn allocate_long(&mut self, len_bytes: u64) -> Result<BusRange, IovaError> {
+        let granules = len_bytes >> self.granule_log2;
+        let is_whole = granules << self.granule_log2 == len_bytes;
+        if is_whole
+            && granules.wrapping_sub(1) < MOST
+            && let Some(granule) = self.owned.choose_at_hand(granules)
+        {
+            return Ok(self.range(granule, len_bytes));
+        }
+        self.allocate_any(len_bytes)
+    }
+
+    #[cold]
     fn allocate_any(&mut self, len_bytes: u64) -> Result<BusRange, IovaError> {
         let align_log2 = len_bytes.checked_next_power_of_two().map_or(0, u64::ilog2);
         let request = IovaRequest::new(len_bytes)
@@ -102,11 +115,8 @@ impl<P: Platform> SpaceLane<'_, P> {
     /// As [`SharedSpace::free`].
     #[inline]
     pub unsafe fn free(&mut self, range: BusRange) -> Result<(), IovaError> {
-        if range.len_bytes() == self.granule_bytes
-            && self
-                .owned
-                .end_one(range.start().as_u64() >> self.granule_log2)
-        {
+        let granule = range.start().as_u64() >> self.granule_log2;
+        if range.len_bytes() == self.granule_bytes && self.owned.end_at_hand(granule, 1) {
             return Ok(());
         }
         // SAFETY: the caller's promise.
@@ -124,6 +134,9 @@ impl<P: Platform> SpaceLane<'_, P> {
         if granules > MOST {
             // SAFETY: the caller's promise.
             return unsafe { self.space.free(range) };
+        }
+        if self.owned.end_at_hand(granule, granules as usize) {
+            return Ok(());
         }
         // SAFETY: the caller's promise.
         match unsafe {

@@ -107,7 +107,7 @@ impl<P: Platform> Domain<P> {
                 Some(range)
             }
             false => {
-                lane.owned.end_one(granule);
+                lane.owned.end_at_hand(granule, 1);
                 None
             }
         }
@@ -362,7 +362,7 @@ impl<P: Platform> Domain<P> {
         };
         let granule = range.start().as_u64() >> self.page_size_log2;
         let granules = (range.len_bytes() >> self.page_size_log2) as usize;
-        if granules == 1 && owned.end_one(granule) {
+        if granules == 1 && owned.end_at_hand(granule, 1) {
             return;
         }
         // SAFETY: the caller's promise.

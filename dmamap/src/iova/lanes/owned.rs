@@ -53,11 +53,19 @@ impl OwnedLane {
         Some((granule, hot.entries(granule, 1)))
     }
 
-    /// Ends a range of one granule, if it is in the block that was chosen from last.
+    /// Begins a range of no more than [`MOST`](super::MOST) granules, where as many as the next power of two have room in the block that was chosen
+    /// from last.
     #[inline]
-    pub(crate) fn end_one(&mut self, granule: u64) -> bool {
+    pub(crate) fn choose_at_hand(&mut self, granules: u64) -> Option<u64> {
+        let order = u64::BITS - granules.saturating_sub(1).leading_zeros();
+        self.lane.hot()?.begin(order, granules as usize)
+    }
+
+    /// Ends a range of so many granules, if it is in the block that was chosen from last.
+    #[inline]
+    pub(crate) fn end_at_hand(&mut self, granule: u64, granules: usize) -> bool {
         let hot = self.lane.hot_with(granule);
-        hot.map(|hot| hot.end_range(granule, 1)).is_some()
+        hot.map(|hot| hot.end_range(granule, granules)).is_some()
     }
 
     /// The entries of a range of `len` granules that begins with this one, if it is in the block that was chosen from last.
