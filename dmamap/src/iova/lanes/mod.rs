@@ -18,40 +18,35 @@ mod directory;
 #[cfg(test)]
 mod interleaved;
 mod lane;
+mod lender;
 mod lent;
 mod owned;
+mod range;
+mod request;
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU16, AtomicU64};
+use core::sync::atomic::AtomicU64;
 
 pub(crate) use super::block::Level;
 use super::divided::Bounds;
 use super::search::Fit;
-use super::units::{Marks, UNITS, UNITS_LOG2};
+use super::units::{Marks, UNITS};
 use super::{IovaRequest, IovaSpace};
 use crate::percpu::PerCpu;
 use crate::platform::{Cpu, Platform};
-use crate::slab::{Handle, Slab};
+use crate::slab::Handle;
 use crate::sync;
 use directory::Directory;
 use lane::{Lane, NotChosen};
+pub(crate) use lender::Lender;
 pub(crate) use lent::Leaves;
-use lent::{LentBlock, Tails};
+use lent::LentBlock;
 pub(crate) use owned::{Ended, OwnedLane};
+pub(crate) use range::LentRange;
+pub(crate) use request::{LaneRequest, level_of};
 
 /// The most granules of a range in a lent block of granules, and the most units in a large one.
 pub(crate) const MOST: u64 = UNITS as u64 / 2;
-
-/// Which blocks a range of so many granules is in, where it is in a lent one, and how many of their units it has; `None` where it is
-/// in none.
-#[inline]
-pub(crate) fn level_of(granules: u64) -> Option<(Level, usize)> {
-    if granules <= MOST {
-        return Some((Level::Granules, granules as usize));
-    }
-    let units = granules.div_ceil(UNITS as u64);
-    (units <= MOST).then_some((Level::Blocks, units as usize))
-}
 
 /// The lanes of a space. `S` is what else each CPU keeps for itself.
 pub(crate) struct Lanes<P: Platform, S> {
@@ -72,29 +67,6 @@ impl<S> Seat<S> {
     fn lane(&mut self, level: Level) -> &mut Lane {
         &mut self.lanes[level as usize]
     }
-}
-
-/// What there is of lent blocks under the lock of their space.
-pub(crate) struct Lender<P: Platform> {
-    records: Slab<P, LentBlock>,
-    /// Of large blocks.
-    tails: Slab<P, [AtomicU16; UNITS]>,
-    /// Lanes there have been whose owner is no CPU.
-    owners: usize,
-}
-
-/// A request that lanes serve.
-pub(crate) struct LaneRequest<'a> {
-    /// Which blocks serve it.
-    pub(crate) level: Level,
-    /// How many of their units it takes.
-    pub(crate) units: usize,
-    /// How many granules it has of the last of them.
-    tail: u16,
-    /// `2^order` units have room for it with its alignment.
-    order: u32,
-    granule_log2: u32,
-    request: &'a IovaRequest,
 }
 
 /// Why no lane chose a range.
@@ -131,111 +103,6 @@ pub(crate) struct Parted(NonNull<LentBlock>);
 
 // SAFETY: it stands for the block alone.
 unsafe impl Send for Parted {}
-
-impl<'a> LaneRequest<'a> {
-    /// `None` where lanes of granules serve no such requests: [large ones](Self::of_large) may.
-    #[inline(always)]
-    pub(crate) fn of(request: &'a IovaRequest, granule_log2: u32) -> Option<Self> {
-        let granules = request.len_bytes >> granule_log2;
-        Self::of_units(Level::Granules, granules, request, granule_log2)
-    }
-
-    /// `None` where no lanes serve such requests: what the space says of them is said there.
-    #[inline(always)]
-    pub(crate) fn of_large(request: &'a IovaRequest, granule_log2: u32) -> Option<Self> {
-        let granules = request.len_bytes >> granule_log2;
-        if granules <= MOST {
-            return None;
-        }
-        let units = granules.div_ceil(UNITS as u64);
-        Self::of_units(Level::Blocks, units, request, granule_log2)
-    }
-
-    #[inline(always)]
-    fn of_units(
-        level: Level,
-        units: u64,
-        request: &'a IovaRequest,
-        granule_log2: u32,
-    ) -> Option<Self> {
-        let granules = request.len_bytes >> granule_log2;
-        let is_whole = granules << granule_log2 == request.len_bytes;
-        if !is_whole || units.wrapping_sub(1) >= MOST || request.offset != 0 {
-            return None;
-        }
-        let unit_log2 = granule_log2 + level.unit_log2();
-        let len_order = u64::BITS - (units - 1).leading_zeros();
-        let order = len_order.max(request.align_log2.saturating_sub(unit_log2));
-        // At a multiple of its size nothing crosses a boundary that is no less.
-        let is_within = request.boundary_log2 >= unit_log2 + len_order;
-        (order < UNITS_LOG2 && is_within).then_some(Self {
-            level,
-            units: units as usize,
-            tail: (granules - ((units - 1) << level.unit_log2())) as u16,
-            order,
-            granule_log2,
-            request,
-        })
-    }
-
-    /// Whether all of the block that begins with unit `start` is within the request's limits.
-    #[inline]
-    fn takes(&self, start: u64) -> bool {
-        let unit_log2 = self.granule_log2 + self.level.unit_log2();
-        let first = start << unit_log2;
-        let last = first + ((UNITS as u64) << unit_log2) - 1;
-        self.request.first.as_u64() <= first && last <= self.request.last.as_u64()
-    }
-}
-
-impl<P: Platform> Lender<P> {
-    pub(crate) fn new(platform: P) -> Self {
-        Self {
-            records: Slab::new(platform),
-            tails: Slab::new(platform),
-            owners: 0,
-        }
-    }
-
-    fn frames(&self) -> usize {
-        self.records.frames() + self.tails.frames()
-    }
-
-    /// Whether there is room for the record of another block of that level.
-    fn reserve(&mut self, level: Level) -> bool {
-        let tails = match level {
-            Level::Granules => 0,
-            Level::Blocks => 1,
-        };
-        self.records.reserve(1).is_ok() && self.tails.reserve(tails).is_ok()
-    }
-
-    /// What goes with a block of that level, for which there is room.
-    fn insert_tails(&mut self, level: Level) -> Option<Tails> {
-        if level == Level::Granules {
-            return None;
-        }
-        let tails = core::array::from_fn(|_| AtomicU16::new(0));
-        let record = self.tails.insert(tails).ok()?;
-        let words = NonNull::from(&self.tails[record]);
-        Some(Tails { words, record })
-    }
-
-    /// Forgets a block.
-    fn remove(&mut self, record: Handle<LentBlock>) {
-        if let Some(LentBlock {
-            tails: Some(tails), ..
-        }) = self.records.remove(record)
-        {
-            self.tails.remove(tails.record);
-        }
-    }
-
-    /// Whether any block is lent.
-    pub(crate) fn has_lent(&self) -> bool {
-        !self.records.is_empty()
-    }
-}
 
 impl<P: Platform, S: Default> Lanes<P, S> {
     /// Of `space`, before anybody chose from it.
@@ -582,38 +449,4 @@ pub(crate) enum Recall {
     WithFrames,
     /// All of it, and no lane is used any more.
     ForGood,
-}
-
-/// Where a range may begin in a lent block.
-pub(crate) struct LentRange<'a> {
-    block: &'a LentBlock,
-    unit: u64,
-}
-
-impl LentRange<'_> {
-    /// How many granules the range has that begins there, and the entries of its units, none where the blocks have none; `None` if
-    /// no range does. Of one that is not the caller's it may be anything.
-    #[inline]
-    pub(crate) fn range(&self) -> Option<(u64, &[AtomicU64])> {
-        let units = self.block.range_at(self.unit)?;
-        let granules = self.block.granules(self.unit, units);
-        Some((granules, self.block.entries(self.unit, units)))
-    }
-
-    /// Frees the range, which its owner will find.
-    ///
-    /// # Safety
-    /// The caller has it and gives it up.
-    pub(crate) unsafe fn free(self) {
-        self.block.leave(self.unit);
-    }
-
-    /// Keeps the range from being chosen again, also when its block goes back to the space, which keeps it then. Under the space's
-    /// lock.
-    ///
-    /// # Safety
-    /// As [`free`](Self::free).
-    pub(crate) unsafe fn keep(self) {
-        self.block.keep(self.unit);
-    }
 }

@@ -1,0 +1,86 @@
+//! What lanes are asked for, and which of them serves it.
+
+use super::super::block::Level;
+use super::super::units::{UNITS, UNITS_LOG2};
+use super::{IovaRequest, MOST};
+
+/// Which blocks a range of so many granules is in, where it is in a lent one, and how many of their units it has; `None` where it is
+/// in none.
+#[inline]
+pub(crate) fn level_of(granules: u64) -> Option<(Level, usize)> {
+    if granules <= MOST {
+        return Some((Level::Granules, granules as usize));
+    }
+    let units = granules.div_ceil(UNITS as u64);
+    (units <= MOST).then_some((Level::Blocks, units as usize))
+}
+
+/// A request that lanes serve.
+pub(crate) struct LaneRequest<'a> {
+    /// Which blocks serve it.
+    pub(crate) level: Level,
+    /// How many of their units it takes.
+    pub(crate) units: usize,
+    /// How many granules it has of the last of them.
+    pub(super) tail: u16,
+    /// `2^order` units have room for it with its alignment.
+    pub(super) order: u32,
+    pub(super) granule_log2: u32,
+    pub(super) request: &'a IovaRequest,
+}
+
+impl<'a> LaneRequest<'a> {
+    /// `None` where lanes of granules serve no such requests: [large ones](Self::of_large) may.
+    #[inline(always)]
+    pub(crate) fn of(request: &'a IovaRequest, granule_log2: u32) -> Option<Self> {
+        let granules = request.len_bytes >> granule_log2;
+        Self::of_units(Level::Granules, granules, request, granule_log2)
+    }
+
+    /// `None` where no lanes serve such requests: what the space says of them is said there.
+    #[inline(always)]
+    pub(crate) fn of_large(request: &'a IovaRequest, granule_log2: u32) -> Option<Self> {
+        let granules = request.len_bytes >> granule_log2;
+        if granules <= MOST {
+            return None;
+        }
+        let units = granules.div_ceil(UNITS as u64);
+        Self::of_units(Level::Blocks, units, request, granule_log2)
+    }
+
+    #[inline(always)]
+    fn of_units(
+        level: Level,
+        units: u64,
+        request: &'a IovaRequest,
+        granule_log2: u32,
+    ) -> Option<Self> {
+        let granules = request.len_bytes >> granule_log2;
+        let is_whole = granules << granule_log2 == request.len_bytes;
+        if !is_whole || units.wrapping_sub(1) >= MOST || request.offset != 0 {
+            return None;
+        }
+        let unit_log2 = granule_log2 + level.unit_log2();
+        let len_order = u64::BITS - (units - 1).leading_zeros();
+        let order = len_order.max(request.align_log2.saturating_sub(unit_log2));
+        // At a multiple of its size nothing crosses a boundary that is no less.
+        let is_within = request.boundary_log2 >= unit_log2 + len_order;
+        (order < UNITS_LOG2 && is_within).then_some(Self {
+            level,
+            units: units as usize,
+            tail: (granules - ((units - 1) << level.unit_log2())) as u16,
+            order,
+            granule_log2,
+            request,
+        })
+    }
+
+    /// Whether all of the block that begins with unit `start` is within the request's limits.
+    #[inline]
+    pub(super) fn takes(&self, start: u64) -> bool {
+        let unit_log2 = self.granule_log2 + self.level.unit_log2();
+        let first = start << unit_log2;
+        let last = first + ((UNITS as u64) << unit_log2) - 1;
+        self.request.first.as_u64() <= first && last <= self.request.last.as_u64()
+    }
+}
