@@ -29,7 +29,6 @@ pub fn run(paths: &mut Paths<'_>) -> Result<(), CountsError> {
         return Ok(());
     }
     let booted = Booted::get()?;
-    owned(paths, booted)?;
     for (name, len_log2) in NAMES {
         let space = space(booted)?;
         let request = IovaRequest::new(1 << len_log2).aligned(len_log2, 0);
@@ -40,7 +39,7 @@ pub fn run(paths: &mut Paths<'_>) -> Result<(), CountsError> {
             Ok::<(), IovaError>(())
         })?;
     }
-    Ok(())
+    owned(paths, booted)
 }
 
 /// In a lane of its own.
