@@ -67,11 +67,13 @@ fn a_flush_begins_while_an_owner_retires(fences: Fences) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "loom switches stacks, which Miri does not do")]
 fn what_an_owner_stages_for_a_flush_no_unit_finds_after_it() {
     a_flush_begins_while_an_owner_retires(Fences::Own);
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "loom switches stacks, which Miri does not do")]
 fn what_an_owner_stages_that_leaves_fences_to_the_flush_no_unit_finds_after_it() {
     a_flush_begins_while_an_owner_retires(Fences::OfAll);
 }
