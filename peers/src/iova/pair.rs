@@ -22,24 +22,11 @@ pub fn pair(
     live: u64,
     effort: Effort,
 ) -> Result<Vec<Took>, PeersError> {
-    let pages = len_bytes >> PAGE_LOG2;
     let timer = Timer::calibrated();
-    let mut contestants = Vec::new();
-    for allocator in allocators {
-        if live > allocator.most_live() {
-            continue;
-        }
-        allocator.enter_thread(0);
-        let peer = allocator.peer();
-        for _ in 0..live {
-            let first = allocator.allocate(pages);
-            first.ok_or(PeersError::failed(peer, "allocate what is to be live"))?;
-        }
-        contestants.push(contestant(peer, timer, effort, move |pairs| {
-            run_pairs(allocator.as_ref(), pages, pairs)
-        })?);
-    }
-    measure(contestants, effort)
+    measure(
+        filled(&allocators, len_bytes, live, (timer, effort))?,
+        effort,
+    )
 }
 
 /// The same, ours through a handle that one owner has, beside who has no such thing.
@@ -52,7 +39,6 @@ pub fn owned_pair(
     live: u64,
     effort: Effort,
 ) -> Result<Vec<Took>, PeersError> {
-    let pages = len_bytes >> PAGE_LOG2;
     let timer = Timer::calibrated();
     let ours = Ours::new()?;
     let mut lane = ours.lane();
@@ -61,28 +47,39 @@ pub fn owned_pair(
         allocated.map_err(|_| PeersError::failed(ours.peer(), "allocate what is to be live"))?;
     }
     let run = |pairs| run_owned_pairs(&mut lane, len_bytes, pairs);
-    let mut contestants = vec![contestant(ours.peer(), timer, effort, run)?];
+    let mut contestants = vec![contestant(ours.peer(), (timer, effort), run)?];
     // Ours has been asked already.
-    others.retain(|allocator| allocator.peer() != ours.peer() && live <= allocator.most_live());
-    for allocator in &others {
+    others.retain(|allocator| allocator.peer() != ours.peer());
+    contestants.extend(filled(&others, len_bytes, live, (timer, effort))?);
+    measure(contestants, effort)
+}
+
+/// Who can have so many live, with these.
+fn filled(
+    allocators: &[Box<dyn IovaAllocator>],
+    len_bytes: u64,
+    live: u64,
+    how: (Timer, Effort),
+) -> Result<Vec<Contestant<'_>>, PeersError> {
+    let pages = len_bytes >> PAGE_LOG2;
+    let able = allocators.iter().filter(|it| live <= it.most_live());
+    able.map(|allocator| {
         allocator.enter_thread(0);
         let peer = allocator.peer();
         for _ in 0..live {
             let first = allocator.allocate(pages);
             first.ok_or(PeersError::failed(peer, "allocate what is to be live"))?;
         }
-        contestants.push(contestant(peer, timer, effort, move |pairs| {
-            run_pairs(allocator.as_ref(), pages, pairs)
-        })?);
-    }
-    measure(contestants, effort)
+        let run = move |pairs| run_pairs(allocator.as_ref(), pages, pairs);
+        contestant(peer, how, run)
+    })
+    .collect()
 }
 
 /// Who does as many pairs as `run` is told, and says how many it did.
 fn contestant<'a>(
     peer: &'static str,
-    timer: Timer,
-    effort: Effort,
+    (timer, effort): (Timer, Effort),
     mut run: impl FnMut(u64) -> u64 + 'a,
 ) -> Result<Contestant<'a>, PeersError> {
     let mut run = move |pairs: u64| {
