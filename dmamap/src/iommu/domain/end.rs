@@ -30,7 +30,8 @@ impl<P: Platform> Domain<P> {
                     // SAFETY: every unit has confirmed that it neither walks nor remembers the table.
                     (Some(table), 0) => unsafe { table.free() },
                     // The last of them frees it.
-                    (table, _) => inner.ended = table,
+                    (Some(table), _) => inner.ended = Some(table),
+                    (None, _) => {}
                 }
                 let unconfirmed = inner.take_unconfirmed(self.platform);
                 // SAFETY: as above: these were the table's.
