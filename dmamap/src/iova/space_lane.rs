@@ -57,7 +57,7 @@ impl<P: Platform> SpaceLane<'_, P> {
     #[inline]
     pub fn allocate(&mut self, len_bytes: u64) -> Result<BusRange, IovaError> {
         if len_bytes == self.granule_bytes
-            && let Some((granule, _)) = self.owned.choose_one()
+            && let Some(granule) = self.owned.choose_one(|_| true)
         {
             return Ok(self.range(granule, len_bytes));
         }
@@ -134,9 +134,6 @@ impl<P: Platform> SpaceLane<'_, P> {
         if granules > MOST {
             // SAFETY: the caller's promise.
             return unsafe { self.space.free(range) };
-        }
-        if self.owned.end_at_hand(granule, granules as usize) {
-            return Ok(());
         }
         // SAFETY: the caller's promise.
         match unsafe {

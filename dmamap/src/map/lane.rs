@@ -105,12 +105,9 @@ impl<P: Platform> Lane<P> {
         // Until the outcome is known the device may reach the memory: should anything panic, it is leaked.
         let buffer = ManuallyDrop::new(buffer);
         match self.map_one(&*buffer, &terms) {
-            Some(range) => {
-                let held = Held::new(&self.device, range.len_bytes());
-                let live = Live::new(held, range, &terms, Copies::None);
-                let owned = Owned::from_parts(live, buffer, direction);
-                Ok(Mapping { owned })
-            }
+            Some(range) => Ok(Mapping {
+                owned: self.owned(buffer, direction, range, &terms),
+            }),
             None => self.device.map_single(self.not_left(buffer)?, direction),
         }
     }
@@ -128,14 +125,28 @@ impl<P: Platform> Lane<P> {
         // As in `map_single`.
         let buffer = ManuallyDrop::new(buffer);
         match self.map_pieces(&*buffer, &terms) {
-            Some(range) => {
-                let held = Held::new(&self.device, range.len_bytes());
-                let live = Live::new(held, range, &terms, Copies::None);
-                let owned = Owned::from_parts(live, buffer, direction);
-                Ok(SgMapping { owned })
-            }
+            Some(range) => Ok(SgMapping {
+                owned: self.owned(buffer, direction, range, &terms),
+            }),
             None => self.device.map_sg(self.not_left(buffer)?, direction),
         }
+    }
+
+    /// What owns memory that was mapped at `range`.
+    #[inline(always)]
+    fn owned<B: DmaMemory, D: Direction>(
+        &self,
+        buffer: ManuallyDrop<B>,
+        direction: D,
+        range: BusRange,
+        terms: &Terms,
+    ) -> Owned<P, B, D> {
+        let held = Held::new(&self.device, range.len_bytes());
+        Owned::from_parts(
+            Live::new(held, range, terms, Copies::None),
+            buffer,
+            direction,
+        )
     }
 
     /// Memory that the device is to map its own way: not once it is detached, though others of its group may go on in its domain.
@@ -204,8 +215,7 @@ impl<P: Platform> Lane<P> {
     /// Takes a mapping back that is as most are: a page in place.
     #[inline]
     fn take_back(&mut self, live: &Live<P>) -> Taken {
-        let core = self.device.core();
-        let (Route::Translated(domain), Some(own)) = (&core.route, &mut self.own) else {
+        let Some((core, domain, own)) = self.parts() else {
             return Taken::Not;
         };
         let is_ours = core::ptr::eq(live.held().core(), core);
@@ -238,21 +248,25 @@ impl<P: Platform> Lane<P> {
         }
     }
 
+    /// The device's domain, and the lane in it, if it has one.
+    #[inline(always)]
+    fn parts(&mut self) -> Option<(&DeviceCore<P>, &Domain<P>, &mut DomainLane)> {
+        let core = self.device.core();
+        match (&core.route, &mut self.own) {
+            (Route::Translated(domain), Some(own)) => Some((core, domain, own)),
+            _ => None,
+        }
+    }
+
     /// The lane as a way back, if it is one of the mapping's device.
     #[inline]
     fn way_of<B: DmaMemory, D: Direction>(
         &mut self,
         owned: &Owned<P, B, D>,
     ) -> Option<LaneWay<'_, P>> {
-        let core = self.device.core();
-        match (&core.route, &mut self.own) {
-            (Route::Translated(domain), Some(own))
-                if core::ptr::eq(owned.live().held().core(), core) =>
-            {
-                Some(LaneWay { domain, own })
-            }
-            _ => None,
-        }
+        let (core, domain, own) = self.parts()?;
+        let is_ours = core::ptr::eq(owned.live().held().core(), core);
+        is_ours.then_some(LaneWay { domain, own })
     }
 
     /// Maps memory in one piece, if the lane does.
@@ -262,10 +276,7 @@ impl<P: Platform> Lane<P> {
         if first.len_bytes() != len_bytes || !self.may_map(buffer, first, terms) {
             return None;
         }
-        let core = self.device.core();
-        let (Route::Translated(domain), Some(own)) = (&core.route, &mut self.own) else {
-            return None;
-        };
+        let (core, domain, own) = self.parts()?;
         let memory = widened(first, FRAME_SIZE_LOG2);
         let found = match domain.map_page_in(own, memory, terms.grant()) {
             Some(page) => page,
@@ -280,10 +291,7 @@ impl<P: Platform> Lane<P> {
         if !self.may_map(buffer, first, terms) {
             return None;
         }
-        let core = self.device.core();
-        let (Route::Translated(domain), Some(own)) = (&core.route, &mut self.own) else {
-            return None;
-        };
+        let (core, domain, own) = self.parts()?;
         // As long as all of them, wherever that may be: nothing but its length is looked at.
         let all = PhysRange::new(first.start(), buffer.len_bytes()).ok()?;
         let order = domain.address_order();
@@ -393,16 +401,12 @@ impl<P: Platform> WayBack for LaneWay<'_, P> {
 
 impl<P: Platform> Drop for Lane<P> {
     fn drop(&mut self) {
-        let core = NonNull::from(self.device.core());
-        {
-            // SAFETY: the count of this lane keeps the core.
-            let core = unsafe { core.as_ref() };
-            if let (Route::Translated(domain), Some(own)) = (&core.route, &mut self.own) {
-                domain.end_lane(own);
-            }
+        if let Some((_, domain, own)) = self.parts() {
+            domain.end_lane(own);
         }
+        let core = NonNull::from(self.device.core());
         // The last touch: from here on the system may free the core.
-        // SAFETY: as above; no reference into it is left but this one, which ends with the store.
+        // SAFETY: the count of this lane keeps the core; no reference into it is left but this one, which ends with the store.
         unsafe { (*core.as_ptr()).lanes.fetch_sub(1, Ordering::Release) };
     }
 }

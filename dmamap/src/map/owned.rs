@@ -1,7 +1,6 @@
 //! Owned memory that is mapped, in one piece or in many: what `map_single` and `map_sg` have in common.
 
 use core::mem::ManuallyDrop;
-use core::ptr::NonNull;
 
 use crate::buffer::DmaMemory;
 use crate::device::Device;
@@ -106,9 +105,10 @@ impl<P: Platform, B: DmaMemory, D: Direction> Owned<P, B, D> {
     /// Takes the memory out of the device's tables; it may reach it until a flush.
     #[inline]
     pub(super) fn retire(self) -> Retired<P, B, D> {
-        let core = NonNull::from(self.live().held().core());
-        // SAFETY: the mapping holds the device, and so its core, until it has finished.
-        self.retire_by(unsafe { &core.as_ref().route })
+        let (live, buffer, direction) = self.into_parts();
+        // SAFETY: the mapping was taken out of this value, and what is retired is only finished.
+        let retired = unsafe { live.retire() };
+        Retired::new(retired, ManuallyDrop::into_inner(buffer), direction)
     }
 
     /// The same by a way of its device.
@@ -116,7 +116,7 @@ impl<P: Platform, B: DmaMemory, D: Direction> Owned<P, B, D> {
     pub(super) fn retire_by(self, way: impl WayBack) -> Retired<P, B, D> {
         let (live, buffer, direction) = self.into_parts();
         // SAFETY: the mapping was taken out of this value, and what is retired is only finished.
-        let retired = unsafe { live.retire(way) };
+        let retired = unsafe { live.retire_by(way) };
         Retired::new(retired, ManuallyDrop::into_inner(buffer), direction)
     }
 

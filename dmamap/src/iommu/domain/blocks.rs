@@ -7,10 +7,45 @@
 use super::lanes::{DomainLanes, table_level};
 use super::{Chooser, Domain, DomainError, Inner, Reach};
 use crate::addr::BusAddr;
-use crate::iova::IovaError;
-use crate::iova::lanes::{LaneRequest, Lending, Level, Parted, Recall};
+use crate::iommu::flush_queue::FlushQueue;
+use crate::iommu::translation::Translation;
+use crate::iova::lanes::{LaneRequest, Lender, Lending, Level, Parted, Recall};
+use crate::iova::{IovaError, IovaSpace};
 use crate::pagetable::Gather;
 use crate::platform::Platform;
+
+/// What it takes to lend a block.
+pub(super) struct Lendable<'a, P: Platform> {
+    pub(super) iova: &'a mut IovaSpace<P>,
+    pub(super) lender: &'a mut Lender<P>,
+    pub(super) table: &'a mut dyn Translation<P>,
+    pub(super) queue: &'a mut FlushQueue<P>,
+}
+
+impl<P: Platform> Inner<P> {
+    /// `None` where no lane may be lent a block now. While a table is being unlinked, mappings are to invalidate for themselves, which
+    /// lanes do not.
+    pub(super) fn lendable(&mut self) -> Option<Lendable<'_, P>> {
+        match self {
+            Self {
+                unlinking: 0,
+                iova,
+                lender,
+                table: Some(table),
+                reach: Reach::Live,
+                chooser: Chooser::Layer,
+                queue,
+                ..
+            } => Some(Lendable {
+                iova,
+                lender,
+                table: table.as_mut(),
+                queue,
+            }),
+            _ => None,
+        }
+    }
+}
 
 impl<P: Platform> Domain<P> {
     /// Lends this CPU's lane a block; whether it has one.
@@ -22,16 +57,12 @@ impl<P: Platform> Domain<P> {
         let mut emptied = Gather::new(self.platform);
         let lending = {
             let mut inner = self.inner.lock();
-            // While a table is being unlinked, mappings are to invalidate for themselves, which lanes do not.
-            let Inner {
-                unlinking: 0,
+            let Some(Lendable {
                 iova,
                 lender,
-                table: Some(table),
-                reach: Reach::Live,
-                chooser: Chooser::Layer,
+                table,
                 ..
-            } = &mut *inner
+            }) = inner.lendable()
             else {
                 return false;
             };

@@ -14,7 +14,7 @@ use crate::addr::{BusAddr, BusRange, PhysRange};
 use crate::iommu::flush_queue::{Owed, Stage};
 use crate::iommu::translation::Translation;
 use crate::iommu::unconfirmed::Unconfirmed;
-use crate::iommu::unit::Change;
+use crate::iommu::unit::{Change, UnitError};
 use crate::iova::lanes::{Freed, LaneRequest, Lanes, LentRange, Level, NoChoice, level_of};
 use crate::iova::{IovaRequest, IovaSpace};
 use crate::pagetable::{
@@ -145,14 +145,24 @@ impl<P: Platform> Domain<P> {
             first.as_u64() >> log2,
             last.as_u64().saturating_add(1) >> log2,
         );
-        let granule = lanes.choose_one(limits, |entries| {
-            let is_written = |entry| pages.write(entry, page, grant);
-            let is_written = entries.first().is_some_and(is_written);
-            publish(self.platform, pages.coherence(), entries);
-            is_written
-        })?;
-        let bus = BusAddr::new(granule << log2);
+        let write = |entries: &[AtomicU64]| self.write_page(pages, entries, page, grant);
+        let bus = BusAddr::new(lanes.choose_one(limits, write)? << log2);
         Some(BusRange::of_existing(bus, page.len_bytes()))
+    }
+
+    /// Writes the one entry of `entries` for a page, and back where the unit does not snoop; whether it does.
+    #[inline]
+    pub(super) fn write_page(
+        &self,
+        pages: &PageWords,
+        entries: &[AtomicU64],
+        page: PhysRange,
+        grant: Grant,
+    ) -> bool {
+        let write = |entry| pages.write(entry, page, grant);
+        let is_written = entries.first().is_some_and(write);
+        publish(self.platform, pages.coherence(), entries);
+        is_written
     }
 
     #[inline]
@@ -254,21 +264,34 @@ impl<P: Platform> Domain<P> {
 
     /// Has the units forget `range`, the leaves of which were cleared, and then frees it.
     fn forget_leaves(&self, range: BusRange) -> Result<(), RevokeError> {
+        // SAFETY: it was mapped, this call's caller took it, and no unit knows it any more.
+        self.forget_and(range, || unsafe { self.free(range) })
+    }
+
+    /// Has the units forget `range`, the leaves of which were cleared, and then calls `free`.
+    #[inline]
+    pub(super) fn forget_and(
+        &self,
+        range: BusRange,
+        free: impl FnOnce(),
+    ) -> Result<(), RevokeError> {
         let change = Change {
             range,
             tables: TableChange::Kept,
         };
         match self.each_walker(|unit| unit.invalidate(self.id, change)) {
             Ok(()) => {
-                // SAFETY: it was mapped, this call's caller took it, and no unit knows it any more.
-                unsafe { self.free(range) };
+                free();
                 Ok(())
             }
-            Err(error) => {
-                let gather = Gather::of_leaves(self.platform, range);
-                Ok(self.keep(Some(range), Unconfirmed::of(gather), error)?)
-            }
+            Err(error) => self.keep_leaves(range, error),
         }
+    }
+
+    #[cold]
+    fn keep_leaves(&self, range: BusRange, error: UnitError) -> Result<(), RevokeError> {
+        let gather = Gather::of_leaves(self.platform, range);
+        Ok(self.keep(Some(range), Unconfirmed::of(gather), error)?)
     }
 
     /// Clears the entries of `range` and stages it for the next flush.

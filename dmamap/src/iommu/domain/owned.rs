@@ -6,15 +6,15 @@
 
 use core::sync::atomic::AtomicU64;
 
+use super::blocks::Lendable;
 use super::lanes::{DomainLanes, clear, table_level};
-use super::{Chooser, Domain, Inner, Reach, RevokeError};
+use super::{Domain, Inner, Reach, RevokeError};
 use crate::addr::{BusAddr, BusRange, PhysRange};
 use crate::iommu::flush_queue::{Owed, OwnStage, Room};
 use crate::iommu::unconfirmed::Unconfirmed;
-use crate::iommu::unit::{Change, UnitError};
 use crate::iova::IovaRequest;
 use crate::iova::lanes::{Ended, LaneRequest, Level, MOST, OwnedLane};
-use crate::pagetable::{Gather, Grant, PageWords, PhysList, TableChange, publish};
+use crate::pagetable::{Gather, Grant, PageWords, PhysList, publish};
 use crate::platform::Platform;
 
 /// A lane of a domain. It is to be [ended](Domain::end_lane).
@@ -94,23 +94,10 @@ impl<P: Platform> Domain<P> {
         page: PhysRange,
         grant: Grant,
     ) -> Option<BusRange> {
-        let words = &lane.words;
-        let (granule, entries) = lane.owned.choose_one()?;
+        let DomainLane { owned, words, .. } = lane;
+        let granule = owned.choose_one(|entries| self.write_page(words, entries, page, grant))?;
         let bus = BusAddr::new(granule << self.page_size_log2);
-        let range = BusRange::of_existing(bus, page.len_bytes());
-        let is_written = entries
-            .first()
-            .is_some_and(|entry| words.write(entry, page, grant));
-        match is_written {
-            true => {
-                publish(self.platform, words.coherence(), entries);
-                Some(range)
-            }
-            false => {
-                lane.owned.end_at_hand(granule, 1);
-                None
-            }
-        }
+        Some(BusRange::of_existing(bus, page.len_bytes()))
     }
 
     /// As [`map_list`](Self::map_list) in the lane; how the units learn of it is left to do. `None` where the domain is to be asked.
@@ -145,16 +132,12 @@ impl<P: Platform> Domain<P> {
             return false;
         };
         let mut inner = self.inner.lock();
-        let Inner {
-            unlinking: 0,
+        let Some(Lendable {
             iova,
             lender,
-            table: Some(table),
-            reach: Reach::Live,
-            chooser: Chooser::Layer,
+            table,
             queue,
-            ..
-        } = &mut *inner
+        }) = inner.lendable()
         else {
             return false;
         };
@@ -235,9 +218,8 @@ impl<P: Platform> Domain<P> {
         lane: &mut DomainLane,
         page: BusRange,
     ) -> Option<Result<(), RevokeError>> {
-        let granule = page.start().as_u64() >> self.page_size_log2;
-        let entries = lane.owned.entries_at_hand(granule, 1)?;
-        if page.len_bytes() >> self.page_size_log2 != 1 || !lane.stage.has_room() {
+        let entries = self.entry_at_hand(&lane.owned, page)?;
+        if !lane.stage.has_room() {
             return None;
         }
         let clear = || self.empty(&lane.words, entries);
@@ -260,13 +242,17 @@ impl<P: Platform> Domain<P> {
         lane: &mut DomainLane,
         page: BusRange,
     ) -> Option<Result<(), RevokeError>> {
-        let granule = page.start().as_u64() >> self.page_size_log2;
-        let entries = lane.owned.entries_at_hand(granule, 1)?;
-        if page.len_bytes() >> self.page_size_log2 != 1 {
-            return None;
-        }
+        let entries = self.entry_at_hand(&lane.owned, page)?;
         self.empty(&lane.words, entries);
         Some(self.forget_in(lane, page))
+    }
+
+    /// The entry of `page`, if it is one, in the block that was chosen from last.
+    #[inline]
+    fn entry_at_hand<'a>(&self, owned: &'a OwnedLane, page: BusRange) -> Option<&'a [AtomicU64]> {
+        let granule = page.start().as_u64() >> self.page_size_log2;
+        let entries = owned.entries_at_hand(granule, 1)?;
+        (page.len_bytes() >> self.page_size_log2 == 1).then_some(entries)
     }
 
     /// Clears entries of a lane.
@@ -319,8 +305,8 @@ impl<P: Platform> Domain<P> {
             }
             Err(_) => {
                 let mut inner = self.inner.lock();
+                self.keep_addresses(&mut inner, stage.ranges());
                 for range in stage.ranges() {
-                    self.keep_addresses(&mut inner, [range]);
                     inner.give_up(Unconfirmed::of(Gather::of_leaves(self.platform, range)));
                 }
             }
@@ -331,24 +317,8 @@ impl<P: Platform> Domain<P> {
     /// Has the units forget `range`, the entries of which were cleared, and then frees it.
     #[inline]
     fn forget_in(&self, lane: &mut DomainLane, range: BusRange) -> Result<(), RevokeError> {
-        let change = Change {
-            range,
-            tables: TableChange::Kept,
-        };
-        match self.each_walker(|unit| unit.invalidate(self.id, change)) {
-            Ok(()) => {
-                // SAFETY: it was mapped, this call's caller took it, and no unit knows it any more.
-                unsafe { self.end_in(&mut lane.owned, range) };
-                Ok(())
-            }
-            Err(error) => self.keep_in(range, error),
-        }
-    }
-
-    #[cold]
-    fn keep_in(&self, range: BusRange, error: UnitError) -> Result<(), RevokeError> {
-        let gather = Gather::of_leaves(self.platform, range);
-        Ok(self.keep(Some(range), Unconfirmed::of(gather), error)?)
+        // SAFETY: it was mapped, this call's caller took it, and no unit knows it any more.
+        self.forget_and(range, || unsafe { self.end_in(&mut lane.owned, range) })
     }
 
     /// Lets a range of the lane be chosen again.
@@ -362,9 +332,6 @@ impl<P: Platform> Domain<P> {
         };
         let granule = range.start().as_u64() >> self.page_size_log2;
         let granules = (range.len_bytes() >> self.page_size_log2) as usize;
-        if granules == 1 && owned.end_at_hand(granule, 1) {
-            return;
-        }
         // SAFETY: the caller's promise.
         if let Ended::Unused(block) = unsafe { lanes.end(owned, granule, granules) } {
             self.take_back(block);

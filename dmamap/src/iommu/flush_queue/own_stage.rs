@@ -265,10 +265,11 @@ impl<P: Platform> FlushQueue<P> {
     /// has CPUs fence first.
     pub(in crate::iommu) fn cover_all(&mut self) -> bool {
         let mut is_any = false;
-        for at in 0..self.desks.len() {
-            let desk = self.desks[at].clone();
-            is_any |= self.cover_desk(&desk, Some(desk.blocks()));
+        let desks = core::mem::take(&mut self.desks);
+        for desk in &desks {
+            is_any |= self.cover_desk(desk, Some(desk.blocks()));
         }
+        self.desks = desks;
         is_any
     }
 

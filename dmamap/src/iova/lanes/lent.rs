@@ -188,7 +188,7 @@ impl LentBlock {
     /// Begins a range of one granule where the word at hand has room: nearly always, and one bit is all there is to it. The owner's to
     /// call.
     #[inline]
-    pub(super) fn begin_one(&self) -> Option<u64> {
+    fn begin_one(&self) -> Option<u64> {
         let word = self.at.get() % WORDS;
         let used = self.used[word].load(Ordering::Relaxed);
         if used == u64::MAX {
@@ -196,6 +196,18 @@ impl LentBlock {
         }
         self.used[word].store(used | (used + 1), Ordering::Relaxed);
         Some(self.start + (word * 64) as u64 + u64::from(used.trailing_ones()))
+    }
+
+    /// As [`begin_one`](Self::begin_one), and calls `begin` with the entry, if there are entries; where that says no the range ends
+    /// again. The owner's to call.
+    #[inline]
+    pub(super) fn begin_one_if(&self, begin: impl FnOnce(&[AtomicU64]) -> bool) -> Option<u64> {
+        let granule = self.begin_one()?;
+        if begin(self.entries(granule, 1)) {
+            return Some(granule);
+        }
+        self.end_range(granule, 1);
+        None
     }
 
     #[inline(never)]

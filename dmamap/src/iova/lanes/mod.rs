@@ -167,12 +167,7 @@ impl<P: Platform, S: Default> Lanes<P, S> {
             if !hot.lies_within(limits) {
                 return None;
             }
-            let granule = hot.begin_one()?;
-            if begin(hot.entries(granule, 1)) {
-                return Some(granule);
-            }
-            hot.end_range(granule, 1);
-            None
+            hot.begin_one_if(begin)
         });
         chosen.flatten()
     }

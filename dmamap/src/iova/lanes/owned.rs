@@ -45,12 +45,11 @@ impl OwnedLane {
         Some((granule, block.entries(granule, request.units)))
     }
 
-    /// Begins a range of one granule where the block that was chosen from last has room.
+    /// Begins a range of one granule where the block that was chosen from last has room, and calls `begin` with its entry, if there are
+    /// entries; where that says no the range ends again.
     #[inline]
-    pub(crate) fn choose_one(&mut self) -> Option<(u64, &[AtomicU64])> {
-        let hot = self.lane.hot()?;
-        let granule = hot.begin_one()?;
-        Some((granule, hot.entries(granule, 1)))
+    pub(crate) fn choose_one(&mut self, begin: impl FnOnce(&[AtomicU64]) -> bool) -> Option<u64> {
+        self.lane.hot()?.begin_one_if(begin)
     }
 
     /// Begins a range of no more than [`MOST`](super::MOST) granules, where as many as the next power of two have room in the block that was chosen

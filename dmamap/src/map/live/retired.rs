@@ -29,12 +29,32 @@ impl<P: Platform> Live<P> {
     /// [`finish_owned`](RetiredLive::finish_owned) tells when it has lost it.
     ///
     /// # Safety
-    /// The range is of this mapping, and nobody else takes it back; `way` is one of its device.
-    pub(crate) unsafe fn retire(mut self, mut way: impl WayBack) -> RetiredLive<P> {
+    /// The range is of this mapping, and nobody else takes it back.
+    #[inline]
+    pub(crate) unsafe fn retire(self) -> RetiredLive<P> {
+        // SAFETY: the caller's promise.
+        self.retire_as(|live| unsafe { live.held.core().route.retire(live.range) })
+    }
+
+    /// The same by a way of the device.
+    ///
+    /// # Safety
+    /// As [`retire`](Self::retire).
+    #[inline]
+    pub(crate) unsafe fn retire_by(self, mut way: impl WayBack) -> RetiredLive<P> {
+        // SAFETY: the caller's promise.
+        self.retire_as(|live| unsafe { way.retire(live.range) })
+    }
+
+    /// What is left to do once `retire` has taken the addresses out of the tables, if that changes any.
+    #[inline]
+    fn retire_as(
+        mut self,
+        retire: impl FnOnce(&Self) -> Result<Owed, RevokeError>,
+    ) -> RetiredLive<P> {
         let mut earlier = self.take_earlier();
         if !self.copies.are_always_mapped() {
-            // SAFETY: the caller's promise.
-            earlier = earlier.and(unsafe { way.retire(self.range) });
+            earlier = earlier.and(retire(&self));
         }
         RetiredLive {
             live: self,

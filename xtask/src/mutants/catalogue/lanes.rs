@@ -142,11 +142,10 @@ pub(super) const ALL: &[Mutation] = &[
         file: DOMAIN,
         find: "match self.each_walker(|unit| unit.invalidate(self.id, change)) {
             Ok(()) => {
-                // SAFETY: it was mapped, this call's caller took it, and no unit knows it any more.
-                unsafe { self.free(range) };
+                free();
                 Ok(())
             }",
-        replace: "unsafe { self.free(range) };
+        replace: "free();
         match self.each_walker(|unit| unit.invalidate(self.id, change)) {
             Ok(()) => Ok(()),",
         why: "addresses are chosen again that the unit still translates",

@@ -88,7 +88,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "lane-frees-before-units-forget",
         selection: Selection::Core,
-        file: OWNED,
+        file: "dmamap/src/iommu/domain/lanes.rs",
         find: "match self.each_walker(|unit| unit.invalidate(self.id, change)) {",
         replace: "let _ = change;\n        match Ok::<(), UnitError>(()) {",
         why: "memory that a lane unmapped comes back while units remember where it was",
