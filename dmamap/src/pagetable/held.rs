@@ -70,7 +70,7 @@ impl<P: Platform, F: Format, const LEVEL: u32> HeldEntries<P, F, LEVEL> {
             Some(entries) if self.words.accepts(phys) && are_empty(entries) => {
                 self.words
                     .write_piece(bus, entries, phys, permission.into());
-                publish(self.platform, self.words.coherence(), entries);
+                publish(self.platform, self.words.pages.coherence, entries);
                 true
             }
             _ => false,
@@ -92,7 +92,7 @@ impl<P: Platform, F: Format, const LEVEL: u32> HeldEntries<P, F, LEVEL> {
                 let grant = permission.into();
                 self.words
                     .write_list(range.start(), entries, memory, fitting, grant);
-                publish(self.platform, self.words.coherence(), entries);
+                publish(self.platform, self.words.pages.coherence, entries);
                 true
             }
             _ => false,
@@ -108,7 +108,7 @@ impl<P: Platform, F: Format, const LEVEL: u32> HeldEntries<P, F, LEVEL> {
                 for entry in entries {
                     entry.store(EMPTY, Ordering::Release);
                 }
-                publish(self.platform, self.words.coherence(), entries);
+                publish(self.platform, self.words.pages.coherence, entries);
                 true
             }
             _ => false,
@@ -269,8 +269,13 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         let step = word(page, GRANTS[0]).wrapping_sub(word(0, GRANTS[0]));
         Encoder {
             format: self.format,
-            zero: GRANTS.map(|grant| word(0, grant)),
-            step,
+            pages: PageWords {
+                zero: GRANTS.map(|grant| word(0, grant)),
+                step,
+                page_log2: self.format.geometry().size_log2(LEVEL),
+                last_phys: self.format.last_phys(),
+                coherence: self.format.coherence(),
+            },
         }
     }
 }
@@ -293,14 +298,11 @@ pub(crate) trait LeafWords: Send + Sync {
         grant: Grant,
     );
 
-    /// Whether the unit sees the CPU's caches when it walks.
-    fn coherence(&self) -> WalkCoherence;
-
     /// What the leaves of single pages say.
     fn of_pages(&self) -> PageWords;
 }
 
-/// What leaves of the smallest pages say, each on its own.
+/// What leaves of one level say, each on its own.
 #[derive(Clone, Copy)]
 pub(crate) struct PageWords {
     /// The leaf for memory at 0, of each grant.
@@ -321,12 +323,28 @@ impl PageWords {
         if in_page != 0 || phys.len_bytes() != 1 << self.page_log2 || phys.last() > self.last_phys {
             return false;
         }
-        let page = start >> self.page_log2;
-        let word = self.zero[number(grant)].wrapping_add(self.step.wrapping_mul(page));
+        let word = self.word(start >> self.page_log2, grant);
         entry.store(word, Ordering::Release);
         true
     }
 
+    /// Writes entries for pages from that of this number on.
+    #[inline]
+    fn write_all(&self, entries: &[AtomicU64], page: u64, grant: Grant) {
+        let mut word = self.word(page, grant);
+        for entry in entries {
+            entry.store(word, Ordering::Release);
+            word = word.wrapping_add(self.step);
+        }
+    }
+
+    /// The leaf for the page of this number.
+    #[inline]
+    fn word(&self, page: u64, grant: Grant) -> u64 {
+        self.zero[number(grant)].wrapping_add(self.step.wrapping_mul(page))
+    }
+
+    /// Whether the unit sees the CPU's caches when it walks.
     pub(crate) fn coherence(&self) -> WalkCoherence {
         self.coherence
     }
@@ -379,10 +397,8 @@ fn number(grant: Grant) -> usize {
 /// What leaves of a level say in one format, worked out once.
 struct Encoder<F, const LEVEL: u32> {
     format: F,
-    /// The leaf for memory at 0, of each grant.
-    zero: [u64; GRANTS.len()],
-    /// What is added to it from page to page.
-    step: u64,
+    /// Of pages that are no part of a run.
+    pages: PageWords,
 }
 
 impl<F: Format, const LEVEL: u32> Encoder<F, LEVEL> {
@@ -413,32 +429,16 @@ impl<F: Format, const LEVEL: u32> Encoder<F, LEVEL> {
         let has_run = within > 0 && entries.len() as u64 > within && (first ^ page) & within == 0;
         if has_run && let Some((head, rest)) = entries.split_at_checked(before) {
             let (runs, tail) = rest.split_at(rest.len() >> run_log2 << run_log2);
-            self.write_plain(head, page, grant);
+            self.pages.write_all(head, page, grant);
             let page = page + before as u64;
             for (entry, page) in runs.iter().zip(page..) {
                 let phys = PhysAddr::new(page << page_log2);
                 let word = leaf(&self.format, LEVEL, phys, Span::Run, grant);
                 entry.store(word, Ordering::Release);
             }
-            return self.write_plain(tail, page + runs.len() as u64, grant);
+            return self.pages.write_all(tail, page + runs.len() as u64, grant);
         }
-        self.write_plain(entries, page, grant);
-    }
-
-    /// The leaf for the page of this number, which is no part of a run.
-    #[inline]
-    fn plain(&self, page: u64, grant: Grant) -> u64 {
-        self.zero[number(grant)].wrapping_add(self.step.wrapping_mul(page))
-    }
-
-    /// Writes entries for pages from that of this number on.
-    #[inline]
-    fn write_plain(&self, entries: &[AtomicU64], page: u64, grant: Grant) {
-        let mut word = self.plain(page, grant);
-        for entry in entries {
-            entry.store(word, Ordering::Release);
-            word = word.wrapping_add(self.step);
-        }
+        self.pages.write_all(entries, page, grant);
     }
 
     /// [`LeafWords::fits`].
@@ -510,17 +510,7 @@ impl<F: Format, const LEVEL: u32> LeafWords for Encoder<F, LEVEL> {
         self.write_list(bus, entries, memory, fitting, grant);
     }
 
-    fn coherence(&self) -> WalkCoherence {
-        self.format.coherence()
-    }
-
     fn of_pages(&self) -> PageWords {
-        PageWords {
-            zero: self.zero,
-            step: self.step,
-            page_log2: self.page_log2(),
-            last_phys: self.format.last_phys(),
-            coherence: self.format.coherence(),
-        }
+        self.pages
     }
 }

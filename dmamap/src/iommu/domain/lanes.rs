@@ -28,7 +28,7 @@ pub(super) struct DomainLanes<P: Platform> {
     /// What entries of blocks of granules say, and of large ones, where there are such that their units are pages of the table.
     pub(super) words: Box<dyn LeafWords>,
     /// What entries of single pages say.
-    pages: PageWords,
+    pub(super) pages: PageWords,
     large_words: Option<Box<dyn LeafWords>>,
 }
 
@@ -69,8 +69,8 @@ impl<P: Platform> DomainLanes<P> {
     }
 
     /// Writes entries back where the unit does not snoop.
-    fn publish(&self, platform: P, entries: &[AtomicU64]) {
-        publish(platform, self.words.coherence(), entries);
+    pub(super) fn publish(&self, platform: P, entries: &[AtomicU64]) {
+        publish(platform, self.pages.coherence(), entries);
     }
 
     /// Clears the entries of `range`, if that is the whole range that begins there.
@@ -93,7 +93,7 @@ impl<P: Platform> DomainLanes<P> {
         {
             return Err(RevokeError::NotMapped);
         }
-        clear(platform, self.words.coherence(), entries);
+        clear(platform, self.pages.coherence(), entries);
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use crate::iommu::flush_queue::{Owed, OwnStage, Room};
 use crate::iommu::unconfirmed::Unconfirmed;
 use crate::iova::IovaRequest;
 use crate::iova::lanes::{Ended, LaneRequest, Level, MOST, OwnedLane};
-use crate::pagetable::{Gather, Grant, PageWords, PhysList, publish};
+use crate::pagetable::{Gather, Grant, PageWords, PhysList};
 use crate::platform::Platform;
 
 /// A lane of a domain. It is to be [ended](Domain::end_lane).
@@ -27,14 +27,14 @@ pub(crate) struct DomainLane {
 impl<P: Platform> Domain<P> {
     /// A lane that has no block yet; `None` where the table has no entries to hold, or there is no memory.
     pub(crate) fn own_lane(&self) -> Option<DomainLane> {
-        let DomainLanes { lanes, words, .. } = self.lanes.as_ref()?;
+        let DomainLanes { lanes, pages, .. } = self.lanes.as_ref()?;
         let stage = OwnStage::of(self.platform, |with| with(&mut self.inner.lock().queue))?;
         let mut inner = self.inner.lock();
         inner.owners += 1;
         Some(DomainLane {
             owned: lanes.own(&mut inner.lender),
             stage,
-            words: words.of_pages(),
+            words: *pages,
         })
     }
 
@@ -108,14 +108,14 @@ impl<P: Platform> Domain<P> {
         memory: &mut dyn PhysList,
         grant: Grant,
     ) -> Option<BusRange> {
-        let DomainLanes { lanes, words, .. } = self.lanes.as_ref()?;
+        let all @ DomainLanes { lanes, words, .. } = self.lanes.as_ref()?;
         let lane_request = LaneRequest::of(&request, self.page_size_log2)?;
         let fitting = words.fits(memory, lane_request.units)?;
         for _ in 0..2 {
             if let Some((granule, entries)) = lane.owned.choose(&lane_request) {
                 let bus = BusAddr::new(granule << self.page_size_log2);
                 words.write(bus, entries, memory, fitting, grant);
-                publish(self.platform, words.coherence(), entries);
+                all.publish(self.platform, entries);
                 return Some(BusRange::of_existing(bus, request.len_bytes));
             }
             if !lanes.may_lend(&lane_request) || !self.lend_to(lane, &lane_request) {
