@@ -47,6 +47,8 @@ mod buddy;
 mod copying;
 mod figures;
 mod growth;
+#[cfg(test)]
+mod interleaved;
 mod magazine;
 mod own;
 mod pool;
