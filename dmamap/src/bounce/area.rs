@@ -7,7 +7,7 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use super::buddy::Buddy;
-use super::records::{Holds, Kind, Record};
+use super::record::{Holds, Kind, Record};
 use super::run::Purpose;
 use super::{SLOT_BYTES, SLOT_SIZE_LOG2};
 use crate::addr::{BusAddr, PhysAddr, PhysRange};
@@ -144,12 +144,13 @@ impl<P: Platform> Area<P> {
     pub(super) fn run_at(&self, slot: u32, slots: u32) -> (PhysRange, Option<BusAddr>) {
         let at = u64::from(slot) << SLOT_SIZE_LOG2;
         let start = PhysAddr::new(self.start.load(Ordering::Relaxed) + at);
-        let memory = PhysRange::new(start, u64::from(slots) << SLOT_SIZE_LOG2);
+        // A part of the area's frames.
+        let memory = PhysRange::of_existing(start, u64::from(slots) << SLOT_SIZE_LOG2);
         let bus = match self.bus.load(Ordering::Relaxed) {
             NOWHERE => None,
             bus => Some(BusAddr::new(bus + at)),
         };
-        (memory.expect("slots lie in the area"), bus)
+        (memory, bus)
     }
 
     /// Where `slot` is in memory, and when the device has it. The caller has a run of the area.

@@ -7,7 +7,8 @@
 
 use core::ops::Range;
 
-use super::records::{Holds, Kind, NONE, Record, Records};
+use super::record::{Holds, Kind, NONE, Record};
+use super::records::Records;
 use crate::platform::{OutOfFrames, Platform};
 
 /// Sizes of blocks: up to `2^15` slots, 64 MiB.

@@ -4,16 +4,16 @@
 //! for each number. Each begins at a multiple of the power of two that holds it: it serves whoever asks for as many slots and no
 //! more alignment.
 
-use super::records::{Holds, NONE, Record};
+use super::record::{Holds, NONE, Record};
 
 /// The most slots of a run that is kept.
 pub(super) const MOST: u32 = 32;
 
 /// Where a run begins: a slot of an area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place(u32);
+pub(crate) struct RunStart(u32);
 
-impl Place {
+impl RunStart {
     /// Slot `slot`, below `2^15`, of area `area`, below `2^16 - 1`.
     #[inline]
     pub(super) fn new(area: usize, slot: u32) -> Self {
@@ -44,9 +44,9 @@ impl Magazine {
 
     /// The run of so many slots that was kept last.
     #[inline]
-    pub(super) fn first(&self, slots: u32) -> Option<Place> {
+    pub(super) fn first(&self, slots: u32) -> Option<RunStart> {
         let head = *self.heads.get(slots.wrapping_sub(1) as usize)?;
-        (head != NONE).then_some(Place(head))
+        (head != NONE).then_some(RunStart(head))
     }
 
     /// Takes the [first](Self::first) run of so many slots, which `record` is of.
@@ -57,7 +57,7 @@ impl Magazine {
 
     /// Keeps a run of so many slots, at most [`MOST`].
     #[inline]
-    pub(super) fn push(&mut self, slots: u32, at: Place, record: &Record, holds: Holds) {
+    pub(super) fn push(&mut self, slots: u32, at: RunStart, record: &Record, holds: Holds) {
         let head = &mut self.heads[slots as usize - 1];
         record.keep(slots, *head, holds);
         *head = at.0;

@@ -23,7 +23,7 @@
 //! | a pool: areas, transient memory | `pool` |
 //! | memory for an area | `growth` |
 //! | an area: slots with a lock of their own | `area` |
-//! | which slots are free | `buddy`, over `records` beside the slots |
+//! | which slots are free | `buddy`, over `records`: a `record` for each slot |
 //! | runs that CPUs keep ready | `magazine`, `ready`; counted in `tally` |
 //! | a run lent for one mapping, and its copies | `run`, `request` |
 //! | the copy itself | `copying` |
@@ -47,10 +47,13 @@ mod buddy;
 mod copying;
 mod figures;
 mod growth;
+#[cfg(test)]
+mod interleaved;
 mod magazine;
 mod own;
 mod pool;
 mod ready;
+mod record;
 mod records;
 mod request;
 mod run;
@@ -60,12 +63,14 @@ mod transient;
 
 use crate::addr::PhysAddr;
 use crate::iommu::UnitError;
+use crate::sync;
 
 pub(crate) use copying::{copy_across, zero};
 pub use figures::PoolFigures;
+pub(crate) use magazine::RunStart;
 pub(crate) use own::{AlwaysMapped, OwnPools};
 pub(crate) use pool::{Exposure, Pool};
-pub(crate) use records::Holds;
+pub(crate) use record::Holds;
 pub(crate) use request::RunRequest;
 pub(crate) use run::{Run, RunPlace};
 pub(crate) use service::{ALL, Bounce, PoolName};

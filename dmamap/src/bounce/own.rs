@@ -25,6 +25,9 @@ const PERMISSIONS: [Permission; 3] = [Permission::Read, Permission::Write, Permi
 /// A device's pools, one for each permission.
 pub(crate) struct OwnPools<P: Platform> {
     pools: [Pool<P>; 3],
+    /// log2 of the bytes that runs are made of whole ones of: those of memory of their own are mapped in whole pages. 0 where pages
+    /// are frames, as memory is lent in such anyway.
+    granule_log2: u32,
     /// Where they are mapped; it may be others' of the device's group as well.
     domain: Arc<Domain<P>>,
 }
@@ -33,6 +36,10 @@ impl<P: Platform> OwnPools<P> {
     pub(crate) fn new(platform: P, domain: Arc<Domain<P>>) -> Self {
         Self {
             pools: PERMISSIONS.map(|_| Pool::new(platform, AREA_BYTES, LIMIT_BYTES)),
+            granule_log2: match domain.page_size_log2() {
+                FRAME_SIZE_LOG2 => 0,
+                larger => larger,
+            },
             domain,
         }
     }
@@ -45,6 +52,12 @@ impl<P: Platform> OwnPools<P> {
             Permission::Write => write,
             Permission::ReadWrite => both,
         }
+    }
+
+    /// See [`RunRequest::granule_log2`](super::RunRequest::granule_log2).
+    #[inline]
+    pub(crate) fn granule_log2(&self) -> u32 {
+        self.granule_log2
     }
 
     pub(crate) fn pools(&self) -> impl Iterator<Item = &Pool<P>> {

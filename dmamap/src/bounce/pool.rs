@@ -14,8 +14,8 @@ use super::area::{Area, Lent, Memory};
 use super::buddy::{Buddy, ORDERS};
 use super::figures::{Level, PoolFigures};
 use super::growth::Growing;
-use super::magazine::Magazine;
-use super::records::Holds;
+use super::magazine::{Magazine, RunStart};
+use super::record::Holds;
 use super::request::RunRequest;
 use super::run::{Place, Run, RunPlace};
 use super::tally::Tally;
@@ -247,15 +247,10 @@ impl<P: Platform> Pool<P> {
     }
 
     /// Lends slots of an area, or nothing where there are none.
-    #[inline]
     pub(crate) fn lend_slots(&self, want: &RunRequest, exposure: &impl Exposure) -> Option<Run> {
-        let ready = self.lend_ready(want, exposure);
-        ready.or_else(|| self.lend_slots_slowly(want, exposure))
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn lend_slots_slowly(&self, want: &RunRequest, exposure: &dyn Exposure) -> Option<Run> {
+        if let Some(run) = self.lend_ready(want, exposure) {
+            return Some(run);
+        }
         let (order, keep) = block_of_area(want)?;
         self.slots(order, &keep, want, exposure).ok()
     }
@@ -355,7 +350,7 @@ impl<P: Platform> Pool<P> {
     #[inline]
     pub(crate) unsafe fn release(&self, run: Run) {
         match run.place {
-            Place::Slots { area, first } => self.give_back(area.into(), first),
+            Place::Slots(start) => self.give_back(start),
             Place::Transient(handle) => {
                 let removed = self.transients.lock().remove(handle);
                 if let Some(removed) = removed {
@@ -395,10 +390,10 @@ impl<P: Platform> Pool<P> {
     #[inline]
     pub(crate) unsafe fn run(&self, RunPlace(place): RunPlace) -> Option<Run> {
         match place {
-            Place::Slots { area, first } => {
+            Place::Slots(start) => {
                 // SAFETY: the caller's promise.
-                let lent = unsafe { self.areas.get(usize::from(area))?.run(first) }?;
-                Some(run(area.into(), lent))
+                let lent = unsafe { self.areas.get(start.area())?.run(start.slot()) }?;
+                Some(run(start.area(), lent))
             }
             Place::Transient(handle) => {
                 let transients = self.transients.lock();
@@ -493,11 +488,7 @@ fn block_of_area(want: &RunRequest) -> Option<(u32, Range<u32>)> {
 #[inline]
 pub(super) fn run(area: usize, lent: Lent) -> Run {
     Run {
-        place: Place::Slots {
-            // There are few.
-            area: area as u16,
-            first: lent.slot,
-        },
+        place: Place::Slots(RunStart::new(area, lent.slot)),
         memory: lent.memory,
         purpose: lent.purpose,
         bus: lent.bus,

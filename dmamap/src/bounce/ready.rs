@@ -11,12 +11,12 @@ use core::ops::Range;
 use core::sync::atomic::Ordering;
 
 use super::area::Lent;
-use super::magazine::{self, MOST, Magazine, Place};
+use super::magazine::{self, MOST, Magazine, RunStart};
 use super::pool::{Exposure, Pool, run};
-use super::records::{Holds, Kind, Record};
+use super::record::{Holds, Kind, Record};
 use super::request::RunRequest;
-use super::run::{Place as RunAt, Run, RunPlace};
-use crate::addr::PhysAddr;
+use super::run::{Place, Run, RunPlace};
+use crate::addr::{BusAddr, PhysAddr, PhysRange};
 use crate::map::CopyReach;
 use crate::platform::{Cpu, Platform};
 
@@ -28,15 +28,26 @@ const BATCH_RUNS: u32 = 16;
 impl<P: Platform> Pool<P> {
     /// Lends a run that this CPU keeps ready.
     #[inline]
-    pub(crate) fn lend_ready(&self, want: &RunRequest, exposure: &impl Exposure) -> Option<Run> {
+    pub(super) fn lend_ready(&self, want: &RunRequest, exposure: &impl Exposure) -> Option<Run> {
+        let reaches = |memory, bus| exposure.reaches(memory, bus).then_some(());
+        let (run, _, ()) = self.lend_ready_where(want, reaches)?;
+        Some(run)
+    }
+
+    /// Lends a run that this CPU keeps ready if `reach` says something of its memory, and where the device always has that; also
+    /// says where the run begins.
+    #[inline]
+    pub(crate) fn lend_ready_where<T>(
+        &self,
+        want: &RunRequest,
+        reach: impl FnOnce(PhysRange, Option<BusAddr>) -> Option<T>,
+    ) -> Option<(Run, RunStart, T)> {
         let slots = want.slots_of_kept()?;
         let lent = self.cpus.with(|cpu, magazine| {
             let at = magazine.first(slots)?;
             let area = &self.areas[at.area()];
             let (memory, bus) = area.run_at(at.slot(), slots);
-            if !exposure.reaches(memory, bus) {
-                return None;
-            }
+            let reached = reach(memory, bus)?;
             // SAFETY: what the magazine has is taken, and stays so while this CPU is in it.
             let record = unsafe { area.record(at.slot()) };
             magazine.pop(slots, record);
@@ -44,15 +55,14 @@ impl<P: Platform> Pool<P> {
             let holds = record.tag().holds();
             record.lend(slots, &purpose);
             self.tally.lend_kept(cpu, slots);
-            let slot = at.slot();
-            let lent = Lent {
-                slot,
+            let run = Run {
+                place: Place::Slots(at),
                 memory,
                 purpose,
                 bus,
                 holds,
             };
-            Some(run(at.area(), lent))
+            Some((run, at, reached))
         });
         lent.flatten()
     }
@@ -92,7 +102,7 @@ impl<P: Platform> Pool<P> {
             for &slot in others.iter().rev() {
                 // SAFETY: just taken.
                 let record = unsafe { self.areas[n].record(slot) };
-                magazine.push(slots, Place::new(n, slot), record, Holds::Anything);
+                magazine.push(slots, RunStart::new(n, slot), record, Holds::Anything);
             }
             self.tally.take(cpu, slots, others.len() as u32 * slots);
             Some(self.lend(n, first, slots, want))
@@ -120,22 +130,24 @@ impl<P: Platform> Pool<P> {
         run(area, lent)
     }
 
-    /// Takes back the run of `area` that begins at `slot`, which the caller has: this CPU keeps it, or the area has it again.
-    #[inline]
-    pub(super) fn give_back(&self, area: usize, slot: u32) {
+    /// Takes back the run that begins there, which the caller has: this CPU keeps it, or the area has it again.
+    #[inline(never)]
+    pub(super) fn give_back(&self, start: RunStart) {
         // SAFETY: the caller has the run.
-        let record = unsafe { self.areas[area].record(slot) };
-        if !self.keep(area, slot, record, Holds::Anything) {
-            self.give_back_to_area(area, slot);
+        let record = unsafe { self.areas[start.area()].record(start.slot()) };
+        if !self.keep(start, record, Holds::Anything) {
+            self.give_back_to_area(start);
         }
     }
 
-    /// Has this CPU keep the run of `area` that begins at `slot`, where `record` is; whether it does.
-    #[inline]
-    fn keep(&self, area: usize, slot: u32, record: &Record, holds: Holds) -> bool {
+    /// Has this CPU keep the run that begins there, where `record` is; whether it does.
+    ///
+    /// It is half of what the end of a copy takes: a call would cost as much again.
+    #[inline(always)]
+    fn keep(&self, start: RunStart, record: &Record, holds: Holds) -> bool {
         let tag = record.tag();
         let slots = tag.slots();
-        if tag.kind() != Kind::Lent || !magazine::is_kept(slots, slot) {
+        if tag.kind() != Kind::Lent || !magazine::is_kept(slots, start.slot()) {
             return false;
         }
         let kept = self.cpus.with(|cpu, magazine| {
@@ -143,7 +155,7 @@ impl<P: Platform> Pool<P> {
             if self.tally.kept(cpu) + slots > most && !self.make_room(cpu, magazine, slots) {
                 return false;
             }
-            magazine.push(slots, Place::new(area, slot), record, holds);
+            magazine.push(slots, start, record, holds);
             self.tally.keep_returned(cpu, slots);
             true
         });
@@ -161,26 +173,25 @@ impl<P: Platform> Pool<P> {
         RunPlace(at): RunPlace,
         f: impl FnOnce(PhysAddr, [u64; 2], CopyReach) -> Holds,
     ) -> bool {
-        let RunAt::Slots { area, first } = at else {
+        let Place::Slots(at) = at else {
             return false;
         };
-        let number = usize::from(area);
-        let area = &self.areas[number];
+        let area = &self.areas[at.area()];
         // SAFETY: the caller has the run.
-        let record = unsafe { area.record(first) };
-        let (start, reach) = area.start_of(first);
+        let record = unsafe { area.record(at.slot()) };
+        let (start, reach) = area.start_of(at.slot());
         let (offset, len_bytes) = record.extent();
         let run_bytes = u64::from(record.tag().slots()) << super::SLOT_SIZE_LOG2;
         let holds = f(PhysAddr::new(start + offset), [len_bytes, run_bytes], reach);
-        if !self.keep(number, first, record, holds) {
-            self.give_back_to_area(number, first);
+        if !self.keep(at, record, holds) {
+            self.give_back_to_area(at);
         }
         true
     }
 
     #[cold]
-    fn give_back_to_area(&self, area: usize, slot: u32) {
-        if let Some(slots) = self.areas[area].give_back(slot, Kind::Lent) {
+    fn give_back_to_area(&self, start: RunStart) {
+        if let Some(slots) = self.areas[start.area()].give_back(start.slot(), Kind::Lent) {
             self.platform.pin(|cpu| self.tally.give_back(cpu, slots));
         }
     }

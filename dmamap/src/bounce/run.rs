@@ -6,7 +6,8 @@
 use core::ptr::NonNull;
 
 use super::copying::{copy_across, zero};
-use super::records::Holds;
+use super::magazine::RunStart;
+use super::record::Holds;
 use super::transient::TransientRun;
 use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
 use crate::map::AnyDirection;
@@ -17,16 +18,19 @@ use crate::slab::Handle;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RunPlace(pub(super) Place);
 
+impl RunPlace {
+    /// That of a run of slots.
+    #[inline]
+    pub(crate) fn of_slots(start: RunStart) -> Self {
+        Self(Place::Slots(start))
+    }
+}
+
 /// Where a run came from.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Place {
     /// Slots of an area.
-    Slots {
-        /// The area's number.
-        area: u16,
-        /// The first slot.
-        first: u32,
-    },
+    Slots(RunStart),
     /// Frames of its own.
     Transient(Handle<TransientRun>),
 }

@@ -1,8 +1,8 @@
 //! How many slots are lent, counted per CPU so that no two CPUs write the same line.
 
 use alloc::boxed::Box;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use super::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::platform::Cpu;
 
 /// One CPU's share, which it writes alone, pinned; two cache lines, as neighbours are prefetched in pairs.

@@ -7,7 +7,9 @@
 use core::cell::Cell;
 
 use loom::sync::atomic;
-pub(crate) use loom::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering, fence};
+pub(crate) use loom::sync::atomic::{
+    AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+};
 
 loom::thread_local! {
     /// Whether this thread wrote `SeqCst`, and has not read so since.

@@ -2,22 +2,54 @@
 //! lock is taken, so the way is short.
 //!
 //! What is decided here [`place`](super::place) decides too, for any memory, and comes to the same: it is asked wherever one of the
-//! questions of [`pool_at_once`](DeviceCore::pool_at_once) has another answer. What [`as_it_is`](super::as_it_is) is for memory that
+//! questions of [`copy_at_once`](DeviceCore::copy_at_once) has another answer. What [`as_it_is`](super::as_it_is) is for memory that
 //! the device is given itself this is for copies.
 
 use core::ptr::NonNull;
 
-use crate::addr::{BusRange, DmaMask, FRAME_SIZE_LOG2, PhysRange};
-use crate::bounce::{self, AlwaysMapped, Forced, Holds, Pool, PoolName, Run, RunPlace, RunRequest};
+use crate::addr::{BusAddr, BusRange, PhysRange};
+use crate::bounce::{self, Forced, Holds, Pool, PoolName, RunPlace, RunRequest, RunStart};
 use crate::device::{Coherence, DEFAULT_SEGMENT_BOUNDARY_LOG2, DeviceCore};
 use crate::map::AnyDirection;
 use crate::map::attributes::{CpuSync, Need};
 use crate::map::copies::{Copies, CopyReach};
-use crate::map::place::{ThroughBridge, asks_for_copies};
+use crate::map::place::asks_for_copies;
 use crate::map::route::Route;
 use crate::map::terms::{Shape, Terms};
 use crate::pagetable::Privilege;
 use crate::platform::Platform;
+
+/// The copy that a device was given at once.
+///
+/// It fits into two registers. What a function returns in memory its caller reads again in larger pieces, and the CPU then waits until all
+/// that was written before is in its cache: here that would be the whole copy.
+#[derive(Clone, Copy)]
+pub(super) struct AtOnce {
+    /// Where the device finds the first byte.
+    first: BusAddr,
+    start: RunStart,
+    pool: PoolName,
+    reach: CopyReach,
+}
+
+const _: () = assert!(size_of::<Option<AtOnce>>() <= 16, "two registers");
+
+impl AtOnce {
+    /// Where the device finds all of it, which is `len_bytes` long.
+    #[inline]
+    pub(super) fn range(self, len_bytes: u64) -> BusRange {
+        BusRange::of_existing(self.first, len_bytes)
+    }
+
+    #[inline]
+    pub(super) fn copies(self) -> Copies {
+        Copies::Whole {
+            pool: self.pool,
+            run: RunPlace::of_slots(self.start),
+            reach: self.reach,
+        }
+    }
+}
 
 impl<P: Platform> DeviceCore<P> {
     /// Gives the device a copy of `len_bytes` bytes, of which `first` is the first piece and which the CPU has at `contents`, if that
@@ -25,13 +57,14 @@ impl<P: Platform> DeviceCore<P> {
     ///
     /// # Safety
     /// The bytes at `contents` are readable, and no reference that writes them is in use.
-    #[inline]
+    #[inline(never)]
     pub(super) unsafe fn copy_at_once(
         &self,
         terms: &Terms,
-        (first, len_bytes): (PhysRange, u64),
+        first: PhysRange,
+        len_bytes: u64,
         contents: NonNull<u8>,
-    ) -> Option<(BusRange, Copies)> {
+    ) -> Option<AtOnce> {
         let is_plain = terms.shape != Shape::AlignedBlock
             && terms.attributes.need == Need::Any
             && terms.attributes.privilege == Privilege::Any
@@ -40,72 +73,56 @@ impl<P: Platform> DeviceCore<P> {
             return None;
         }
         let mask = terms.mask.narrowed_to(self.limits.bus_last());
-        let (pool, run, range) = self.lend_at_once(terms, first, len_bytes, mask)?;
-        // SAFETY: the caller vouches for the contents, which are as long as the run.
-        unsafe { run.fill(self.platform, contents) };
-        if self.coherence == Coherence::NotSnooped {
-            self.clean_for_device(run.memory());
-        }
-        self.counters.bounced(len_bytes);
-        Some((range, Copies::of_one(pool, &run)))
-    }
-
-    /// Slots that are ready for such a copy, and where the device has its bytes.
-    #[inline]
-    fn lend_at_once(
-        &self,
-        terms: &Terms,
-        first: PhysRange,
-        len_bytes: u64,
-        mask: DmaMask,
-    ) -> Option<(PoolName, Run, BusRange)> {
-        let keep_mask = self.limits.min_align_mask();
-        let mut request = RunRequest {
-            len_bytes,
-            offset: first.start().as_u64() & keep_mask,
-            align_log2: u64::BITS - keep_mask.leading_zeros(),
-            granule_log2: 0,
-            boundary_log2: DEFAULT_SEGMENT_BOUNDARY_LOG2,
-            origin: first.start(),
-            direction: terms.direction,
-        };
-        match &self.route {
-            Route::Blocked => None,
-            Route::Translated(domain) => {
+        let (pool_name, pool, granule_log2, direct) = match &self.route {
+            Route::Blocked => return None,
+            Route::Translated(_) => {
                 let own = self.bounce.own_for(len_bytes)?;
-                let page_log2 = domain.page_size_log2();
-                if page_log2 != FRAME_SIZE_LOG2 {
-                    request.granule_log2 = page_log2;
-                }
                 let permission = terms.permission();
-                let always = AlwaysMapped {
-                    core: self,
-                    domain,
-                    permission,
-                    mask,
-                };
-                let run = own.of(permission).lend_ready(&request, &always)?;
-                let range = run.bus_range()?;
-                Some((PoolName::Own(permission), run, range))
+                let pool = own.of(permission);
+                (PoolName::Own(permission), pool, own.granule_log2(), None)
             }
             Route::Direct(direct) => {
                 let is_wanted = self.bounce.forced == Forced::Always || asks_for_copies(terms);
                 if !is_wanted && direct.reach(first, mask).is_ok() {
                     return None;
                 }
-                let pool = self.bounce.shared;
-                let run = pool.lend_ready(&request, &ThroughBridge { direct, mask })?;
-                let kept = |bus: &BusRange| bus.start().as_u64() & keep_mask == request.offset;
-                match direct.bus_range(run.bytes()).filter(kept) {
-                    Some(range) => Some((PoolName::Shared, run, range)),
-                    None => {
-                        // SAFETY: the device was not told of it.
-                        unsafe { pool.release(run) };
-                        None
-                    }
-                }
+                (PoolName::Shared, self.bounce.shared, 0, Some(direct))
             }
+        };
+        let keep_mask = self.limits.min_align_mask();
+        let request = RunRequest {
+            len_bytes,
+            offset: first.start().as_u64() & keep_mask,
+            align_log2: u64::BITS - keep_mask.leading_zeros(),
+            granule_log2,
+            boundary_log2: DEFAULT_SEGMENT_BOUNDARY_LOG2,
+            origin: first.start(),
+            direction: terms.direction,
+        };
+        let (run, start, bus) = pool.lend_ready_where(&request, |memory, always| {
+            let bus = match direct {
+                Some(direct) => direct.bus_range(memory)?.start().as_u64(),
+                None => always?.as_u64(),
+            };
+            let run_last = bus.checked_add(memory.len_bytes() - 1)?;
+            // The run is aligned in memory, and is to be so on the bus.
+            (run_last <= mask.last().as_u64() && bus & keep_mask == 0).then_some(bus)
+        })?;
+        // SAFETY: the caller vouches for the contents, which are as long as the run.
+        unsafe { run.fill(self.platform, contents) };
+        if self.coherence == Coherence::NotSnooped {
+            self.clean_for_device(run.memory());
         }
+        self.counters.bounced(len_bytes);
+        Some(AtOnce {
+            first: BusAddr::new(bus + request.offset),
+            start,
+            pool: pool_name,
+            reach: match direct {
+                Some(_) => CopyReach::WhileMapped,
+                None => CopyReach::Always,
+            },
+        })
     }
 
     /// Whether [`end_copy`](Self::end_copy) ends a mapping with these.
@@ -119,7 +136,7 @@ impl<P: Platform> DeviceCore<P> {
     /// # Safety
     /// The copy is that of a mapping that the device lost, or has always, and that ends with this call; as many bytes as it has
     /// are writable at `buffer`, and no reference to them is in use.
-    #[inline]
+    #[inline(never)]
     pub(super) unsafe fn end_copy(
         &self,
         pool: PoolName,

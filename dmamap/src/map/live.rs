@@ -6,14 +6,16 @@ use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
 use crate::addr::{BusRange, PhysRange};
+use crate::bounce::{PoolName, RunPlace};
 use crate::buffer::DmaMemory;
 use crate::device::{Coherence, Device, Held, Revocation};
 use crate::iommu::{Owed, Requester, RevokeError};
 use crate::map::as_it_is::{AsItIs, map_as_it_is};
 use crate::map::asked::Asked;
+use crate::map::at_once::AtOnce;
 use crate::map::attributes::{Attributes, CpuSync};
 use crate::map::backing::{Backing, Side};
-use crate::map::copies::Copies;
+use crate::map::copies::{Copies, CopyReach};
 use crate::map::direction::AnyDirection;
 use crate::map::earlier::{Earlier, Written};
 use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
@@ -117,12 +119,22 @@ impl<P: Platform> Live<P> {
         buffer: &B,
         terms: Terms,
     ) -> Result<Self, MapError> {
-        let memory = (buffer.segment(0), held.bytes());
-        // SAFETY: the buffer's bytes are readable, and all access to them goes through the buffer, which is borrowed.
-        let copied = unsafe { held.core().copy_at_once(&terms, memory, buffer.pointer()) };
-        match copied {
-            Some((range, copies)) => Ok(Self::new(held, range, &terms, copies)),
+        match Self::copied_at_once(&held, buffer, &terms) {
+            Some(copy) => {
+                let range = copy.range(held.bytes());
+                Ok(Self::new(held, range, &terms, copy.copies()))
+            }
             None => Self::establish_in_steps(held, buffer, terms),
+        }
+    }
+
+    #[inline]
+    fn copied_at_once<B: DmaMemory>(held: &Held<P>, buffer: &B, terms: &Terms) -> Option<AtOnce> {
+        let (first, contents) = (buffer.segment(0), buffer.pointer());
+        // SAFETY: the buffer's bytes are readable, and all access to them goes through the buffer, which is borrowed.
+        unsafe {
+            held.core()
+                .copy_at_once(terms, first, held.bytes(), contents)
         }
     }
 
@@ -176,19 +188,37 @@ impl<P: Platform> Live<P> {
         match map_as_it_is(held.core(), &*buffer, (first, len_bytes), &terms) {
             AsItIs::Mapped(range) => Ok(make(Self::new(held, range, &terms, Copies::None), buffer)),
             AsItIs::Failed(failure) => Err(rejected(device, held, failure, buffer)),
-            AsItIs::Undecided => Self::establish_any_owned(device, held, buffer, terms, make),
+            AsItIs::Undecided => Self::establish_owned_copied(device, held, buffer, terms, make),
         }
     }
 
+    /// As [`establish_any`](Self::establish_any), and `make` makes of it what is returned where it is made.
     #[inline(never)]
-    fn establish_any_owned<B: DmaMemory, T>(
+    fn establish_owned_copied<B: DmaMemory, T>(
         device: &Device<P>,
         held: Held<P>,
         buffer: ManuallyDrop<B>,
         terms: Terms,
         make: impl FnOnce(Self, ManuallyDrop<B>) -> T,
     ) -> Result<T, Rejected<B>> {
-        match Self::establish_any(held, &*buffer, terms) {
+        match Self::copied_at_once(&held, &*buffer, &terms) {
+            Some(copy) => {
+                let range = copy.range(held.bytes());
+                Ok(make(Self::new(held, range, &terms, copy.copies()), buffer))
+            }
+            None => Self::establish_owned_in_steps(device, held, buffer, terms, make),
+        }
+    }
+
+    #[inline(never)]
+    fn establish_owned_in_steps<B: DmaMemory, T>(
+        device: &Device<P>,
+        held: Held<P>,
+        buffer: ManuallyDrop<B>,
+        terms: Terms,
+        make: impl FnOnce(Self, ManuallyDrop<B>) -> T,
+    ) -> Result<T, Rejected<B>> {
+        match Self::establish_in_steps(held, &*buffer, terms) {
             Ok(live) => Ok(make(live, buffer)),
             Err(error) => {
                 let len_bytes = buffer.len_bytes();
@@ -350,7 +380,7 @@ impl<P: Platform> Live<P> {
         let is_plain = !self.need_sync() && self.earlier.is_none();
         let domain = match &core.route {
             Route::Translated(domain) if is_plain => domain,
-            _ => return self.revoke_owned_in_steps(buffer),
+            _ => return self.revoke_owned_copied(buffer),
         };
         // What the steps come to, for nearly all mappings.
         let pages = translated::pages(self.range, domain.page_size_log2());
@@ -367,6 +397,35 @@ impl<P: Platform> Live<P> {
                 Ok(ManuallyDrop::into_inner(buffer))
             }
             Err(error) => Err(self.kept(buffer, error)),
+        }
+    }
+
+    /// As [`revoke_owned`](Self::revoke_owned), of a mapping that has copies or owes something.
+    #[inline(never)]
+    fn revoke_owned_copied<B: DmaMemory>(self, buffer: ManuallyDrop<B>) -> Result<B, Quarantined> {
+        let Some((pool, run)) = self.copy_that_ends_at_once() else {
+            return self.revoke_owned_in_steps(buffer);
+        };
+        let core = self.held.core();
+        // SAFETY: no table says whether the device has the copy: it has it always, or nothing translates for it. The mapping had the
+        // buffer to itself, views of it are volatile, and it ends with this call.
+        unsafe { core.end_copy(pool, run, self.direction, buffer.pointer()) };
+        Ok(ManuallyDrop::into_inner(buffer))
+    }
+
+    /// Its copy, where the mapping is that and no more: no table is changed at its end, no cache maintained, nothing is owed.
+    #[inline]
+    fn copy_that_ends_at_once(&self) -> Option<(PoolName, RunPlace)> {
+        let core = self.held.core();
+        match self.copies {
+            Copies::Whole { pool, run, reach }
+                if (reach == CopyReach::Always || !core.route.joins_pieces())
+                    && self.earlier.is_none()
+                    && core.ends_copy_at_once(self.attributes.cpu_sync) =>
+            {
+                Some((pool, run))
+            }
+            _ => None,
         }
     }
 

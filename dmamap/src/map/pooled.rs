@@ -4,7 +4,6 @@
 //! say ([`BounceSettings::copy_below_bytes`](crate::bounce::BounceSettings::copy_below_bytes)): a short copy costs less than the wait for an
 //! invalidation. The second is a matter of cost alone, so that whatever stands against a copy lets the memory be mapped as others are.
 
-use crate::addr::FRAME_SIZE_LOG2;
 use crate::bounce::{AlwaysMapped, OwnPools, PoolName, Run, RunRequest};
 use crate::device::DeviceCore;
 use crate::iommu::Domain;
@@ -50,7 +49,7 @@ impl<P: Platform> DeviceCore<P> {
         memory: &mut Memory<'_>,
     ) -> Result<Placed, MapFailure> {
         self.may_copy(terms, memory)?;
-        let request = self.pooled_request(domain, terms, memory);
+        let request = self.pooled_request(own, terms, memory);
         let always = self.always_mapped(domain, terms);
         let run = own.of(terms.permission()).allocate(&request, &always)?;
         // SAFETY: the caller's promise.
@@ -66,20 +65,15 @@ impl<P: Platform> DeviceCore<P> {
         memory: &mut Memory<'_>,
     ) -> Option<Placed> {
         self.may_copy(terms, memory).ok()?;
-        let request = self.pooled_request(domain, terms, memory);
+        let request = self.pooled_request(own, terms, memory);
         let pool = own.of(terms.permission());
         let run = pool.lend_slots(&request, &self.always_mapped(domain, terms))?;
         // SAFETY: the caller's promise. It is mapped, so what can fail is its boundary, where memory in place may do better.
         unsafe { self.place_own(domain, terms, run, memory) }.ok()
     }
 
-    fn pooled_request(&self, domain: &Domain<P>, terms: &Terms, memory: &Memory<'_>) -> RunRequest {
-        // Runs of memory of their own are mapped in whole pages.
-        let page_log2 = match domain.page_size_log2() {
-            FRAME_SIZE_LOG2 => 0,
-            larger => larger,
-        };
-        self.request(memory, terms, terms.min_align_mask, page_log2)
+    fn pooled_request(&self, own: &OwnPools<P>, terms: &Terms, memory: &Memory<'_>) -> RunRequest {
+        self.request(memory, terms, terms.min_align_mask, own.granule_log2())
     }
 
     fn always_mapped<'a>(&'a self, domain: &'a Domain<P>, terms: &Terms) -> AlwaysMapped<'a, P> {

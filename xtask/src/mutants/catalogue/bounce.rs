@@ -369,7 +369,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "bounce-buddy-of-another-size",
         selection: Selection::Whole,
-        file: "dmamap/src/bounce/records.rs",
+        file: "dmamap/src/bounce/record.rs",
         find: "self.tag() == Tag::new(Kind::Free, order, 0)",
         replace: "order < 32 && self.tag().kind() == Kind::Free",
         why: "a block is taken for free of which a part is lent",
@@ -401,9 +401,9 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "kept-slots-lent-to-who-does-not-reach-them",
         selection: Selection::Core,
-        file: "dmamap/src/bounce/ready.rs",
-        find: "if !exposure.reaches(memory, bus) {",
-        replace: "if memory.is_empty() && !exposure.reaches(memory, bus) {",
+        file: "dmamap/src/map/at_once.rs",
+        find: "(run_last <= mask.last().as_u64() && bus & keep_mask == 0).then_some(bus)",
+        replace: "(run_last > 0 && bus & keep_mask == 0).then_some(bus)",
         why: "a device is told of an address that it cuts off",
         caught_by: &[kept(
             "what_is_kept_for_one_device_is_not_lent_to_one_that_does_not_reach_it",
