@@ -105,6 +105,7 @@ impl AmdV1 {
         page_table::ADDRESS_MASK & !self.last_phys().as_u64()
     }
 
+    #[inline]
     fn decode_leaf(&self, level: u32, entry: Word) -> Entry {
         let level_log2 = self.geometry().size_log2(level);
         let exists = level == 1 || self.leaf_sizes.contains(level_log2);
@@ -150,14 +151,17 @@ unsafe impl Format for AmdV1 {
         Geometry::new(granule, self.levels, input_bits)
     }
 
+    #[inline]
     fn leaf_sizes(&self) -> LeafSizes {
         self.leaf_sizes
     }
 
+    #[inline]
     fn coherence(&self) -> WalkCoherence {
         self.coherence
     }
 
+    #[inline]
     fn last_phys(&self) -> PhysAddr {
         PhysAddr::new((1 << self.host_address_bits) - 1)
     }
@@ -170,6 +174,7 @@ unsafe impl Format for AmdV1 {
         }
     }
 
+    #[inline]
     fn leaf(&self, level: u32, phys: PhysAddr, permission: Permission, span: Span) -> u64 {
         let size_log2 = self.geometry().size_log2(level);
         let (next_level, addr) = match span {
@@ -190,6 +195,7 @@ unsafe impl Format for AmdV1 {
             .into_bits()
     }
 
+    #[inline]
     fn table(&self, level: u32, phys: PhysAddr) -> u64 {
         Word::new()
             .with_pr(true)
@@ -200,6 +206,7 @@ unsafe impl Format for AmdV1 {
             .into_bits()
     }
 
+    #[inline]
     fn decode(&self, level: u32, word: u64) -> Entry {
         let entry = Word::from_bits(word);
         if !entry.pr() {

@@ -81,6 +81,7 @@ impl ArmLpae {
         Geometry::new(self.granule, self.levels, self.input_bits)
     }
 
+    #[inline]
     pub(super) fn last_phys(&self) -> PhysAddr {
         PhysAddr::new((1 << self.output_bits) - 1)
     }
@@ -97,6 +98,7 @@ impl ArmLpae {
     }
 
     /// log2 of what a leaf of `level` stands for.
+    #[inline]
     fn span_log2(&self, level: u32, span: Span) -> u32 {
         let size_log2 = self.geometry().size_log2(level);
         match span {
@@ -106,10 +108,12 @@ impl ArmLpae {
     }
 
     /// Address bits that must be zero in an entry for `2^size_log2` bytes.
+    #[inline]
     fn address_reserved(&self, size_log2: u32) -> u64 {
         page_table::ADDRESS_MASK & !self.last_phys().as_u64() | page_table::below_size(size_log2)
     }
 
+    #[inline]
     pub(super) fn table(&self, phys: PhysAddr) -> u64 {
         Table::new()
             .with_valid(true)
@@ -120,6 +124,7 @@ impl ArmLpae {
 
     /// What a word says, where `leaf` reads a page or block of the stage: its address, permission and span,
     /// unless its attributes are reserved.
+    #[inline]
     pub(super) fn decode(
         &self,
         level: u32,
@@ -169,6 +174,7 @@ pub(super) struct LeafWord {
 }
 
 impl LeafWord {
+    #[inline]
     pub(super) fn new(addr: u64, permission: super::Permission, contiguous: bool) -> Self {
         let span = if contiguous { Span::Run } else { Span::Entry };
         Self {

@@ -98,14 +98,17 @@ unsafe impl Format for ArmLpaeStage1 {
         self.0.geometry()
     }
 
+    #[inline]
     fn leaf_sizes(&self) -> LeafSizes {
         self.0.leaf_sizes
     }
 
+    #[inline]
     fn coherence(&self) -> WalkCoherence {
         self.0.coherence
     }
 
+    #[inline]
     fn last_phys(&self) -> PhysAddr {
         self.0.last_phys()
     }
@@ -115,6 +118,7 @@ unsafe impl Format for ArmLpaeStage1 {
         self.0.run_log2(level)
     }
 
+    #[inline]
     fn leaf(&self, level: u32, phys: PhysAddr, permission: Permission, span: Span) -> u64 {
         let (attr_indx, sh) = match self.0.coherence {
             WalkCoherence::Snooped => (WRITE_BACK, SH_INNER),
@@ -137,6 +141,7 @@ unsafe impl Format for ArmLpaeStage1 {
             .into_bits()
     }
 
+    #[inline]
     fn for_registers(&self, leaf: u64) -> u64 {
         // Shareability is not looked at: such memory is outer shareable.
         Stage1::from_bits(leaf)
@@ -149,15 +154,18 @@ unsafe impl Format for ArmLpaeStage1 {
         Privileges::Told
     }
 
+    #[inline]
     fn for_privileged(&self, leaf: u64) -> u64 {
         let word = Stage1::from_bits(leaf);
         word.with_ap(word.ap() & !AP_UNPRIVILEGED).into_bits()
     }
 
+    #[inline]
     fn table(&self, _level: u32, phys: PhysAddr) -> u64 {
         self.0.table(phys)
     }
 
+    #[inline]
     fn decode(&self, level: u32, word: u64) -> Entry {
         self.0.decode(level, word, |word| {
             let leaf = Stage1::from_bits(word);

@@ -100,14 +100,17 @@ unsafe impl Format for ArmLpaeStage2 {
         self.0.geometry()
     }
 
+    #[inline]
     fn leaf_sizes(&self) -> LeafSizes {
         self.0.leaf_sizes
     }
 
+    #[inline]
     fn coherence(&self) -> WalkCoherence {
         self.0.coherence
     }
 
+    #[inline]
     fn last_phys(&self) -> PhysAddr {
         self.0.last_phys()
     }
@@ -117,6 +120,7 @@ unsafe impl Format for ArmLpaeStage2 {
         self.0.run_log2(level)
     }
 
+    #[inline]
     fn leaf(&self, level: u32, phys: PhysAddr, permission: Permission, span: Span) -> u64 {
         let (mem_attr, sh) = match self.0.coherence {
             WalkCoherence::Snooped => (MEM_ATTR_WRITE_BACK, SH_INNER),
@@ -138,6 +142,7 @@ unsafe impl Format for ArmLpaeStage2 {
             .into_bits()
     }
 
+    #[inline]
     fn for_registers(&self, leaf: u64) -> u64 {
         Stage2::from_bits(leaf)
             .with_mem_attr(MEM_ATTR_DEVICE)
@@ -145,10 +150,12 @@ unsafe impl Format for ArmLpaeStage2 {
             .into_bits()
     }
 
+    #[inline]
     fn table(&self, _level: u32, phys: PhysAddr) -> u64 {
         self.0.table(phys)
     }
 
+    #[inline]
     fn decode(&self, level: u32, word: u64) -> Entry {
         self.0.decode(level, word, |word| {
             let leaf = Stage2::from_bits(word);

@@ -65,14 +65,16 @@ impl<P: Platform, F: Format> PageTable<P, F> {
     /// Unlinks a table if it is still there and empty, and those above that it leaves empty.
     fn unlink(&mut self, empty: EmptyTable, gather: &mut Gather<P>) {
         let geometry = self.format.geometry();
-        let mut path = self.path_from_root();
+        let mut path = self.path;
+        path.reset();
         path.walk(empty.base, empty.level);
         let mut level = empty.level;
         if path.deepest() != level || path.present(level) != Some(0) {
             return;
         }
         // It may be on the way to where the last request ended.
-        self.position = self.path_from_root().position();
+        self.path.reset();
+        self.near.clear();
         while path.present(level) == Some(0) {
             let (child, parent) = (path.node(level), path.node(level + 1));
             let index = geometry.index(empty.base, level + 1);

@@ -22,6 +22,7 @@ const NEXT: usize = 0;
 const FRAMES: usize = 1;
 
 impl<P: Platform> FrameList<P> {
+    #[inline]
     pub(super) fn new(platform: P) -> Self {
         Self {
             platform,
@@ -52,6 +53,7 @@ impl<P: Platform> FrameList<P> {
     }
 
     /// Frames of all of them.
+    #[inline]
     pub(super) fn frames(&self) -> usize {
         self.frames
     }

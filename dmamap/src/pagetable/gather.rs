@@ -29,6 +29,7 @@ pub struct Gather<P: Platform> {
 
 impl<P: Platform> Gather<P> {
     /// Nothing to do. Tables that are unlinked into it are of `platform`'s frames, which is what they go back to.
+    #[inline]
     pub fn new(platform: P) -> Self {
         Self {
             first: u64::MAX,
@@ -71,7 +72,21 @@ impl<P: Platform> Gather<P> {
     /// cached inner steps if [`tables`](Self::tables) says so, that began after the last unmap into this, and
     /// requests that used the old translation have drained. The table that was unmapped from is of the frames of the platform
     /// that this was [made](Self::new) for.
-    pub unsafe fn release(mut self) {
+    #[inline]
+    pub unsafe fn release(self) {
+        if self.tables.frames() == 0 {
+            // Nearly always: nothing is left to be dropped.
+            core::mem::forget(self);
+        } else {
+            // SAFETY: the caller's promise.
+            unsafe { self.free_tables() };
+        }
+    }
+
+    /// # Safety
+    /// As [`release`](Self::release).
+    #[cold]
+    unsafe fn free_tables(mut self) {
         // SAFETY: the walker unlinked the tables, and the caller says that no unit walks them, and whose frames they are.
         unsafe { self.tables.free() };
     }
@@ -107,12 +122,18 @@ impl<P: Platform> Gather<P> {
 }
 
 impl<P: Platform> Drop for Gather<P> {
+    #[inline]
     fn drop(&mut self) {
-        let frames = self.tables.leak();
-        if frames > 0 {
-            log::error!(
-                "an unmap was not followed by a confirmed invalidation: {frames} table frames are lost"
-            );
+        if self.tables.frames() > 0 {
+            lose(&mut self.tables);
         }
     }
+}
+
+#[cold]
+fn lose<P: Platform>(tables: &mut FrameList<P>) {
+    let frames = tables.leak();
+    log::error!(
+        "an unmap was not followed by a confirmed invalidation: {frames} table frames are lost"
+    );
 }

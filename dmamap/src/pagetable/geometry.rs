@@ -160,6 +160,24 @@ impl Geometry {
         (self.table_bytes(level) >> FRAME_SIZE_LOG2) as usize
     }
 
+    /// Frames of a table below the root: all of these are of one size.
+    #[inline]
+    pub(super) const fn frames_below_root(self) -> usize {
+        1 << (self.granule.size_log2() - FRAME_SIZE_LOG2)
+    }
+
+    /// Entries of a table below the root.
+    #[inline]
+    pub(super) const fn entries_below_root(self) -> usize {
+        1 << self.granule.index_bits()
+    }
+
+    /// As [`index`](Self::index), where the table is below the root.
+    #[inline]
+    pub(super) const fn index_below_root(self, bus: u64, level: u32) -> usize {
+        (bus >> self.size_log2(level)) as usize & (self.entries_below_root() - 1)
+    }
+
     /// What tells the table of `level`, below the root, that covers `bus` from its neighbours.
     #[inline]
     pub(super) const fn table_number(self, bus: u64, level: u32) -> u64 {

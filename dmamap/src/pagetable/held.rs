@@ -14,11 +14,10 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::map::{EMPTY, SAME_AGAIN, leaf};
-use super::words::count_alike;
-use super::{
-    Entry, Format, Gather, Grant, MemoryType, PageTable, Permission, PhysList, Privilege, Span,
-    WalkCoherence,
-};
+use super::near::has_leaves;
+use super::page_words::PageWords;
+use super::words::{are_empty, clear};
+use super::{Entry, Format, Gather, Grant, PageTable, Permission, PhysList, Span, WalkCoherence};
 use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
 use crate::platform::Platform;
 
@@ -70,7 +69,7 @@ impl<P: Platform, F: Format, const LEVEL: u32> HeldEntries<P, F, LEVEL> {
             Some(entries) if self.words.accepts(phys) && are_empty(entries) => {
                 self.words
                     .write_piece(bus, entries, phys, permission.into());
-                publish(self.platform, self.words.pages.coherence, entries);
+                publish(self.platform, self.words.pages.coherence(), entries);
                 true
             }
             _ => false,
@@ -92,7 +91,7 @@ impl<P: Platform, F: Format, const LEVEL: u32> HeldEntries<P, F, LEVEL> {
                 let grant = permission.into();
                 self.words
                     .write_list(range.start(), entries, memory, fitting, grant);
-                publish(self.platform, self.words.pages.coherence, entries);
+                publish(self.platform, self.words.pages.coherence(), entries);
                 true
             }
             _ => false,
@@ -105,10 +104,8 @@ impl<P: Platform, F: Format, const LEVEL: u32> HeldEntries<P, F, LEVEL> {
     pub fn unmap(&self, range: BusRange) -> bool {
         match self.entries(range.start(), range.len_bytes()) {
             Some(entries) if are_full(entries) => {
-                for entry in entries {
-                    entry.store(EMPTY, Ordering::Release);
-                }
-                publish(self.platform, self.words.pages.coherence, entries);
+                clear(entries);
+                publish(self.platform, self.words.pages.coherence(), entries);
                 true
             }
             _ => false,
@@ -143,11 +140,6 @@ fn are_full(entries: &[AtomicU64]) -> bool {
     blocks.iter().all(|block| block.iter().fold(true, full)) && !rest.iter().any(is_empty)
 }
 
-#[inline]
-fn are_empty(entries: &[AtomicU64]) -> bool {
-    count_alike(entries, !0, EMPTY) == entries.len()
-}
-
 /// Writes entries back where the unit does not snoop.
 #[inline]
 pub(crate) fn publish<P: Platform>(platform: P, coherence: WalkCoherence, entries: &[AtomicU64]) {
@@ -159,9 +151,7 @@ pub(crate) fn publish<P: Platform>(platform: P, coherence: WalkCoherence, entrie
 impl<P: Platform, F: Format> PageTable<P, F> {
     /// Whether entries of a level can be leaves, and held: those of a root, whose addresses may end before its entries do, are not.
     fn can_hold(&self, level: u32) -> bool {
-        let geometry = self.format.geometry();
-        (1..geometry.levels()).contains(&level)
-            && (level == 1 || self.format.leaf_sizes().contains(geometry.size_log2(level)))
+        level > 0 && has_leaves(&self.format, level)
     }
 
     /// Holds [`HELD`] entries of a level, for its pages from `bus` on, a multiple of their size together, all of which are empty. They
@@ -176,7 +166,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         if !bus.is_aligned(held_log2) || last > self.aperture_last() {
             return None;
         }
-        let mut path = self.path();
+        let mut path = self.path;
         let stop = path.walk(bus.as_u64(), level);
         if stop.level > level {
             if stop.entry != Entry::Empty {
@@ -188,17 +178,17 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         let first = geometry.index(bus.as_u64(), level);
         let entries = table.held(first)?;
         // Not a link either, though it be to an empty table: there will be leaves.
-        if table.count_alike(first..first + HELD, !0, EMPTY) < HELD {
+        if !table.are_empty(first..first + HELD) {
             return None;
         }
         path.add_present(level, 1);
-        self.position = path.position();
+        self.path = path;
         Some(entries)
     }
 
     /// Lets go of entries of a level that are held from `bus` on. What they say stays, and is the walker's from now on.
     pub(crate) fn let_go(&mut self, bus: BusAddr, level: u32, gather: &mut Gather<P>) {
-        let mut path = self.path();
+        let mut path = self.path;
         if path.walk(bus.as_u64(), level).level > level {
             return;
         }
@@ -206,7 +196,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         let first = self.format.geometry().index(bus.as_u64(), level);
         let entries = (first..first + HELD).filter(|&entry| table.load(entry) != EMPTY);
         path.add_present(level, entries.count());
-        self.position = path.position();
+        self.path = path;
         if path.remove_present(level, 1) == Some(0) {
             self.emptied(bus.as_u64(), level, gather);
         }
@@ -241,7 +231,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         held: HeldEntries<P, F, LEVEL>,
         gather: &mut Gather<P>,
     ) -> Result<(), HeldEntries<P, F, LEVEL>> {
-        let mut path = self.path();
+        let mut path = self.path;
         let at = held.bus.as_u64();
         let is_there = path.walk(at, LEVEL).level <= LEVEL && {
             let first = self.format.geometry().index(at, LEVEL);
@@ -264,18 +254,9 @@ impl<P: Platform, F: Format> PageTable<P, F> {
     }
 
     fn words<const LEVEL: u32>(&self) -> Encoder<F, LEVEL> {
-        let word = |phys, grant| leaf(&self.format, LEVEL, PhysAddr::new(phys), Span::Entry, grant);
-        let page = self.format.geometry().size(LEVEL);
-        let step = word(page, GRANTS[0]).wrapping_sub(word(0, GRANTS[0]));
         Encoder {
             format: self.format,
-            pages: PageWords {
-                zero: GRANTS.map(|grant| word(0, grant)),
-                step,
-                page_log2: self.format.geometry().size_log2(LEVEL),
-                last_phys: self.format.last_phys(),
-                coherence: self.format.coherence(),
-            },
+            pages: PageWords::new(&self.format, LEVEL),
         }
     }
 }
@@ -302,54 +283,6 @@ pub(crate) trait LeafWords: Send + Sync {
     fn of_pages(&self) -> PageWords;
 }
 
-/// What leaves of one level say, each on its own.
-#[derive(Clone, Copy)]
-pub(crate) struct PageWords {
-    /// The leaf for memory at 0, of each grant.
-    zero: [u64; GRANTS.len()],
-    /// What is added to it from page to page.
-    step: u64,
-    page_log2: u32,
-    last_phys: PhysAddr,
-    coherence: WalkCoherence,
-}
-
-impl PageWords {
-    /// Writes the entry of a page whose memory is `phys`; whether it does: that must be a whole page, where entries can lead.
-    #[inline]
-    pub(crate) fn write(&self, entry: &AtomicU64, phys: PhysRange, grant: Grant) -> bool {
-        let start = phys.start().as_u64();
-        let in_page = start & ((1 << self.page_log2) - 1);
-        if in_page != 0 || phys.len_bytes() != 1 << self.page_log2 || phys.last() > self.last_phys {
-            return false;
-        }
-        let word = self.word(start >> self.page_log2, grant);
-        entry.store(word, Ordering::Release);
-        true
-    }
-
-    /// Writes entries for pages from that of this number on.
-    #[inline]
-    fn write_all(&self, entries: &[AtomicU64], page: u64, grant: Grant) {
-        let mut word = self.word(page, grant);
-        for entry in entries {
-            entry.store(word, Ordering::Release);
-            word = word.wrapping_add(self.step);
-        }
-    }
-
-    /// The leaf for the page of this number.
-    #[inline]
-    fn word(&self, page: u64, grant: Grant) -> u64 {
-        self.zero[number(grant)].wrapping_add(self.step.wrapping_mul(page))
-    }
-
-    /// Whether the unit sees the CPU's caches when it walks.
-    pub(crate) fn coherence(&self) -> WalkCoherence {
-        self.coherence
-    }
-}
-
 /// Memory that fits its entries.
 #[derive(Clone, Copy)]
 pub(crate) enum Fitting {
@@ -357,41 +290,6 @@ pub(crate) enum Fitting {
     One(PhysRange),
     /// It is as many as the list says.
     Many,
-}
-
-/// All that a leaf can say beside where it leads, in the order of [`number`].
-const GRANTS: [Grant; 12] = {
-    let mut grants = [Grant {
-        permission: Permission::Read,
-        memory_type: MemoryType::Normal,
-        privilege: Privilege::Any,
-    }; 12];
-    let permissions = [Permission::Read, Permission::Write, Permission::ReadWrite];
-    let mut n = 0;
-    while n < grants.len() {
-        grants[n].permission = permissions[n / 4];
-        if n / 2 % 2 == 1 {
-            grants[n].memory_type = MemoryType::Registers;
-        }
-        if n % 2 == 1 {
-            grants[n].privilege = Privilege::PrivilegedOnly;
-        }
-        n += 1;
-    }
-    grants
-};
-
-/// The place of a grant among [`GRANTS`].
-#[inline]
-fn number(grant: Grant) -> usize {
-    let permission = match grant.permission {
-        Permission::Read => 0,
-        Permission::Write => 1,
-        Permission::ReadWrite => 2,
-    };
-    let registers = usize::from(grant.memory_type == MemoryType::Registers);
-    let privileged = usize::from(grant.privilege == Privilege::PrivilegedOnly);
-    permission * 4 + registers * 2 + privileged
 }
 
 /// What leaves of a level say in one format, worked out once.
@@ -477,6 +375,13 @@ impl<F: Format, const LEVEL: u32> Encoder<F, LEVEL> {
         let mut at = 0;
         memory.restart();
         while let Some(piece) = memory.next_range() {
+            // A page alone, as nearly all are, is no run.
+            if let Some(entry) = entries.get(at)
+                && self.pages.write(entry, piece, grant)
+            {
+                at += 1;
+                continue;
+            }
             let pages = (piece.len_bytes() >> page_log2) as usize;
             let these = entries.get(at..at + pages);
             let (true, Some(these)) = (self.accepts(piece), these) else {

@@ -43,13 +43,18 @@ impl<P: Platform, F: Format> PageTable<P, F> {
     ///
     /// # Errors
     /// As for [`map_list`](Self::map_list).
+    #[inline]
     pub fn map(
         &mut self,
         bus: BusAddr,
         phys: PhysRange,
         permission: Permission,
     ) -> Result<(), MapError> {
-        self.map_list(bus, &mut Replay::new(core::iter::once(phys)), permission)
+        if self.map_near(bus, phys, permission.into()) {
+            return Ok(());
+        }
+        let mut memory = Replay::new(core::iter::once(phys));
+        self.map_walked(bus, &mut memory, permission.into())
     }
 
     /// Lets the device reach the ranges of `memory`, wherever they lie, side by side from `bus` on. Neighbours that
@@ -87,10 +92,28 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         memory: &mut L,
         grant: Grant,
     ) -> Result<(), MapError> {
+        memory.restart();
+        if let Some(first) = memory.next_range()
+            && memory.next_range().is_none()
+            && self.map_near(bus, first, grant)
+        {
+            return Ok(());
+        }
+        self.map_walked(bus, memory, grant)
+    }
+
+    /// The same with a walk.
+    #[inline(never)]
+    fn map_walked<L: PhysList + ?Sized>(
+        &mut self,
+        bus: BusAddr,
+        memory: &mut L,
+        grant: Grant,
+    ) -> Result<(), MapError> {
         if self.map_in_one_table(bus, memory, grant)? {
             return Ok(());
         }
-        let mut path = self.path();
+        let mut path = self.path;
         let Survey { missing, only } = self.survey(&mut path, bus, memory)?;
         // All of them are below the root, and so of one size.
         let request = table_request(&self.format, 1);
@@ -99,7 +122,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
             Some(batch) => self.write(&mut path, &batch, grant, &mut stock),
             None => self.write_all(&mut path, bus, memory, grant, &mut stock),
         };
-        self.position = path.position();
+        self.path = path;
         // SAFETY: frames left over were never linked. (There are none, if the list is true to itself.)
         unsafe { stock.free() };
         Ok(())
@@ -198,7 +221,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         let step = self
             .leaf(level, PhysAddr::new(second), Span::Entry, grant)
             .wrapping_sub(word);
-        table.store_steps(first, count, word, step);
+        table.store_steps(first..first + count, word, step);
     }
 
     #[inline]

@@ -86,8 +86,10 @@ mod gather;
 mod geometry;
 mod held;
 mod map;
+mod near;
 mod next_leaf;
 mod one_table;
+mod page_words;
 mod path;
 mod phys_list;
 mod riscv;
@@ -108,7 +110,8 @@ pub use format::{Format, LeafSizes, Privileges, Runs, SnoopControl, WalkCoherenc
 pub use gather::{Gather, TableChange};
 pub use geometry::{Geometry, Granule, MAX_LEVELS};
 pub use held::{HELD, HeldEntries};
-pub(crate) use held::{LeafWords, PageWords, publish};
+pub(crate) use held::{LeafWords, publish};
+pub(crate) use page_words::PageWords;
 pub use phys_list::{PhysList, Replay};
 pub use riscv::Riscv;
 pub use visit::{Leaf, Target};
@@ -118,7 +121,8 @@ pub use x86_first_stage::X86FirstStage;
 use crate::addr::{BusAddr, PhysAddr};
 use crate::platform::{OutOfFrames, Platform};
 use empty::EmptyTables;
-use path::{Node, Path, Position};
+use near::NearTables;
+use path::{Node, Path};
 use shadow::Tally;
 use words::Words;
 
@@ -129,9 +133,9 @@ use words::Words;
 pub struct PageTable<P: Platform, F: Format> {
     platform: P,
     format: F,
-    root: Node<P>,
-    /// Where the last request ended: at tables that are linked.
-    position: Position,
+    /// To where the last request ended: all of its tables are linked.
+    path: Path<P, F>,
+    near: NearTables<P>,
     empty: EmptyTables,
     frames: usize,
 }
@@ -171,8 +175,8 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         Ok(Self {
             platform,
             format,
-            root,
-            position: Position::root(geometry.levels()),
+            path: Path::new(platform, root, format),
+            near: NearTables::new(&format),
             empty: EmptyTables::new(),
             frames: table.frames() + shadow.frames(),
         })
@@ -180,7 +184,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
 
     /// What a unit is told: the physical address of the root table.
     pub fn root_phys(&self) -> PhysAddr {
-        self.root.table.phys()
+        self.path.root().table.phys()
     }
 
     /// Whether leaves tell privileged requests from others.
@@ -219,16 +223,6 @@ impl<P: Platform, F: Format> PageTable<P, F> {
             || bus
                 .checked_add(len_bytes - 1)
                 .is_some_and(|last| last <= self.aperture_last())
-    }
-
-    /// From where the last request ended.
-    fn path(&self) -> Path<P, F> {
-        Path::new(self.platform, self.root, self.format, self.position)
-    }
-
-    fn path_from_root(&self) -> Path<P, F> {
-        let root = Position::root(self.levels());
-        Path::new(self.platform, self.root, self.format, root)
     }
 
     /// log2 of the bytes that a leaf of `level` stands for, alone or with its run.

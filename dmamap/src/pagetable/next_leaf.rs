@@ -15,7 +15,8 @@ struct Place {
 impl<P: Platform, F: Format> PageTable<P, F> {
     /// The leaf at `bus`, or else the first one behind it, with its word: that of any entry of it.
     pub(crate) fn next_leaf(&self, bus: BusAddr) -> Option<(Leaf, u64)> {
-        let place = self.next_place(&mut self.path(), bus.as_u64())?;
+        let mut path = self.path;
+        let place = self.next_place(&mut path, bus.as_u64())?;
         Some((place.leaf, place.word))
     }
 
@@ -30,7 +31,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         leaves_max: usize,
         rewrite: impl Fn(u64) -> u64,
     ) -> Option<BusAddr> {
-        let mut path = self.path();
+        let mut path = self.path;
         let mut at = first;
         for _ in 0..leaves_max {
             let place = self.next_place(&mut path, at.as_u64())?;

@@ -8,8 +8,9 @@ use core::ops::Range;
 
 use super::frame_list::FrameList;
 use super::map::{EMPTY, SAME_AGAIN, frames_of_table, table_request};
+use super::page_words::address_bits;
 use super::path::Path;
-use super::words::Words;
+use super::words::{Words, store_steps};
 use super::{Entry, Format, Gather, Grant, MapError, PageTable, PhysList, Span};
 use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
 use crate::platform::Platform;
@@ -46,8 +47,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         if !self.reaches(bus, 1) {
             return Ok(false);
         }
-        let mut path = self.path();
-        let stop = path.walk(bus.as_u64(), 1);
+        let stop = self.path.walk(bus.as_u64(), 1);
         if stop.word != EMPTY {
             return Ok(false);
         }
@@ -63,21 +63,24 @@ impl<P: Platform, F: Format> PageTable<P, F> {
             return Ok(false);
         }
         if level < stop.level {
+            let mut path = self.path;
             self.make_table(&mut path, bus, level)?;
+            self.path = path;
         }
-        let table = path.node(level).table;
-        if table.count_alike(first..first + count, !0, EMPTY) != count {
+        let table = self.path.node(level).table;
+        // The walk met the first, or else none is there yet.
+        if !table.are_empty(first + 1..first + count) {
             return Ok(false);
         }
         // Counted first: a list that is not true to itself ends below, and what it wrote by then keeps its table.
-        path.add_present(level, count);
+        self.path.add_present(level, count);
         if all.is_one {
             self.write_leaves(table, (level, first), count, all.first.start(), grant);
         } else {
             self.write_pieces(table, (level, first..first + count), memory, grant);
         }
         self.publish(table, first..first + count);
-        self.position = path.position();
+        self.keep_near(bus, level);
         Ok(true)
     }
 
@@ -130,23 +133,23 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         let leaf = |phys| self.leaf(level, PhysAddr::new(phys), Span::Entry, grant);
         let zero = leaf(0);
         let step = leaf(1 << size_log2).wrapping_sub(zero);
-        let mut at = entries.start;
+        let (size, last_phys) = (1 << size_log2, self.format.last_phys());
+        let entries = &table.words()[entries];
+        let mut at = 0;
         memory.restart();
         while let Some(piece) = memory.next_range() {
-            let number = piece.start().as_u64() >> size_log2;
-            let count = (piece.len_bytes() >> size_log2) as usize;
-            let parts = piece.start().as_u64() | piece.len_bytes();
-            assert!(
-                parts.trailing_zeros() >= size_log2
-                    && piece.last() <= self.format.last_phys()
-                    && count <= entries.end - at,
-                "{SAME_AGAIN}"
-            );
-            let word = zero.wrapping_add(step.wrapping_mul(number));
-            table.store_steps(at, count, word, step);
+            let (start, len_bytes) = (piece.start().as_u64(), piece.len_bytes());
+            let count = (len_bytes >> size_log2) as usize;
+            let is_whole = (start | len_bytes) & (size - 1) == 0 && piece.last() <= last_phys;
+            let these = entries.get(at..).and_then(|rest| rest.get(..count));
+            let (true, Some(these)) = (is_whole, these) else {
+                panic!("{SAME_AGAIN}");
+            };
+            let word = zero.wrapping_add(step.wrapping_mul(start >> size_log2));
+            store_steps(these, word, step);
             at += count;
         }
-        assert_eq!(at, entries.end, "{SAME_AGAIN}");
+        assert_eq!(at, entries.len(), "{SAME_AGAIN}");
     }
 
     /// Looks at `memory`, if there is room for it in leaves of the place's level.
@@ -157,7 +160,8 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         let (mut len_bytes, mut last) = (first.len_bytes(), first.last());
         let mut parts = first.start().as_u64() | len_bytes;
         let mut is_one = true;
-        while len_bytes >> size_log2 <= place.room
+        let room_bytes = place.room << size_log2;
+        while len_bytes <= room_bytes
             && let Some(piece) = memory.next_range()
         {
             is_one = false;
@@ -181,12 +185,10 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         if !self.reaches(bus, 1) {
             return false;
         }
-        let mut path = self.path();
-        let stop = path.walk(bus.as_u64(), 1);
+        let stop = self.path.walk(bus.as_u64(), 1);
         let (
             Some(place),
             Entry::Leaf {
-                permission,
                 span: span @ Span::Entry,
                 ..
             },
@@ -200,18 +202,18 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         if len_bytes.trailing_zeros() < size_log2 || !(1..=room).contains(&leaves) {
             return false;
         }
-        let (table, count) = (path.node(level).table, leaves as usize);
+        let (table, count) = (self.path.node(level).table, leaves as usize);
         if count > 1 {
-            let mask = !self.address_bits(level, permission, span);
-            if table.count_alike(first + 1..first + count, mask, stop.word) + 1 != count {
+            let mask = !address_bits(&self.format, level, span);
+            if !table.are_alike(first + 1..first + count, mask, stop.word) {
                 return false;
             }
         }
-        table.store_all(first, core::iter::repeat_n(EMPTY, count));
+        table.clear(first..first + count);
         self.publish(table, first..first + count);
         gather.add_leaves(bus.as_u64(), len_bytes);
-        self.position = path.position();
-        if path.remove_present(level, count) == Some(0) {
+        self.keep_near(bus, level);
+        if self.path.remove_present(level, count) == Some(0) {
             self.emptied(bus.as_u64(), level, gather);
         }
         true
@@ -222,13 +224,13 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         let geometry = self.format.geometry();
         let size_log2 = geometry.size_log2(level);
         let leaves = level == 1 || self.format.leaf_sizes().contains(size_log2);
-        let first = geometry.index(bus.as_u64(), level);
         // The addresses of a root may end before its entries do.
         let below_root = level < geometry.levels();
+        let first = geometry.index_below_root(bus.as_u64(), level);
         (leaves && below_root && bus.is_aligned(size_log2)).then(|| Place {
             level,
             first,
-            room: (geometry.entries(level) - first) as u64,
+            room: (geometry.entries_below_root() - first) as u64,
         })
     }
 }

@@ -73,48 +73,34 @@ impl Link {
     }
 }
 
-/// How far a walk has come: the tables on the way to `bus`, from below the root down to level `deepest`. The next request is
-/// often for an address close by, and starts from there.
+/// The tables between the root and `bus`, down to level `deepest`: how far a walk has come. The next request is often for an
+/// address close by, and starts from there.
 #[derive(Clone, Copy)]
-pub(super) struct Position {
+pub(super) struct Path<P, F> {
+    platform: P,
+    format: F,
+    root: Node<P>,
     /// By level from 1 on; meaningful from `deepest` to below the root's.
     below: [Link; MAX_LEVELS as usize - 1],
     deepest: u32,
     bus: u64,
 }
 
-impl Position {
-    /// At a root of that level.
-    pub(super) const fn root(level: u32) -> Self {
-        Self {
-            below: [Link::NONE; MAX_LEVELS as usize - 1],
-            deepest: level,
-            bus: 0,
-        }
-    }
-}
-
-/// The tables on the way to an address.
-pub(super) struct Path<P, F> {
-    platform: P,
-    format: F,
-    root: Node<P>,
-    at: Position,
-}
-
 impl<P: Platform, F: Format> Path<P, F> {
-    /// Where a walk from `root` has come.
-    pub(super) fn new(platform: P, root: Node<P>, format: F, at: Position) -> Self {
+    /// At the root.
+    pub(super) fn new(platform: P, root: Node<P>, format: F) -> Self {
         Self {
             platform,
             format,
             root,
-            at,
+            below: [Link::NONE; MAX_LEVELS as usize - 1],
+            deepest: format.geometry().levels(),
+            bus: 0,
         }
     }
 
-    pub(super) fn position(&self) -> Position {
-        self.at
+    pub(super) fn root(&self) -> Node<P> {
+        self.root
     }
 
     /// Asked of the format each time: it inlines, and where the format leaves no choice the shifts are by constants.
@@ -128,22 +114,24 @@ impl<P: Platform, F: Format> Path<P, F> {
 
     /// Goes back to the root, where tables further down may have been unlinked.
     pub(super) fn reset(&mut self) {
-        self.at.deepest = self.top();
+        self.deepest = self.top();
     }
 
     pub(super) fn deepest(&self) -> u32 {
-        self.at.deepest
+        self.deepest
     }
 
+    #[inline]
     pub(super) fn node(&self, level: u32) -> Node<P> {
-        debug_assert!((self.at.deepest..=self.top()).contains(&level));
+        debug_assert!((self.deepest..=self.top()).contains(&level));
         if level == self.top() {
             return self.root;
         }
-        let link = self.at.below[level as usize - 1];
-        let frames = self.geometry().table_frames(level);
-        // SAFETY: from `deepest` on, links are of nodes that were pushed, of tables below the root. While the path, or the
-        // position that it leaves to others, is used, none of these is unlinked without a `reset`.
+        let link = self.below[level as usize - 1];
+        let frames = self.geometry().frames_below_root();
+        // SAFETY: from `deepest` on, links are of nodes that were pushed, of tables below the root. While the path, or a copy of
+        // it that is left to others, is used, none of these is unlinked without a `reset`; and what is kept of it near is
+        // forgotten then.
         unsafe {
             Node {
                 table: Words::adopt(self.platform, link.table, frames),
@@ -155,23 +143,21 @@ impl<P: Platform, F: Format> Path<P, F> {
     }
 
     /// Goes up as far as needed for `bus`, then down as far as tables lead, but not below level `floor`.
+    #[inline]
     pub(super) fn walk(&mut self, bus: u64, floor: u32) -> Stop {
-        let geometry = self.geometry();
-        while self.at.deepest < self.top()
-            && geometry.table_number(bus, self.at.deepest)
-                != geometry.table_number(self.at.bus, self.at.deepest)
-        {
-            self.at.deepest += 1;
+        let (geometry, differs) = (self.geometry(), self.bus ^ bus);
+        while self.deepest < self.top() && geometry.table_number(differs, self.deepest) != 0 {
+            self.deepest += 1;
         }
-        self.at.bus = bus;
+        self.bus = bus;
         loop {
-            let level = self.at.deepest;
+            let level = self.deepest;
             let node = self.node(level);
             let index = geometry.index(bus, level);
             let word = node.table.load(index);
             match self.format.decode(level, word) {
                 Entry::Table(child) if level > floor => {
-                    let frames = geometry.table_frames(level - 1);
+                    let frames = geometry.frames_below_root();
                     self.push(node.child(self.platform, index, child, frames));
                 }
                 entry => return Stop { level, word, entry },
@@ -181,8 +167,8 @@ impl<P: Platform, F: Format> Path<P, F> {
 
     /// Goes one level down, to a table on the way to the current address.
     pub(super) fn push(&mut self, node: Node<P>) {
-        self.at.deepest -= 1;
-        self.at.below[self.at.deepest as usize - 1] = Link::to(node);
+        self.deepest -= 1;
+        self.below[self.deepest as usize - 1] = Link::to(node);
     }
 
     /// Number of entries in the table of `level`; the root's are not counted.
@@ -209,11 +195,11 @@ impl<P: Platform, F: Format> Path<P, F> {
     }
 
     /// The table above that of `level`, and the entry that links it there.
-    fn parent(&self, level: u32) -> Option<(Node<P>, usize)> {
+    pub(super) fn parent(&self, level: u32) -> Option<(Node<P>, usize)> {
         (level < self.top()).then(|| {
             (
                 self.node(level + 1),
-                self.geometry().index(self.at.bus, level + 1),
+                self.geometry().index(self.bus, level + 1),
             )
         })
     }

@@ -135,6 +135,7 @@ impl Riscv {
         Self { coherence, ..self }
     }
 
+    #[inline]
     fn decode_leaf(&self, level: u32, entry: Word) -> Entry {
         let size_log2 = self.geometry().size_log2(level);
         let exists = level == 1 || self.leaf_sizes.contains(size_log2);
@@ -182,14 +183,17 @@ unsafe impl Format for Riscv {
         Geometry::new(granule, self.levels, input_bits)
     }
 
+    #[inline]
     fn leaf_sizes(&self) -> LeafSizes {
         self.leaf_sizes
     }
 
+    #[inline]
     fn coherence(&self) -> WalkCoherence {
         self.coherence
     }
 
+    #[inline]
     fn last_phys(&self) -> PhysAddr {
         PhysAddr::new((1 << self.host_address_bits) - 1)
     }
@@ -202,6 +206,7 @@ unsafe impl Format for Riscv {
         }
     }
 
+    #[inline]
     fn leaf(&self, _level: u32, phys: PhysAddr, permission: Permission, span: Span) -> u64 {
         let addr = match span {
             Span::Entry => phys.as_u64(),
@@ -219,6 +224,7 @@ unsafe impl Format for Riscv {
             .into_bits()
     }
 
+    #[inline]
     fn table(&self, _level: u32, phys: PhysAddr) -> u64 {
         Word::new()
             .with_v(true)
@@ -226,6 +232,7 @@ unsafe impl Format for Riscv {
             .into_bits()
     }
 
+    #[inline]
     fn decode(&self, level: u32, word: u64) -> Entry {
         let entry = Word::from_bits(word);
         if !entry.v() {

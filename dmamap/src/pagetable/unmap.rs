@@ -1,8 +1,9 @@
 //! Unmapping: check that whole leaves and nothing else would go, then clear.
 
+use super::page_words::address_bits;
 use super::path::Path;
-use super::{Entry, Format, Gather, PageTable, Permission, Span, UnmapError};
-use crate::addr::{BusAddr, BusRange, PhysAddr};
+use super::{Entry, Format, Gather, PageTable, Span, UnmapError};
+use crate::addr::{BusAddr, BusRange};
 use crate::platform::Platform;
 
 /// Leaves side by side in one table.
@@ -24,7 +25,17 @@ impl<P: Platform, F: Format> PageTable<P, F> {
     /// - [`UnmapError::Misaligned`], [`UnmapError::OutsideAperture`].
     ///
     /// Nothing has changed then.
+    #[inline]
     pub fn unmap(&mut self, range: BusRange, gather: &mut Gather<P>) -> Result<(), UnmapError> {
+        if self.unmap_near(range, gather) {
+            return Ok(());
+        }
+        self.unmap_walked(range, gather)
+    }
+
+    /// The same with a walk.
+    #[inline(never)]
+    fn unmap_walked(&mut self, range: BusRange, gather: &mut Gather<P>) -> Result<(), UnmapError> {
         if self.unmap_in_one_table(range, gather) {
             return Ok(());
         }
@@ -45,14 +56,14 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         if range.is_empty() {
             return Ok(());
         }
-        let mut path = self.path();
+        let mut path = self.path;
         let first = self.next_leaves(&mut path, range.start().as_u64(), range.len_bytes())?;
         let only = first.len_bytes == range.len_bytes();
         if !only {
             self.check(&mut path, range, first.len_bytes)?;
         }
         self.clear(&mut path, range, only.then_some(first), gather);
-        self.position = path.position();
+        self.path = path;
         Ok(())
     }
 
@@ -89,7 +100,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
             });
             let table = path.node(batch.level).table;
             let entries = batch.first..batch.first + batch.count;
-            table.store_all(entries.start, entries.clone().map(|_| 0));
+            table.clear(entries.clone());
             self.publish(table, entries);
             gather.add_leaves(at, batch.len_bytes);
             if path.remove_present(batch.level, batch.count) == Some(0) {
@@ -115,10 +126,8 @@ impl<P: Platform, F: Format> PageTable<P, F> {
             level: stop.level,
             word,
         };
-        let (span, permission) = match stop.entry {
-            Entry::Leaf {
-                span, permission, ..
-            } => (span, permission),
+        let span = match stop.entry {
+            Entry::Leaf { span, .. } => span,
             Entry::Empty => return Err(UnmapError::NotMapped { bus: at }),
             Entry::Table(_) | Entry::Reserved => return Err(corrupt(stop.word)),
         };
@@ -137,7 +146,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         let mut count = match room {
             2.. => {
                 let rest = first + 1..first + room;
-                let mask = !self.address_bits(level, permission, span);
+                let mask = !address_bits(&self.format, level, span);
                 1 + table.count_alike(rest, mask, stop.word)
             }
             _ => room,
@@ -158,14 +167,5 @@ impl<P: Platform, F: Format> PageTable<P, F> {
             count,
             len_bytes: (count as u64) << geometry.size_log2(level),
         })
-    }
-
-    /// The bits of leaves that say where memory is.
-    #[inline]
-    pub(super) fn address_bits(&self, level: u32, permission: Permission, span: Span) -> u64 {
-        let size_log2 = self.format.geometry().size_log2(level);
-        let top = self.format.last_phys().align_down(size_log2);
-        let leaf = |phys| self.format.leaf(level, phys, permission, span);
-        leaf(top) ^ leaf(PhysAddr::new(0))
     }
 }

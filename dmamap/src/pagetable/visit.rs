@@ -33,7 +33,8 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         if !self.reaches(bus, 1) {
             return None;
         }
-        let stop = self.path().walk(bus.as_u64(), 1);
+        let mut path = self.path;
+        let stop = path.walk(bus.as_u64(), 1);
         let Entry::Leaf {
             phys,
             permission,
@@ -53,7 +54,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
 
     /// Calls `visit` with every leaf, by address.
     pub fn for_each_leaf(&self, visit: &mut dyn FnMut(Leaf)) {
-        self.leaves_below(self.root, self.levels(), 0, visit);
+        self.leaves_below(self.path.root(), self.levels(), 0, visit);
     }
 
     fn leaves_below(&self, node: Node<P>, level: u32, base: u64, visit: &mut dyn FnMut(Leaf)) {
@@ -92,7 +93,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
 
     /// Calls `visit` with every table, each after those below it; so it may free them.
     pub(super) fn each_table(&self, visit: &mut dyn FnMut(Node<P>)) {
-        self.tables_below(self.root, self.levels(), visit);
+        self.tables_below(self.path.root(), self.levels(), visit);
     }
 
     fn tables_below(&self, node: Node<P>, level: u32, visit: &mut dyn FnMut(Node<P>)) {

@@ -86,6 +86,7 @@ impl VtdSecondStage {
     }
 
     /// Bits that must be zero in an entry.
+    #[inline]
     fn reserved(&self, level: u32, kind: Kind) -> u64 {
         let address = second_stage::ADDRESS_MASK & !self.last_phys().as_u64();
         let features = match (kind, self.snoop) {
@@ -107,18 +108,22 @@ unsafe impl Format for VtdSecondStage {
         Geometry::new(granule, self.levels, input_bits)
     }
 
+    #[inline]
     fn leaf_sizes(&self) -> LeafSizes {
         self.leaf_sizes
     }
 
+    #[inline]
     fn coherence(&self) -> WalkCoherence {
         self.coherence
     }
 
+    #[inline]
     fn last_phys(&self) -> PhysAddr {
         PhysAddr::new((1 << self.host_address_bits) - 1)
     }
 
+    #[inline]
     fn leaf(&self, level: u32, phys: PhysAddr, permission: Permission, _span: Span) -> u64 {
         Word::new()
             .with_r(permission.reads())
@@ -129,6 +134,7 @@ unsafe impl Format for VtdSecondStage {
             .into_bits()
     }
 
+    #[inline]
     fn table(&self, _level: u32, phys: PhysAddr) -> u64 {
         // Permissions are the leaf's: those of the tables above must not take any away.
         Word::new()
@@ -138,6 +144,7 @@ unsafe impl Format for VtdSecondStage {
             .into_bits()
     }
 
+    #[inline]
     fn decode(&self, level: u32, word: u64) -> Entry {
         let entry = Word::from_bits(word);
         if !entry.is_present() {

@@ -4,6 +4,7 @@ use core::ops::Range;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use super::map::EMPTY;
 use crate::addr::{FRAME_BYTES, PhysAddr, PhysRange};
 use crate::platform::{FrameRequest, OutOfFrames, Platform};
 
@@ -58,7 +59,8 @@ impl<P: Platform> Words<P> {
         self.len / FRAME_WORDS
     }
 
-    fn words(&self) -> &[AtomicU64] {
+    #[inline]
+    pub(super) fn words(&self) -> &[AtomicU64] {
         let first = self.platform.frame_pointer(self.phys).cast().as_ptr();
         // SAFETY: the frames are lent as one range, so the pointer to the first is good for all their words,
         // aligned to a frame; words of a table are only ever accessed as atomics, here and by the unit.
@@ -71,11 +73,13 @@ impl<P: Platform> Words<P> {
         Some(NonNull::from(words))
     }
 
+    #[inline]
     pub(super) fn load(self, index: usize) -> u64 {
         self.words()[index].load(Ordering::Relaxed)
     }
 
     /// One store of 64 bits: a unit that walks sees the old word or the new one.
+    #[inline]
     pub(super) fn store(self, index: usize, word: u64) {
         self.words()[index].store(word, Ordering::Release);
     }
@@ -88,18 +92,34 @@ impl<P: Platform> Words<P> {
         }
     }
 
-    /// As [`store_all`](Self::store_all), `count` words of which the first is `word`, and each `step` more than the one before.
+    /// As [`store_steps`], to those of `entries`.
     #[inline]
-    pub(super) fn store_steps(self, first: usize, count: usize, mut word: u64, step: u64) {
-        for entry in &self.words()[first..first + count] {
-            entry.store(word, Ordering::Release);
-            word = word.wrapping_add(step);
-        }
+    pub(super) fn store_steps(self, entries: Range<usize>, word: u64, step: u64) {
+        store_steps(&self.words()[entries], word, step);
+    }
+
+    /// As [`clear`], of those of `entries`.
+    #[inline]
+    pub(super) fn clear(self, entries: Range<usize>) {
+        clear(&self.words()[entries]);
     }
 
     /// As [`count_alike`], of those of `entries`.
+    #[inline]
     pub(super) fn count_alike(self, entries: Range<usize>, mask: u64, expected: u64) -> usize {
         count_alike(&self.words()[entries], mask, expected)
+    }
+
+    /// As [`are_empty`], of those of `entries`.
+    #[inline]
+    pub(super) fn are_empty(self, entries: Range<usize>) -> bool {
+        are_empty(&self.words()[entries])
+    }
+
+    /// As [`are_alike`], of those of `entries`.
+    #[inline]
+    pub(super) fn are_alike(self, entries: Range<usize>, mask: u64, expected: u64) -> bool {
+        are_alike(&self.words()[entries], mask, expected)
     }
 
     pub(super) fn zero(self) {
@@ -128,15 +148,68 @@ impl<P: Platform> Words<P> {
     }
 }
 
+/// How many words are looked at without a branch between them.
+const BLOCK: usize = 8;
+
+/// Single stores, side by side: of `word` to the first, and of `step` more to each than to the one before.
+#[inline]
+pub(super) fn store_steps(entries: &[AtomicU64], mut word: u64, step: u64) {
+    if let [entry] = entries {
+        return entry.store(word, Ordering::Release);
+    }
+    for entry in entries {
+        entry.store(word, Ordering::Release);
+        word = word.wrapping_add(step);
+    }
+}
+
+/// Single stores that empty entries.
+#[inline]
+pub(super) fn clear(entries: &[AtomicU64]) {
+    for entry in entries {
+        entry.store(EMPTY, Ordering::Release);
+    }
+}
+
+/// Whether nothing is mapped by any of the entries.
+#[inline]
+pub(super) fn are_empty(entries: &[AtomicU64]) -> bool {
+    match entries {
+        [entry] => entry.load(Ordering::Relaxed) == EMPTY,
+        entries => many_are_empty(entries),
+    }
+}
+
+#[inline(never)]
+fn many_are_empty(entries: &[AtomicU64]) -> bool {
+    are_alike(entries, !0, EMPTY)
+}
+
+/// Whether all words are `expected` in the bits of `mask`.
+#[inline]
+pub(super) fn are_alike(words: &[AtomicU64], mask: u64, expected: u64) -> bool {
+    let (blocks, rest) = words.as_chunks::<BLOCK>();
+    blocks
+        .iter()
+        .all(|block| differ_by(block, expected) & mask == 0)
+        && differ_by(rest, expected) & mask == 0
+}
+
+/// The bits in which any of the words is not `expected`.
+#[inline]
+fn differ_by(words: &[AtomicU64], expected: u64) -> u64 {
+    let differs = |word: &AtomicU64| word.load(Ordering::Relaxed) ^ expected;
+    words.iter().fold(0, |some, word| some | differs(word))
+}
+
 /// How many of the words, from the first on, are `expected` in the bits of `mask`.
 #[inline]
 pub(super) fn count_alike(words: &[AtomicU64], mask: u64, expected: u64) -> usize {
-    let differs = |word: &AtomicU64| (word.load(Ordering::Relaxed) ^ expected) & mask;
     // Many at a time while none differs.
-    let (blocks, _) = words.as_chunks::<8>();
-    let alike =
-        |block: &&[AtomicU64; 8]| block.iter().fold(0, |some, word| some | differs(word)) == 0;
-    let whole = blocks.iter().take_while(alike).count() * 8;
-    let rest = words[whole..].iter().take_while(|word| differs(word) == 0);
-    whole + rest.count()
+    let (blocks, _) = words.as_chunks::<BLOCK>();
+    let alike = |block: &&[AtomicU64; BLOCK]| differ_by(&block[..], expected) & mask == 0;
+    let whole = blocks.iter().take_while(alike).count() * BLOCK;
+    let rest = words[whole..].iter();
+    let differs = |word: &AtomicU64| (word.load(Ordering::Relaxed) ^ expected) & mask;
+    whole + rest.take_while(|word| differs(word) == 0).count()
 }

@@ -83,6 +83,7 @@ impl X86FirstStage {
     }
 
     /// Bits that must be zero in an entry.
+    #[inline]
     fn reserved(&self, level: u32, kind: Kind) -> u64 {
         let address = first_stage::ADDRESS_MASK & !self.last_phys().as_u64();
         // A leaf of another memory type is not ours, whatever the unit would make of it; XD is not enabled.
@@ -106,18 +107,22 @@ unsafe impl Format for X86FirstStage {
         Geometry::new(granule, self.levels, translated - 1)
     }
 
+    #[inline]
     fn leaf_sizes(&self) -> LeafSizes {
         self.leaf_sizes
     }
 
+    #[inline]
     fn coherence(&self) -> WalkCoherence {
         self.coherence
     }
 
+    #[inline]
     fn last_phys(&self) -> PhysAddr {
         PhysAddr::new((1 << self.host_address_bits) - 1)
     }
 
+    #[inline]
     fn leaf(&self, level: u32, phys: PhysAddr, permission: Permission, _span: Span) -> u64 {
         Word::new()
             .with_p(true)
@@ -130,6 +135,7 @@ unsafe impl Format for X86FirstStage {
             .into_bits()
     }
 
+    #[inline]
     fn table(&self, _level: u32, phys: PhysAddr) -> u64 {
         // Permissions are the leaf's: those of the tables above must not take any away.
         Word::new()
@@ -141,6 +147,7 @@ unsafe impl Format for X86FirstStage {
             .into_bits()
     }
 
+    #[inline]
     fn decode(&self, level: u32, word: u64) -> Entry {
         let entry = Word::from_bits(word);
         if !entry.p() {

@@ -8,6 +8,7 @@ mod failure;
 mod formats;
 mod frames;
 mod held;
+mod near;
 mod oracle;
 mod order;
 mod refusal;
@@ -72,6 +73,9 @@ suite! {
         tables_with_held_entries_stay,
         held_entries_are_written_back,
         entries_that_lead_to_tables_are_not_held;
+    near:
+        near_requests_say_what_walks_would,
+        an_unlinked_table_is_near_no_more;
     failure:
         each_failing_allocation_leaves_the_table_as_it_was,
         a_map_that_fails_was_never_visible;

@@ -188,7 +188,7 @@ pub(crate) fn corrupt_entries_are_reported<F: Subject>(format: F) {
     finish(arena, table);
 }
 
-/// Two pages when it is looked at first, more from then on.
+/// Two pages when it is looked at, to see whether it is one piece and then all of it; more from then on.
 struct Changing {
     pages: [u64; 3],
     page_bytes: u64,
@@ -203,7 +203,7 @@ impl PhysList for Changing {
     }
 
     fn next_range(&mut self) -> Option<PhysRange> {
-        let len = if self.turns < 2 { 2 } else { 3 };
+        let len = if self.turns < 3 { 2 } else { 3 };
         let page = self.pages[..len].get(self.next)?;
         self.next += 1;
         Some(phys(*page, self.page_bytes))

@@ -33,6 +33,7 @@ impl RecordFormat {
         word & !TOLD
     }
 
+    #[inline]
     fn decode_leaf(&self, level: u32, phys: PhysAddr, permission: Permission) -> Entry {
         let size_log2 = self.geometry.size_log2(level);
         if level > 1 && !self.leaf_sizes().contains(size_log2) {
@@ -54,29 +55,35 @@ unsafe impl Format for RecordFormat {
         self.geometry
     }
 
+    #[inline]
     fn leaf_sizes(&self) -> LeafSizes {
         LeafSizes::TWO_MIB | LeafSizes::ONE_GIB | LeafSizes::THIRTY_TWO_MIB | LeafSizes::HALF_GIB
     }
 
+    #[inline]
     fn coherence(&self) -> WalkCoherence {
         // Nobody but the CPU walks it.
         WalkCoherence::Snooped
     }
 
+    #[inline]
     fn last_phys(&self) -> PhysAddr {
         PhysAddr::new((1 << self.host_address_bits.min(52)) - 1)
     }
 
+    #[inline]
     fn leaf(&self, _level: u32, phys: PhysAddr, permission: Permission, _span: Span) -> u64 {
         let read = if permission.reads() { READ } else { 0 };
         let write = if permission.writes() { WRITE } else { 0 };
         phys.as_u64() & ADDRESS | read | write
     }
 
+    #[inline]
     fn table(&self, _level: u32, phys: PhysAddr) -> u64 {
         phys.as_u64() & ADDRESS | TABLE
     }
 
+    #[inline]
     fn decode(&self, level: u32, word: u64) -> Entry {
         const READ_WRITE: u64 = READ | WRITE;
         let phys = PhysAddr::new(word & ADDRESS);

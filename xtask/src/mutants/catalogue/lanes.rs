@@ -241,8 +241,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "held-though-a-table-is-there",
         selection: Selection::Core,
         file: HELD,
-        find: "if table.count_alike(first..first + HELD, !0, EMPTY) < HELD {",
-        replace: "if table.count_alike(first..first + HELD, !0, EMPTY) > HELD {",
+        find: "if !table.are_empty(first..first + HELD) {",
+        replace: "if table.len() < HELD {",
         why: "a leaf takes the place of a table that a unit may remember",
         caught_by: &[tables(
             "vtd_second_stage::entries_that_lead_to_tables_are_not_held",

@@ -3,6 +3,7 @@
 use super::super::mutation::{Mutation, Selection, Test};
 
 const MAP: &str = "dmamap/src/pagetable/map.rs";
+const NEAR: &str = "dmamap/src/pagetable/near.rs";
 const PAGETABLE: &str = "dmamap/src/pagetable/mod.rs";
 const FRAME: &str = "dmamap/src/frame.rs";
 
@@ -90,12 +91,55 @@ pub(super) const ALL: &[Mutation] = &[
         name: "walk-goes-on-in-an-unlinked-table",
         selection: Selection::Core,
         file: "dmamap/src/pagetable/empty.rs",
-        find: "self.position = self.path_from_root().position();",
+        find: "self.path.reset();",
         replace: "",
         why: "the next mapping close by is written to a table that is somebody else's by then",
         caught_by: &[
             pagetable("vtd_second_stage::the_largest_leaf_is_used_at_every_alignment"),
             pagetable("riscv::an_empty_table_in_the_way_is_mapped_with_smaller_leaves"),
+        ],
+    },
+    Mutation {
+        name: "unlinked-table-stays-near",
+        selection: Selection::Core,
+        file: "dmamap/src/pagetable/empty.rs",
+        find: "self.near.clear();",
+        replace: "",
+        why: "the next mapping close by is written to a table that is somebody else's by then",
+        caught_by: &[pagetable(
+            "vtd_second_stage::an_unlinked_table_is_near_no_more",
+        )],
+    },
+    Mutation {
+        name: "near-entries-written-over",
+        selection: Selection::Core,
+        file: NEAR,
+        find: "&& are_empty(entries) =>",
+        replace: "&& !entries.is_empty() =>",
+        why: "memory that a device was given is replaced by other memory under it",
+        caught_by: &[pagetable(
+            "vtd_second_stage::near_requests_say_what_walks_would",
+        )],
+    },
+    Mutation {
+        name: "near-run-mapped-without-its-hint",
+        selection: Selection::Whole,
+        file: NEAR,
+        find: "if entries.len() <= table.plain_max &&",
+        replace: "if",
+        why: "a unit remembers a run page by page",
+        caught_by: &[pagetable("amd_v1::near_requests_say_what_walks_would")],
+    },
+    Mutation {
+        name: "near-leaf-not-told-from-a-run",
+        selection: Selection::Core,
+        file: "dmamap/src/pagetable/page_words.rs",
+        find: "is_page && (rest.is_empty()",
+        replace: "(is_page || word != 0) && (rest.is_empty()",
+        why: "part of a run is unmapped, of which a unit remembers all",
+        caught_by: &[
+            pagetable("riscv::part_of_a_run_is_not_unmapped"),
+            pagetable("arm_lpae_stage1::near_requests_say_what_walks_would"),
         ],
     },
     Mutation {

@@ -1,0 +1,143 @@
+//! The words of leaves that are no part of a run, of one level, worked out once: that of any page is a sum.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::map::leaf;
+use super::words::{are_alike, store_steps};
+use super::{Format, Grant, MemoryType, Permission, Privilege, Span, WalkCoherence};
+use crate::addr::{PhysAddr, PhysRange};
+
+/// What leaves of one level say, each on its own.
+#[derive(Clone, Copy)]
+pub(crate) struct PageWords {
+    /// The leaf for memory at 0, of each grant.
+    zero: [u64; GRANTS.len()],
+    /// What is added to it from page to page.
+    step: u64,
+    /// The bits that say where memory is.
+    address: u64,
+    page_log2: u32,
+    last_phys: PhysAddr,
+    coherence: WalkCoherence,
+}
+
+impl PageWords {
+    /// Of a level below the root that has leaves.
+    pub(super) fn new<F: Format>(format: &F, level: u32) -> Self {
+        let word = |phys, grant| leaf(format, level, PhysAddr::new(phys), Span::Entry, grant);
+        let page = format.geometry().size(level);
+        Self {
+            zero: GRANTS.map(|grant| word(0, grant)),
+            step: word(page, GRANTS[0]).wrapping_sub(word(0, GRANTS[0])),
+            address: address_bits(format, level, Span::Entry),
+            page_log2: format.geometry().size_log2(level),
+            last_phys: format.last_phys(),
+            coherence: format.coherence(),
+        }
+    }
+
+    /// log2 of the bytes of a page.
+    #[inline]
+    pub(super) fn page_log2(&self) -> u32 {
+        self.page_log2
+    }
+
+    /// Whether memory is in whole pages that entries can hold.
+    #[inline]
+    pub(super) fn accepts(&self, phys: PhysRange) -> bool {
+        let parts = phys.start().as_u64() | phys.len_bytes();
+        parts & ((1 << self.page_log2) - 1) == 0 && phys.last() <= self.last_phys
+    }
+
+    /// Whether `entries` are leaves that say the same but for where memory is. That word of each grant is compared with: what is
+    /// none of them may be a leaf all the same, as hardware may have marked it.
+    #[inline]
+    pub(super) fn are_pages(&self, entries: &[AtomicU64]) -> bool {
+        let Some((first, rest)) = entries.split_first() else {
+            return false;
+        };
+        let word = first.load(Ordering::Relaxed) & !self.address;
+        // The last are those that are most common: to be read and written.
+        let is_page = self.zero.iter().rev().any(|zero| *zero == word);
+        is_page && (rest.is_empty() || self.are_like(rest, word))
+    }
+
+    #[inline(never)]
+    fn are_like(&self, entries: &[AtomicU64], word: u64) -> bool {
+        are_alike(entries, !self.address, word)
+    }
+
+    /// Writes the entry of a page whose memory is `phys`; whether it does: that must be a whole page, where entries can lead.
+    #[inline]
+    pub(crate) fn write(&self, entry: &AtomicU64, phys: PhysRange, grant: Grant) -> bool {
+        let start = phys.start().as_u64();
+        let in_page = start & ((1 << self.page_log2) - 1);
+        if in_page != 0 || phys.len_bytes() != 1 << self.page_log2 || phys.last() > self.last_phys {
+            return false;
+        }
+        let word = self.word(start >> self.page_log2, grant);
+        entry.store(word, Ordering::Release);
+        true
+    }
+
+    /// Writes entries for the pages of memory that is [accepted](Self::accepts).
+    #[inline]
+    pub(super) fn write_pages(&self, entries: &[AtomicU64], phys: PhysRange, grant: Grant) {
+        self.write_all(entries, phys.start().as_u64() >> self.page_log2, grant);
+    }
+
+    /// Writes entries for pages from that of this number on.
+    #[inline]
+    pub(super) fn write_all(&self, entries: &[AtomicU64], page: u64, grant: Grant) {
+        store_steps(entries, self.word(page, grant), self.step);
+    }
+
+    /// The leaf for the page of this number.
+    #[inline]
+    fn word(&self, page: u64, grant: Grant) -> u64 {
+        self.zero[number(grant)].wrapping_add(self.step.wrapping_mul(page))
+    }
+
+    /// Whether the unit sees the CPU's caches when it walks.
+    pub(crate) fn coherence(&self) -> WalkCoherence {
+        self.coherence
+    }
+}
+
+/// The bits of leaves of a level that say where memory is.
+#[inline]
+pub(super) fn address_bits<F: Format>(format: &F, level: u32, span: Span) -> u64 {
+    let top = format
+        .last_phys()
+        .align_down(format.geometry().size_log2(level));
+    let leaf = |phys| format.leaf(level, phys, Permission::ReadWrite, span);
+    leaf(top) ^ leaf(PhysAddr::new(0))
+}
+
+/// All that a leaf can say beside where it leads, in the order of [`number`].
+const GRANTS: [Grant; 12] = {
+    let mut grants = [Grant {
+        permission: Permission::Read,
+        memory_type: MemoryType::Normal,
+        privilege: Privilege::Any,
+    }; 12];
+    let permissions = [Permission::Read, Permission::Write, Permission::ReadWrite];
+    let mut n = 0;
+    while n < grants.len() {
+        grants[n].permission = permissions[n / 4];
+        if n / 2 % 2 == 1 {
+            grants[n].memory_type = MemoryType::Registers;
+        }
+        if n % 2 == 1 {
+            grants[n].privilege = Privilege::PrivilegedOnly;
+        }
+        n += 1;
+    }
+    grants
+};
+
+/// The place of a grant among [`GRANTS`].
+#[inline]
+fn number(grant: Grant) -> usize {
+    grant.permission as usize * 4 + grant.memory_type as usize * 2 + grant.privilege as usize
+}
