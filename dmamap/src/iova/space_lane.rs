@@ -141,7 +141,7 @@ impl<P: Platform> SpaceLane<'_, P> {
     unsafe fn end_at_hand(&mut self, range: BusRange, granules: usize) -> bool {
         let log2 = self.granule_log2;
         // SAFETY: the caller's promise.
-        let end = |hot: &AtHand| unsafe { hot.end(range.start(), granules, log2) };
+        let end = |hot: &mut AtHand| unsafe { hot.end(range.start(), granules, log2) };
         self.owned.at_hand().is_some_and(end)
     }
 

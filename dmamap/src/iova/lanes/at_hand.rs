@@ -89,7 +89,7 @@ impl AtHand {
     /// ends again.
     #[inline]
     pub(super) fn begin_one_if(
-        &self,
+        &mut self,
         limits: (BusAddr, BusAddr),
         unit_log2: u32,
         begin: impl FnOnce(&[AtomicU64]) -> bool,
@@ -103,18 +103,32 @@ impl AtHand {
         None
     }
 
-    /// Ends a range of so many units, no more than a word has, if it is in the word ([`Word::end`]); whether it is. The owner's to
-    /// call.
+    /// Ends a range of so many units, no more than a word has, if it is in the block ([`Word::end`]), whose word with it is at hand
+    /// then; whether it is. The owner's to call.
     ///
     /// # Safety
     /// The caller has the range, whole, and gives it up if it is there.
     #[inline(always)]
-    pub(crate) unsafe fn end(&self, start: BusAddr, len: usize, unit_log2: u32) -> bool {
+    pub(crate) unsafe fn end(&mut self, start: BusAddr, len: usize, unit_log2: u32) -> bool {
         let unit = start.as_u64().wrapping_sub(self.first) >> unit_log2;
-        let is_here = unit < 64;
-        if is_here {
+        if unit < 64 {
             self.word().end(unit as u32, len);
+            return true;
         }
-        is_here
+        self.end_unit(start.as_u64() >> unit_log2, len)
+    }
+
+    /// The same of a range that begins with this unit of all there are.
+    #[inline(always)]
+    pub(super) fn end_unit(&mut self, granule: u64, len: usize) -> bool {
+        if !self.block().contains(granule) {
+            return false;
+        }
+        if self.word != NonNull::from(self.block().word(granule)) {
+            // SAFETY: it is another word of the same block.
+            *self = unsafe { Self::of(self.block.as_ref(), granule) };
+        }
+        self.word().end((granule % 64) as u32, len);
+        true
     }
 }

@@ -105,8 +105,8 @@ impl Lane {
 
     /// The block that was chosen from last, and the word of it that is looked at first.
     #[inline]
-    pub(super) fn hot(&mut self) -> Option<&AtHand> {
-        self.hot.as_ref()
+    pub(super) fn hot(&mut self) -> Option<&mut AtHand> {
+        self.hot.as_mut()
     }
 
     /// All blocks.
@@ -131,13 +131,17 @@ impl Lane {
     /// Ends a range in the block that was chosen from last, if it is in that; whether it is.
     #[inline]
     pub(super) fn end_hot(&mut self, granule: u64, len: usize) -> bool {
-        let Some(hot) = self.hot_with(granule) else {
+        let Some(hot) = &mut self.hot else {
             return false;
         };
-        hot.end_range(granule, len);
-        // SAFETY: as in `choose_next_from`.
-        self.hot = Some(unsafe { AtHand::of(hot, granule) });
-        true
+        if len <= 64 {
+            return hot.end_unit(granule, len);
+        }
+        let is_here = hot.block().contains(granule);
+        if is_here {
+            hot.block().end_range(granule, len);
+        }
+        is_here
     }
 
     /// Ends a range of a block of this lane. Returns the block if nothing is in use of it any more and it is not worth keeping:

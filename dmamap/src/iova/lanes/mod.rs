@@ -170,7 +170,7 @@ impl<P: Platform, S: Default> Lanes<P, S> {
     pub(crate) fn at_hand<R>(
         &self,
         level: Level,
-        f: impl FnOnce(&AtHand) -> Option<R>,
+        f: impl FnOnce(&mut AtHand) -> Option<R>,
     ) -> Option<R> {
         self.cpus.try_with(|_, seat| f(seat.lane(level).hot()?))
     }

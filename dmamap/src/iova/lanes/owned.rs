@@ -62,7 +62,7 @@ impl OwnedLane {
 
     /// What is at hand of the lane: a range is begun and ended there as [`choose`](Self::choose) and [`Lanes::end`] do it, in less steps.
     #[inline(always)]
-    pub(crate) fn at_hand(&mut self) -> Option<&AtHand> {
+    pub(crate) fn at_hand(&mut self) -> Option<&mut AtHand> {
         self.lane.hot()
     }
 
