@@ -19,6 +19,8 @@ pub(crate) struct AtHand {
     /// The bus addresses of the word's first byte and of its last.
     first: u64,
     last: u64,
+    /// The number of its first unit.
+    unit: u64,
     block: NonNull<LentBlock>,
 }
 
@@ -29,11 +31,13 @@ impl AtHand {
     /// The block is lent to the lane that is to have this, and the lane has it no longer than the block.
     #[inline]
     pub(super) unsafe fn of(block: &LentBlock, unit: u64) -> Self {
-        let first = unit >> WORD_LOG2 << WORD_LOG2 << block.unit_log2;
+        let first_unit = unit >> WORD_LOG2 << WORD_LOG2;
+        let first = first_unit << block.unit_log2;
         Self {
             word: NonNull::from(block.word(unit)),
             first,
             last: first + (64 << block.unit_log2) - 1,
+            unit: first_unit,
             block: NonNull::from(block),
         }
     }
@@ -121,10 +125,10 @@ impl AtHand {
     /// The same of a range that begins with this unit of all there are.
     #[inline(always)]
     pub(super) fn end_unit(&mut self, granule: u64, len: usize) -> bool {
-        if !self.block().contains(granule) {
-            return false;
-        }
-        if self.word != NonNull::from(self.block().word(granule)) {
+        if granule.wrapping_sub(self.unit) >= 64 {
+            if !self.block().contains(granule) {
+                return false;
+            }
             // SAFETY: it is another word of the same block.
             *self = unsafe { Self::of(self.block.as_ref(), granule) };
         }
