@@ -51,6 +51,12 @@ impl<P: Platform, T> PerCpu<P, T> {
     /// Calls `f` with this CPU's value; `None` where it is not to be had now. `f` is short, and enters nothing else.
     #[inline]
     pub(crate) fn with<R>(&self, f: impl FnOnce(Cpu, &mut T) -> R) -> Option<R> {
+        self.try_with(|cpu, value| Some(f(cpu, value)))
+    }
+
+    /// The same where `f` says `None` itself.
+    #[inline]
+    pub(crate) fn try_with<R>(&self, f: impl FnOnce(Cpu, &mut T) -> Option<R>) -> Option<R> {
         self.platform.pin(|cpu| {
             let seat = self.seats.get(cpu.0)?;
             if seat.taken.load(Ordering::Relaxed) {
@@ -69,7 +75,7 @@ impl<P: Platform, T> PerCpu<P, T> {
             }
             // SAFETY: only code on this CPU enters this seat (`pin` promises it), and none was in it; whoever stops all waits
             // until `taken` is unset, as it was set before `stopped` was seen unset, with a fence between.
-            Some(f(cpu, unsafe { &mut *seat.value.get() }))
+            f(cpu, unsafe { &mut *seat.value.get() })
         })
     }
 

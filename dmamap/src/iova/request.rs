@@ -36,6 +36,21 @@ impl IovaRequest {
         }
     }
 
+    /// Whether it is for one granule, whose bytes are `2^log2`, and whichever is within its limits.
+    #[inline]
+    pub(super) fn is_granule(&self, bytes: u64, log2: u32) -> bool {
+        self.len_bytes == bytes
+            && self.align_log2 <= log2
+            && log2 <= self.boundary_log2
+            && self.offset == 0
+    }
+
+    /// The lowest address and the highest that the range may have, inclusive.
+    #[inline]
+    pub(super) fn limits(&self) -> (BusAddr, BusAddr) {
+        (self.first, self.last)
+    }
+
     /// The same, at `offset` from a multiple of `2^align_log2` bytes.
     #[must_use]
     pub const fn aligned(self, align_log2: u32, offset: u64) -> Self {

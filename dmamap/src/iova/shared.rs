@@ -17,16 +17,20 @@
 //! ```
 
 use super::lanes::{
-    Freed, LaneRequest, Lanes, Lender, Lending, Level, NoChoice, OwnedLane, Parted, Recall,
-    level_of,
+    Freed, LaneRequest, Lanes, Lender, Lending, Level, NoChoice, Ordinary, OwnedLane, Parted,
+    Recall, level_of,
 };
+use super::units::WORD_LOG2;
 use super::{IovaError, IovaRequest, IovaSpace, IovaStatistics};
 use crate::addr::{BusAddr, BusRange};
 use crate::platform::Platform;
 
+/// The most units of a range that one word tells of.
+const IN_WORD: u64 = 1 << WORD_LOG2;
+
 /// Bus addresses that many CPUs choose from at once.
 pub struct SharedSpace<P: Platform> {
-    granule_log2: u32,
+    granule_bytes: u64,
     lanes: Lanes<P, ()>,
     locked: lock_api::Mutex<P::Lock, Locked<P>>,
 }
@@ -44,7 +48,7 @@ impl<P: Platform> SharedSpace<P> {
     pub fn new(platform: P, aperture: BusRange, granule_log2: u32) -> Result<Self, IovaError> {
         let space = IovaSpace::new(platform, aperture, granule_log2)?;
         Ok(Self {
-            granule_log2,
+            granule_bytes: 1 << granule_log2,
             lanes: Lanes::new(platform, &space),
             locked: lock_api::Mutex::new(Locked {
                 space,
@@ -59,28 +63,70 @@ impl<P: Platform> SharedSpace<P> {
     /// As [`IovaSpace::allocate`].
     #[inline]
     pub fn allocate(&self, request: IovaRequest) -> Result<BusRange, IovaError> {
-        // What is chosen in a lane is said in registers.
-        let chosen = match LaneRequest::of(&request, self.granule_log2) {
-            Some(request) => self.choose(&request),
-            None => self.choose_large(&request),
+        let log2 = self.granule_log2();
+        if request.is_granule(self.granule_bytes, log2)
+            && let Some(start) = self.lanes.at_hand(Level::Granules, |hot| {
+                hot.begin((0, 1), request.limits(), log2)
+            })
+        {
+            return Ok(BusRange::of_existing(start, request.len_bytes));
+        }
+        self.allocate_long(&request)
+    }
+
+    /// As [`allocate`](Self::allocate), for ranges of more than a granule: as short where the request is ordinary.
+    #[inline(never)]
+    fn allocate_long(&self, request: &IovaRequest) -> Result<BusRange, IovaError> {
+        let log2 = self.granule_log2();
+        let Some(ordinary) = Ordinary::of(request) else {
+            return self.allocate_any(request);
         };
-        match chosen {
-            Some(granule) => {
-                let start = BusAddr::new(granule << self.granule_log2);
-                Ok(BusRange::new(start, request.len_bytes).expect("ranges lie in the aperture"))
-            }
-            None => self.allocate_locked(request),
+        let Some(size) = ordinary.size_in(log2) else {
+            return self.allocate_large(ordinary, request);
+        };
+        match self.lanes.at_hand(Level::Granules, |hot| {
+            hot.begin(size, request.limits(), log2)
+        }) {
+            Some(start) => Ok(BusRange::of_existing(start, request.len_bytes)),
+            None => self.allocate_any(request),
         }
     }
 
-    /// The first granule of a range from this CPU's lane of large blocks, if that serves such requests.
+    /// The same in the lane of large blocks.
     #[inline(never)]
-    fn choose_large(&self, request: &IovaRequest) -> Option<u64> {
-        self.choose(&LaneRequest::of_large(request, self.granule_log2)?)
+    fn allocate_large(
+        &self,
+        ordinary: Ordinary,
+        request: &IovaRequest,
+    ) -> Result<BusRange, IovaError> {
+        let unit_log2 = self.granule_log2() + Level::Blocks.unit_log2();
+        let Some(size) = ordinary.size_in(unit_log2) else {
+            return self.allocate_any(request);
+        };
+        match self.lanes.at_hand(Level::Blocks, |hot| {
+            hot.begin_large(size, request.limits(), unit_log2)
+        }) {
+            Some(start) => Ok(BusRange::of_existing(start, request.len_bytes)),
+            None => self.allocate_any(request),
+        }
+    }
+
+    /// As [`allocate`](Self::allocate) for any request.
+    #[inline(never)]
+    fn allocate_any(&self, request: &IovaRequest) -> Result<BusRange, IovaError> {
+        let granule_log2 = self.granule_log2();
+        let lane_request = LaneRequest::of(request, granule_log2)
+            .or_else(|| LaneRequest::of_large(request, granule_log2));
+        match lane_request.and_then(|lane_request| self.choose(&lane_request)) {
+            Some(granule) => {
+                let start = BusAddr::new(granule << granule_log2);
+                Ok(BusRange::of_existing(start, request.len_bytes))
+            }
+            None => self.allocate_locked(*request),
+        }
     }
 
     /// The first granule of a range from a lane of this CPU.
-    #[inline(always)]
     fn choose(&self, request: &LaneRequest<'_>) -> Option<u64> {
         match self.lanes.choose(request, |granule, _| granule) {
             Ok(granule) => Some(granule),
@@ -112,7 +158,7 @@ impl<P: Platform> SharedSpace<P> {
     }
 
     pub(super) fn granule_log2(&self) -> u32 {
-        self.granule_log2
+        self.lanes.granule_log2()
     }
 
     #[inline]
@@ -171,41 +217,74 @@ impl<P: Platform> SharedSpace<P> {
     /// The range was [allocated](Self::allocate), as it is, and not freed since.
     #[inline]
     pub unsafe fn free(&self, range: BusRange) -> Result<(), IovaError> {
-        let granule = range.start().as_u64() >> self.granule_log2;
-        let granules = range.len_bytes() >> self.granule_log2;
-        match level_of(granules) {
-            // SAFETY: the caller's promise.
-            Some((Level::Granules, units)) => unsafe {
-                self.free_at((Level::Granules, granule), units, range)
-            },
-            // SAFETY: the caller's promise.
-            _ => unsafe { self.free_large(range) },
+        let log2 = self.granule_log2();
+        if range.len_bytes() == self.granule_bytes
+            && let Some(()) = self.lanes.at_hand(Level::Granules, |hot| {
+                // SAFETY: the caller's promise.
+                unsafe { hot.end(range.start(), 1, log2) }.then_some(())
+            })
+        {
+            return Ok(());
         }
+        // SAFETY: the caller's promise.
+        unsafe { self.free_long(range) }
     }
 
-    /// # Safety
-    /// As [`free`](Self::free).
-    #[inline(never)]
-    unsafe fn free_large(&self, range: BusRange) -> Result<(), IovaError> {
-        let granule = range.start().as_u64() >> self.granule_log2;
-        match level_of(range.len_bytes() >> self.granule_log2) {
-            // SAFETY: the caller's promise.
-            Some((_, units)) => unsafe { self.free_at((Level::Blocks, granule), units, range) },
-            None => self.locked.lock().space.free(range),
-        }
-    }
-
-    /// As [`free`](Self::free), of a range that is in a block of that level if it is in a lent one.
+    /// As [`free`](Self::free), of ranges of more than a granule: as short where they are at hand.
     ///
     /// # Safety
     /// As [`free`](Self::free).
-    #[inline(always)]
-    unsafe fn free_at(
-        &self,
-        (level, granule): (Level, u64),
-        units: usize,
-        range: BusRange,
-    ) -> Result<(), IovaError> {
+    #[inline(never)]
+    unsafe fn free_long(&self, range: BusRange) -> Result<(), IovaError> {
+        let log2 = self.granule_log2();
+        let granules = range.len_bytes() >> log2;
+        if granules.wrapping_sub(1) >= IN_WORD {
+            // SAFETY: the caller's promise.
+            return unsafe { self.free_large(range, granules) };
+        }
+        match self.lanes.at_hand(Level::Granules, |hot| {
+            // SAFETY: the caller's promise.
+            unsafe { hot.end(range.start(), granules as usize, log2) }.then_some(())
+        }) {
+            Some(()) => Ok(()),
+            // SAFETY: the caller's promise.
+            None => unsafe { self.free_any(range) },
+        }
+    }
+
+    /// The same in the lane of large blocks.
+    ///
+    /// # Safety
+    /// As [`free`](Self::free).
+    #[inline(never)]
+    unsafe fn free_large(&self, range: BusRange, granules: u64) -> Result<(), IovaError> {
+        let unit_log2 = self.granule_log2() + Level::Blocks.unit_log2();
+        let freed = match level_of(granules) {
+            Some((Level::Blocks, units)) if units as u64 <= IN_WORD => {
+                self.lanes.at_hand(Level::Blocks, |hot| {
+                    // SAFETY: the caller's promise.
+                    unsafe { hot.end(range.start(), units, unit_log2) }.then_some(())
+                })
+            }
+            _ => None,
+        };
+        match freed {
+            Some(()) => Ok(()),
+            // SAFETY: the caller's promise.
+            None => unsafe { self.free_any(range) },
+        }
+    }
+
+    /// As [`free`](Self::free), of any range.
+    ///
+    /// # Safety
+    /// As [`free`](Self::free).
+    #[inline(never)]
+    unsafe fn free_any(&self, range: BusRange) -> Result<(), IovaError> {
+        let granule = range.start().as_u64() >> self.granule_log2();
+        let Some((level, units)) = level_of(range.len_bytes() >> self.granule_log2()) else {
+            return self.locked.lock().space.free(range);
+        };
         // SAFETY: the caller's promise.
         match unsafe { self.lanes.free((level, granule), units) } {
             Freed::Done => Ok(()),

@@ -19,8 +19,9 @@
 
 use core::ops::RangeInclusive;
 
-use super::lanes::{Ended, LaneRequest, MOST, OwnedLane};
+use super::lanes::{ANYWHERE, AtHand, Ended, LaneRequest, MOST, OwnedLane};
 use super::shared::SharedSpace;
+use super::units::WORD_LOG2;
 use super::{IovaError, IovaRequest};
 use crate::addr::{BusAddr, BusRange};
 use crate::platform::Platform;
@@ -57,22 +58,30 @@ impl<P: Platform> SpaceLane<'_, P> {
     #[inline]
     pub fn allocate(&mut self, len_bytes: u64) -> Result<BusRange, IovaError> {
         if len_bytes == self.granule_bytes
-            && let Some(granule) = self.owned.choose_one(|_| true)
+            && let Some(start) = self.choose_at_hand((0, 1))
         {
-            return Ok(self.range(granule, len_bytes));
+            return Ok(BusRange::of_existing(start, len_bytes));
         }
         self.allocate_long(len_bytes)
     }
 
+    #[inline(always)]
+    fn choose_at_hand(&mut self, size: (u32, usize)) -> Option<BusAddr> {
+        let hot = self.owned.at_hand()?;
+        hot.begin(size, ANYWHERE, self.granule_log2)
+    }
+
+    /// As [`allocate`](Self::allocate), of any length: as short where it is no more granules than a word has.
     #[inline(never)]
     fn allocate_long(&mut self, len_bytes: u64) -> Result<BusRange, IovaError> {
         let granules = len_bytes >> self.granule_log2;
         let is_whole = granules << self.granule_log2 == len_bytes;
-        if is_whole
-            && granules.wrapping_sub(1) < MOST
-            && let Some(granule) = self.owned.choose_at_hand(granules)
-        {
-            return Ok(self.range(granule, len_bytes));
+        if is_whole && granules.wrapping_sub(1) < 1 << WORD_LOG2 {
+            let order = u64::BITS - (granules - 1).leading_zeros();
+            let size = (order, granules as usize);
+            if let Some(start) = self.choose_at_hand(size) {
+                return Ok(BusRange::of_existing(start, len_bytes));
+            }
         }
         self.allocate_any(len_bytes)
     }
@@ -115,12 +124,42 @@ impl<P: Platform> SpaceLane<'_, P> {
     /// As [`SharedSpace::free`].
     #[inline]
     pub unsafe fn free(&mut self, range: BusRange) -> Result<(), IovaError> {
-        let granule = range.start().as_u64() >> self.granule_log2;
-        if range.len_bytes() == self.granule_bytes && self.owned.end_at_hand(granule, 1) {
-            return Ok(());
-        }
         // SAFETY: the caller's promise.
-        unsafe { self.free_any(range) }
+        unsafe {
+            match range.len_bytes() == self.granule_bytes && self.end_at_hand(range, 1) {
+                true => Ok(()),
+                false => self.free_long(range),
+            }
+        }
+    }
+
+    /// Ends a range of so many granules, no more than a word has, that is at hand; whether it is.
+    ///
+    /// # Safety
+    /// As [`free`](Self::free), if it is.
+    #[inline(always)]
+    unsafe fn end_at_hand(&mut self, range: BusRange, granules: usize) -> bool {
+        let log2 = self.granule_log2;
+        // SAFETY: the caller's promise.
+        let end = |hot: &mut AtHand| unsafe { hot.end(range.start(), granules, log2) };
+        self.owned.at_hand().is_some_and(end)
+    }
+
+    /// As [`free`](Self::free), of any length: as short where it is in the word at hand.
+    ///
+    /// # Safety
+    /// As [`free`](Self::free).
+    #[inline(never)]
+    unsafe fn free_long(&mut self, range: BusRange) -> Result<(), IovaError> {
+        let granules = range.len_bytes() >> self.granule_log2;
+        let is_short = granules.wrapping_sub(1) < 1 << WORD_LOG2;
+        // SAFETY: the caller's promise.
+        unsafe {
+            match is_short && self.end_at_hand(range, granules as usize) {
+                true => Ok(()),
+                false => self.free_any(range),
+            }
+        }
     }
 
     /// As [`free`](Self::free).
@@ -131,7 +170,7 @@ impl<P: Platform> SpaceLane<'_, P> {
     unsafe fn free_any(&mut self, range: BusRange) -> Result<(), IovaError> {
         let granule = range.start().as_u64() >> self.granule_log2;
         let granules = range.len_bytes() >> self.granule_log2;
-        if granules > MOST {
+        if granules.wrapping_sub(1) >= MOST {
             // SAFETY: the caller's promise.
             return unsafe { self.space.free(range) };
         }

@@ -23,6 +23,17 @@ const MULTIPLES: [u64; WORD_LOG2 as usize - 1] = [
     0x0000_0001_0000_0001,
 ];
 
+/// The bits at multiples of 1, 2, 4, 8, 16, 32 and 64.
+const ONES: [u64; WORD_LOG2 as usize + 1] = [
+    u64::MAX,
+    MULTIPLES[0],
+    MULTIPLES[1],
+    MULTIPLES[2],
+    MULTIPLES[3],
+    MULTIPLES[4],
+    1,
+];
+
 /// The words at multiples of 2, 4 and 8.
 const WORD_MULTIPLES: [u8; (UNITS_LOG2 - WORD_LOG2) as usize] = [0x55, 0x11, 0x01];
 
@@ -115,8 +126,8 @@ impl Units {
             return first_of_words(self.whole_words(), order);
         }
         let at = self.runs.iter().position(|&run| u32::from(run) > order)?;
-        let runs = runs_of(!self.marks.used.0[at], order);
-        Some((at << WORD_LOG2) + runs.trailing_zeros() as usize)
+        let unit = first_run(self.marks.used.0[at], order)?;
+        Some((at << WORD_LOG2) + unit as usize)
     }
 
     /// A bit for each word that is free as a whole.
@@ -282,9 +293,21 @@ pub(super) fn find(order: u32, used: impl Fn(usize) -> u64) -> Option<usize> {
         return first_of_words((0..WORDS).fold(0, whole), order);
     }
     (0..WORDS).find_map(|word| {
-        let runs = runs_of(!used(word), order);
-        (runs != 0).then(|| (word << WORD_LOG2) + runs.trailing_zeros() as usize)
+        let unit = first_run(used(word), order)?;
+        Some((word << WORD_LOG2) + unit as usize)
     })
+}
+
+/// The first bit, at a multiple of `2^order`, from which on as many are in no use; no more than the word has.
+///
+/// The word is taken for a row of numbers of `2^order` bits each, of which 1 is taken away. The lowest number that is 0 is the lowest whose
+/// topmost bit becomes set without having been so: those below have something to take it from, and borrow nothing.
+#[inline]
+pub(super) fn first_run(used: u64, order: u32) -> Option<u32> {
+    let ones = *ONES.get(order as usize)?;
+    let topmost = ones.rotate_right(1);
+    let zeros = used.wrapping_sub(ones) & !used & topmost;
+    (zeros != 0).then(|| zeros.trailing_zeros() >> order << order)
 }
 
 /// The words that `len` units from `unit` on are in, and which bits of each they are.
@@ -320,18 +343,6 @@ pub(super) fn range_at(
         found = ends(word);
     }
     Some((word << WORD_LOG2) + found.trailing_zeros() as usize - unit)
-}
-
-/// The free units of a word at which `2^order` of them begin, fewer than the word has.
-#[inline]
-pub(super) fn runs_of(free: u64, order: u32) -> u64 {
-    if order == 0 {
-        return free;
-    }
-    let steps = MULTIPLES.iter().enumerate().take(order as usize);
-    steps.fold(free, |runs, (n, multiples)| {
-        runs & runs >> (1 << n) & multiples
-    })
 }
 
 /// The first unit of the first of these words at which `2^order` units begin, no fewer than a word has.

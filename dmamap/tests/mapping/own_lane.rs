@@ -328,6 +328,42 @@ fn what_no_unit_confirmed_is_nobodys_until_it_is_recovered() {
     }
 }
 
+/// While the lane lives they are the lane's to keep; when it ends they are the domain's, which is to ask about them once more.
+#[test]
+fn what_was_recovered_under_a_lane_is_free_again_when_that_has_ended() {
+    for (name, iommu) in kinds() {
+        println!("{name}");
+        let rig = Rig::boot_with(with(&iommu), impatient(100));
+        let device = attach(&rig, Protection::Strict);
+        let mut lane = device.lane();
+        let lent = [1, 2, 5].map(|pages| {
+            let buffer = buffer_of(rig.kernel, pages * PAGE, 1);
+            lane.map_single(buffer, Bidirectional).unwrap()
+        });
+        let mut lost: Vec<_> = lent.iter().map(|one| one.range()).collect();
+        let bytes = lost.iter().map(|range| range.len_bytes()).sum();
+        hang(&rig.machine);
+        for mapping in lent {
+            let _ = lane.unmap(mapping).expect_err("nobody confirms it");
+        }
+        go_on(&rig.machine);
+        assert_eq!(device.recover(), Ok(bytes));
+        drop(lane);
+        device.recover().unwrap();
+        let again: Vec<_> = (0..1100)
+            .map(|_| {
+                let buffer = buffer_of(rig.kernel, PAGE, 1);
+                device.map_single(buffer, Bidirectional).unwrap()
+            })
+            .collect();
+        lost.retain(|bus| !again.iter().any(|one| one.range().overlaps(*bus)));
+        assert_eq!(lost, [], "{name}: never free again");
+        drop(again);
+        device.detach().unwrap();
+        rig.finish();
+    }
+}
+
 #[test]
 fn a_lane_outlives_its_device() {
     for (name, iommu) in machines() {

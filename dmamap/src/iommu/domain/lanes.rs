@@ -132,7 +132,7 @@ impl<P: Platform> Domain<P> {
     #[inline]
     pub(crate) fn map_page(
         &self,
-        (first, last): (BusAddr, BusAddr),
+        limits: (BusAddr, BusAddr),
         page: PhysRange,
         grant: Grant,
     ) -> Option<BusRange> {
@@ -140,13 +140,8 @@ impl<P: Platform> Domain<P> {
         if self.tells_of_maps() {
             return None;
         }
-        let log2 = self.page_size_log2;
-        let limits = (
-            first.as_u64() >> log2,
-            last.as_u64().saturating_add(1) >> log2,
-        );
         let write = |entries: &[AtomicU64]| self.write_page(pages, entries, page, grant);
-        let bus = BusAddr::new(lanes.choose_one(limits, write)? << log2);
+        let bus = lanes.choose_one(limits, write)?;
         Some(BusRange::of_existing(bus, page.len_bytes()))
     }
 

@@ -95,8 +95,8 @@ impl<P: Platform> Domain<P> {
         grant: Grant,
     ) -> Option<BusRange> {
         let DomainLane { owned, words, .. } = lane;
-        let granule = owned.choose_one(|entries| self.write_page(words, entries, page, grant))?;
-        let bus = BusAddr::new(granule << self.page_size_log2);
+        let write = |entries: &[AtomicU64]| self.write_page(words, entries, page, grant);
+        let bus = owned.choose_one(self.page_size_log2, write)?;
         Some(BusRange::of_existing(bus, page.len_bytes()))
     }
 

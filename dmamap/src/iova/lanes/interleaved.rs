@@ -25,15 +25,25 @@ use lent::{LentBlock, Tails};
 
 #[allow(dead_code, reason = "models ask for less")]
 #[expect(clippy::duplicate_mod, reason = "once as it runs, once for loom")]
+#[path = "at_hand.rs"]
+mod at_hand;
+#[allow(dead_code, reason = "models ask for less")]
+#[expect(clippy::duplicate_mod, reason = "once as it runs, once for loom")]
 #[path = "lane.rs"]
 mod lane;
 #[allow(dead_code, reason = "blocks in models have no entries")]
 #[expect(clippy::duplicate_mod, reason = "once as it runs, once for loom")]
 #[path = "lent.rs"]
 mod lent;
+#[expect(clippy::duplicate_mod, reason = "once as it runs, once for loom")]
+#[path = "word.rs"]
+mod word;
 
 /// Where the block begins.
 const START: u64 = 3 * UNITS as u64;
+
+/// log2 of a granule's bytes.
+const GRANULE_LOG2: u32 = 12;
 
 /// Granules that any range of a model is among.
 const GRANULES: usize = 5;
@@ -96,7 +106,13 @@ fn block_of(cpu: Cpu, tails: NonNull<[AtomicU16]>) -> LentBlock {
         record: Handle::from_number(NonZeroU32::MIN),
     };
     let name = Handle::from_number(NonZeroU32::MIN);
-    let block = LentBlock::new((START, Level::Blocks), name, None, Some(tails));
+    let block = LentBlock::new(
+        (START, Level::Blocks),
+        GRANULE_LOG2,
+        name,
+        None,
+        Some(tails),
+    );
     block.become_of(cpu, Handle::from_number(NonZeroU32::MIN));
     block
 }
@@ -109,6 +125,7 @@ fn check(model: impl Fn() + Send + Sync + 'static) {
 
 /// Two leave a range each, in one word, while the owner begins, ends and collects.
 #[test]
+#[cfg_attr(miri, ignore = "loom switches stacks, which Miri does not do")]
 fn every_range_left_is_found_once_by_the_owner_who_then_has_the_block_alone() {
     check(|| {
         let tails = tails();
@@ -153,7 +170,15 @@ fn every_range_left_is_found_once_by_the_owner_who_then_has_the_block_alone() {
     });
 }
 
-/// A space with one block, which is lent to CPU 0.
+/// What an owner that is no CPU is called.
+const OWNER: Cpu = Cpu(usize::MAX - 1);
+
+/// Large units, as the block has.
+fn request() -> IovaRequest {
+    IovaRequest::new((UNITS as u64) << GRANULE_LOG2)
+}
+
+/// A space with one block, which is lent to CPU 0, or to an owner.
 struct World {
     lanes: PerCpu<Machine, Lane>,
     directory: AtomicPtr<LentBlock>,
@@ -165,31 +190,69 @@ struct World {
 impl World {
     /// All lanes, the block in that of the CPU that calls.
     fn new(fences: Fences) -> Self {
+        let (world, block) = Self::with_block_of(Cpu(0), fences);
+        world.lanes.with(|_, lane| lane.add(block)).unwrap();
+        world
+    }
+
+    /// All lanes, and the block in one that an owner has.
+    fn owned(fences: Fences) -> (Self, Lane) {
+        let (world, block) = Self::with_block_of(OWNER, fences);
+        let mut owned = Lane::default();
+        owned.add(block);
+        (world, owned)
+    }
+
+    fn with_block_of(owner: Cpu, fences: Fences) -> (Self, NonNull<LentBlock>) {
         let machine = Machine { cpus: 2, fences };
         let lanes = PerCpu::new(machine, |_| Lane::default());
         let tails = NonNull::from(Box::leak(tails()));
-        let block = NonNull::from(Box::leak(Box::new(block_of(Cpu(0), tails))));
-        lanes.with(|_, lane| lane.add(block)).unwrap();
-        Self {
+        let block = NonNull::from(Box::leak(Box::new(block_of(owner, tails))));
+        let world = Self {
             lanes,
             directory: AtomicPtr::new(block.as_ptr()),
             in_use: Mutex::new(0),
             memory: Memory::default(),
-        }
+        };
+        (world, block)
     }
 
     fn choose(&self) -> Option<u64> {
-        let request = IovaRequest::new(4096);
-        let request = LaneRequest::of(&request, 12)?;
-        let chosen = self.lanes.with(|_, lane| {
-            let (granule, block) = lane.choose(&request).ok()?;
-            self.memory.touch();
-            block.set_tail(granule, tail_of(granule));
-            Some(granule)
-        });
+        let chosen = self.lanes.with(|_, lane| self.choose_in(lane));
         let granule = chosen.flatten()?;
         self.memory.take(granule);
         Some(granule)
+    }
+
+    fn choose_in(&self, lane: &mut Lane) -> Option<u64> {
+        let request = request();
+        let request = LaneRequest::of_large(&request, GRANULE_LOG2)?;
+        let (granule, block) = lane.choose(&request).ok()?;
+        self.memory.touch();
+        block.set_tail(granule, tail_of(granule));
+        Some(granule)
+    }
+
+    /// As an owner, in its own lane.
+    fn choose_owned(&self, owned: &mut Lane) -> u64 {
+        let granule = self.choose_in(owned).unwrap();
+        self.memory.take(granule);
+        granule
+    }
+
+    /// As `Lanes::end`.
+    fn end_owned(&self, owned: &mut Lane, granule: u64) {
+        self.memory.give(granule);
+        assert!(owned.end_hot(granule, 1), "there is no other block");
+    }
+
+    /// As `Lanes::give_back`.
+    fn give_back(&self, mut owned: Lane) {
+        let mut in_use = self.in_use.lock().unwrap();
+        // SAFETY: the lock is held.
+        let stopped = unsafe { self.lanes.stop() };
+        self.take_blocks_of(&mut owned, &mut in_use);
+        drop(stopped);
     }
 
     /// The block.
@@ -240,25 +303,29 @@ impl World {
         // SAFETY: the lock is held.
         let mut stopped = unsafe { self.lanes.stop() };
         for lane in stopped.each() {
-            while let Some(pointer) = lane.take() {
-                // SAFETY: the lane had it, and all are stopped.
-                let block = unsafe { pointer.as_ref() };
-                block.collect();
-                let marks = block.marks();
-                for unit in marks.firsts() {
-                    *in_use |= 1 << unit;
-                    let granule = START + unit as u64;
-                    let len = block.granules(granule, 1);
-                    assert_eq!(len, tail_of(granule).into(), "it is as long as it was");
-                }
-                let tails = block.tails.map(|tails| tails.words.as_ptr());
-                self.directory.store(null_mut(), Ordering::Release);
-                self.memory.lose();
-                // SAFETY: it was leaked when it was lent, and is nobody's any more.
-                drop(unsafe { Box::from_raw(pointer.as_ptr()) });
-                // SAFETY: as above.
-                drop(tails.map(|tails| unsafe { Box::from_raw(tails) }));
+            self.take_blocks_of(lane, &mut in_use);
+        }
+    }
+
+    fn take_blocks_of(&self, lane: &mut Lane, in_use: &mut u64) {
+        while let Some(pointer) = lane.take() {
+            // SAFETY: the lane had it, and all are stopped.
+            let block = unsafe { pointer.as_ref() };
+            block.collect();
+            let marks = block.marks();
+            for unit in marks.firsts() {
+                *in_use |= 1 << unit;
+                let granule = START + unit as u64;
+                let len = block.granules(granule, 1);
+                assert_eq!(len, tail_of(granule).into(), "it is as long as it was");
             }
+            let tails = block.tails.map(|tails| tails.words.as_ptr());
+            self.directory.store(null_mut(), Ordering::Release);
+            self.memory.lose();
+            // SAFETY: it was leaked when it was lent, and is nobody's any more.
+            drop(unsafe { Box::from_raw(pointer.as_ptr()) });
+            // SAFETY: as above.
+            drop(tails.map(|tails| unsafe { Box::from_raw(tails) }));
         }
     }
 }
@@ -293,11 +360,57 @@ fn ranges_outlive_a_recall(fences: Fences) {
 
 /// The owner and another CPU free while a third calls the block back.
 #[test]
+#[cfg_attr(miri, ignore = "loom switches stacks, which Miri does not do")]
 fn what_is_freed_while_a_block_is_called_back_is_not_lost() {
     ranges_outlive_a_recall(Fences::Own);
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "loom switches stacks, which Miri does not do")]
 fn what_is_freed_while_a_block_is_called_back_is_not_lost_where_who_recalls_fences_for_all() {
     ranges_outlive_a_recall(Fences::OfAll);
+}
+
+fn ranges_outlive_their_owner(fences: Fences) {
+    check(move || {
+        be(Cpu(0));
+        let (world, mut owned) = World::owned(fences);
+        let world = Arc::new(world);
+        let [theirs, own, left] = [(); 3].map(|()| world.choose_owned(&mut owned));
+        let other = {
+            let world = world.clone();
+            thread::spawn(move || {
+                be(Cpu(1));
+                world.free(theirs);
+            })
+        };
+        // While the other does, or not: what it has left by now the owner begins again.
+        world.end_owned(&mut owned, own);
+        let blocks = owned.blocks();
+        // SAFETY: they are the owner's.
+        blocks.for_each(|block| unsafe { block.as_ref() }.collect());
+        let next = [(); 2].map(|()| world.choose_owned(&mut owned));
+        world.end_owned(&mut owned, next[0]);
+        world.give_back(owned);
+        // These two are the space's now.
+        [left, next[1]]
+            .into_iter()
+            .for_each(|granule| world.free(granule));
+        other.join().unwrap();
+        let in_use = *world.in_use.lock().unwrap();
+        assert_eq!(in_use, 0, "what was freed is free, whoever knew of it");
+    });
+}
+
+/// A CPU frees a range of an owner's block while the owner begins and ends others, takes what was left to it, and ends.
+#[test]
+#[cfg_attr(miri, ignore = "loom switches stacks, which Miri does not do")]
+fn what_is_freed_of_an_owners_block_is_the_owners_or_the_spaces() {
+    ranges_outlive_their_owner(Fences::Own);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "loom switches stacks, which Miri does not do")]
+fn what_is_freed_of_an_owners_block_is_the_owners_or_the_spaces_where_who_stops_fences_for_all() {
+    ranges_outlive_their_owner(Fences::OfAll);
 }

@@ -1,14 +1,16 @@
 //! What one CPU chooses from: blocks that are lent to it.
 //!
-//! Ranges come from the block that was chosen from last while that has room. Then a few others are looked at, in the order in
-//! which they were lent: what is freed in that order, as rings do, is found at once. Only blocks with a good part free are worth
-//! changing to; else another one is asked for. So what blocks hold in pieces too small is bounded, and a look is too.
+//! Ranges come from the block that was chosen from last while that has room, and there from the word at hand (`at_hand.rs`) while that
+//! has. Then a few others are looked at, in the order in which they were lent: what is freed in that order, as rings do, is found at once.
+//! Only blocks with a good part free are worth changing to; else another one is asked for. So what blocks hold in pieces too small is
+//! bounded, and a look is too.
 
 use core::ptr::NonNull;
 
 use super::LaneRequest;
+use super::at_hand::AtHand;
 use super::lent::LentBlock;
-use crate::iova::units::UNITS;
+use crate::iova::units::{UNITS, WORD_LOG2};
 
 /// Blocks looked at before another one is asked for.
 const LOOKS: usize = 8;
@@ -20,7 +22,7 @@ const WORTH_IT: usize = UNITS / 8;
 #[derive(Default)]
 pub(super) struct Lane {
     /// Chosen from last.
-    hot: Option<NonNull<LentBlock>>,
+    hot: Option<AtHand>,
     /// The next to be looked at.
     hand: Option<NonNull<LentBlock>>,
     /// In which nothing was in use when it was last looked at, and which stays nevertheless.
@@ -42,29 +44,39 @@ pub(super) enum NotChosen {
 
 impl Lane {
     /// Begins a range where one fits; its first granule, and its block.
-    #[inline(always)]
+    #[inline]
     pub(super) fn choose(
         &mut self,
         request: &LaneRequest<'_>,
     ) -> Result<(u64, &LentBlock), NotChosen> {
-        if let Some(hot) = self.hot {
+        let (size, unit_log2) = ((request.order, request.units), request.unit_log2());
+        if request.order <= WORD_LOG2
+            && let Some(hot) = self.hot
+            && let Some(bus) = hot.begin(size, request.request.limits(), unit_log2)
+        {
             // SAFETY: a block in the circle is lent to this lane, until the lane parts with it.
-            let hot = unsafe { hot.as_ref() };
-            if !request.takes(hot.start) {
-                return Err(NotChosen::Unserved);
-            }
-            if let Some(granule) = hot.begin(request.order, request.units) {
-                return Ok((granule, hot));
-            }
+            return Ok((bus.as_u64() >> unit_log2, unsafe { hot.pointer().as_ref() }));
         }
-        self.choose_from_others(request)
+        self.choose_elsewhere(request)
     }
 
-    #[cold]
-    fn choose_from_others(
+    /// The same where the word at hand has no room.
+    #[inline(never)]
+    fn choose_elsewhere(
         &mut self,
         request: &LaneRequest<'_>,
     ) -> Result<(u64, &LentBlock), NotChosen> {
+        if let Some(hot) = self.hot {
+            // SAFETY: as in `choose`.
+            let block = unsafe { hot.pointer().as_ref() };
+            if !request.takes(block.start) {
+                return Err(NotChosen::Unserved);
+            }
+            if let Some(granule) = block.begin(request.order, request.units) {
+                self.choose_next_from(block, granule);
+                return Ok((granule, block));
+            }
+        }
         for _ in 0..LOOKS.min(self.blocks) {
             let Some(pointer) = self.hand else { break };
             // SAFETY: as in `choose`.
@@ -75,7 +87,7 @@ impl Lane {
                 continue;
             }
             if let Some(granule) = block.begin(request.order, request.units) {
-                self.hot = Some(pointer);
+                self.choose_next_from(block, granule);
                 if self.spare == Some(pointer) {
                     self.spare = None;
                 }
@@ -85,11 +97,16 @@ impl Lane {
         Err(NotChosen::NoRoom)
     }
 
-    /// The block that was chosen from last.
+    /// Ranges come from this block, which is the lane's, from now on, and from its word with this granule first.
+    fn choose_next_from(&mut self, block: &LentBlock, granule: u64) {
+        // SAFETY: a block in the circle is lent to this lane; where it leaves the circle it is not kept here.
+        self.hot = Some(unsafe { AtHand::of(block, granule) });
+    }
+
+    /// The block that was chosen from last, and the word of it that is looked at first.
     #[inline]
-    pub(super) fn hot(&self) -> Option<&LentBlock> {
-        // SAFETY: as in `choose`.
-        self.hot.map(|hot| unsafe { hot.as_ref() })
+    pub(super) fn hot(&mut self) -> Option<&mut AtHand> {
+        self.hot.as_mut()
     }
 
     /// All blocks.
@@ -107,7 +124,24 @@ impl Lane {
     /// The block that was chosen from last, if that granule is in it. The lane does not part with it meanwhile.
     #[inline]
     pub(super) fn hot_with(&self, granule: u64) -> Option<&LentBlock> {
-        self.hot().filter(|hot| hot.contains(granule))
+        let hot = self.hot.as_ref().map(AtHand::block);
+        hot.filter(|hot| hot.contains(granule))
+    }
+
+    /// Ends a range in the block that was chosen from last, if it is in that; whether it is.
+    #[inline]
+    pub(super) fn end_hot(&mut self, granule: u64, len: usize) -> bool {
+        let Some(hot) = &mut self.hot else {
+            return false;
+        };
+        if len <= 64 {
+            return hot.end_unit(granule, len);
+        }
+        let is_here = hot.block().contains(granule);
+        if is_here {
+            hot.block().end_range(granule, len);
+        }
+        is_here
     }
 
     /// Ends a range of a block of this lane. Returns the block if nothing is in use of it any more and it is not worth keeping:
@@ -118,9 +152,12 @@ impl Lane {
         granule: u64,
         len: usize,
     ) -> Option<NonNull<LentBlock>> {
+        if self.end_hot(granule, len) {
+            return None;
+        }
         block.end_range(granule, len);
         let pointer = NonNull::from(block);
-        if self.hot == Some(pointer) || !block.is_unused() {
+        if !block.is_unused() {
             return None;
         }
         if self.spare.is_none_or(|spare| spare == pointer) {
@@ -147,7 +184,7 @@ impl Lane {
             previous.as_ref().next.set(Some(block));
         }
         self.hand = Some(next);
-        self.hot = Some(block);
+        self.choose_next_from(it, it.start);
         self.blocks += 1;
     }
 
@@ -157,10 +194,11 @@ impl Lane {
         let it = unsafe { block.as_ref() };
         let (next, previous) = (it.next.take(), it.previous.take());
         self.blocks -= 1;
-        for place in [&mut self.hot, &mut self.spare] {
-            if *place == Some(block) {
-                *place = None;
-            }
+        if self.hot.is_some_and(|hot| hot.pointer() == block) {
+            self.hot = None;
+        }
+        if self.spare == Some(block) {
+            self.spare = None;
         }
         let (Some(next), Some(previous)) = (next, previous) else {
             return;

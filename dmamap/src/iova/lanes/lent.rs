@@ -11,6 +11,7 @@ use core::cell::Cell;
 use core::ptr::NonNull;
 
 use super::sync::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use super::word::Word;
 use crate::iova::block::{Block, Level};
 use crate::iova::units::{self, UNITS, WORD_LOG2, WORDS};
 use crate::platform::Cpu;
@@ -37,6 +38,8 @@ pub(crate) struct LentBlock {
     pub(super) start: u64,
     /// How large units are.
     pub(super) level: Level,
+    /// log2 of the bytes in one.
+    pub(super) unit_log2: u32,
     /// What the space calls it.
     pub(super) block: Handle<Block>,
     leaves: Option<Leaves>,
@@ -49,11 +52,7 @@ pub(crate) struct LentBlock {
     /// The owner's alone: its neighbours.
     pub(super) next: Link,
     pub(super) previous: Link,
-    /// The owner's alone: the word that is looked at first. Something was freed there, or has room.
-    at: Cell<usize>,
-    used: [AtomicU64; WORDS],
-    /// What of it goes on with the range of the unit before: nothing, where ranges are single units.
-    joined: [AtomicU64; WORDS],
+    words: [Word; WORDS],
     /// Where ranges begin that others have freed.
     freed: [AtomicU64; WORDS],
     /// Where ranges begin that are nobody's, and not to be chosen again. Used under the space's lock alone.
@@ -70,6 +69,7 @@ impl LentBlock {
     /// Nobody's yet.
     pub(super) fn new(
         (start, level): (u64, Level),
+        granule_log2: u32,
         block: Handle<Block>,
         leaves: Option<Leaves>,
         tails: Option<Tails>,
@@ -77,6 +77,7 @@ impl LentBlock {
         Self {
             start,
             level,
+            unit_log2: granule_log2 + level.unit_log2(),
             block,
             leaves,
             tails,
@@ -84,9 +85,7 @@ impl LentBlock {
             record: Cell::new(None),
             next: Cell::new(None),
             previous: Cell::new(None),
-            at: Cell::new(0),
-            used: Default::default(),
-            joined: Default::default(),
+            words: Default::default(),
             freed: Default::default(),
             kept: Cell::default(),
         }
@@ -147,12 +146,6 @@ impl LentBlock {
         unsafe { self.tails?.words.as_ref().get(self.unit(granule)) }
     }
 
-    /// Whether all of it, in its units, is from the first of these to before the second.
-    #[inline]
-    pub(super) fn lies_within(&self, (first, end): (u64, u64)) -> bool {
-        first <= self.start && self.start + UNITS as u64 <= end
-    }
-
     #[inline]
     pub(super) fn contains(&self, granule: u64) -> bool {
         granule.wrapping_sub(self.start) < UNITS as u64
@@ -163,141 +156,61 @@ impl LentBlock {
         (granule - self.start) as usize % UNITS
     }
 
+    /// The word that tells of a unit.
+    #[inline]
+    pub(super) fn word(&self, granule: u64) -> &Word {
+        &self.words[self.unit(granule) / 64]
+    }
+
     /// Units that are not in use, as far as the owner knows.
     pub(super) fn free_units(&self) -> usize {
-        let used = self.used.iter().map(|word| word.load(Ordering::Relaxed));
-        UNITS - used.map(|word| word.count_ones() as usize).sum::<usize>()
+        let used = self.words.iter().map(Word::used);
+        UNITS - used.map(|used| used.count_ones() as usize).sum::<usize>()
     }
 
     /// Whether nothing is in use, as far as the owner knows.
     pub(super) fn is_unused(&self) -> bool {
-        let mut used = self.used.iter();
-        used.all(|word| word.load(Ordering::Relaxed) == 0)
+        self.words.iter().all(|word| word.used() == 0)
     }
 
-    /// Begins a range of `len` granules where `2^order` are free. The owner's to call.
-    #[inline]
+    /// Begins a range of `len` granules in the first place where `2^order` are free. The owner's to call.
+    #[inline(never)]
     pub(super) fn begin(&self, order: u32, len: usize) -> Option<u64> {
-        // What is not so short is a call, so that callers are.
-        match order {
-            0 => self.begin_one().or_else(|| self.begin_anywhere(order, len)),
-            _ => self.begin_long(order, len),
-        }
-    }
-
-    /// Begins a range of one granule where the word at hand has room: nearly always, and one bit is all there is to it. The owner's to
-    /// call.
-    #[inline]
-    fn begin_one(&self) -> Option<u64> {
-        let word = self.at.get() % WORDS;
-        let used = self.used[word].load(Ordering::Relaxed);
-        if used == u64::MAX {
-            return None;
-        }
-        self.used[word].store(used | (used + 1), Ordering::Relaxed);
-        Some(self.start + (word * 64) as u64 + u64::from(used.trailing_ones()))
-    }
-
-    /// As [`begin_one`](Self::begin_one), and calls `begin` with the entry, if there are entries; where that says no the range ends
-    /// again. The owner's to call.
-    #[inline]
-    pub(super) fn begin_one_if(&self, begin: impl FnOnce(&[AtomicU64]) -> bool) -> Option<u64> {
-        let granule = self.begin_one()?;
-        if begin(self.entries(granule, 1)) {
-            return Some(granule);
-        }
-        self.end_range(granule, 1);
-        None
-    }
-
-    #[inline(never)]
-    fn begin_long(&self, order: u32, len: usize) -> Option<u64> {
-        let at_hand = self.begin_at_hand(order, len);
-        at_hand.or_else(|| self.begin_anywhere(order, len))
-    }
-
-    /// As [`begin`](Self::begin), where the word at hand has room, or is one of those that have.
-    #[inline]
-    fn begin_at_hand(&self, order: u32, len: usize) -> Option<u64> {
-        let used = |word: usize| self.used[word % WORDS].load(Ordering::Relaxed);
-        let at = self.at.get() % WORDS;
-        let unit = match order.checked_sub(WORD_LOG2) {
-            None => {
-                let runs = units::runs_of(!used(at), order);
-                (runs != 0).then(|| at * 64 + runs.trailing_zeros() as usize)
-            }
-            Some(words_log2) => {
-                let first = at >> words_log2 << words_log2;
-                let mut words = first..first + (1 << words_log2);
-                words.all(|word| used(word) == 0).then_some(first * 64)
-            }
-        };
-        Some(self.take(unit?, len))
-    }
-
-    #[inline(never)]
-    fn begin_anywhere(&self, order: u32, len: usize) -> Option<u64> {
-        let unit = units::find(order, |word| self.used[word].load(Ordering::Relaxed))?;
-        self.at.set(unit / 64);
-        Some(self.take(unit, len))
-    }
-
-    /// Begins the range of `len` granules that are units from this one on, all of which are free.
-    #[inline]
-    fn take(&self, unit: usize, len: usize) -> u64 {
-        self.each_word(unit, len, |word, mask| {
-            set(&self.used[word], |used| used | mask);
-            // But for the first.
-            let first = if word == unit / 64 {
-                1 << (unit % 64)
-            } else {
-                0
+        let unit = units::find(order, |word| self.words[word].used())?;
+        for (word, mask) in units::words_of_run(unit, len) {
+            let first = match word == unit >> WORD_LOG2 {
+                true => 1 << (unit % 64),
+                false => 0,
             };
-            set(&self.joined[word], |joined| joined | mask & !first);
-        });
-        self.start + unit as u64
+            self.words[word].take(mask, first);
+        }
+        Some(self.start + unit as u64)
     }
 
     /// Ends a range of `len` granules that begins with `granule`. The owner's to call.
     #[inline]
     pub(super) fn end_range(&self, granule: u64, len: usize) {
-        let unit = self.unit(granule);
-        let word = unit / 64;
-        self.at.set(word);
-        match len {
-            1 => set(&self.used[word], |used| used & !(1 << (unit % 64))),
-            _ => self.end_long(unit, len),
+        match len <= 64 {
+            true => self.word(granule).end(self.unit(granule) as u32, len),
+            false => self.end_long(granule, len),
         }
     }
 
     #[inline(never)]
-    fn end_long(&self, unit: usize, len: usize) {
-        self.each_word(unit, len, |word, mask| {
-            set(&self.used[word], |used| used & !mask);
-            set(&self.joined[word], |joined| joined & !mask);
-        });
-    }
-
-    #[inline]
-    fn each_word(&self, unit: usize, len: usize, change: impl Fn(usize, u64)) {
-        if unit % 64 + len <= 64 {
-            // Nearly always.
-            return change(unit / 64 % WORDS, u64::MAX >> (64 - len) << (unit % 64));
-        }
-        for (word, mask) in units::words_of_run(unit, len) {
-            change(word, mask);
+    fn end_long(&self, granule: u64, len: usize) {
+        for (word, mask) in units::words_of_run(self.unit(granule), len) {
+            self.words[word].give(mask);
         }
     }
 
     /// Whether the range that begins with `granule` has no more. Of a range that is not the caller's it may be anything.
     #[inline]
     pub(super) fn is_one(&self, granule: u64) -> bool {
-        let at = self.unit(granule);
-        let bits = |words: &[AtomicU64; WORDS], at: usize| {
-            words[at / 64].load(Ordering::Relaxed) >> (at % 64) & 1
-        };
-        let goes_on = at + 1 < UNITS && bits(&self.joined, at + 1) != 0;
-        bits(&self.used, at) > bits(&self.joined, at) && !goes_on
+        let unit = self.unit(granule);
+        let at = |unit: usize| &self.words[unit / 64 % WORDS];
+        let goes_on = unit + 1 < UNITS && at(unit + 1).joined() >> ((unit + 1) % 64) & 1 != 0;
+        let first = at(unit).used() & !at(unit).joined();
+        first >> (unit % 64) & 1 != 0 && !goes_on
     }
 
     /// How long the range is that begins with `granule`. What is said of a range that the caller has stays so; of others it may
@@ -305,9 +218,9 @@ impl LentBlock {
     #[inline]
     pub(super) fn range_at(&self, granule: u64) -> Option<usize> {
         let unit = self.unit(granule);
-        let used = |word: usize| self.used[word].load(Ordering::Relaxed);
-        let joined = |word: usize| self.joined[word].load(Ordering::Relaxed);
-        units::range_at(unit, |word| used(word) & !joined(word), used)
+        let used = |word: usize| self.words[word].used();
+        let first = |word: usize| used(word) & !self.words[word].joined();
+        units::range_at(unit, first, used)
     }
 
     /// Leaves it to the owner to end the range that begins with `granule`, which the caller has. The block may be gone
@@ -351,16 +264,8 @@ impl LentBlock {
 
     /// What is in use, where ranges begin. The owner has ended and keeps from beginning any.
     pub(super) fn marks(&self) -> units::Marks {
-        let load =
-            |words: &[AtomicU64; WORDS]| words.each_ref().map(|word| word.load(Ordering::Relaxed));
-        let (used, joined) = (load(&self.used), load(&self.joined));
-        let first = core::array::from_fn(|word| used[word] & !joined[word]);
+        let used = self.words.each_ref().map(Word::used);
+        let first = self.words.each_ref().map(|it| it.used() & !it.joined());
         units::Marks::from_words(used, first)
     }
-}
-
-#[inline]
-fn set(word: &AtomicU64, change: impl FnOnce(u64) -> u64) {
-    // One CPU writes, so it need not be one operation.
-    word.store(change(word.load(Ordering::Relaxed)), Ordering::Relaxed);
 }

@@ -14,6 +14,7 @@
 //! A block comes with the entries of a page table for its units, where there is one: they are looked up once, when it is lent,
 //! and whoever has a range writes its entries without a walk.
 
+mod at_hand;
 mod directory;
 #[cfg(test)]
 mod interleaved;
@@ -23,6 +24,7 @@ mod lent;
 mod owned;
 mod range;
 mod request;
+mod word;
 
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicU64;
@@ -32,18 +34,20 @@ use super::divided::Bounds;
 use super::search::Fit;
 use super::units::{Marks, UNITS};
 use super::{IovaRequest, IovaSpace};
+use crate::addr::BusAddr;
 use crate::percpu::PerCpu;
 use crate::platform::{Cpu, Platform};
 use crate::slab::Handle;
 use crate::sync;
+pub(crate) use at_hand::AtHand;
 use directory::Directory;
 use lane::{Lane, NotChosen};
 pub(crate) use lender::Lender;
 pub(crate) use lent::Leaves;
 use lent::LentBlock;
-pub(crate) use owned::{Ended, OwnedLane};
+pub(crate) use owned::{ANYWHERE, Ended, OwnedLane};
 pub(crate) use range::LentRange;
-pub(crate) use request::{LaneRequest, level_of};
+pub(crate) use request::{LaneRequest, Ordinary, level_of};
 
 /// The most granules of a range in a lent block of granules, and the most units in a large one.
 pub(crate) const MOST: u64 = UNITS as u64 / 2;
@@ -54,6 +58,7 @@ pub(crate) struct Lanes<P: Platform, S> {
     /// By level, as the lanes of a seat.
     directories: [Directory<P>; 2],
     bounds: Bounds,
+    granule_log2: u32,
 }
 
 /// What a CPU has for itself.
@@ -115,7 +120,13 @@ impl<P: Platform, S: Default> Lanes<P, S> {
             directories: Level::ALL
                 .map(|level| Directory::new(platform, level, space.divided.bounds.end)),
             bounds: space.divided.bounds,
+            granule_log2: space.granule_log2,
         }
+    }
+
+    #[inline]
+    pub(crate) fn granule_log2(&self) -> u32 {
+        self.granule_log2
     }
 
     /// Frames that are held for blocks that are lent.
@@ -131,7 +142,7 @@ impl<P: Platform, S: Default> Lanes<P, S> {
 
     /// Begins a range in this CPU's lane and calls `begin` with its first granule and the entries for all of its units, which stay
     /// what they are until the range is freed.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn choose<R>(
         &self,
         request: &LaneRequest<'_>,
@@ -153,23 +164,28 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         }
     }
 
-    /// Begins a range of one granule in this CPU's lane, where the block that was chosen from last has room and lies within `limits`:
-    /// granules, the second of which is beyond the last. Calls `begin` with its entry, if there are entries; where that says no the
-    /// range ends again.
+    /// Calls `f` with what is at hand of this CPU's lane of a level: a range is begun and ended there as [`choose`](Self::choose) and
+    /// [`free`](Self::free) do it, in less steps. `None` where that is not to be had now.
+    #[inline(always)]
+    pub(crate) fn at_hand<R>(
+        &self,
+        level: Level,
+        f: impl FnOnce(&mut AtHand) -> Option<R>,
+    ) -> Option<R> {
+        self.cpus.try_with(|_, seat| f(seat.lane(level).hot()?))
+    }
+
+    /// Begins a range of one granule in the word at hand of this CPU's lane, where that has room and lies within `limits`, inclusive. Calls
+    /// `begin` with its entry, if there are entries; where that says no the range ends again.
     #[inline]
     pub(crate) fn choose_one(
         &self,
-        limits: (u64, u64),
+        limits: (BusAddr, BusAddr),
         begin: impl FnOnce(&[AtomicU64]) -> bool,
-    ) -> Option<u64> {
-        let chosen = self.cpus.with(|_, seat| {
-            let hot = seat.lane(Level::Granules).hot()?;
-            if !hot.lies_within(limits) {
-                return None;
-            }
-            hot.begin_one_if(begin)
-        });
-        chosen.flatten()
+    ) -> Option<BusAddr> {
+        self.at_hand(Level::Granules, |hot| {
+            hot.begin_one_if(limits, self.granule_log2, begin)
+        })
     }
 
     /// Calls `f` with the entry of a granule which is a range on its own in the block that was chosen from last, and with what this CPU
@@ -183,12 +199,11 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         granule: u64,
         f: impl FnOnce(&AtomicU64, &mut S) -> R,
     ) -> Option<R> {
-        let looked = self.cpus.with(|_, Seat { lanes, beside }| {
+        self.cpus.try_with(|_, Seat { lanes, beside }| {
             let hot = lanes[Level::Granules as usize].hot_with(granule)?;
             let entry = hot.entries(granule, 1).first()?;
             hot.is_one(granule).then(|| f(entry, beside))
-        });
-        looked.flatten()
+        })
     }
 
     /// Whether any block there may be is for such requests.
@@ -210,15 +225,14 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         f: impl FnOnce(LentRange<'_>, &mut S) -> R,
     ) -> Option<R> {
         let unit = granule >> level.unit_log2();
-        let looked = self.cpus.with(|_, Seat { lanes, beside }| {
+        self.cpus.try_with(|_, Seat { lanes, beside }| {
             let block = match lanes[level as usize].hot_with(unit) {
                 Some(hot) => hot,
                 // SAFETY: the block has the caller's range, so it is not taken back but by who stops this CPU first.
                 None => unsafe { self.directory(level).get(granule)?.as_ref() },
             };
             Some(f(LentRange { block, unit }, beside))
-        });
-        looked.flatten()
+        })
     }
 
     /// The range that begins with this granule, under the lock; `None` where it is not in a lent block.
@@ -255,13 +269,12 @@ impl<P: Platform, S: Default> Lanes<P, S> {
     ///
     /// # Safety
     /// The caller has the range, whole, and gives it up.
-    #[inline(always)]
+    #[inline]
     pub(crate) unsafe fn free(&self, (level, granule): (Level, u64), units: usize) -> Freed {
         let unit = granule >> level.unit_log2();
         let freed = self.cpus.with(|cpu, seat| {
             let lane = seat.lane(level);
-            if let Some(hot) = lane.hot_with(unit) {
-                hot.end_range(unit, units);
+            if lane.end_hot(unit, units) {
                 return Freed::Done;
             }
             // SAFETY: the caller's promise.
@@ -344,7 +357,7 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         };
         let first = start >> level.unit_log2();
         let tails = lender.insert_tails(level);
-        let record = LentBlock::new((first, level), block, leaves, tails);
+        let record = LentBlock::new((first, level), space.granule_log2, block, leaves, tails);
         let record = lender.records.insert(record);
         let Ok(record) = record else {
             unreachable!("room for a record was reserved");

@@ -7,7 +7,7 @@ use core::ptr::NonNull;
 
 use super::lane::Lane;
 use super::lent::LentBlock;
-use super::{LaneRequest, Lanes, Lender, Level, Parted};
+use super::{AtHand, LaneRequest, Lanes, Lender, Level, Parted};
 use crate::addr::{BusAddr, BusRange};
 use crate::iova::IovaSpace;
 use crate::platform::{Cpu, Platform};
@@ -27,6 +27,9 @@ unsafe impl Send for OwnedLane {}
 // SAFETY: a shared reference reads at most.
 unsafe impl Sync for OwnedLane {}
 
+/// The blocks of the lane are within its owner's limits, all of them.
+pub(crate) const ANYWHERE: (BusAddr, BusAddr) = (BusAddr::new(0), BusAddr::new(u64::MAX));
+
 /// What became of a range that its lane was to free.
 pub(crate) enum Ended {
     /// It is free.
@@ -45,26 +48,22 @@ impl OwnedLane {
         Some((granule, block.entries(granule, request.units)))
     }
 
-    /// Begins a range of one granule where the block that was chosen from last has room, and calls `begin` with its entry, if there are
-    /// entries; where that says no the range ends again.
+    /// Begins a range of one granule where the word at hand has room, and calls `begin` with its entry, if there are entries; where that
+    /// says no the range ends again. Its bus address.
     #[inline]
-    pub(crate) fn choose_one(&mut self, begin: impl FnOnce(&[AtomicU64]) -> bool) -> Option<u64> {
-        self.lane.hot()?.begin_one_if(begin)
+    pub(crate) fn choose_one(
+        &mut self,
+        granule_log2: u32,
+        begin: impl FnOnce(&[AtomicU64]) -> bool,
+    ) -> Option<BusAddr> {
+        let hot = self.lane.hot()?;
+        hot.begin_one_if(ANYWHERE, granule_log2, begin)
     }
 
-    /// Begins a range of no more than [`MOST`](super::MOST) granules, where as many as the next power of two have room in the block that was chosen
-    /// from last.
-    #[inline]
-    pub(crate) fn choose_at_hand(&mut self, granules: u64) -> Option<u64> {
-        let order = u64::BITS - granules.saturating_sub(1).leading_zeros();
-        self.lane.hot()?.begin(order, granules as usize)
-    }
-
-    /// Ends a range of so many granules, if it is in the block that was chosen from last.
-    #[inline]
-    pub(crate) fn end_at_hand(&mut self, granule: u64, granules: usize) -> bool {
-        let hot = self.lane.hot_with(granule);
-        hot.map(|hot| hot.end_range(granule, granules)).is_some()
+    /// What is at hand of the lane: a range is begun and ended there as [`choose`](Self::choose) and [`Lanes::end`] do it, in less steps.
+    #[inline(always)]
+    pub(crate) fn at_hand(&mut self) -> Option<&mut AtHand> {
+        self.lane.hot()
     }
 
     /// The entries of a range of `len` granules that begins with this one, if it is in the block that was chosen from last.
@@ -132,14 +131,11 @@ impl<P: Platform, S: Default> Lanes<P, S> {
     /// The caller has the range, whole, and gives it up if it is in a block of the lane.
     #[inline]
     pub(crate) unsafe fn end(&self, owned: &mut OwnedLane, granule: u64, len: usize) -> Ended {
-        match owned.lane.hot_with(granule) {
-            Some(hot) => {
-                hot.end_range(granule, len);
-                Ended::Done
-            }
-            // SAFETY: the caller's promise.
-            None => unsafe { self.end_found(owned, granule, len) },
+        if owned.lane.end_hot(granule, len) {
+            return Ended::Done;
         }
+        // SAFETY: the caller's promise.
+        unsafe { self.end_found(owned, granule, len) }
     }
 
     /// The same where the block is another one than the last.

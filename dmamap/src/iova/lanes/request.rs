@@ -1,18 +1,18 @@
 //! What lanes are asked for, and which of them serves it.
 
 use super::super::block::Level;
-use super::super::units::{UNITS, UNITS_LOG2};
+use super::super::units::{UNITS, UNITS_LOG2, WORD_LOG2};
 use super::{IovaRequest, MOST};
 
 /// Which blocks a range of so many granules is in, where it is in a lent one, and how many of their units it has; `None` where it is
 /// in none.
 #[inline]
 pub(crate) fn level_of(granules: u64) -> Option<(Level, usize)> {
-    if granules <= MOST {
+    if granules.wrapping_sub(1) < MOST {
         return Some((Level::Granules, granules as usize));
     }
     let units = granules.div_ceil(UNITS as u64);
-    (units <= MOST).then_some((Level::Blocks, units as usize))
+    (units.wrapping_sub(1) < MOST).then_some((Level::Blocks, units as usize))
 }
 
 /// A request that lanes serve.
@@ -75,12 +75,84 @@ impl<'a> LaneRequest<'a> {
         })
     }
 
+    /// log2 of the bytes in a unit.
+    #[inline]
+    pub(super) fn unit_log2(&self) -> u32 {
+        self.granule_log2 + self.level.unit_log2()
+    }
+
     /// Whether all of the block that begins with unit `start` is within the request's limits.
     #[inline]
     pub(super) fn takes(&self, start: u64) -> bool {
-        let unit_log2 = self.granule_log2 + self.level.unit_log2();
-        let first = start << unit_log2;
-        let last = first + ((UNITS as u64) << unit_log2) - 1;
-        self.request.first.as_u64() <= first && last <= self.request.last.as_u64()
+        let first = start << self.unit_log2();
+        let last = first + ((UNITS as u64) << self.unit_log2()) - 1;
+        let limits = self.request.limits();
+        limits.0.as_u64() <= first && last <= limits.1.as_u64()
+    }
+}
+
+/// What most requests are: for a power of two of bytes, at a multiple of no more than that, at no offset and with no boundary inside.
+/// [`LaneRequest`] tells of them, and of all others.
+#[derive(Clone, Copy)]
+pub(crate) struct Ordinary {
+    len_log2: u32,
+}
+
+impl Ordinary {
+    #[inline(always)]
+    pub(crate) fn of(request: &IovaRequest) -> Option<Self> {
+        let len_log2 = request.len_bytes.trailing_zeros();
+        let is_ordinary = 1u64.wrapping_shl(len_log2) == request.len_bytes
+            && request.align_log2 <= len_log2
+            && len_log2 <= request.boundary_log2
+            && request.offset == 0;
+        is_ordinary.then_some(Self { len_log2 })
+    }
+
+    /// How many units of this size it is for, as a power of two and as they are, if it is for whole ones, and for no more than a word
+    /// tells of.
+    #[inline(always)]
+    pub(crate) fn size_in(&self, unit_log2: u32) -> Option<(u32, usize)> {
+        let order = self.len_log2.wrapping_sub(unit_log2);
+        (order <= WORD_LOG2).then(|| (order, 1 << order))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of ordinary requests is what is said of any.
+    #[test]
+    fn ordinary_requests_are_requests() {
+        let mut ordinary = 0;
+        for granule_log2 in [12, 14, 16] {
+            for len_bytes in (0..24).flat_map(|log2| [1 << log2, 3 << log2]) {
+                for (align_log2, boundary_log2) in
+                    (0..26).flat_map(|a| (0..26).map(move |b| (a, b)))
+                {
+                    for offset in [0, 1 << granule_log2] {
+                        let request = IovaRequest::new(len_bytes)
+                            .aligned(align_log2, offset)
+                            .within(boundary_log2);
+                        let Some(it) = Ordinary::of(&request) else {
+                            continue;
+                        };
+                        let large_log2 = granule_log2 + Level::Blocks.unit_log2();
+                        let sizes = [granule_log2, large_log2].map(|log2| it.size_in(log2));
+                        let plain = [
+                            LaneRequest::of(&request, granule_log2),
+                            LaneRequest::of_large(&request, granule_log2),
+                        ];
+                        for (size, plain) in sizes.into_iter().zip(plain) {
+                            let told = plain.map(|it| (it.order, it.units));
+                            assert_eq!(size, told.filter(|it| it.0 <= WORD_LOG2), "{request}");
+                        }
+                        ordinary += 1;
+                    }
+                }
+            }
+        }
+        assert!(ordinary > 1000, "{ordinary} are ordinary");
     }
 }

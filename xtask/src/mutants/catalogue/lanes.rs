@@ -32,6 +32,48 @@ const fn stages(name: &'static str) -> Test {
 
 pub(super) const ALL: &[Mutation] = &[
     Mutation {
+        name: "limits-of-what-is-at-hand-not-looked-at",
+        selection: Selection::Core,
+        file: "dmamap/src/iova/lanes/at_hand.rs",
+        find: "if self.first < first.as_u64() || last.as_u64() < self.last {",
+        replace: "if (first, last).0 > last {",
+        why: "a device is given addresses that it does not reach",
+        caught_by: &[addresses("one_thread_on_many_cpus_agrees_with_an_oracle")],
+    },
+    Mutation {
+        name: "page-at-hand-at-an-offset",
+        selection: Selection::Whole,
+        file: "dmamap/src/iova/request.rs",
+        find: "            && self.align_log2 <= log2\n",
+        replace: "",
+        why: "a page is not where it was to be aligned",
+        caught_by: &[addresses("one_thread_on_many_cpus_agrees_with_an_oracle")],
+    },
+    Mutation {
+        name: "ordinary-request-across-a-boundary",
+        selection: Selection::Whole,
+        file: "dmamap/src/iova/lanes/request.rs",
+        find: "            && len_log2 <= request.boundary_log2\n",
+        replace: "",
+        why: "a range crosses a boundary that it was not to cross",
+        caught_by: &[Test::library(
+            "dmamap",
+            "iova::lanes::request::tests::ordinary_requests_are_requests",
+        )],
+    },
+    Mutation {
+        name: "another-word-of-the-block-not-at-hand",
+        selection: Selection::Whole,
+        file: "dmamap/src/iova/lanes/at_hand.rs",
+        find: "*self = unsafe { Self::of(self.block.as_ref(), granule) };",
+        replace: "",
+        why: "another range than the one that was freed is free",
+        caught_by: &[
+            addresses("one_thread_on_many_cpus_agrees_with_an_oracle"),
+            addresses("ranges_of_all_threads_never_overlap_whoever_frees_them"),
+        ],
+    },
+    Mutation {
         name: "range-of-another-cpu-not-left",
         selection: Selection::Core,
         file: BLOCK,

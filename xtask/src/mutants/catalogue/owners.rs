@@ -118,6 +118,17 @@ pub(super) const ALL: &[Mutation] = &[
         )],
     },
     Mutation {
+        name: "kept-range-of-a-lane-not-asked-about",
+        selection: Selection::Whole,
+        file: "dmamap/src/iova/lanes/owned.rs",
+        find: "                kept(range);\n",
+        replace: "                let _ = (&mut kept, range);\n",
+        why: "what the units had confirmed before its lane ended is nobody's for ever",
+        caught_by: &[mapping(
+            "what_was_recovered_under_a_lane_is_free_again_when_that_has_ended",
+        )],
+    },
+    Mutation {
         name: "ended-table-freed-under-a-lane",
         selection: Selection::Core,
         file: END,

@@ -1,0 +1,138 @@
+//! The block that a lane chooses from, and the word of it that is looked at first, with the bus addresses of its units: all that most
+//! ranges need.
+//!
+//! It is the word where something was freed last, or where a range was found. So a range that is freed and the next one of that length
+//! are a few bits in one word, and nothing else of the block is looked at.
+
+use core::ptr::NonNull;
+
+use super::lent::LentBlock;
+use super::sync::AtomicU64;
+use super::word::Word;
+use crate::addr::BusAddr;
+use crate::iova::units::{UNITS, WORD_LOG2};
+
+/// A block that is lent to the lane that has this, until the lane parts with it; and a word of it.
+#[derive(Clone, Copy)]
+pub(crate) struct AtHand {
+    word: NonNull<Word>,
+    /// The bus addresses of the word's first byte and of its last.
+    first: u64,
+    last: u64,
+    /// The number of its first unit.
+    unit: u64,
+    block: NonNull<LentBlock>,
+}
+
+impl AtHand {
+    /// The word with this unit.
+    ///
+    /// # Safety
+    /// The block is lent to the lane that is to have this, and the lane has it no longer than the block.
+    #[inline]
+    pub(super) unsafe fn of(block: &LentBlock, unit: u64) -> Self {
+        let first_unit = unit >> WORD_LOG2 << WORD_LOG2;
+        let first = first_unit << block.unit_log2;
+        Self {
+            word: NonNull::from(block.word(unit)),
+            first,
+            last: first + (64 << block.unit_log2) - 1,
+            unit: first_unit,
+            block: NonNull::from(block),
+        }
+    }
+
+    #[inline]
+    pub(super) fn pointer(&self) -> NonNull<LentBlock> {
+        self.block
+    }
+
+    #[inline]
+    pub(super) fn block(&self) -> &LentBlock {
+        // SAFETY: it is lent to the lane, as `of` was promised.
+        unsafe { self.block.as_ref() }
+    }
+
+    #[inline]
+    fn word(&self) -> &Word {
+        // SAFETY: it is a part of the block, which is lent to the lane.
+        unsafe { self.word.as_ref() }
+    }
+
+    /// Begins a range of `len` units, if the word lies within these limits, inclusive, and has room for `2^order` ([`Word::begin`]). The
+    /// owner's to call.
+    #[inline(always)]
+    pub(crate) fn begin(
+        &self,
+        (order, len): (u32, usize),
+        (first, last): (BusAddr, BusAddr),
+        unit_log2: u32,
+    ) -> Option<BusAddr> {
+        if self.first < first.as_u64() || last.as_u64() < self.last {
+            return None;
+        }
+        let unit = self.word().begin(order, len)?;
+        Some(BusAddr::new(self.first + (u64::from(unit) << unit_log2)))
+    }
+
+    /// As [`begin`](Self::begin), of whole units that are larger than granules.
+    #[inline(always)]
+    pub(crate) fn begin_large(
+        &self,
+        size: (u32, usize),
+        limits: (BusAddr, BusAddr),
+        unit_log2: u32,
+    ) -> Option<BusAddr> {
+        let bus = self.begin(size, limits, unit_log2)?;
+        self.block()
+            .set_tail(bus.as_u64() >> unit_log2, UNITS as u16);
+        Some(bus)
+    }
+
+    /// As [`begin`](Self::begin), of one unit, and calls `begin` with its entry, if there are entries; where that says no the range
+    /// ends again.
+    #[inline]
+    pub(super) fn begin_one_if(
+        &mut self,
+        limits: (BusAddr, BusAddr),
+        unit_log2: u32,
+        begin: impl FnOnce(&[AtomicU64]) -> bool,
+    ) -> Option<BusAddr> {
+        let bus = self.begin((0, 1), limits, unit_log2)?;
+        if begin(self.block().entries(bus.as_u64() >> unit_log2, 1)) {
+            return Some(bus);
+        }
+        // SAFETY: it was just begun.
+        unsafe { self.end(bus, 1, unit_log2) };
+        None
+    }
+
+    /// Ends a range of so many units, no more than a word has, if it is in the block ([`Word::end`]), whose word with it is at hand
+    /// then; whether it is. The owner's to call.
+    ///
+    /// # Safety
+    /// The caller has the range, whole, and gives it up if it is there.
+    #[inline(always)]
+    pub(crate) unsafe fn end(&mut self, start: BusAddr, len: usize, unit_log2: u32) -> bool {
+        let unit = start.as_u64().wrapping_sub(self.first) >> unit_log2;
+        if unit < 64 {
+            self.word().end(unit as u32, len);
+            return true;
+        }
+        self.end_unit(start.as_u64() >> unit_log2, len)
+    }
+
+    /// The same of a range that begins with this unit of all there are.
+    #[inline(always)]
+    pub(super) fn end_unit(&mut self, granule: u64, len: usize) -> bool {
+        if granule.wrapping_sub(self.unit) >= 64 {
+            if !self.block().contains(granule) {
+                return false;
+            }
+            // SAFETY: it is another word of the same block.
+            *self = unsafe { Self::of(self.block.as_ref(), granule) };
+        }
+        self.word().end((granule % 64) as u32, len);
+        true
+    }
+}
