@@ -15,6 +15,9 @@ use crate::plain::Plain;
 const STRICT: &str = "map_phys and unmap_phys 4K, strict";
 const SHARED: &str = "map_phys and unmap_phys 4K, deferred";
 
+const STRICT_LANE: &str = "map_phys and unmap_phys 4K, strict, in a lane of its own";
+const SHARED_LANE: &str = "map_phys and unmap_phys 4K, deferred, in a lane of its own";
+
 const DIRECTION: AnyDirection = AnyDirection::Bidirectional;
 
 /// Walks these paths.
@@ -22,15 +25,17 @@ const DIRECTION: AnyDirection = AnyDirection::Bidirectional;
 /// # Errors
 /// [`CountsError`].
 pub fn run(paths: &mut Paths<'_>) -> Result<(), CountsError> {
-    if !paths.want(&[STRICT, SHARED]) {
+    if !paths.want(&[STRICT, STRICT_LANE, SHARED, SHARED_LANE]) {
         return Ok(());
     }
     let booted = Booted::get()?;
     let device = booted.attach(Protection::Strict)?;
     on_device(paths, STRICT, &device)?;
+    in_a_lane(paths, STRICT_LANE, &device)?;
     detach(device)?;
     let device = booted.attach_trusted(Protection::Deferred)?;
     on_device(paths, SHARED, &device)?;
+    in_a_lane(paths, SHARED_LANE, &device)?;
     detach(device)
 }
 
@@ -47,6 +52,24 @@ fn on_device(
         let range: BusRange = mapped.map_err(|_| "it was not mapped")?;
         // SAFETY: it was mapped above, the same way.
         let unmapped = unsafe { device.unmap_phys(range, DIRECTION, Attributes::NONE) };
+        unmapped.map_err(|_| "it was not unmapped")
+    })
+}
+
+/// The same for the owner of a lane.
+fn in_a_lane(
+    paths: &mut Paths<'_>,
+    name: &'static str,
+    device: &Device<Plain>,
+) -> Result<(), CountsError> {
+    let mut lane = device.lane();
+    let memory = buffer(device, PAGE)?;
+    paths.walk(name, || {
+        // SAFETY: the buffer outlives the mapping, and nobody refers to its bytes.
+        let mapped = unsafe { lane.map_phys(whole(&memory), DIRECTION) };
+        let range: BusRange = mapped.map_err(|_| "it was not mapped")?;
+        // SAFETY: it was mapped above, the same way.
+        let unmapped = unsafe { lane.unmap_phys(range, DIRECTION, Attributes::NONE) };
         unmapped.map_err(|_| "it was not unmapped")
     })
 }

@@ -260,14 +260,28 @@ pub(crate) fn map_one<P: Platform>(
 ) -> Result<BusRange, MapFailure> {
     let (order, pages) = (domain.address_order(), widened(piece, FRAME_SIZE_LOG2));
     if pages.len_bytes() == FRAME_BYTES
-        && let Some(within) = limits_for_small(order, limits, terms)
-        && let Some(page) = domain.map_page(within, pages, terms.grant())
+        && let Some((first, last)) = limits_for_small(order, limits, terms)
     {
-        let head = piece.start().as_u64() - pages.start().as_u64();
-        let start = BusAddr::new(page.start().as_u64() + head);
-        return Ok(BusRange::of_existing(start, piece.len_bytes()));
+        let end = last.as_u64().saturating_add(1) >> FRAME_SIZE_LOG2;
+        let within = (first.as_u64() >> FRAME_SIZE_LOG2, end);
+        if let Some(page) = domain.map_page(within, pages, terms.grant()) {
+            let head = piece.start().as_u64() - pages.start().as_u64();
+            let start = BusAddr::new(page.as_u64() + head);
+            return Ok(BusRange::of_existing(start, piece.len_bytes()));
+        }
     }
     map_small(domain, limits, terms, (piece, pages))
+}
+
+/// The pages, from the first to the one beyond the last, that memory shorter than a large leaf may lie in where they [end](Limits::pages_end)
+/// there.
+#[inline]
+pub(super) fn pages_for_small(order: AddressOrder, end: u64) -> (u64, u64) {
+    let above = ABOVE_32_BITS.as_u64() >> FRAME_SIZE_LOG2;
+    match order {
+        AddressOrder::HighFirst if above < end => (above, end),
+        _ => (0, end),
+    }
 }
 
 /// Where memory shorter than a large leaf may lie first, inclusive; `None` where more is asked for, also by the device's `limits`.

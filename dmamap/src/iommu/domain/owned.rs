@@ -85,7 +85,7 @@ impl<P: Platform> Domain<P> {
         self.finish(gather);
     }
 
-    /// Maps a page of memory in the lane, in a block within `limits`; how the units learn of it is left to do. `None` where the domain
+    /// Maps a page of memory in the lane, and says where; how the units learn of it is left to do. `None` where the domain
     /// is to be asked.
     #[inline]
     pub(crate) fn map_page_in(
@@ -93,11 +93,10 @@ impl<P: Platform> Domain<P> {
         lane: &mut DomainLane,
         page: PhysRange,
         grant: Grant,
-    ) -> Option<BusRange> {
+    ) -> Option<BusAddr> {
         let DomainLane { owned, words, .. } = lane;
         let granule = owned.choose_one(|entries| self.write_page(words, entries, page, grant))?;
-        let bus = BusAddr::new(granule << self.page_size_log2);
-        Some(BusRange::of_existing(bus, page.len_bytes()))
+        Some(BusAddr::new(granule << self.page_size_log2))
     }
 
     /// As [`map_list`](Self::map_list) in the lane; how the units learn of it is left to do. `None` where the domain is to be asked.

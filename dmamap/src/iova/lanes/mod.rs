@@ -14,6 +14,7 @@
 //! A block comes with the entries of a page table for its units, where there is one: they are looked up once, when it is lent,
 //! and whoever has a range writes its entries without a walk.
 
+mod at_hand;
 mod directory;
 #[cfg(test)]
 mod interleaved;
