@@ -36,7 +36,7 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use alloc::boxed::Box;
 
-use crate::addr::{BusAddr, PhysAddr};
+use crate::addr::{BusAddr, FRAME_SIZE_LOG2, PhysAddr};
 use crate::bounce::{Bounce, PoolFigures};
 use crate::iommu::{Requester, UnitError};
 use crate::map::{CoherentSources, EarlierMappings, Permission, Route};
@@ -134,6 +134,9 @@ pub(crate) struct DeviceCore<P: Platform> {
     pub(crate) counters: Counters<P>,
     pub(crate) quarantine: Quarantine<P>,
     pub(crate) limits: Limits,
+    /// Memory of as many bytes, or more, is given as it is, and in pages of one frame, without anything done to caches: settled when
+    /// the device is attached. No memory is where it is more than any has.
+    pub(crate) plain_from_bytes: u64,
     pub(crate) guard: Guard,
     pub(crate) coherent: CoherentSources<P>,
     /// What its mappings owe to earlier ones of their memory.
@@ -163,6 +166,14 @@ impl<P: Platform> DeviceCore<P> {
             guard,
             bounce,
         } = standing;
+        let plain_from_bytes = match (&route, coherence) {
+            (Route::Translated(domain), Coherence::Snooped)
+                if domain.page_size_log2() == FRAME_SIZE_LOG2 =>
+            {
+                bounce.own_below_bytes().max(1)
+            }
+            _ => u64::MAX,
+        };
         Self {
             platform,
             system,
@@ -174,6 +185,7 @@ impl<P: Platform> DeviceCore<P> {
             counters: Counters::new(platform),
             quarantine: Quarantine::new(platform),
             limits: Limits::new(bus_limit),
+            plain_from_bytes,
             guard,
             coherent: CoherentSources::new(),
             earlier: EarlierMappings::new(platform),
@@ -221,6 +233,7 @@ impl<P: Platform> Device<P> {
         Self { core }
     }
 
+    #[inline]
     pub(crate) fn core(&self) -> &DeviceCore<P> {
         // SAFETY: the system frees a core only once `handle_gone` is set, which `drop` alone does.
         unsafe { self.core.as_ref() }

@@ -83,6 +83,22 @@ impl<P: Platform> HardwareFrames<P> {
         self.word(index).load(Ordering::Acquire)
     }
 
+    /// The 64-bit words number `index` and the next.
+    #[inline]
+    pub(crate) fn load_pair(&self, index: usize) -> [u64; 2] {
+        if index >= self.frames.len_bytes() as usize / 8 - 1 {
+            outside(index, 8);
+        }
+        // SAFETY: as in `store_pair`.
+        let words = unsafe {
+            self.start
+                .cast::<[AtomicU64; 2]>()
+                .byte_add(index * 8)
+                .as_ref()
+        };
+        words.each_ref().map(|word| word.load(Ordering::Acquire))
+    }
+
     /// Changes the 64-bit word number `index`; earlier stores are visible to the unit before it.
     pub(crate) fn store(&self, index: usize, value: u64) {
         self.word(index).store(value, Ordering::Release);

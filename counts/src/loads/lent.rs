@@ -22,7 +22,7 @@ const OWNED: &str = "map_single, retire and finish 4K, flushes of 64";
 const SHARED: &str = "map_single and unmap 4K, deferred";
 const LIST_SHARED: &str = "map_sgtable and unmap of 8 pages apart, deferred";
 
-const PAGE: u64 = 4096;
+pub(super) const PAGE: u64 = 4096;
 
 /// Mappings that are retired before one flush.
 const TOGETHER: usize = 64;
@@ -64,11 +64,14 @@ pub fn run(paths: &mut Paths<'_>) -> Result<(), CountsError> {
     detach(device)
 }
 
-fn buffer(device: &Device<Plain>, len_bytes: u64) -> Result<DmaBuffer<Plain>, CountsError> {
+pub(super) fn buffer(
+    device: &Device<Plain>,
+    len_bytes: u64,
+) -> Result<DmaBuffer<Plain>, CountsError> {
     DmaBuffer::allocate(device.platform(), len_bytes).map_err(CountsError::set_up("a buffer"))
 }
 
-fn detach(device: Device<Plain>) -> Result<(), CountsError> {
+pub(super) fn detach(device: Device<Plain>) -> Result<(), CountsError> {
     device
         .detach()
         .map_err(CountsError::set_up("detaching the device"))

@@ -4,6 +4,7 @@
 //! - [`iova`]: a pair of the allocator of bus addresses, under a lock as a domain's
 //! - [`table`]: a pair of a page table
 //! - [`lent`]: whole calls of a driver, from the buffer to the unit and back
+//! - [`raw`]: the same by addresses without owners
 //! - [`copied`]: the same where the device is given copies
 //!
 //! ```
@@ -16,6 +17,7 @@
 pub mod copied;
 pub mod iova;
 pub mod lent;
+pub mod raw;
 pub mod table;
 
 use crate::CountsError;
@@ -56,6 +58,7 @@ pub fn each(only: &str, visit: Visit<'_>) -> Result<(), CountsError> {
     iova::run(&mut paths)?;
     table::run(&mut paths)?;
     lent::run(&mut paths)?;
+    raw::run(&mut paths)?;
     copied::run(&mut paths)
 }
 

@@ -130,6 +130,7 @@ impl<P: Platform> Counters<P> {
     }
 
     /// A mapping of `bytes` ends, while a handle holds the device.
+    #[inline]
     pub(crate) fn end(&self, bytes: u64) {
         // SAFETY: `self` keeps the shares alive.
         self.platform

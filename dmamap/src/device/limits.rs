@@ -45,6 +45,9 @@ pub(crate) struct Limits {
     min_align_mask: AtomicU64,
     /// Whether the driver ever set one of these two so that it concerns memory shorter than a large leaf.
     concern_small_memory: AtomicBool,
+    /// The first frame-sized page that is beyond the mask or the bus, for who maps in pages of one frame; 0 once the driver set more
+    /// than a mask that [concerns them](Self::concern_small_memory). One look at one word tells all.
+    pages_end: AtomicU64,
 }
 
 /// What a device takes in one piece before its driver says more (rule of the guide: 64 KiB).
@@ -62,7 +65,7 @@ impl Limits {
     /// Those of a device whose driver said nothing, on a bus that carries addresses up to `bus_last`.
     pub(crate) fn new(bus_last: BusAddr) -> Self {
         let mask = DmaMask::DEFAULT.last().as_u64();
-        Self {
+        let limits = Self {
             bus_last,
             mask_last: AtomicU64::new(mask),
             coherent_mask_last: AtomicU64::new(mask),
@@ -70,7 +73,11 @@ impl Limits {
             segment_boundary: AtomicU64::new(BOUNDARY_NOT_SET),
             min_align_mask: AtomicU64::new(0),
             concern_small_memory: AtomicBool::new(false),
-        }
+            // Not 0.
+            pages_end: AtomicU64::new(1),
+        };
+        limits.tell_pages_end();
+        limits
     }
 
     #[inline]
@@ -84,8 +91,40 @@ impl Limits {
     }
 
     pub(super) fn set_mask(&self, mask: DmaMask) {
-        self.mask_last
-            .store(mask.last().as_u64(), Ordering::Relaxed);
+        self.mask_last.store(mask.last().as_u64(), Ordering::SeqCst);
+        self.tell_pages_end();
+    }
+
+    /// The first frame-sized page that a mapping shorter than a large leaf must not touch; 0 where more is to be asked about it.
+    #[inline]
+    pub(crate) fn pages_end(&self) -> u64 {
+        self.pages_end.load(Ordering::Relaxed)
+    }
+
+    /// Works out where pages end, unless that is 0 for good. Whoever sets a mask does, after it is set, and looks again: so the last
+    /// who does has seen the last mask.
+    fn tell_pages_end(&self) {
+        let mut mask_last = self.mask_last.load(Ordering::SeqCst);
+        loop {
+            let last = mask_last.min(self.bus_last.as_u64());
+            // Where no page is below, one is as good as none: nothing is lent by single pages.
+            let end = (last.saturating_add(1) >> FRAME_SIZE_LOG2).max(1);
+            let _ = self
+                .pages_end
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |old| {
+                    (old != 0).then_some(end)
+                });
+            let now = self.mask_last.load(Ordering::SeqCst);
+            if now == mask_last {
+                return;
+            }
+            mask_last = now;
+        }
+    }
+
+    fn concern_small(&self) {
+        self.concern_small_memory.store(true, Ordering::Relaxed);
+        self.pages_end.store(0, Ordering::SeqCst);
     }
 
     pub(crate) fn coherent_mask(&self) -> DmaMask {
@@ -124,7 +163,7 @@ impl Limits {
     }
 
     pub(crate) fn set_segment_boundary(&self, boundary: u64) {
-        self.concern_small_memory.store(true, Ordering::Relaxed);
+        self.concern_small();
         self.segment_boundary.store(boundary, Ordering::Relaxed);
     }
 
@@ -143,8 +182,33 @@ impl Limits {
     pub(crate) fn set_min_align_mask(&self, mask: u64) {
         // Below the frame addresses are alike anyhow.
         if mask >> FRAME_SIZE_LOG2 != 0 {
-            self.concern_small_memory.store(true, Ordering::Relaxed);
+            self.concern_small();
         }
         self.min_align_mask.store(mask, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_end_where_the_mask_and_the_bus_do_until_more_is_asked() {
+        let limits = Limits::new(BusAddr::new((1 << 40) - 1));
+        assert_eq!(limits.pages_end(), 1 << 20);
+        limits.set_mask(DmaMask::ALL);
+        assert_eq!(limits.pages_end(), 1 << 28);
+        limits.set_mask(DmaMask::whose_last_is(BusAddr::new((1 << 24) - 1)));
+        assert_eq!(limits.pages_end(), 1 << 12);
+        // Within a page addresses are alike anyhow.
+        limits.set_min_align_mask(0xfff);
+        assert_eq!(limits.pages_end(), 1 << 12);
+        limits.set_min_align_mask(0xffff);
+        assert_eq!(limits.pages_end(), 0);
+        limits.set_mask(DmaMask::ALL);
+        assert_eq!(limits.pages_end(), 0, "for good");
+        let limits = Limits::new(BusAddr::new(u64::MAX));
+        limits.set_segment_boundary(0xfff);
+        assert_eq!(limits.pages_end(), 0);
     }
 }

@@ -93,7 +93,33 @@ impl<P: Platform> Domain<P> {
     ///
     /// # Safety
     /// `range` is what a call of this domain returned that mapped it, and this is the first that takes it back.
+    #[inline]
     pub(crate) unsafe fn retire_owned(&self, range: BusRange) -> Result<Owed, RevokeError> {
+        // SAFETY: the caller's promise.
+        match unsafe { self.retire_page(range) } {
+            Some(ticket) => Ok(Owed::one(ticket, range)),
+            // SAFETY: as above: nothing was done.
+            None => unsafe { self.retire_any(range) },
+        }
+    }
+
+    /// As [`retire_owned`](Self::retire_owned), the short way of a page in the block that this CPU chose from last; whether it could go
+    /// that way. Else nothing was done.
+    ///
+    /// # Safety
+    /// As [`retire_owned`](Self::retire_owned), if it says so.
+    #[inline]
+    pub(crate) unsafe fn retire_plain(&self, range: BusRange) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { self.retire_page(range) }.is_some()
+    }
+
+    /// As [`retire_owned`](Self::retire_owned).
+    ///
+    /// # Safety
+    /// As [`retire_owned`](Self::retire_owned).
+    #[inline(never)]
+    unsafe fn retire_any(&self, range: BusRange) -> Result<Owed, RevokeError> {
         for _ in 0..2 {
             // SAFETY: the caller's promise; the first does nothing where there is a second.
             match unsafe { self.retire_in_lane(range) } {
@@ -266,10 +292,8 @@ impl<P: Platform> Domain<P> {
         };
         let mut emptied = Gather::new(self.platform);
         if outcome.is_ok() && inner.reach == Reach::Live {
-            for range in flight.ranges() {
-                // SAFETY: its entries were cleared when it was retired, and every unit has confirmed to know it no more.
-                unsafe { self.free_locked(&mut inner, range, &mut emptied) };
-            }
+            // SAFETY: their entries were cleared when they were retired, and every unit has confirmed to know them no more.
+            unsafe { self.free_all_locked(&mut inner, flight.ranges(), &mut emptied) };
             inner.note_unlinking(&emptied);
         }
         if outcome.is_ok() && tables == TableChange::Unlinked {

@@ -104,8 +104,6 @@ impl<P: Platform> DeviceCore<P> {
         }
     }
 
-    /// Its one caller is the whole way of a map: a call would cost as much as what it does.
-    #[inline(always)]
     fn map_in_place(
         &self,
         domain: &Domain<P>,

@@ -35,16 +35,17 @@ use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
-use crate::addr::{BusAddr, BusRange, FRAME_SIZE_LOG2, PhysRange};
+use crate::addr::{BusAddr, BusRange, DmaMask, FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
 use crate::buffer::{DmaMemory, Frames};
 use crate::device::{Device, DeviceCore, Held, Revocation};
 use crate::iommu::{Domain, DomainError, DomainLane, Owed, RevokeError};
 use crate::map::asked::Asked;
 use crate::map::copies::Copies;
-use crate::map::direction::Direction;
+use crate::map::direction::{AnyDirection, Direction};
 use crate::map::error::{Quarantined, Rejected};
 use crate::map::live::{Live, Pieces};
 use crate::map::owned::Owned;
+use crate::map::plain::plain_piece;
 use crate::map::retired::Retired;
 use crate::map::route::{Route, WayBack};
 use crate::map::sg::SgMapping;
@@ -66,11 +67,13 @@ use crate::platform::Platform;
 ///
 /// It may outlive the [`Device`], as mappings do; it maps nothing then. A lane that is forgotten keeps its addresses for ever.
 pub struct Lane<P: Platform> {
-    device: ManuallyDrop<Device<P>>,
+    pub(super) device: ManuallyDrop<Device<P>>,
     /// `None` where the device's own way is the only one.
     own: Option<DomainLane>,
     /// The last address of the blocks that it may have.
     last: BusAddr,
+    /// [Where pages end](crate::device::Limits::pages_end) with that; one that is nowhere where more is to be asked.
+    pages_end: u64,
     /// Memory shorter than this is perhaps copied.
     copied_below_bytes: u64,
 }
@@ -85,6 +88,7 @@ impl<P: Platform> Device<P> {
             device: ManuallyDrop::new(Device::new(NonNull::from(core))),
             own: own_lane(core),
             last: core.limits.mask().last(),
+            pages_end: pages_end(core),
             copied_below_bytes: core.bounce.own_below_bytes().max(1),
         }
     }
@@ -101,9 +105,27 @@ impl<P: Platform> Lane<P> {
         buffer: B,
         direction: D,
     ) -> Result<Mapping<P, B, D>, Rejected<B>> {
-        let terms = Terms::new(self.device.mask(), Shape::Single, direction);
         // Until the outcome is known the device may reach the memory: should anything panic, it is leaked.
         let buffer = ManuallyDrop::new(buffer);
+        let plain = plain_piece(self.device.core(), &*buffer);
+        if let Some(memory) = plain
+            && let Some(range) = self.map_plain(memory, direction.any())
+        {
+            let live = Live::plain(&self.device, range, direction.any());
+            let owned = Owned::from_parts(live, buffer, direction);
+            return Ok(Mapping { owned });
+        }
+        self.map_single_as_it_is(buffer, direction)
+    }
+
+    /// As [`map_single`](Self::map_single), for all but the plainest memory.
+    #[inline(never)]
+    fn map_single_as_it_is<B: DmaMemory, D: Direction>(
+        &mut self,
+        buffer: ManuallyDrop<B>,
+        direction: D,
+    ) -> Result<Mapping<P, B, D>, Rejected<B>> {
+        let terms = Terms::new(self.device.mask(), Shape::Single, direction);
         match self.map_one(&*buffer, &terms) {
             Some(range) => Ok(Mapping {
                 owned: self.owned(buffer, direction, range, &terms),
@@ -215,14 +237,24 @@ impl<P: Platform> Lane<P> {
     /// Takes a mapping back that is as most are: a page in place.
     #[inline]
     fn take_back(&mut self, live: &Live<P>) -> Taken {
+        let is_ours = core::ptr::eq(live.held().core(), self.device.core());
+        match is_ours && live.is_in_place() {
+            // SAFETY: the mapping ends with this.
+            true => unsafe { self.take_back_page(live.range()) },
+            false => Taken::Not,
+        }
+    }
+
+    /// Takes back what is mapped at `range`, in place, if it is a page at hand, and nothing was asked of it.
+    ///
+    /// # Safety
+    /// `range` is of a mapping of the device, and this is the first call that takes it back, unless nothing became of it.
+    #[inline(always)]
+    pub(super) unsafe fn take_back_page(&mut self, range: BusRange) -> Taken {
         let Some((core, domain, own)) = self.parts() else {
             return Taken::Not;
         };
-        let is_ours = core::ptr::eq(live.held().core(), core);
-        if !is_ours || !live.is_in_place() {
-            return Taken::Not;
-        }
-        let range = pages(live.range(), FRAME_SIZE_LOG2);
+        let range = pages(range, FRAME_SIZE_LOG2);
         let done = match core.guard.default_revocation() {
             // SAFETY: these pages were chosen for the mapping, which ends with them.
             Revocation::Later => unsafe { domain.retire_page_in(own, range) },
@@ -234,6 +266,29 @@ impl<P: Platform> Lane<P> {
             Some(Ok(())) => Taken::Back,
             Some(Err(error)) => Taken::Failed(error),
             None => Taken::Not,
+        }
+    }
+
+    /// As [`take_back_page`](Self::take_back_page), wherever the pages are.
+    ///
+    /// # Safety
+    /// As [`take_back_page`](Self::take_back_page).
+    #[inline(never)]
+    pub(super) unsafe fn take_back_pages(&mut self, range: BusRange) -> Taken {
+        let Some((core, domain, own)) = self.parts() else {
+            return Taken::Not;
+        };
+        let mut way = LaneWay { domain, own };
+        let outcome = match core.guard.default_revocation() {
+            // SAFETY: the caller's promise.
+            Revocation::Alone => unsafe { way.unmap(range) },
+            // SAFETY: as above.
+            Revocation::Later => unsafe { way.retire(range) }.map(|_| ()),
+            Revocation::Shared => return Taken::Not,
+        };
+        match outcome {
+            Ok(()) => Taken::Back,
+            Err(error) => Taken::Failed(error),
         }
     }
 
@@ -269,6 +324,57 @@ impl<P: Platform> Lane<P> {
         is_ours.then_some(LaneWay { domain, own })
     }
 
+    /// As [`DeviceCore::map_plain`], in the lane.
+    #[inline(always)]
+    pub(super) fn map_plain(
+        &mut self,
+        memory: PhysRange,
+        direction: AnyDirection,
+    ) -> Option<BusRange> {
+        let end = self.pages_end;
+        let (core, domain, own) = self.parts()?;
+        let (head, len_bytes) = (memory.start().frame_offset(), memory.len_bytes());
+        let is_plain = len_bytes >= core.plain_from_bytes
+            && len_bytes <= FRAME_BYTES - head
+            && core.limits.pages_end() == end
+            && !domain.tells_of_maps()
+            && !core.leaving.load(Ordering::Acquire)
+            && !core.system.is_asleep();
+        if !is_plain {
+            return None;
+        }
+        let frame = PhysAddr::new(memory.start().as_u64() - head);
+        let page = PhysRange::of_existing(frame, FRAME_BYTES);
+        let start = domain.map_page_in(own, page, direction.permission().into())?;
+        let start = BusAddr::new(start.as_u64() + head);
+        Some(BusRange::of_existing(start, len_bytes))
+    }
+
+    /// Whether the device was detached, or is being, though others of its group may go on in its domain.
+    pub(super) fn has_left(&self) -> bool {
+        self.device.core().leaving.load(Ordering::Acquire)
+    }
+
+    /// Maps a page as [`map_plain`](Self::map_plain) does, in a block that is lent first.
+    pub(super) fn map_first_page(
+        &mut self,
+        memory: PhysRange,
+        direction: AnyDirection,
+    ) -> Option<BusRange> {
+        let terms = Terms::new(self.device.mask(), Shape::Single, direction);
+        let (core, domain, _) = self.parts()?;
+        let is_page = memory.len_bytes() == FRAME_BYTES && memory.start().frame_offset() == 0;
+        let is_plain = is_page && memory.len_bytes() >= core.plain_from_bytes;
+        if !is_plain || !is_open(core, domain) {
+            return None;
+        }
+        self.keep_to(terms.mask);
+        let (core, domain, own) = self.parts()?;
+        let range = map_small_in(domain, own, (core, memory), &terms)?;
+        core.counters.begin(memory.len_bytes());
+        Some(range)
+    }
+
     /// Maps memory in one piece, if the lane does.
     #[inline]
     fn map_one<B: DmaMemory>(&mut self, buffer: &B, terms: &Terms) -> Option<BusRange> {
@@ -278,8 +384,12 @@ impl<P: Platform> Lane<P> {
         }
         let (core, domain, own) = self.parts()?;
         let memory = widened(first, FRAME_SIZE_LOG2);
-        let found = match domain.map_page_in(own, memory, terms.grant()) {
-            Some(page) => page,
+        let page = match memory.len_bytes() {
+            FRAME_BYTES => domain.map_page_in(own, memory, terms.grant()),
+            _ => None,
+        };
+        let found = match page {
+            Some(start) => BusRange::of_existing(start, FRAME_BYTES),
             None => map_small_in(domain, own, (core, first), terms)?,
         };
         let offset = first.start().as_u64() - memory.start().as_u64();
@@ -310,10 +420,7 @@ impl<P: Platform> Lane<P> {
         };
         let is_as_it_is = buffer.frames() == Frames::Whole
             && buffer.len_bytes() >= self.copied_below_bytes
-            && !core.limits.concern_small_memory()
-            && !domain.tells_of_maps()
-            && !core.system.is_asleep()
-            && !core.leaving.load(Ordering::Acquire)
+            && is_open(core, domain)
             && core.platform.virt_to_phys(buffer.virt()) == Some(first.start());
         if !is_as_it_is {
             return false;
@@ -324,16 +431,23 @@ impl<P: Platform> Lane<P> {
                 core.clean_frames(piece);
             }
         }
-        if terms.mask.last() != self.last {
+        self.keep_to(terms.mask);
+        true
+    }
+
+    /// The lane's blocks are within the device's mask.
+    #[inline]
+    fn keep_to(&mut self, mask: DmaMask) {
+        if mask.last() != self.last {
             self.begin_anew();
         }
-        true
     }
 
     /// Gives all blocks back, and is lent others, within the device's mask as it is now.
     #[cold]
     fn begin_anew(&mut self) {
         self.last = self.device.mask().last();
+        self.pages_end = pages_end(self.device.core());
         let core = self.device.core();
         if let (Route::Translated(domain), Some(mut own)) = (&core.route, self.own.take()) {
             domain.end_lane(&mut own);
@@ -343,13 +457,30 @@ impl<P: Platform> Lane<P> {
 }
 
 /// What became of addresses that were to be taken back.
-enum Taken {
+pub(super) enum Taken {
     /// They are.
     Back,
     /// It was not confirmed.
     Failed(RevokeError),
     /// Nothing.
     Not,
+}
+
+/// Whether lanes of a device map small memory now.
+#[inline]
+fn is_open<P: Platform>(core: &DeviceCore<P>, domain: &Domain<P>) -> bool {
+    !core.system.is_asleep()
+        && !core.limits.concern_small_memory()
+        && !domain.tells_of_maps()
+        && !core.leaving.load(Ordering::Acquire)
+}
+
+/// Where pages of a lane that begins now end; one that is nowhere where more is to be asked.
+fn pages_end<P: Platform>(core: &DeviceCore<P>) -> u64 {
+    match core.limits.pages_end() {
+        0 => u64::MAX,
+        end => end,
+    }
 }
 
 /// A lane of the device's domain, where whole pages are the memory's own where frames are.

@@ -8,7 +8,7 @@ use core::ptr::NonNull;
 use crate::addr::{BusRange, PhysRange};
 use crate::bounce::{PoolName, RunPlace};
 use crate::buffer::DmaMemory;
-use crate::device::{Coherence, Device, Held, Revocation};
+use crate::device::{Coherence, Device, Held};
 use crate::iommu::{Owed, Requester, RevokeError};
 use crate::map::as_it_is::{AsItIs, map_as_it_is};
 use crate::map::asked::Asked;
@@ -21,9 +21,9 @@ use crate::map::earlier::{Earlier, Written};
 use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
 use crate::map::establish::{establish, not_established, revoke};
 use crate::map::place::{Contents, Memory, Placed};
-use crate::map::route::{Route, WayBack};
+use crate::map::plain::{WayBack, plain_piece};
+use crate::map::route;
 use crate::map::terms::Terms;
-use crate::map::translated;
 use crate::pagetable::PhysList;
 use crate::platform::Platform;
 use crate::slab::Handle;
@@ -169,13 +169,39 @@ impl<P: Platform> Live<P> {
         }
     }
 
+    /// As [`establish`](Self::establish), of memory of which nothing is asked but a direction, if that is all that is to be said
+    /// of it.
+    #[inline(always)]
+    pub(super) fn establish_plain<B: DmaMemory>(
+        device: &Device<P>,
+        buffer: &B,
+        direction: AnyDirection,
+    ) -> Option<Self> {
+        let memory = plain_piece(device.core(), buffer)?;
+        let range = device.core().map_plain(memory, direction)?;
+        Some(Self::plain(device, range, direction))
+    }
+
+    /// What is known of such memory that was mapped at `range`. The device is counted as held only now: its handle keeps it meanwhile.
+    #[inline(always)]
+    pub(super) fn plain(device: &Device<P>, range: BusRange, direction: AnyDirection) -> Self {
+        Self {
+            held: Held::new(device, range.len_bytes()),
+            range,
+            copies: Copies::None,
+            earlier: None,
+            direction,
+            attributes: Attributes::NONE,
+        }
+    }
+
     /// Bytes of the memory.
     fn len_bytes(&self) -> u64 {
         self.held.bytes()
     }
 
     /// As [`establish`](Self::establish), for a buffer that is given away; `make` makes of both what is returned.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn establish_owned<B: DmaMemory, T>(
         device: &Device<P>,
         buffer: ManuallyDrop<B>,
@@ -184,7 +210,6 @@ impl<P: Platform> Live<P> {
     ) -> Result<T, Rejected<B>> {
         let len_bytes = buffer.len_bytes();
         let (held, first) = (Held::new(device, len_bytes), buffer.segment(0));
-        // Here and not only behind the call: what is mapped as it is is then written where the caller has it.
         match map_as_it_is(held.core(), &*buffer, (first, len_bytes), &terms) {
             AsItIs::Mapped(range) => Ok(make(Self::new(held, range, &terms, Copies::None), buffer)),
             AsItIs::Failed(failure) => Err(rejected(device, held, failure, buffer)),
@@ -378,26 +403,24 @@ impl<P: Platform> Live<P> {
     ) -> Result<B, Quarantined> {
         let core = self.held.core();
         let is_plain = !self.need_sync() && self.earlier.is_none();
-        let domain = match &core.route {
-            Route::Translated(domain) if is_plain => domain,
-            _ => return self.revoke_owned_copied(buffer),
-        };
         // What the steps come to, for nearly all mappings.
-        let pages = translated::pages(self.range, domain.page_size_log2());
-        let outcome = match core.guard.revocation(self.attributes) {
-            // SAFETY: these pages were chosen for the mapping, which ends with this call.
-            Revocation::Alone => unsafe { domain.unmap_owned(pages) },
-            // SAFETY: as above.
-            Revocation::Later => unsafe { domain.retire_owned(pages) }.map(|_| ()),
-            Revocation::Shared => return self.revoke_owned_in_steps(buffer),
+        let way = match is_plain {
+            true => core.plain_way_back(self.range, self.attributes),
+            false => WayBack::InSteps,
         };
-        match outcome {
-            Ok(()) => {
-                core.platform.dma_rmb();
-                Ok(ManuallyDrop::into_inner(buffer))
-            }
-            Err(error) => Err(self.kept(buffer, error)),
+        match way {
+            // SAFETY: the pages were chosen for the mapping, which ends with this call.
+            WayBack::Alone(domain, pages) => match unsafe { domain.unmap_owned(pages) } {
+                Ok(()) => {}
+                Err(error) => return Err(self.kept(buffer, error)),
+            },
+            // SAFETY: as above.
+            WayBack::Later(domain, pages) if unsafe { domain.retire_plain(pages) } => {}
+            WayBack::Later(..) => return self.revoke_owned_in_steps(buffer),
+            WayBack::InSteps => return self.revoke_owned_copied(buffer),
         }
+        core.platform.dma_rmb();
+        Ok(ManuallyDrop::into_inner(buffer))
     }
 
     /// As [`revoke_owned`](Self::revoke_owned), of a mapping that has copies or owes something.
@@ -453,7 +476,7 @@ impl<P: Platform> Live<P> {
     /// # Safety
     /// As [`take_back`](Self::take_back).
     #[inline]
-    pub(crate) unsafe fn take_back_by(&self, way: impl WayBack) -> Result<(), RevokeError> {
+    pub(crate) unsafe fn take_back_by(&self, way: impl route::WayBack) -> Result<(), RevokeError> {
         let (core, attributes) = (self.held.core(), self.attributes);
         // SAFETY: `range` is of this mapping, which the caller ends.
         unsafe { revoke(core, way, self.range, self.copies, attributes, self.owed()) }

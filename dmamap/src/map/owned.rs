@@ -34,6 +34,13 @@ impl<P: Platform, B: DmaMemory, D: Direction> Owned<P, B, D> {
         attributes: Attributes,
         make: impl FnOnce(Self) -> T,
     ) -> Result<T, Rejected<B>> {
+        // Here and not only behind the call: the mapping is then written where the caller has it.
+        if attributes == Attributes::NONE
+            && shape != Shape::AlignedBlock
+            && let Some(live) = Live::establish_plain(device, &*buffer, direction.any())
+        {
+            return Ok(make(Self::from_parts(live, buffer, direction)));
+        }
         let terms = Terms::new(device.mask(), shape, direction).with(attributes);
         Live::establish_owned(device, buffer, terms, |live, buffer| {
             make(Self::from_parts(live, buffer, direction))

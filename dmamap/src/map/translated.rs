@@ -264,10 +264,18 @@ pub(crate) fn map_one<P: Platform>(
         && let Some(page) = domain.map_page(within, pages, terms.grant())
     {
         let head = piece.start().as_u64() - pages.start().as_u64();
-        let start = BusAddr::new(page.start().as_u64() + head);
+        let start = BusAddr::new(page.as_u64() + head);
         return Ok(BusRange::of_existing(start, piece.len_bytes()));
     }
     map_small(domain, limits, terms, (piece, pages))
+}
+
+/// Where memory shorter than a large leaf may lie first, inclusive, where pages [end](Limits::pages_end) there; `None` where more is to be
+/// asked.
+#[inline]
+pub(super) fn pages_for_small(order: AddressOrder, end: u64) -> Option<(BusAddr, BusAddr)> {
+    let last = BusAddr::new((end << FRAME_SIZE_LOG2).checked_sub(1)?);
+    Some((first_for_small(order, last), last))
 }
 
 /// Where memory shorter than a large leaf may lie first, inclusive; `None` where more is asked for, also by the device's `limits`.
@@ -281,11 +289,16 @@ fn limits_for_small(
         return None;
     }
     let last = terms.mask.narrowed_to(limits.bus_last()).last();
-    let first = match order {
+    Some((first_for_small(order, last), last))
+}
+
+/// The first address of those up to `last` that are asked for first.
+#[inline]
+fn first_for_small(order: AddressOrder, last: BusAddr) -> BusAddr {
+    match order {
         AddressOrder::HighFirst if ABOVE_32_BITS <= last => ABOVE_32_BITS,
         _ => BusAddr::new(0),
-    };
-    Some((first, last))
+    }
 }
 
 /// As [`map_one`], of memory of any length, which touches `pages`.

@@ -725,3 +725,64 @@ fn a_lane_that_ends_while_units_hang_loses_nothing_for_good() {
         rig.finish();
     }
 }
+
+#[test]
+fn a_lane_maps_memory_without_owners_as_it_does_others() {
+    use dmamap::map::{AnyDirection, Attributes};
+    for (name, iommu) in machines() {
+        for protection in [Protection::Strict, Protection::Deferred] {
+            let rig = Rig::boot(with(&iommu));
+            let device = rig.attach_trusted(EDU, protection);
+            let memory = buffer_of(device.platform(), 3 * PAGE, 1);
+            let phys = memory.segment(0);
+            let mut lane = device.lane();
+            // More than what a flush covers, in each way that memory can lie.
+            for round in 0..200 {
+                let offset = [0, PAGE, 0, 0x10][round % 4];
+                let len_bytes = [PAGE, PAGE, 3 * PAGE, 0x20][round % 4];
+                let piece = phys.slice(offset, len_bytes).unwrap();
+                // SAFETY: the buffer lives until the test's end, and nobody refers to its bytes meanwhile.
+                let range = unsafe { lane.map_phys(piece, AnyDirection::Bidirectional) }.unwrap();
+                assert_eq!(range.len_bytes(), len_bytes, "{name}");
+                assert_eq!(device.translate(range.start()), Some(piece.start()));
+                let figures = device.figures();
+                assert_eq!((figures.live_mappings, figures.live_bytes), (1, len_bytes));
+                // SAFETY: as it was mapped, once.
+                let unmapped = unsafe {
+                    match round % 3 {
+                        0 => {
+                            device.unmap_phys(range, AnyDirection::Bidirectional, Attributes::NONE)
+                        }
+                        _ => lane.unmap_phys(range, AnyDirection::Bidirectional, Attributes::NONE),
+                    }
+                };
+                unmapped.unwrap();
+                assert_eq!(device.translate(range.start()), None, "{name}");
+                assert_eq!(device.figures().live_bytes, 0);
+            }
+            let maps = device.figures().maps;
+            assert_eq!((maps, device.figures().unmaps), (200, 200));
+            // What lies elsewhere than the device reaches is not at hand of a lane either.
+            device.set_mask(DmaMask::from_bits(24).unwrap()).unwrap();
+            let page = phys.slice(0, PAGE).unwrap();
+            // SAFETY: as above.
+            let range = unsafe { lane.map_phys(page, AnyDirection::ToDevice) }.unwrap();
+            assert!(range.last().as_u64() < 1 << 24, "{name}: {range}");
+            device.set_segment_boundary(0xffff).unwrap();
+            // SAFETY: as above, and as it was mapped, once.
+            let again = unsafe {
+                lane.unmap_phys(range, AnyDirection::ToDevice, Attributes::NONE)
+                    .unwrap();
+                lane.map_phys(page, AnyDirection::ToDevice).unwrap()
+            };
+            assert_eq!(device.translate(again.start()), Some(page.start()));
+            // SAFETY: as above.
+            unsafe { lane.unmap_phys(again, AnyDirection::ToDevice, Attributes::NONE) }.unwrap();
+            // Of a device that has gone nothing is mapped.
+            device.detach().unwrap();
+            // SAFETY: as above.
+            let refused = unsafe { lane.map_phys(page, AnyDirection::ToDevice) }.unwrap_err();
+            assert_eq!(refused.failure, MapFailure::Domain(DomainError::Revoked));
+        }
+    }
+}

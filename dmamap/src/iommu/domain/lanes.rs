@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Domain, Inner, RevokeError};
 use crate::addr::{BusAddr, BusRange, PhysRange};
-use crate::iommu::flush_queue::{Owed, Stage};
+use crate::iommu::flush_queue::{Owed, Stage, Ticket};
 use crate::iommu::translation::Translation;
 use crate::iommu::unconfirmed::Unconfirmed;
 use crate::iommu::unit::{Change, UnitError};
@@ -127,22 +127,21 @@ impl<P: Platform> Domain<P> {
         .and_then(|bus| BusRange::new(bus, request.len_bytes).ok())
     }
 
-    /// As [`map_list`](Self::map_list), of a page that is to lie within `limits`, inclusive, if this CPU's lane has room at hand: nearly
-    /// always, and the way is short.
-    #[inline]
+    /// As [`map_list`](Self::map_list), of one page that is to lie within `limits`, inclusive, if this CPU's lane has room at hand: nearly
+    /// always, and the way is short. Where it lies then.
+    #[inline(never)]
     pub(crate) fn map_page(
         &self,
         limits: (BusAddr, BusAddr),
         page: PhysRange,
         grant: Grant,
-    ) -> Option<BusRange> {
+    ) -> Option<BusAddr> {
         let DomainLanes { lanes, pages, .. } = self.lanes.as_ref()?;
         if self.tells_of_maps() {
             return None;
         }
         let write = |entries: &[AtomicU64]| self.write_page(pages, entries, page, grant);
-        let bus = lanes.choose_one(limits, write)?;
-        Some(BusRange::of_existing(bus, page.len_bytes()))
+        lanes.choose_one(limits, write)
     }
 
     /// Writes the one entry of `entries` for a page, and back where the unit does not snoop; whether it does.
@@ -192,12 +191,13 @@ impl<P: Platform> Domain<P> {
     ///
     /// # Safety
     /// `range` is what a call of this domain returned that mapped it, and this is the first that takes it back.
-    #[inline]
+    #[inline(never)]
     pub(crate) unsafe fn unmap_owned(&self, range: BusRange) -> Result<(), RevokeError> {
         // SAFETY: the caller's promise.
         let cleared = unsafe { self.at_page(range, |entry, _| self.clear_one(entry)) };
         match cleared {
-            Some(()) => self.forget_leaves(range),
+            // SAFETY: it was mapped, this call's caller took it, and no unit knows it any more.
+            Some(()) => self.forget_and(range, || unsafe { self.free_page(range) }),
             // SAFETY: as above.
             None => unsafe { self.unmap_any(range) },
         }
@@ -208,7 +208,7 @@ impl<P: Platform> Domain<P> {
     ///
     /// # Safety
     /// As [`unmap_owned`](Self::unmap_owned).
-    #[inline]
+    #[inline(always)]
     unsafe fn at_page<R>(
         &self,
         page: BusRange,
@@ -235,7 +235,7 @@ impl<P: Platform> Domain<P> {
         Some(())
     }
 
-    /// As [`unmap_owned`](Self::unmap_owned).
+    /// As [`unmap_owned`](Self::unmap_owned), of a range of any length, wherever it is.
     ///
     /// # Safety
     /// As [`unmap_owned`](Self::unmap_owned).
@@ -264,7 +264,7 @@ impl<P: Platform> Domain<P> {
     }
 
     /// Has the units forget `range`, the leaves of which were cleared, and then calls `free`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn forget_and(
         &self,
         range: BusRange,
@@ -289,31 +289,29 @@ impl<P: Platform> Domain<P> {
         Ok(self.keep(Some(range), Unconfirmed::of(gather), error)?)
     }
 
-    /// Clears the entries of `range` and stages it for the next flush.
-    ///
-    /// # Safety
-    /// As [`unmap_owned`](Self::unmap_owned).
-    #[inline]
-    pub(in crate::iommu) unsafe fn retire_in_lane(&self, range: BusRange) -> Staging {
-        let retire = |entry: &AtomicU64, stage: &mut Stage| {
-            let ticket = stage.ticket()?;
-            let cleared = self.clear_one(entry);
-            cleared.map(|()| stage.push(ticket, range))
-        };
-        // SAFETY: the caller's promise.
-        match unsafe { self.at_page(range, retire) } {
-            Some(owed) => Staging::Done(Ok(owed)),
-            // SAFETY: as above.
-            None => unsafe { self.retire_any_in_lane(range) },
-        }
-    }
-
-    /// As [`retire_in_lane`](Self::retire_in_lane).
+    /// Clears the entry of a page and stages it for the next flush, if it is in the block that this CPU chose from last, and there is a
+    /// ticket, which is returned; else nothing was done.
     ///
     /// # Safety
     /// As [`unmap_owned`](Self::unmap_owned).
     #[inline(never)]
-    unsafe fn retire_any_in_lane(&self, range: BusRange) -> Staging {
+    pub(in crate::iommu) unsafe fn retire_page(&self, page: BusRange) -> Option<Ticket> {
+        let retire = |entry: &AtomicU64, stage: &mut Stage| {
+            let ticket = stage.ticket()?;
+            self.clear_one(entry)?;
+            stage.push(page);
+            Some(ticket)
+        };
+        // SAFETY: the caller's promise.
+        unsafe { self.at_page(page, retire) }
+    }
+
+    /// Clears the entries of `range` and stages it for the next flush.
+    ///
+    /// # Safety
+    /// As [`unmap_owned`](Self::unmap_owned).
+    #[inline(never)]
+    pub(in crate::iommu) unsafe fn retire_in_lane(&self, range: BusRange) -> Staging {
         let Some((all, at, _)) = self.lanes_for(range) else {
             return Staging::Elsewhere;
         };
@@ -322,7 +320,10 @@ impl<P: Platform> Domain<P> {
                 return Staging::NoTicket;
             };
             let cleared = all.clear(self.platform, &lent, (range, self.page_size_log2));
-            Staging::Done(cleared.map(|()| stage.push(ticket, range)))
+            Staging::Done(cleared.map(|()| {
+                stage.push(range);
+                Owed::one(ticket, range)
+            }))
         };
         // SAFETY: the caller's promise.
         let staged = unsafe { all.lanes.look(at, retire) };
@@ -349,6 +350,31 @@ impl<P: Platform> Domain<P> {
         }
     }
 
+    /// Lets all of `ranges` be chosen again, with the lock, as [`free_locked`](Self::free_locked) each.
+    ///
+    /// # Safety
+    /// As [`free`](Self::free), of each.
+    pub(in crate::iommu) unsafe fn free_all_locked(
+        &self,
+        inner: &mut Inner<P>,
+        mut ranges: impl Iterator<Item = BusRange>,
+        emptied: &mut Gather<P>,
+    ) {
+        let log2 = self.page_size_log2;
+        let granules =
+            |range: &BusRange| (range.start().as_u64() >> log2, range.len_bytes() >> log2);
+        loop {
+            let next = match &self.lanes {
+                // SAFETY: the caller's promise.
+                Some(all) => unsafe { all.lanes.free_many(&mut ranges, granules) },
+                None => ranges.next(),
+            };
+            let Some(range) = next else { return };
+            // SAFETY: as above.
+            unsafe { self.free_locked(inner, range, emptied) };
+        }
+    }
+
     /// Lets `range` be chosen again.
     ///
     /// # Safety
@@ -359,6 +385,37 @@ impl<P: Platform> Domain<P> {
         };
         // SAFETY: the caller's promise.
         match unsafe { lanes.free(at, units) } {
+            Freed::Done => {}
+            // SAFETY: the caller's promise.
+            freed => unsafe { self.free_rest(range, freed) },
+        }
+    }
+
+    /// As [`free`](Self::free), of one page that was in a lane.
+    ///
+    /// # Safety
+    /// As [`free`](Self::free).
+    #[inline(always)]
+    unsafe fn free_page(&self, page: BusRange) {
+        let Some(DomainLanes { lanes, .. }) = &self.lanes else {
+            return;
+        };
+        let granule = page.start().as_u64() >> self.page_size_log2;
+        // SAFETY: the caller's promise.
+        match unsafe { lanes.free((Level::Granules, granule), 1) } {
+            Freed::Done => {}
+            // SAFETY: the caller's promise.
+            freed => unsafe { self.free_rest(page, freed) },
+        }
+    }
+
+    /// What is left to do for a range of which that became.
+    ///
+    /// # Safety
+    /// As [`free`](Self::free), unless it is free.
+    #[cold]
+    unsafe fn free_rest(&self, range: BusRange, freed: Freed) {
+        match freed {
             Freed::Done => {}
             Freed::Unused(block) => self.take_back(block),
             // SAFETY: the caller's promise.

@@ -85,7 +85,7 @@ impl<P: Platform> Domain<P> {
         self.finish(gather);
     }
 
-    /// Maps a page of memory in the lane, in a block within `limits`; how the units learn of it is left to do. `None` where the domain
+    /// Maps a page of memory in the lane, and says where; how the units learn of it is left to do. `None` where the domain
     /// is to be asked.
     #[inline]
     pub(crate) fn map_page_in(
@@ -93,11 +93,10 @@ impl<P: Platform> Domain<P> {
         lane: &mut DomainLane,
         page: PhysRange,
         grant: Grant,
-    ) -> Option<BusRange> {
+    ) -> Option<BusAddr> {
         let DomainLane { owned, words, .. } = lane;
         let write = |entries: &[AtomicU64]| self.write_page(words, entries, page, grant);
-        let bus = owned.choose_one(self.page_size_log2, write)?;
-        Some(BusRange::of_existing(bus, page.len_bytes()))
+        owned.choose_one(self.page_size_log2, write)
     }
 
     /// As [`map_list`](Self::map_list) in the lane; how the units learn of it is left to do. `None` where the domain is to be asked.

@@ -75,6 +75,7 @@ impl<P: Platform> Domain<P> {
         }
     }
 
+    #[inline(always)]
     pub(in crate::iommu) fn each_walker(
         &self,
         mut call: impl FnMut(&dyn Unit<P>) -> Result<(), UnitError>,

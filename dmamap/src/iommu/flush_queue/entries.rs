@@ -62,9 +62,8 @@ impl<P: Platform> Entries<P> {
     pub(super) fn iter(&self) -> impl Iterator<Item = BusRange> + '_ {
         let frames = self.frames.as_ref();
         (0..self.len).filter_map(move |n| {
-            let frames = frames?;
-            let start = BusAddr::new(frames.load(n * WORDS));
-            BusRange::new(start, frames.load(n * WORDS + 1)).ok()
+            let [start, len_bytes] = frames?.load_pair(n * WORDS);
+            Some(BusRange::of_existing(BusAddr::new(start), len_bytes))
         })
     }
 

@@ -44,6 +44,7 @@ pub use figures::FlushFigures;
 use own_stage::Desk;
 pub(super) use own_stage::OwnStage;
 pub(super) use stage::Stage;
+pub(super) use tickets::Ticket;
 pub(crate) use tickets::{Confirmed, Owed};
 
 /// How much may wait for a flush, and for how long.

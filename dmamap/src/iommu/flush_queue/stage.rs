@@ -4,7 +4,7 @@
 //! all CPUs have staged, and so that ticket is settled with the flush that covers them. Until then it counts as something that
 //! waits, as it may be: the bounds of the queue, in number and in time, hold with what is staged.
 
-use super::tickets::{Owed, Ticket};
+use super::tickets::Ticket;
 use super::{FlushQueue, Waiting};
 use crate::addr::BusRange;
 use crate::platform::Platform;
@@ -33,10 +33,9 @@ impl Stage {
 
     /// Takes a range whose entries were cleared, where there is [a ticket](Self::ticket).
     #[inline]
-    pub(in crate::iommu) fn push(&mut self, ticket: Ticket, range: BusRange) -> Owed {
+    pub(in crate::iommu) fn push(&mut self, range: BusRange) {
         self.ranges[self.len] = (range.start().as_u64(), range.len_bytes());
         self.len += 1;
-        Owed::one(ticket, range)
     }
 }
 

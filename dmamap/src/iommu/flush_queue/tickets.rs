@@ -32,6 +32,7 @@ impl Owed {
     };
 
     /// The ticket of one mapping, which was at `range`.
+    #[inline]
     pub(crate) fn one(Ticket(number): Ticket, range: BusRange) -> Self {
         Self {
             first: number,

@@ -16,6 +16,7 @@
 
 mod at_hand;
 mod directory;
+mod free_many;
 #[cfg(test)]
 mod interleaved;
 mod lane;

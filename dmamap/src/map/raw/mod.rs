@@ -34,6 +34,7 @@ mod sync;
 use crate::addr::{BusRange, PhysRange};
 use crate::buffer::Frames;
 use crate::device::{Device, Held};
+use crate::iommu::RevokeError;
 use crate::map::attributes::CpuSync;
 use crate::map::backing::Backing;
 use crate::map::copies::Copies;
@@ -46,6 +47,7 @@ use crate::pagetable::Replay;
 use crate::platform::Platform;
 
 pub(super) use copies::Way;
+pub(super) use single::is_whole;
 
 pub use sync::RawSyncError;
 
@@ -130,11 +132,6 @@ impl<P: Platform> Device<P> {
         attributes: Attributes,
     ) -> Result<Backing, Quarantined> {
         let core = self.core();
-        let quarantined = |error| Quarantined {
-            device: core.requester,
-            range,
-            error,
-        };
         // SAFETY: the caller's promise.
         let revoked = unsafe {
             revoke(
@@ -145,6 +142,23 @@ impl<P: Platform> Device<P> {
                 attributes,
                 None,
             )
+        };
+        self.raw_taken_back(range, len_bytes, backing, revoked)
+    }
+
+    /// The last of a mapping that was taken back, or not, as `revoked` says.
+    fn raw_taken_back(
+        &self,
+        range: BusRange,
+        len_bytes: u64,
+        backing: Backing,
+        revoked: Result<(), RevokeError>,
+    ) -> Result<Backing, Quarantined> {
+        let core = self.core();
+        let quarantined = |error| Quarantined {
+            device: core.requester,
+            range,
+            error,
         };
         let outcome = match revoked {
             Ok(()) => Ok(backing),

@@ -1,13 +1,21 @@
 //! One physically contiguous run of memory.
 
-use crate::addr::{BusRange, FRAME_SIZE_LOG2, PhysAddr, PhysRange, VirtAddr};
+use crate::addr::{BusRange, FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr, PhysRange, VirtAddr};
 use crate::device::Device;
 use crate::iommu::RevokeError;
+use crate::map::backing::Backing;
 use crate::map::error::{MapError, MapFailure, Quarantined};
 use crate::map::establish::fail;
+use crate::map::plain::WayBack;
 use crate::map::terms::Shape;
 use crate::map::{AnyDirection, Asked, Attributes};
 use crate::platform::Platform;
+
+/// Whether so many bytes from there on are whole frames.
+#[inline]
+pub(in crate::map) fn is_whole(start: u64, len_bytes: u64) -> bool {
+    (start | len_bytes) & (FRAME_BYTES - 1) == 0
+}
 
 impl<P: Platform> Device<P> {
     /// Maps physical memory for the device (`dma_map_phys`). Behind an IOMMU a device that was
@@ -28,11 +36,19 @@ impl<P: Platform> Device<P> {
     /// - Where the device does not snoop, nobody writes the cache lines the memory begins and ends in meanwhile.
     /// - The mapping is unmapped before the device is detached, or its memory is kept until
     ///   [`Device::detach`] returned `Ok`.
+    #[inline]
     pub unsafe fn map_phys(
         &self,
         memory: PhysRange,
         direction: AnyDirection,
     ) -> Result<BusRange, MapError> {
+        // Nobody else's memory is in whole frames.
+        if is_whole(memory.start().as_u64(), memory.len_bytes())
+            && let Some(range) = self.core().map_plain(memory, direction)
+        {
+            self.core().counters.begin(memory.len_bytes());
+            return Ok(range);
+        }
         // SAFETY: the caller's promise.
         unsafe { self.map_phys_attrs(memory, direction, Attributes::NONE) }
     }
@@ -153,7 +169,67 @@ impl<P: Platform> Device<P> {
     /// # Safety
     /// `range` is one that a call of this layer for this device returned, whole, not unmapped yet, and was mapped with
     /// `direction` and `attributes`; where no IOMMU translates, the device has finished with it.
+    #[inline]
     pub unsafe fn unmap_phys(
+        &self,
+        range: BusRange,
+        direction: AnyDirection,
+        attributes: Attributes,
+    ) -> Result<(), Quarantined> {
+        let way = match attributes == Attributes::NONE && self.gave_whole(range) {
+            true => self.core().plain_way_back(range, attributes),
+            false => WayBack::InSteps,
+        };
+        match way {
+            // SAFETY: the caller's promise: the pages were chosen for the mapping.
+            WayBack::Alone(domain, pages) => match unsafe { domain.unmap_owned(pages) } {
+                Ok(()) => {}
+                Err(error) => return self.whole_not_back(range, error),
+            },
+            // SAFETY: as above.
+            WayBack::Later(domain, pages) if unsafe { domain.retire_plain(pages) } => {}
+            WayBack::Later(..) | WayBack::InSteps => {
+                // SAFETY: as above: nothing was done.
+                return unsafe { self.unmap_phys_in_steps(range, direction, attributes) };
+            }
+        }
+        self.whole_is_back(range);
+        Ok(())
+    }
+
+    /// Whether memory that was mapped at `range` by calls of this file, and of which nothing was asked, was given as it is, and its caches
+    /// need nothing: whole frames are, as nobody else's memory is in them.
+    #[inline]
+    pub(in crate::map) fn gave_whole(&self, range: BusRange) -> bool {
+        let len_bytes = range.len_bytes();
+        len_bytes >= self.core().plain_from_bytes && is_whole(range.start().as_u64(), len_bytes)
+    }
+
+    /// The last of a mapping that was given whole, and that was taken back.
+    #[inline]
+    pub(in crate::map) fn whole_is_back(&self, range: BusRange) {
+        self.core().counters.end(range.len_bytes());
+        self.platform().dma_rmb();
+    }
+
+    /// The same where it was not confirmed, or refused.
+    #[cold]
+    pub(in crate::map) fn whole_not_back(
+        &self,
+        range: BusRange,
+        error: RevokeError,
+    ) -> Result<(), Quarantined> {
+        let (backing, len_bytes) = (Backing::InPlace, range.len_bytes());
+        self.raw_taken_back(range, len_bytes, backing, Err(error))
+            .map(|_| ())
+    }
+
+    /// As [`unmap_phys`](Self::unmap_phys).
+    ///
+    /// # Safety
+    /// As [`unmap_phys`](Self::unmap_phys).
+    #[inline(never)]
+    unsafe fn unmap_phys_in_steps(
         &self,
         range: BusRange,
         direction: AnyDirection,

@@ -353,11 +353,36 @@ pub(super) const ALL: &[Mutation] = &[
         )],
     },
     Mutation {
+        name: "plain-memory-mapped-while-asleep",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/plain.rs",
+        find: "if !is_plain || self.system.is_asleep() {",
+        replace: "if !is_plain {",
+        why: "mappings are made that nothing knows of when the system wakes",
+        caught_by: &[Test::program(
+            "dmamap",
+            "life",
+            "sleep::while_it_sleeps_nothing_is_promised_that_nobody_can_keep",
+        )],
+    },
+    Mutation {
+        name: "plain-memory-keeps-to-no-boundary",
+        selection: Selection::Whole,
+        file: "dmamap/src/device/limits.rs",
+        find: "self.pages_end.store(0, Ordering::SeqCst);",
+        replace: "",
+        why: "pages are mapped where the driver's limits were not asked for",
+        caught_by: &[Test::library(
+            "dmamap",
+            "device::limits::tests::pages_end_where_the_mask_and_the_bus_do_until_more_is_asked",
+        )],
+    },
+    Mutation {
         name: "copies-taken-back-as-if-there-were-none",
         selection: Selection::Whole,
         file: "dmamap/src/map/live.rs",
-        find: "Route::Translated(domain) if is_plain => domain,",
-        replace: "Route::Translated(domain) if is_plain || self.range.len_bytes() > 0 => domain,",
+        find: "true => core.plain_way_back(self.range, self.attributes), false => WayBack::InSteps",
+        replace: "true | false => core.plain_way_back(self.range, self.attributes)",
         why: "the driver never gets what the device wrote, and the copy is never used again",
         caught_by: &[Test::program(
             "dmamap",
