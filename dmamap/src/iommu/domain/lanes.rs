@@ -7,6 +7,7 @@
 //! free.
 
 use alloc::boxed::Box;
+use core::slice::from_ref;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Domain, Inner, RevokeError};
@@ -15,7 +16,7 @@ use crate::iommu::flush_queue::{Owed, Stage, Ticket};
 use crate::iommu::translation::Translation;
 use crate::iommu::unconfirmed::Unconfirmed;
 use crate::iommu::unit::{Change, UnitError};
-use crate::iova::lanes::{Freed, LaneRequest, Lanes, LentRange, Level, NoChoice, level_of};
+use crate::iova::lanes::{AtHand, Freed, LaneRequest, Lanes, LentRange, Level, NoChoice, level_of};
 use crate::iova::{IovaRequest, IovaSpace};
 use crate::pagetable::{
     Gather, Grant, LeafWords, PageWords, PhysList, TableChange, WalkCoherence, publish,
@@ -140,22 +141,21 @@ impl<P: Platform> Domain<P> {
         if self.tells_of_maps() {
             return None;
         }
-        let write = |entries: &[AtomicU64]| self.write_page(pages, entries, page, grant);
+        let write = |entry: &AtomicU64| self.write_page(pages, entry, page, grant);
         lanes.choose_one(limits, write)
     }
 
-    /// Writes the one entry of `entries` for a page, and back where the unit does not snoop; whether it does.
-    #[inline]
+    /// Writes the entry of a page, and back where the unit does not snoop; whether it does.
+    #[inline(always)]
     pub(super) fn write_page(
         &self,
         pages: &PageWords,
-        entries: &[AtomicU64],
+        entry: &AtomicU64,
         page: PhysRange,
         grant: Grant,
     ) -> bool {
-        let write = |entry| pages.write(entry, page, grant);
-        let is_written = entries.first().is_some_and(write);
-        publish(self.platform, pages.coherence(), entries);
+        let is_written = pages.write(entry, page, grant);
+        publish(self.platform, pages.coherence(), from_ref(entry));
         is_written
     }
 
@@ -230,7 +230,7 @@ impl<P: Platform> Domain<P> {
         if entry.load(Ordering::Relaxed) == 0 {
             return None;
         }
-        let entries = core::slice::from_ref(entry);
+        let entries = from_ref(entry);
         clear(self.platform, pages.coherence(), entries);
         Some(())
     }
@@ -379,6 +379,7 @@ impl<P: Platform> Domain<P> {
     ///
     /// # Safety
     /// It was chosen, whole, and its owner gives it up.
+    #[inline(never)]
     pub(super) unsafe fn free(&self, range: BusRange) {
         let Some((DomainLanes { lanes, .. }, at, units)) = self.lanes_for(range) else {
             return self.inner.lock().free(range);
@@ -386,40 +387,26 @@ impl<P: Platform> Domain<P> {
         // SAFETY: the caller's promise.
         match unsafe { lanes.free(at, units) } {
             Freed::Done => {}
+            Freed::Unused(block) => self.take_back(block),
             // SAFETY: the caller's promise.
-            freed => unsafe { self.free_rest(range, freed) },
+            Freed::Elsewhere => unsafe { self.free_elsewhere(&mut self.inner.lock(), range) },
         }
     }
 
-    /// As [`free`](Self::free), of one page that was in a lane.
+    /// As [`free`](Self::free), of one page that was in a lane: nearly always it is in the block at hand.
     ///
     /// # Safety
     /// As [`free`](Self::free).
     #[inline(always)]
     unsafe fn free_page(&self, page: BusRange) {
-        let Some(DomainLanes { lanes, .. }) = &self.lanes else {
-            return;
-        };
-        let granule = page.start().as_u64() >> self.page_size_log2;
+        let (start, log2) = (page.start(), self.page_size_log2);
         // SAFETY: the caller's promise.
-        match unsafe { lanes.free((Level::Granules, granule), 1) } {
-            Freed::Done => {}
+        let end = |hot: &mut AtHand| unsafe { hot.end(start, 1, log2) }.then_some(());
+        let lanes = self.lanes.as_ref().map(|all| &all.lanes);
+        let ended = lanes.and_then(|lanes| lanes.at_hand(Level::Granules, end));
+        if ended.is_none() {
             // SAFETY: the caller's promise.
-            freed => unsafe { self.free_rest(page, freed) },
-        }
-    }
-
-    /// What is left to do for a range of which that became.
-    ///
-    /// # Safety
-    /// As [`free`](Self::free), unless it is free.
-    #[cold]
-    unsafe fn free_rest(&self, range: BusRange, freed: Freed) {
-        match freed {
-            Freed::Done => {}
-            Freed::Unused(block) => self.take_back(block),
-            // SAFETY: the caller's promise.
-            Freed::Elsewhere => unsafe { self.free_elsewhere(&mut self.inner.lock(), range) },
+            unsafe { self.free(page) }
         }
     }
 

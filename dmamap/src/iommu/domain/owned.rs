@@ -13,7 +13,7 @@ use crate::addr::{BusAddr, BusRange, PhysRange};
 use crate::iommu::flush_queue::{Owed, OwnStage, Room};
 use crate::iommu::unconfirmed::Unconfirmed;
 use crate::iova::IovaRequest;
-use crate::iova::lanes::{Ended, LaneRequest, Level, MOST, OwnedLane};
+use crate::iova::lanes::{AtHand, Ended, LaneRequest, Level, MOST, OwnedLane};
 use crate::pagetable::{Gather, Grant, PageWords, PhysList};
 use crate::platform::Platform;
 
@@ -87,7 +87,7 @@ impl<P: Platform> Domain<P> {
 
     /// Maps a page of memory in the lane, and says where; how the units learn of it is left to do. `None` where the domain
     /// is to be asked.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn map_page_in(
         &self,
         lane: &mut DomainLane,
@@ -95,7 +95,7 @@ impl<P: Platform> Domain<P> {
         grant: Grant,
     ) -> Option<BusAddr> {
         let DomainLane { owned, words, .. } = lane;
-        let write = |entries: &[AtomicU64]| self.write_page(words, entries, page, grant);
+        let write = |entry: &AtomicU64| self.write_page(words, entry, page, grant);
         owned.choose_one(self.page_size_log2, write)
     }
 
@@ -324,8 +324,24 @@ impl<P: Platform> Domain<P> {
     ///
     /// # Safety
     /// It was chosen in the lane, whole, and its owner gives it up.
-    #[inline]
+    #[inline(always)]
     unsafe fn end_in(&self, owned: &mut OwnedLane, range: BusRange) {
+        let (start, log2) = (range.start(), self.page_size_log2);
+        let is_page = range.len_bytes() >> log2 == 1;
+        // SAFETY: the caller's promise.
+        let end = |hot: &mut AtHand| unsafe { hot.end(start, 1, log2) };
+        if !(is_page && owned.at_hand().is_some_and(end)) {
+            // SAFETY: the caller's promise.
+            unsafe { self.end_any_in(owned, range) }
+        }
+    }
+
+    /// The same wherever in the lane it is.
+    ///
+    /// # Safety
+    /// As [`end_in`](Self::end_in).
+    #[inline(never)]
+    unsafe fn end_any_in(&self, owned: &mut OwnedLane, range: BusRange) {
         let Some(DomainLanes { lanes, .. }) = &self.lanes else {
             return;
         };

@@ -21,6 +21,8 @@ pub(crate) struct AtHand {
     last: u64,
     /// The number of its first unit.
     unit: u64,
+    /// The entries of its units, all 64, if the block has entries.
+    entries: Option<NonNull<AtomicU64>>,
     block: NonNull<LentBlock>,
 }
 
@@ -38,6 +40,7 @@ impl AtHand {
             first,
             last: first + (64 << block.unit_log2) - 1,
             unit: first_unit,
+            entries: block.entries(first_unit, 64).first().map(NonNull::from),
             block: NonNull::from(block),
         }
     }
@@ -89,21 +92,25 @@ impl AtHand {
         Some(bus)
     }
 
-    /// As [`begin`](Self::begin), of one unit, and calls `begin` with its entry, if there are entries; where that says no the range
-    /// ends again.
-    #[inline]
+    /// As [`begin`](Self::begin), of one unit, if there are entries: `write` is called with its own, and where that says no the range ends
+    /// again.
+    #[inline(always)]
     pub(super) fn begin_one_if(
-        &mut self,
-        limits: (BusAddr, BusAddr),
+        &self,
+        (first, last): (BusAddr, BusAddr),
         unit_log2: u32,
-        begin: impl FnOnce(&[AtomicU64]) -> bool,
+        write: impl FnOnce(&AtomicU64) -> bool,
     ) -> Option<BusAddr> {
-        let bus = self.begin((0, 1), limits, unit_log2)?;
-        if begin(self.block().entries(bus.as_u64() >> unit_log2, 1)) {
-            return Some(bus);
+        let entries = self.entries?;
+        if self.first < first.as_u64() || last.as_u64() < self.last {
+            return None;
         }
-        // SAFETY: it was just begun.
-        unsafe { self.end(bus, 1, unit_log2) };
+        let unit = self.word().begin(0, 1)?;
+        // SAFETY: a unit of the word, the entries of which stay where they are as long as the block is lent.
+        if write(unsafe { entries.add(unit as usize).as_ref() }) {
+            return Some(BusAddr::new(self.first + (u64::from(unit) << unit_log2)));
+        }
+        self.word().end(unit, 1);
         None
     }
 

@@ -176,16 +176,16 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         self.cpus.try_with(|_, seat| f(seat.lane(level).hot()?))
     }
 
-    /// Begins a range of one granule in the word at hand of this CPU's lane, where that has room and lies within `limits`, inclusive. Calls
-    /// `begin` with its entry, if there are entries; where that says no the range ends again.
+    /// Begins a range of one granule in the word at hand of this CPU's lane, where that has room, entries, and lies within `limits`,
+    /// inclusive. Calls `write` with its entry; where that says no the range ends again.
     #[inline]
     pub(crate) fn choose_one(
         &self,
         limits: (BusAddr, BusAddr),
-        begin: impl FnOnce(&[AtomicU64]) -> bool,
+        write: impl FnOnce(&AtomicU64) -> bool,
     ) -> Option<BusAddr> {
         self.at_hand(Level::Granules, |hot| {
-            hot.begin_one_if(limits, self.granule_log2, begin)
+            hot.begin_one_if(limits, self.granule_log2, write)
         })
     }
 

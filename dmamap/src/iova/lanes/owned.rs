@@ -48,16 +48,16 @@ impl OwnedLane {
         Some((granule, block.entries(granule, request.units)))
     }
 
-    /// Begins a range of one granule where the word at hand has room, and calls `begin` with its entry, if there are entries; where that
-    /// says no the range ends again. Its bus address.
+    /// Begins a range of one granule where the word at hand has room and entries, and calls `write` with its own; where that says no the
+    /// range ends again. Its bus address.
     #[inline]
     pub(crate) fn choose_one(
         &mut self,
         granule_log2: u32,
-        begin: impl FnOnce(&[AtomicU64]) -> bool,
+        write: impl FnOnce(&AtomicU64) -> bool,
     ) -> Option<BusAddr> {
         let hot = self.lane.hot()?;
-        hot.begin_one_if(ANYWHERE, granule_log2, begin)
+        hot.begin_one_if(ANYWHERE, granule_log2, write)
     }
 
     /// What is at hand of the lane: a range is begun and ended there as [`choose`](Self::choose) and [`Lanes::end`] do it, in less steps.
