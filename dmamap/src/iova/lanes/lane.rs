@@ -51,7 +51,7 @@ impl Lane {
     ) -> Result<(u64, &LentBlock), NotChosen> {
         let (size, unit_log2) = ((request.order, request.units), request.unit_log2());
         if request.order <= WORD_LOG2
-            && let Some(hot) = self.hot
+            && let Some(hot) = &self.hot
             && let Some(bus) = hot.begin(size, request.request.limits(), unit_log2)
         {
             // SAFETY: a block in the circle is lent to this lane, until the lane parts with it.
