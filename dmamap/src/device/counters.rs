@@ -65,7 +65,7 @@ impl<P: Platform> Counters<P> {
         Self { platform, shares }
     }
 
-    /// A mapping of `bytes` begins. Called while a handle or another mapping holds the device.
+    /// A mapping of `bytes` begins. Called while a handle, a lane or another mapping holds the device.
     #[inline]
     pub(crate) fn begin(&self, bytes: u64) {
         self.on_this_cpu(|share| {
@@ -129,7 +129,7 @@ impl<P: Platform> Counters<P> {
         unsafe { add(&*ended.as_ptr(), 1, Ordering::Release) };
     }
 
-    /// A mapping of `bytes` ends, while a handle holds the device.
+    /// A mapping of `bytes` ends, while a handle or a lane holds the device.
     #[inline]
     pub(crate) fn end(&self, bytes: u64) {
         // SAFETY: `self` keeps the shares alive.

@@ -101,24 +101,29 @@ impl Limits {
         self.pages_end.load(Ordering::Relaxed)
     }
 
-    /// Works out where pages end, unless that is 0 for good. Whoever sets a mask does, after it is set, and looks again: so the last
-    /// who does has seen the last mask.
+    /// Where [pages end](Self::pages_end) with this mask, if nothing more is asked.
+    pub(crate) fn pages_end_with(&self, mask: DmaMask) -> u64 {
+        let last = mask.narrowed_to(self.bus_last).last().as_u64();
+        // Where no page is below, one is as good as none: nothing is lent by single pages.
+        (last.saturating_add(1) >> FRAME_SIZE_LOG2).max(1)
+    }
+
+    /// Works out where pages end, unless that is 0 for good. Whoever sets a mask does, after it is set. The mask is looked at again for
+    /// each attempt to write, and after the last: so who comes late writes what the last mask says.
     fn tell_pages_end(&self) {
-        let mut mask_last = self.mask_last.load(Ordering::SeqCst);
+        let mask = || self.mask_last.load(Ordering::SeqCst);
         loop {
-            let last = mask_last.min(self.bus_last.as_u64());
-            // Where no page is below, one is as good as none: nothing is lent by single pages.
-            let end = (last.saturating_add(1) >> FRAME_SIZE_LOG2).max(1);
+            let mut seen = mask();
             let _ = self
                 .pages_end
                 .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |old| {
+                    seen = mask();
+                    let end = self.pages_end_with(DmaMask::whose_last_is(BusAddr::new(seen)));
                     (old != 0).then_some(end)
                 });
-            let now = self.mask_last.load(Ordering::SeqCst);
-            if now == mask_last {
+            if mask() == seen {
                 return;
             }
-            mask_last = now;
         }
     }
 

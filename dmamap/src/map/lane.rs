@@ -83,12 +83,13 @@ impl<P: Platform> Device<P> {
     pub fn lane(&self) -> Lane<P> {
         let core = self.core();
         core.lanes.fetch_add(1, Ordering::Relaxed);
+        let mask = core.limits.mask();
         Lane {
             // Not this handle: one that never ends the device, whose core the count keeps.
             device: ManuallyDrop::new(Device::new(NonNull::from(core))),
             own: own_lane(core),
-            last: core.limits.mask().last(),
-            pages_end: pages_end(core),
+            last: mask.last(),
+            pages_end: pages_end(core, mask),
             copied_below_bytes: core.bounce.own_below_bytes().max(1),
         }
     }
@@ -220,7 +221,7 @@ impl<P: Platform> Lane<P> {
     /// The lane has no more addresses than those in use, or none: what it has staged is flushed, and all its blocks go back with what
     /// is mapped in them. The next mapping has a block lent anew.
     pub fn shrink(&mut self) {
-        self.begin_anew();
+        self.begin_anew(self.device.mask());
     }
 
     #[inline]
@@ -439,15 +440,15 @@ impl<P: Platform> Lane<P> {
     #[inline]
     fn keep_to(&mut self, mask: DmaMask) {
         if mask.last() != self.last {
-            self.begin_anew();
+            self.begin_anew(mask);
         }
     }
 
-    /// Gives all blocks back, and is lent others, within the device's mask as it is now.
+    /// Gives all blocks back, and is lent others, within `mask`. Should the device's be another one by now, the next mapping finds that.
     #[cold]
-    fn begin_anew(&mut self) {
-        self.last = self.device.mask().last();
-        self.pages_end = pages_end(self.device.core());
+    fn begin_anew(&mut self, mask: DmaMask) {
+        self.last = mask.last();
+        self.pages_end = pages_end(self.device.core(), mask);
         let core = self.device.core();
         if let (Route::Translated(domain), Some(mut own)) = (&core.route, self.own.take()) {
             domain.end_lane(&mut own);
@@ -475,11 +476,11 @@ fn is_open<P: Platform>(core: &DeviceCore<P>, domain: &Domain<P>) -> bool {
         && !core.leaving.load(Ordering::Acquire)
 }
 
-/// Where pages of a lane that begins now end; one that is nowhere where more is to be asked.
-fn pages_end<P: Platform>(core: &DeviceCore<P>) -> u64 {
+/// Where pages of a lane with blocks within this mask end; one that is nowhere where more is to be asked.
+fn pages_end<P: Platform>(core: &DeviceCore<P>, mask: DmaMask) -> u64 {
     match core.limits.pages_end() {
         0 => u64::MAX,
-        end => end,
+        _ => core.limits.pages_end_with(mask),
     }
 }
 

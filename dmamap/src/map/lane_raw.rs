@@ -15,7 +15,8 @@ impl<P: Platform> Lane<P> {
     /// As [`Device::map_phys`](crate::device::Device::map_phys).
     ///
     /// # Safety
-    /// As [`Device::map_phys`](crate::device::Device::map_phys).
+    /// As [`Device::map_phys`](crate::device::Device::map_phys). Nobody detaches the device during the call, or the memory is kept until
+    /// [`unmap_phys`](Self::unmap_phys) returned `Ok`: a detachment that looked before would not know of the mapping.
     #[inline]
     pub unsafe fn map_phys(
         &mut self,
@@ -59,7 +60,8 @@ impl<P: Platform> Lane<P> {
     /// [`Quarantined`] when the IOMMU did not confirm: the memory must be kept.
     ///
     /// # Safety
-    /// As [`Device::unmap_phys`](crate::device::Device::unmap_phys). Unlike there, what is not one mapping, whole, is not refused.
+    /// As [`Device::unmap_phys`](crate::device::Device::unmap_phys), and the device was not detached, though the lane outlives that: what the
+    /// range was of is known no more then, and what was copied is lost. Unlike there, what is not one mapping, whole, is not refused.
     #[inline]
     pub unsafe fn unmap_phys(
         &mut self,

@@ -182,7 +182,8 @@ impl<P: Platform> Live<P> {
         Some(Self::plain(device, range, direction))
     }
 
-    /// What is known of such memory that was mapped at `range`. The device is counted as held only now: its handle keeps it meanwhile.
+    /// What is known of such memory that was mapped at `range`. The device is counted as held only now: a handle keeps it meanwhile, or its count
+    /// of lanes.
     #[inline(always)]
     pub(super) fn plain(device: &Device<P>, range: BusRange, direction: AnyDirection) -> Self {
         Self {

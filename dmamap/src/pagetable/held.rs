@@ -143,7 +143,7 @@ fn are_full(entries: &[AtomicU64]) -> bool {
 /// Writes entries back where the unit does not snoop.
 #[inline]
 pub(crate) fn publish<P: Platform>(platform: P, coherence: WalkCoherence, entries: &[AtomicU64]) {
-    if coherence == WalkCoherence::NotSnooped {
+    if coherence == WalkCoherence::NotSnooped && !entries.is_empty() {
         platform.clean_cache(NonNull::from(entries).cast(), size_of_val(entries));
     }
 }

@@ -36,7 +36,7 @@ struct Table<P> {
 }
 
 impl<P: Platform> Table<P> {
-    /// Its entries for `len_bytes` of whole pages from `bus` on, if it has all of them.
+    /// Its entries for `len_bytes` of whole pages from `bus` on, one at least, if it has all of them.
     #[inline]
     fn range(&self, bus: BusAddr, len_bytes: u64, words: &PageWords) -> Option<&[AtomicU64]> {
         let (offset, page_log2) = (bus.as_u64().wrapping_sub(self.base), words.page_log2());
@@ -45,7 +45,8 @@ impl<P: Platform> Table<P> {
         }
         let (first, count) = (offset >> page_log2, len_bytes >> page_log2);
         let rest = self.table.words().get(usize::try_from(first).ok()?..)?;
-        rest.get(..usize::try_from(count).ok()?)
+        let entries = rest.get(..usize::try_from(count).ok()?)?;
+        (!entries.is_empty()).then_some(entries)
     }
 
     /// Counts anew, as `change` says, how many entries there are; returns it.

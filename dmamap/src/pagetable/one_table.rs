@@ -1,6 +1,6 @@
-//! The common case: all leaves of a request stand side by side in one table, which is there.
+//! The common case: all leaves of a request stand side by side in one table.
 //!
-//! Such a request needs no table and no second walk: it is right if the entries are what they must be, and then it is written.
+//! Such a request needs at most that table, and no second walk: it is right if the entries are what they must be, and then it is written.
 //! What is not so simple, wrong requests among it, is left to [`map`](super::map) and [`unmap`](super::unmap), which do the same
 //! for any request: nobody can tell from the table which of the two served one.
 

@@ -22,7 +22,7 @@ pub(crate) struct PageWords {
 }
 
 impl PageWords {
-    /// Of a level below the root that has leaves.
+    /// Of a level that has leaves.
     pub(super) fn new<F: Format>(format: &F, level: u32) -> Self {
         let word = |phys, grant| leaf(format, level, PhysAddr::new(phys), Span::Entry, grant);
         let page = format.geometry().size(level);
@@ -140,4 +140,16 @@ const GRANTS: [Grant; 12] = {
 #[inline]
 fn number(grant: Grant) -> usize {
     grant.permission as usize * 4 + grant.memory_type as usize * 2 + grant.privilege as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_grant_has_a_place_of_its_own() {
+        for (n, grant) in GRANTS.into_iter().enumerate() {
+            assert_eq!(number(grant), n);
+        }
+    }
 }

@@ -127,6 +127,27 @@ fn one_thread_on_many_cpus_agrees_with_an_oracle() {
 }
 
 #[test]
+fn the_last_addresses_that_there_are_are_lent_as_others() {
+    let arena = Arena::with_cpus(1 << 13, CPUS);
+    let bytes = SMALLEST * PAGE;
+    let all = BusRange::new(BusAddr::new(u64::MAX - (bytes - 1)), bytes).unwrap();
+    let space = SharedSpace::new(arena, all, 12).unwrap();
+    let mut live = Vec::new();
+    while let Ok(range) = space.allocate(IovaRequest::new(PAGE)) {
+        live.push(range);
+    }
+    assert_eq!(live.len() as u64, SMALLEST);
+    assert_eq!(
+        live.iter().map(|range| range.last()).max(),
+        Some(all.last())
+    );
+    live.into_iter().for_each(|range| free(&space, range));
+    let whole = space.allocate(IovaRequest::new(bytes)).unwrap();
+    assert_eq!(whole, all, "one range again");
+    free(&space, whole);
+}
+
+#[test]
 fn ranges_of_all_threads_never_overlap_whoever_frees_them() {
     let random = Random::from_environment(22);
     for threads in [2, CPUS, 2 * CPUS] {

@@ -131,6 +131,7 @@ pub(crate) fn near_requests_say_what_walks_would<F: Subject>(format: F) {
             many - 2,
             many,
         ];
+        let mut mapped = vec![(page, page)];
         for step in 0..150 {
             near.forget();
             near.come_near();
@@ -170,7 +171,20 @@ pub(crate) fn near_requests_say_what_walks_would<F: Subject>(format: F) {
                     map(&mut walked.table),
                     "step {step} of level {level}"
                 );
+                if result.is_ok() {
+                    mapped.push((z, len_bytes));
+                }
             } else {
+                // Anything at all, or all or a part of what was mapped, which may be part of a run.
+                let (start, all) = random.pick(&mapped);
+                let part = (page * random.pick(&[0, 1, run / 2])).min(all.saturating_sub(page));
+                let (z, len_bytes) = random.pick(&[
+                    (z, len_bytes),
+                    (start, all),
+                    (start, page),
+                    (start + part, all - part),
+                    (start + part, page),
+                ]);
                 let result = near.unmap(z, len_bytes);
                 assert_eq!(
                     result,
@@ -185,6 +199,7 @@ pub(crate) fn near_requests_say_what_walks_would<F: Subject>(format: F) {
                 // There is room again.
                 near.clear();
                 walked.clear();
+                mapped = vec![(page, page)];
             }
         }
         // Nothing was counted twice, nor forgotten.
@@ -217,12 +232,17 @@ pub(crate) fn an_unlinked_table_is_near_no_more<F: Subject>(format: F) {
         map(&mut table, 0, 0, page).unwrap();
         map(&mut table, page, page, page).unwrap();
         unmap(arena, &mut table, 0, 2 * page);
-        reclaim(arena, &mut table);
-        map(&mut table, page, page, page).unwrap();
+        let mut gather = Gather::new(arena);
+        table.reclaim(&mut gather);
+        // The unlinked table is still there, and this entry of it empty: whoever looked there would find room.
+        let z = 3 * page;
+        map(&mut table, z, page, page).unwrap();
+        // SAFETY: no unit walks the table.
+        unsafe { gather.release() };
         let root = table.root_phys().as_u64();
-        let reached = hardware_walk(&format, root, page, &|at| arena.word(at));
+        let reached = hardware_walk(&format, root, z, &|at| arena.word(at));
         assert_eq!(reached, Some((page, Permission::ReadWrite)));
-        unmap(arena, &mut table, page, page);
+        unmap(arena, &mut table, z, page);
         reclaim(arena, &mut table);
         finish(arena, table);
     }

@@ -89,6 +89,14 @@ pub(crate) fn what_cannot_be_mapped_is_refused<F: Subject>(format: F) {
     reclaim(arena, &mut table);
     assert_eq!(map(&mut table, 0, 0, 0), Ok(()), "nothing is mapped easily");
     assert_eq!(table.frames(), frames);
+    map(&mut table, 0, 0, page).unwrap();
+    assert_eq!(
+        map(&mut table, page, 0, 0),
+        Ok(()),
+        "nor where a table is near"
+    );
+    unmap(arena, &mut table, 0, page);
+    reclaim(arena, &mut table);
     finish(arena, table);
 }
 

@@ -251,7 +251,7 @@ impl<P: Platform> Domain<P> {
     fn entry_at_hand<'a>(&self, owned: &'a OwnedLane, page: BusRange) -> Option<&'a [AtomicU64]> {
         let granule = page.start().as_u64() >> self.page_size_log2;
         let entries = owned.entries_at_hand(granule, 1)?;
-        (page.len_bytes() >> self.page_size_log2 == 1).then_some(entries)
+        (page.len_bytes() == 1 << self.page_size_log2).then_some(entries)
     }
 
     /// Clears entries of a lane.
@@ -327,7 +327,7 @@ impl<P: Platform> Domain<P> {
     #[inline(always)]
     unsafe fn end_in(&self, owned: &mut OwnedLane, range: BusRange) {
         let (start, log2) = (range.start(), self.page_size_log2);
-        let is_page = range.len_bytes() >> log2 == 1;
+        let is_page = range.len_bytes() == 1 << log2;
         // SAFETY: the caller's promise.
         let end = |hot: &mut AtHand| unsafe { hot.end(start, 1, log2) };
         if !(is_page && owned.at_hand().is_some_and(end)) {

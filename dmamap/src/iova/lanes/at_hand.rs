@@ -1,7 +1,7 @@
 //! The block that a lane chooses from, and the word of it that is looked at first, with the bus addresses of its units: all that most
 //! ranges need.
 //!
-//! It is the word where something was freed last, or where a range was found. So a range that is freed and the next one of that length
+//! Of ranges of no more units than a word has, it is the word where one was freed last, or where one was found. So a range that is freed and the next one of that length
 //! are a few bits in one word, and nothing else of the block is looked at.
 
 use core::ptr::NonNull;
@@ -12,8 +12,7 @@ use super::word::Word;
 use crate::addr::BusAddr;
 use crate::iova::units::{UNITS, WORD_LOG2};
 
-/// A block that is lent to the lane that has this, until the lane parts with it; and a word of it.
-#[derive(Clone, Copy)]
+/// A block that is lent to the lane that has this, until the lane parts with it; and a word of it. It is no copy that others could have.
 pub(crate) struct AtHand {
     word: NonNull<Word>,
     /// The bus addresses of the word's first byte and of its last.
@@ -35,12 +34,13 @@ impl AtHand {
     pub(super) unsafe fn of(block: &LentBlock, unit: u64) -> Self {
         let first_unit = unit >> WORD_LOG2 << WORD_LOG2;
         let first = first_unit << block.unit_log2;
+        let entries = block.entries(first_unit, 64);
         Self {
             word: NonNull::from(block.word(unit)),
             first,
-            last: first + (64 << block.unit_log2) - 1,
+            last: first + ((64 << block.unit_log2) - 1),
             unit: first_unit,
-            entries: block.entries(first_unit, 64).first().map(NonNull::from),
+            entries: (!entries.is_empty()).then(|| NonNull::from(entries).cast()),
             block: NonNull::from(block),
         }
     }
@@ -106,7 +106,7 @@ impl AtHand {
             return None;
         }
         let unit = self.word().begin(0, 1)?;
-        // SAFETY: a unit of the word, the entries of which stay where they are as long as the block is lent.
+        // SAFETY: one of the word's 64 units, all of whose entries `of` was given, which stay where they are as long as the block is lent.
         if write(unsafe { entries.add(unit as usize).as_ref() }) {
             return Some(BusAddr::new(self.first + (u64::from(unit) << unit_log2)));
         }

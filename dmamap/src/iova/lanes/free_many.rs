@@ -27,8 +27,8 @@ impl<P: Platform, S: Default> Lanes<P, S> {
             for _ in 0..AT_ONCE {
                 let Some(range) = &next else { return };
                 let (granule, len) = granules(range);
-                // Longer ones are in several words, or in other blocks, wherever they begin.
-                if len > 1 << WORD_LOG2 || !hot.end_unit(granule, len as usize) {
+                // Longer ones are in several words, or in other blocks, wherever they begin; none is empty.
+                if len.wrapping_sub(1) >= 1 << WORD_LOG2 || !hot.end_unit(granule, len as usize) {
                     return;
                 }
                 next = ranges.next();

@@ -66,9 +66,9 @@ impl Lane {
         &mut self,
         request: &LaneRequest<'_>,
     ) -> Result<(u64, &LentBlock), NotChosen> {
-        if let Some(hot) = self.hot {
+        if let Some(pointer) = self.hot.as_ref().map(AtHand::pointer) {
             // SAFETY: as in `choose`.
-            let block = unsafe { hot.pointer().as_ref() };
+            let block = unsafe { pointer.as_ref() };
             if !request.takes(block.start) {
                 return Err(NotChosen::Unserved);
             }
@@ -194,7 +194,7 @@ impl Lane {
         let it = unsafe { block.as_ref() };
         let (next, previous) = (it.next.take(), it.previous.take());
         self.blocks -= 1;
-        if self.hot.is_some_and(|hot| hot.pointer() == block) {
+        if self.hot.as_ref().map(AtHand::pointer) == Some(block) {
             self.hot = None;
         }
         if self.spare == Some(block) {

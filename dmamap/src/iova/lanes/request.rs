@@ -85,7 +85,7 @@ impl<'a> LaneRequest<'a> {
     #[inline]
     pub(super) fn takes(&self, start: u64) -> bool {
         let first = start << self.unit_log2();
-        let last = first + ((UNITS as u64) << self.unit_log2()) - 1;
+        let last = first + (((UNITS as u64) << self.unit_log2()) - 1);
         let limits = self.request.limits();
         limits.0.as_u64() <= first && last <= limits.1.as_u64()
     }

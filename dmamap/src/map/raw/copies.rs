@@ -20,8 +20,8 @@ pub(in crate::map) enum Way {
 impl<P: Platform> DeviceCore<P> {
     /// What the device reaches through the raw mapping, or the raw links, at `range`. Costs nothing where nothing is copied.
     ///
-    /// The device's table tells, and has all that is mapped: it goes when the device is detached, and with it the one handle by
-    /// which mappings without owners are unmapped. What outlives the handle keeps its backing itself.
+    /// The device's table tells, and has all that is mapped: it goes when the device is detached, and after that nobody may
+    /// unmap mappings without owners. What outlives the handle keeps its backing itself.
     ///
     /// The copies stay the mapping's until its unmapping [releases](Backing::release) them: dropping this keeps them.
     pub(in crate::map) fn backing_of(&self, range: BusRange) -> Backing {

@@ -22,7 +22,7 @@ impl<P: Platform> Device<P> {
     /// [trusted](crate::system::DmaSystem::attach_trusted) reaches every byte of the frames the range touches, any other
     /// the range alone: it is given copies of what lies in frames that the range does not cover.
     ///
-    /// Unmapping takes the device's handle, so what is still mapped when the device is detached is never unmapped: it is out
+    /// Unmapping takes the device's handle, or a lane of it and the device still attached, so what is still mapped when the device is detached is never unmapped: it is out
     /// of the device's reach, but what the device wrote to copies does not come to memory, and the copies are lent for ever, as
     /// is what is kept of the device.
     ///

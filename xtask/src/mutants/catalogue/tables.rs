@@ -137,10 +137,9 @@ pub(super) const ALL: &[Mutation] = &[
         find: "is_page && (rest.is_empty()",
         replace: "(is_page || word != 0) && (rest.is_empty()",
         why: "part of a run is unmapped, of which a unit remembers all",
-        caught_by: &[
-            pagetable("riscv::part_of_a_run_is_not_unmapped"),
-            pagetable("arm_lpae_stage1::near_requests_say_what_walks_would"),
-        ],
+        caught_by: &[pagetable(
+            "arm_lpae_stage1::near_requests_say_what_walks_would",
+        )],
     },
     Mutation {
         name: "unlinked-table-freed-at-once",
