@@ -62,16 +62,22 @@ impl AtHand {
         unsafe { self.word.as_ref() }
     }
 
+    /// Whether all of the word lies within limits, inclusive.
+    #[inline(always)]
+    fn is_within(&self, (first, last): (BusAddr, BusAddr)) -> bool {
+        first.as_u64() <= self.first && self.last <= last.as_u64()
+    }
+
     /// Begins a range of `len` units, if the word lies within these limits, inclusive, and has room for `2^order` ([`Word::begin`]). The
     /// owner's to call.
     #[inline(always)]
     pub(crate) fn begin(
         &self,
         (order, len): (u32, usize),
-        (first, last): (BusAddr, BusAddr),
+        limits: (BusAddr, BusAddr),
         unit_log2: u32,
     ) -> Option<BusAddr> {
-        if self.first < first.as_u64() || last.as_u64() < self.last {
+        if !self.is_within(limits) {
             return None;
         }
         let unit = self.word().begin(order, len)?;
@@ -97,12 +103,12 @@ impl AtHand {
     #[inline(always)]
     pub(super) fn begin_one_if(
         &self,
-        (first, last): (BusAddr, BusAddr),
+        limits: (BusAddr, BusAddr),
         unit_log2: u32,
         write: impl FnOnce(&AtomicU64) -> bool,
     ) -> Option<BusAddr> {
         let entries = self.entries?;
-        if self.first < first.as_u64() || last.as_u64() < self.last {
+        if !self.is_within(limits) {
             return None;
         }
         let unit = self.word().begin(0, 1)?;
