@@ -2,7 +2,7 @@
 //!
 //! The calls are [`Device`](crate::device::Device)'s: those of `mask` and of `segment_limits`.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::{BusAddr, DmaMask, FRAME_SIZE_LOG2};
 use crate::iommu::Requester;
@@ -43,10 +43,8 @@ pub(crate) struct Limits {
     max_segment_bytes: AtomicU64,
     segment_boundary: AtomicU64,
     min_align_mask: AtomicU64,
-    /// Whether the driver ever set one of these two so that it concerns memory shorter than a large leaf.
-    concern_small_memory: AtomicBool,
-    /// The first frame-sized page that is beyond the mask or the bus, for who maps in pages of one frame; 0 once the driver set more
-    /// than a mask that [concerns them](Self::concern_small_memory). One look at one word tells all.
+    /// The first frame-sized page that is beyond the mask or the bus, for who maps in pages of one frame; 0 once the driver set one of
+    /// these two so that it concerns memory shorter than a large leaf. One look at one word tells all.
     pages_end: AtomicU64,
 }
 
@@ -72,7 +70,6 @@ impl Limits {
             max_segment_bytes: AtomicU64::new(DEFAULT_MAX_SEGMENT_BYTES),
             segment_boundary: AtomicU64::new(BOUNDARY_NOT_SET),
             min_align_mask: AtomicU64::new(0),
-            concern_small_memory: AtomicBool::new(false),
             // Not 0.
             pages_end: AtomicU64::new(1),
         };
@@ -128,7 +125,6 @@ impl Limits {
     }
 
     fn concern_small(&self) {
-        self.concern_small_memory.store(true, Ordering::Relaxed);
         self.pages_end.store(0, Ordering::SeqCst);
     }
 
@@ -181,7 +177,7 @@ impl Limits {
     /// Whether the driver may have asked for something that concerns memory shorter than a large leaf, mapped in pages of one frame.
     #[inline]
     pub(crate) fn concern_small_memory(&self) -> bool {
-        self.concern_small_memory.load(Ordering::Relaxed)
+        self.pages_end() == 0
     }
 
     pub(crate) fn set_min_align_mask(&self, mask: u64) {
