@@ -86,17 +86,8 @@ impl<P: Platform> HardwareFrames<P> {
     /// The 64-bit words number `index` and the next.
     #[inline]
     pub(crate) fn load_pair(&self, index: usize) -> [u64; 2] {
-        if index >= self.frames.len_bytes() as usize / 8 - 1 {
-            outside(index, 8);
-        }
-        // SAFETY: as in `store_pair`.
-        let words = unsafe {
-            self.start
-                .cast::<[AtomicU64; 2]>()
-                .byte_add(index * 8)
-                .as_ref()
-        };
-        words.each_ref().map(|word| word.load(Ordering::Acquire))
+        let words = self.pair(index).each_ref();
+        words.map(|word| word.load(Ordering::Acquire))
     }
 
     /// Changes the 64-bit word number `index`; earlier stores are visible to the unit before it.
@@ -109,19 +100,25 @@ impl<P: Platform> HardwareFrames<P> {
     /// before them.
     #[inline]
     pub(crate) fn store_pair(&self, index: usize, [first, second]: [u64; 2]) {
+        let words = self.pair(index);
+        words[0].store(first, Ordering::Release);
+        words[1].store(second, Ordering::Release);
+        self.publish(index * 8, 16);
+    }
+
+    /// The 64-bit words number `index` and the next.
+    #[inline]
+    fn pair(&self, index: usize) -> &[AtomicU64; 2] {
         if index >= self.frames.len_bytes() as usize / 8 - 1 {
             outside(index, 8);
         }
         // SAFETY: both are in bounds, as just checked, aligned because frames are, and only accessed atomically.
-        let words = unsafe {
+        unsafe {
             self.start
                 .cast::<[AtomicU64; 2]>()
                 .byte_add(index * 8)
                 .as_ref()
-        };
-        words[0].store(first, Ordering::Release);
-        words[1].store(second, Ordering::Release);
-        self.publish(index * 8, 16);
+        }
     }
 
     /// Makes what the unit wrote visible in `len_bytes` from `offset` on, before they are loaded. Nothing was stored
