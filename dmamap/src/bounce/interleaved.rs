@@ -5,12 +5,12 @@
 //! run and a mutex stand for them.
 
 use loom::cell::UnsafeCell;
-use loom::model::Builder;
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
 use super::run;
 use crate::addr::PhysAddr;
+use crate::interleaved::check;
 use crate::interleaved::machine::{Fences, Machine, be};
 use crate::interleaved::percpu::PerCpu;
 use crate::interleaved::sync;
@@ -166,15 +166,9 @@ impl Pool {
     }
 }
 
-fn model(f: impl Fn() + Sync + Send + 'static) {
-    let mut builder = Builder::new();
-    builder.preemption_bound = Some(PREEMPTIONS);
-    builder.check(f);
-}
-
 /// CPU 0 keeps the run, and both want it: CPU 1 calls it back.
 fn one_run_for_two(fences: Fences) {
-    model(move || {
+    check(PREEMPTIONS, move || {
         let pool = Pool::new(fences);
         assert!(pool.map_and_unmap(Cpu(0)));
         let other = {
@@ -205,7 +199,7 @@ fn a_run_is_lent_to_one_at_a_time_where_who_calls_it_back_fences_for_all() {
 #[test]
 #[cfg_attr(miri, ignore = "loom switches stacks, which Miri does not do")]
 fn a_run_that_comes_back_elsewhere_is_called_back_from_there() {
-    model(|| {
+    check(PREEMPTIONS, || {
         let pool = Pool::new(Fences::Own);
         be(Cpu(0));
         assert!(pool.lend_of_area(Cpu(0)));

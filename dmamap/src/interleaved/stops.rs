@@ -4,6 +4,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
+use super::check;
 use super::machine::{Fences, Machine, be};
 use super::percpu::PerCpu;
 use crate::platform::Cpu;
@@ -76,9 +77,7 @@ fn a_cpu_that_leaves_fences_to_who_stops_it_is_not_at_its_value_either() {
 /// Each CPU sees what was done with its value while it was stopped, also by another one who stopped after the first.
 #[test]
 fn two_cpus_that_stop_each_other_lose_nothing() {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(2);
-    builder.check(|| {
+    check(2, || {
         let numbers = numbers(2, Fences::Own);
         let lock = Arc::new(Mutex::new(()));
         let work = |cpu| {

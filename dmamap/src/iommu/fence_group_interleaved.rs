@@ -7,11 +7,11 @@
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use loom::model::Builder;
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
 use super::fence_group::{Groups, Patience, Ticket};
+use crate::interleaved::check;
 
 /// CPUs that submit one command each.
 const CPUS: usize = 3;
@@ -144,9 +144,7 @@ impl World {
 /// for a fence that nobody will write.
 #[test]
 fn every_submission_ends_and_none_before_its_fence() {
-    let mut builder = Builder::new();
-    builder.preemption_bound = Some(PREEMPTIONS);
-    builder.check(|| {
+    check(PREEMPTIONS, || {
         let world = Arc::new(World::new());
         let unit = {
             let world = world.clone();

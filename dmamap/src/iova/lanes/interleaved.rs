@@ -8,12 +8,12 @@ use core::num::NonZeroU32;
 use core::ptr::{NonNull, null_mut};
 
 use loom::cell::UnsafeCell;
-use loom::model::Builder;
 use loom::sync::atomic::{AtomicPtr, AtomicU16, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
 use super::{IovaRequest, LaneRequest, Level};
+use crate::interleaved::check;
 use crate::interleaved::machine::{Fences, Machine, be};
 use crate::interleaved::percpu::PerCpu;
 use crate::interleaved::sync;
@@ -117,17 +117,11 @@ fn block_of(cpu: Cpu, tails: NonNull<[AtomicU16]>) -> LentBlock {
     block
 }
 
-fn check(model: impl Fn() + Send + Sync + 'static) {
-    let mut builder = Builder::new();
-    builder.preemption_bound = Some(PREEMPTIONS);
-    builder.check(model);
-}
-
 /// Two leave a range each, in one word, while the owner begins, ends and collects.
 #[test]
 #[cfg_attr(miri, ignore = "loom switches stacks, which Miri does not do")]
 fn every_range_left_is_found_once_by_the_owner_who_then_has_the_block_alone() {
-    check(|| {
+    check(PREEMPTIONS, || {
         let tails = tails();
         let block = block_of(Cpu(0), NonNull::from(&*tails));
         let shared = Arc::new((block, Memory::default()));
@@ -331,7 +325,7 @@ impl World {
 }
 
 fn ranges_outlive_a_recall(fences: Fences) {
-    check(move || {
+    check(PREEMPTIONS, move || {
         be(Cpu(0));
         let world = Arc::new(World::new(fences));
         let theirs = world.choose().unwrap();
@@ -372,7 +366,7 @@ fn what_is_freed_while_a_block_is_called_back_is_not_lost_where_who_recalls_fenc
 }
 
 fn ranges_outlive_their_owner(fences: Fences) {
-    check(move || {
+    check(PREEMPTIONS, move || {
         be(Cpu(0));
         let (world, mut owned) = World::owned(fences);
         let world = Arc::new(world);
