@@ -268,6 +268,18 @@ fn what_a_lane_unmapped_is_out_of_reach() {
     }
 }
 
+/// Whoever maps enough pages is given all of these ranges again.
+fn assert_chosen_again(name: &str, rig: &Rig, device: &Device<Hosted>, mut lost: Vec<BusRange>) {
+    let again: Vec<_> = (0..1100)
+        .map(|_| {
+            let buffer = buffer_of(rig.kernel, PAGE, 1);
+            device.map_single(buffer, Bidirectional).unwrap()
+        })
+        .collect();
+    lost.retain(|bus| !again.iter().any(|one| one.range().overlaps(*bus)));
+    assert_eq!(lost, [], "{name}: never free again");
+}
+
 #[test]
 fn what_no_unit_confirmed_is_nobodys_until_it_is_recovered() {
     for (name, iommu) in kinds() {
@@ -280,7 +292,7 @@ fn what_no_unit_confirmed_is_nobodys_until_it_is_recovered() {
             let buffer = buffer_of(rig.kernel, pages * PAGE, 1);
             lane.map_single(buffer, Bidirectional).unwrap()
         });
-        let mut lost: Vec<_> = lent.iter().map(|one| one.range()).collect();
+        let lost: Vec<_> = lent.iter().map(|one| one.range()).collect();
         let bytes: u64 = lost.iter().map(|range| range.len_bytes()).sum();
         hang(&rig.machine);
         let [one, two, five, other] = lent;
@@ -311,15 +323,7 @@ fn what_no_unit_confirmed_is_nobodys_until_it_is_recovered() {
         drop(lane);
         let _ = device.recover();
         device.reclaim().unwrap();
-        let again: Vec<_> = (0..1100)
-            .map(|_| {
-                let buffer = buffer_of(rig.kernel, PAGE, 1);
-                device.map_single(buffer, Bidirectional).unwrap()
-            })
-            .collect();
-        lost.retain(|bus| !again.iter().any(|one| one.range().overlaps(*bus)));
-        assert_eq!(lost, [], "{name}: never free again");
-        drop(again);
+        assert_chosen_again(name, &rig, &device, lost);
         device.reclaim().unwrap();
         let after = (device.domain_frames(), rig.frames_in_use());
         assert_eq!(after, before, "{name}");
@@ -340,7 +344,7 @@ fn what_was_recovered_under_a_lane_is_free_again_when_that_has_ended() {
             let buffer = buffer_of(rig.kernel, pages * PAGE, 1);
             lane.map_single(buffer, Bidirectional).unwrap()
         });
-        let mut lost: Vec<_> = lent.iter().map(|one| one.range()).collect();
+        let lost: Vec<_> = lent.iter().map(|one| one.range()).collect();
         let bytes = lost.iter().map(|range| range.len_bytes()).sum();
         hang(&rig.machine);
         for mapping in lent {
@@ -350,15 +354,7 @@ fn what_was_recovered_under_a_lane_is_free_again_when_that_has_ended() {
         assert_eq!(device.recover(), Ok(bytes));
         drop(lane);
         device.recover().unwrap();
-        let again: Vec<_> = (0..1100)
-            .map(|_| {
-                let buffer = buffer_of(rig.kernel, PAGE, 1);
-                device.map_single(buffer, Bidirectional).unwrap()
-            })
-            .collect();
-        lost.retain(|bus| !again.iter().any(|one| one.range().overlaps(*bus)));
-        assert_eq!(lost, [], "{name}: never free again");
-        drop(again);
+        assert_chosen_again(name, &rig, &device, lost);
         device.detach().unwrap();
         rig.finish();
     }
