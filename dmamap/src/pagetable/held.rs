@@ -66,7 +66,7 @@ impl<P: Platform, F: Format, const LEVEL: u32> HeldEntries<P, F, LEVEL> {
     #[inline]
     pub fn map(&self, bus: BusAddr, phys: PhysRange, permission: Permission) -> bool {
         match self.entries(bus, phys.len_bytes()) {
-            Some(entries) if self.words.accepts(phys) && are_empty(entries) => {
+            Some(entries) if self.words.pages.accepts(phys) && are_empty(entries) => {
                 self.words
                     .write_piece(bus, entries, phys, permission.into());
                 publish(self.platform, self.words.pages.coherence(), entries);
@@ -104,8 +104,7 @@ impl<P: Platform, F: Format, const LEVEL: u32> HeldEntries<P, F, LEVEL> {
     pub fn unmap(&self, range: BusRange) -> bool {
         match self.entries(range.start(), range.len_bytes()) {
             Some(entries) if are_full(entries) => {
-                clear(entries);
-                publish(self.platform, self.words.pages.coherence(), entries);
+                withdraw(self.platform, self.words.pages.coherence(), entries);
                 true
             }
             _ => false,
@@ -146,6 +145,13 @@ pub(crate) fn publish<P: Platform>(platform: P, coherence: WalkCoherence, entrie
     if coherence == WalkCoherence::NotSnooped && !entries.is_empty() {
         platform.clean_cache(NonNull::from(entries).cast(), size_of_val(entries));
     }
+}
+
+/// Empties entries, and writes that back where the unit does not snoop.
+#[inline]
+pub(crate) fn withdraw<P: Platform>(platform: P, coherence: WalkCoherence, entries: &[AtomicU64]) {
+    clear(entries);
+    publish(platform, coherence, entries);
 }
 
 impl<P: Platform, F: Format> PageTable<P, F> {
@@ -305,13 +311,6 @@ impl<F: Format, const LEVEL: u32> Encoder<F, LEVEL> {
         self.format.geometry().size_log2(LEVEL)
     }
 
-    /// Whether one piece is in whole pages that entries can hold.
-    #[inline]
-    fn accepts(&self, piece: PhysRange) -> bool {
-        let parts = piece.start().as_u64() | piece.len_bytes();
-        parts.trailing_zeros() >= self.page_log2() && piece.last() <= self.format.last_phys()
-    }
-
     /// Writes the entries of one piece.
     #[inline]
     fn write_piece(&self, bus: BusAddr, entries: &[AtomicU64], piece: PhysRange, grant: Grant) {
@@ -384,7 +383,7 @@ impl<F: Format, const LEVEL: u32> Encoder<F, LEVEL> {
             }
             let pages = (piece.len_bytes() >> page_log2) as usize;
             let these = entries.get(at..at + pages);
-            let (true, Some(these)) = (self.accepts(piece), these) else {
+            let (true, Some(these)) = (self.pages.accepts(piece), these) else {
                 panic!("{SAME_AGAIN}");
             };
             let bus = BusAddr::new(bus.as_u64() + ((at as u64) << page_log2));

@@ -110,7 +110,7 @@ pub use format::{Format, LeafSizes, Privileges, Runs, SnoopControl, WalkCoherenc
 pub use gather::{Gather, TableChange};
 pub use geometry::{Geometry, Granule, MAX_LEVELS};
 pub use held::{HELD, HeldEntries};
-pub(crate) use held::{LeafWords, publish};
+pub(crate) use held::{LeafWords, publish, withdraw};
 pub(crate) use page_words::PageWords;
 pub use phys_list::{PhysList, Replay};
 pub use riscv::Riscv;

@@ -7,10 +7,10 @@
 
 use core::sync::atomic::AtomicU64;
 
-use super::held::publish;
+use super::held::{publish, withdraw};
 use super::page_words::PageWords;
 use super::shadow::Tally;
-use super::words::{Words, are_empty, clear};
+use super::words::{Words, are_empty};
 use super::{Format, Gather, Grant, PageTable};
 use crate::addr::{BusAddr, BusRange, PhysRange};
 use crate::platform::Platform;
@@ -136,8 +136,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         let (bus, len_bytes) = (range.start(), range.len_bytes());
         match self.near.find(bus, len_bytes) {
             Some((table, words, entries)) if words.are_pages(entries) => {
-                clear(entries);
-                publish(self.platform, self.format.coherence(), entries);
+                withdraw(self.platform, self.format.coherence(), entries);
                 gather.add_leaves(bus.as_u64(), len_bytes);
                 if table.count(|present| present - entries.len()) == 0 {
                     self.emptied(bus.as_u64(), table.level, gather);

@@ -70,12 +70,10 @@ impl PageWords {
     /// Writes the entry of a page whose memory is `phys`; whether it does: that must be a whole page, where entries can lead.
     #[inline]
     pub(crate) fn write(&self, entry: &AtomicU64, phys: PhysRange, grant: Grant) -> bool {
-        let start = phys.start().as_u64();
-        let in_page = start & ((1 << self.page_log2) - 1);
-        if in_page != 0 || phys.len_bytes() != 1 << self.page_log2 || phys.last() > self.last_phys {
+        if phys.len_bytes() != 1 << self.page_log2 || !self.accepts(phys) {
             return false;
         }
-        let word = self.word(start >> self.page_log2, grant);
+        let word = self.word(phys.start().as_u64() >> self.page_log2, grant);
         entry.store(word, Ordering::Release);
         true
     }

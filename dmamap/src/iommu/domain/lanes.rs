@@ -19,7 +19,7 @@ use crate::iommu::unit::{Change, UnitError};
 use crate::iova::lanes::{AtHand, Freed, LaneRequest, Lanes, LentRange, Level, NoChoice, level_of};
 use crate::iova::{IovaRequest, IovaSpace};
 use crate::pagetable::{
-    Gather, Grant, LeafWords, PageWords, PhysList, TableChange, WalkCoherence, publish,
+    Gather, Grant, LeafWords, PageWords, PhysList, TableChange, publish, withdraw,
 };
 use crate::platform::Platform;
 
@@ -94,18 +94,9 @@ impl<P: Platform> DomainLanes<P> {
         {
             return Err(RevokeError::NotMapped);
         }
-        clear(platform, self.pages.coherence(), entries);
+        withdraw(platform, self.pages.coherence(), entries);
         Ok(())
     }
-}
-
-/// Clears entries, and writes that back where the unit does not snoop.
-#[inline]
-pub(super) fn clear<P: Platform>(platform: P, coherence: WalkCoherence, entries: &[AtomicU64]) {
-    for entry in entries {
-        entry.store(0, Ordering::Release);
-    }
-    publish(platform, coherence, entries);
 }
 
 impl<P: Platform> Domain<P> {
@@ -230,8 +221,7 @@ impl<P: Platform> Domain<P> {
         if entry.load(Ordering::Relaxed) == 0 {
             return None;
         }
-        let entries = from_ref(entry);
-        clear(self.platform, pages.coherence(), entries);
+        withdraw(self.platform, pages.coherence(), from_ref(entry));
         Some(())
     }
 

@@ -7,14 +7,14 @@
 use core::sync::atomic::AtomicU64;
 
 use super::blocks::Lendable;
-use super::lanes::{DomainLanes, clear, table_level};
+use super::lanes::{DomainLanes, table_level};
 use super::{Domain, Inner, Reach, RevokeError};
 use crate::addr::{BusAddr, BusRange, PhysRange};
 use crate::iommu::flush_queue::{Owed, OwnStage, Room};
 use crate::iommu::unconfirmed::Unconfirmed;
 use crate::iova::IovaRequest;
 use crate::iova::lanes::{AtHand, Ended, LaneRequest, Level, MOST, OwnedLane};
-use crate::pagetable::{Gather, Grant, PageWords, PhysList};
+use crate::pagetable::{Gather, Grant, PageWords, PhysList, withdraw};
 use crate::platform::Platform;
 
 /// A lane of a domain. It is to be [ended](Domain::end_lane).
@@ -257,7 +257,7 @@ impl<P: Platform> Domain<P> {
     /// Clears entries of a lane.
     #[inline]
     fn empty(&self, words: &PageWords, entries: &[AtomicU64]) {
-        clear(self.platform, words.coherence(), entries);
+        withdraw(self.platform, words.coherence(), entries);
     }
 
     /// Stages a range that was cleared, with another ticket.
