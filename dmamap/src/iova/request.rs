@@ -39,10 +39,13 @@ impl IovaRequest {
     /// Whether it is for one granule, whose bytes are `2^log2`, and whichever is within its limits.
     #[inline]
     pub(super) fn is_granule(&self, bytes: u64, log2: u32) -> bool {
-        self.len_bytes == bytes
-            && self.align_log2 <= log2
-            && log2 <= self.boundary_log2
-            && self.offset == 0
+        self.len_bytes == bytes && self.asks_no_more_than(log2)
+    }
+
+    /// Whether a range of `2^len_log2` bytes, at a multiple of that, is where it may be, limits aside.
+    #[inline]
+    pub(super) fn asks_no_more_than(&self, len_log2: u32) -> bool {
+        self.align_log2 <= len_log2 && len_log2 <= self.boundary_log2 && self.offset == 0
     }
 
     /// The lowest address and the highest that the range may have, inclusive.

@@ -20,13 +20,10 @@ use super::lanes::{
     Freed, LaneRequest, Lanes, Lender, Lending, Level, NoChoice, Ordinary, OwnedLane, Parted,
     Recall, level_of,
 };
-use super::units::WORD_LOG2;
+use super::units::IN_WORD;
 use super::{IovaError, IovaRequest, IovaSpace, IovaStatistics};
 use crate::addr::{BusAddr, BusRange};
 use crate::platform::Platform;
-
-/// The most units of a range that one word tells of.
-const IN_WORD: u64 = 1 << WORD_LOG2;
 
 /// Bus addresses that many CPUs choose from at once.
 pub struct SharedSpace<P: Platform> {

@@ -21,7 +21,7 @@ use core::ops::RangeInclusive;
 
 use super::lanes::{ANYWHERE, AtHand, Ended, LaneRequest, MOST, OwnedLane};
 use super::shared::SharedSpace;
-use super::units::WORD_LOG2;
+use super::units::IN_WORD;
 use super::{IovaError, IovaRequest};
 use crate::addr::{BusAddr, BusRange};
 use crate::platform::Platform;
@@ -76,7 +76,7 @@ impl<P: Platform> SpaceLane<'_, P> {
     fn allocate_long(&mut self, len_bytes: u64) -> Result<BusRange, IovaError> {
         let granules = len_bytes >> self.granule_log2;
         let is_whole = granules << self.granule_log2 == len_bytes;
-        if is_whole && granules.wrapping_sub(1) < 1 << WORD_LOG2 {
+        if is_whole && granules.wrapping_sub(1) < IN_WORD {
             let order = u64::BITS - (granules - 1).leading_zeros();
             let size = (order, granules as usize);
             if let Some(start) = self.choose_at_hand(size) {
@@ -152,7 +152,7 @@ impl<P: Platform> SpaceLane<'_, P> {
     #[inline(never)]
     unsafe fn free_long(&mut self, range: BusRange) -> Result<(), IovaError> {
         let granules = range.len_bytes() >> self.granule_log2;
-        let is_short = granules.wrapping_sub(1) < 1 << WORD_LOG2;
+        let is_short = granules.wrapping_sub(1) < IN_WORD;
         // SAFETY: the caller's promise.
         unsafe {
             match is_short && self.end_at_hand(range, granules as usize) {

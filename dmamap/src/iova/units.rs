@@ -11,6 +11,8 @@ pub(super) const UNITS: usize = 1 << UNITS_LOG2;
 
 /// log2 of the units that a word has a bit for.
 pub(super) const WORD_LOG2: u32 = u64::BITS.ilog2();
+/// The most units of a range that one word tells of.
+pub(super) const IN_WORD: u64 = 1 << WORD_LOG2;
 /// Words of a bit for each.
 pub(super) const WORDS: usize = UNITS >> WORD_LOG2;
 

@@ -1,8 +1,8 @@
 //! The block that a lane chooses from, and the word of it that is looked at first, with the bus addresses of its units: all that most
 //! ranges need.
 //!
-//! Of ranges of no more units than a word has, it is the word where one was freed last, or where one was found. So a range that is freed and the next one of that length
-//! are a few bits in one word, and nothing else of the block is looked at.
+//! Of ranges of no more units than a word has, it is the word where one was freed last, or where one was found. So a range that is freed
+//! and the next one of that length are a few bits in one word, and nothing else of the block is looked at.
 
 use core::ptr::NonNull;
 

@@ -1,7 +1,7 @@
 //! Freeing many ranges, most of which are in the block at hand: this CPU's value is entered once for all of them.
 
 use super::{Lanes, Level};
-use crate::iova::units::WORD_LOG2;
+use crate::iova::units::IN_WORD;
 use crate::platform::Platform;
 
 /// Most ranges that are freed before the CPU's value is left: interrupts are off until then.
@@ -28,7 +28,7 @@ impl<P: Platform, S: Default> Lanes<P, S> {
                 let Some(range) = &next else { return };
                 let (granule, len) = granules(range);
                 // Longer ones are in several words, or in other blocks, wherever they begin; none is empty.
-                if len.wrapping_sub(1) >= 1 << WORD_LOG2 || !hot.end_unit(granule, len as usize) {
+                if len.wrapping_sub(1) >= IN_WORD || !hot.end_unit(granule, len as usize) {
                     return;
                 }
                 next = ranges.next();

@@ -102,10 +102,8 @@ impl Ordinary {
     #[inline(always)]
     pub(crate) fn of(request: &IovaRequest) -> Option<Self> {
         let len_log2 = request.len_bytes.trailing_zeros();
-        let is_ordinary = 1u64.wrapping_shl(len_log2) == request.len_bytes
-            && request.align_log2 <= len_log2
-            && len_log2 <= request.boundary_log2
-            && request.offset == 0;
+        let is_ordinary =
+            1u64.wrapping_shl(len_log2) == request.len_bytes && request.asks_no_more_than(len_log2);
         is_ordinary.then_some(Self { len_log2 })
     }
 
