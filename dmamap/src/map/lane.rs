@@ -35,7 +35,7 @@ use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
-use crate::addr::{BusAddr, BusRange, DmaMask, FRAME_BYTES, FRAME_SIZE_LOG2, PhysAddr, PhysRange};
+use crate::addr::{BusAddr, BusRange, DmaMask, FRAME_BYTES, FRAME_SIZE_LOG2, PhysRange};
 use crate::buffer::{DmaMemory, Frames};
 use crate::device::{Device, DeviceCore, Held, Revocation};
 use crate::iommu::{Domain, DomainError, DomainLane, Owed, RevokeError};
@@ -45,7 +45,7 @@ use crate::map::direction::{AnyDirection, Direction};
 use crate::map::error::{Quarantined, Rejected};
 use crate::map::live::{Live, Pieces};
 use crate::map::owned::Owned;
-use crate::map::plain::plain_piece;
+use crate::map::plain::{Taken, plain_piece};
 use crate::map::retired::Retired;
 use crate::map::route::{Route, WayBack};
 use crate::map::sg::SgMapping;
@@ -334,21 +334,15 @@ impl<P: Platform> Lane<P> {
     ) -> Option<BusRange> {
         let end = self.pages_end;
         let (core, domain, own) = self.parts()?;
-        let (head, len_bytes) = (memory.start().frame_offset(), memory.len_bytes());
-        let is_plain = len_bytes >= core.plain_from_bytes
-            && len_bytes <= FRAME_BYTES - head
-            && core.limits.pages_end() == end
-            && !domain.tells_of_maps()
-            && !core.leaving.load(Ordering::Acquire)
-            && !core.system.is_asleep();
-        if !is_plain {
-            return None;
-        }
-        let frame = PhysAddr::new(memory.start().as_u64() - head);
-        let page = PhysRange::of_existing(frame, FRAME_BYTES);
-        let start = domain.map_page_in(own, page, direction.permission().into())?;
-        let start = BusAddr::new(start.as_u64() + head);
-        Some(BusRange::of_existing(start, len_bytes))
+        core.map_plain_by(memory, |page| {
+            let is_open = core.limits.pages_end() == end
+                && !domain.tells_of_maps()
+                && !core.leaving.load(Ordering::Acquire);
+            match is_open {
+                true => domain.map_page_in(own, page, direction.permission().into()),
+                false => None,
+            }
+        })
     }
 
     /// Whether the device was detached, or is being, though others of its group may go on in its domain.
@@ -455,16 +449,6 @@ impl<P: Platform> Lane<P> {
             self.own = own_lane(core);
         }
     }
-}
-
-/// What became of addresses that were to be taken back.
-pub(super) enum Taken {
-    /// They are.
-    Back,
-    /// It was not confirmed.
-    Failed(RevokeError),
-    /// Nothing.
-    Not,
 }
 
 /// Whether lanes of a device map small memory now.

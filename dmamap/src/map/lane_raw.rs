@@ -3,7 +3,8 @@
 use crate::addr::{BusRange, PhysRange};
 use crate::iommu::DomainError;
 use crate::map::error::{MapError, Quarantined};
-use crate::map::lane::{Lane, Taken};
+use crate::map::lane::Lane;
+use crate::map::plain::Taken;
 use crate::map::raw::is_whole;
 use crate::map::{AnyDirection, Asked, Attributes};
 use crate::platform::Platform;

@@ -21,8 +21,8 @@ use crate::map::earlier::{Earlier, Written};
 use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
 use crate::map::establish::{establish, not_established, revoke};
 use crate::map::place::{Contents, Memory, Placed};
-use crate::map::plain::{WayBack, plain_piece};
-use crate::map::route;
+use crate::map::plain::{Taken, plain_piece};
+use crate::map::route::WayBack;
 use crate::map::terms::Terms;
 use crate::pagetable::PhysList;
 use crate::platform::Platform;
@@ -182,8 +182,8 @@ impl<P: Platform> Live<P> {
         Some(Self::plain(device, range, direction))
     }
 
-    /// What is known of such memory that was mapped at `range`. The device is counted as held only now: a handle keeps it meanwhile, or its count
-    /// of lanes.
+    /// What is known of such memory that was mapped at `range`. The device is counted as held only now: a handle keeps it meanwhile, or its
+    /// count of lanes.
     #[inline(always)]
     pub(super) fn plain(device: &Device<P>, range: BusRange, direction: AnyDirection) -> Self {
         Self {
@@ -405,26 +405,22 @@ impl<P: Platform> Live<P> {
         let core = self.held.core();
         let is_plain = !self.need_sync() && self.earlier.is_none();
         // What the steps come to, for nearly all mappings.
-        let way = match is_plain {
-            true => core.plain_way_back(self.range, self.attributes),
-            false => WayBack::InSteps,
+        let taken = match is_plain {
+            // SAFETY: the range is of this mapping, which ends with this call.
+            true => unsafe { core.take_back_plain(self.range, self.attributes) },
+            false => Taken::Not,
         };
-        match way {
-            // SAFETY: the pages were chosen for the mapping, which ends with this call.
-            WayBack::Alone(domain, pages) => match unsafe { domain.unmap_owned(pages) } {
-                Ok(()) => {}
-                Err(error) => return Err(self.kept(buffer, error)),
-            },
-            // SAFETY: as above.
-            WayBack::Later(domain, pages) if unsafe { domain.retire_plain(pages) } => {}
-            WayBack::Later(..) => return self.revoke_owned_in_steps(buffer),
-            WayBack::InSteps => return self.revoke_owned_copied(buffer),
+        match taken {
+            Taken::Back => {
+                core.platform.dma_rmb();
+                Ok(ManuallyDrop::into_inner(buffer))
+            }
+            Taken::Failed(error) => Err(self.kept(buffer, error)),
+            Taken::Not => self.revoke_owned_copied(buffer),
         }
-        core.platform.dma_rmb();
-        Ok(ManuallyDrop::into_inner(buffer))
     }
 
-    /// As [`revoke_owned`](Self::revoke_owned), of a mapping that has copies or owes something.
+    /// As [`revoke_owned`](Self::revoke_owned), wherever the short way did nothing: copies end in one as well.
     #[inline(never)]
     fn revoke_owned_copied<B: DmaMemory>(self, buffer: ManuallyDrop<B>) -> Result<B, Quarantined> {
         let Some((pool, run)) = self.copy_that_ends_at_once() else {
@@ -477,7 +473,7 @@ impl<P: Platform> Live<P> {
     /// # Safety
     /// As [`take_back`](Self::take_back).
     #[inline]
-    pub(crate) unsafe fn take_back_by(&self, way: impl route::WayBack) -> Result<(), RevokeError> {
+    pub(crate) unsafe fn take_back_by(&self, way: impl WayBack) -> Result<(), RevokeError> {
         let (core, attributes) = (self.held.core(), self.attributes);
         // SAFETY: `range` is of this mapping, which the caller ends.
         unsafe { revoke(core, way, self.range, self.copies, attributes, self.owed()) }

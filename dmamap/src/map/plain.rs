@@ -7,7 +7,7 @@
 use crate::addr::{BusAddr, BusRange, FRAME_BYTES, PhysAddr, PhysRange};
 use crate::buffer::{DmaMemory, Frames};
 use crate::device::{DeviceCore, Revocation};
-use crate::iommu::Domain;
+use crate::iommu::RevokeError;
 use crate::map::direction::{AnyDirection, Direction};
 use crate::map::route::Route;
 use crate::map::{Attributes, translated};
@@ -37,41 +37,61 @@ impl<P: Platform> DeviceCore<P> {
         let Route::Translated(domain) = &self.route else {
             return None;
         };
+        self.map_plain_by(memory, |page| {
+            let order = domain.address_order();
+            let within = translated::pages_for_small(order, self.limits.pages_end())?;
+            domain.map_page(within, page, direction.permission().into())
+        })
+    }
+
+    /// The same where `map` maps the page that the memory is in, and says where.
+    #[inline(always)]
+    pub(super) fn map_plain_by(
+        &self,
+        memory: PhysRange,
+        map: impl FnOnce(PhysRange) -> Option<BusAddr>,
+    ) -> Option<BusRange> {
         let (head, len_bytes) = (memory.start().frame_offset(), memory.len_bytes());
         let is_plain = len_bytes >= self.plain_from_bytes && len_bytes <= FRAME_BYTES - head;
         if !is_plain || self.system.is_asleep() {
             return None;
         }
         let frame = PhysAddr::new(memory.start().as_u64() - head);
-        let page = PhysRange::of_existing(frame, FRAME_BYTES);
-        let within = translated::pages_for_small(domain.address_order(), self.limits.pages_end())?;
-        let start = domain.map_page(within, page, direction.permission().into())?;
+        let start = map(PhysRange::of_existing(frame, FRAME_BYTES))?;
         let start = BusAddr::new(start.as_u64() + head);
         Some(BusRange::of_existing(start, len_bytes))
     }
 
-    /// How a mapping in place at `range` is taken back that was made with `attributes`, and whose
-    /// [caches need nothing](crate::device::Coherence).
+    /// Takes back a mapping in place at `range` that was made with `attributes`, and whose
+    /// [caches need nothing](crate::device::Coherence), if a short way does.
+    ///
+    /// # Safety
+    /// `range` is of a mapping of the device, and this is the first call that takes it back, unless nothing became of it.
     #[inline(always)]
-    pub(super) fn plain_way_back(&self, range: BusRange, attributes: Attributes) -> WayBack<'_, P> {
+    pub(super) unsafe fn take_back_plain(&self, range: BusRange, attributes: Attributes) -> Taken {
         let Route::Translated(domain) = &self.route else {
-            return WayBack::InSteps;
+            return Taken::Not;
         };
         let pages = translated::pages(range, domain.page_size_log2());
         match self.guard.revocation(attributes) {
-            Revocation::Alone => WayBack::Alone(domain, pages),
-            Revocation::Later => WayBack::Later(domain, pages),
-            Revocation::Shared => WayBack::InSteps,
+            // SAFETY: the caller's promise: the pages were chosen for the mapping.
+            Revocation::Alone => match unsafe { domain.unmap_owned(pages) } {
+                Ok(()) => Taken::Back,
+                Err(error) => Taken::Failed(error),
+            },
+            // SAFETY: as above.
+            Revocation::Later if unsafe { domain.retire_plain(pages) } => Taken::Back,
+            Revocation::Later | Revocation::Shared => Taken::Not,
         }
     }
 }
 
-/// How a mapping is taken back: which pages, of which domain.
-pub(super) enum WayBack<'a, P: Platform> {
-    /// By [`Domain::unmap_owned`].
-    Alone(&'a Domain<P>, BusRange),
-    /// By [`Domain::retire_plain`]; where that did nothing, in steps.
-    Later(&'a Domain<P>, BusRange),
-    /// As any mapping is.
-    InSteps,
+/// What became of addresses that were to be taken back.
+pub(super) enum Taken {
+    /// They are.
+    Back,
+    /// It was not confirmed.
+    Failed(RevokeError),
+    /// Nothing.
+    Not,
 }

@@ -6,7 +6,7 @@ use crate::iommu::RevokeError;
 use crate::map::backing::Backing;
 use crate::map::error::{MapError, MapFailure, Quarantined};
 use crate::map::establish::fail;
-use crate::map::plain::WayBack;
+use crate::map::plain::Taken;
 use crate::map::terms::Shape;
 use crate::map::{AnyDirection, Asked, Attributes};
 use crate::platform::Platform;
@@ -22,9 +22,9 @@ impl<P: Platform> Device<P> {
     /// [trusted](crate::system::DmaSystem::attach_trusted) reaches every byte of the frames the range touches, any other
     /// the range alone: it is given copies of what lies in frames that the range does not cover.
     ///
-    /// Unmapping takes the device's handle, or a lane of it and the device still attached, so what is still mapped when the device is detached is never unmapped: it is out
-    /// of the device's reach, but what the device wrote to copies does not come to memory, and the copies are lent for ever, as
-    /// is what is kept of the device.
+    /// Unmapping takes the device's handle, or a lane of it and the device still attached, so what is still mapped when the device is
+    /// detached is never unmapped: it is out of the device's reach, but what the device wrote to copies does not come to memory, and
+    /// the copies are lent for ever, as is what is kept of the device.
     ///
     /// # Errors
     /// [`MapError`]; the memory is as it was, unless [`MapError::leaves_memory_reachable`].
@@ -176,25 +176,20 @@ impl<P: Platform> Device<P> {
         direction: AnyDirection,
         attributes: Attributes,
     ) -> Result<(), Quarantined> {
-        let way = match attributes == Attributes::NONE && self.gave_whole(range) {
-            true => self.core().plain_way_back(range, attributes),
-            false => WayBack::InSteps,
+        let taken = match attributes == Attributes::NONE && self.gave_whole(range) {
+            // SAFETY: the caller's promise.
+            true => unsafe { self.core().take_back_plain(range, attributes) },
+            false => Taken::Not,
         };
-        match way {
-            // SAFETY: the caller's promise: the pages were chosen for the mapping.
-            WayBack::Alone(domain, pages) => match unsafe { domain.unmap_owned(pages) } {
-                Ok(()) => {}
-                Err(error) => return self.whole_not_back(range, error),
-            },
-            // SAFETY: as above.
-            WayBack::Later(domain, pages) if unsafe { domain.retire_plain(pages) } => {}
-            WayBack::Later(..) | WayBack::InSteps => {
-                // SAFETY: as above: nothing was done.
-                return unsafe { self.unmap_phys_in_steps(range, direction, attributes) };
+        match taken {
+            Taken::Back => {
+                self.whole_is_back(range);
+                Ok(())
             }
+            Taken::Failed(error) => self.whole_not_back(range, error),
+            // SAFETY: as above: nothing was done.
+            Taken::Not => unsafe { self.unmap_phys_in_steps(range, direction, attributes) },
         }
-        self.whole_is_back(range);
-        Ok(())
     }
 
     /// Whether memory that was mapped at `range` by calls of this file, and of which nothing was asked, was given as it is, and its caches
