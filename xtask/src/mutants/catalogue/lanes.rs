@@ -44,7 +44,7 @@ pub(super) const ALL: &[Mutation] = &[
         name: "page-at-hand-at-an-offset",
         selection: Selection::Whole,
         file: "dmamap/src/iova/request.rs",
-        find: "            && self.align_log2 <= log2\n",
+        find: "self.align_log2 <= len_log2 && ",
         replace: "",
         why: "a page is not where it was to be aligned",
         caught_by: &[addresses("one_thread_on_many_cpus_agrees_with_an_oracle")],
@@ -52,8 +52,8 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "ordinary-request-across-a-boundary",
         selection: Selection::Whole,
-        file: "dmamap/src/iova/lanes/request.rs",
-        find: "            && len_log2 <= request.boundary_log2\n",
+        file: "dmamap/src/iova/request.rs",
+        find: " && len_log2 <= self.boundary_log2",
         replace: "",
         why: "a range crosses a boundary that it was not to cross",
         caught_by: &[Test::library(
@@ -169,9 +169,9 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "lane-entries-not-cleared",
         selection: Selection::Core,
-        file: DOMAIN,
-        find: "entry.store(0, Ordering::Release);",
-        replace: "let _ = entry;",
+        file: HELD,
+        find: "clear(entries); publish(platform, coherence, entries);",
+        replace: "let _ = clear; publish(platform, coherence, entries);",
         why: "unmapped memory stays within reach",
         caught_by: &[
             mapping("what_another_thread_unmapped_is_out_of_reach"),

@@ -381,8 +381,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "copies-taken-back-as-if-there-were-none",
         selection: Selection::Whole,
         file: "dmamap/src/map/live.rs",
-        find: "true => core.plain_way_back(self.range, self.attributes), false => WayBack::InSteps",
-        replace: "true | false => core.plain_way_back(self.range, self.attributes)",
+        find: "true => unsafe { core.take_back_plain(self.range, self.attributes) }, false => Taken::Not",
+        replace: "true | false => unsafe { core.take_back_plain(self.range, self.attributes) }",
         why: "the driver never gets what the device wrote, and the copy is never used again",
         caught_by: &[Test::program(
             "dmamap",

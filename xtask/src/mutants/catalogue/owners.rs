@@ -77,8 +77,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "entries-of-a-lane-not-cleared",
         selection: Selection::Core,
         file: OWNED,
-        find: "clear(self.platform, words.coherence(), entries);",
-        replace: "let _ = (words, entries);",
+        find: "withdraw(self.platform, words.coherence(), entries);",
+        replace: "let _ = (withdraw::<P>, words, entries);",
         why: "what a lane unmaps stays mapped",
         caught_by: &[
             mapping("lanes_and_the_device_agree_with_an_oracle"),
