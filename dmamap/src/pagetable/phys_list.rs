@@ -1,10 +1,11 @@
-//! The memory to be mapped: a list of physical ranges that is gone through twice.
+//! The memory to be mapped: a list of physical ranges that is gone through more than once.
 
 use crate::addr::{PhysAddr, PhysRange};
 
 /// Physical ranges in the order of the bus addresses they are to have.
 ///
-/// The walker goes through it twice, once to check and once to write, and so asks to start anew.
+/// The walker looks whether it begins with all there is, and goes through it twice, once to check and once to write: so it asks to
+/// start anew each time.
 pub trait PhysList {
     /// Goes back to the first range; the same ranges follow.
     fn restart(&mut self);
