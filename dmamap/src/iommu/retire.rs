@@ -96,14 +96,14 @@ impl<P: Platform> Domain<P> {
     #[inline]
     pub(crate) unsafe fn retire_owned(&self, range: BusRange) -> Result<Owed, RevokeError> {
         // SAFETY: the caller's promise.
-        match unsafe { self.retire_page(range) } {
+        match unsafe { self.retire_short(range) } {
             Some(ticket) => Ok(Owed::one(ticket, range)),
             // SAFETY: as above: nothing was done.
             None => unsafe { self.retire_any(range) },
         }
     }
 
-    /// As [`retire_owned`](Self::retire_owned), the short way of a page in the block that this CPU chose from last; whether it could go
+    /// As [`retire_owned`](Self::retire_owned), the short way of pages at hand in the block that this CPU chose from last; whether it could go
     /// that way. Else nothing was done.
     ///
     /// # Safety
@@ -111,7 +111,7 @@ impl<P: Platform> Domain<P> {
     #[inline]
     pub(crate) unsafe fn retire_plain(&self, range: BusRange) -> bool {
         // SAFETY: the caller's promise.
-        unsafe { self.retire_page(range) }.is_some()
+        unsafe { self.retire_short(range) }.is_some()
     }
 
     /// As [`retire_owned`](Self::retire_owned).

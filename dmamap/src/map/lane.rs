@@ -45,7 +45,8 @@ use crate::map::direction::{AnyDirection, Direction};
 use crate::map::error::{Quarantined, Rejected};
 use crate::map::live::{Live, Pieces};
 use crate::map::owned::Owned;
-use crate::map::plain::{Taken, plain_piece};
+use crate::map::plain::{MOST_BYTES, Pages, PlainMemory, Taken, plain_piece};
+use crate::map::raw::is_whole;
 use crate::map::retired::Retired;
 use crate::map::route::{Route, WayBack};
 use crate::map::sg::SgMapping;
@@ -235,13 +236,20 @@ impl<P: Platform> Lane<P> {
         }
     }
 
-    /// Takes a mapping back that is as most are: a page in place.
+    /// Takes a mapping back that is as most are: in place.
     #[inline]
     fn take_back(&mut self, live: &Live<P>) -> Taken {
         let is_ours = core::ptr::eq(live.held().core(), self.device.core());
         match is_ours && live.is_in_place() {
-            // SAFETY: the mapping ends with this.
-            true => unsafe { self.take_back_page(live.range()) },
+            true => {
+                // SAFETY: the mapping ends with this.
+                let taken = unsafe { self.take_back_page(live.range()) };
+                match taken {
+                    // SAFETY: as above: nothing was done.
+                    Taken::Not => unsafe { self.take_back_pages(live.range()) },
+                    taken => taken,
+                }
+            }
             false => Taken::Not,
         }
     }
@@ -329,18 +337,20 @@ impl<P: Platform> Lane<P> {
     #[inline(always)]
     pub(super) fn map_plain(
         &mut self,
-        memory: PhysRange,
+        memory: PlainMemory,
         direction: AnyDirection,
     ) -> Option<BusRange> {
         let end = self.pages_end;
         let (core, domain, own) = self.parts()?;
-        core.map_plain_by(memory, |page| {
+        core.map_plain_by(memory, |pages| {
             let is_open = core.limits.pages_end() == end
                 && !domain.tells_of_maps()
                 && !core.leaving.load(Ordering::Acquire);
-            match is_open {
-                true => domain.map_page_in(own, page, direction.permission().into()),
-                false => None,
+            let grant = direction.permission().into();
+            match pages {
+                _ if !is_open => None,
+                Pages::One(page) => domain.map_page_in(own, page, grant),
+                Pages::Few(pages) => domain.map_run_in(own, pages, grant),
             }
         })
     }
@@ -350,16 +360,16 @@ impl<P: Platform> Lane<P> {
         self.device.core().leaving.load(Ordering::Acquire)
     }
 
-    /// Maps a page as [`map_plain`](Self::map_plain) does, in a block that is lent first.
-    pub(super) fn map_first_page(
+    /// Maps whole pages as [`map_plain`](Self::map_plain) does, in a block that is lent first.
+    pub(super) fn map_first_pages(
         &mut self,
         memory: PhysRange,
         direction: AnyDirection,
     ) -> Option<BusRange> {
         let terms = Terms::new(self.device.mask(), Shape::Single, direction);
         let (core, domain, _) = self.parts()?;
-        let is_page = memory.len_bytes() == FRAME_BYTES && memory.start().frame_offset() == 0;
-        let is_plain = is_page && memory.len_bytes() >= core.plain_from_bytes;
+        let is_plain = is_whole(memory.start().as_u64(), memory.len_bytes())
+            && core.plain_memory(memory).is_some();
         if !is_plain || !is_open(core, domain) {
             return None;
         }
@@ -379,12 +389,13 @@ impl<P: Platform> Lane<P> {
         }
         let (core, domain, own) = self.parts()?;
         let memory = widened(first, FRAME_SIZE_LOG2);
-        let page = match memory.len_bytes() {
+        let at_hand = match memory.len_bytes() {
             FRAME_BYTES => domain.map_page_in(own, memory, terms.grant()),
+            1..=MOST_BYTES => domain.map_run_in(own, memory, terms.grant()),
             _ => None,
         };
-        let found = match page {
-            Some(start) => BusRange::of_existing(start, FRAME_BYTES),
+        let found = match at_hand {
+            Some(start) => BusRange::of_existing(start, memory.len_bytes()),
             None => map_small_in(domain, own, (core, first), terms)?,
         };
         let offset = first.start().as_u64() - memory.start().as_u64();

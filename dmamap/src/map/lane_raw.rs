@@ -26,7 +26,8 @@ impl<P: Platform> Lane<P> {
     ) -> Result<BusRange, MapError> {
         // Nobody else's memory is in whole frames.
         if is_whole(memory.start().as_u64(), memory.len_bytes())
-            && let Some(range) = self.map_plain(memory, direction)
+            && let Some(plain) = self.device.core().plain_memory(memory)
+            && let Some(range) = self.map_plain(plain, direction)
         {
             self.device.core().counters.begin(memory.len_bytes());
             return Ok(range);
@@ -48,7 +49,7 @@ impl<P: Platform> Lane<P> {
             let core = self.device.core();
             return Err(core.not_mapped(asked, DomainError::Revoked.into()));
         }
-        if let Some(range) = self.map_first_page(memory, direction) {
+        if let Some(range) = self.map_first_pages(memory, direction) {
             return Ok(range);
         }
         // SAFETY: the caller's promise.

@@ -1,4 +1,5 @@
-//! The shortest way: memory within one page, of which nothing is asked but a direction, for a device that is given memory as it is.
+//! The shortest way: memory in one piece, within a page or a few ([`MOST_BYTES`]), of which nothing is asked but a direction, for a device
+//! that is given memory as it is.
 //!
 //! Whatever could say otherwise was settled before: when the device was attached, as one length ([`DeviceCore::plain_from_bytes`]), and when its
 //! driver set a limit, as one page number ([`Limits::pages_end`](crate::device::Limits::pages_end)). Where either says no, or the CPU has no
@@ -13,51 +14,75 @@ use crate::map::route::Route;
 use crate::map::{Attributes, translated};
 use crate::platform::Platform;
 
+/// The most bytes of the pages that plain memory is in: as many pages as a word of a lane tells of.
+pub(super) const MOST_BYTES: u64 = FRAME_BYTES << 6;
+
+/// Memory of a length that such memory of a device may have.
+#[derive(Clone, Copy)]
+pub(super) struct PlainMemory(PhysRange);
+
 /// The memory of `buffer`, if it may be that plain: in one piece, this machine's, and in frames that are its own.
 #[inline(always)]
 pub(super) fn plain_piece<P: Platform, B: DmaMemory>(
     core: &DeviceCore<P>,
     buffer: &B,
-) -> Option<PhysRange> {
+) -> Option<PlainMemory> {
     let (first, len_bytes) = (buffer.segment(0), buffer.len_bytes());
     // Lengths first, as they cost least.
-    let is_plain = (core.plain_from_bytes..=FRAME_BYTES).contains(&len_bytes)
-        && first.len_bytes() == len_bytes
+    let memory = core.plain_memory(first)?;
+    let is_plain = first.len_bytes() == len_bytes
         && buffer.frames() == Frames::Whole
         && core.platform.virt_to_phys(buffer.virt()) == Some(first.start());
-    is_plain.then_some(first)
+    is_plain.then_some(memory)
 }
 
 impl<P: Platform> DeviceCore<P> {
+    /// `memory`, if it is as long as plain memory may be.
+    #[inline(always)]
+    pub(super) fn plain_memory(&self, memory: PhysRange) -> Option<PlainMemory> {
+        let lengths = self.plain_from_bytes..=MOST_BYTES;
+        let is_plain = lengths.contains(&memory.len_bytes());
+        is_plain.then_some(PlainMemory(memory))
+    }
+
     /// Maps memory, whose frames are the caller's whole, if it is that plain. The caller counts it.
     ///
     /// What it does is as short as a call of it would be, for each of its few callers.
     #[inline(always)]
-    pub(super) fn map_plain(&self, memory: PhysRange, direction: AnyDirection) -> Option<BusRange> {
+    pub(super) fn map_plain(
+        &self,
+        memory: PlainMemory,
+        direction: AnyDirection,
+    ) -> Option<BusRange> {
         let Route::Translated(domain) = &self.route else {
             return None;
         };
-        self.map_plain_by(memory, |page| {
+        let grant = direction.permission().into();
+        let map = |pages: Pages| {
             let order = domain.address_order();
             let within = translated::pages_for_small(order, self.limits.pages_end())?;
-            domain.map_page(within, page, direction.permission().into())
-        })
+            match pages {
+                Pages::One(page) => domain.map_page(within, page, grant),
+                Pages::Few(pages) => domain.map_run(within, pages, grant),
+            }
+        };
+        self.map_plain_by(memory, map)
     }
 
-    /// The same where `map` maps the page that the memory is in, and says where.
+    /// The same where `map` maps the pages that the memory is in, and says where.
     #[inline(always)]
     pub(super) fn map_plain_by(
         &self,
-        memory: PhysRange,
-        map: impl FnOnce(PhysRange) -> Option<BusAddr>,
+        PlainMemory(memory): PlainMemory,
+        map: impl FnOnce(Pages) -> Option<BusAddr>,
     ) -> Option<BusRange> {
         let (head, len_bytes) = (memory.start().frame_offset(), memory.len_bytes());
-        let is_plain = len_bytes >= self.plain_from_bytes && len_bytes <= FRAME_BYTES - head;
-        if !is_plain || self.system.is_asleep() {
+        let end = head + len_bytes;
+        if end > MOST_BYTES || self.system.is_asleep() {
             return None;
         }
         let frame = PhysAddr::new(memory.start().as_u64() - head);
-        let start = map(PhysRange::of_existing(frame, FRAME_BYTES))?;
+        let start = map(Pages::of(frame, end))?;
         let start = BusAddr::new(start.as_u64() + head);
         Some(BusRange::of_existing(start, len_bytes))
     }
@@ -82,6 +107,28 @@ impl<P: Platform> DeviceCore<P> {
             // SAFETY: as above.
             Revocation::Later if unsafe { domain.retire_plain(pages) } => Taken::Back,
             Revocation::Later | Revocation::Shared => Taken::Not,
+        }
+    }
+}
+
+/// Whole frames in a row.
+pub(super) enum Pages {
+    /// One of them.
+    One(PhysRange),
+    /// More.
+    Few(PhysRange),
+}
+
+impl Pages {
+    /// Those of as many bytes from a frame on as there is at least a byte of the last.
+    #[inline(always)]
+    fn of(frame: PhysAddr, bytes: u64) -> Self {
+        match bytes <= FRAME_BYTES {
+            true => Self::One(PhysRange::of_existing(frame, FRAME_BYTES)),
+            false => {
+                let whole = (bytes + (FRAME_BYTES - 1)) & !(FRAME_BYTES - 1);
+                Self::Few(PhysRange::of_existing(frame, whole))
+            }
         }
     }
 }

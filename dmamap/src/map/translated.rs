@@ -5,6 +5,7 @@ use crate::device::{DEFAULT_SEGMENT_BOUNDARY_LOG2, Limits};
 use crate::iommu::{Domain, DomainError};
 use crate::iova::IovaRequest;
 use crate::map::MapFailure;
+use crate::map::plain::MOST_BYTES;
 use crate::map::route::Alignment;
 use crate::map::terms::{Boundary, Terms};
 use crate::pagetable::{Grant, PhysList, Replay};
@@ -259,12 +260,15 @@ pub(crate) fn map_one<P: Platform>(
     piece: PhysRange,
 ) -> Result<BusRange, MapFailure> {
     let (order, pages) = (domain.address_order(), widened(piece, FRAME_SIZE_LOG2));
-    if pages.len_bytes() == FRAME_BYTES
+    if (1..=MOST_BYTES).contains(&pages.len_bytes())
         && let Some(within) = limits_for_small(order, limits, terms)
-        && let Some(page) = domain.map_page(within, pages, terms.grant())
+        && let Some(first) = match pages.len_bytes() {
+            FRAME_BYTES => domain.map_page(within, pages, terms.grant()),
+            _ => domain.map_run(within, pages, terms.grant()),
+        }
     {
         let head = piece.start().as_u64() - pages.start().as_u64();
-        let start = BusAddr::new(page.as_u64() + head);
+        let start = BusAddr::new(first.as_u64() + head);
         return Ok(BusRange::of_existing(start, piece.len_bytes()));
     }
     map_small(domain, limits, terms, (piece, pages))

@@ -285,6 +285,9 @@ pub(crate) trait LeafWords: Send + Sync {
         grant: Grant,
     );
 
+    /// The same for one piece that is [accepted](PageWords::count).
+    fn write_piece(&self, bus: BusAddr, entries: &[AtomicU64], piece: PhysRange, grant: Grant);
+
     /// What the leaves of single pages say.
     fn of_pages(&self) -> PageWords;
 }
@@ -412,6 +415,10 @@ impl<F: Format, const LEVEL: u32> LeafWords for Encoder<F, LEVEL> {
         grant: Grant,
     ) {
         self.write_list(bus, entries, memory, fitting, grant);
+    }
+
+    fn write_piece(&self, bus: BusAddr, entries: &[AtomicU64], piece: PhysRange, grant: Grant) {
+        Encoder::write_piece(self, bus, entries, piece, grant);
     }
 
     fn of_pages(&self) -> PageWords {

@@ -31,8 +31,6 @@ struct Table<P> {
     /// The shadow of the table that links it, and the word there that is about it.
     shadow: Words<P>,
     index: usize,
-    /// More leaves than these may be a run.
-    plain_max: usize,
 }
 
 impl<P: Platform> Table<P> {
@@ -117,9 +115,7 @@ impl<P: Platform, F: Format> PageTable<P, F> {
     pub(super) fn map_near(&self, bus: BusAddr, phys: PhysRange, grant: Grant) -> bool {
         match self.near.find(bus, phys.len_bytes()) {
             Some((table, words, entries))
-                if entries.len() <= table.plain_max
-                    && words.accepts(phys)
-                    && are_empty(entries) =>
+                if words.are_plain(entries.len()) && words.accepts(phys) && are_empty(entries) =>
             {
                 table.count(|present| present + entries.len());
                 words.write_pages(entries, phys, grant);
@@ -158,17 +154,12 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         let Some(shadow) = parent.shadow else {
             return;
         };
-        let run_log2 = self.format.run_log2(level);
         self.near.tables[self.near.slot(bus)] = Some(Table {
             base: self.format.geometry().table_base(bus.as_u64(), level),
             level,
             table: self.path.node(level).table,
             shadow,
             index,
-            plain_max: match run_log2 {
-                0 => usize::MAX,
-                run_log2 => (1 << run_log2) - 1,
-            },
         });
     }
 }

@@ -17,6 +17,8 @@ pub(crate) struct PageWords {
     /// The bits that say where memory is.
     address: u64,
     page_log2: u32,
+    /// More leaves than these may be a run.
+    plain_max: usize,
     last_phys: PhysAddr,
     coherence: WalkCoherence,
 }
@@ -31,6 +33,10 @@ impl PageWords {
             step: word(page, GRANTS[0]).wrapping_sub(word(0, GRANTS[0])),
             address: address_bits(format, level, Span::Entry),
             page_log2: format.geometry().size_log2(level),
+            plain_max: match format.run_log2(level) {
+                0 => usize::MAX,
+                run_log2 => (1 << run_log2) - 1,
+            },
             last_phys: format.last_phys(),
             coherence: format.coherence(),
         }
@@ -47,6 +53,25 @@ impl PageWords {
     pub(super) fn accepts(&self, phys: PhysRange) -> bool {
         let parts = phys.start().as_u64() | phys.len_bytes();
         parts & ((1 << self.page_log2) - 1) == 0 && phys.last() <= self.last_phys
+    }
+
+    /// Whether so many leaves side by side are no run, whatever they say.
+    #[inline]
+    pub(crate) fn are_plain(&self, leaves: usize) -> bool {
+        leaves <= self.plain_max
+    }
+
+    /// How many pages `pieces` come to, if all are in whole pages that entries can hold.
+    #[inline]
+    pub(crate) fn count(&self, pieces: &[PhysRange]) -> Option<usize> {
+        let (mut whole, mut parts, mut last) = (0u64, 0, PhysAddr::new(0));
+        for piece in pieces {
+            parts |= piece.start().as_u64() | piece.len_bytes();
+            whole = whole.checked_add(piece.len_bytes())?;
+            last = last.max(piece.last());
+        }
+        let is_accepted = parts & ((1 << self.page_log2) - 1) == 0 && last <= self.last_phys;
+        is_accepted.then_some((whole >> self.page_log2) as usize)
     }
 
     /// Whether `entries` are leaves that say the same but for where memory is. That word of each grant is compared with: what is
@@ -73,14 +98,20 @@ impl PageWords {
         if phys.len_bytes() != 1 << self.page_log2 || !self.accepts(phys) {
             return false;
         }
-        let word = self.word(phys.start().as_u64() >> self.page_log2, grant);
-        entry.store(word, Ordering::Release);
+        self.write_one(entry, phys, grant);
         true
     }
 
-    /// Writes entries for the pages of memory that is [accepted](Self::accepts).
+    /// Writes the entry of a page that is [accepted](Self::accepts).
     #[inline]
-    pub(super) fn write_pages(&self, entries: &[AtomicU64], phys: PhysRange, grant: Grant) {
+    pub(crate) fn write_one(&self, entry: &AtomicU64, page: PhysRange, grant: Grant) {
+        let word = self.word(page.start().as_u64() >> self.page_log2, grant);
+        entry.store(word, Ordering::Release);
+    }
+
+    /// Writes entries for the pages of memory that is [accepted](Self::accepts), which are [no run](Self::are_plain).
+    #[inline]
+    pub(crate) fn write_pages(&self, entries: &[AtomicU64], phys: PhysRange, grant: Grant) {
         self.write_all(entries, phys.start().as_u64() >> self.page_log2, grant);
     }
 

@@ -148,7 +148,7 @@ impl<P: Platform> Words<P> {
     }
 }
 
-/// How many words are looked at without a branch between them.
+/// How many words are looked at, or written, without a branch between them.
 const BLOCK: usize = 8;
 
 /// Single stores, side by side: of `word` to the first, and of `step` more to each than to the one before.
@@ -157,18 +157,24 @@ pub(super) fn store_steps(entries: &[AtomicU64], mut word: u64, step: u64) {
     if let [entry] = entries {
         return entry.store(word, Ordering::Release);
     }
-    for entry in entries {
+    let mut store = |entry: &AtomicU64| {
         entry.store(word, Ordering::Release);
         word = word.wrapping_add(step);
-    }
+    };
+    let (blocks, rest) = entries.as_chunks::<BLOCK>();
+    blocks
+        .iter()
+        .for_each(|block| block.iter().for_each(&mut store));
+    rest.iter().for_each(store);
 }
 
 /// Single stores that empty entries.
 #[inline]
 pub(super) fn clear(entries: &[AtomicU64]) {
-    for entry in entries {
-        entry.store(EMPTY, Ordering::Release);
-    }
+    let empty = |entry: &AtomicU64| entry.store(EMPTY, Ordering::Release);
+    let (blocks, rest) = entries.as_chunks::<BLOCK>();
+    blocks.iter().for_each(|block| block.iter().for_each(empty));
+    rest.iter().for_each(empty);
 }
 
 /// Whether nothing is mapped by any of the entries.

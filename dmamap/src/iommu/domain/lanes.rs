@@ -70,8 +70,26 @@ impl<P: Platform> DomainLanes<P> {
     }
 
     /// Writes entries back where the unit does not snoop.
+    #[inline]
     pub(super) fn publish(&self, platform: P, entries: &[AtomicU64]) {
         publish(platform, self.pages.coherence(), entries);
+    }
+
+    /// Writes entries, of which the first is that of `bus`, for a piece that is [accepted](PageWords::count), and is as many pages; and back
+    /// where the unit does not snoop.
+    #[inline(always)]
+    pub(super) fn write_run(
+        &self,
+        platform: P,
+        (bus, entries): (BusAddr, &[AtomicU64]),
+        piece: PhysRange,
+        grant: Grant,
+    ) {
+        match self.pages.are_plain(entries.len()) {
+            true => self.pages.write_pages(entries, piece, grant),
+            false => self.words.write_piece(bus, entries, piece, grant),
+        }
+        self.publish(platform, entries);
     }
 
     /// Clears the entries of `range`, if that is the whole range that begins there.
@@ -87,15 +105,18 @@ impl<P: Platform> DomainLanes<P> {
             let mapping = mapping.map_err(|_| RevokeError::NotMapped)?;
             return Err(RevokeError::NotWhole { mapping });
         }
-        // They were written together, and are cleared together.
-        if entries
-            .first()
-            .is_none_or(|entry| entry.load(Ordering::Relaxed) == 0)
-        {
-            return Err(RevokeError::NotMapped);
+        self.clear_entries(platform, entries)
+            .ok_or(RevokeError::NotMapped)
+    }
+
+    /// Clears entries; `None` where they are clear. They were written together, and are cleared together.
+    #[inline(always)]
+    fn clear_entries(&self, platform: P, entries: &[AtomicU64]) -> Option<()> {
+        if entries.first()?.load(Ordering::Relaxed) == 0 {
+            return None;
         }
         withdraw(platform, self.pages.coherence(), entries);
-        Ok(())
+        Some(())
     }
 }
 
@@ -134,6 +155,24 @@ impl<P: Platform> Domain<P> {
         }
         let write = |entry: &AtomicU64| self.write_page(pages, entry, page, grant);
         lanes.choose_one(limits, write)
+    }
+
+    /// As [`map_page`](Self::map_page), of whole pages, no more than the lane tells of by one word.
+    #[inline(never)]
+    pub(crate) fn map_run(
+        &self,
+        limits: (BusAddr, BusAddr),
+        pages: PhysRange,
+        grant: Grant,
+    ) -> Option<BusAddr> {
+        let all = self.lanes.as_ref()?;
+        if self.tells_of_maps() {
+            return None;
+        }
+        let count = all.pages.count(&[pages])?;
+        all.lanes.choose_few(limits, count, |bus, entries| {
+            all.write_run(self.platform, (bus, entries), pages, grant);
+        })
     }
 
     /// Writes the entry of a page, and back where the unit does not snoop; whether it does.
@@ -182,47 +221,92 @@ impl<P: Platform> Domain<P> {
     ///
     /// # Safety
     /// `range` is what a call of this domain returned that mapped it, and this is the first that takes it back.
-    #[inline(never)]
+    #[inline]
     pub(crate) unsafe fn unmap_owned(&self, range: BusRange) -> Result<(), RevokeError> {
+        match self.is_page(range) {
+            // SAFETY: the caller's promise.
+            true => unsafe { self.unmap_page(range) },
+            // SAFETY: the caller's promise.
+            false => unsafe { self.unmap_few(range) },
+        }
+    }
+
+    /// As [`unmap_owned`](Self::unmap_owned), of a page.
+    ///
+    /// # Safety
+    /// As [`unmap_owned`](Self::unmap_owned).
+    #[inline(never)]
+    unsafe fn unmap_page(&self, page: BusRange) -> Result<(), RevokeError> {
         // SAFETY: the caller's promise.
-        let cleared = unsafe { self.at_page(range, |entry, _| self.clear_one(entry)) };
-        match cleared {
+        unsafe { self.unmap_at_hand::<true>(page) }
+    }
+
+    /// As [`unmap_owned`](Self::unmap_owned), of more than a page.
+    ///
+    /// # Safety
+    /// As [`unmap_owned`](Self::unmap_owned).
+    #[inline(never)]
+    unsafe fn unmap_few(&self, range: BusRange) -> Result<(), RevokeError> {
+        // SAFETY: the caller's promise.
+        unsafe { self.unmap_at_hand::<false>(range) }
+    }
+
+    /// As [`unmap_owned`](Self::unmap_owned): the way is short where the pages are whole in a word of the block that this CPU chose from
+    /// last, as they nearly always are. What is for one page alone is compiled for that.
+    ///
+    /// # Safety
+    /// As [`unmap_owned`](Self::unmap_owned), and `range` is a page if that is said.
+    #[inline(always)]
+    unsafe fn unmap_at_hand<const IS_PAGE: bool>(
+        &self,
+        range: BusRange,
+    ) -> Result<(), RevokeError> {
+        let clear = |entries: &[AtomicU64], _: &mut Stage| self.clear_entries(entries);
+        // SAFETY: the caller's promise.
+        match unsafe { self.at_hand::<IS_PAGE, _>(range, clear) } {
             // SAFETY: it was mapped, this call's caller took it, and no unit knows it any more.
-            Some(()) => self.forget_and(range, || unsafe { self.free_page(range) }),
+            Some(()) => self.forget_and(range, || unsafe { self.free_at_hand::<IS_PAGE>(range) }),
             // SAFETY: as above.
             None => unsafe { self.unmap_any(range) },
         }
     }
 
-    /// Calls `f` with the entry of `page`, if it is one, in the block that this CPU chose from last, and with what the CPU has staged;
-    /// `None` elsewhere, and where `f` says that it did nothing.
-    ///
-    /// # Safety
-    /// As [`unmap_owned`](Self::unmap_owned).
     #[inline(always)]
-    unsafe fn at_page<R>(
-        &self,
-        page: BusRange,
-        f: impl FnOnce(&AtomicU64, &mut Stage) -> Option<R>,
-    ) -> Option<R> {
-        let DomainLanes { lanes, .. } = self.lanes.as_ref()?;
-        if page.len_bytes() != 1 << self.page_size_log2 {
-            return None;
-        }
-        let granule = page.start().as_u64() >> self.page_size_log2;
-        // SAFETY: the caller's promise.
-        unsafe { lanes.look_at_one(granule, f) }.flatten()
+    pub(super) fn is_page(&self, range: BusRange) -> bool {
+        range.len_bytes() == 1 << self.page_size_log2
     }
 
-    /// Clears the entry of a page; `None` where it is clear.
-    #[inline]
-    fn clear_one(&self, entry: &AtomicU64) -> Option<()> {
-        let DomainLanes { pages, .. } = self.lanes.as_ref()?;
-        if entry.load(Ordering::Relaxed) == 0 {
-            return None;
+    /// How many pages a range has, which is one if that is said.
+    #[inline(always)]
+    fn pages_of<const IS_PAGE: bool>(&self, range: BusRange) -> usize {
+        match IS_PAGE {
+            true => 1,
+            false => (range.len_bytes() >> self.page_size_log2) as usize,
         }
-        withdraw(self.platform, pages.coherence(), from_ref(entry));
-        Some(())
+    }
+
+    /// Calls `f` with the entries of `range`, where they are whole in a word of the block that this CPU chose from last, and with what the
+    /// CPU has staged; `None` elsewhere, and where `f` says that it did nothing.
+    ///
+    /// # Safety
+    /// As [`unmap_at_hand`](Self::unmap_at_hand).
+    #[inline(always)]
+    unsafe fn at_hand<const IS_PAGE: bool, R>(
+        &self,
+        range: BusRange,
+        f: impl FnOnce(&[AtomicU64], &mut Stage) -> Option<R>,
+    ) -> Option<R> {
+        let DomainLanes { lanes, .. } = self.lanes.as_ref()?;
+        let granule = range.start().as_u64() >> self.page_size_log2;
+        // SAFETY: the caller's promise.
+        unsafe { lanes.look_at_few(granule, self.pages_of::<IS_PAGE>(range), f) }.flatten()
+    }
+
+    /// As [`DomainLanes::clear_entries`].
+    #[inline(always)]
+    fn clear_entries(&self, entries: &[AtomicU64]) -> Option<()> {
+        let lanes = self.lanes.as_ref()?;
+        lanes.clear_entries(self.platform, entries)
     }
 
     /// As [`unmap_owned`](Self::unmap_owned), of a range of any length, wherever it is.
@@ -279,21 +363,55 @@ impl<P: Platform> Domain<P> {
         Ok(self.keep(Some(range), Unconfirmed::of(gather), error)?)
     }
 
-    /// Clears the entry of a page and stages it for the next flush, if it is in the block that this CPU chose from last, and there is a
-    /// ticket, which is returned; else nothing was done.
+    /// Clears the entries of `range` and stages it for the next flush, if it is whole in a word of the block that this CPU chose from last,
+    /// and there is a ticket, which is returned; else nothing was done.
+    ///
+    /// # Safety
+    /// As [`unmap_owned`](Self::unmap_owned).
+    #[inline]
+    pub(in crate::iommu) unsafe fn retire_short(&self, range: BusRange) -> Option<Ticket> {
+        match self.is_page(range) {
+            // SAFETY: the caller's promise.
+            true => unsafe { self.retire_page(range) },
+            // SAFETY: the caller's promise.
+            false => unsafe { self.retire_few(range) },
+        }
+    }
+
+    /// As [`retire_short`](Self::retire_short), of a page.
     ///
     /// # Safety
     /// As [`unmap_owned`](Self::unmap_owned).
     #[inline(never)]
-    pub(in crate::iommu) unsafe fn retire_page(&self, page: BusRange) -> Option<Ticket> {
-        let retire = |entry: &AtomicU64, stage: &mut Stage| {
+    unsafe fn retire_page(&self, page: BusRange) -> Option<Ticket> {
+        // SAFETY: the caller's promise.
+        unsafe { self.retire_at_hand::<true>(page) }
+    }
+
+    /// As [`retire_short`](Self::retire_short), of more than a page.
+    ///
+    /// # Safety
+    /// As [`unmap_owned`](Self::unmap_owned).
+    #[inline(never)]
+    unsafe fn retire_few(&self, range: BusRange) -> Option<Ticket> {
+        // SAFETY: the caller's promise.
+        unsafe { self.retire_at_hand::<false>(range) }
+    }
+
+    /// As [`retire_short`](Self::retire_short).
+    ///
+    /// # Safety
+    /// As [`unmap_at_hand`](Self::unmap_at_hand).
+    #[inline(always)]
+    unsafe fn retire_at_hand<const IS_PAGE: bool>(&self, range: BusRange) -> Option<Ticket> {
+        let retire = |entries: &[AtomicU64], stage: &mut Stage| {
             let ticket = stage.ticket()?;
-            self.clear_one(entry)?;
-            stage.push(page);
+            self.clear_entries(entries)?;
+            stage.push(range);
             Some(ticket)
         };
         // SAFETY: the caller's promise.
-        unsafe { self.at_page(page, retire) }
+        unsafe { self.at_hand::<IS_PAGE, _>(range, retire) }
     }
 
     /// Clears the entries of `range` and stages it for the next flush.
@@ -383,20 +501,21 @@ impl<P: Platform> Domain<P> {
         }
     }
 
-    /// As [`free`](Self::free), of one page that was in a lane: nearly always it is in the block at hand.
+    /// As [`free`](Self::free), of pages that were in one word of a lane: nearly always they are in the block at hand.
     ///
     /// # Safety
-    /// As [`free`](Self::free).
+    /// As [`free`](Self::free), and `range` is a page if that is said.
     #[inline(always)]
-    unsafe fn free_page(&self, page: BusRange) {
-        let (start, log2) = (page.start(), self.page_size_log2);
+    unsafe fn free_at_hand<const IS_PAGE: bool>(&self, range: BusRange) {
+        let (start, log2) = (range.start(), self.page_size_log2);
+        let pages = self.pages_of::<IS_PAGE>(range);
         // SAFETY: the caller's promise.
-        let end = |hot: &mut AtHand| unsafe { hot.end(start, 1, log2) }.then_some(());
+        let end = |hot: &mut AtHand| unsafe { hot.end(start, pages, log2) }.then_some(());
         let lanes = self.lanes.as_ref().map(|all| &all.lanes);
         let ended = lanes.and_then(|lanes| lanes.at_hand(Level::Granules, end));
         if ended.is_none() {
             // SAFETY: the caller's promise.
-            unsafe { self.free(page) }
+            unsafe { self.free(range) }
         }
     }
 

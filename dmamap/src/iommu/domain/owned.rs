@@ -13,7 +13,7 @@ use crate::addr::{BusAddr, BusRange, PhysRange};
 use crate::iommu::flush_queue::{Owed, OwnStage, Room};
 use crate::iommu::unconfirmed::Unconfirmed;
 use crate::iova::IovaRequest;
-use crate::iova::lanes::{AtHand, Ended, LaneRequest, Level, MOST, OwnedLane};
+use crate::iova::lanes::{ANYWHERE, AtHand, Ended, LaneRequest, Level, MOST, OwnedLane};
 use crate::pagetable::{Gather, Grant, PageWords, PhysList, withdraw};
 use crate::platform::Platform;
 
@@ -97,6 +97,22 @@ impl<P: Platform> Domain<P> {
         let DomainLane { owned, words, .. } = lane;
         let write = |entry: &AtomicU64| self.write_page(words, entry, page, grant);
         owned.choose_one(self.page_size_log2, write)
+    }
+
+    /// As [`map_page_in`](Self::map_page_in), of whole pages, no more than the lane tells of by one word.
+    #[inline(never)]
+    pub(crate) fn map_run_in(
+        &self,
+        lane: &mut DomainLane,
+        pages: PhysRange,
+        grant: Grant,
+    ) -> Option<BusAddr> {
+        let all = self.lanes.as_ref()?;
+        let count = all.pages.count(&[pages])?;
+        let hot = lane.owned.at_hand()?;
+        hot.begin_with(count, ANYWHERE, self.page_size_log2, |bus, entries| {
+            all.write_run(self.platform, (bus, entries), pages, grant);
+        })
     }
 
     /// As [`map_list`](Self::map_list) in the lane; how the units learn of it is left to do. `None` where the domain is to be asked.
@@ -327,10 +343,9 @@ impl<P: Platform> Domain<P> {
     #[inline(always)]
     unsafe fn end_in(&self, owned: &mut OwnedLane, range: BusRange) {
         let (start, log2) = (range.start(), self.page_size_log2);
-        let is_page = range.len_bytes() == 1 << log2;
         // SAFETY: the caller's promise.
         let end = |hot: &mut AtHand| unsafe { hot.end(start, 1, log2) };
-        if !(is_page && owned.at_hand().is_some_and(end)) {
+        if !(self.is_page(range) && owned.at_hand().is_some_and(end)) {
             // SAFETY: the caller's promise.
             unsafe { self.end_any_in(owned, range) }
         }

@@ -10,7 +10,7 @@ use super::lent::LentBlock;
 use super::sync::AtomicU64;
 use super::word::Word;
 use crate::addr::BusAddr;
-use crate::iova::units::{UNITS, WORD_LOG2};
+use crate::iova::units::{IN_WORD, UNITS, WORD_LOG2};
 
 /// A block that is lent to the lane that has this, until the lane parts with it; and a word of it. It is no copy that others could have.
 pub(crate) struct AtHand {
@@ -118,6 +118,31 @@ impl AtHand {
         }
         self.word().end(unit, 1);
         None
+    }
+
+    /// Begins a range of `len` units, if it is for no more than a word has, there are entries, the word lies within `limits`, inclusive, and
+    /// has room. Calls `write` with the first address and the entries of all of them.
+    #[inline(always)]
+    pub(crate) fn begin_with(
+        &self,
+        len: usize,
+        limits: (BusAddr, BusAddr),
+        unit_log2: u32,
+        write: impl FnOnce(BusAddr, &[AtomicU64]),
+    ) -> Option<BusAddr> {
+        let entries = self.entries?;
+        if len.wrapping_sub(1) >= IN_WORD as usize || !self.is_within(limits) {
+            return None;
+        }
+        let order = usize::BITS - (len - 1).leading_zeros();
+        let unit = self.word().begin(order, len)?;
+        let bus = BusAddr::new(self.first + (u64::from(unit) << unit_log2));
+        // SAFETY: `len` of the word's 64 units from that one on, as the word has begun a range of so many there; `of` was given the entries of
+        // all 64, which stay where they are as long as the block is lent.
+        let entries = NonNull::slice_from_raw_parts(unsafe { entries.add(unit as usize) }, len);
+        // SAFETY: as above.
+        write(bus, unsafe { entries.as_ref() });
+        Some(bus)
     }
 
     /// Ends a range of so many units, no more than a word has, if it is in the block ([`Word::end`]), whose word with it is at hand

@@ -11,7 +11,7 @@ use core::cell::Cell;
 use core::ptr::NonNull;
 
 use super::sync::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
-use super::word::Word;
+use super::word::{self, Word};
 use crate::iova::block::{Block, Level};
 use crate::iova::units::{self, UNITS, WORD_LOG2, WORDS};
 use crate::platform::Cpu;
@@ -203,14 +203,21 @@ impl LentBlock {
         }
     }
 
-    /// Whether the range that begins with `granule` has no more. Of a range that is not the caller's it may be anything.
-    #[inline]
-    pub(super) fn is_one(&self, granule: u64) -> bool {
+    /// Whether a range of `len` units, which is at least one, begins with `granule`, all of it in one word. Of a range that is not the
+    /// caller's it may be anything.
+    #[inline(always)]
+    pub(super) fn is_range(&self, granule: u64, len: usize) -> bool {
         let unit = self.unit(granule);
+        if unit % 64 + len > 64 {
+            return false;
+        }
         let at = |unit: usize| &self.words[unit / 64 % WORDS];
-        let goes_on = unit + 1 < UNITS && at(unit + 1).joined() >> ((unit + 1) % 64) & 1 != 0;
+        let end = unit + len;
+        let goes_on = end < UNITS && at(end).joined() >> (end % 64) & 1 != 0;
         let first = at(unit).used() & !at(unit).joined();
-        first >> (unit % 64) & 1 != 0 && !goes_on
+        let rest = (word::mask(0, len) & !1) << (unit % 64);
+        let is_joined = at(unit).joined() & rest == rest;
+        first >> (unit % 64) & 1 != 0 && is_joined && !goes_on
     }
 
     /// How long the range is that begins with `granule`. What is said of a range that the caller has stays so; of others it may

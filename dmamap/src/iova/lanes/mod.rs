@@ -189,21 +189,37 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         })
     }
 
-    /// Calls `f` with the entry of a granule which is a range on its own in the block that was chosen from last, and with what this CPU
-    /// has beside its lane; `None` elsewhere.
+    /// Begins a range of so many granules in the word at hand of this CPU's lane, where it is for no more than a word has, and that has
+    /// room, entries, and lies within `limits`, inclusive. Calls `write` with where it begins and with its entries.
+    #[inline]
+    pub(crate) fn choose_few(
+        &self,
+        limits: (BusAddr, BusAddr),
+        granules: usize,
+        write: impl FnOnce(BusAddr, &[AtomicU64]),
+    ) -> Option<BusAddr> {
+        self.at_hand(Level::Granules, |hot| {
+            hot.begin_with(granules, limits, self.granule_log2, write)
+        })
+    }
+
+    /// Calls `f` with the entries of a range of so many granules, at least one, which is whole in a word of the block that was chosen from
+    /// last, and with what this CPU has beside its lane; `None` elsewhere.
     ///
     /// # Safety
     /// The caller has a range of the space that begins there.
-    #[inline]
-    pub(crate) unsafe fn look_at_one<R>(
+    #[inline(always)]
+    pub(crate) unsafe fn look_at_few<R>(
         &self,
         granule: u64,
-        f: impl FnOnce(&AtomicU64, &mut S) -> R,
+        granules: usize,
+        f: impl FnOnce(&[AtomicU64], &mut S) -> R,
     ) -> Option<R> {
         self.cpus.try_with(|_, Seat { lanes, beside }| {
             let hot = lanes[Level::Granules as usize].hot_with(granule)?;
-            let entry = hot.entries(granule, 1).first()?;
-            hot.is_one(granule).then(|| f(entry, beside))
+            let entries = hot.entries(granule, granules);
+            let is_here = !entries.is_empty() && hot.is_range(granule, granules);
+            is_here.then(|| f(entries, beside))
         })
     }
 

@@ -69,7 +69,7 @@ impl Word {
 
 /// The bits of `len` units from this one on, which are at least one and in one word.
 #[inline]
-fn mask(unit: u32, len: usize) -> u64 {
+pub(super) fn mask(unit: u32, len: usize) -> u64 {
     u64::MAX >> (len.wrapping_neg() % 64) << (unit % 64)
 }
 

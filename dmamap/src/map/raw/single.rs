@@ -44,7 +44,8 @@ impl<P: Platform> Device<P> {
     ) -> Result<BusRange, MapError> {
         // Nobody else's memory is in whole frames.
         if is_whole(memory.start().as_u64(), memory.len_bytes())
-            && let Some(range) = self.core().map_plain(memory, direction)
+            && let Some(plain) = self.core().plain_memory(memory)
+            && let Some(range) = self.core().map_plain(plain, direction)
         {
             self.core().counters.begin(memory.len_bytes());
             return Ok(range);
