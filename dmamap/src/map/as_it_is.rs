@@ -123,13 +123,16 @@ impl<P: Platform> DeviceCore<P> {
         first: PhysRange,
         pieces: &mut L,
     ) -> Result<BusRange, MapFailure> {
-        let terms = terms.within(&self.limits);
         if terms.maintains(self.coherence) {
             pieces.restart();
             while let Some(piece) = pieces.next_range() {
                 self.clean_frames(piece);
             }
         }
+        if let Some(range) = translated::map_few(domain, &self.limits, terms, pieces) {
+            return Ok(range);
+        }
+        let terms = terms.within(&self.limits);
         let place = translated::place(FRAME_SIZE_LOG2, &terms, first, pieces)?;
         translated::map(domain, place, pieces, terms.grant())
     }

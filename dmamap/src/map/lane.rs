@@ -53,7 +53,7 @@ use crate::map::sg::SgMapping;
 use crate::map::single::Mapping;
 use crate::map::terms::{Shape, Terms};
 use crate::map::translated::{pages, request_for_small, widened};
-use crate::pagetable::{PhysList, Replay};
+use crate::pagetable::{FewFrames, PhysList, Replay};
 use crate::platform::Platform;
 
 /// Bus addresses of a device that one owner maps at, alone.
@@ -408,6 +408,12 @@ impl<P: Platform> Lane<P> {
             return None;
         }
         let (core, domain, own) = self.parts()?;
+        let mut few = FewFrames::NONE;
+        if few.become_of(&mut Pieces::of(buffer))
+            && let Some(first) = domain.map_few_in(own, &few, terms.grant())
+        {
+            return Some(few.range(first));
+        }
         // As long as all of them, wherever that may be: nothing but its length is looked at.
         let all = PhysRange::new(first.start(), buffer.len_bytes()).ok()?;
         let order = domain.address_order();

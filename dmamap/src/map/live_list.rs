@@ -15,6 +15,7 @@ use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
 use crate::map::establish::{check_owner, establish, fail, not_established, revoke};
 use crate::map::list_syncs::ListSyncs;
 use crate::map::place::{Contents, Memory};
+use crate::map::plain::Taken;
 use crate::map::runs::runs;
 use crate::map::segments::segments;
 use crate::map::terms::Terms;
@@ -156,8 +157,21 @@ impl<P: Platform> LiveList<P> {
         let list = ManuallyDrop::new(list);
         let (core, range) = (self.held.core(), self.range);
         let (attributes, copies) = (self.attributes, self.copies);
-        // SAFETY: `range` is of this mapping, which ends with this call.
-        let outcome = unsafe { revoke(core, &core.route, range, copies, attributes, None) };
+        // What the steps come to, for nearly all lists.
+        let taken = match self.syncs().need_sync() {
+            // SAFETY: `range` is of this mapping, which ends with this call.
+            false => unsafe { core.take_back_plain(range, attributes) },
+            true => Taken::Not,
+        };
+        let outcome = match taken {
+            Taken::Back => {
+                core.platform.dma_rmb();
+                return Ok(ManuallyDrop::into_inner(list));
+            }
+            Taken::Failed(error) => Err(error),
+            // SAFETY: as above: nothing was done.
+            Taken::Not => unsafe { revoke(core, &core.route, range, copies, attributes, None) },
+        };
         if let Err(error) = outcome {
             let len_bytes = list.len_bytes();
             core.keep_from_use(list, len_bytes, copies.backing(core), error);

@@ -12,10 +12,11 @@ use crate::iommu::RevokeError;
 use crate::map::direction::{AnyDirection, Direction};
 use crate::map::route::Route;
 use crate::map::{Attributes, translated};
+use crate::pagetable::MOST_FRAMES;
 use crate::platform::Platform;
 
-/// The most bytes of the pages that plain memory is in: as many pages as a word of a lane tells of.
-pub(super) const MOST_BYTES: u64 = FRAME_BYTES << 6;
+/// The most bytes of the frames that plain memory is in: as many frames as a word of a lane tells of.
+pub(super) const MOST_BYTES: u64 = MOST_FRAMES as u64 * FRAME_BYTES;
 
 /// Memory of a length that such memory of a device may have.
 #[derive(Clone, Copy)]

@@ -8,7 +8,7 @@ use crate::map::MapFailure;
 use crate::map::plain::MOST_BYTES;
 use crate::map::route::Alignment;
 use crate::map::terms::{Boundary, Terms};
-use crate::pagetable::{Grant, PhysList, Replay};
+use crate::pagetable::{FewFrames, Grant, PhysList, Replay};
 use crate::platform::Platform;
 use crate::system::AddressOrder;
 
@@ -224,6 +224,24 @@ pub(crate) fn map<P: Platform>(
         }
     }?;
     Ok(place.range(range))
+}
+
+/// As [`map`] where [`place`] says, of a few pieces, if there is room at hand, for a device with `limits`, whose domain has pages of one
+/// frame; else nothing was done.
+#[inline(always)]
+pub(super) fn map_few<P: Platform, L: PhysList + ?Sized>(
+    domain: &Domain<P>,
+    limits: &Limits,
+    terms: &Terms,
+    pieces: &mut L,
+) -> Option<BusRange> {
+    let within = limits_for_small(domain.address_order(), limits, terms)?;
+    let mut few = FewFrames::NONE;
+    if !few.become_of(pieces) {
+        return None;
+    }
+    let first = domain.map_few(within, &few, terms.grant())?;
+    Some(few.range(first))
 }
 
 /// What is asked first for `len_bytes` bytes of memory in one piece, in the pages that it touches, where they are fewer than those of

@@ -4,8 +4,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::map::leaf;
 use super::words::{are_alike, store_steps};
-use super::{Format, Grant, MemoryType, Permission, Privilege, Span, WalkCoherence};
-use crate::addr::{PhysAddr, PhysRange};
+use super::{FewFrames, Format, Grant, MemoryType, Permission, Privilege, Span, WalkCoherence};
+use crate::addr::{FRAME_SIZE_LOG2, PhysAddr, PhysRange};
 
 /// What leaves of one level say, each on its own.
 #[derive(Clone, Copy)]
@@ -17,8 +17,8 @@ pub(crate) struct PageWords {
     /// The bits that say where memory is.
     address: u64,
     page_log2: u32,
-    /// More leaves than these may be a run.
-    plain_max: usize,
+    /// As many leaves as this power of two, or more, may be a run.
+    run_log2: u8,
     last_phys: PhysAddr,
     coherence: WalkCoherence,
 }
@@ -33,9 +33,10 @@ impl PageWords {
             step: word(page, GRANTS[0]).wrapping_sub(word(0, GRANTS[0])),
             address: address_bits(format, level, Span::Entry),
             page_log2: format.geometry().size_log2(level),
-            plain_max: match format.run_log2(level) {
-                0 => usize::MAX,
-                run_log2 => (1 << run_log2) - 1,
+            run_log2: match format.run_log2(level) {
+                // More than there are.
+                0 => usize::BITS as u8 - 1,
+                run_log2 => run_log2 as u8,
             },
             last_phys: format.last_phys(),
             coherence: format.coherence(),
@@ -44,7 +45,7 @@ impl PageWords {
 
     /// log2 of the bytes of a page.
     #[inline]
-    pub(super) fn page_log2(&self) -> u32 {
+    pub(crate) fn page_log2(&self) -> u32 {
         self.page_log2
     }
 
@@ -58,20 +59,20 @@ impl PageWords {
     /// Whether so many leaves side by side are no run, whatever they say.
     #[inline]
     pub(crate) fn are_plain(&self, leaves: usize) -> bool {
-        leaves <= self.plain_max
+        leaves >> self.run_log2 == 0
     }
 
-    /// How many pages `pieces` come to, if all are in whole pages that entries can hold.
+    /// How many pages memory comes to that is [accepted](Self::accepts).
     #[inline]
-    pub(crate) fn count(&self, pieces: &[PhysRange]) -> Option<usize> {
-        let (mut whole, mut parts, mut last) = (0u64, 0, PhysAddr::new(0));
-        for piece in pieces {
-            parts |= piece.start().as_u64() | piece.len_bytes();
-            whole = whole.checked_add(piece.len_bytes())?;
-            last = last.max(piece.last());
-        }
-        let is_accepted = parts & ((1 << self.page_log2) - 1) == 0 && last <= self.last_phys;
-        is_accepted.then_some((whole >> self.page_log2) as usize)
+    pub(crate) fn count(&self, phys: PhysRange) -> Option<usize> {
+        let pages = (phys.len_bytes() >> self.page_log2) as usize;
+        self.accepts(phys).then_some(pages)
+    }
+
+    /// Whether frames are pages, and entries can hold each of these.
+    #[inline]
+    pub(crate) fn accepts_few(&self, few: &FewFrames) -> bool {
+        self.page_log2 == FRAME_SIZE_LOG2 && few.last() <= self.last_phys
     }
 
     /// Whether `entries` are leaves that say the same but for where memory is. That word of each grant is compared with: what is
@@ -98,21 +99,28 @@ impl PageWords {
         if phys.len_bytes() != 1 << self.page_log2 || !self.accepts(phys) {
             return false;
         }
-        self.write_one(entry, phys, grant);
-        true
-    }
-
-    /// Writes the entry of a page that is [accepted](Self::accepts).
-    #[inline]
-    pub(crate) fn write_one(&self, entry: &AtomicU64, page: PhysRange, grant: Grant) {
-        let word = self.word(page.start().as_u64() >> self.page_log2, grant);
+        let word = self.word(phys.start().as_u64() >> self.page_log2, grant);
         entry.store(word, Ordering::Release);
+        true
     }
 
     /// Writes entries for the pages of memory that is [accepted](Self::accepts), which are [no run](Self::are_plain).
     #[inline]
     pub(crate) fn write_pages(&self, entries: &[AtomicU64], phys: PhysRange, grant: Grant) {
         self.write_all(entries, phys.start().as_u64() >> self.page_log2, grant);
+    }
+
+    /// Writes the entries of pages that are [accepted](Self::accepts), each on its own.
+    #[inline]
+    pub(crate) fn write_each(&self, entries: &[AtomicU64], pages: &[PhysRange], grant: Grant) {
+        let (zero, step, page_log2) = (self.zero[number(grant)], self.step, self.page_log2);
+        for (entry, page) in entries.iter().zip(pages) {
+            let page = page.start().as_u64() >> page_log2;
+            entry.store(
+                zero.wrapping_add(step.wrapping_mul(page)),
+                Ordering::Release,
+            );
+        }
     }
 
     /// Writes entries for pages from that of this number on.
@@ -174,6 +182,22 @@ fn number(grant: Grant) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pagetable::{Replay, VtdSecondStage};
+
+    #[test]
+    fn frames_are_accepted_as_far_as_entries_lead() {
+        let format = VtdSecondStage::new(4, 40).unwrap();
+        let words = PageWords::new(&format, 1);
+        let end = 1 << 40;
+        let piece = |start| PhysRange::new(PhysAddr::new(start), 0x1000).unwrap();
+        for (start, is_accepted) in [(end - 0x1000, true), (end, false)] {
+            let mut few = FewFrames::NONE;
+            let pieces = [piece(start), piece(0x5000)];
+            assert!(few.become_of(&mut Replay::new(pieces.into_iter())));
+            assert_eq!(words.accepts_few(&few), is_accepted);
+            assert_eq!(words.count(piece(start)), is_accepted.then_some(1));
+        }
+    }
 
     #[test]
     fn each_grant_has_a_place_of_its_own() {

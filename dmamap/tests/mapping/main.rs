@@ -21,6 +21,7 @@ mod own_lane;
 mod panics;
 mod raw;
 mod revocation;
+mod short_ways;
 mod sizes;
 mod sync;
 mod taken_back;

@@ -569,6 +569,16 @@ fn no_mapping_lies_above_a_mask_that_became_narrower() {
                 assert!(last <= mask.last(), "{name}: {last} with {bits} bits");
                 drop(lane.unmap(mapping).unwrap());
             }
+            // Nor without the lane, which the CPU has blocks for as well.
+            for pages in [1, 2, 30] {
+                let buffer = buffer_of(rig.kernel, pages * PAGE, 1);
+                let single = device.map_single(buffer, Bidirectional).unwrap();
+                let buffer = ScatteredBuffer::allocate(rig.kernel, pages * PAGE).unwrap();
+                let list = device.map_sg(buffer, Bidirectional).unwrap();
+                for range in list.segments().chain([single.range()]) {
+                    assert!(range.last() <= mask.last(), "{name}: {range}");
+                }
+            }
         }
         for other in others {
             drop(lane.unmap(other).unwrap());

@@ -19,7 +19,7 @@ use crate::iommu::unit::{Change, UnitError};
 use crate::iova::lanes::{AtHand, Freed, LaneRequest, Lanes, LentRange, Level, NoChoice, level_of};
 use crate::iova::{IovaRequest, IovaSpace};
 use crate::pagetable::{
-    Gather, Grant, LeafWords, PageWords, PhysList, TableChange, publish, withdraw,
+    FewFrames, Gather, Grant, LeafWords, PageWords, PhysList, TableChange, publish, withdraw,
 };
 use crate::platform::Platform;
 
@@ -85,11 +85,52 @@ impl<P: Platform> DomainLanes<P> {
         piece: PhysRange,
         grant: Grant,
     ) {
+        self.write_piece((bus, entries), piece, grant);
+        self.publish(platform, entries);
+    }
+
+    #[inline(always)]
+    fn write_piece(&self, (bus, entries): (BusAddr, &[AtomicU64]), piece: PhysRange, grant: Grant) {
         match self.pages.are_plain(entries.len()) {
             true => self.pages.write_pages(entries, piece, grant),
             false => self.words.write_piece(bus, entries, piece, grant),
         }
+    }
+
+    /// As [`write_run`](Self::write_run), of frames that are [accepted](PageWords::accepts_few).
+    #[inline(always)]
+    pub(super) fn write_few(
+        &self,
+        platform: P,
+        (bus, entries): (BusAddr, &[AtomicU64]),
+        few: &FewFrames,
+        grant: Grant,
+    ) {
+        match few.runs().len() == entries.len() {
+            // Each is one page, as nearly all are, and so no run.
+            true => self.pages.write_each(entries, few.runs(), grant),
+            false => self.write_runs((bus, entries), few.runs(), grant),
+        }
         self.publish(platform, entries);
+    }
+
+    #[inline(never)]
+    fn write_runs(
+        &self,
+        (bus, entries): (BusAddr, &[AtomicU64]),
+        runs: &[PhysRange],
+        grant: Grant,
+    ) {
+        let (mut rest, mut at) = (entries, bus.as_u64());
+        for &run in runs {
+            let pages = (run.len_bytes() >> self.pages.page_log2()) as usize;
+            let Some((these, others)) = rest.split_at_checked(pages) else {
+                break;
+            };
+            self.write_piece((BusAddr::new(at), these), run, grant);
+            (rest, at) = (others, at + run.len_bytes());
+        }
+        debug_assert!(rest.is_empty(), "there is an entry for each page");
     }
 
     /// Clears the entries of `range`, if that is the whole range that begins there.
@@ -169,9 +210,26 @@ impl<P: Platform> Domain<P> {
         if self.tells_of_maps() {
             return None;
         }
-        let count = all.pages.count(&[pages])?;
+        let count = all.pages.count(pages)?;
         all.lanes.choose_few(limits, count, |bus, entries| {
             all.write_run(self.platform, (bus, entries), pages, grant);
+        })
+    }
+
+    /// As [`map_run`](Self::map_run), of frames that are to lie side by side, if pages are frames.
+    #[inline(never)]
+    pub(crate) fn map_few(
+        &self,
+        limits: (BusAddr, BusAddr),
+        few: &FewFrames,
+        grant: Grant,
+    ) -> Option<BusAddr> {
+        let all = self.lanes.as_ref()?;
+        if self.tells_of_maps() || !all.pages.accepts_few(few) {
+            return None;
+        }
+        all.lanes.choose_few(limits, few.frames(), |bus, entries| {
+            all.write_few(self.platform, (bus, entries), few, grant);
         })
     }
 

@@ -14,7 +14,7 @@ use crate::iommu::flush_queue::{Owed, OwnStage, Room};
 use crate::iommu::unconfirmed::Unconfirmed;
 use crate::iova::IovaRequest;
 use crate::iova::lanes::{ANYWHERE, AtHand, Ended, LaneRequest, Level, MOST, OwnedLane};
-use crate::pagetable::{Gather, Grant, PageWords, PhysList, withdraw};
+use crate::pagetable::{FewFrames, Gather, Grant, PageWords, PhysList, withdraw};
 use crate::platform::Platform;
 
 /// A lane of a domain. It is to be [ended](Domain::end_lane).
@@ -108,10 +108,28 @@ impl<P: Platform> Domain<P> {
         grant: Grant,
     ) -> Option<BusAddr> {
         let all = self.lanes.as_ref()?;
-        let count = all.pages.count(&[pages])?;
+        let count = all.pages.count(pages)?;
         let hot = lane.owned.at_hand()?;
         hot.begin_with(count, ANYWHERE, self.page_size_log2, |bus, entries| {
             all.write_run(self.platform, (bus, entries), pages, grant);
+        })
+    }
+
+    /// As [`map_run_in`](Self::map_run_in), of frames that are to lie side by side.
+    #[inline(never)]
+    pub(crate) fn map_few_in(
+        &self,
+        lane: &mut DomainLane,
+        few: &FewFrames,
+        grant: Grant,
+    ) -> Option<BusAddr> {
+        let all = self.lanes.as_ref()?;
+        if !all.pages.accepts_few(few) {
+            return None;
+        }
+        let (hot, log2) = (lane.owned.at_hand()?, self.page_size_log2);
+        hot.begin_with(few.frames(), ANYWHERE, log2, |bus, entries| {
+            all.write_few(self.platform, (bus, entries), few, grant);
         })
     }
 

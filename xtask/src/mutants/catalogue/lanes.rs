@@ -10,6 +10,11 @@ const DOMAIN: &str = "dmamap/src/iommu/domain/lanes.rs";
 const LENDING: &str = "dmamap/src/iova/lend.rs";
 const RETIRE: &str = "dmamap/src/iommu/retire.rs";
 
+const RANGES: Test = Test::library(
+    "dmamap",
+    "iova::lanes::range::tests::what_is_said_of_a_few_units_is_what_is_said_of_the_range",
+);
+
 const fn addresses(name: &'static str) -> Test {
     Test::program("dmamap", "iova/lanes", name)
 }
@@ -31,6 +36,24 @@ const fn stages(name: &'static str) -> Test {
 }
 
 pub(super) const ALL: &[Mutation] = &[
+    Mutation {
+        name: "more-of-a-range-not-looked-for",
+        selection: Selection::Core,
+        file: BLOCK,
+        find: "&& is_joined && !goes_on",
+        replace: "&& is_joined",
+        why: "part of a range is unmapped as if it were all of it",
+        caught_by: &[RANGES],
+    },
+    Mutation {
+        name: "ranges-side-by-side-taken-for-one",
+        selection: Selection::Core,
+        file: BLOCK,
+        find: "&& is_joined && !goes_on",
+        replace: "&& !goes_on",
+        why: "memory of others is unmapped with one's own",
+        caught_by: &[RANGES],
+    },
     Mutation {
         name: "limits-of-what-is-at-hand-not-looked-at",
         selection: Selection::Core,

@@ -6,6 +6,18 @@ const AS_IT_IS: &str = "dmamap/src/map/as_it_is.rs";
 
 const ATTACH: &str = "dmamap/src/system/attach.rs";
 
+const fn few(name: &'static str) -> Test {
+    Test::library("dmamap", name)
+}
+
+const fn short_ways(name: &'static str) -> Test {
+    Test::program("dmamap", "mapping/short_ways", name)
+}
+
+const fn remembered(name: &'static str) -> Test {
+    Test::program("dmamap", "vtd/remembered", name)
+}
+
 const fn iova(name: &'static str) -> Test {
     Test::program("dmamap", "iova", name)
 }
@@ -356,13 +368,91 @@ pub(super) const ALL: &[Mutation] = &[
         name: "plain-memory-mapped-while-asleep",
         selection: Selection::Whole,
         file: "dmamap/src/map/plain.rs",
-        find: "if !is_plain || self.system.is_asleep() {",
-        replace: "if !is_plain {",
+        find: "if end > MOST_BYTES || self.system.is_asleep() {",
+        replace: "if end > MOST_BYTES {",
         why: "mappings are made that nothing knows of when the system wakes",
         caught_by: &[Test::program(
             "dmamap",
             "life",
             "sleep::while_it_sleeps_nothing_is_promised_that_nobody_can_keep",
+        )],
+    },
+    Mutation {
+        name: "list-taken-back-as-if-it-had-no-copies",
+        selection: Selection::Whole,
+        file: "dmamap/src/map/live_list.rs",
+        find: "false => unsafe { core.take_back_plain(range, attributes) }, true => Taken::Not",
+        replace: "true | false => unsafe { core.take_back_plain(range, attributes) }",
+        why: "the driver never gets what the device wrote to the copies of a list",
+        caught_by: &[Test::program(
+            "dmamap",
+            "bounce/lists",
+            "memory_that_shares_its_frame_is_copied_in_a_list",
+        )],
+    },
+    Mutation {
+        name: "few-frames-begin-with-the-first-byte",
+        selection: Selection::Whole,
+        file: "dmamap/src/pagetable/few.rs",
+        find: "if pieces == 0 { head = before; }",
+        replace: "",
+        why: "the device is told of bytes before the memory",
+        caught_by: &[few(
+            "pagetable::few::tests::each_piece_has_the_frames_that_it_touches",
+        )],
+    },
+    Mutation {
+        name: "piece-of-nothing-among-a-few",
+        selection: Selection::Whole,
+        file: "dmamap/src/pagetable/few.rs",
+        find: "len_bytes.wrapping_sub(1) < MOST_BYTES",
+        replace: "len_bytes <= MOST_BYTES",
+        why: "lists are mapped that are to be refused, and their pieces are taken for a page each",
+        caught_by: &[few(
+            "pagetable::few::tests::what_is_not_a_few_is_left_to_others",
+        )],
+    },
+    Mutation {
+        name: "few-frames-whatever-entries-hold",
+        selection: Selection::Core,
+        file: "dmamap/src/pagetable/page_words.rs",
+        find: " && few.last() <= self.last_phys",
+        replace: "",
+        why: "a device reaches other memory than what it was given, as entries have no bits for that",
+        caught_by: &[Test::library(
+            "dmamap",
+            "pagetable::page_words::tests::frames_are_accepted_as_far_as_entries_lead",
+        )],
+    },
+    Mutation {
+        name: "pieces-taken-for-a-page-each",
+        selection: Selection::Core,
+        file: "dmamap/src/iommu/domain/lanes.rs",
+        find: "match few.runs().len() == entries.len() {",
+        replace: "match !entries.is_empty() {",
+        why: "a device reaches nothing, or what is left of others, behind the first page of a piece",
+        caught_by: &[short_ways("what_short_ways_map_is_what_was_asked_for")],
+    },
+    Mutation {
+        name: "runs-not-told-to-who-remembers",
+        selection: Selection::Core,
+        file: "dmamap/src/iommu/domain/lanes.rs",
+        find: "if self.tells_of_maps() { return None; } let count",
+        replace: "let count",
+        why: "a unit goes on remembering that nothing is there",
+        caught_by: &[remembered(
+            "that_nothing_was_there_is_forgotten_when_a_run_or_a_list_is_mapped",
+        )],
+    },
+    Mutation {
+        name: "lists-not-told-to-who-remembers",
+        selection: Selection::Core,
+        file: "dmamap/src/iommu/domain/lanes.rs",
+        find: "if self.tells_of_maps() || !all.pages.accepts_few(few) {",
+        replace: "if !all.pages.accepts_few(few) {",
+        why: "a unit goes on remembering that nothing is there",
+        caught_by: &[remembered(
+            "that_nothing_was_there_is_forgotten_when_a_run_or_a_list_is_mapped",
         )],
     },
     Mutation {

@@ -125,7 +125,7 @@ pub(super) const ALL: &[Mutation] = &[
         name: "near-run-mapped-without-its-hint",
         selection: Selection::Whole,
         file: NEAR,
-        find: "if entries.len() <= table.plain_max &&",
+        find: "if words.are_plain(entries.len()) &&",
         replace: "if",
         why: "a unit remembers a run page by page",
         caught_by: &[pagetable("amd_v1::near_requests_say_what_walks_would")],
