@@ -16,37 +16,45 @@ loom::thread_local! {
     static HAS_WRITTEN: Cell<bool> = Cell::new(false);
 }
 
-pub(crate) struct AtomicBool(atomic::AtomicBool);
-
-impl AtomicBool {
-    pub(crate) fn new(value: bool) -> Self {
-        Self(atomic::AtomicBool::new(value))
-    }
-
-    pub(crate) fn load(&self, order: Ordering) -> bool {
-        if order == Ordering::SeqCst && HAS_WRITTEN.with(|it| it.replace(false)) {
-            atomic::fence(Ordering::SeqCst);
-        }
-        self.0.load(order)
-    }
-
-    pub(crate) fn store(&self, value: bool, order: Ordering) {
-        self.0.store(value, order);
-        Self::wrote(order);
-    }
-
-    pub(crate) fn swap(&self, value: bool, order: Ordering) -> bool {
-        let old = self.0.swap(value, order);
-        Self::wrote(order);
-        old
-    }
-
-    fn wrote(order: Ordering) {
-        if order == Ordering::SeqCst {
-            HAS_WRITTEN.with(|it| it.set(true));
-        }
+fn wrote(order: Ordering) {
+    if order == Ordering::SeqCst {
+        HAS_WRITTEN.with(|it| it.set(true));
     }
 }
+
+/// One of loom's atomics, with the fence.
+macro_rules! ordered {
+    ($name:ident, $value:ty) => {
+        pub(crate) struct $name(atomic::$name);
+
+        impl $name {
+            pub(crate) fn new(value: $value) -> Self {
+                Self(atomic::$name::new(value))
+            }
+
+            pub(crate) fn load(&self, order: Ordering) -> $value {
+                if order == Ordering::SeqCst && HAS_WRITTEN.with(|it| it.replace(false)) {
+                    atomic::fence(Ordering::SeqCst);
+                }
+                self.0.load(order)
+            }
+
+            pub(crate) fn store(&self, value: $value, order: Ordering) {
+                self.0.store(value, order);
+                wrote(order);
+            }
+
+            pub(crate) fn swap(&self, value: $value, order: Ordering) -> $value {
+                let old = self.0.swap(value, order);
+                wrote(order);
+                old
+            }
+        }
+    };
+}
+
+ordered!(AtomicBool, bool);
+ordered!(AtomicU8, u8);
 
 loom::lazy_static! {
     /// Where the two halves of an asymmetric fence meet. loom's own fences would meet any other of its fences too.

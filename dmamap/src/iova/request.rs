@@ -7,54 +7,133 @@ use crate::addr::BusAddr;
 /// A range a caller would like: how long, how aligned, how high at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IovaRequest {
-    /// Length in bytes, a multiple of the granule.
-    pub len_bytes: u64,
-    /// The first address is `offset` plus a multiple of two to this power. Below the granule it means nothing.
-    pub align_log2: u32,
-    /// See `align_log2`: with the offset of the memory in its large page, Z and Y can share large leaves. A
-    /// multiple of the granule; only its bits below `align_log2` count.
-    pub offset: u64,
-    /// The lowest address the first byte may have.
-    pub first: BusAddr,
-    /// The highest address the last byte may have.
-    pub last: BusAddr,
-    /// No multiple of two to this power lies inside the range; 64 for no such boundary. Below the granule it can only be
-    /// kept by no range at all.
-    pub boundary_log2: u32,
+    len_bytes: u64,
+    align_log2: u32,
+    boundary_log2: u32,
+    offset: u64,
+    first: BusAddr,
+    last: BusAddr,
+    /// What of the others is said in one number, as it is looked at for every range.
+    shape: Shape,
+}
+
+/// What a request asks for, its limits aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shape(u8);
+
+impl Shape {
+    /// More than a length says: lies beyond any logarithm.
+    const OTHER: Self = Self(u8::MAX);
+
+    /// `2^log2` bytes, at a multiple of no more than that, at no offset and with no boundary inside: what most requests are.
+    const fn ordinary(log2: u32) -> Self {
+        Self(log2 as u8)
+    }
 }
 
 impl IovaRequest {
-    /// `len_bytes` anywhere.
+    /// `len_bytes` anywhere. A multiple of the granule.
     pub const fn new(len_bytes: u64) -> Self {
         Self {
             len_bytes,
             align_log2: 0,
+            boundary_log2: u64::BITS,
             offset: 0,
             first: BusAddr::new(0),
             last: BusAddr::new(u64::MAX),
-            boundary_log2: u64::BITS,
+            shape: Shape::OTHER,
+        }
+        .shaped()
+    }
+
+    /// `len_bytes` at a multiple of that, or of the next power of two: whatever lies in it of a power of two of bytes is in one piece of that
+    /// size and alignment, as large pages and ranges of invalidations are.
+    ///
+    /// ```
+    /// # use dmamap::iova::IovaRequest;
+    /// assert_eq!(IovaRequest::naturally_aligned(0x4000), IovaRequest::new(0x4000).aligned(14, 0));
+    /// assert_eq!(IovaRequest::naturally_aligned(0x3000), IovaRequest::new(0x3000).aligned(14, 0));
+    /// ```
+    pub const fn naturally_aligned(len_bytes: u64) -> Self {
+        let (align_log2, shape) = match len_bytes.checked_next_power_of_two() {
+            Some(size) if size == len_bytes => {
+                let log2 = size.trailing_zeros();
+                (log2, Shape::ordinary(log2))
+            }
+            Some(size) => (size.trailing_zeros(), Shape::OTHER),
+            None => (0, Shape::OTHER),
+        };
+        Self {
+            align_log2,
+            shape,
+            ..Self::new(len_bytes)
         }
     }
 
-    /// Whether it is for one granule, whose bytes are `2^log2`, and whichever is within its limits.
-    #[inline]
-    pub(super) fn is_granule(&self, bytes: u64, log2: u32) -> bool {
-        self.len_bytes == bytes && self.asks_no_more_than(log2)
+    const fn shaped(self) -> Self {
+        let log2 = self.len_bytes.trailing_zeros();
+        let is_ordinary = self.len_bytes.is_power_of_two()
+            && self.align_log2 <= log2
+            && log2 <= self.boundary_log2
+            && self.offset == 0;
+        let shape = match is_ordinary {
+            true => Shape::ordinary(log2),
+            false => Shape::OTHER,
+        };
+        Self { shape, ..self }
     }
 
-    /// Whether a range of `2^len_log2` bytes, at a multiple of that, is where it may be, limits aside.
-    #[inline]
-    pub(super) fn asks_no_more_than(&self, len_log2: u32) -> bool {
-        self.align_log2 <= len_log2 && len_log2 <= self.boundary_log2 && self.offset == 0
+    /// How many units of `2^unit_log2` bytes it is for, as a power of two, if that says all about it but its limits: it is
+    /// ordinary, and for whole ones. Some number that is larger than any such power else.
+    #[inline(always)]
+    pub(super) const fn order_in(&self, unit_log2: u32) -> u32 {
+        (self.shape.0 as u32).wrapping_sub(unit_log2)
     }
 
     /// The lowest address and the highest that the range may have, inclusive.
     #[inline]
-    pub(super) fn limits(&self) -> (BusAddr, BusAddr) {
+    pub(super) const fn limits(&self) -> (BusAddr, BusAddr) {
         (self.first, self.last)
     }
 
-    /// The same, at `offset` from a multiple of `2^align_log2` bytes.
+    /// Length in bytes.
+    #[inline]
+    pub const fn len_bytes(&self) -> u64 {
+        self.len_bytes
+    }
+
+    /// The first address is [`offset`](Self::offset) plus a multiple of two to this power. Below the granule it means nothing.
+    #[inline]
+    pub const fn align_log2(&self) -> u32 {
+        self.align_log2
+    }
+
+    /// See [`align_log2`](Self::align_log2); only its bits below that count.
+    #[inline]
+    pub const fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The lowest address the first byte may have.
+    #[inline]
+    pub const fn first(&self) -> BusAddr {
+        self.first
+    }
+
+    /// The highest address the last byte may have.
+    #[inline]
+    pub const fn last(&self) -> BusAddr {
+        self.last
+    }
+
+    /// No multiple of two to this power lies inside the range; 64 for no such boundary.
+    #[inline]
+    pub const fn boundary_log2(&self) -> u32 {
+        self.boundary_log2
+    }
+
+    /// The same, at `offset` from a multiple of `2^align_log2` bytes: with the offset of the memory in its large page, Z and Y can
+    /// share large leaves. The offset is a multiple of the granule.
     #[must_use]
     pub const fn aligned(self, align_log2: u32, offset: u64) -> Self {
         Self {
@@ -62,6 +141,7 @@ impl IovaRequest {
             offset,
             ..self
         }
+        .shaped()
     }
 
     /// The same, with no byte below `first`.
@@ -76,13 +156,14 @@ impl IovaRequest {
         Self { last, ..self }
     }
 
-    /// The same, across no multiple of `2^boundary_log2` bytes.
+    /// The same, across no multiple of `2^boundary_log2` bytes. Below the granule that can only be kept by no range at all.
     #[must_use]
     pub const fn within(self, boundary_log2: u32) -> Self {
         Self {
             boundary_log2,
             ..self
         }
+        .shaped()
     }
 }
 
@@ -95,6 +176,7 @@ impl fmt::Display for IovaRequest {
             first,
             last,
             boundary_log2,
+            shape: _,
         } = self;
         write!(f, "{len_bytes:#x} bytes")?;
         if *align_log2 > 0 {

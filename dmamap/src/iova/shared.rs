@@ -17,17 +17,16 @@
 //! ```
 
 use super::lanes::{
-    Freed, LaneRequest, Lanes, Lender, Lending, Level, NoChoice, Ordinary, OwnedLane, Parted,
-    Recall, level_of,
+    Freed, LaneRequest, Lanes, Lender, Lending, Level, NoChoice, OwnedLane, Parted, Recall,
+    level_of,
 };
-use super::units::IN_WORD;
+use super::units::{IN_WORD, WORD_LOG2};
 use super::{IovaError, IovaRequest, IovaSpace, IovaStatistics};
 use crate::addr::{BusAddr, BusRange};
 use crate::platform::Platform;
 
 /// Bus addresses that many CPUs choose from at once.
 pub struct SharedSpace<P: Platform> {
-    granule_bytes: u64,
     lanes: Lanes<P, ()>,
     locked: lock_api::Mutex<P::Lock, Locked<P>>,
 }
@@ -45,7 +44,6 @@ impl<P: Platform> SharedSpace<P> {
     pub fn new(platform: P, aperture: BusRange, granule_log2: u32) -> Result<Self, IovaError> {
         let space = IovaSpace::new(platform, aperture, granule_log2)?;
         Ok(Self {
-            granule_bytes: 1 << granule_log2,
             lanes: Lanes::new(platform, &space),
             locked: lock_api::Mutex::new(Locked {
                 space,
@@ -61,49 +59,31 @@ impl<P: Platform> SharedSpace<P> {
     #[inline]
     pub fn allocate(&self, request: IovaRequest) -> Result<BusRange, IovaError> {
         let log2 = self.granule_log2();
-        if request.is_granule(self.granule_bytes, log2)
-            && let Some(start) = self.lanes.at_hand(Level::Granules, |hot| {
-                hot.begin((0, 1), request.limits(), log2)
-            })
-        {
-            return Ok(BusRange::of_existing(start, request.len_bytes));
+        let order = request.order_in(log2);
+        if order > WORD_LOG2 {
+            return self.allocate_large(&request);
         }
-        self.allocate_long(&request)
-    }
-
-    /// As [`allocate`](Self::allocate), for ranges of more than a granule: as short where the request is ordinary.
-    #[inline(never)]
-    fn allocate_long(&self, request: &IovaRequest) -> Result<BusRange, IovaError> {
-        let log2 = self.granule_log2();
-        let Some(ordinary) = Ordinary::of(request) else {
-            return self.allocate_any(request);
-        };
-        let Some(size) = ordinary.size_in(log2) else {
-            return self.allocate_large(ordinary, request);
-        };
-        match self.lanes.at_hand(Level::Granules, |hot| {
-            hot.begin(size, request.limits(), log2)
-        }) {
-            Some(start) => Ok(BusRange::of_existing(start, request.len_bytes)),
-            None => self.allocate_any(request),
+        let start = self.lanes.at_hand(Level::Granules, |hot| {
+            hot.begin((order, 1 << order), request.limits(), log2)
+        });
+        match start {
+            Some(start) => Ok(BusRange::of_existing(start, request.len_bytes())),
+            None => self.allocate_any(&request),
         }
     }
 
-    /// The same in the lane of large blocks.
+    /// The same in the lane of large blocks, for requests that words of granules do not serve.
     #[inline(never)]
-    fn allocate_large(
-        &self,
-        ordinary: Ordinary,
-        request: &IovaRequest,
-    ) -> Result<BusRange, IovaError> {
+    fn allocate_large(&self, request: &IovaRequest) -> Result<BusRange, IovaError> {
         let unit_log2 = self.granule_log2() + Level::Blocks.unit_log2();
-        let Some(size) = ordinary.size_in(unit_log2) else {
+        let order = request.order_in(unit_log2);
+        if order > WORD_LOG2 {
             return self.allocate_any(request);
-        };
+        }
         match self.lanes.at_hand(Level::Blocks, |hot| {
-            hot.begin_large(size, request.limits(), unit_log2)
+            hot.begin_large((order, 1 << order), request.limits(), unit_log2)
         }) {
-            Some(start) => Ok(BusRange::of_existing(start, request.len_bytes)),
+            Some(start) => Ok(BusRange::of_existing(start, request.len_bytes())),
             None => self.allocate_any(request),
         }
     }
@@ -117,7 +97,7 @@ impl<P: Platform> SharedSpace<P> {
         match lane_request.and_then(|lane_request| self.choose(&lane_request)) {
             Some(granule) => {
                 let start = BusAddr::new(granule << granule_log2);
-                Ok(BusRange::of_existing(start, request.len_bytes))
+                Ok(BusRange::of_existing(start, request.len_bytes()))
             }
             None => self.allocate_locked(*request),
         }
@@ -215,25 +195,6 @@ impl<P: Platform> SharedSpace<P> {
     #[inline]
     pub unsafe fn free(&self, range: BusRange) -> Result<(), IovaError> {
         let log2 = self.granule_log2();
-        if range.len_bytes() == self.granule_bytes
-            && let Some(()) = self.lanes.at_hand(Level::Granules, |hot| {
-                // SAFETY: the caller's promise.
-                unsafe { hot.end(range.start(), 1, log2) }.then_some(())
-            })
-        {
-            return Ok(());
-        }
-        // SAFETY: the caller's promise.
-        unsafe { self.free_long(range) }
-    }
-
-    /// As [`free`](Self::free), of ranges of more than a granule: as short where they are at hand.
-    ///
-    /// # Safety
-    /// As [`free`](Self::free).
-    #[inline(never)]
-    unsafe fn free_long(&self, range: BusRange) -> Result<(), IovaError> {
-        let log2 = self.granule_log2();
         let granules = range.len_bytes() >> log2;
         if granules.wrapping_sub(1) >= IN_WORD {
             // SAFETY: the caller's promise.
@@ -249,7 +210,7 @@ impl<P: Platform> SharedSpace<P> {
         }
     }
 
-    /// The same in the lane of large blocks.
+    /// The same in the lane of large blocks, of ranges of more granules than a word has.
     ///
     /// # Safety
     /// As [`free`](Self::free).

@@ -57,14 +57,14 @@ fn any_request(random: &Random) -> IovaRequest {
 
 fn assert_kept(request: IovaRequest, range: BusRange) {
     let (start, end) = (range.start().as_u64(), range.last().as_u64());
-    assert_eq!(range.len_bytes(), request.len_bytes);
-    let within = start >= request.first.as_u64() && end <= request.last.as_u64();
+    assert_eq!(range.len_bytes(), request.len_bytes());
+    let within = start >= request.first().as_u64() && end <= request.last().as_u64();
     assert!(within, "{request}: {range}");
-    let align_mask = (1u64 << request.align_log2).max(PAGE) - 1;
-    let offset = start ^ request.offset;
+    let align_mask = (1u64 << request.align_log2()).max(PAGE) - 1;
+    let offset = start ^ request.offset();
     assert_eq!(offset & align_mask, 0, "{request}: {range}");
-    if request.boundary_log2 < 64 {
-        let crosses = (start ^ end) >> request.boundary_log2 != 0;
+    if request.boundary_log2() < 64 {
+        let crosses = (start ^ end) >> request.boundary_log2() != 0;
         assert!(!crosses, "{request}: {range}");
     }
 }

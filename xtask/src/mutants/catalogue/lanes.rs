@@ -137,8 +137,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "cpus-enter-though-stopped",
         selection: Selection::Core,
         file: SEATS,
-        find: "if self.stopped.load(Ordering::SeqCst) {",
-        replace: "if self.stopped.load(Ordering::SeqCst) && false {",
+        find: "if self.state.load(Ordering::Acquire) != OPEN && !self.may_go_on() {",
+        replace: "if self.state.load(Ordering::Acquire) == u8::MAX && !self.may_go_on() {",
         why: "a block goes back while its owner chooses from it",
         caught_by: &[
             addresses("nothing_is_lost_to_blocks_that_are_recalled_at_any_time"),
