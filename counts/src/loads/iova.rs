@@ -14,9 +14,10 @@ const PAGE_LOG2: u32 = 12;
 
 const OWNED: [(&str, u32); 2] = [("iova pair 4K, owned", 12), ("iova pair 64K, owned", 16)];
 
-const NAMES: [(&str, u32); 3] = [
+const NAMES: [(&str, u32); 4] = [
     ("iova pair 4K", 12),
     ("iova pair 64K", 16),
+    ("iova pair 1M", 20),
     ("iova pair 2M", 21),
 ];
 

@@ -22,12 +22,22 @@ pub struct IovaRequest {
 struct Shape(u8);
 
 impl Shape {
-    /// More than a length says: lies beyond any logarithm.
+    /// More than a length says: its order lies beyond all there are.
     const OTHER: Self = Self(u8::MAX);
+    /// Part of its block.
+    const PART: u8 = 1 << 7;
 
-    /// `2^log2` bytes, at a multiple of no more than that, at no offset and with no boundary inside: what most requests are.
-    const fn ordinary(log2: u32) -> Self {
-        Self(log2 as u8)
+    /// A block of `2^log2` bytes, all or part of it and more than half, at a multiple of no more than that, at no offset and with no
+    /// boundary inside: what most requests are.
+    const fn ordinary(log2: u32, is_whole: bool) -> Self {
+        match is_whole {
+            true => Self(log2 as u8),
+            false => Self(log2 as u8 | Self::PART),
+        }
+    }
+
+    const fn log2(self) -> u32 {
+        (self.0 & !Self::PART) as u32
     }
 }
 
@@ -55,39 +65,49 @@ impl IovaRequest {
     /// assert_eq!(IovaRequest::naturally_aligned(0x3000), IovaRequest::new(0x3000).aligned(14, 0));
     /// ```
     pub const fn naturally_aligned(len_bytes: u64) -> Self {
-        let (align_log2, shape) = match len_bytes.checked_next_power_of_two() {
-            Some(size) if size == len_bytes => {
-                let log2 = size.trailing_zeros();
-                (log2, Shape::ordinary(log2))
-            }
-            Some(size) => (size.trailing_zeros(), Shape::OTHER),
-            None => (0, Shape::OTHER),
-        };
-        Self {
-            align_log2,
-            shape,
-            ..Self::new(len_bytes)
+        let it = Self::new(len_bytes);
+        match it.shape {
+            Shape::OTHER => it,
+            shape => Self {
+                align_log2: shape.log2(),
+                ..it
+            },
         }
     }
 
     const fn shaped(self) -> Self {
-        let log2 = self.len_bytes.trailing_zeros();
-        let is_ordinary = self.len_bytes.is_power_of_two()
-            && self.align_log2 <= log2
-            && log2 <= self.boundary_log2
-            && self.offset == 0;
-        let shape = match is_ordinary {
-            true => Shape::ordinary(log2),
-            false => Shape::OTHER,
+        let shape = match self.len_bytes.checked_next_power_of_two() {
+            Some(size) if self.len_bytes != 0 => {
+                let log2 = size.trailing_zeros();
+                let is_ordinary =
+                    self.align_log2 <= log2 && log2 <= self.boundary_log2 && self.offset == 0;
+                match is_ordinary {
+                    true => Shape::ordinary(log2, size == self.len_bytes),
+                    false => Shape::OTHER,
+                }
+            }
+            _ => Shape::OTHER,
         };
         Self { shape, ..self }
     }
 
-    /// How many units of `2^unit_log2` bytes it is for, as a power of two, if that says all about it but its limits: it is
-    /// ordinary, and for whole ones. Some number that is larger than any such power else.
+    /// How many units of `2^unit_log2` bytes it is for, as a power of two, if that says all about it but its limits. Some number that is larger
+    /// than any such power else.
     #[inline(always)]
     pub(super) const fn order_in(&self, unit_log2: u32) -> u32 {
         (self.shape.0 as u32).wrapping_sub(unit_log2)
+    }
+
+    /// The order of the units of `2^unit_log2` bytes that it is for, and their number: `2^order` of them, no fewer than the number, have room
+    /// for it where they begin at a multiple of that. `None` where it is for no whole ones; some order that is larger than any there
+    /// is where more is to be said about it.
+    #[inline]
+    pub(super) const fn size_in(&self, unit_log2: u32) -> Option<(u32, u64)> {
+        let units = self.len_bytes >> (unit_log2 % u64::BITS);
+        match units << (unit_log2 % u64::BITS) == self.len_bytes {
+            true => Some((self.shape.log2().wrapping_sub(unit_log2), units)),
+            false => None,
+        }
     }
 
     /// The lowest address and the highest that the range may have, inclusive.

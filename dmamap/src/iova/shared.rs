@@ -18,12 +18,15 @@
 
 use super::lanes::{
     Freed, LaneRequest, Lanes, Lender, Lending, Level, NoChoice, OwnedLane, Parted, Recall,
-    level_of,
+    large_size, level_of,
 };
-use super::units::{IN_WORD, WORD_LOG2};
+use super::units::{IN_WORD, UNITS_LOG2, WORD_LOG2};
 use super::{IovaError, IovaRequest, IovaSpace, IovaStatistics};
 use crate::addr::{BusAddr, BusRange};
 use crate::platform::Platform;
+
+/// log2 of the most granules of a range that one word of large blocks tells of.
+const IN_LARGE_WORD_LOG2: u32 = Level::Blocks.unit_log2() + WORD_LOG2;
 
 /// Bus addresses that many CPUs choose from at once.
 pub struct SharedSpace<P: Platform> {
@@ -61,7 +64,7 @@ impl<P: Platform> SharedSpace<P> {
         let log2 = self.granule_log2();
         let order = request.order_in(log2);
         if order > WORD_LOG2 {
-            return self.allocate_large(&request);
+            return self.allocate_long(&request);
         }
         let start = self.lanes.at_hand(Level::Granules, |hot| {
             hot.begin((order, 1 << order), request.limits(), log2)
@@ -72,17 +75,24 @@ impl<P: Platform> SharedSpace<P> {
         }
     }
 
-    /// The same in the lane of large blocks, for requests that words of granules do not serve.
+    /// The same for ranges of part of a power of two of granules or of more than a word has, in the lane of granules or that of
+    /// large blocks.
     #[inline(never)]
-    fn allocate_large(&self, request: &IovaRequest) -> Result<BusRange, IovaError> {
-        let unit_log2 = self.granule_log2() + Level::Blocks.unit_log2();
-        let order = request.order_in(unit_log2);
-        if order > WORD_LOG2 {
-            return self.allocate_any(request);
-        }
-        match self.lanes.at_hand(Level::Blocks, |hot| {
-            hot.begin_large((order, 1 << order), request.limits(), unit_log2)
-        }) {
+    fn allocate_long(&self, request: &IovaRequest) -> Result<BusRange, IovaError> {
+        let log2 = self.granule_log2();
+        let start = match request.size_in(log2) {
+            Some((order @ 0..UNITS_LOG2, granules)) => self.lanes.at_hand(Level::Granules, |hot| {
+                hot.begin_any((order, granules as usize), request.limits(), log2)
+            }),
+            Some(size @ (UNITS_LOG2..=IN_LARGE_WORD_LOG2, _)) => {
+                self.lanes.at_hand(Level::Blocks, |hot| {
+                    let unit_log2 = log2 + Level::Blocks.unit_log2();
+                    hot.begin_large(large_size(size), request.limits(), unit_log2)
+                })
+            }
+            _ => None,
+        };
+        match start {
             Some(start) => Ok(BusRange::of_existing(start, request.len_bytes())),
             None => self.allocate_any(request),
         }
@@ -198,7 +208,7 @@ impl<P: Platform> SharedSpace<P> {
         let granules = range.len_bytes() >> log2;
         if granules.wrapping_sub(1) >= IN_WORD {
             // SAFETY: the caller's promise.
-            return unsafe { self.free_large(range, granules) };
+            return unsafe { self.free_long(range, granules) };
         }
         match self.lanes.at_hand(Level::Granules, |hot| {
             // SAFETY: the caller's promise.
@@ -210,16 +220,21 @@ impl<P: Platform> SharedSpace<P> {
         }
     }
 
-    /// The same in the lane of large blocks, of ranges of more granules than a word has.
+    /// The same of ranges of more granules than a word has.
     ///
     /// # Safety
     /// As [`free`](Self::free).
     #[inline(never)]
-    unsafe fn free_large(&self, range: BusRange, granules: u64) -> Result<(), IovaError> {
-        let unit_log2 = self.granule_log2() + Level::Blocks.unit_log2();
+    unsafe fn free_long(&self, range: BusRange, granules: u64) -> Result<(), IovaError> {
+        let log2 = self.granule_log2();
         let freed = match level_of(granules) {
+            Some((Level::Granules, granules)) => self.lanes.at_hand(Level::Granules, |hot| {
+                // SAFETY: the caller's promise.
+                unsafe { hot.end_long(range.start(), granules, log2) }.then_some(())
+            }),
             Some((Level::Blocks, units)) if units as u64 <= IN_WORD => {
                 self.lanes.at_hand(Level::Blocks, |hot| {
+                    let unit_log2 = log2 + Level::Blocks.unit_log2();
                     // SAFETY: the caller's promise.
                     unsafe { hot.end(range.start(), units, unit_log2) }.then_some(())
                 })

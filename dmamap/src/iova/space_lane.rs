@@ -60,10 +60,11 @@ impl<P: Platform> SpaceLane<'_, P> {
         // One granule by itself: nearly nothing of it depends on its length then.
         let start = match len_bytes == self.granule_bytes {
             true => self.choose_at_hand(0),
-            false => {
-                let request = IovaRequest::naturally_aligned(len_bytes);
-                self.choose_at_hand(request.order_in(self.granule_log2))
+            false if len_bytes.is_power_of_two() => {
+                let len_log2 = len_bytes.trailing_zeros();
+                self.choose_at_hand(len_log2.wrapping_sub(self.granule_log2))
             }
+            false => None,
         };
         match start {
             Some(start) => Ok(BusRange::of_existing(start, len_bytes)),

@@ -15,6 +15,19 @@ pub(crate) fn level_of(granules: u64) -> Option<(Level, usize)> {
     (units.wrapping_sub(1) < MOST).then_some((Level::Blocks, units as usize))
 }
 
+/// The order of large units, their number and how many granules there are of the last, of a range of `granules` that `2^order` have room for,
+/// which are more than a block of granules serves.
+#[inline]
+pub(crate) fn large_size((order, granules): (u32, u64)) -> ((u32, usize), u16) {
+    let unit_log2 = Level::Blocks.unit_log2();
+    let before_last = (granules - 1) >> unit_log2;
+    let tail = granules - (before_last << unit_log2);
+    (
+        (order.wrapping_sub(unit_log2), before_last as usize + 1),
+        tail as u16,
+    )
+}
+
 /// A request that lanes serve.
 pub(crate) struct LaneRequest<'a> {
     /// Which blocks serve it.
@@ -101,7 +114,7 @@ mod tests {
     fn ordinary_requests_are_requests() {
         let mut ordinary = 0;
         for granule_log2 in [12, 14, 16] {
-            for len_bytes in (0..24).flat_map(|log2| [1 << log2, 3 << log2]) {
+            for len_bytes in (0..34).flat_map(|log2| [1 << log2, 3 << log2, 5 << log2]) {
                 for (align_log2, boundary_log2) in
                     (0..26).flat_map(|a| (0..26).map(move |b| (a, b)))
                 {
@@ -109,18 +122,22 @@ mod tests {
                         let request = IovaRequest::new(len_bytes)
                             .aligned(align_log2, offset)
                             .within(boundary_log2);
-                        let large_log2 = granule_log2 + Level::Blocks.unit_log2();
-                        let orders = [granule_log2, large_log2].map(|log2| request.order_in(log2));
-                        let plain = [
-                            LaneRequest::of(&request, granule_log2),
-                            LaneRequest::of_large(&request, granule_log2),
-                        ];
-                        for (order, plain) in orders.into_iter().zip(plain) {
-                            if order > WORD_LOG2 {
-                                continue;
-                            }
-                            let plain = plain.map(|it| (it.order, it.units));
-                            assert_eq!(plain, Some((order, 1 << order)), "{request}");
+                        let Some(size) = request.size_in(granule_log2) else {
+                            continue;
+                        };
+                        let order = request.order_in(granule_log2);
+                        if order <= WORD_LOG2 {
+                            assert_eq!((order, 1 << order), size, "{request}");
+                        }
+                        if size.0 < UNITS_LOG2 {
+                            let plain = LaneRequest::of(&request, granule_log2);
+                            let plain = plain.map(|it| (it.order, it.units as u64));
+                            assert_eq!(plain, Some(size), "{request}");
+                            ordinary += 1;
+                        } else if size.0 < 2 * UNITS_LOG2 - 1 {
+                            let plain = LaneRequest::of_large(&request, granule_log2);
+                            let plain = plain.map(|it| ((it.order, it.units), it.tail));
+                            assert_eq!(plain, Some(large_size(size)), "{request}");
                             ordinary += 1;
                         }
                     }
