@@ -211,3 +211,27 @@ impl fmt::Display for IovaRequest {
         write!(f, " up to {last}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Natural alignment is that of the next power of two, in whatever order a request is told what it asks for.
+    #[test]
+    fn a_request_is_what_it_asks_for_however_it_was_made() {
+        let lens = (0..5000_u64).chain((12..64).flat_map(|log2| {
+            let size = 1 << log2;
+            [size - 1, size, size | 1]
+        }));
+        for len_bytes in lens {
+            let align_log2 = match len_bytes.checked_next_power_of_two() {
+                Some(size) if len_bytes > 0 => size.trailing_zeros(),
+                _ => 0,
+            };
+            let plain = IovaRequest::new(len_bytes).aligned(align_log2, 0);
+            assert_eq!(IovaRequest::naturally_aligned(len_bytes), plain, "{plain}");
+            let back = plain.within(3).aligned(60, 1).within(u64::BITS);
+            assert_eq!(back.aligned(align_log2, 0), plain, "{plain}");
+        }
+    }
+}

@@ -48,8 +48,13 @@ fn any_request(random: &Random) -> IovaRequest {
     let offset = random.pick(&[0, 0, 0, random.below(600)]);
     let first = random.pick(&[0, 0, 0, 0, LOW, random.below(2 * LOW)]);
     let bits = random.pick(&[64, 64, 64, 48, 36, 32]);
-    request(1 + random.below(longest))
-        .aligned(random.pick(&[0, 0, 12, 14, 18, 21, 22, 30]), offset * PAGE)
+    let len_bytes = (1 + random.below(longest)) * PAGE;
+    let request = match random.below(3) {
+        0 => IovaRequest::naturally_aligned(len_bytes),
+        _ => IovaRequest::new(len_bytes)
+            .aligned(random.pick(&[0, 0, 12, 14, 18, 21, 22, 30]), offset * PAGE),
+    };
+    { request }
         .from(BusAddr::new(first * PAGE))
         .below(BusAddr::new(((1u128 << bits) - 1) as u64))
         .within(random.pick(&[64, 64, 32, 30, 24, 21]))
