@@ -65,8 +65,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "part-of-a-power-of-two-taken-for-all",
         selection: Selection::Whole,
         file: "dmamap/src/iova/request.rs",
-        find: "false => Self(log2 as u8 | Self::PART),",
-        replace: "false => Self(log2 as u8),",
+        find: "false => Self(log2 as u8 | Self::PART)",
+        replace: "false => Self(log2 as u8)",
         why: "more is taken than the range has, and given back with it",
         caught_by: &[
             addresses("one_thread_on_many_cpus_agrees_with_an_oracle"),
