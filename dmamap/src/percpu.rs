@@ -2,7 +2,7 @@
 //!
 //! A CPU that is [pinned](Platform::pin) is alone with its value but for one who stops all CPUs. The two follow Dekker: the CPU
 //! says that it is in, then looks whether it may be; who stops says so, then looks who is in. Both must have said it before
-//! they look, or both could see nobody: that takes one locked operation of the CPU. Where the platform can make the *other*
+//! they look, or both could see nobody: that takes a fence of the CPU. Where the platform can make the *other*
 //! CPUs fence ([`Platform::fence_cpus`]), whoever stops pays for both, and a CPU enters its value by plain stores and loads.
 //!
 //! Who finds the values stopped, or its own in use by what it interrupted, takes another way: there always is one.
@@ -10,7 +10,7 @@
 use alloc::boxed::Box;
 use core::cell::UnsafeCell;
 
-use super::sync::{AtomicBool, Ordering, compiler_fence};
+use super::sync::{self, AtomicBool, AtomicU8, Ordering, compiler_fence};
 use crate::platform::{Cpu, Platform};
 
 /// One CPU's value; two cache lines apart, as neighbours are prefetched in pairs.
@@ -21,13 +21,19 @@ struct Seat<T> {
     value: UnsafeCell<T>,
 }
 
+/// A CPU that has said that it is in may go on: who stops has it fence.
+const OPEN: u8 = 0;
+/// It may if this is so still when it has fenced: nobody else has it do so.
+const FENCING: u8 = 1;
+/// It is to leave.
+const STOPPED: u8 = 2;
+
 /// A `T` for each CPU of a platform.
 pub(crate) struct PerCpu<P: Platform, T> {
     platform: P,
-    /// Whether the platform makes other CPUs fence.
-    fences_cpus: bool,
-    /// No CPU enters its value.
-    stopped: AtomicBool,
+    /// What `state` is where nobody stops, as long as this lives: [`OPEN`] where the platform makes other CPUs fence, else [`FENCING`].
+    at_rest: u8,
+    state: AtomicU8,
     seats: Box<[Seat<T>]>,
 }
 
@@ -40,10 +46,15 @@ impl<P: Platform, T> PerCpu<P, T> {
             taken: AtomicBool::new(false),
             value: UnsafeCell::new(value(Cpu(number))),
         });
+        let at_rest = if platform.fences_cpus() {
+            OPEN
+        } else {
+            FENCING
+        };
         Self {
             platform,
-            fences_cpus: platform.fences_cpus(),
-            stopped: AtomicBool::new(false),
+            at_rest,
+            state: AtomicU8::new(at_rest),
             seats: seats.collect(),
         }
     }
@@ -62,21 +73,23 @@ impl<P: Platform, T> PerCpu<P, T> {
             if seat.taken.load(Ordering::Relaxed) {
                 return None;
             }
-            match self.fences_cpus {
-                true => {
-                    seat.taken.store(true, Ordering::Relaxed);
-                    compiler_fence(Ordering::SeqCst);
-                }
-                false => _ = seat.taken.swap(true, Ordering::SeqCst),
-            }
+            seat.taken.store(true, Ordering::Relaxed);
             let _leave = Leave(&seat.taken);
-            if self.stopped.load(Ordering::SeqCst) {
+            compiler_fence(Ordering::SeqCst);
+            if self.state.load(Ordering::Acquire) != OPEN && !self.may_go_on() {
                 return None;
             }
             // SAFETY: only code on this CPU enters this seat (`pin` promises it), and none was in it; whoever stops all waits
-            // until `taken` is unset, as it was set before `stopped` was seen unset, with a fence between.
+            // until `taken` is unset, as it was set before the state was seen not to be `STOPPED`, with a fence between.
             f(cpu, unsafe { &mut *seat.value.get() })
         })
+    }
+
+    /// Whether a CPU that is in may stay: it is not stopped, but is to fence for itself.
+    #[cold]
+    fn may_go_on(&self) -> bool {
+        sync::fence(Ordering::SeqCst);
+        self.state.load(Ordering::Acquire) == FENCING
     }
 
     /// Stops all CPUs, one caller at a time.
@@ -85,8 +98,8 @@ impl<P: Platform, T> PerCpu<P, T> {
     /// No other [`Stopped`] of these values exists: the caller holds the lock that all who stop hold. It is not within
     /// [`with`](Self::with) of these.
     pub(crate) unsafe fn stop(&self) -> Stopped<'_, P, T> {
-        self.stopped.swap(true, Ordering::SeqCst);
-        if self.fences_cpus {
+        self.state.swap(STOPPED, Ordering::SeqCst);
+        if self.at_rest == OPEN {
             self.platform.fence_cpus();
         }
         for seat in &self.seats {
@@ -117,8 +130,7 @@ pub(crate) struct Stopped<'a, P: Platform, T> {
 impl<P: Platform, T> Stopped<'_, P, T> {
     pub(crate) fn each(&mut self) -> impl Iterator<Item = &mut T> {
         self.all.seats.iter().map(|seat| {
-            // SAFETY: each CPU that was in has left, which was seen, and none enters while `stopped` is set; this borrow is
-            // the only one, and each value comes once.
+            // SAFETY: each CPU that was in has left, which was seen, and none enters in this state; this borrow is the only one, and each value comes once.
             unsafe { &mut *seat.value.get() }
         })
     }
@@ -131,6 +143,6 @@ impl<P: Platform, T> Stopped<'_, P, T> {
 
 impl<P: Platform, T> Drop for Stopped<'_, P, T> {
     fn drop(&mut self) {
-        self.all.stopped.store(false, Ordering::Release);
+        self.all.state.store(self.all.at_rest, Ordering::Release);
     }
 }

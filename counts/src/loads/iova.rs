@@ -14,10 +14,12 @@ const PAGE_LOG2: u32 = 12;
 
 const OWNED: [(&str, u32); 2] = [("iova pair 4K, owned", 12), ("iova pair 64K, owned", 16)];
 
-const NAMES: [(&str, u32); 3] = [
-    ("iova pair 4K", 12),
-    ("iova pair 64K", 16),
-    ("iova pair 2M", 21),
+const NAMES: [(&str, u64); 5] = [
+    ("iova pair 4K", 4 << 10),
+    ("iova pair 12K", 12 << 10),
+    ("iova pair 64K", 64 << 10),
+    ("iova pair 1M", 1 << 20),
+    ("iova pair 2M", 2 << 20),
 ];
 
 /// Walks these paths.
@@ -29,9 +31,9 @@ pub fn run(paths: &mut Paths<'_>) -> Result<(), CountsError> {
         return Ok(());
     }
     let booted = Booted::get()?;
-    for (name, len_log2) in NAMES {
+    for (name, len_bytes) in NAMES {
         let space = space(booted)?;
-        let request = IovaRequest::new(1 << len_log2).aligned(len_log2, 0);
+        let request = IovaRequest::naturally_aligned(len_bytes);
         paths.walk(name, || {
             let range = space.allocate(request)?;
             // SAFETY: it was just allocated.

@@ -16,35 +16,45 @@ loom::thread_local! {
     static HAS_WRITTEN: Cell<bool> = Cell::new(false);
 }
 
-pub(crate) struct AtomicBool(atomic::AtomicBool);
-
-impl AtomicBool {
-    pub(crate) fn new(value: bool) -> Self {
-        Self(atomic::AtomicBool::new(value))
+fn wrote(order: Ordering) {
+    if order == Ordering::SeqCst {
+        HAS_WRITTEN.with(|it| it.set(true));
     }
+}
 
-    pub(crate) fn load(&self, order: Ordering) -> bool {
-        if order == Ordering::SeqCst && HAS_WRITTEN.with(|it| it.replace(false)) {
-            atomic::fence(Ordering::SeqCst);
+/// One of loom's atomics, with the fence.
+macro_rules! ordered {
+    ($name:ident, $value:ty) => {
+        pub(crate) struct $name(atomic::$name);
+
+        impl $name {
+            pub(crate) fn new(value: $value) -> Self {
+                Self(atomic::$name::new(value))
+            }
+
+            pub(crate) fn load(&self, order: Ordering) -> $value {
+                if order == Ordering::SeqCst && HAS_WRITTEN.with(|it| it.replace(false)) {
+                    atomic::fence(Ordering::SeqCst);
+                }
+                self.0.load(order)
+            }
+
+            pub(crate) fn store(&self, value: $value, order: Ordering) {
+                self.0.store(value, order);
+                wrote(order);
+            }
         }
-        self.0.load(order)
-    }
+    };
+}
 
-    pub(crate) fn store(&self, value: bool, order: Ordering) {
-        self.0.store(value, order);
-        Self::wrote(order);
-    }
+ordered!(AtomicBool, bool);
+ordered!(AtomicU8, u8);
 
-    pub(crate) fn swap(&self, value: bool, order: Ordering) -> bool {
+impl AtomicU8 {
+    pub(crate) fn swap(&self, value: u8, order: Ordering) -> u8 {
         let old = self.0.swap(value, order);
-        Self::wrote(order);
+        wrote(order);
         old
-    }
-
-    fn wrote(order: Ordering) {
-        if order == Ordering::SeqCst {
-            HAS_WRITTEN.with(|it| it.set(true));
-        }
     }
 }
 

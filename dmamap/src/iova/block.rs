@@ -22,7 +22,7 @@ impl Level {
 
     /// log2 of the granules in a unit.
     #[inline]
-    pub(crate) fn unit_log2(self) -> u32 {
+    pub(crate) const fn unit_log2(self) -> u32 {
         match self {
             Self::Granules => 0,
             Self::Blocks => UNITS_LOG2,

@@ -7,54 +7,153 @@ use crate::addr::BusAddr;
 /// A range a caller would like: how long, how aligned, how high at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IovaRequest {
-    /// Length in bytes, a multiple of the granule.
-    pub len_bytes: u64,
-    /// The first address is `offset` plus a multiple of two to this power. Below the granule it means nothing.
-    pub align_log2: u32,
-    /// See `align_log2`: with the offset of the memory in its large page, Z and Y can share large leaves. A
-    /// multiple of the granule; only its bits below `align_log2` count.
-    pub offset: u64,
-    /// The lowest address the first byte may have.
-    pub first: BusAddr,
-    /// The highest address the last byte may have.
-    pub last: BusAddr,
-    /// No multiple of two to this power lies inside the range; 64 for no such boundary. Below the granule it can only be
-    /// kept by no range at all.
-    pub boundary_log2: u32,
+    len_bytes: u64,
+    align_log2: u32,
+    boundary_log2: u32,
+    offset: u64,
+    first: BusAddr,
+    last: BusAddr,
+    /// What of the others is said in one number, as it is looked at for every range.
+    shape: Shape,
+}
+
+/// What a request asks for, its limits aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shape(u8);
+
+impl Shape {
+    /// More than a length says: its order lies beyond all there are.
+    const OTHER: Self = Self(u8::MAX);
+    /// Part of its block.
+    const PART: u8 = 1 << 7;
+
+    /// A block of `2^log2` bytes, all or part of it and more than half, at a multiple of no more than that, at no offset and with no
+    /// boundary inside: what most requests are.
+    const fn ordinary(log2: u32, is_whole: bool) -> Self {
+        match is_whole {
+            true => Self(log2 as u8),
+            false => Self(log2 as u8 | Self::PART),
+        }
+    }
+
+    const fn log2(self) -> u32 {
+        (self.0 & !Self::PART) as u32
+    }
 }
 
 impl IovaRequest {
-    /// `len_bytes` anywhere.
+    /// `len_bytes` anywhere. A multiple of the granule.
     pub const fn new(len_bytes: u64) -> Self {
         Self {
             len_bytes,
             align_log2: 0,
+            boundary_log2: u64::BITS,
             offset: 0,
             first: BusAddr::new(0),
             last: BusAddr::new(u64::MAX),
-            boundary_log2: u64::BITS,
+            shape: Shape::OTHER,
+        }
+        .shaped()
+    }
+
+    /// `len_bytes` at a multiple of that, or of the next power of two: whatever lies in it of a power of two of bytes is in one piece of that
+    /// size and alignment, as large pages and ranges of invalidations are.
+    ///
+    /// ```
+    /// # use dmamap::iova::IovaRequest;
+    /// assert_eq!(IovaRequest::naturally_aligned(0x4000), IovaRequest::new(0x4000).aligned(14, 0));
+    /// assert_eq!(IovaRequest::naturally_aligned(0x3000), IovaRequest::new(0x3000).aligned(14, 0));
+    /// ```
+    pub const fn naturally_aligned(len_bytes: u64) -> Self {
+        let it = Self::new(len_bytes);
+        match it.shape {
+            Shape::OTHER => it,
+            shape => Self {
+                align_log2: shape.log2(),
+                ..it
+            },
         }
     }
 
-    /// Whether it is for one granule, whose bytes are `2^log2`, and whichever is within its limits.
-    #[inline]
-    pub(super) fn is_granule(&self, bytes: u64, log2: u32) -> bool {
-        self.len_bytes == bytes && self.asks_no_more_than(log2)
+    const fn shaped(self) -> Self {
+        let shape = match self.len_bytes.checked_next_power_of_two() {
+            Some(size) if self.len_bytes != 0 => {
+                let log2 = size.trailing_zeros();
+                let is_ordinary =
+                    self.align_log2 <= log2 && log2 <= self.boundary_log2 && self.offset == 0;
+                match is_ordinary {
+                    true => Shape::ordinary(log2, size == self.len_bytes),
+                    false => Shape::OTHER,
+                }
+            }
+            _ => Shape::OTHER,
+        };
+        Self { shape, ..self }
     }
 
-    /// Whether a range of `2^len_log2` bytes, at a multiple of that, is where it may be, limits aside.
+    /// How many units of `2^unit_log2` bytes it is for, as a power of two, if that says all about it but its limits. Some number that is larger
+    /// than any such power else.
+    #[inline(always)]
+    pub(super) const fn order_in(&self, unit_log2: u32) -> u32 {
+        (self.shape.0 as u32).wrapping_sub(unit_log2)
+    }
+
+    /// The order of the units of `2^unit_log2` bytes that it is for, and their number: `2^order` of them, no fewer than the number, have room
+    /// for it where they begin at a multiple of that. `None` where it is for no whole ones; some order that is larger than any there
+    /// is where more is to be said about it.
     #[inline]
-    pub(super) fn asks_no_more_than(&self, len_log2: u32) -> bool {
-        self.align_log2 <= len_log2 && len_log2 <= self.boundary_log2 && self.offset == 0
+    pub(super) const fn size_in(&self, unit_log2: u32) -> Option<(u32, u64)> {
+        let units = self.len_bytes >> (unit_log2 % u64::BITS);
+        match units << (unit_log2 % u64::BITS) == self.len_bytes {
+            true => Some((self.shape.log2().wrapping_sub(unit_log2), units)),
+            false => None,
+        }
     }
 
     /// The lowest address and the highest that the range may have, inclusive.
     #[inline]
-    pub(super) fn limits(&self) -> (BusAddr, BusAddr) {
+    pub(super) const fn limits(&self) -> (BusAddr, BusAddr) {
         (self.first, self.last)
     }
 
-    /// The same, at `offset` from a multiple of `2^align_log2` bytes.
+    /// Length in bytes.
+    #[inline]
+    pub const fn len_bytes(&self) -> u64 {
+        self.len_bytes
+    }
+
+    /// The first address is [`offset`](Self::offset) plus a multiple of two to this power. Below the granule it means nothing.
+    #[inline]
+    pub const fn align_log2(&self) -> u32 {
+        self.align_log2
+    }
+
+    /// See [`align_log2`](Self::align_log2); only its bits below that count.
+    #[inline]
+    pub const fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The lowest address the first byte may have.
+    #[inline]
+    pub const fn first(&self) -> BusAddr {
+        self.first
+    }
+
+    /// The highest address the last byte may have.
+    #[inline]
+    pub const fn last(&self) -> BusAddr {
+        self.last
+    }
+
+    /// No multiple of two to this power lies inside the range; 64 for no such boundary.
+    #[inline]
+    pub const fn boundary_log2(&self) -> u32 {
+        self.boundary_log2
+    }
+
+    /// The same, at `offset` from a multiple of `2^align_log2` bytes: with the offset of the memory in its large page, Z and Y can
+    /// share large leaves. The offset is a multiple of the granule.
     #[must_use]
     pub const fn aligned(self, align_log2: u32, offset: u64) -> Self {
         Self {
@@ -62,6 +161,7 @@ impl IovaRequest {
             offset,
             ..self
         }
+        .shaped()
     }
 
     /// The same, with no byte below `first`.
@@ -76,13 +176,14 @@ impl IovaRequest {
         Self { last, ..self }
     }
 
-    /// The same, across no multiple of `2^boundary_log2` bytes.
+    /// The same, across no multiple of `2^boundary_log2` bytes. Below the granule that can only be kept by no range at all.
     #[must_use]
     pub const fn within(self, boundary_log2: u32) -> Self {
         Self {
             boundary_log2,
             ..self
         }
+        .shaped()
     }
 }
 
@@ -95,6 +196,7 @@ impl fmt::Display for IovaRequest {
             first,
             last,
             boundary_log2,
+            shape: _,
         } = self;
         write!(f, "{len_bytes:#x} bytes")?;
         if *align_log2 > 0 {
@@ -107,5 +209,29 @@ impl fmt::Display for IovaRequest {
             write!(f, " across no multiple of 2^{boundary_log2}")?;
         }
         write!(f, " up to {last}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Natural alignment is that of the next power of two, in whatever order a request is told what it asks for.
+    #[test]
+    fn a_request_is_what_it_asks_for_however_it_was_made() {
+        let lens = (0..5000_u64).chain((12..64).flat_map(|log2| {
+            let size = 1 << log2;
+            [size - 1, size, size | 1]
+        }));
+        for len_bytes in lens {
+            let align_log2 = match len_bytes.checked_next_power_of_two() {
+                Some(size) if len_bytes > 0 => size.trailing_zeros(),
+                _ => 0,
+            };
+            let plain = IovaRequest::new(len_bytes).aligned(align_log2, 0);
+            assert_eq!(IovaRequest::naturally_aligned(len_bytes), plain, "{plain}");
+            let back = plain.within(3).aligned(60, 1).within(u64::BITS);
+            assert_eq!(back.aligned(align_log2, 0), plain, "{plain}");
+        }
     }
 }

@@ -37,21 +37,24 @@ impl Fit {
         };
         let granule = 1 << granule_log2;
         let aligned =
-            request.len_bytes.is_multiple_of(granule) && request.offset.is_multiple_of(granule);
-        let splits_granules = request.boundary_log2 < granule_log2;
-        if request.len_bytes == 0 || !aligned || request.align_log2 >= u64::BITS || splits_granules
+            request.len_bytes().is_multiple_of(granule) && request.offset().is_multiple_of(granule);
+        let splits_granules = request.boundary_log2() < granule_log2;
+        if request.len_bytes() == 0
+            || !aligned
+            || request.align_log2() >= u64::BITS
+            || splits_granules
         {
             return Err(malformed);
         }
-        let align = 1 << request.align_log2.saturating_sub(granule_log2);
+        let align = 1 << request.align_log2().saturating_sub(granule_log2);
         Ok(Self {
-            len: request.len_bytes >> granule_log2,
+            len: request.len_bytes() >> granule_log2,
             align,
-            offset: (request.offset >> granule_log2) & (align - 1),
-            start: first_granule(request.first, granule_log2),
-            end: end_granule(request.last, granule_log2),
-            boundary: match request.boundary_log2 {
-                0..u64::BITS => 1 << (request.boundary_log2 - granule_log2),
+            offset: (request.offset() >> granule_log2) & (align - 1),
+            start: first_granule(request.first(), granule_log2),
+            end: end_granule(request.last(), granule_log2),
+            boundary: match request.boundary_log2() {
+                0..u64::BITS => 1 << (request.boundary_log2() - granule_log2),
                 _ => LIMITLESS,
             },
         })

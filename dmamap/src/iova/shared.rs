@@ -17,17 +17,19 @@
 //! ```
 
 use super::lanes::{
-    Freed, LaneRequest, Lanes, Lender, Lending, Level, NoChoice, Ordinary, OwnedLane, Parted,
-    Recall, level_of,
+    Freed, LaneRequest, Lanes, Lender, Lending, Level, NoChoice, OwnedLane, Parted, Recall,
+    large_size, level_of,
 };
-use super::units::IN_WORD;
+use super::units::{IN_WORD, UNITS_LOG2, WORD_LOG2};
 use super::{IovaError, IovaRequest, IovaSpace, IovaStatistics};
 use crate::addr::{BusAddr, BusRange};
 use crate::platform::Platform;
 
+/// log2 of the most granules of a range that one word of large blocks tells of.
+const IN_LARGE_WORD_LOG2: u32 = Level::Blocks.unit_log2() + WORD_LOG2;
+
 /// Bus addresses that many CPUs choose from at once.
 pub struct SharedSpace<P: Platform> {
-    granule_bytes: u64,
     lanes: Lanes<P, ()>,
     locked: lock_api::Mutex<P::Lock, Locked<P>>,
 }
@@ -45,7 +47,6 @@ impl<P: Platform> SharedSpace<P> {
     pub fn new(platform: P, aperture: BusRange, granule_log2: u32) -> Result<Self, IovaError> {
         let space = IovaSpace::new(platform, aperture, granule_log2)?;
         Ok(Self {
-            granule_bytes: 1 << granule_log2,
             lanes: Lanes::new(platform, &space),
             locked: lock_api::Mutex::new(Locked {
                 space,
@@ -61,49 +62,38 @@ impl<P: Platform> SharedSpace<P> {
     #[inline]
     pub fn allocate(&self, request: IovaRequest) -> Result<BusRange, IovaError> {
         let log2 = self.granule_log2();
-        if request.is_granule(self.granule_bytes, log2)
-            && let Some(start) = self.lanes.at_hand(Level::Granules, |hot| {
-                hot.begin((0, 1), request.limits(), log2)
-            })
-        {
-            return Ok(BusRange::of_existing(start, request.len_bytes));
+        let order = request.order_in(log2);
+        if order > WORD_LOG2 {
+            return self.allocate_long(&request);
         }
-        self.allocate_long(&request)
+        let start = self.lanes.at_hand(Level::Granules, |hot| {
+            hot.begin((order, 1 << order), request.limits(), log2)
+        });
+        match start {
+            Some(start) => Ok(BusRange::of_existing(start, request.len_bytes())),
+            None => self.allocate_any(&request),
+        }
     }
 
-    /// As [`allocate`](Self::allocate), for ranges of more than a granule: as short where the request is ordinary.
+    /// The same for ranges of part of a power of two of granules or of more than a word has, in the lane of granules or that of
+    /// large blocks.
     #[inline(never)]
     fn allocate_long(&self, request: &IovaRequest) -> Result<BusRange, IovaError> {
         let log2 = self.granule_log2();
-        let Some(ordinary) = Ordinary::of(request) else {
-            return self.allocate_any(request);
+        let start = match request.size_in(log2) {
+            Some((order @ 0..UNITS_LOG2, granules)) => self.lanes.at_hand(Level::Granules, |hot| {
+                hot.begin_any((order, granules as usize), request.limits(), log2)
+            }),
+            Some(size @ (UNITS_LOG2..=IN_LARGE_WORD_LOG2, _)) => {
+                self.lanes.at_hand(Level::Blocks, |hot| {
+                    let unit_log2 = log2 + Level::Blocks.unit_log2();
+                    hot.begin_large(large_size(size), request.limits(), unit_log2)
+                })
+            }
+            _ => None,
         };
-        let Some(size) = ordinary.size_in(log2) else {
-            return self.allocate_large(ordinary, request);
-        };
-        match self.lanes.at_hand(Level::Granules, |hot| {
-            hot.begin(size, request.limits(), log2)
-        }) {
-            Some(start) => Ok(BusRange::of_existing(start, request.len_bytes)),
-            None => self.allocate_any(request),
-        }
-    }
-
-    /// The same in the lane of large blocks.
-    #[inline(never)]
-    fn allocate_large(
-        &self,
-        ordinary: Ordinary,
-        request: &IovaRequest,
-    ) -> Result<BusRange, IovaError> {
-        let unit_log2 = self.granule_log2() + Level::Blocks.unit_log2();
-        let Some(size) = ordinary.size_in(unit_log2) else {
-            return self.allocate_any(request);
-        };
-        match self.lanes.at_hand(Level::Blocks, |hot| {
-            hot.begin_large(size, request.limits(), unit_log2)
-        }) {
-            Some(start) => Ok(BusRange::of_existing(start, request.len_bytes)),
+        match start {
+            Some(start) => Ok(BusRange::of_existing(start, request.len_bytes())),
             None => self.allocate_any(request),
         }
     }
@@ -117,7 +107,7 @@ impl<P: Platform> SharedSpace<P> {
         match lane_request.and_then(|lane_request| self.choose(&lane_request)) {
             Some(granule) => {
                 let start = BusAddr::new(granule << granule_log2);
-                Ok(BusRange::of_existing(start, request.len_bytes))
+                Ok(BusRange::of_existing(start, request.len_bytes()))
             }
             None => self.allocate_locked(*request),
         }
@@ -215,29 +205,10 @@ impl<P: Platform> SharedSpace<P> {
     #[inline]
     pub unsafe fn free(&self, range: BusRange) -> Result<(), IovaError> {
         let log2 = self.granule_log2();
-        if range.len_bytes() == self.granule_bytes
-            && let Some(()) = self.lanes.at_hand(Level::Granules, |hot| {
-                // SAFETY: the caller's promise.
-                unsafe { hot.end(range.start(), 1, log2) }.then_some(())
-            })
-        {
-            return Ok(());
-        }
-        // SAFETY: the caller's promise.
-        unsafe { self.free_long(range) }
-    }
-
-    /// As [`free`](Self::free), of ranges of more than a granule: as short where they are at hand.
-    ///
-    /// # Safety
-    /// As [`free`](Self::free).
-    #[inline(never)]
-    unsafe fn free_long(&self, range: BusRange) -> Result<(), IovaError> {
-        let log2 = self.granule_log2();
         let granules = range.len_bytes() >> log2;
         if granules.wrapping_sub(1) >= IN_WORD {
             // SAFETY: the caller's promise.
-            return unsafe { self.free_large(range, granules) };
+            return unsafe { self.free_long(range, granules) };
         }
         match self.lanes.at_hand(Level::Granules, |hot| {
             // SAFETY: the caller's promise.
@@ -249,16 +220,21 @@ impl<P: Platform> SharedSpace<P> {
         }
     }
 
-    /// The same in the lane of large blocks.
+    /// The same of ranges of more granules than a word has.
     ///
     /// # Safety
     /// As [`free`](Self::free).
     #[inline(never)]
-    unsafe fn free_large(&self, range: BusRange, granules: u64) -> Result<(), IovaError> {
-        let unit_log2 = self.granule_log2() + Level::Blocks.unit_log2();
+    unsafe fn free_long(&self, range: BusRange, granules: u64) -> Result<(), IovaError> {
+        let log2 = self.granule_log2();
         let freed = match level_of(granules) {
+            Some((Level::Granules, granules)) => self.lanes.at_hand(Level::Granules, |hot| {
+                // SAFETY: the caller's promise.
+                unsafe { hot.end_long(range.start(), granules, log2) }.then_some(())
+            }),
             Some((Level::Blocks, units)) if units as u64 <= IN_WORD => {
                 self.lanes.at_hand(Level::Blocks, |hot| {
+                    let unit_log2 = log2 + Level::Blocks.unit_log2();
                     // SAFETY: the caller's promise.
                     unsafe { hot.end(range.start(), units, unit_log2) }.then_some(())
                 })

@@ -19,9 +19,9 @@
 
 use core::ops::RangeInclusive;
 
-use super::lanes::{ANYWHERE, AtHand, Ended, LaneRequest, MOST, OwnedLane};
+use super::lanes::{ANYWHERE, Ended, LaneRequest, MOST, OwnedLane};
 use super::shared::SharedSpace;
-use super::units::IN_WORD;
+use super::units::{IN_WORD, WORD_LOG2};
 use super::{IovaError, IovaRequest};
 use crate::addr::{BusAddr, BusRange};
 use crate::platform::Platform;
@@ -57,40 +57,35 @@ impl<P: Platform> SpaceLane<'_, P> {
     /// As [`IovaSpace::allocate`](super::IovaSpace::allocate).
     #[inline]
     pub fn allocate(&mut self, len_bytes: u64) -> Result<BusRange, IovaError> {
-        if len_bytes == self.granule_bytes
-            && let Some(start) = self.choose_at_hand((0, 1))
-        {
-            return Ok(BusRange::of_existing(start, len_bytes));
-        }
-        self.allocate_long(len_bytes)
-    }
-
-    #[inline(always)]
-    fn choose_at_hand(&mut self, size: (u32, usize)) -> Option<BusAddr> {
-        let hot = self.owned.at_hand()?;
-        hot.begin(size, ANYWHERE, self.granule_log2)
-    }
-
-    /// As [`allocate`](Self::allocate), of any length: as short where it is no more granules than a word has.
-    #[inline(never)]
-    fn allocate_long(&mut self, len_bytes: u64) -> Result<BusRange, IovaError> {
-        let granules = len_bytes >> self.granule_log2;
-        let is_whole = granules << self.granule_log2 == len_bytes;
-        if is_whole && granules.wrapping_sub(1) < IN_WORD {
-            let order = u64::BITS - (granules - 1).leading_zeros();
-            let size = (order, granules as usize);
-            if let Some(start) = self.choose_at_hand(size) {
-                return Ok(BusRange::of_existing(start, len_bytes));
+        // One granule by itself: nearly nothing of it depends on its length then.
+        let start = match len_bytes == self.granule_bytes {
+            true => self.choose_at_hand(0),
+            false if len_bytes.is_power_of_two() => {
+                let len_log2 = len_bytes.trailing_zeros();
+                self.choose_at_hand(len_log2.wrapping_sub(self.granule_log2))
             }
+            false => None,
+        };
+        match start {
+            Some(start) => Ok(BusRange::of_existing(start, len_bytes)),
+            None => self.allocate_any(len_bytes),
         }
-        self.allocate_any(len_bytes)
     }
 
-    #[cold]
+    /// Begins a range of `2^order` granules, if a word has as many, and the one at hand room for them.
+    #[inline(always)]
+    fn choose_at_hand(&mut self, order: u32) -> Option<BusAddr> {
+        if order > WORD_LOG2 {
+            return None;
+        }
+        let hot = self.owned.at_hand()?;
+        hot.begin((order, 1 << order), ANYWHERE, self.granule_log2)
+    }
+
+    /// As [`allocate`](Self::allocate), of any length, and wherever in the lane there is room.
+    #[inline(never)]
     fn allocate_any(&mut self, len_bytes: u64) -> Result<BusRange, IovaError> {
-        let align_log2 = len_bytes.checked_next_power_of_two().map_or(0, u64::ilog2);
-        let request = IovaRequest::new(len_bytes)
-            .aligned(align_log2, 0)
+        let request = IovaRequest::naturally_aligned(len_bytes)
             .from(*self.limits.start())
             .below(*self.limits.end());
         let Some(lane_request) = LaneRequest::of(&request, self.granule_log2) else {
@@ -125,40 +120,33 @@ impl<P: Platform> SpaceLane<'_, P> {
     #[inline]
     pub unsafe fn free(&mut self, range: BusRange) -> Result<(), IovaError> {
         // SAFETY: the caller's promise.
-        unsafe {
-            match range.len_bytes() == self.granule_bytes && self.end_at_hand(range, 1) {
-                true => Ok(()),
-                false => self.free_long(range),
+        let ended = unsafe {
+            match range.len_bytes() == self.granule_bytes {
+                true => self.end_at_hand(range, 1),
+                false => self.end_at_hand(range, range.len_bytes() >> self.granule_log2),
             }
+        };
+        match ended {
+            true => Ok(()),
+            // SAFETY: the caller's promise.
+            false => unsafe { self.free_any(range) },
         }
     }
 
-    /// Ends a range of so many granules, no more than a word has, that is at hand; whether it is.
+    /// Ends a range of so many granules that is at hand, if a word may have as many; whether it is.
     ///
     /// # Safety
     /// As [`free`](Self::free), if it is.
     #[inline(always)]
-    unsafe fn end_at_hand(&mut self, range: BusRange, granules: usize) -> bool {
+    unsafe fn end_at_hand(&mut self, range: BusRange, granules: u64) -> bool {
+        if granules.wrapping_sub(1) >= IN_WORD {
+            return false;
+        }
         let log2 = self.granule_log2;
-        // SAFETY: the caller's promise.
-        let end = |hot: &mut AtHand| unsafe { hot.end(range.start(), granules, log2) };
-        self.owned.at_hand().is_some_and(end)
-    }
-
-    /// As [`free`](Self::free), of any length: as short where it is in the word at hand.
-    ///
-    /// # Safety
-    /// As [`free`](Self::free).
-    #[inline(never)]
-    unsafe fn free_long(&mut self, range: BusRange) -> Result<(), IovaError> {
-        let granules = range.len_bytes() >> self.granule_log2;
-        let is_short = granules.wrapping_sub(1) < IN_WORD;
-        // SAFETY: the caller's promise.
-        unsafe {
-            match is_short && self.end_at_hand(range, granules as usize) {
-                true => Ok(()),
-                false => self.free_any(range),
-            }
+        match self.owned.at_hand() {
+            // SAFETY: the caller's promise.
+            Some(hot) => unsafe { hot.end(range.start(), granules as usize, log2) },
+            None => false,
         }
     }
 

@@ -21,8 +21,8 @@ use crate::platform::Platform;
 
 /// The copy that a device was given at once.
 ///
-/// It fits into two registers. What a function returns in memory its caller reads again in larger pieces, and the CPU then waits until all
-/// that was written before is in its cache: here that would be the whole copy.
+/// Two words, and whoever asked for them reads them field by field, as they were written. What is read again in larger pieces than it was
+/// written in a CPU waits for until all that was written before is in its cache: here that would be the whole copy.
 #[derive(Clone, Copy)]
 pub(super) struct AtOnce {
     /// Where the device finds the first byte.
@@ -32,7 +32,7 @@ pub(super) struct AtOnce {
     reach: CopyReach,
 }
 
-const _: () = assert!(size_of::<Option<AtOnce>>() <= 16, "two registers");
+const _: () = assert!(size_of::<Option<AtOnce>>() <= 16, "two words");
 
 impl AtOnce {
     /// Where the device finds all of it, which is `len_bytes` long.

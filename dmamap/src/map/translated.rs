@@ -378,7 +378,7 @@ impl Placement {
         domain: &Domain<P>,
         mut make: impl FnMut(IovaRequest) -> Result<BusRange, DomainError>,
     ) -> Result<BusRange, DomainError> {
-        if domain.address_order() == AddressOrder::HighFirst && ABOVE_32_BITS <= self.pages.last {
+        if domain.address_order() == AddressOrder::HighFirst && ABOVE_32_BITS <= self.pages.last() {
             match make(self.pages.from(ABOVE_32_BITS)) {
                 Err(DomainError::Iova(_)) => {}
                 outcome => return outcome,

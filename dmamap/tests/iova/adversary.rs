@@ -231,9 +231,9 @@ fn no_call_is_dear_with_ten_million_ranges() {
 
 /// Whether a range fits into free pages of one block.
 fn has_place(used: &[bool], request: &IovaRequest) -> bool {
-    let count = request.len_bytes / PAGE;
-    let (align, offset) = (1 << request.align_log2, request.offset);
-    let cell = |addr: u64| addr.checked_shr(request.boundary_log2).unwrap_or(0);
+    let count = request.len_bytes() / PAGE;
+    let (align, offset) = (1 << request.align_log2(), request.offset());
+    let cell = |addr: u64| addr.checked_shr(request.boundary_log2()).unwrap_or(0);
     let mut free = 0;
     (0..used.len() as u64).any(|page| {
         free = match used[page as usize] {
@@ -246,8 +246,8 @@ fn has_place(used: &[bool], request: &IovaRequest) -> bool {
         free >= count
             && first % align == offset % align
             && cell(first) == cell(last)
-            && first >= request.first.as_u64()
-            && last <= request.last.as_u64()
+            && first >= request.first().as_u64()
+            && last <= request.last().as_u64()
     })
 }
 

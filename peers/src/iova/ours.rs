@@ -37,7 +37,7 @@ impl IovaAllocator for Ours {
 
     #[inline(never)]
     fn allocate(&self, pages: u64) -> Option<u64> {
-        let request = IovaRequest::new(pages << PAGE_LOG2).aligned(PAGE_LOG2 + pages.ilog2(), 0);
+        let request = IovaRequest::naturally_aligned(pages << PAGE_LOG2);
         let range = self.0.allocate(request).ok()?;
         Some(range.start().as_u64() >> PAGE_LOG2)
     }

@@ -178,7 +178,7 @@ impl<P: Platform> Domain<P> {
                 self.map_as(all, words, &lane_request, memory, grant)
             }
         }
-        .and_then(|bus| BusRange::new(bus, request.len_bytes).ok())
+        .and_then(|bus| BusRange::new(bus, request.len_bytes()).ok())
     }
 
     /// As [`map_list`](Self::map_list), of one page that is to lie within `limits`, inclusive, if this CPU's lane has room at hand: nearly

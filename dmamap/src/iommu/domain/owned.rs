@@ -149,7 +149,7 @@ impl<P: Platform> Domain<P> {
                 let bus = BusAddr::new(granule << self.page_size_log2);
                 words.write(bus, entries, memory, fitting, grant);
                 all.publish(self.platform, entries);
-                return Some(BusRange::of_existing(bus, request.len_bytes));
+                return Some(BusRange::of_existing(bus, request.len_bytes()));
             }
             if !lanes.may_lend(&lane_request) || !self.lend_to(lane, &lane_request) {
                 break;

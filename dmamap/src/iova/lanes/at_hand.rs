@@ -2,7 +2,8 @@
 //! ranges need.
 //!
 //! Of ranges of no more units than a word has, it is the word where one was freed last, or where one was found. So a range that is freed
-//! and the next one of that length are a few bits in one word, and nothing else of the block is looked at.
+//! and the next one of that length are a few bits in one word, and nothing else of the block is looked at. Of longer ones, which are whole
+//! words but for their last, it is noted where one was freed last, beside the word, which shorter ones so keep.
 
 use core::ptr::NonNull;
 
@@ -10,7 +11,7 @@ use super::lent::LentBlock;
 use super::sync::AtomicU64;
 use super::word::Word;
 use crate::addr::BusAddr;
-use crate::iova::units::{IN_WORD, UNITS, WORD_LOG2};
+use crate::iova::units::{IN_WORD, WORD_LOG2};
 
 /// A block that is lent to the lane that has this, until the lane parts with it; and a word of it. It is no copy that others could have.
 pub(crate) struct AtHand {
@@ -23,6 +24,8 @@ pub(crate) struct AtHand {
     /// The entries of its units, all 64, if the block has entries.
     entries: Option<NonNull<AtomicU64>>,
     block: NonNull<LentBlock>,
+    /// The first unit of the range of several words that was freed last, or some other of the block's.
+    long: u64,
 }
 
 impl AtHand {
@@ -42,7 +45,19 @@ impl AtHand {
             unit: first_unit,
             entries: (!entries.is_empty()).then(|| NonNull::from(entries).cast()),
             block: NonNull::from(block),
+            long: first_unit,
         }
+    }
+
+    /// Has the word with this unit at hand, which is in the same block.
+    #[inline]
+    fn turn_to(&mut self, unit: u64) {
+        let long = self.long;
+        // SAFETY: it is a word of the same block.
+        *self = Self {
+            long,
+            ..unsafe { Self::of(self.block.as_ref(), unit) }
+        };
     }
 
     #[inline]
@@ -84,17 +99,30 @@ impl AtHand {
         Some(BusAddr::new(self.first + (u64::from(unit) << unit_log2)))
     }
 
-    /// As [`begin`](Self::begin), of whole units that are larger than granules.
+    /// As [`begin`](Self::begin), of any length that a block serves: longer ones where one was freed last.
+    #[inline]
+    pub(crate) fn begin_any(
+        &self,
+        (order, len): (u32, usize),
+        limits: (BusAddr, BusAddr),
+        unit_log2: u32,
+    ) -> Option<BusAddr> {
+        match order <= WORD_LOG2 {
+            true => self.begin((order, len), limits, unit_log2),
+            false => self.begin_long((order, len), limits, unit_log2),
+        }
+    }
+
+    /// As [`begin`](Self::begin), of units that are larger than granules, of the last of which the range has so many.
     #[inline(always)]
     pub(crate) fn begin_large(
         &self,
-        size: (u32, usize),
+        (size, tail): ((u32, usize), u16),
         limits: (BusAddr, BusAddr),
         unit_log2: u32,
     ) -> Option<BusAddr> {
         let bus = self.begin(size, limits, unit_log2)?;
-        self.block()
-            .set_tail(bus.as_u64() >> unit_log2, UNITS as u16);
+        self.block().set_tail(bus.as_u64() >> unit_log2, tail);
         Some(bus)
     }
 
@@ -167,10 +195,59 @@ impl AtHand {
             if !self.block().contains(granule) {
                 return false;
             }
-            // SAFETY: it is another word of the same block.
-            *self = unsafe { Self::of(self.block.as_ref(), granule) };
+            self.turn_to(granule);
         }
         self.word().end((granule % 64) as u32, len);
+        true
+    }
+
+    /// As [`begin`](Self::begin), where `2^order` are more than a word has: around where such a range was freed last.
+    #[inline]
+    fn begin_long(
+        &self,
+        (order, len): (u32, usize),
+        limits: (BusAddr, BusAddr),
+        unit_log2: u32,
+    ) -> Option<BusAddr> {
+        let unit = self.long >> order << order;
+        let first = unit << unit_log2;
+        let last = first + ((1 << (order + unit_log2)) - 1);
+        if first < limits.0.as_u64() || limits.1.as_u64() < last {
+            return None;
+        }
+        let (whole, part) = self.block().words_of_long(unit, len);
+        let words = whole.iter().chain(part.map(|(word, _)| word));
+        if { words }.any(|word| word.used() != 0) {
+            return None;
+        }
+        let mut begins = 1;
+        for word in whole {
+            word.take_all(begins);
+            begins = 0;
+        }
+        if let Some((word, units)) = part {
+            word.take(units, begins);
+        }
+        Some(BusAddr::new(first))
+    }
+
+    /// As [`end`](Self::end), of more units than a word has.
+    ///
+    /// # Safety
+    /// As [`end`](Self::end).
+    #[inline]
+    pub(crate) unsafe fn end_long(&mut self, start: BusAddr, len: usize, unit_log2: u32) -> bool {
+        self.end_long_unit(start.as_u64() >> unit_log2, len)
+    }
+
+    /// As [`end_unit`](Self::end_unit), of more units than a word has.
+    #[inline]
+    pub(super) fn end_long_unit(&mut self, unit: u64, len: usize) -> bool {
+        if !self.block().contains(unit) {
+            return false;
+        }
+        self.long = unit;
+        self.block().end_long(unit, len);
         true
     }
 }

@@ -10,7 +10,7 @@ use core::ptr::NonNull;
 use super::LaneRequest;
 use super::at_hand::AtHand;
 use super::lent::LentBlock;
-use crate::iova::units::{UNITS, WORD_LOG2};
+use crate::iova::units::UNITS;
 
 /// Blocks looked at before another one is asked for.
 const LOOKS: usize = 8;
@@ -50,9 +50,8 @@ impl Lane {
         request: &LaneRequest<'_>,
     ) -> Result<(u64, &LentBlock), NotChosen> {
         let (size, unit_log2) = ((request.order, request.units), request.unit_log2());
-        if request.order <= WORD_LOG2
-            && let Some(hot) = &self.hot
-            && let Some(bus) = hot.begin(size, request.request.limits(), unit_log2)
+        if let Some(hot) = &self.hot
+            && let Some(bus) = hot.begin_any(size, request.request.limits(), unit_log2)
         {
             // SAFETY: a block in the circle is lent to this lane, until the lane parts with it.
             return Ok((bus.as_u64() >> unit_log2, unsafe { hot.pointer().as_ref() }));
@@ -134,14 +133,10 @@ impl Lane {
         let Some(hot) = &mut self.hot else {
             return false;
         };
-        if len <= 64 {
-            return hot.end_unit(granule, len);
+        match len <= 64 {
+            true => hot.end_unit(granule, len),
+            false => hot.end_long_unit(granule, len),
         }
-        let is_here = hot.block().contains(granule);
-        if is_here {
-            hot.block().end_range(granule, len);
-        }
-        is_here
     }
 
     /// Ends a range of a block of this lane. Returns the block if nothing is in use of it any more and it is not worth keeping:

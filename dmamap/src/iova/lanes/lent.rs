@@ -197,10 +197,32 @@ impl LentBlock {
     }
 
     #[inline(never)]
-    fn end_long(&self, granule: u64, len: usize) {
-        for (word, mask) in units::words_of_run(self.unit(granule), len) {
-            self.words[word].give(mask);
+    pub(super) fn end_long(&self, granule: u64, len: usize) {
+        let (whole, part) = self.words_of_long(granule, len);
+        for word in whole {
+            word.give_all();
         }
+        if let Some((word, units)) = part {
+            word.give(units);
+        }
+    }
+
+    /// The words of a range that begins where a word does, as all do that have more units than a word or are to be as aligned: those that
+    /// it has whole, and the last with its units if it has a part of it.
+    #[inline]
+    pub(super) fn words_of_long(
+        &self,
+        granule: u64,
+        len: usize,
+    ) -> (&[Word], Option<(&Word, u64)>) {
+        let first = self.unit(granule) / 64;
+        let words = self.words.get(first..).unwrap_or_default();
+        let (whole, others) = words.split_at_checked(len / 64).unwrap_or((words, &[]));
+        let part = match len % 64 {
+            0 => None,
+            units => others.first().map(|word| (word, u64::MAX >> (64 - units))),
+        };
+        (whole, part)
     }
 
     /// Whether a range of `len` units, which is at least one, begins with `granule`, all of it in one word. Of a range that is not the

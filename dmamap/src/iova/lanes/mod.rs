@@ -48,7 +48,7 @@ pub(crate) use lent::Leaves;
 use lent::LentBlock;
 pub(crate) use owned::{ANYWHERE, Ended, OwnedLane};
 pub(crate) use range::LentRange;
-pub(crate) use request::{LaneRequest, Ordinary, level_of};
+pub(crate) use request::{LaneRequest, large_size, level_of};
 
 /// The most granules of a range in a lent block of granules, and the most units in a large one.
 pub(crate) const MOST: u64 = UNITS as u64 / 2;

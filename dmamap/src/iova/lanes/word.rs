@@ -50,6 +50,20 @@ impl Word {
         set(&self.joined, |joined| joined | units & !first);
     }
 
+    /// Puts all units in use, none of which was; `first` is the one that a range begins with, if one does here. The owner's to call.
+    #[inline]
+    pub(super) fn take_all(&self, first: u64) {
+        self.used.store(u64::MAX, Ordering::Relaxed);
+        self.joined.store(!first, Ordering::Relaxed);
+    }
+
+    /// Frees all units. The owner's to call.
+    #[inline]
+    pub(super) fn give_all(&self) {
+        self.used.store(0, Ordering::Relaxed);
+        self.joined.store(0, Ordering::Relaxed);
+    }
+
     /// Ends a range of so many units, no more than a word has, that begins with this one. The owner's to call.
     #[inline(always)]
     pub(super) fn end(&self, unit: u32, len: usize) {

@@ -83,7 +83,7 @@ pub(super) const ALL: &[Mutation] = &[
         name: "boundary-forgotten-when-addresses-are-chosen",
         selection: Selection::Whole,
         file: "dmamap/src/iova/search.rs",
-        find: "0..u64::BITS => 1 << (request.boundary_log2 - granule_log2),",
+        find: "0..u64::BITS => 1 << (request.boundary_log2() - granule_log2),",
         replace: "0..u64::BITS => LIMITLESS,",
         why: "the device wraps around at the boundary, into what is not the mapping's",
         caught_by: &[
