@@ -15,6 +15,7 @@
 //! | `walkers` | the units that walk the table, and what they are told |
 //! | `end` | what becomes of everything when no device is left in it |
 
+mod at_hand;
 mod blocks;
 mod end;
 mod error;

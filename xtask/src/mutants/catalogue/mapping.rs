@@ -427,7 +427,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "pieces-taken-for-a-page-each",
         selection: Selection::Core,
-        file: "dmamap/src/iommu/domain/lanes.rs",
+        file: "dmamap/src/iommu/domain/at_hand.rs",
         find: "match few.runs().len() == entries.len() {",
         replace: "match !entries.is_empty() {",
         why: "a device reaches nothing, or what is left of others, behind the first page of a piece",
@@ -436,7 +436,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "runs-not-told-to-who-remembers",
         selection: Selection::Core,
-        file: "dmamap/src/iommu/domain/lanes.rs",
+        file: "dmamap/src/iommu/domain/at_hand.rs",
         find: "if self.tells_of_maps() { return None; } let count",
         replace: "let count",
         why: "a unit goes on remembering that nothing is there",
@@ -447,7 +447,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "lists-not-told-to-who-remembers",
         selection: Selection::Core,
-        file: "dmamap/src/iommu/domain/lanes.rs",
+        file: "dmamap/src/iommu/domain/at_hand.rs",
         find: "if self.tells_of_maps() || !all.pages.accepts_few(few) {",
         replace: "if !all.pages.accepts_few(few) {",
         why: "a unit goes on remembering that nothing is there",
