@@ -36,6 +36,15 @@ impl Shape {
         }
     }
 
+    /// Of a length that is no power of two.
+    #[cold]
+    const fn of_part(len_bytes: u64) -> Self {
+        match len_bytes.checked_next_power_of_two() {
+            Some(size) if len_bytes > 0 => Self::ordinary(size.trailing_zeros(), false),
+            _ => Self::OTHER,
+        }
+    }
+
     const fn log2(self) -> u32 {
         (self.0 & !Self::PART) as u32
     }
@@ -66,27 +75,23 @@ impl IovaRequest {
     /// ```
     pub const fn naturally_aligned(len_bytes: u64) -> Self {
         let it = Self::new(len_bytes);
-        match it.shape {
-            Shape::OTHER => it,
-            shape => Self {
-                align_log2: shape.log2(),
-                ..it
-            },
-        }
+        let align_log2 = match it.shape {
+            Shape::OTHER => 0,
+            shape => shape.log2(),
+        };
+        Self { align_log2, ..it }
     }
 
     const fn shaped(self) -> Self {
-        let shape = match self.len_bytes.checked_next_power_of_two() {
-            Some(size) if self.len_bytes != 0 => {
-                let log2 = size.trailing_zeros();
-                let is_ordinary =
-                    self.align_log2 <= log2 && log2 <= self.boundary_log2 && self.offset == 0;
-                match is_ordinary {
-                    true => Shape::ordinary(log2, size == self.len_bytes),
-                    false => Shape::OTHER,
-                }
-            }
-            _ => Shape::OTHER,
+        let block = match self.len_bytes.is_power_of_two() {
+            true => Shape::ordinary(self.len_bytes.trailing_zeros(), true),
+            false => Shape::of_part(self.len_bytes),
+        };
+        let log2 = block.log2();
+        let is_ordinary = self.align_log2 <= log2 && log2 <= self.boundary_log2 && self.offset == 0;
+        let shape = match is_ordinary {
+            true => block,
+            false => Shape::OTHER,
         };
         Self { shape, ..self }
     }

@@ -63,38 +63,35 @@ impl<P: Platform> SharedSpace<P> {
     pub fn allocate(&self, request: IovaRequest) -> Result<BusRange, IovaError> {
         let log2 = self.granule_log2();
         let order = request.order_in(log2);
-        if order > WORD_LOG2 {
-            return self.allocate_long(&request);
+        if order <= WORD_LOG2 {
+            let start = self.lanes.at_hand(Level::Granules, |hot| {
+                hot.begin((order, 1 << order), request.limits(), log2)
+            });
+            if let Some(start) = start {
+                return Ok(BusRange::of_existing(start, request.len_bytes()));
+            }
+        } else if let Some(start) = self.choose_long(&request) {
+            return Ok(BusRange::of_existing(start, request.len_bytes()));
         }
-        let start = self.lanes.at_hand(Level::Granules, |hot| {
-            hot.begin((order, 1 << order), request.limits(), log2)
-        });
-        match start {
-            Some(start) => Ok(BusRange::of_existing(start, request.len_bytes())),
-            None => self.allocate_any(&request),
-        }
+        self.allocate_any(&request)
     }
 
     /// The same for ranges of part of a power of two of granules or of more than a word has, in the lane of granules or that of
-    /// large blocks.
+    /// large blocks. It says no more than where, as that stays in registers.
     #[inline(never)]
-    fn allocate_long(&self, request: &IovaRequest) -> Result<BusRange, IovaError> {
+    fn choose_long(&self, request: &IovaRequest) -> Option<BusAddr> {
         let log2 = self.granule_log2();
-        let start = match request.size_in(log2) {
-            Some((order @ 0..UNITS_LOG2, granules)) => self.lanes.at_hand(Level::Granules, |hot| {
+        match request.size_in(log2)? {
+            (order @ 0..UNITS_LOG2, granules) => self.lanes.at_hand(Level::Granules, |hot| {
                 hot.begin_any((order, granules as usize), request.limits(), log2)
             }),
-            Some(size @ (UNITS_LOG2..=IN_LARGE_WORD_LOG2, _)) => {
+            size @ (UNITS_LOG2..=IN_LARGE_WORD_LOG2, _) => {
                 self.lanes.at_hand(Level::Blocks, |hot| {
                     let unit_log2 = log2 + Level::Blocks.unit_log2();
                     hot.begin_large(large_size(size), request.limits(), unit_log2)
                 })
             }
             _ => None,
-        };
-        match start {
-            Some(start) => Ok(BusRange::of_existing(start, request.len_bytes())),
-            None => self.allocate_any(request),
         }
     }
 

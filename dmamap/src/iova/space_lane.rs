@@ -59,12 +59,8 @@ impl<P: Platform> SpaceLane<'_, P> {
     pub fn allocate(&mut self, len_bytes: u64) -> Result<BusRange, IovaError> {
         // One granule by itself: nearly nothing of it depends on its length then.
         let start = match len_bytes == self.granule_bytes {
-            true => self.choose_at_hand(0),
-            false if len_bytes.is_power_of_two() => {
-                let len_log2 = len_bytes.trailing_zeros();
-                self.choose_at_hand(len_log2.wrapping_sub(self.granule_log2))
-            }
-            false => None,
+            true => self.choose_at_hand((0, 1)),
+            false => self.choose_few(len_bytes),
         };
         match start {
             Some(start) => Ok(BusRange::of_existing(start, len_bytes)),
@@ -72,14 +68,27 @@ impl<P: Platform> SpaceLane<'_, P> {
         }
     }
 
-    /// Begins a range of `2^order` granules, if a word has as many, and the one at hand room for them.
+    /// Begins a range of so many granules, if the word at hand has room for `2^order`.
     #[inline(always)]
-    fn choose_at_hand(&mut self, order: u32) -> Option<BusAddr> {
-        if order > WORD_LOG2 {
-            return None;
-        }
+    fn choose_at_hand(&mut self, size: (u32, usize)) -> Option<BusAddr> {
         let hot = self.owned.at_hand()?;
-        hot.begin((order, 1 << order), ANYWHERE, self.granule_log2)
+        hot.begin(size, ANYWHERE, self.granule_log2)
+    }
+
+    /// As [`choose_at_hand`](Self::choose_at_hand), of any length that a word has. It says no more than where, as that stays in registers.
+    #[inline(never)]
+    fn choose_few(&mut self, len_bytes: u64) -> Option<BusAddr> {
+        if len_bytes.is_power_of_two() {
+            let order = len_bytes.trailing_zeros().wrapping_sub(self.granule_log2);
+            return match order <= WORD_LOG2 {
+                true => self.choose_at_hand((order, 1 << order)),
+                false => None,
+            };
+        }
+        match IovaRequest::naturally_aligned(len_bytes).size_in(self.granule_log2)? {
+            (order @ 0..=WORD_LOG2, granules) => self.choose_at_hand((order, granules as usize)),
+            _ => None,
+        }
     }
 
     /// As [`allocate`](Self::allocate), of any length, and wherever in the lane there is room.
