@@ -363,3 +363,16 @@ impl<P: Platform> Domain<P> {
         Ok(table.unmap(range, gather)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Stage;
+    use crate::iova::lanes::idle_bytes;
+
+    #[test]
+    fn an_idle_cpu_keeps_no_more_than_two_kib_of_a_domain() {
+        let bytes = idle_bytes::<Stage>();
+        assert!(bytes <= 2048, "{bytes} bytes");
+        std::println!("{bytes} bytes for a CPU that has nothing in use");
+    }
+}

@@ -7,9 +7,9 @@
 
 use core::ptr::NonNull;
 
-use super::LaneRequest;
 use super::at_hand::AtHand;
 use super::lent::LentBlock;
+use super::{LaneRequest, Level};
 use crate::iova::units::UNITS;
 
 /// Blocks looked at before another one is asked for.
@@ -155,7 +155,9 @@ impl Lane {
         if !block.is_unused() {
             return None;
         }
-        if self.spare.is_none_or(|spare| spare == pointer) {
+        // A large one is so many addresses that it is asked for seldom enough.
+        let is_small = block.level == Level::Granules;
+        if is_small && self.spare.is_none_or(|spare| spare == pointer) {
             self.spare = Some(pointer);
             return None;
         }

@@ -475,3 +475,11 @@ pub(crate) enum Recall {
     /// All of it, and no lane is used any more.
     ForGood,
 }
+
+/// Bytes that a CPU has of lanes with `S` beside them when nothing is in use: its own, of each level the block that was chosen from last,
+/// and the one of granules that stays though unused.
+#[cfg(test)]
+pub(crate) const fn idle_bytes<S>() -> usize {
+    let seat = size_of::<Seat<S>>().next_multiple_of(128);
+    seat + (Level::ALL.len() + 1) * size_of::<LentBlock>()
+}
