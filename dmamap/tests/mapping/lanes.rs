@@ -15,7 +15,7 @@ use hw::smmu::stream::Granule;
 use journeys::boot::BootOptions;
 use machine::cache::Snooping;
 use machine::iommu::smmu::SmmuConfig;
-use machine::iommu::vtd::VtdConfig;
+use machine::iommu::vtd::{CachingMode, VtdConfig};
 use machine::temper::Temper;
 use machine::{Iommu, Machine, MachineConfig};
 
@@ -122,6 +122,16 @@ pub(super) fn units() -> Vec<(&'static str, Iommu)> {
         ("vtd that does not snoop", vtd),
     ];
     kinds().into_iter().chain(not_snooping).collect()
+}
+
+/// Every kind of unit, and one that remembers what is not there.
+pub(super) fn machines() -> Vec<(&'static str, Iommu)> {
+    let caching = VtdConfig {
+        caching_mode: CachingMode::NotPresentToo,
+        ..VtdConfig::default()
+    };
+    let more = [("vtd that remembers", crate::rig::vtd(caching))];
+    units().into_iter().chain(more).collect()
 }
 
 /// A small machine with such a unit.

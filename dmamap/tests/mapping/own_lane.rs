@@ -21,12 +21,10 @@ use dmamap::map::{
 use dmamap::system::{AddressOrder, Protection, Settings};
 use hosted::Hosted;
 use journeys::boot::BootOptions;
-use machine::Iommu;
-use machine::iommu::vtd::{CachingMode, VtdConfig};
 use machine::temper::Temper;
 
 use crate::kinds::{go_on, hang, kinds};
-use crate::lanes::{assert_nothing_left, attach, units, with};
+use crate::lanes::{assert_nothing_left, attach, machines, units, with};
 use crate::random::Random;
 use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, impatient, try_write};
 use crate::wide::{start, wide_functions, with_wide_edu, with_wide_edus};
@@ -110,16 +108,6 @@ fn lend(
         assert_eq!(device.translate(bus), Some(phys));
     }
     lent
-}
-
-/// Every kind of unit, and one that remembers what is not there.
-fn machines() -> Vec<(&'static str, Iommu)> {
-    let caching = VtdConfig {
-        caching_mode: CachingMode::NotPresentToo,
-        ..VtdConfig::default()
-    };
-    let more = [("vtd that remembers", crate::rig::vtd(caching))];
-    units().into_iter().chain(more).collect()
 }
 
 /// How devices are attached.

@@ -155,8 +155,8 @@ fn memory_that_panics_while_it_is_mapped_is_never_freed_while_mapped() {
             fuse.light(0);
             drop(mapping.unwrap());
         });
-        // Each piece is asked for once at least.
-        assert!(blown >= 2 + 5, "only {blown} questions are asked");
+        // Each piece is asked for once, and some things are of the whole.
+        assert!(blown >= 6 + 5, "only {blown} questions are asked");
         device.detach().unwrap();
         assert_eq!(rig.machine.audit().leaves, []);
         // What blew up was leaked, and nothing else went wrong.
@@ -184,7 +184,7 @@ fn memory_that_panics_while_a_lane_has_it_is_never_freed_while_mapped() {
         fuse.light(0);
         drop(lane.unmap_sg(mapping.unwrap()).unwrap());
     });
-    assert!(blown >= 2 + 5, "only {blown} questions are asked");
+    assert!(blown >= 4 + 5, "only {blown} questions are asked");
     blow_up_everywhere(&rig, &device, contiguous, |_, memory, fuse, nth| {
         let mapping = lane.map_single(memory, FromDevice).unwrap();
         fuse.light(nth);

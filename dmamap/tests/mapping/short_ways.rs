@@ -10,12 +10,10 @@ use dmamap::map::{Bidirectional, Direction, FromDevice, Lane, ToDevice};
 use dmamap::system::Protection;
 use hosted::Hosted;
 use journeys::boot::BootOptions;
-use machine::Iommu;
 use machine::bus::Access;
 use machine::cache::Snooping;
-use machine::iommu::vtd::{CachingMode, VtdConfig};
 
-use crate::lanes::{assert_nothing_left, units, with};
+use crate::lanes::{assert_nothing_left, machines, with};
 use crate::random::Random;
 use crate::rig::{EDU, PAGE, Rig, buffer_of};
 
@@ -195,16 +193,6 @@ impl Ways<'_> {
         let parts: Vec<_> = (0..parts).map(part).collect();
         self.list(&parts, direction);
     }
-}
-
-/// Every kind of unit, and one that is told of what is mapped.
-fn machines() -> Vec<(&'static str, Iommu)> {
-    let caching = VtdConfig {
-        caching_mode: CachingMode::NotPresentToo,
-        ..VtdConfig::default()
-    };
-    let more = [("vtd that remembers", crate::rig::vtd(caching))];
-    units().into_iter().chain(more).collect()
 }
 
 #[test]

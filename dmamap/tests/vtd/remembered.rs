@@ -15,13 +15,18 @@ fn reaches(unit: &Arc<VtdUnit>, requester: u16, bus: u64) -> bool {
     unit.translate(requester, bus, Access::Read).is_ok()
 }
 
-#[test]
-fn that_a_device_was_unknown_is_forgotten_when_it_is_attached() {
+/// With a unit that remembers what is not there, too.
+fn remembering() -> Rig {
     let unit = VtdConfig {
         caching_mode: CachingMode::NotPresentToo,
         ..VtdConfig::default()
     };
-    let rig = Rig::boot(small().with_iommu(crate::rig::vtd(unit)));
+    Rig::boot(small().with_iommu(crate::rig::vtd(unit)))
+}
+
+#[test]
+fn that_a_device_was_unknown_is_forgotten_when_it_is_attached() {
+    let rig = remembering();
     let unit = rig.unit(0);
     // The first device of a bus; then one whose context table is there already, having been attached before.
     for _ in 0..3 {
@@ -38,11 +43,7 @@ fn that_a_device_was_unknown_is_forgotten_when_it_is_attached() {
 
 #[test]
 fn that_nothing_was_there_is_forgotten_when_a_run_or_a_list_is_mapped() {
-    let unit = VtdConfig {
-        caching_mode: CachingMode::NotPresentToo,
-        ..VtdConfig::default()
-    };
-    let rig = Rig::boot(small().with_iommu(crate::rig::vtd(unit)));
+    let rig = remembering();
     let (unit, device) = (rig.unit(0), rig.attach(EDU));
     let mut met = Vec::new();
     for _ in 0..3 {
