@@ -130,7 +130,8 @@ pub(crate) struct Stopped<'a, P: Platform, T> {
 impl<P: Platform, T> Stopped<'_, P, T> {
     pub(crate) fn each(&mut self) -> impl Iterator<Item = &mut T> {
         self.all.seats.iter().map(|seat| {
-            // SAFETY: each CPU that was in has left, which was seen, and none enters in this state; this borrow is the only one, and each value comes once.
+            // SAFETY: each CPU that was in has left, which was seen, and none enters in this state; this borrow is the only
+            // one, and each value comes once.
             unsafe { &mut *seat.value.get() }
         })
     }

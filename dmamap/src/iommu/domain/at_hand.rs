@@ -93,30 +93,10 @@ impl<P: Platform> Domain<P> {
     pub(crate) unsafe fn unmap_owned(&self, range: BusRange) -> Result<(), RevokeError> {
         match self.is_page(range) {
             // SAFETY: the caller's promise.
-            true => unsafe { self.unmap_page(range) },
+            true => unsafe { self.unmap_at_hand::<true>(range) },
             // SAFETY: the caller's promise.
-            false => unsafe { self.unmap_few(range) },
+            false => unsafe { self.unmap_at_hand::<false>(range) },
         }
-    }
-
-    /// As [`unmap_owned`](Self::unmap_owned), of a page.
-    ///
-    /// # Safety
-    /// As [`unmap_owned`](Self::unmap_owned).
-    #[inline(never)]
-    unsafe fn unmap_page(&self, page: BusRange) -> Result<(), RevokeError> {
-        // SAFETY: the caller's promise.
-        unsafe { self.unmap_at_hand::<true>(page) }
-    }
-
-    /// As [`unmap_owned`](Self::unmap_owned), of more than a page.
-    ///
-    /// # Safety
-    /// As [`unmap_owned`](Self::unmap_owned).
-    #[inline(never)]
-    unsafe fn unmap_few(&self, range: BusRange) -> Result<(), RevokeError> {
-        // SAFETY: the caller's promise.
-        unsafe { self.unmap_at_hand::<false>(range) }
     }
 
     /// As [`unmap_owned`](Self::unmap_owned): the way is short where the pages are whole in a word of the block that this CPU chose from
@@ -124,7 +104,7 @@ impl<P: Platform> Domain<P> {
     ///
     /// # Safety
     /// As [`unmap_owned`](Self::unmap_owned), and `range` is a page if that is said.
-    #[inline(always)]
+    #[inline(never)]
     unsafe fn unmap_at_hand<const IS_PAGE: bool>(
         &self,
         range: BusRange,
@@ -148,37 +128,17 @@ impl<P: Platform> Domain<P> {
     pub(in crate::iommu) unsafe fn retire_short(&self, range: BusRange) -> Option<Ticket> {
         match self.is_page(range) {
             // SAFETY: the caller's promise.
-            true => unsafe { self.retire_page(range) },
+            true => unsafe { self.retire_at_hand::<true>(range) },
             // SAFETY: the caller's promise.
-            false => unsafe { self.retire_few(range) },
+            false => unsafe { self.retire_at_hand::<false>(range) },
         }
-    }
-
-    /// As [`retire_short`](Self::retire_short), of a page.
-    ///
-    /// # Safety
-    /// As [`unmap_owned`](Self::unmap_owned).
-    #[inline(never)]
-    unsafe fn retire_page(&self, page: BusRange) -> Option<Ticket> {
-        // SAFETY: the caller's promise.
-        unsafe { self.retire_at_hand::<true>(page) }
-    }
-
-    /// As [`retire_short`](Self::retire_short), of more than a page.
-    ///
-    /// # Safety
-    /// As [`unmap_owned`](Self::unmap_owned).
-    #[inline(never)]
-    unsafe fn retire_few(&self, range: BusRange) -> Option<Ticket> {
-        // SAFETY: the caller's promise.
-        unsafe { self.retire_at_hand::<false>(range) }
     }
 
     /// As [`retire_short`](Self::retire_short).
     ///
     /// # Safety
     /// As [`unmap_at_hand`](Self::unmap_at_hand).
-    #[inline(always)]
+    #[inline(never)]
     unsafe fn retire_at_hand<const IS_PAGE: bool>(&self, range: BusRange) -> Option<Ticket> {
         let retire = |entries: &[AtomicU64], stage: &mut Stage| {
             let ticket = stage.ticket()?;

@@ -92,11 +92,24 @@ impl AtHand {
         limits: (BusAddr, BusAddr),
         unit_log2: u32,
     ) -> Option<BusAddr> {
+        let (_, bus) = self.begin_at((order, len), limits, unit_log2)?;
+        Some(bus)
+    }
+
+    /// As [`begin`](Self::begin); which of the word's units is the first, too.
+    #[inline(always)]
+    fn begin_at(
+        &self,
+        (order, len): (u32, usize),
+        limits: (BusAddr, BusAddr),
+        unit_log2: u32,
+    ) -> Option<(u32, BusAddr)> {
         if !self.is_within(limits) {
             return None;
         }
         let unit = self.word().begin(order, len)?;
-        Some(BusAddr::new(self.first + (u64::from(unit) << unit_log2)))
+        let bus = BusAddr::new(self.first + (u64::from(unit) << unit_log2));
+        Some((unit, bus))
     }
 
     /// As [`begin`](Self::begin), of any length that a block serves: longer ones where one was freed last.
@@ -136,13 +149,10 @@ impl AtHand {
         write: impl FnOnce(&AtomicU64) -> bool,
     ) -> Option<BusAddr> {
         let entries = self.entries?;
-        if !self.is_within(limits) {
-            return None;
-        }
-        let unit = self.word().begin(0, 1)?;
+        let (unit, bus) = self.begin_at((0, 1), limits, unit_log2)?;
         // SAFETY: one of the word's 64 units, all of whose entries `of` was given, which stay where they are as long as the block is lent.
         if write(unsafe { entries.add(unit as usize).as_ref() }) {
-            return Some(BusAddr::new(self.first + (u64::from(unit) << unit_log2)));
+            return Some(bus);
         }
         self.word().end(unit, 1);
         None
@@ -159,12 +169,11 @@ impl AtHand {
         write: impl FnOnce(BusAddr, &[AtomicU64]),
     ) -> Option<BusAddr> {
         let entries = self.entries?;
-        if len.wrapping_sub(1) >= IN_WORD as usize || !self.is_within(limits) {
+        if len.wrapping_sub(1) >= IN_WORD as usize {
             return None;
         }
         let order = usize::BITS - (len - 1).leading_zeros();
-        let unit = self.word().begin(order, len)?;
-        let bus = BusAddr::new(self.first + (u64::from(unit) << unit_log2));
+        let (unit, bus) = self.begin_at((order, len), limits, unit_log2)?;
         // SAFETY: `len` of the word's 64 units from that one on, as the word has begun a range of so many there; `of` was given the entries of
         // all 64, which stay where they are as long as the block is lent.
         let entries = NonNull::slice_from_raw_parts(unsafe { entries.add(unit as usize) }, len);
