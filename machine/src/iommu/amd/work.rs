@@ -108,7 +108,15 @@ impl Core {
 
     /// Every command before is done, as they are done one by one, and every request before has landed.
     fn complete_wait(&self, wait: CompletionWait) {
+        // Counted before software can see that it is done, and ask for another.
         self.counters.waits.add_one();
+        let pending = self.registers.lock().ring.pending();
+        let is_wait = |phys: &u64| {
+            let low = self.ram.load_u64(*phys);
+            low.is_ok_and(|low| kind([low, 0]) == Some(Kind::CompletionWait))
+        };
+        let at_once = pending.filter(is_wait).count();
+        self.counters.waits_at_once.at_least(at_once as u64);
         let at = wait.store_address();
         if wait.s() && self.ram.store_u64(at, wait.store_data()).is_err() {
             self.reporter.report(
@@ -118,12 +126,6 @@ impl Core {
             return self.hardware_error(at);
         }
         let mut registers = self.registers.lock();
-        let is_wait = |phys: &u64| {
-            let low = self.ram.load_u64(*phys);
-            low.is_ok_and(|low| kind([low, 0]) == Some(Kind::CompletionWait))
-        };
-        let at_once = registers.ring.pending().filter(is_wait).count();
-        self.counters.waits_at_once.at_least(at_once as u64);
         // The head moves before the interrupt, so that its handler finds the wait done.
         registers.ring.advance();
         if wait.i() {

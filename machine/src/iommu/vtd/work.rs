@@ -195,7 +195,15 @@ impl Core {
 
     /// Everything before a wait descriptor is done, as descriptors are done one by one: fences cost nothing.
     fn complete_wait(&self, wait: Wait) {
+        // Counted before software can see that it is done, and ask for another.
         self.counters.waits.add_one();
+        let pending = self.registers.lock().queue.pending();
+        let is_wait = |phys: &u64| {
+            let low = self.ram.load_u64(*phys);
+            low.is_ok_and(|low| kind([low, 0]) == Some(Kind::Wait))
+        };
+        let at_once = pending.filter(is_wait).count();
+        self.counters.waits_at_once.at_least(at_once as u64);
         if wait.sw()
             && self
                 .ram
@@ -211,12 +219,6 @@ impl Core {
             );
         }
         let registers = &mut *self.registers.lock();
-        let is_wait = |phys: &u64| {
-            let low = self.ram.load_u64(*phys);
-            low.is_ok_and(|low| kind([low, 0]) == Some(Kind::Wait))
-        };
-        let at_once = registers.queue.pending().filter(is_wait).count();
-        self.counters.waits_at_once.at_least(at_once as u64);
         // The head moves before the interrupt, so that its handler finds the wait done.
         registers.queue.advance();
         if wait.interrupt() && !registers.completion.iwc() {
