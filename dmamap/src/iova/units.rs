@@ -234,7 +234,8 @@ impl Marks {
 
     /// How long the range that begins at `unit` is.
     pub(super) fn range_at(&self, unit: usize) -> Option<usize> {
-        range_at(unit, |word| self.first.0[word], |word| self.used.0[word])
+        let goes_on = |word: usize| self.used.0[word] & !self.first.0[word];
+        self.first.contains(unit).then(|| len_from(unit, goes_on))
     }
 
     /// A bit for each unit that is free.
@@ -324,27 +325,19 @@ pub(super) fn words_of_run(unit: usize, len: usize) -> impl Iterator<Item = (usi
     })
 }
 
-/// How long the range is that begins at `unit`: to the next unit that is another range's first, or in no word of `used`.
+/// How long the range is that begins at `unit`: to the next unit that is in no word of `goes_on`, as those are in which a range goes on.
 #[inline]
-pub(super) fn range_at(
-    unit: usize,
-    first: impl Fn(usize) -> u64,
-    used: impl Fn(usize) -> u64,
-) -> Option<usize> {
+pub(super) fn len_from(unit: usize, goes_on: impl Fn(usize) -> u64) -> usize {
     let mut word = unit >> WORD_LOG2;
-    if first(word) & 1 << (unit % 64) == 0 {
-        return None;
-    }
-    let ends = |word: usize| first(word) | !used(word);
-    let mut found = ends(word) & (u64::MAX - 1) << (unit % 64);
+    let mut found = !goes_on(word) & (u64::MAX - 1) << (unit % 64);
     while found == 0 {
         word += 1;
         if word == WORDS {
-            return Some(UNITS - unit);
+            return UNITS - unit;
         }
-        found = ends(word);
+        found = !goes_on(word);
     }
-    Some((word << WORD_LOG2) + found.trailing_zeros() as usize - unit)
+    (word << WORD_LOG2) + found.trailing_zeros() as usize - unit
 }
 
 /// The first unit of the first of these words at which `2^order` units begin, no fewer than a word has.

@@ -164,6 +164,43 @@ fn every_range_left_is_found_once_by_the_owner_who_then_has_the_block_alone() {
     });
 }
 
+/// Who has a range finds how long it is, whatever its owner begins and ends beside it meanwhile.
+fn a_range_is_as_long_as_it_was(order: u32) {
+    check(PREEMPTIONS, move || {
+        let tails = tails();
+        let block = Arc::new(block_of(Cpu(0), NonNull::from(&*tails)));
+        let len = 1 << order;
+        // Around both there was one range before.
+        let before = block.begin(order + 1, 2 * len).unwrap();
+        block.end_range(before, 2 * len);
+        let theirs = block.begin(order, len).unwrap();
+        let other = {
+            let block = block.clone();
+            thread::spawn(move || {
+                assert_eq!(block.range_at(theirs), Some(len));
+                assert!(block.is_range(theirs, len));
+            })
+        };
+        let beside = block.begin(order, len).unwrap();
+        assert_eq!(beside, theirs + len as u64);
+        block.end_range(beside, len);
+        block.begin(order, len).unwrap();
+        other.join().unwrap();
+    });
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "loom switches stacks, which Miri does not do")]
+fn what_is_said_of_a_range_stays_so_while_its_owner_begins_others_beside_it() {
+    a_range_is_as_long_as_it_was(0);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "loom switches stacks, which Miri does not do")]
+fn what_is_said_of_several_units_stays_so_while_their_owner_begins_others_beside_them() {
+    a_range_is_as_long_as_it_was(1);
+}
+
 /// What an owner that is no CPU is called.
 const OWNER: Cpu = Cpu(usize::MAX - 1);
 

@@ -242,14 +242,15 @@ impl LentBlock {
         first >> (unit % 64) & 1 != 0 && is_joined && !goes_on
     }
 
-    /// How long the range is that begins with `granule`. What is said of a range that the caller has stays so; of others it may
-    /// be anything.
+    /// How long the range is that begins with `granule`. What is said of a range that the caller has stays so, whatever the owner begins and
+    /// ends beside it: units behind it are joined to none as long as it is there, while which of them are in use changes. Of other ranges
+    /// it may be anything.
     #[inline]
     pub(super) fn range_at(&self, granule: u64) -> Option<usize> {
         let unit = self.unit(granule);
-        let used = |word: usize| self.words[word].used();
-        let first = |word: usize| used(word) & !self.words[word].joined();
-        units::range_at(unit, first, used)
+        let word = self.word(granule);
+        let begins = (word.used() & !word.joined()) >> (unit % 64) & 1 != 0;
+        begins.then(|| units::len_from(unit, |word| self.words[word].joined()))
     }
 
     /// Leaves it to the owner to end the range that begins with `granule`, which the caller has. The block may be gone

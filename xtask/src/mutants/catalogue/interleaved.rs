@@ -34,6 +34,10 @@ const fn left() -> Test {
     )
 }
 
+const fn beside(name: &'static str) -> Test {
+    Test::library("dmamap", name)
+}
+
 const fn recalled() -> Test {
     Test::library(
         "dmamap",
@@ -42,6 +46,22 @@ const fn recalled() -> Test {
 }
 
 pub(super) const ALL: &[Mutation] = &[
+    Mutation {
+        name: "length-by-what-is-in-use",
+        selection: Selection::Core,
+        file: LENT,
+        find: "begins.then(|| units::len_from(unit, |word| self.words[word].joined()))",
+        replace: "begins.then(|| units::len_from(unit, |word| { let first = self.words[word].used() & !self.words[word].joined(); self.words[word].used() & !first }))",
+        why: "who looks up a range takes one that its owner begins behind it meanwhile for a part of it",
+        caught_by: &[
+            beside(
+                "iova::lanes::interleaved::what_is_said_of_a_range_stays_so_while_its_owner_begins_others_beside_it",
+            ),
+            beside(
+                "iova::lanes::interleaved::what_is_said_of_several_units_stays_so_while_their_owner_begins_others_beside_them",
+            ),
+        ],
+    },
     Mutation {
         name: "cpu-enters-without-order",
         selection: Selection::Core,
