@@ -1,10 +1,10 @@
 //! Pairs on two CPUs at once, out of one domain.
 
-use std::sync::Barrier;
+use std::sync::{Arc, Barrier};
 use std::thread;
 
 use super::pair::run_pairs;
-use super::{IovaAllocator, PAGE_LOG2};
+use super::{IovaAllocator, Ours, PAGE_LOG2};
 use crate::PeersError;
 use crate::measure::{Contestant, Effort, Timer, Took, measure};
 use crate::pinning;
@@ -15,7 +15,14 @@ const PAIRS: u64 = 1 << 13;
 /// Ranges live meanwhile.
 const LIVE: u64 = 1000;
 
-/// A pair of `len_bytes` on each of two of `cpus`: how long one takes while the other CPU does the same.
+/// Whom ours are set beside as well: two of their kind, with nothing in common but the machine.
+const APART: &str = "nothing shared";
+
+/// Who is asked: each thread its own, which may be the same.
+type Asked = [Arc<dyn IovaAllocator>; 2];
+
+/// A pair of `len_bytes` on each of two of `cpus`: how long one takes while the other CPU does the same. Beside others stands
+/// what two of ours do that two threads do not share.
 ///
 /// # Errors
 /// [`PeersError::Failed`] when an allocator does not what it should, or there are fewer CPUs.
@@ -32,23 +39,31 @@ pub fn two_threads(
             "run two threads at once",
         ));
     };
+    let apart: Asked = [Arc::new(Ours::new()?), Arc::new(Ours::new()?)];
+    let shared = allocators.into_iter().map(|allocator| {
+        let allocator: Arc<dyn IovaAllocator> = allocator.into();
+        (allocator.peer(), [allocator.clone(), allocator])
+    });
+    let all: Vec<(_, Asked)> = shared.chain([(APART, apart)]).collect();
     let timer = Timer::calibrated();
     let mut contestants = Vec::new();
-    for allocator in allocators {
-        let peer = allocator.peer();
-        for _ in 0..LIVE {
-            let live = allocator.allocate(pages);
-            live.ok_or(PeersError::failed(peer, "allocate what is to be live"))?;
+    for (peer, asked) in all {
+        for allocator in &asked {
+            for _ in 0..LIVE / 2 {
+                let live = allocator.allocate(pages);
+                live.ok_or(PeersError::failed(peer, "allocate what is to be live"))?;
+            }
         }
         let sample = move || {
             let start = Barrier::new(2);
             let run = |number: usize, cpu: usize| {
+                let allocator = asked[number].as_ref();
                 let ready = pinning::pin(cpu).is_ok() && allocator.enter_thread(number);
                 start.wait();
                 let mut done = 0;
                 // One that has no number of its own would be taken for the other.
                 let pairs = if ready { PAIRS } else { 0 };
-                let ns = timer.time(|| done = run_pairs(allocator.as_ref(), pages, pairs));
+                let ns = timer.time(|| done = run_pairs(allocator, pages, pairs));
                 (done == PAIRS).then_some(ns / PAIRS as f64)
             };
             let both = thread::scope(|scope| {
@@ -84,7 +99,9 @@ mod tests {
         let cpus = pinning::allowed().unwrap();
         let twice = [cpus[0], cpus[cpus.len() - 1]];
         let took = two_threads(all(None).unwrap(), 4096, &twice, effort).unwrap();
-        assert_eq!(took.len(), 4);
+        let peers: Vec<_> = took.iter().map(|took| took.peer).collect();
+        assert_eq!(peers[..2], ["dmamap", "vm-allocator"]);
+        assert_eq!(peers[2..], ["buddy", "range-alloc", APART]);
         let error = two_threads(all(None).unwrap(), 4096, &cpus[..1], effort).unwrap_err();
         assert_eq!(
             error.to_string(),
