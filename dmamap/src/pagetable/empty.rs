@@ -5,8 +5,8 @@ use super::{Format, Gather, PageTable};
 use crate::platform::Platform;
 
 /// How many tables that became empty stay linked: the most recent ones, as a driver that maps and unmaps in a
-/// loop soon needs them again.
-pub const KEPT_TABLES: usize = 8;
+/// loop soon needs them again. Tables of the smallest pages cover 64 MiB together, of 4 KiB each, and take 128 KiB.
+pub const KEPT_TABLES: usize = 32;
 
 /// A table that was empty when it was noted.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -11,12 +11,12 @@ use super::held::{publish, withdraw};
 use super::page_words::PageWords;
 use super::shadow::Tally;
 use super::words::{Words, are_empty};
-use super::{Format, Gather, Grant, PageTable};
+use super::{Format, Gather, Grant, KEPT_TABLES, PageTable};
 use crate::addr::{BusAddr, BusRange, PhysRange};
 use crate::platform::Platform;
 
-/// How many tables are kept in mind; which of them depends on addresses.
-const NEAR: usize = 8;
+/// How many tables are kept in mind; which of them depends on addresses. As many as stay linked when they are empty.
+const NEAR: usize = KEPT_TABLES;
 
 /// Of these levels: tables further up have a page of 1 GiB and more.
 const LEVELS: usize = 2;
