@@ -13,10 +13,11 @@ struct Place {
 }
 
 impl<P: Platform, F: Format> PageTable<P, F> {
-    /// The leaf at `bus`, or else the first one behind it, with its word: that of any entry of it.
-    pub(crate) fn next_leaf(&self, bus: BusAddr) -> Option<(Leaf, u64)> {
+    /// The first leaf that has an address from `first` to `last`, with its word: that of any entry of it. What lies behind
+    /// `last` is not looked at, however empty it is.
+    pub(crate) fn next_leaf(&self, (first, last): (BusAddr, BusAddr)) -> Option<(Leaf, u64)> {
         let mut path = self.path;
-        let place = self.next_place(&mut path, bus.as_u64())?;
+        let place = self.next_place(&mut path, (first, last))?;
         Some((place.leaf, place.word))
     }
 
@@ -34,11 +35,8 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         let mut path = self.path;
         let mut at = first;
         for _ in 0..leaves_max {
-            let place = self.next_place(&mut path, at.as_u64())?;
+            let place = self.next_place(&mut path, (at, last))?;
             let Place { leaf, level, word } = place;
-            if leaf.bus.start() > last {
-                return None;
-            }
             debug_assert_eq!(self.format.run_log2(level), 0, "a leaf is one word");
             let new = rewrite(word);
             debug_assert_eq!(
@@ -57,9 +55,13 @@ impl<P: Platform, F: Format> PageTable<P, F> {
         (at <= last).then_some(at)
     }
 
-    fn next_place(&self, path: &mut Path<P, F>, bus: u64) -> Option<Place> {
-        let last = self.aperture_last().as_u64();
-        let mut at = bus;
+    fn next_place(
+        &self,
+        path: &mut Path<P, F>,
+        (first, last): (BusAddr, BusAddr),
+    ) -> Option<Place> {
+        let last = last.min(self.aperture_last()).as_u64();
+        let mut at = first.as_u64();
         while at <= last {
             let stop = path.walk(at, 1);
             if let Entry::Leaf {

@@ -12,7 +12,7 @@ use crate::kinds::kinds;
 use crate::rig::{EDU, PAGE, Rig, buffer_of, small};
 
 /// Mappings that live at once.
-const LIVE: u64 = 100_000;
+const LIVE: u64 = 20_000;
 /// The most bytes that each may cost.
 const MOST_BYTES: u64 = 16;
 

@@ -16,15 +16,16 @@ const MOST_BYTES_OF_4K: u64 = (2 << 20) + (2 << 20) / 200;
 /// For a GiB of 2 MiB pages.
 const MOST_BYTES_OF_2M: u64 = 8 << 10;
 
-/// Maps the GiB that begins at bus address `at` with pages of `2^page_log2` bytes none of which lies beside another in memory.
-fn map_gib<F: Format>(table: &mut PageTable<Hosted, F>, at: u64, page_log2: u32) {
+/// Maps `count` pages of `2^page_log2` bytes at bus address `at`, none of which lies beside another in memory.
+fn map_pages<F: Format>(table: &mut PageTable<Hosted, F>, at: u64, page_log2: u32, count: u64) {
     let page_bytes = 1 << page_log2;
     // Every other page of memory: a table has them one by one.
     let page = |n: u64| PhysRange::new(PhysAddr::new(2 * n * page_bytes), page_bytes).unwrap();
     let pages_at_once = 512;
-    for first in (0..GIB >> page_log2).step_by(pages_at_once as usize) {
+    for first in (0..count).step_by(pages_at_once) {
         let bus = BusAddr::new(at + (first << page_log2));
-        let mut pages = Replay::new((first..first + pages_at_once).map(page));
+        let end = count.min(first + pages_at_once as u64);
+        let mut pages = Replay::new((first..end).map(page));
         let mapped = table.map_list(bus, &mut pages, Permission::ReadWrite);
         mapped.unwrap();
     }
@@ -37,18 +38,18 @@ fn each_gib<F: Format>(name: &str, format: F) {
     let mut table = PageTable::new(kernel, format).unwrap();
     let birth = table.frames();
     for (page_log2, most_bytes) in [(12, MOST_BYTES_OF_4K), (21, MOST_BYTES_OF_2M)] {
-        // The first brings what every GiB shares.
-        map_gib(&mut table, GIB, page_log2);
+        // A page in another GiB brings what every GiB shares, and its own tables.
+        map_pages(&mut table, GIB, page_log2, 1);
         let one = table.frames();
-        map_gib(&mut table, 2 * GIB, page_log2);
+        map_pages(&mut table, 2 * GIB, page_log2, GIB >> page_log2);
         let bytes = (table.frames() - one) as u64 * FRAME_BYTES;
         println!("{name}, pages of 2^{page_log2}: {bytes} bytes a GiB");
         assert!(bytes <= most_bytes, "{name}, 2^{page_log2}: {bytes} bytes");
-        // What all share beneath the root: a table and its shadow for each level.
-        let shared = one - birth - bytes as usize / FRAME_BYTES as usize;
+        // That page's, and so what all share beneath the root: a table and its shadow for each level.
+        let shared = one - birth;
         assert!(shared <= 2 * 4, "{name}: {shared} frames");
-        for at in [2 * GIB, GIB] {
-            let range = BusRange::new(BusAddr::new(at), GIB).unwrap();
+        for (at, len_bytes) in [(2 * GIB, GIB), (GIB, 1 << page_log2)] {
+            let range = BusRange::new(BusAddr::new(at), len_bytes).unwrap();
             let mut gather = Gather::new(kernel);
             table.unmap(range, &mut gather).unwrap();
             // SAFETY: no unit walks the table.

@@ -42,7 +42,9 @@ fn with_all(config: MachineConfig) -> MachineConfig {
 /// A machine with one device, which misbehaves.
 fn with(kind: VirtioKind, misbehaviour: Misbehaviour) -> Rig {
     let device = VirtioDeviceConfig::new(kind).with_misbehaviour(misbehaviour);
-    Rig::boot(MachineConfig::default().with_virtio(device))
+    // Little memory: some tests take all of it.
+    let config = MachineConfig::default().with_ram(64 << 20);
+    Rig::boot(config.with_virtio(device))
 }
 
 /// Attaches the device of that type and index: behind the IOMMU where there is one.

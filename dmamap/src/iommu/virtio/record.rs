@@ -235,11 +235,8 @@ fn runs<P: Platform>(
     let mut at = Some(first);
     let leaves = core::iter::from_fn(move || {
         loop {
-            let (leaf, word) = table?.next_leaf(BusAddr::new(at?))?;
+            let (leaf, word) = table?.next_leaf((BusAddr::new(at?), BusAddr::new(last)))?;
             at = leaf.bus.last().as_u64().checked_add(1);
-            if leaf.bus.start().as_u64() > last {
-                return None;
-            }
             if wanted(word) {
                 return Some(run_of(leaf));
             }
