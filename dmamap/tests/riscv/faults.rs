@@ -242,3 +242,71 @@ fn the_unit_stops_in_a_storm_and_gives_everything_back() {
         rig.finish_after_faults();
     }
 }
+
+#[test]
+fn a_queue_that_is_turned_off_while_an_overflow_is_cleared_stays_off() {
+    const DDTP: u64 = UNIT.as_u64() + regs::DDTP;
+    const FQCSR: u64 = UNIT.as_u64() + regs::FQCSR;
+    // What has happened so far, in this order.
+    const NOTHING: usize = 0;
+    const IN_USE: usize = 1;
+    const TURNING_OFF: usize = 2;
+    const FOUND: usize = 3;
+    const CLEARING: usize = 4;
+    const OFF: usize = 5;
+    let stage = Arc::new(AtomicUsize::new(NOTHING));
+    let seen = stage.clone();
+    let reach = |stage: &AtomicUsize, from, to| {
+        let reached = stage.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst);
+        reached.is_ok()
+    };
+    // Not for ever: one of two may have to wait for the other.
+    let await_stage = |stage: &AtomicUsize, at_least, most_ms| {
+        for _ in 0..most_ms {
+            if stage.load(Ordering::SeqCst) >= at_least {
+                break;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    };
+    let observer = move |machine: &Machine, touch| match touch {
+        // The system has read the queue for the last time.
+        Touch::Wrote { phys: DDTP, .. } if reach(&seen, IN_USE, TURNING_OFF) => {
+            await_stage(&seen, CLEARING, 20_000);
+        }
+        Touch::Read { phys: FQCSR, value } => {
+            if !FaultQueueControl::from_bits(value as u32).fqof() {
+                if seen.load(Ordering::SeqCst) == TURNING_OFF {
+                    let unit: &RiscvUnit = machine.riscv_units().next().expect("it has a unit");
+                    (0..2 * RECORDS).for_each(|n| refuse(unit, 0x4001, n * PAGE));
+                }
+            } else if !reach(&seen, TURNING_OFF, FOUND) && reach(&seen, FOUND, CLEARING) {
+                // An interrupt's handler is about to write back what it has read, without the overflow.
+                await_stage(&seen, OFF, 200);
+            }
+        }
+        Touch::Wrote { phys: FQCSR, value } => {
+            if !FaultQueueControl::from_bits(value as u32).fqen() {
+                let _ = reach(&seen, CLEARING, OFF);
+            }
+        }
+        _ => {}
+    };
+    let machine = Machine::boot(with(RiscvConfig::default())).unwrap();
+    let kernel = Hosted::boot(Observed::new(machine.clone(), observer)).unwrap();
+    let rig = Rig::boot_on(machine, kernel, kernel, BootOptions::default()).unwrap();
+    let storming = unit(&rig).clone();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            wait_until("the unit is being turned off", || {
+                stage.load(Ordering::SeqCst) == TURNING_OFF
+            });
+            refuse(&*storming, 0x4000, PAGE);
+        });
+        stage.store(IN_USE, Ordering::SeqCst);
+        // SAFETY: the requests come from the test, not from a device.
+        unsafe { rig.system().shutdown() }.unwrap();
+    });
+    assert_eq!(stage.load(Ordering::SeqCst), OFF);
+    rig.finish_after_faults();
+}

@@ -114,17 +114,18 @@ fn clear_errors<P: Platform>(registers: &Registers<P>, log: &FaultLog<P>) -> Pen
     if !control.fqof() && !control.fqmf() {
         return Pending::Nothing;
     }
-    if control.busy() {
+    // The error bits are cleared by writing what was read.
+    let cleared = |now: FaultQueueControl| {
+        FaultQueueControl::new()
+            .with_fqen(now.fqen())
+            .with_fie(now.fie())
+            .with_fqof(now.fqof())
+            .with_fqmf(now.fqmf())
+    };
+    if !registers.change_fqcsr(cleared) {
         return Pending::More;
     }
     log.record_overflow();
-    // The error bits are cleared by writing what was read.
-    let cleared = FaultQueueControl::new()
-        .with_fqen(control.fqen())
-        .with_fie(control.fie())
-        .with_fqof(control.fqof())
-        .with_fqmf(control.fqmf());
-    registers.write_u32(regs::FQCSR, cleared.into_bits());
     Pending::Nothing
 }
 

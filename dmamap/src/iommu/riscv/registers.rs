@@ -18,6 +18,8 @@ pub(super) struct Registers<P: Platform> {
     tail: Register<P, u32>,
     capabilities: Capabilities,
     bound: Bound<P>,
+    /// Whoever writes back what `fqcsr` says is alone with it: who clears an error must not undo what another has switched.
+    fqcsr: lock_api::Mutex<P::Lock, ()>,
 }
 
 impl<P: Platform> Registers<P> {
@@ -37,6 +39,7 @@ impl<P: Platform> Registers<P> {
             tail,
             capabilities,
             bound,
+            fqcsr: lock_api::Mutex::new(()),
         })
     }
 
@@ -134,12 +137,25 @@ impl<P: Platform> Registers<P> {
         what: &'static str,
         value: FaultQueueControl,
     ) -> Result<(), UnitError> {
-        self.bound.until(what, || !self.read_fqcsr().busy())?;
-        self.write_u32(regs::FQCSR, value.into_bits());
+        self.bound.until(what, || self.change_fqcsr(|_| value))?;
         self.bound.until(what, || {
             let now = self.read_fqcsr();
             !now.busy() && now.fqon() == value.fqen()
         })
+    }
+
+    /// Writes to the fault queue's control register what `change` makes of it, unless it is busy; whether it does.
+    pub(super) fn change_fqcsr(
+        &self,
+        change: impl FnOnce(FaultQueueControl) -> FaultQueueControl,
+    ) -> bool {
+        let _alone = self.fqcsr.lock();
+        let now = self.read_fqcsr();
+        if now.busy() {
+            return false;
+        }
+        self.write_u32(regs::FQCSR, change(now).into_bits());
+        true
     }
 
     /// Turns the page-request queue off, which nobody uses, on units that have one.

@@ -11,6 +11,19 @@ const fn every_call(name: &'static str) -> Test {
 
 pub(super) const ALL: &[Mutation] = &[
     Mutation {
+        name: "riscv-fault-queue-switched-by-two",
+        selection: Selection::Whole,
+        file: "dmamap/src/iommu/riscv/registers.rs",
+        find: "let _alone = self.fqcsr.lock();",
+        replace: "",
+        why: "who clears an overflow turns a fault queue on again whose memory goes",
+        caught_by: &[Test::program(
+            "dmamap",
+            "riscv/faults",
+            "a_queue_that_is_turned_off_while_an_overflow_is_cleared_stays_off",
+        )],
+    },
+    Mutation {
         name: "buffer-of-a-refused-mapping-kept",
         selection: Selection::Whole,
         file: "dmamap/src/map/establish.rs",
