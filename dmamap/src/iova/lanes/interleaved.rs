@@ -51,13 +51,14 @@ const GRANULES: usize = 5;
 /// How often loom takes the CPU away where nobody waits.
 const PREEMPTIONS: usize = 2;
 
-/// What ranges are for, and what the block lies in. loom ends the model where two use one thing at once, or one after the other
-/// without knowing of it.
+/// What ranges are for, what the block lies in, and the table that its entries are in. loom ends the model where two use one thing at
+/// once, or one after the other without knowing of it.
 #[derive(Default)]
 struct Memory {
     /// Of each granule, whether somebody has it.
     held: [UnsafeCell<bool>; GRANULES],
     block: UnsafeCell<()>,
+    table: UnsafeCell<()>,
 }
 
 impl Memory {
@@ -87,6 +88,16 @@ impl Memory {
     /// The block goes.
     fn lose(&self) {
         self.block.with_mut(|_| ());
+    }
+
+    /// An entry is written, or cleared.
+    fn write_entry(&self) {
+        self.table.with(|_| ());
+    }
+
+    /// The table goes, which nothing is mapped by.
+    fn unlink_table(&self) {
+        self.table.with_mut(|_| ());
     }
 }
 
@@ -261,6 +272,7 @@ impl World {
         let (granule, block) = lane.choose(&request).ok()?;
         self.memory.touch();
         block.set_tail(granule, tail_of(granule));
+        self.memory.write_entry();
         Some(granule)
     }
 
@@ -274,6 +286,7 @@ impl World {
     /// As `Lanes::end`.
     fn end_owned(&self, owned: &mut Lane, granule: u64) {
         self.memory.give(granule);
+        self.memory.write_entry();
         assert!(owned.end_hot(granule, 1), "there is no other block");
     }
 
@@ -284,6 +297,7 @@ impl World {
         let stopped = unsafe { self.lanes.stop() };
         self.take_blocks_of(&mut owned, &mut in_use);
         drop(stopped);
+        self.reclaim(*in_use);
     }
 
     /// The block.
@@ -307,6 +321,7 @@ impl World {
             let block = unsafe { block.as_ref() };
             let len = block.granules(granule, 1);
             assert_eq!(len, tail_of(granule).into(), "it is as long as it was");
+            self.memory.write_entry();
             match block.owner() == cpu {
                 true => assert!(lane.end_range(block, granule, 1).is_none()),
                 false => block.leave(granule),
@@ -317,6 +332,7 @@ impl World {
             return;
         }
         let mut in_use = self.in_use.lock().unwrap();
+        self.memory.write_entry();
         match self.look() {
             // SAFETY: blocks go under the lock.
             Some(block) => unsafe { block.as_ref() }.leave(granule),
@@ -324,7 +340,15 @@ impl World {
                 let bit = 1 << (granule - START);
                 assert!(*in_use & bit != 0, "the range was lost with its block");
                 *in_use &= !bit;
+                self.reclaim(*in_use);
             }
+        }
+    }
+
+    /// As the walker, which unlinks a table that has no entries and that no block holds. Under the lock.
+    fn reclaim(&self, in_use: u64) {
+        if in_use == 0 && self.look().is_none() {
+            self.memory.unlink_table();
         }
     }
 
@@ -336,6 +360,8 @@ impl World {
         for lane in stopped.each() {
             self.take_blocks_of(lane, &mut in_use);
         }
+        drop(stopped);
+        self.reclaim(*in_use);
     }
 
     fn take_blocks_of(&self, lane: &mut Lane, in_use: &mut u64) {
