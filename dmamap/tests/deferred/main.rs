@@ -68,6 +68,15 @@ fn deferred_edu(rig: &mut Rig) -> Edu<Hosted> {
     rig.edu_on(device)
 }
 
+/// That what threads retired beside each other was put off to flushes: all but a few, as whoever waits too long for the flush of another,
+/// from which a busy host may have taken the CPU, unmaps for itself.
+fn assert_put_off(retired: u64, total: u64) {
+    assert!(
+        (total - total / 20..=total).contains(&retired),
+        "{retired} of {total} were put off"
+    );
+}
+
 /// A page of `pattern`, lent to the device.
 fn lend<P: Platform>(device: &Device<P>, pattern: u8) -> Lent<P> {
     lend_pages(device, 1, pattern)

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use dmamap::buffer::ScatteredBuffer;
 use dmamap::iommu::{RevokeError, UnitError};
 use dmamap::map::Quarantined;
 use machine::temper::Temper;
@@ -9,7 +10,7 @@ use machine::temper::Temper;
 use super::idle::{WAITS, boot_counting};
 use super::kinds::{hold, kinds, release};
 use super::rig::patience::wait_until;
-use super::rig::{PAGE, Rig, share_a_page};
+use super::rig::{MORE_THAN_IS_KEPT, PAGE, Rig, share_a_page};
 use super::{LONG_MS, attach_deferred, lend, lend_pages};
 
 /// A bound short enough to be waited for in a test, and long enough for a unit that answers, on a busy host.
@@ -122,7 +123,7 @@ fn tables_in_a_flush_that_is_not_confirmed_are_kept() {
     let kind = &kinds()[0];
     let rig = boot(kind, 64, LONG_MS);
     let device = attach_deferred(&rig);
-    let large = dmamap::buffer::ScatteredBuffer::allocate(rig.kernel, 12 * (2 << 20)).unwrap();
+    let large = ScatteredBuffer::allocate(rig.kernel, MORE_THAN_IS_KEPT).unwrap();
     let large = device.map_sg(large, dmamap::map::FromDevice).unwrap();
     let with_tables = device.domain_frames();
     let retired = large.retire();
@@ -132,10 +133,10 @@ fn tables_in_a_flush_that_is_not_confirmed_are_kept() {
     let error = retired.finish().unwrap_err();
     release(&rig);
     assert_timed_out(error);
-    assert_eq!(device.figures().quarantined_bytes, 12 * (2 << 20));
+    assert_eq!(device.figures().quarantined_bytes, MORE_THAN_IS_KEPT);
     let before = rig.frames_in_use();
-    assert_eq!(device.recover(), Ok(12 * (2 << 20)));
-    let back = 12 * (2 << 20) / PAGE + unlinked as u64;
+    assert_eq!(device.recover(), Ok(MORE_THAN_IS_KEPT));
+    let back = MORE_THAN_IS_KEPT / PAGE + unlinked as u64;
     assert!(before - rig.frames_in_use() >= back, "tables are kept");
     device.detach().unwrap();
     assert_eq!(rig.finish_with_losses().frames.in_use, 0);

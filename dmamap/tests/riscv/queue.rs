@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::rig::patience::wait_until;
 use crate::rig::{
-    EDU, HEARTBEAT, PAGE, Rig, impatient, restart_under_load, share_a_page, try_write,
+    EDU, HEARTBEAT, MORE_THAN_IS_KEPT, PAGE, Rig, impatient, restart_under_load, share_a_page,
+    try_write,
 };
 use crate::riscv::{TEMPERS, UNIT, by, unit, with};
 use crate::waiting::{
@@ -107,7 +108,7 @@ fn tables_are_not_freed_before_the_unit_let_go_of_them() {
         let rig = plain(by(stage));
         let device = rig.attach(EDU);
         // So many tables that some are unlinked when all become empty.
-        let large = ScatteredBuffer::allocate(device.platform(), 12 * (2 << 20)).unwrap();
+        let large = ScatteredBuffer::allocate(device.platform(), MORE_THAN_IS_KEPT).unwrap();
         let mapping = device.map_sg(large, FromDevice).unwrap();
         // The unit remembers the way to each.
         for page in mapping.segments() {

@@ -12,6 +12,7 @@ use dmamap::device::Device;
 use dmamap::iommu::Requester;
 use dmamap::iommu::fault::{Access, Fault};
 use dmamap::map::Bidirectional;
+use dmamap::pagetable::KEPT_TABLES;
 use dmamap::pci::Function;
 use dmamap::platform::Platform;
 use dmamap::system::{DmaSystem, Protection, Settings};
@@ -31,6 +32,9 @@ use patience::StopOnDrop;
 
 /// Bytes of an IOMMU page and of a frame.
 pub const PAGE: u64 = 4096;
+
+/// Memory in pages of so many tables that some of them are unlinked when all become empty: they cover 2 MiB each.
+pub const MORE_THAN_IS_KEPT: u64 = (KEPT_TABLES as u64 + 4) * (2 << 20);
 
 /// Frames that a domain asks for when it divides bus addresses for the first time: one of blocks and the two of its
 /// directory.

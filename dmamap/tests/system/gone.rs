@@ -15,10 +15,10 @@ use machine::Iommu;
 const TIMES: usize = 300;
 
 /// For how long a driver waits for a unit that is there and does not answer.
-const PATIENCE: Duration = Duration::from_secs(8);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Far less than that, and far more than what is done without a wait takes on a busy host.
-const SOON: Duration = Duration::from_secs(4);
+const SOON: Duration = Duration::from_secs(10);
 
 fn confirms_nothing(kind: &str, iommu: Iommu) {
     let (fading, rig) = Altered::boot(

@@ -7,8 +7,8 @@ use board::hardware::Width;
 
 use crate::rig::patience::{NEVER, wait_until};
 use crate::rig::{
-    EDU, FIRST_BLOCK_FRAMES, FIRST_LANE_FRAMES, FIRST_LARGE_BLOCK_FRAMES, PAGE, Rig, UNITS,
-    impatient, share_a_page, small,
+    EDU, FIRST_BLOCK_FRAMES, FIRST_LANE_FRAMES, FIRST_LARGE_BLOCK_FRAMES, MORE_THAN_IS_KEPT, PAGE,
+    Rig, UNITS, impatient, share_a_page, small,
 };
 use crate::waiting::{A_WHILE, Held, while_there_is};
 use dmamap::addr::{BusRange, DmaMask};
@@ -153,7 +153,7 @@ fn tables_are_not_freed_before_the_unit_let_go_of_them() {
         let device = rig.attach(EDU);
         let born_with = device.domain_frames();
         // So many tables that some are unlinked when all become empty.
-        let large = ScatteredBuffer::allocate(device.platform(), 12 * (2 << 20)).unwrap();
+        let large = ScatteredBuffer::allocate(device.platform(), MORE_THAN_IS_KEPT).unwrap();
         let mapping = device.map_sg(large, FromDevice).unwrap();
         let (kernel, lent) = (rig.kernel, rig.frames_in_use());
         let tables = device.domain_frames();
@@ -201,7 +201,7 @@ fn what_is_mapped_while_tables_are_unlinked_is_reachable_at_once() {
     edu.fetch(&warm, 0, 8).unwrap();
     drop(warm);
     // So many tables that the one for `bus` is unlinked when these become empty.
-    let large = ScatteredBuffer::allocate(rig.kernel, 12 * (2 << 20)).unwrap();
+    let large = ScatteredBuffer::allocate(rig.kernel, MORE_THAN_IS_KEPT).unwrap();
     let large = edu.device().map_sg(large, FromDevice).unwrap();
     let unit = rig.unit(0);
     unit.hold_queue();
