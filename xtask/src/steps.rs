@@ -44,9 +44,12 @@ pub(crate) fn all() -> Vec<Step> {
         step(
             "tests",
             "unit, integration and documentation tests, and what the documents name exists",
-            // The program's own are left to the step `end-to-end`, as what they show does not depend on how it is built: it
-            // would be built, and read its files, a second time and slowly.
-            || run(&mut cargo(&["test", "--workspace", "--exclude", "cli"])),
+            // Of the program what is inside it alone, with its assertions: whole runs, of which most are long, are left to
+            // the step `end-to-end`. The layer and the models are run with theirs by everything else here.
+            || match run(&mut cargo(&["test", "--workspace", "--exclude", "cli"])) {
+                Outcome::Passed(_) => run(&mut cargo(&["test", "--package", "cli", "--bins"])),
+                other => other,
+            },
         ),
         step(
             "miri",
