@@ -219,3 +219,30 @@ fn a_run_that_comes_back_elsewhere_is_called_back_from_there() {
         pool.check();
     });
 }
+
+/// A slot is lent at every moment, though never the same for long: nobody who counts may find none.
+#[test]
+#[cfg_attr(miri, ignore = "loom switches stacks, which Miri does not do")]
+fn what_is_lent_all_the_time_is_counted_whoever_counts() {
+    check(PREEMPTIONS, || {
+        let tally = Arc::new(Tally::new(2));
+        // One is lent on a CPU, one kept by the other.
+        tally.take(Cpu(0), 1, 0);
+        tally.take(Cpu(1), 0, 1);
+        // The one that counts is the second thread: loom sees no reason to change to the first before what that
+        // writes, where it has read it itself since.
+        let other = {
+            let tally = tally.clone();
+            thread::spawn(move || {
+                assert!(tally.lent() >= 1, "it was never so few");
+            })
+        };
+        for _ in 0..2 {
+            // The one that is kept is lent, and only then the other comes back, and is kept.
+            tally.lend_kept(Cpu(1), 1);
+            tally.keep_returned(Cpu(1), 1);
+        }
+        other.join().unwrap();
+        assert_eq!((tally.lent(), tally.kept(Cpu(1))), (1, 1));
+    });
+}

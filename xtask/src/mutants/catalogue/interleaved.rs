@@ -45,7 +45,35 @@ const fn recalled() -> Test {
     )
 }
 
+const TALLY: &str = "dmamap/src/bounce/tally.rs";
+
+const fn counted() -> Test {
+    beside("bounce::interleaved::what_is_lent_all_the_time_is_counted_whoever_counts")
+}
+
 pub(super) const ALL: &[Mutation] = &[
+    Mutation {
+        name: "lent-slots-counted-before-what-came-back",
+        selection: Selection::Whole,
+        file: TALLY,
+        find: "let returned = sum(|share| &share.returned);
+        sum(|share| &share.lent).saturating_sub(returned)",
+        replace: "let lent = sum(|share| &share.lent);
+        lent.saturating_sub(sum(|share| &share.returned))",
+        why: "a pool is taken for unused while its slots are lent",
+        caught_by: &[counted()],
+    },
+    Mutation {
+        name: "slots-come-back-without-order",
+        selection: Selection::Whole,
+        file: TALLY,
+        find: "share.kept.store(kept, Ordering::Relaxed);
+        add(&share.returned, slots, Ordering::Release);",
+        replace: "share.kept.store(kept, Ordering::Relaxed);
+        add(&share.returned, slots, Ordering::Relaxed);",
+        why: "who counts finds a slot back and not that another was lent before",
+        caught_by: &[counted()],
+    },
     Mutation {
         name: "length-by-what-is-in-use",
         selection: Selection::Core,
