@@ -280,7 +280,13 @@ fn what_no_unit_confirmed_is_nobodys_until_it_is_recovered() {
             let buffer = buffer_of(rig.kernel, pages * PAGE, 1);
             lane.map_single(buffer, Bidirectional).unwrap()
         });
-        let lost: Vec<_> = lent.iter().map(|one| one.range()).collect();
+        let pieces = || ScatteredBuffer::allocate(rig.kernel, 6 * PAGE).unwrap();
+        let lists = [
+            lane.map_sg(pieces(), Bidirectional).unwrap(),
+            device.map_sg(pieces(), Bidirectional).unwrap(),
+        ];
+        let mut lost: Vec<_> = lent.iter().map(|one| one.range()).collect();
+        lost.extend(lists.iter().flat_map(SgMapping::segments));
         let bytes: u64 = lost.iter().map(|range| range.len_bytes()).sum();
         hang(&rig.machine);
         let [one, two, five, other] = lent;
@@ -288,6 +294,9 @@ fn what_no_unit_confirmed_is_nobodys_until_it_is_recovered() {
             let _ = lane.unmap(mapping).expect_err("nobody confirms it");
         }
         let _ = other.unmap().expect_err("nobody confirms it");
+        let [own, others] = lists;
+        let _ = lane.unmap_sg(own).expect_err("nobody confirms it");
+        let _ = others.unmap().expect_err("nobody confirms it");
         go_on(&rig.machine);
         assert_eq!(device.figures().quarantined_bytes, bytes);
         let assert_apart = |lane: &mut Lane<Hosted>, lost: &[BusRange]| {
