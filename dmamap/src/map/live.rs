@@ -1,28 +1,27 @@
 //! A mapping that lives: what every kind of handle is made of.
 
+mod ending;
 mod retired;
+mod syncs;
 
 use core::mem::ManuallyDrop;
-use core::ptr::NonNull;
 
 use crate::addr::{BusRange, PhysRange};
-use crate::bounce::{PoolName, RunPlace};
 use crate::buffer::DmaMemory;
 use crate::device::{Coherence, Device, Held};
-use crate::iommu::{Owed, Requester, RevokeError};
+use crate::iommu::Requester;
 use crate::map::as_it_is::{AsItIs, map_as_it_is};
 use crate::map::asked::Asked;
 use crate::map::at_once::AtOnce;
-use crate::map::attributes::{Attributes, CpuSync};
-use crate::map::backing::{Backing, Side};
-use crate::map::copies::{Copies, CopyReach};
+use crate::map::attributes::Attributes;
+use crate::map::backing::Backing;
+use crate::map::copies::Copies;
 use crate::map::direction::AnyDirection;
-use crate::map::earlier::{Earlier, Written};
-use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
-use crate::map::establish::{establish, not_established, revoke};
+use crate::map::earlier::Earlier;
+use crate::map::error::{MapError, MapFailure, Rejected};
+use crate::map::establish::{establish, not_established};
 use crate::map::place::{Contents, Memory, Placed};
-use crate::map::plain::{Taken, plain_piece};
-use crate::map::route::WayBack;
+use crate::map::plain::plain_piece;
 use crate::map::terms::Terms;
 use crate::pagetable::PhysList;
 use crate::platform::Platform;
@@ -292,294 +291,5 @@ impl<P: Platform> Live<P> {
     #[inline]
     pub(crate) fn need_sync(&self) -> bool {
         self.held.core().coherence == Coherence::NotSnooped || self.copies.are_there()
-    }
-
-    /// Calls `visit` with each stretch of `len_bytes` bytes from byte `offset` of the mapping on: the CPU's pointer to where
-    /// the device has it, and how long it is.
-    pub(crate) fn device_side(
-        &self,
-        buffer: NonNull<u8>,
-        offset: u64,
-        len_bytes: u64,
-        mut visit: impl FnMut(NonNull<u8>, u64),
-    ) {
-        let platform = self.held.core().platform;
-        self.backing()
-            .each_side(offset, len_bytes, self.len_bytes(), |side, at, len| {
-                // SAFETY: callers name bytes of the buffer or, in the same measure, of a copy of them.
-                let pointer = unsafe {
-                    match side {
-                        Side::Buffer => buffer.add(at as usize),
-                        Side::Copy(run, within) => run.pointer(platform).add(within as usize),
-                    }
-                };
-                visit(pointer, len);
-            });
-    }
-
-    /// What the device wrote to the `len_bytes` bytes from `offset` on of the mapping, whose buffer begins at `buffer`, is
-    /// what the CPU reads [on the device's side](Self::device_side) from now on.
-    ///
-    /// Whoever calls it has the buffer alone: it may be written, too.
-    #[inline]
-    pub(crate) fn sync_for_cpu(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
-        self.see_device_writes(buffer, offset, len_bytes);
-        if self.copies.are_there() && self.attributes.cpu_sync == CpuSync::Skipped {
-            // Unmapping will not.
-            self.copy_out(buffer, offset, len_bytes);
-        }
-    }
-
-    /// As [`sync_for_cpu`](Self::sync_for_cpu), for those who share the buffer: it is not written.
-    #[inline]
-    pub(crate) fn see_device_writes(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
-        // What the device only reads is in memory as it is in the caches.
-        if self.need_sync() && self.direction.device_writes() {
-            self.invalidate(buffer, offset, len_bytes);
-        }
-        self.held.core().platform.dma_rmb();
-    }
-
-    #[inline(never)]
-    fn invalidate(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
-        let core = self.held.core();
-        self.device_side(buffer, offset, len_bytes, |start, len| {
-            core.invalidate_cache(start, len);
-        });
-    }
-
-    /// What the CPU wrote there is what the device reads from now on.
-    #[inline]
-    pub(crate) fn sync_for_device(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
-        // Where the device only writes, the CPU has only read.
-        if self.need_sync() && self.direction.device_reads() {
-            self.clean(buffer, offset, len_bytes);
-        }
-        self.held.core().platform.dma_wmb();
-    }
-
-    #[inline(never)]
-    fn clean(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
-        let core = self.held.core();
-        self.device_side(buffer, offset, len_bytes, |start, len| {
-            core.clean_cache(start, len);
-        });
-    }
-
-    /// Brings what the device wrote to its side into the buffer.
-    fn copy_out(&self, buffer: NonNull<u8>, offset: u64, len_bytes: u64) {
-        if self.copies.are_there() && self.direction.device_writes() {
-            let platform = self.held.core().platform;
-            // SAFETY: the mapping has the buffer to itself, and views of it are volatile.
-            unsafe {
-                self.backing()
-                    .copy_out(platform, buffer, offset, len_bytes, self.len_bytes());
-            }
-        }
-    }
-
-    /// Takes the addresses back; when this returns `Ok` the device reaches nothing through them. Otherwise the memory is
-    /// the caller's to keep, for ever.
-    pub(crate) fn revoke<B: DmaMemory>(mut self, buffer: &B) -> Result<(), Quarantined> {
-        // SAFETY: the mapping ends with this call.
-        match unsafe { self.take_back() } {
-            Ok(()) => {
-                let written = self.take_earlier().written;
-                self.part(buffer, written);
-                Ok(())
-            }
-            Err(error) => {
-                let lost_bytes = self.backing().lent_bytes();
-                self.held.core().quarantine.lose(lost_bytes);
-                Err(self.quarantined(error))
-            }
-        }
-    }
-
-    /// As [`revoke`](Self::revoke); the buffer comes back, or goes into the device's quarantine. Should anything panic, it is leaked.
-    #[inline]
-    pub(crate) fn revoke_owned<B: DmaMemory>(
-        self,
-        buffer: ManuallyDrop<B>,
-    ) -> Result<B, Quarantined> {
-        let core = self.held.core();
-        let is_plain = !self.need_sync() && self.earlier.is_none();
-        // What the steps come to, for nearly all mappings.
-        let taken = match is_plain {
-            // SAFETY: the range is of this mapping, which ends with this call.
-            true => unsafe { core.take_back_plain(self.range, self.attributes) },
-            false => Taken::Not,
-        };
-        match taken {
-            Taken::Back => {
-                core.platform.dma_rmb();
-                Ok(ManuallyDrop::into_inner(buffer))
-            }
-            Taken::Failed(error) => Err(self.kept(buffer, error)),
-            Taken::Not => self.revoke_owned_copied(buffer),
-        }
-    }
-
-    /// As [`revoke_owned`](Self::revoke_owned), wherever the short way did nothing: copies end in one as well.
-    #[inline(never)]
-    fn revoke_owned_copied<B: DmaMemory>(self, buffer: ManuallyDrop<B>) -> Result<B, Quarantined> {
-        let Some((pool, run)) = self.copy_that_ends_at_once() else {
-            return self.revoke_owned_in_steps(buffer);
-        };
-        let core = self.held.core();
-        // SAFETY: no table says whether the device has the copy: it has it always, or nothing translates for it. The mapping had the
-        // buffer to itself, views of it are volatile, and it ends with this call.
-        unsafe { core.end_copy(pool, run, self.direction, buffer.pointer()) };
-        Ok(ManuallyDrop::into_inner(buffer))
-    }
-
-    /// Its copy, where the mapping is that and no more: no table is changed at its end, no cache maintained, nothing is owed.
-    #[inline]
-    fn copy_that_ends_at_once(&self) -> Option<(PoolName, RunPlace)> {
-        let core = self.held.core();
-        match self.copies {
-            Copies::Whole { pool, run, reach }
-                if (reach == CopyReach::Always || !core.route.joins_pieces())
-                    && self.earlier.is_none()
-                    && core.ends_copy_at_once(self.attributes.cpu_sync) =>
-            {
-                Some((pool, run))
-            }
-            _ => None,
-        }
-    }
-
-    #[inline(never)]
-    fn revoke_owned_in_steps<B: DmaMemory>(
-        self,
-        buffer: ManuallyDrop<B>,
-    ) -> Result<B, Quarantined> {
-        // SAFETY: the mapping ends with this call.
-        let outcome = unsafe { self.take_back() };
-        self.part_owned(buffer, outcome)
-    }
-
-    /// Takes the addresses back; [`part_owned`](Self::part_owned) is what follows.
-    ///
-    /// # Safety
-    /// It is called once, and the mapping ends with it.
-    unsafe fn take_back(&self) -> Result<(), RevokeError> {
-        // SAFETY: the caller's promise.
-        unsafe { self.take_back_by(&self.held.core().route) }
-    }
-
-    /// The same by a way of the device.
-    ///
-    /// # Safety
-    /// As [`take_back`](Self::take_back).
-    #[inline]
-    pub(crate) unsafe fn take_back_by(&self, way: impl WayBack) -> Result<(), RevokeError> {
-        let (core, attributes) = (self.held.core(), self.attributes);
-        // SAFETY: `range` is of this mapping, which the caller ends.
-        unsafe { revoke(core, way, self.range, self.copies, attributes, self.owed()) }
-    }
-
-    /// What the memory owes to earlier mappings of it, if there were any.
-    #[inline]
-    fn owed(&self) -> Option<Result<Owed, RevokeError>> {
-        let note = self.earlier?;
-        Some(self.held.core().earlier.get(note).owed)
-    }
-
-    /// As [`owed`](Self::owed), and all else. Called once.
-    #[inline]
-    fn take_earlier(&mut self) -> Earlier {
-        match self.earlier.take() {
-            Some(note) => self.held.core().earlier.take(note),
-            None => Earlier::NOTHING,
-        }
-    }
-
-    fn quarantined(&self, error: RevokeError) -> Quarantined {
-        Quarantined {
-            device: self.held.core().requester,
-            range: self.range,
-            error,
-        }
-    }
-
-    /// The last of a mapping that was taken back, or not, as `outcome` says: then the buffer and the copies of it that the
-    /// device was given go into its quarantine.
-    pub(crate) fn part_owned<B: DmaMemory>(
-        mut self,
-        buffer: ManuallyDrop<B>,
-        outcome: Result<(), RevokeError>,
-    ) -> Result<B, Quarantined> {
-        match outcome {
-            Ok(()) => {
-                let written = self.take_earlier().written;
-                self.part(&*buffer, written);
-                Ok(ManuallyDrop::into_inner(buffer))
-            }
-            Err(error) => Err(self.kept(buffer, error)),
-        }
-    }
-
-    #[cold]
-    pub(crate) fn kept<B: DmaMemory>(
-        self,
-        buffer: ManuallyDrop<B>,
-        error: RevokeError,
-    ) -> Quarantined {
-        let quarantined = self.quarantined(error);
-        self.keep(buffer, error);
-        quarantined
-    }
-
-    fn keep<B: DmaMemory>(mut self, buffer: ManuallyDrop<B>, error: RevokeError) {
-        let _ = self.take_earlier();
-        let (core, len_bytes) = (self.held.core(), buffer.len_bytes());
-        core.keep_from_use(buffer, len_bytes, self.backing(), error);
-    }
-
-    /// The last of a mapping that was taken back, whose memory the device could write `earlier`.
-    #[inline]
-    fn part<B: DmaMemory>(self, buffer: &B, earlier: Written) {
-        match self.need_sync() {
-            true => self.part_in_steps(buffer, earlier),
-            false => self.held.core().platform.dma_rmb(),
-        }
-    }
-
-    #[inline(never)]
-    fn part_in_steps<B: DmaMemory>(mut self, buffer: &B, earlier: Written) {
-        let core = self.held.core();
-        if let Copies::Whole { pool, run, .. } = self.copies
-            && core.ends_copy_at_once(self.attributes.cpu_sync)
-        {
-            // SAFETY: the route's word is that the device lost the mapping, or it has the copy always; the mapping had the buffer
-            // to itself, and views of it are volatile.
-            return unsafe { core.end_copy(pool, run, self.direction, buffer.pointer()) };
-        }
-        self.take_from_device(buffer, earlier);
-        self.give_copies_back();
-    }
-
-    fn give_copies_back(&mut self) {
-        let backing = self.backing();
-        self.copies = Copies::None;
-        // SAFETY: callers have the route's word that the device lost the mapping, or it has the copy always.
-        unsafe { backing.release(self.held.core()) };
-    }
-
-    /// Makes what the device wrote, before it lost the memory, what the CPU reads in the buffer; also what it wrote `earlier`.
-    fn take_from_device<B: DmaMemory>(&self, buffer: &B, earlier: Written) {
-        let core = self.held.core();
-        let is_automatic = self.need_sync() && self.attributes.cpu_sync == CpuSync::Automatic;
-        // After the device lost the memory: until then lines of it could come into the caches and be outdated again.
-        if is_automatic && self.direction.device_writes() {
-            self.invalidate(buffer.pointer(), 0, self.len_bytes());
-        } else if is_automatic && earlier == Written::Perhaps {
-            core.invalidate_cache(buffer.pointer(), buffer.len_bytes());
-        }
-        core.platform.dma_rmb();
-        if is_automatic {
-            self.copy_out(buffer.pointer(), 0, self.len_bytes());
-        }
     }
 }

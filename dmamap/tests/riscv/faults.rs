@@ -285,10 +285,10 @@ fn a_queue_that_is_turned_off_while_an_overflow_is_cleared_stays_off() {
                 await_stage(&seen, OFF, 200);
             }
         }
-        Touch::Wrote { phys: FQCSR, value } => {
-            if !FaultQueueControl::from_bits(value as u32).fqen() {
-                let _ = reach(&seen, CLEARING, OFF);
-            }
+        Touch::Wrote { phys: FQCSR, value }
+            if !FaultQueueControl::from_bits(value as u32).fqen() =>
+        {
+            let _ = reach(&seen, CLEARING, OFF);
         }
         _ => {}
     };

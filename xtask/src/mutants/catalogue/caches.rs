@@ -3,7 +3,8 @@
 use super::super::mutation::{Mutation, Selection, Test};
 
 const GIVEN: &str = "dmamap/src/map/given.rs";
-const LIVE: &str = "dmamap/src/map/live.rs";
+const ENDING: &str = "dmamap/src/map/live/ending.rs";
+const SYNCS: &str = "dmamap/src/map/live/syncs.rs";
 const RAW: &str = "dmamap/src/map/raw/mod.rs";
 
 const fn caches(name: &'static str) -> Test {
@@ -35,7 +36,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "unmap-does-not-invalidate",
         selection: Selection::Whole,
-        file: LIVE,
+        file: ENDING,
         find: "if is_automatic && self.direction.device_writes() {",
         replace: "if false {",
         why: "the CPU reads what it had before the device wrote",
@@ -44,7 +45,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "unmap-invalidates-what-was-only-read",
         selection: Selection::Whole,
-        file: LIVE,
+        file: ENDING,
         find: "if is_automatic && self.direction.device_writes() {",
         replace: "if is_automatic {",
         why: "every transfer to a device costs twice",
@@ -53,7 +54,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "sync-for-cpu-only-orders",
         selection: Selection::Whole,
-        file: LIVE,
+        file: SYNCS,
         find: "if self.need_sync() && self.direction.device_writes() {",
         replace: "if false {",
         why: "a view shows what the CPU had before",
@@ -62,7 +63,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "sync-for-device-only-orders",
         selection: Selection::Whole,
-        file: LIVE,
+        file: SYNCS,
         find: "if self.need_sync() && self.direction.device_reads() {",
         replace: "if false {",
         why: "the device does not read what was written in a view",

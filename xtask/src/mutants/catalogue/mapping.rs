@@ -470,7 +470,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "copies-taken-back-as-if-there-were-none",
         selection: Selection::Whole,
-        file: "dmamap/src/map/live.rs",
+        file: "dmamap/src/map/live/ending.rs",
         find: "true => unsafe { core.take_back_plain(self.range, self.attributes) }, false => Taken::Not",
         replace: "true | false => unsafe { core.take_back_plain(self.range, self.attributes) }",
         why: "the driver never gets what the device wrote, and the copy is never used again",
@@ -483,7 +483,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "note-outlives-its-mapping",
         selection: Selection::Whole,
-        file: "dmamap/src/map/live.rs",
+        file: "dmamap/src/map/live/ending.rs",
         find: "Some(note) => self.held.core().earlier.take(note),",
         replace: "Some(note) => self.held.core().earlier.get(note),",
         why: "each time memory is lent again a little of the machine's is lost",

@@ -125,7 +125,7 @@ mod tests {
             "drivers/src/edu/mod.rs transfer self.command.write",
             "drivers/src/virtio/ring.rs take_answers self.platform.dma_rmb",
             "drivers/src/virtio/share.rs copy_back lent.sync_for_cpu",
-            "dmamap/src/map/live.rs clean core.clean_cache",
+            "dmamap/src/map/live/syncs.rs clean core.clean_cache",
             "dmamap/src/map/view.rs begin live.sync_for_cpu",
             "dmamap/src/map/coherent/publish.rs publish self.memory.order_stores",
             "dmamap/src/mmio/register.rs write self.mapping.platform.dma_wmb",
