@@ -34,7 +34,7 @@ const fn left() -> Test {
     )
 }
 
-const fn beside(name: &'static str) -> Test {
+const fn in_the_library(name: &'static str) -> Test {
     Test::library("dmamap", name)
 }
 
@@ -48,7 +48,7 @@ const fn recalled() -> Test {
 const TALLY: &str = "dmamap/src/bounce/tally.rs";
 
 const fn counted() -> Test {
-    beside("bounce::interleaved::what_is_lent_all_the_time_is_counted_whoever_counts")
+    in_the_library("bounce::interleaved::what_is_lent_all_the_time_is_counted_whoever_counts")
 }
 
 pub(super) const ALL: &[Mutation] = &[
@@ -82,10 +82,10 @@ pub(super) const ALL: &[Mutation] = &[
         replace: "begins.then(|| units::len_from(unit, |word| { let first = self.words[word].used() & !self.words[word].joined(); self.words[word].used() & !first }))",
         why: "who looks up a range takes one that its owner begins behind it meanwhile for a part of it",
         caught_by: &[
-            beside(
+            in_the_library(
                 "iova::lanes::interleaved::what_is_said_of_a_range_stays_so_while_its_owner_begins_others_beside_it",
             ),
-            beside(
+            in_the_library(
                 "iova::lanes::interleaved::what_is_said_of_several_units_stays_so_while_their_owner_begins_others_beside_them",
             ),
         ],
