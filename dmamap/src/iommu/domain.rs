@@ -220,7 +220,7 @@ impl<P: Platform> Domain<P> {
     ) -> Result<(), DomainError> {
         let bus = BusAddr::new(memory.start().as_u64());
         let range = BusRange::new(bus, memory.len_bytes()).expect("as long as memory that exists");
-        self.with_blocks_back(Recall::KeepingFrames, |inner| {
+        self.with_blocks_back(Recall::Addresses(range), |inner| {
             inner.iova.reserve(range)?;
             let table = inner.table.as_mut().ok_or(DomainError::Revoked)?;
             let mut list = Replay::new(core::iter::once(memory));
@@ -230,7 +230,7 @@ impl<P: Platform> Domain<P> {
 
     /// Keeps `range` from ever being chosen.
     pub(crate) fn reserve(&self, range: BusRange) -> Result<(), DomainError> {
-        self.with_blocks_back(Recall::KeepingFrames, |inner| {
+        self.with_blocks_back(Recall::Addresses(range), |inner| {
             Ok(inner.iova.reserve(range)?)
         })
     }

@@ -54,3 +54,17 @@ pub enum IovaError {
     #[error("no memory to record bus addresses: {0}")]
     OutOfMemory(#[from] SlabError),
 }
+
+impl IovaError {
+    /// The same where there is a gap of so many bytes as well.
+    pub(crate) fn beside_gap(mut self, len_bytes: u64) -> Self {
+        if let Self::IovaExhausted {
+            widest_gap_bytes: widest,
+            ..
+        } = &mut self
+        {
+            *widest = len_bytes.max(*widest);
+        }
+        self
+    }
+}

@@ -37,12 +37,15 @@ impl<P: Platform> IovaSpace<P> {
         len: impl Fn(usize, usize) -> u64,
     ) {
         let Self { tree, divided, .. } = self;
-        for unit in marks.firsts() {
-            let units = marks.range_at(unit).unwrap_or(1);
-            let granules = len(unit, units);
-            divided.say_range(block, unit, (units, granules));
-            self.live_allocations += 1;
-            self.live_granules += granules;
+        let level = divided.blocks.get(block).level;
+        let (ranges, granules) = marks.count(level, &len);
+        self.live_allocations += ranges;
+        self.live_granules += granules;
+        if level == Level::Blocks {
+            for unit in marks.firsts() {
+                let units = marks.range_at(unit).unwrap_or(1);
+                divided.say_range(block, unit, (units, len(unit, units)));
+            }
         }
         divided.take_back(block, marks);
         if marks.is_unused() {

@@ -185,8 +185,9 @@ impl<P: Platform> SharedSpace<P> {
         match locked.space.allocate(request) {
             // Lanes may hold what it needs.
             Err(IovaError::IovaExhausted { .. }) if locked.lender.has_lent() => {
-                self.recall(&mut locked, Recall::KeepingFrames);
-                locked.space.allocate(request)
+                let widest = self.recall(&mut locked, Recall::Room(request));
+                let outcome = locked.space.allocate(request);
+                outcome.map_err(|error| error.beside_gap(widest << self.granule_log2()))
             }
             outcome => outcome,
         }
@@ -290,15 +291,19 @@ impl<P: Platform> SharedSpace<P> {
     /// As [`IovaSpace::reserve`].
     pub fn reserve(&self, range: BusRange) -> Result<(), IovaError> {
         let mut locked = self.locked.lock();
-        self.recall(&mut locked, Recall::KeepingFrames);
+        self.recall(&mut locked, Recall::Addresses(range));
         locked.space.reserve(range)
     }
 
-    /// Counts, after a recall of what CPUs have.
+    /// Counts, what CPUs have among it.
     pub fn statistics(&self) -> IovaStatistics {
-        let mut locked = self.locked.lock();
-        self.recall(&mut locked, Recall::KeepingFrames);
-        locked.space.statistics()
+        let locked = self.locked.lock();
+        // SAFETY: the lock is held, and nothing is called from within a lane.
+        let (ranges, granules) = unsafe { self.lanes.count() };
+        let mut statistics = locked.space.statistics();
+        statistics.live_allocations += ranges;
+        statistics.live_bytes += granules << self.granule_log2();
+        statistics
     }
 
     /// Frames held.
@@ -316,10 +321,9 @@ impl<P: Platform> SharedSpace<P> {
         before.saturating_sub(locked.space.frames())
     }
 
-    fn recall(&self, Locked { space, lender }: &mut Locked<P>, recall: Recall) {
+    /// Says how many granules the longest run has that a lane kept.
+    fn recall(&self, Locked { space, lender }: &mut Locked<P>, recall: Recall) -> u64 {
         // SAFETY: the lock is held, and nothing is called from within a lane.
-        unsafe {
-            self.lanes.recall(lender, space, recall, |()| (), |_, _| ());
-        }
+        unsafe { self.lanes.recall(lender, space, recall, |()| (), |_, _| ()) }
     }
 }

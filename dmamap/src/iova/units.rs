@@ -4,6 +4,8 @@
 //! keeps the order of the largest run inside it, so that finding one looks at eight bytes and one word, however the units are
 //! used, and taking or giving a range back brings no more than the words it touches up to date.
 
+use super::block::Level;
+
 /// log2 of [`UNITS`].
 pub(super) const UNITS_LOG2: u32 = 9;
 /// How many units one of these has.
@@ -236,6 +238,20 @@ impl Marks {
     pub(super) fn range_at(&self, unit: usize) -> Option<usize> {
         let goes_on = |word: usize| self.used.0[word] & !self.first.0[word];
         self.first.contains(unit).then(|| len_from(unit, goes_on))
+    }
+
+    /// How many ranges are in use, and how many granules they have, of which `len` tells of the range that begins in a unit and has so many; of
+    /// units that are granules it is not asked.
+    pub(super) fn count(&self, level: Level, len: impl Fn(usize, usize) -> u64) -> (u64, u64) {
+        let ranges: u32 = self.first.0.iter().map(|word| word.count_ones()).sum();
+        let granules = match level {
+            Level::Granules => (UNITS - self.free_units()) as u64,
+            Level::Blocks => {
+                let units = |unit| self.range_at(unit).unwrap_or(1);
+                self.firsts().map(|unit| len(unit, units(unit))).sum()
+            }
+        };
+        (ranges.into(), granules)
     }
 
     /// A bit for each unit that is free.

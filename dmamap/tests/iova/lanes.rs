@@ -388,6 +388,92 @@ fn a_range_is_refused_only_where_there_is_no_room_in_any_lane() {
     assert_as_new(&space, arena);
 }
 
+/// What is done after each page that a driver is given, of which there are so many then.
+type Between = Box<dyn Fn(&SharedSpace<Arena>, u64)>;
+
+/// A lane that had to part with its blocks each time would have a block in use for each page.
+#[test]
+fn who_asks_about_all_blocks_does_not_cost_a_block_for_each_page() {
+    // A device of 24 address lines, whose part of the space is full, is refused; so is who asks for more than there is.
+    let narrow = request(1 << 12).below(BusAddr::new((1 << 24) - 1));
+    let refused = move |space: &SharedSpace<Arena>, request| {
+        let refused = space.allocate(request);
+        assert!(matches!(refused, Err(IovaError::IovaExhausted { .. })));
+    };
+    let betweens: [(&str, Between); 4] = [
+        ("narrow", Box::new(move |space, _| refused(space, narrow))),
+        (
+            "wide",
+            Box::new(move |space, _| refused(space, request(1 << 36))),
+        ),
+        (
+            "counted",
+            Box::new(|space, pages| assert_eq!(space.statistics().live_allocations, pages)),
+        ),
+        (
+            "reserved",
+            Box::new(|space, pages| space.reserve(crate::pages((1 << 35) + pages, 1)).unwrap()),
+        ),
+    ];
+    for (what, between) in betweens {
+        for unit in UNITS {
+            let arena = Arena::with_cpus(4096, 2);
+            let space = space(arena, 1 << 36);
+            let mut live = Vec::new();
+            for n in 0..600 {
+                Arena::run_on(n as usize % 2);
+                live.push(space.allocate(request(unit)).unwrap());
+                between(&space, live.len() as u64);
+            }
+            let blocks: std::collections::BTreeSet<_> =
+                live.iter().map(|range| block_of(range, unit)).collect();
+            assert!(
+                blocks.len() <= 4,
+                "{what}: {} blocks of units of {unit}",
+                blocks.len()
+            );
+            for range in live {
+                free(&space, range);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_refusal_says_how_wide_the_gaps_of_lanes_are() {
+    let arena = Arena::with_cpus(4096, 2);
+    let space = space(arena, SMALLEST);
+    let mut live = Vec::new();
+    Arena::run_on(0);
+    while let Ok(range) = space.allocate(request(256)) {
+        live.push(range);
+    }
+    while let Ok(range) = space.allocate(request(1)) {
+        live.push(range);
+    }
+    // A block is free once more, which a lane is lent, and keeps.
+    let block = block_of(&live[20], 1);
+    let (freed, rest): (Vec<_>, Vec<_>) = live
+        .into_iter()
+        .partition(|range| block_of(range, 1) == block);
+    freed.into_iter().for_each(|range| free(&space, range));
+    let mut live = rest;
+    live.push(space.allocate(request(200)).unwrap());
+    let error = space.allocate(request(400)).unwrap_err();
+    assert_eq!(
+        error,
+        IovaError::IovaExhausted {
+            request: request(400),
+            widest_gap_bytes: 312 * PAGE
+        }
+    );
+    live.push(space.allocate(request(256)).unwrap());
+    for range in live {
+        free(&space, range);
+    }
+    assert_as_new(&space, arena);
+}
+
 #[test]
 fn without_frames_for_a_lane_the_space_serves_and_nothing_is_lost() {
     for (nth, unit) in (0..16).flat_map(|nth| UNITS.map(|unit| (nth, unit))) {

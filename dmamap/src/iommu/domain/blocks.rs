@@ -129,14 +129,20 @@ impl<P: Platform> Domain<P> {
         });
     }
 
-    /// The domain has all blocks again, with what is mapped in them. Returns what is to be invalidated then.
+    /// The domain has all blocks again that `recall` is about, with what is mapped in them. Returns what is to be invalidated then.
     pub(in crate::iommu) fn recall(&self, inner: &mut Inner<P>, recall: Recall) -> Gather<P> {
+        self.recall_and_tell(inner, recall).0
+    }
+
+    /// As [`recall`](Self::recall); also how many bytes the longest run has that a lane kept.
+    fn recall_and_tell(&self, inner: &mut Inner<P>, recall: Recall) -> (Gather<P>, u64) {
         let mut gather = Gather::new(self.platform);
         let Some(DomainLanes { lanes, .. }) = &self.lanes else {
-            return gather;
+            return (gather, 0);
         };
-        if recall == Recall::KeepingFrames && !inner.lender.has_lent() {
-            return gather;
+        let is_about_frames = matches!(recall, Recall::WithFrames | Recall::ForGood);
+        if !is_about_frames && !inner.lender.has_lent() {
+            return (gather, 0);
         }
         let Inner {
             iova,
@@ -152,12 +158,13 @@ impl<P: Platform> Domain<P> {
             }
         };
         // SAFETY: the lock is held, and nobody is within a lane who takes it.
-        unsafe { lanes.recall(lender, iova, recall, |stage| queue.take_in(stage), let_go) };
+        let widest =
+            unsafe { lanes.recall(lender, iova, recall, |stage| queue.take_in(stage), let_go) };
         inner.note_unlinking(&gather);
-        gather
+        (gather, widest << self.page_size_log2)
     }
 
-    /// Calls `f` with the lock and all blocks back: none is lent again before it is over.
+    /// Calls `f` with the lock and all blocks back that `recall` is about: none is lent again before it is over.
     pub(super) fn with_blocks_back<T>(
         &self,
         recall: Recall,
@@ -171,27 +178,31 @@ impl<P: Platform> Domain<P> {
         done
     }
 
-    /// Calls `choose`, which chooses bus addresses, with the lock; where there are none, once more with all blocks back, of which
-    /// none is lent again between.
+    /// Calls `choose`, which chooses bus addresses, with the lock; where there are none, once more with all blocks back in which
+    /// there may be some, of which none is lent again between.
     pub(super) fn choose_locked<T>(
         &self,
         mut choose: impl FnMut(&mut Inner<P>) -> Result<T, DomainError>,
     ) -> Result<T, DomainError> {
         let mut inner = self.inner.lock();
         let chosen = choose(&mut inner);
-        let is_exhausted = matches!(
-            chosen,
-            Err(DomainError::Iova(IovaError::IovaExhausted { .. }))
-        );
-        // Lanes may hold what it needs.
-        if !is_exhausted || !inner.lender.has_lent() {
-            return chosen;
-        }
-        let emptied = self.recall(&mut inner, Recall::KeepingFrames);
+        let request = match chosen {
+            // Lanes may hold what it needs.
+            Err(DomainError::Iova(IovaError::IovaExhausted { request, .. }))
+                if inner.lender.has_lent() =>
+            {
+                request
+            }
+            chosen => return chosen,
+        };
+        let (emptied, widest) = self.recall_and_tell(&mut inner, Recall::Room(request));
         let chosen = choose(&mut inner);
         drop(inner);
         self.finish(emptied);
-        chosen
+        chosen.map_err(|error| match error {
+            DomainError::Iova(error) => error.beside_gap(widest).into(),
+            error => error,
+        })
     }
 
     /// Has the units forget tables that lanes had no use for any more.

@@ -204,8 +204,9 @@ impl<P: Platform> Domain<P> {
         lane: &mut DomainLane,
         range: BusRange,
     ) -> Result<(), RevokeError> {
-        let Some(entries) = self.entries_in(&lane.owned, range) else {
-            // SAFETY: the caller's promise.
+        // SAFETY: the caller's promise.
+        let Some(entries) = (unsafe { self.entries_in(&lane.owned, range) }) else {
+            // SAFETY: as above.
             return unsafe { self.unmap_owned(range) };
         };
         self.empty(&lane.words, entries);
@@ -225,8 +226,9 @@ impl<P: Platform> Domain<P> {
         lane: &mut DomainLane,
         range: BusRange,
     ) -> Result<Owed, RevokeError> {
-        let Some(entries) = self.entries_in(&lane.owned, range) else {
-            // SAFETY: the caller's promise.
+        // SAFETY: the caller's promise.
+        let Some(entries) = (unsafe { self.entries_in(&lane.owned, range) }) else {
+            // SAFETY: as above.
             return unsafe { self.retire_owned(range) };
         };
         let clear = || self.empty(&lane.words, entries);
@@ -387,10 +389,20 @@ impl<P: Platform> Domain<P> {
     }
 
     /// The entries of a range, if it is in the lane.
+    ///
+    /// # Safety
+    /// The caller has the range.
     #[inline]
-    fn entries_in<'a>(&self, owned: &'a OwnedLane, range: BusRange) -> Option<&'a [AtomicU64]> {
+    unsafe fn entries_in<'a>(
+        &self,
+        owned: &'a OwnedLane,
+        range: BusRange,
+    ) -> Option<&'a [AtomicU64]> {
+        let DomainLanes { lanes, .. } = self.lanes.as_ref()?;
         let granule = range.start().as_u64() >> self.page_size_log2;
         let granules = range.len_bytes() >> self.page_size_log2;
-        (granules <= MOST).then(|| owned.entries(granule, granules as usize))?
+        // SAFETY: the caller's promise.
+        (granules <= MOST)
+            .then(|| unsafe { lanes.entries_in(owned, granule, granules as usize) })?
     }
 }

@@ -13,10 +13,10 @@ use super::{LaneRequest, Level};
 use crate::iova::units::UNITS;
 
 /// Blocks looked at before another one is asked for.
-const LOOKS: usize = 8;
+pub(super) const LOOKS: usize = 8;
 
 /// A block with less that is free is passed by.
-const WORTH_IT: usize = UNITS / 8;
+pub(super) const WORTH_IT: usize = UNITS / 8;
 
 /// The blocks of one CPU, in a circle.
 #[derive(Default)]
@@ -207,6 +207,27 @@ impl Lane {
         }
         if self.hand == Some(block) {
             self.hand = (next != block).then_some(next);
+        }
+    }
+
+    /// Parts with those blocks of which `parts` says so, told of each whether it was chosen from last; `part` is given them, which may
+    /// be gone afterwards.
+    pub(super) fn part_with(
+        &mut self,
+        mut parts: impl FnMut(&LentBlock, bool) -> bool,
+        mut part: impl FnMut(&LentBlock),
+    ) {
+        let hot = self.hot.as_ref().map(AtHand::pointer);
+        let mut at = self.hand;
+        for _ in 0..self.blocks {
+            let Some(pointer) = at else { break };
+            // SAFETY: as in `choose`; and what was parted with before is not looked at again.
+            let block = unsafe { pointer.as_ref() };
+            at = block.next.get();
+            if parts(block, hot == Some(pointer)) {
+                self.remove(pointer);
+                part(block);
+            }
         }
     }
 

@@ -24,6 +24,7 @@ mod lender;
 mod lent;
 mod owned;
 mod range;
+mod recall;
 mod request;
 mod word;
 
@@ -48,6 +49,7 @@ pub(crate) use lent::Leaves;
 use lent::LentBlock;
 pub(crate) use owned::{ANYWHERE, Ended, OwnedLane};
 pub(crate) use range::LentRange;
+pub(crate) use recall::Recall;
 pub(crate) use request::{LaneRequest, large_size, level_of};
 
 /// The most granules of a range in a lent block of granules, and the most units in a large one.
@@ -422,58 +424,6 @@ impl<P: Platform, S: Default> Lanes<P, S> {
             lender.remove(record);
         }
     }
-
-    /// Calls all blocks back, with all ranges in them: from now on the space has these. `part` is called with the level and
-    /// the first granule of each block whose entries are no longer kept for it; `beside` with what each CPU has beside its lane, before.
-    ///
-    /// # Safety
-    /// The caller has the lock that `lender` and `space` are under, and is within no other call of these lanes.
-    pub(crate) unsafe fn recall(
-        &self,
-        lender: &mut Lender<P>,
-        space: &mut IovaSpace<P>,
-        recall: Recall,
-        mut beside: impl FnMut(&mut S),
-        mut part: impl FnMut(Level, u64),
-    ) {
-        // SAFETY: one at a time has the lock.
-        let mut stopped = unsafe { self.cpus.stop() };
-        for seat in stopped.each() {
-            beside(&mut seat.beside);
-            for lane in &mut seat.lanes {
-                while let Some(block) = lane.take() {
-                    // SAFETY: the lane had it, and all are stopped.
-                    let block = unsafe { block.as_ref() };
-                    block.collect();
-                    self.give(lender, space, block, &mut part);
-                }
-            }
-        }
-        if recall != Recall::KeepingFrames {
-            if lender.records.is_empty() {
-                for directory in &self.directories {
-                    // SAFETY: no CPU looks: those in lanes are stopped, others have the lock.
-                    unsafe { directory.free() };
-                }
-            }
-            lender.records.reclaim();
-            lender.tails.reclaim();
-        }
-        if recall == Recall::ForGood {
-            stopped.forever();
-        }
-    }
-}
-
-/// What a [recall](Lanes::recall) is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Recall {
-    /// What is in use: lanes are lent blocks again, perhaps at once.
-    KeepingFrames,
-    /// Frames too that were held for lent blocks.
-    WithFrames,
-    /// All of it, and no lane is used any more.
-    ForGood,
 }
 
 /// Bytes that a CPU has of lanes with `S` beside them when nothing is in use: its own, of each level the block that was chosen from last,

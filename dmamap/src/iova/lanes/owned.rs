@@ -72,25 +72,14 @@ impl OwnedLane {
         Some(self.lane.hot_with(granule)?.entries(granule, len))
     }
 
-    /// The entries of a range of `len` granules that begins with this one, if it is in a block of the lane.
-    #[inline]
-    pub(crate) fn entries(&self, granule: u64, len: usize) -> Option<&[AtomicU64]> {
-        let block = match self.lane.hot_with(granule) {
-            Some(hot) => hot,
+    /// The block of the lane that a granule is in, by looking at them all: what the directory says in one look. For when that cannot be
+    /// asked.
+    #[cold]
+    fn block_among_all(&self, granule: u64) -> Option<NonNull<LentBlock>> {
+        self.lane.blocks().find(|&block| {
             // SAFETY: a block of this lane is given up by the lane alone.
-            None => unsafe { self.block_with(granule)?.as_ref() },
-        };
-        Some(block.entries(granule, len))
-    }
-
-    /// The block of the lane that a granule is in.
-    fn block_with(&self, granule: u64) -> Option<NonNull<LentBlock>> {
-        let has = |block: &NonNull<LentBlock>| {
-            // SAFETY: as in `entries`.
             unsafe { block.as_ref() }.contains(granule)
-        };
-        let ending = self.ending.filter(has);
-        ending.or_else(|| self.lane.blocks().find(has))
+        })
     }
 }
 
@@ -125,6 +114,46 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         true
     }
 
+    /// The block of an owner's lane that a granule is in.
+    ///
+    /// # Safety
+    /// The caller has a range of the space that begins there.
+    unsafe fn block_in(&self, owned: &OwnedLane, granule: u64) -> Option<NonNull<LentBlock>> {
+        let has_it = |block: &NonNull<LentBlock>| {
+            // SAFETY: a block of this lane is given up by the lane alone.
+            unsafe { block.as_ref() }.contains(granule)
+        };
+        if let Some(ending) = owned.ending.filter(has_it) {
+            return Some(ending);
+        }
+        // Within the CPU's value, as the block may be another's, which then is not taken back meanwhile.
+        let looked = self.cpus.with(|_, _| {
+            let found = self.directory(Level::Granules).get(granule)?;
+            // SAFETY: the block has the caller's range, so it is not taken back but by who stops this CPU first.
+            let is_own = unsafe { found.as_ref() }.owner() == owned.number;
+            is_own.then_some(found)
+        });
+        looked.unwrap_or_else(|| owned.block_among_all(granule))
+    }
+
+    /// The entries of a range of `len` granules that begins with this one, if it is in a block of the owner's lane.
+    ///
+    /// # Safety
+    /// The caller has the range.
+    #[inline]
+    pub(crate) unsafe fn entries_in<'a>(
+        &self,
+        owned: &'a OwnedLane,
+        granule: u64,
+        len: usize,
+    ) -> Option<&'a [AtomicU64]> {
+        if let Some(hot) = owned.lane.hot_with(granule) {
+            return Some(hot.entries(granule, len));
+        }
+        // SAFETY: the caller's promise; and a block of this lane is given up by the lane alone.
+        Some(unsafe { self.block_in(owned, granule)?.as_ref() }.entries(granule, len))
+    }
+
     /// Frees a range of `len` granules in an owner's lane.
     ///
     /// # Safety
@@ -143,7 +172,8 @@ impl<P: Platform, S: Default> Lanes<P, S> {
     /// # Safety
     /// As [`end`](Self::end).
     unsafe fn end_found(&self, owned: &mut OwnedLane, granule: u64, len: usize) -> Ended {
-        let Some(pointer) = owned.block_with(granule) else {
+        // SAFETY: the caller's promise.
+        let Some(pointer) = (unsafe { self.block_in(owned, granule) }) else {
             return Ended::Elsewhere;
         };
         // SAFETY: a block of this lane is given up by the lane alone, which the caller has.
