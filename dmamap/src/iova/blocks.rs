@@ -104,9 +104,10 @@ impl<P: Platform> Blocks<P> {
         change: impl FnOnce(&mut Block) -> R,
     ) -> R {
         let it = &mut self.blocks[block];
-        let before = *it.units.marks();
+        let before = it.units.marks().free_words();
         let outcome = change(it);
-        if *it.units.marks() != before {
+        // Where ranges begin does not matter to what fits.
+        if it.units.marks().free_words() != before {
             let rooms = Rooms::of(it.units.marks(), it.number());
             self.note(block, rooms);
         }

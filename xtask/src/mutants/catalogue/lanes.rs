@@ -4,6 +4,7 @@ use super::super::mutation::{Mutation, Selection, Test};
 
 const BLOCK: &str = "dmamap/src/iova/lanes/lent.rs";
 const LANES: &str = "dmamap/src/iova/lanes/mod.rs";
+const RECALL: &str = "dmamap/src/iova/lanes/recall.rs";
 const SEATS: &str = "dmamap/src/percpu.rs";
 const HELD: &str = "dmamap/src/pagetable/held.rs";
 const DOMAIN: &str = "dmamap/src/iommu/domain/lanes.rs";
@@ -175,9 +176,40 @@ pub(super) const ALL: &[Mutation] = &[
         ],
     },
     Mutation {
+        name: "lanes-keep-what-there-is-room-in",
+        selection: Selection::Core,
+        file: RECALL,
+        find: "(block.is_unused() || block.longest() >= fit.len)",
+        replace: "block.is_unused()",
+        why: "a request is refused though a block of a lane has room for it",
+        caught_by: &[addresses(
+            "a_range_is_refused_only_where_there_is_no_room_in_any_lane",
+        )],
+    },
+    Mutation {
+        name: "lanes-keep-nothing-at-a-recall",
+        selection: Selection::Whole,
+        file: RECALL,
+        find: "if !(is_hot || is_chosen_from) || recall.needs(block, self.granule_log2) {",
+        replace: "if !(is_hot || is_chosen_from) || true {",
+        why: "who is refused takes a block from others for each of their pages",
+        caught_by: &[addresses(
+            "who_asks_about_all_blocks_does_not_cost_a_block_for_each_page",
+        )],
+    },
+    Mutation {
+        name: "gaps-of-lanes-not-said",
+        selection: Selection::Whole,
+        file: RECALL,
+        find: "widest = widest.max(block.longest());",
+        replace: "widest = 0;",
+        why: "a refusal says that no gap is as wide as one is",
+        caught_by: &[addresses("a_refusal_says_how_wide_the_gaps_of_lanes_are")],
+    },
+    Mutation {
         name: "recalled-blocks-not-looked-through",
         selection: Selection::Whole,
-        file: LANES,
+        file: RECALL,
         find: "block.collect();",
         replace: "",
         why: "what other CPUs freed of a block stays in use when it goes back",
@@ -367,7 +399,7 @@ pub(super) const ALL: &[Mutation] = &[
     Mutation {
         name: "recall-forgets-large-blocks",
         selection: Selection::Core,
-        file: LANES,
+        file: RECALL,
         find: "for lane in &mut seat.lanes {",
         replace: "for lane in &mut seat.lanes[..1] {",
         why: "what lanes have of large blocks is not counted, kept nor found",

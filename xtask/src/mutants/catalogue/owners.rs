@@ -118,6 +118,19 @@ pub(super) const ALL: &[Mutation] = &[
         )],
     },
     Mutation {
+        name: "block-of-another-lane-taken-for-ones-own",
+        selection: Selection::Core,
+        file: "dmamap/src/iova/lanes/owned.rs",
+        find: "is_own.then_some(found)",
+        replace: "(is_own || true).then_some(found)",
+        why: "two change a block at once, and its owner loses what it wrote",
+        caught_by: &[Test::program(
+            "dmamap",
+            "iova/owned",
+            "lanes_of_owners_and_of_cpus_agree_with_an_oracle",
+        )],
+    },
+    Mutation {
         name: "kept-range-of-a-lane-not-asked-about",
         selection: Selection::Whole,
         file: "dmamap/src/iova/lanes/owned.rs",
