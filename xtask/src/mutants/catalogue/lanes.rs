@@ -210,8 +210,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "recalled-blocks-not-looked-through",
         selection: Selection::Whole,
         file: RECALL,
-        find: "block.collect();",
-        replace: "",
+        find: "block.collect();\n                    let is_chosen_from",
+        replace: "let is_chosen_from",
         why: "what other CPUs freed of a block stays in use when it goes back",
         caught_by: &[
             addresses("cpus_choose_from_blocks_of_their_own"),
