@@ -401,8 +401,10 @@ impl<P: Platform> Domain<P> {
         let DomainLanes { lanes, .. } = self.lanes.as_ref()?;
         let granule = range.start().as_u64() >> self.page_size_log2;
         let granules = range.len_bytes() >> self.page_size_log2;
+        if granules > MOST {
+            return None;
+        }
         // SAFETY: the caller's promise.
-        (granules <= MOST)
-            .then(|| unsafe { lanes.entries_in(owned, granule, granules as usize) })?
+        unsafe { lanes.entries_in(owned, granule, granules as usize) }
     }
 }
