@@ -12,10 +12,10 @@ use crate::oracle::Oracle;
 use crate::support::{Arena, Random};
 use crate::{PAGE, pages, request};
 
-/// Pages of a block, below 4 GiB, and of the smallest space that is divided.
+/// Pages of a block, below 4 GiB, and of about the smallest space that is divided: of 256 blocks, of which page 0 is none.
 const BLOCK: u64 = 512;
 const LOW: u64 = 1 << 20;
-const SMALLEST: u64 = 256 * BLOCK;
+const SMALLEST: u64 = 257 * BLOCK;
 
 /// Pages in the units of both kinds of blocks: whatever holds for lanes of one holds for those of the other.
 const UNITS: [u64; 2] = [1, BLOCK];
@@ -360,7 +360,7 @@ fn a_range_is_refused_only_where_there_is_no_room_in_any_lane() {
     for _ in 0..8000 {
         Arena::run_on(random.below(CPUS as u64) as usize);
         // Full first, and then nearly so.
-        let allocates = refusals == 0 || random.below(10) < 5;
+        let allocates = refusals == 0 || random.below(10) < 6;
         if allocates || live.is_empty() {
             let longest = random.pick(&[4, 40, 256, 256]);
             let count = 1 + random.below(longest);
@@ -371,7 +371,10 @@ fn a_range_is_refused_only_where_there_is_no_room_in_any_lane() {
                 }
                 Err(IovaError::IovaExhausted { .. }) => {
                     refusals += 1;
-                    assert!(!oracle.has_room(count, SMALLEST), "{count} pages are free");
+                    assert!(
+                        !oracle.has_room(count, SMALLEST, BLOCK),
+                        "{count} pages are free"
+                    );
                 }
                 Err(error) => panic!("{error}"),
             }

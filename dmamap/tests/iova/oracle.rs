@@ -27,14 +27,22 @@ impl Oracle {
         assert_eq!(count, Some(range.len_bytes() / PAGE), "{range}");
     }
 
-    pub(crate) fn has_room(&self, count: u64, end: u64) -> bool {
+    /// Whether so many pages are free side by side before `end`, in one block of so many: free runs that meet where two blocks do
+    /// are not seen as one.
+    pub(crate) fn has_room(&self, count: u64, end: u64, block: u64) -> bool {
+        let fits = |start: u64, end: u64| {
+            let next_block = (start / block + 1) * block;
+            let rest = end.saturating_sub(next_block);
+            let first = next_block.min(end).saturating_sub(start);
+            first >= count || rest.min(block) >= count
+        };
         let mut start = 1;
         for (&first, &len) in &self.0 {
-            if first - start >= count {
+            if fits(start, first) {
                 return true;
             }
             start = first + len;
         }
-        end - start >= count
+        fits(start, end)
     }
 }
