@@ -26,6 +26,7 @@ mod walkers;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::ops::Deref;
 use core::sync::atomic::AtomicU64;
 
 use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
@@ -95,6 +96,20 @@ pub(super) struct Inner<P: Platform> {
     pub(super) queue: FlushQueue<P>,
 }
 
+/// On cache lines of its own, two of them, as neighbours are prefetched in pairs: CPUs read what stands beside the lock at each map,
+/// and are not to miss it whenever another has taken the lock.
+#[repr(align(128))]
+pub(super) struct Apart<T>(T);
+
+impl<T> Deref for Apart<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
 /// Bus addresses and what they reach, for the devices attached.
 pub(crate) struct Domain<P: Platform> {
     pub(super) platform: P,
@@ -111,7 +126,7 @@ pub(crate) struct Domain<P: Platform> {
     walkers: AtomicU64,
     /// Those of them that are to be told of mappings too.
     told: AtomicU64,
-    pub(super) inner: lock_api::Mutex<P::Lock, Inner<P>>,
+    pub(super) inner: Apart<lock_api::Mutex<P::Lock, Inner<P>>>,
     /// What of [`Inner::queue`]'s tickets can be known without the lock.
     pub(super) confirmed: Confirmed,
     /// Where CPUs map and unmap without the lock; `None` where the table has no entries to hold.
@@ -171,7 +186,7 @@ impl<P: Platform> Domain<P> {
             address_order: AddressOrder::LowFirst,
             walkers: AtomicU64::new(0),
             told: AtomicU64::new(0),
-            inner: lock_api::Mutex::new(inner),
+            inner: Apart(lock_api::Mutex::new(inner)),
             confirmed: Confirmed::default(),
             lanes,
             timer: None,

@@ -67,6 +67,9 @@ use crate::platform::Platform;
 /// the flushes and the time limit of all others.
 ///
 /// It may outlive the [`Device`], as mappings do; it maps nothing then. A lane that is forgotten keeps its addresses for ever.
+///
+/// It is written at each map, so it shares no cache line with what stands beside it.
+#[repr(align(64))]
 pub struct Lane<P: Platform> {
     pub(super) device: ManuallyDrop<Device<P>>,
     /// `None` where the device's own way is the only one.

@@ -61,7 +61,7 @@ impl<P: Platform> Domain<P> {
 impl<P: Platform> Drop for Domain<P> {
     fn drop(&mut self) {
         let never_walked = *self.walkers.get_mut() == 0;
-        let inner = self.inner.get_mut();
+        let inner = self.inner.0.get_mut();
         if let Some(table) = inner.table.take()
             && never_walked
         {

@@ -34,7 +34,8 @@ pub(in crate::iommu) struct OwnStage {
     ranges: [(u64, u64); MOST],
 }
 
-/// What an owner and the queue tell each other.
+/// What an owner and the queue tell each other; two cache lines, as neighbours are prefetched in pairs and the owner writes here each time.
+#[repr(align(128))]
 pub(super) struct Desk {
     /// A flush has begun that is about what was retired with the ticket.
     covered: Covered,
