@@ -1,4 +1,4 @@
-//! A machine with VT-d units that answer [at once](crate::at_once), booted, and its educational device attached.
+//! A machine with VT-d units that answer [at once](machine::at_once), booted, and its educational device attached.
 //!
 //! ```
 //! use counts::computer::Booted;
@@ -18,10 +18,10 @@ use dmamap::system::Protection;
 use hosted::Hosted;
 use journeys::Computer;
 use journeys::boot::{BootOptions, MachineDescription, boot};
+use machine::at_once::AtOnce;
 use machine::{Machine, MachineConfig};
 
 use crate::CountsError;
-use crate::at_once::AtOnce;
 use crate::plain::Plain;
 
 /// Bytes of its memory: little, as the host maps and scans it.

@@ -5,8 +5,7 @@
 //! holds, arithmetic between addresses.
 //!
 //! - [`plain`] is a platform as cheap as a kernel's: the port of [`hosted`] without what only a process has to do
-//! - [`at_once`] makes the unit of a [`machine`] answer before the register write returns that asks it
-//! - [`computer`] boots such a machine and attaches a device
+//! - [`computer`] boots a machine whose unit answers before the register write returns that asks it ([`machine::at_once`]), and attaches a device
 //! - [`counted`] is the frame around a loop that the tool is told of
 //! - [`loads`] are the paths
 //!
@@ -19,7 +18,6 @@
 //! # Ok::<(), counts::CountsError>(())
 //! ```
 
-pub mod at_once;
 pub mod computer;
 pub mod counted;
 pub mod loads;

@@ -24,7 +24,8 @@
 //! - [`bus`] and [`interrupts`]: devices' requests and messages;
 //! - [`iommu`]: the units on that way; [`cache`]: memory as their walks see it;
 //! - [`pci`]: configuration space, bridges, routing of registers, MSI-X, and what a function's model is;
-//! - [`device`]: the devices.
+//! - [`device`]: the devices;
+//! - [`at_once`]: a unit without a pace of its own, for who counts what a driver does.
 
 mod assembly;
 mod config;
@@ -52,6 +53,8 @@ pub mod iommu;
 pub mod pci;
 
 pub mod device;
+
+pub mod at_once;
 
 pub use config::{
     Iommu, MAX_DISKS, MAX_PORTS, MAX_VIRTIO_DEVICES, MachineConfig, PoolConfig, PoolPurpose,

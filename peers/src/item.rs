@@ -4,7 +4,7 @@
 //! use peers::item::{Length, items};
 //!
 //! let only = |text: &'static str| move |name: &str| name.contains(text);
-//! assert_eq!(items(Length::Short, only("two threads")).len(), 1);
+//! assert_eq!(items(Length::Short, only("two threads")).len(), 6);
 //! assert!(items(Length::Short, only("10^7")).is_empty());
 //! assert_eq!(items(Length::Long, only("10^7")).len(), 4);
 //! ```
@@ -12,6 +12,7 @@
 use crate::bounce::{self, copies};
 use crate::iova::{self, owned_pair, pair, two_threads, worst};
 use crate::linux::Linux;
+use crate::mapping::{self, Path};
 use crate::measure::{Effort, Took};
 use crate::table::{self, Extent, contiguous, list};
 use crate::{PeersError, pinning};
@@ -63,6 +64,8 @@ enum Load {
     TwoThreads {
         len_bytes: u64,
     },
+    /// Whole maps and unmaps, of one device and of a device each.
+    TwoMappers(Path),
     Worst {
         holes: u64,
     },
@@ -116,6 +119,10 @@ fn all(length: Length) -> Vec<Item> {
     }
     let two = Load::TwoThreads { len_bytes: 4096 };
     add(vec!["iova pair 4K, two threads".into()], two);
+    for path in MAPPED {
+        let name = format!("{}, two threads", path.name());
+        add(vec![name], Load::TwoMappers(path));
+    }
     let phases = |shown: &str| ["map", "unmap"].map(|verb| format!("page table {verb} {shown}"));
     for (shown, page_log2, len_log2) in [
         ("4K", 12, 12),
@@ -148,6 +155,15 @@ fn all(length: Length) -> Vec<Item> {
     }
     items
 }
+
+/// What two threads do beside two that share nothing. Strict unmaps are not among them: two would wait for one model of a unit, or for two.
+const MAPPED: [Path; 5] = [
+    Path::Deferred,
+    Path::DeferredRaw,
+    Path::Lane,
+    Path::LaneRaw,
+    Path::Copies,
+];
 
 /// Buffers that are copied: what is shown, and log2 of their bytes and of how many there are. What is cold was last touched 512 MiB
 /// ago, copies included; a CPU's own caches hold what is hot.
@@ -183,6 +199,7 @@ impl Item {
             Load::TwoThreads { len_bytes } => {
                 two_threads(iova::all(linux)?, len_bytes, cpus, effort)
             }
+            Load::TwoMappers(path) => mapping::two_threads(path, cpus, effort),
             Load::Contiguous(extent, entries) => {
                 contiguous(entries.all(linux, extent.page_bytes)?, extent, effort)
             }
@@ -193,7 +210,7 @@ impl Item {
 
     /// Whether it can run on so many CPUs.
     pub fn fits(&self, cpus: &[usize]) -> bool {
-        !matches!(self.load, Load::TwoThreads { .. }) || cpus.len() > 1
+        !matches!(self.load, Load::TwoThreads { .. } | Load::TwoMappers(_)) || cpus.len() > 1
     }
 }
 
@@ -217,10 +234,10 @@ mod tests {
     fn every_load_has_a_name_of_its_own() {
         let items = items(Length::Long, |_| true);
         let mut names: Vec<_> = items.iter().flat_map(|item| item.names.clone()).collect();
-        assert_eq!(names.len(), 4 * 4 + 2 + 3 + 1 + 10 * 2 + 4 * 2);
+        assert_eq!(names.len(), 4 * 4 + 2 + 3 + 1 + 5 + 10 * 2 + 4 * 2);
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 50);
+        assert_eq!(names.len(), 55);
     }
 
     #[test]

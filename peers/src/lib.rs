@@ -11,9 +11,10 @@
 //! - [`linux`]: Linux's code, as a library that is loaded
 //! - [`measure`]: contestants take turns, on one CPU ([`pinning`]), and [`statistics`] of what they took
 //! - [`item`]: the list of loads; [`report`]: the table, or JSON
-//! - [`frames`] and [`spin_lock`]: the platform that `dmamap` runs on here, as cheap as Linux's
+//! - [`mapping`]: whole maps and unmaps on two CPUs, of one device and of one each
+//! - [`frames`] and [`spin_lock`]: the platform that `dmamap` runs on here, as cheap as Linux's; [`undisturbed`]: that of a whole computer
 //!
-//! To try another implementation of ours, change `iova/ours.rs` or `table/ours.rs`; but for `bounce` nothing else names `dmamap`'s types.
+//! To try another implementation of ours, change `iova/ours.rs` or `table/ours.rs`; but for `bounce` and `mapping` nothing else names `dmamap`'s types.
 //!
 //! ```
 //! use peers::iova::{self, IovaAllocator};
@@ -32,12 +33,14 @@ pub mod frames;
 pub mod iova;
 pub mod item;
 pub mod linux;
+pub mod mapping;
 pub mod measure;
 pub mod pinning;
 pub mod report;
 pub mod spin_lock;
 pub mod statistics;
 pub mod table;
+pub mod undisturbed;
 
 use std::path::PathBuf;
 

@@ -12,8 +12,8 @@ use journeys::Computer;
 use journeys::boot::{BootOptions, IommuUse, MachineDescription, boot};
 use machine::{Iommu, Machine, MachineConfig};
 
-use super::Undisturbed;
 use crate::PeersError;
+use crate::undisturbed::{Cpus, Undisturbed};
 
 /// Bytes of memory of the computer; only what is used is taken.
 const RAM_BYTES: u64 = 4 << 30;
@@ -55,7 +55,7 @@ impl Kernel {
             ..BootOptions::default()
         };
         // SAFETY: nobody but whoever has this value uses it, and no device is set to work.
-        let platform = unsafe { Undisturbed::new(kernel) };
+        let platform = unsafe { Undisturbed::new(kernel, Cpus::One) };
         // SAFETY: the description is the machine's own, and nobody else drives it.
         let computer = unsafe { boot(platform, &description, &kernel, options) }.ok();
         let computer = computer.ok_or_else(failed("find its devices"))?;

@@ -6,7 +6,7 @@
 //! the price of the call.
 //!
 //! - [`Copies`] is what both have in common; [`Ours`] maps, [`Plain`] copies
-//! - [`Kernel`] is the computer, [`Undisturbed`] its platform
+//! - [`Kernel`] is the computer, [`Undisturbed`](crate::undisturbed::Undisturbed) its platform
 //! - [`copies`] is the load
 //!
 //! ```
@@ -22,13 +22,11 @@ mod kernel;
 mod loads;
 mod ours;
 mod plain;
-mod undisturbed;
 
 pub use kernel::Kernel;
 pub use loads::{Extent, copies};
 pub use ours::Ours;
 pub use plain::{Before, Plain};
-pub use undisturbed::Undisturbed;
 
 /// Buffers that are copied to memory a device reaches, and back.
 pub trait Copies {

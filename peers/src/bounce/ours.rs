@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Copies, Kernel, Undisturbed};
+use super::{Copies, Kernel};
 use crate::PeersError;
+use crate::undisturbed::Undisturbed;
 use dmamap::buffer::DmaBuffer;
 use dmamap::map::{Bidirectional, Mapping};
 

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Copies, Kernel, Undisturbed};
+use super::{Copies, Kernel};
 use crate::PeersError;
 use crate::spin_lock::Locked;
+use crate::undisturbed::Undisturbed;
 use dmamap::buffer::DmaBuffer;
 
 /// What comes before each copy.

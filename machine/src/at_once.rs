@@ -1,13 +1,13 @@
 //! A unit that completes at once: whoever writes the tail of its invalidation queue returns when the queue is empty.
 //!
 //! The model's unit has a thread of its own, so that a driver's wait would take as many looks as the host pleases. Here the wait is
-//! within the register write, which is not counted, and the driver finds its status word written at the first look.
+//! within the register write, and the driver finds its status word written at the first look.
 //!
 //! ```
 //! use std::sync::Arc;
 //!
 //! use board::hardware::Hardware;
-//! use counts::at_once::AtOnce;
+//! use machine::at_once::AtOnce;
 //! use machine::{Machine, MachineConfig};
 //!
 //! let machine = Machine::boot(MachineConfig::default())?;

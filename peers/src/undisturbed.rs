@@ -1,9 +1,10 @@
 //! The kernel as a CPU has it that nobody disturbs: locks and interrupts cost what they cost elsewhere here.
 //!
 //! A kernel in a process keeps threads apart where a kernel turns interrupts off, at the price of locked operations that no
-//! kernel makes. One thread alone maps here, so that none is needed. And it looks for the machine that an address is of, where a kernel
+//! kernel makes. Here one thread alone maps, or each thread is a CPU ([`cpus`]), so that none is needed. And it looks for the machine that an address is of, where a kernel
 //! has a direct map: here that is a sum, too.
 
+use std::cell::Cell;
 use std::ptr::NonNull;
 
 use dmamap::addr::{PhysAddr, PhysRange, VirtAddr};
@@ -13,11 +14,32 @@ use dmamap::platform::{
 };
 use hosted::Hosted;
 
+use crate::cpus;
 use crate::spin_lock::SpinLock;
 
-/// A kernel of which one thread at a time asks anything.
+/// Who uses the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cpus {
+    /// One thread at a time.
+    One,
+    /// Threads, each of which is the CPU of its [number](cpus::current), one of the first [`FEW`].
+    Threads,
+}
+
+/// CPUs where each thread is one: what is shared out among CPUs is so in a few parts, as on a small machine.
+pub const FEW: usize = 4;
+
+/// How far a reading of the clock is from the CPU's last one: no deadline comes near, however long a tool takes over an instruction.
+const STEP_NS: u64 = 20;
+
+thread_local! {
+    /// The clock of a thread that is a CPU.
+    static CLOCK_NS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// A kernel that no interrupt handler ever enters.
 #[derive(Clone, Copy)]
-pub struct Undisturbed(Hosted, DirectMap);
+pub struct Undisturbed(Hosted, DirectMap, Cpus);
 
 /// Where the kernel has physical address 0, and the end of its memory.
 #[derive(Clone, Copy)]
@@ -32,40 +54,60 @@ unsafe impl Send for DirectMap {}
 unsafe impl Sync for DirectMap {}
 
 impl Undisturbed {
-    /// `kernel`, as one thread alone has it.
+    /// `kernel`, as `cpus` have it.
     ///
     /// # Safety
-    /// Until the process ends one thread at a time uses `dmamap` on it, and no device of its computer interrupts or is waited for.
-    pub(super) unsafe fn new(kernel: Hosted) -> Self {
+    /// Until the process ends, nobody but `cpus` uses `dmamap` on it, and no device of its computer interrupts.
+    pub(crate) unsafe fn new(kernel: Hosted, cpus: Cpus) -> Self {
         let mut end = 0;
         kernel.memory_map(&mut |ram| end = ram.last().as_u64() + 1);
         let start = kernel.frame_pointer(PhysAddr::new(0));
-        Self(kernel, DirectMap { start, end })
+        Self(kernel, DirectMap { start, end }, cpus)
     }
 }
 
-// SAFETY: most calls go to the kernel, which keeps the promises. Locks exclude; `pin` names one CPU to one thread at a time, as there
-// is but one and no handler runs: the promise made to `new`; so no other CPU has anything to fence. The kernel's direct map is linear
+// SAFETY: most calls go to the kernel, which keeps the promises. Locks exclude; `pin` names one CPU to one thread at a time, and
+// no handler runs: of one thread that is the promise made to `new`, and no other CPU has anything to fence; a thread that is a CPU has its
+// number until it ends, and one that is no CPU's is refused; others fence by the host's call. Their clocks go on, if slowly, and no
+// deadline is reached: a handler would have to wait for ever. The kernel's direct map is linear
 // and begins at physical 0, so that the pointer of a frame, and the way back within RAM, is a sum.
 unsafe impl Platform for Undisturbed {
     type Lock = SpinLock;
 
     #[inline]
     fn pin<R>(&self, f: impl FnOnce(Cpu) -> R) -> R {
-        f(Cpu(0))
+        match self.2 {
+            Cpus::One => f(Cpu(0)),
+            Cpus::Threads => {
+                let number = cpus::current();
+                assert!(number < FEW, "more threads than CPUs");
+                f(Cpu(number))
+            }
+        }
     }
 
     #[inline]
     fn cpu_count(&self) -> usize {
-        1
+        match self.2 {
+            Cpus::One => 1,
+            Cpus::Threads => FEW,
+        }
     }
 
     #[inline]
     fn fences_cpus(&self) -> bool {
-        true
+        match self.2 {
+            Cpus::One => true,
+            Cpus::Threads => cpus::can_fence_all(),
+        }
     }
 
-    fn fence_cpus(&self) {}
+    fn fence_cpus(&self) {
+        match self.2 {
+            Cpus::One => {}
+            Cpus::Threads => cpus::fence_all(),
+        }
+    }
 
     fn machine(&self) -> MachineId {
         self.0.machine()
@@ -168,12 +210,19 @@ unsafe impl Platform for Undisturbed {
         self.0.relax();
     }
 
+    #[inline]
     fn now_ns(&self) -> u64 {
-        self.0.now_ns()
+        match self.2 {
+            Cpus::One => self.0.now_ns(),
+            Cpus::Threads => CLOCK_NS.replace(CLOCK_NS.get() + STEP_NS),
+        }
     }
 
     fn call_at(&self, deadline_ns: u64, handler: InterruptHandler) {
-        self.0.call_at(deadline_ns, handler);
+        match self.2 {
+            Cpus::One => self.0.call_at(deadline_ns, handler),
+            Cpus::Threads => {}
+        }
     }
 
     fn allocate_interrupt(

@@ -1,0 +1,82 @@
+//! The computer whose device is mapped for.
+
+use std::sync::Arc;
+
+use dmamap::device::Device;
+use dmamap::system::Protection;
+use hosted::Hosted;
+use journeys::boot::{BootOptions, MachineDescription, boot};
+use machine::at_once::AtOnce;
+use machine::{Machine, MachineConfig};
+
+use crate::PeersError;
+use crate::undisturbed::{Cpus, FEW, Undisturbed};
+
+/// Bytes of its memory: little, as the host maps and scans it.
+const RAM_BYTES: u64 = 1 << 30;
+
+/// How many unmaps share a flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flushes {
+    /// As many as where nobody says.
+    AsUsual,
+    /// As many as can be: a unit is a model with a thread of its own, which takes a CPU's time from those who are measured.
+    Rare,
+}
+
+/// More than are possible.
+const MANY: u32 = 1 << 20;
+
+/// A computer with VT-d units that answer at once, which each thread is a CPU of.
+pub struct Computer {
+    computer: journeys::Computer<Undisturbed>,
+}
+
+impl Computer {
+    /// Boots it.
+    ///
+    /// # Errors
+    /// [`PeersError::Failed`] where the host has no memory for it.
+    pub fn boot(flushes: Flushes) -> Result<Arc<Self>, PeersError> {
+        let failed = |what| move || PeersError::failed("dmamap", what);
+        let machine = Machine::boot(MachineConfig::default().with_ram(RAM_BYTES)).ok();
+        let machine = machine.ok_or_else(failed("build a computer"))?;
+        let board = Arc::new(AtOnce::new(machine));
+        let kernel = Hosted::boot_with_cpus(board, FEW).ok();
+        let kernel = kernel.ok_or_else(failed("boot"))?;
+        let described = kernel.host_bridges().ok().zip(kernel.rsdp());
+        let (mut bridges, rsdp) = described.ok_or_else(failed("describe its computer"))?;
+        let description = MachineDescription {
+            rsdp,
+            host_bridge: bridges.remove(0),
+        };
+        // SAFETY: nobody but whoever has this value uses it, each thread as a CPU, and no device is set to work.
+        let platform = unsafe { Undisturbed::new(kernel, Cpus::Threads) };
+        let mut options = BootOptions::default();
+        if flushes == Flushes::Rare {
+            options.units.flush_entries = MANY;
+            options.units.flush_window_ms = u64::from(u32::MAX);
+        }
+        // SAFETY: the description is the machine's own, and nobody else drives it.
+        let computer = unsafe { boot(platform, &description, &kernel, options) }.ok();
+        let computer = computer.ok_or_else(failed("find its devices"))?;
+        Ok(Arc::new(Self { computer }))
+    }
+
+    /// Its platform.
+    pub fn platform(&self) -> Undisturbed {
+        self.computer.platform()
+    }
+
+    /// Attaches a device of it, as one that is trusted: what is unmapped under [`Protection::Deferred`] is the driver's at once.
+    ///
+    /// # Errors
+    /// [`PeersError::Failed`] where it is attached already.
+    pub fn attach(&self, protection: Protection) -> Result<Device<Undisturbed>, PeersError> {
+        let failed = || PeersError::failed("dmamap", "attach a device");
+        let edu = self.computer.edus().next().ok_or_else(failed)?;
+        // SAFETY: nobody sets the device to work.
+        let device = unsafe { self.computer.system().attach_trusted(edu, protection) };
+        device.map_err(|_| failed())
+    }
+}
