@@ -100,6 +100,8 @@ pub(super) struct Flight<P: Platform> {
     bytes: u64,
     oldest_ns: u64,
     through: Owed,
+    /// It was [taken for owners](FlushQueue::cover_all) who were not asked: CPUs are to fence before units forget.
+    pub(super) is_for_owners: bool,
 }
 
 impl<P: Platform> Flight<P> {
@@ -135,8 +137,10 @@ pub(super) struct FlushQueue<P: Platform> {
     /// Room for what is retired while a flush is under way.
     spare: Option<Entries<P>>,
     under_way: Option<UnderWay>,
-    /// How many entries are kept for what CPUs have staged, or will.
+    /// How many entries are kept for what CPUs and owners have staged, or will.
     staged: usize,
+    /// Those of them that are kept for CPUs.
+    staged_by_cpus: usize,
     /// Of owners of lanes.
     desks: Vec<Arc<Desk>>,
     tickets: Tickets,
@@ -156,6 +160,7 @@ impl<P: Platform> FlushQueue<P> {
             spare: None,
             under_way: None,
             staged: 0,
+            staged_by_cpus: 0,
             desks: Vec::new(),
             tickets: Tickets::new(),
             figures: FlushFigures::default(),
@@ -295,6 +300,7 @@ impl<P: Platform> FlushQueue<P> {
             bytes: waiting.bytes,
             oldest_ns: waiting.oldest_ns,
             through,
+            is_for_owners: false,
         })
     }
 
@@ -316,6 +322,7 @@ impl<P: Platform> FlushQueue<P> {
             bytes,
             oldest_ns,
             through,
+            ..
         } = flight;
         let count = entries.len() as u64 + owned;
         self.tickets.settle(through, outcome);

@@ -51,6 +51,7 @@ impl<P: Platform> FlushQueue<P> {
         }
         self.note_first();
         self.staged += room;
+        self.staged_by_cpus += room;
         stage.ticket = Some(self.tickets.draw());
         stage.room = room;
         true
@@ -58,7 +59,9 @@ impl<P: Platform> FlushQueue<P> {
 
     /// Takes in what a CPU has staged. It has no ticket any more.
     pub(in crate::iommu) fn take_in(&mut self, stage: &mut Stage) {
-        self.staged -= core::mem::take(&mut stage.room);
+        let room = core::mem::take(&mut stage.room);
+        self.staged -= room;
+        self.staged_by_cpus -= room;
         stage.ticket = None;
         if let Some(Waiting {
             entries,
@@ -78,8 +81,8 @@ impl<P: Platform> FlushQueue<P> {
         stage.len = 0;
     }
 
-    /// Whether some CPU may have staged something.
+    /// Whether some CPU may have staged something: none has without a ticket, and what is kept for owners stops no CPU.
     pub(in crate::iommu) fn has_staged(&self) -> bool {
-        self.staged > 0
+        self.staged_by_cpus > 0
     }
 }
