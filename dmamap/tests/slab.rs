@@ -1,12 +1,10 @@
 //! The slab: objects in frames.
 
-mod support;
-
 use std::num::NonZeroU32;
 use std::rc::Rc;
 
 use dmamap::slab::{Handle, Slab, SlabError};
-use support::{Arena, Random};
+use rig::{Arena, Random};
 
 #[test]
 fn a_new_slab_holds_no_frame() {

@@ -1,12 +1,10 @@
 //! What runs under a platform's lock, which interrupts may be off for: the general allocator is not called there.
 
-mod support;
-
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dmamap::buffer::PackedFrames;
-use support::{Arena, Random, SpinLock, locks_held};
+use rig::{Arena, Random, SpinLock, locks_held};
 
 /// Calls of the allocator by threads that held a lock.
 static CALLS_UNDER_LOCKS: AtomicUsize = AtomicUsize::new(0);

@@ -1,15 +1,13 @@
 //! The educational device does what it is for.
 
-#[path = "../../journeys/tests/support/mod.rs"]
-mod support;
-
 use dmamap::buffer::DmaBuffer;
 use dmamap::map::{Bidirectional, FromDevice, ToDevice};
 use dmamap::system::Protection;
 use drivers::edu::{Edu, EduError, MAX_TRANSFER_BYTES};
 use hosted::Hosted;
 use machine::MachineConfig;
-use support::{Rig, bytes_at};
+use rig::Rig;
+use rig::disks::bytes_at;
 
 fn start(rig: &mut Rig) -> Edu<Hosted> {
     let function = rig
@@ -49,9 +47,9 @@ fn it_copies_memory_by_dma_through_its_28_address_lines() {
     let mut rig = Rig::boot(MachineConfig::default());
     let mut edu = start(&mut rig);
     assert_eq!(edu.device().mask().bits(), 28);
-    let mut from = DmaBuffer::allocate(rig.hosted, 3 * 4096).expect("there is memory");
+    let mut from = DmaBuffer::allocate(rig.kernel, 3 * 4096).expect("there is memory");
     bytes_at(0, from.as_mut_slice());
-    let to = DmaBuffer::allocate(rig.hosted, 4096).expect("there is memory");
+    let to = DmaBuffer::allocate(rig.kernel, 4096).expect("there is memory");
 
     let from = edu.device().map_single(from, ToDevice).expect("it maps");
     let to = edu.device().map_single(to, FromDevice).expect("it maps");
@@ -70,7 +68,7 @@ fn it_copies_memory_by_dma_through_its_28_address_lines() {
 fn transfers_beyond_the_mapping_or_the_device_are_refused() {
     let mut rig = Rig::boot(MachineConfig::default());
     let mut edu = start(&mut rig);
-    let memory = DmaBuffer::allocate(rig.hosted, 8192).expect("there is memory");
+    let memory = DmaBuffer::allocate(rig.kernel, 8192).expect("there is memory");
     let mapping = edu
         .device()
         .map_single(memory, Bidirectional)

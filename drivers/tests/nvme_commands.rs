@@ -1,8 +1,5 @@
 //! Commands and their memory: what is refused, what fails, and that every buffer comes back.
 
-#[path = "../../journeys/tests/support/mod.rs"]
-mod support;
-
 use dmamap::buffer::{DmaBuffer, ScatteredBuffer};
 use dmamap::pci::MsixError;
 use drivers::nvme::{
@@ -13,12 +10,13 @@ use hosted::Hosted;
 use hw::nvme::Status;
 use machine::MachineConfig;
 use machine::device::nvme::{Medium, NvmeConfig};
-use support::{Rig, bytes_at, test_disk, test_file};
+use rig::Rig;
+use rig::disks::{bytes_at, test_disk, test_file};
 
 type Disk = Nvme<Hosted, DmaBuffer<Hosted>>;
 
 fn buffer(rig: &Rig, len_bytes: u64) -> DmaBuffer<Hosted> {
-    DmaBuffer::allocate(rig.hosted, len_bytes).expect("there is memory")
+    DmaBuffer::allocate(rig.kernel, len_bytes).expect("there is memory")
 }
 
 /// Interrupts the first disk asked for, the admin queue's masked ones counted.
@@ -77,7 +75,7 @@ fn contiguous_and_scattered_memory_are_read_alike() {
         .start_on(device, 0, Settings::default())
         .expect("the disk comes up again");
     drop(read);
-    let memory = ScatteredBuffer::allocate(rig.hosted, len_bytes).expect("there is memory");
+    let memory = ScatteredBuffer::allocate(rig.kernel, len_bytes).expect("there is memory");
     let read = disk.read(blocks(0, 1400), memory).expect("it is read");
     assert!(read.as_slice() == expected(0, len_bytes as usize));
     drop(read);

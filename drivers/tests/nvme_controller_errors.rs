@@ -1,8 +1,5 @@
 //! Controllers that fail or lie: every wait ends, every buffer comes back, nothing comes back twice.
 
-#[path = "../../journeys/tests/support/mod.rs"]
-mod support;
-
 use std::time::{Duration, Instant};
 
 use dmamap::buffer::DmaBuffer;
@@ -13,7 +10,8 @@ use drivers::nvme::{
 use hosted::Hosted;
 use machine::MachineConfig;
 use machine::device::nvme::{Misbehaviour, NeverReady};
-use support::{Rig, test_disk};
+use rig::Rig;
+use rig::disks::test_disk;
 
 type Outcome = Result<DmaBuffer<Hosted>, Failed<DmaBuffer<Hosted>>>;
 type Disk = Nvme<Hosted, DmaBuffer<Hosted>>;
@@ -43,7 +41,7 @@ fn eight_reads(misbehaviour: Misbehaviour, completion: Completion) -> (Vec<Outco
     let mut disk: Disk = rig.start_disk(0, settings);
     let tickets: Vec<_> = (0..8)
         .map(|n| {
-            let memory = DmaBuffer::allocate(rig.hosted, 4096).expect("there is memory");
+            let memory = DmaBuffer::allocate(rig.kernel, 4096).expect("there is memory");
             let blocks = Blocks {
                 first: n * 8,
                 count: 8,
@@ -66,7 +64,7 @@ fn lost(outcomes: Vec<Outcome>, mut disk: Disk, rig: Rig) -> ControllerError {
         assert!(failed.buffer.is_some(), "{}", failed.error);
         assert!(matches!(failed.error, CommandError::Controller(why) if why == reason));
     }
-    let memory = DmaBuffer::allocate(rig.hosted, 4096).expect("there is memory");
+    let memory = DmaBuffer::allocate(rig.kernel, 4096).expect("there is memory");
     let blocks = Blocks { first: 0, count: 8 };
     let refused = disk
         .submit_read(0, blocks, memory)
@@ -198,7 +196,7 @@ fn a_controller_that_failed_can_be_started_again() {
     let mut disk: Disk = rig
         .start_on(failed.device, 0, Settings::default())
         .expect("the disk comes up again");
-    let memory = DmaBuffer::allocate(rig.hosted, 4096).expect("there is memory");
+    let memory = DmaBuffer::allocate(rig.kernel, 4096).expect("there is memory");
     let blocks = Blocks { first: 0, count: 8 };
     drop(disk.read(blocks, memory).expect("it is read"));
     disk.shutdown()
@@ -222,7 +220,7 @@ fn an_overdue_command_that_was_completed_meanwhile_is_no_time_out() {
     // The disk asks for one when it has completed a command.
     let interrupts = || rig.machine.disks()[0].statistics().interrupts;
     let before = interrupts();
-    let memory = DmaBuffer::allocate(rig.hosted, 4096).expect("there is memory");
+    let memory = DmaBuffer::allocate(rig.kernel, 4096).expect("there is memory");
     let ticket = disk
         .submit_read(0, Blocks { first: 0, count: 8 }, memory)
         .expect("there is room");

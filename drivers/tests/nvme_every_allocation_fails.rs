@@ -1,8 +1,5 @@
 //! Each allocation a disk's life makes fails in turn: every failure is an error, and everything taken is given back.
 
-#[path = "../../journeys/tests/support/mod.rs"]
-mod support;
-
 use dmamap::buffer::DmaBuffer;
 use dmamap::system::Protection;
 use drivers::nvme::{Blocks, CompletionMode, Nvme, Settings};
@@ -10,7 +7,7 @@ use hosted::{FaultInjector, Hosted};
 use journeys::Computer;
 use journeys::boot::{BootOptions, MachineDescription, boot};
 use machine::{Machine, MachineConfig};
-use support::{bytes_at, test_disk};
+use rig::disks::{bytes_at, test_disk};
 
 type Platform = FaultInjector<Hosted>;
 

@@ -1,8 +1,5 @@
 //! A controller that is given up is stopped before its commands' memory comes back.
 
-#[path = "../../journeys/tests/support/mod.rs"]
-mod support;
-
 use std::thread;
 use std::time::Duration;
 
@@ -11,7 +8,8 @@ use drivers::nvme::{Blocks, CommandError, ControllerError, Nvme, Settings};
 use hosted::Hosted;
 use machine::device::nvme::Misbehaviour;
 use machine::{Iommu, MachineConfig};
-use support::{Rig, test_disk};
+use rig::Rig;
+use rig::disks::test_disk;
 
 /// How long the disk takes for a command, and how long the driver waits for one.
 const DELAY: Duration = Duration::from_millis(1500);
@@ -40,7 +38,7 @@ fn a_trusted_disk_that_is_given_up_writes_nothing_afterwards() {
         .expect("the disk comes up");
     let tickets: Vec<_> = (0..2)
         .map(|n| {
-            let memory = DmaBuffer::allocate(rig.hosted, 4096).expect("there is memory");
+            let memory = DmaBuffer::allocate(rig.kernel, 4096).expect("there is memory");
             let blocks = Blocks {
                 first: 8 * n,
                 count: 8,

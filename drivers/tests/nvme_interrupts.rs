@@ -1,10 +1,5 @@
 //! Interrupts of the disk's queues arrive.
 
-#[path = "../../dmamap/tests/support/observed.rs"]
-mod observed;
-#[path = "../../dmamap/tests/support/rig.rs"]
-mod rig;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -17,7 +12,7 @@ use hosted::Hosted;
 use journeys::boot::BootOptions;
 use machine::Machine;
 use machine::device::nvme::{Medium, NvmeConfig};
-use observed::{Observed, Touch};
+use rig::observed::{Observed, Touch};
 use rig::{PAGE, Rig, small};
 
 #[test]

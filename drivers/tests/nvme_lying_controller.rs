@@ -1,9 +1,6 @@
 //! A controller that writes anything into its completion queues: the driver never panics, never hangs, and gives each
 //! buffer back once.
 
-#[path = "../../journeys/tests/support/mod.rs"]
-mod support;
-
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,7 +16,7 @@ use hw::nvme::regs::{ACQ, AQA, ASQ, AdminQueueAttributes, DOORBELLS};
 use hw::nvme::{SubmissionEntry, submission};
 use journeys::boot::{BootOptions, MachineDescription, boot};
 use machine::{Iommu, Machine, MachineConfig};
-use support::test_disk;
+use rig::disks::test_disk;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// A machine whose disk lies: after each doorbell of an I/O queue, random entries appear in its completion queue.

@@ -1,10 +1,5 @@
 //! In what order the driver touches memory and doorbells, also where a processor would not keep it by itself.
 
-#[path = "../../dmamap/tests/support/observed.rs"]
-mod observed;
-#[path = "../../dmamap/tests/support/rig.rs"]
-mod rig;
-
 use std::sync::{Arc, Mutex, OnceLock};
 
 use dmamap::addr::PhysRange;
@@ -15,7 +10,7 @@ use hosted::{Hosted, PlatformCall, Tracer};
 use journeys::boot::BootOptions;
 use machine::Machine;
 use machine::device::nvme::{Medium, NvmeConfig};
-use observed::{Observed, Touch};
+use rig::observed::{Observed, Touch};
 use rig::{PAGE, Rig, small};
 
 /// Offset of the first doorbell, of the admin submission queue (NVMe Base 2.0, 3.1.3).

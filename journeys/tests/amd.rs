@@ -1,7 +1,5 @@
 //! Every journey on computers with an AMD-Vi unit.
 
-mod support;
-
 use drivers::nvme::Settings;
 use hw::amd::event::EventCode;
 use journeys::differential::differential;
@@ -11,7 +9,8 @@ use machine::cache::Snooping;
 use machine::iommu::amd::{AmdConfig, EventInterrupt, Support};
 use machine::temper::Temper;
 use machine::{Iommu, MachineConfig};
-use support::{Expected, Rig, read_and_check, test_disk};
+use rig::Rig;
+use rig::disks::{read_and_check, test_disk};
 
 const TEMPERS: [Temper; 4] = [
     Temper::Keep,
@@ -36,7 +35,7 @@ fn every_journey_of_the_catalogue_is_made() {
         for walks in [Snooping::On, Snooping::Off] {
             let mut rig = rig(AmdConfig::default(), walks, temper);
             rig.make_every_journey("amd");
-            rig.finish_after_faults(Expected::Faults);
+            rig.finish_after_faults();
         }
     }
 }
@@ -50,7 +49,7 @@ fn a_unit_with_as_little_as_may_be_makes_them_too() {
     };
     let mut rig = rig(unit, Snooping::On, Temper::Keep);
     rig.make_every_journey("amd");
-    rig.finish_after_faults(Expected::Faults);
+    rig.finish_after_faults();
 }
 
 #[test]
@@ -65,7 +64,7 @@ fn what_the_unit_refuses_is_told_in_its_own_words() {
         "I/O page fault: page not present"
     );
     assert_eq!(refused.fault.requester.to_string(), "0000:00:03.0");
-    rig.finish_after_faults(Expected::Faults);
+    rig.finish_after_faults();
 }
 
 #[test]
@@ -93,7 +92,7 @@ fn random_steps_agree_with_the_oracle() {
         let mut rig = rig(AmdConfig::default(), Snooping::On, temper);
         let report = differential(&mut rig.computer, seed, 500);
         report.unwrap_or_else(|error| panic!("{temper:?}: {error}"));
-        rig.finish_after_faults(Expected::Faults);
+        rig.finish_after_faults();
     }
 }
 

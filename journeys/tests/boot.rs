@@ -1,12 +1,11 @@
 //! Boot: what a computer knows of itself before any driver runs.
 
-mod support;
-
 use hw::pci::config::class;
 use journeys::Needs;
 use journeys::boot::{BootError, BootOptions, IommuUse, MachineDescription, boot};
 use machine::{Iommu, MachineConfig};
-use support::{Rig, blank_disk, test_disk};
+use rig::Rig;
+use rig::disks::{blank_disk, test_disk};
 
 #[test]
 fn the_tree_names_memory_windows_configuration_space_and_units() {
@@ -63,10 +62,10 @@ fn a_machine_without_units_has_no_iommu() {
 fn damaged_tables_end_the_boot_with_an_error() {
     let rig = Rig::boot_without_iommu(MachineConfig::default());
     let mut bridges = rig
-        .hosted
+        .kernel
         .host_bridges()
         .expect("the machine's bridge is sound");
-    let rsdp = rig.hosted.rsdp().expect("the machine has ACPI");
+    let rsdp = rig.kernel.rsdp().expect("the machine has ACPI");
     let description = MachineDescription {
         rsdp: rsdp.checked_add(1).expect("it is no last address"),
         host_bridge: bridges.remove(0),
@@ -76,7 +75,7 @@ fn damaged_tables_end_the_boot_with_an_error() {
         ..BootOptions::default()
     };
     // SAFETY: the bridge is the machine's; no table is found where the description points.
-    let failed = unsafe { boot(rig.hosted, &description, &rig.hosted, options) };
+    let failed = unsafe { boot(rig.kernel, &description, &rig.kernel, options) };
     assert!(matches!(failed.err(), Some(BootError::Firmware(_))));
     rig.finish();
 }

@@ -1,13 +1,12 @@
 //! Random steps on machines of every temper, compared with the oracle.
 
-mod support;
-
 use dmamap::system::Protection;
 use journeys::boot::BootOptions;
 use journeys::differential::{DifferentialReport, differential};
 use machine::MachineConfig;
 use machine::temper::Temper;
-use support::{Expected, Rig, test_disk};
+use rig::Rig;
+use rig::disks::test_disk;
 
 fn seed() -> u64 {
     let given = std::env::var("SEED")
@@ -29,7 +28,7 @@ fn a_thousand_random_steps_agree_on_every_temper() {
         let report = report.unwrap_or_else(|error| panic!("{temper:?}: {error}"));
         assert!(report.allowed > 100 && report.refused > 100, "{report:?}");
         assert!(report.unmaps > 20 && report.attaches > 2, "{report:?}");
-        rig.finish_after_faults(Expected::Faults);
+        rig.finish_after_faults();
     }
 }
 
@@ -42,10 +41,10 @@ fn share_flushes(temper: Temper, seed: u64) -> DifferentialReport {
         protection: Protection::Deferred,
         ..BootOptions::default()
     };
-    let mut rig = Rig::boot_with(config, options).expect("the machine boots");
+    let mut rig = Rig::boot_with(config, options);
     let report = differential(&mut rig.computer, seed, 1_000);
     let report = report.unwrap_or_else(|error| panic!("{temper:?}, {seed}: {error}"));
-    rig.finish_after_faults(Expected::Faults);
+    rig.finish_after_faults();
     report
 }
 

@@ -1,7 +1,5 @@
 //! The journeys that show what a device cannot do.
 
-mod support;
-
 use hw::vtd::fault::FaultReason;
 use journeys::mask_limits::mask_limits;
 use journeys::read_only_mapping::read_only_mapping;
@@ -13,7 +11,8 @@ use machine::cache::Snooping;
 use machine::iommu::vtd::VtdConfig;
 use machine::temper::Temper;
 use machine::{Iommu, MachineConfig};
-use support::{Expected, Rig, test_disk};
+use rig::Rig;
+use rig::disks::test_disk;
 
 /// Runs `journey` on computers of every temper, with walks that snoop and walks that do not.
 fn on_every_computer(journey: impl Fn(&mut Rig)) {
@@ -33,7 +32,7 @@ fn on_every_computer(journey: impl Fn(&mut Rig)) {
                 .with_temper(temper);
             let mut rig = Rig::boot(config.with_disk(test_disk(4096)));
             journey(&mut rig);
-            rig.finish_after_faults(Expected::Faults);
+            rig.finish_after_faults();
         }
     }
 }
@@ -85,7 +84,7 @@ fn journeys_can_follow_each_other_on_one_computer() {
         // SAFETY: the device is behind an IOMMU.
         unsafe { mask_limits(&mut rig.computer) }.expect("high memory is reached");
     }
-    rig.finish_after_faults(Expected::Faults);
+    rig.finish_after_faults();
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! The journeys of devices that sleep, are reset, or go, on computers of every kind of unit.
 
-mod support;
-
 use dmamap::pci::ResetMethod;
 use journeys::reset_device::reset_device;
 use journeys::surprise_removal::surprise_removal;
@@ -14,10 +12,11 @@ use machine::iommu::virtio::VirtioConfig;
 use machine::iommu::vtd::{ScalableMode, VtdConfig};
 use machine::temper::Temper;
 use machine::{Iommu, MachineConfig};
-use support::{Expected, Rig, test_disk};
+use rig::Rig;
+use rig::disks::test_disk;
 
-/// Runs `journey` on computers of every kind of unit and temper.
-fn on_every_computer(expected: Expected, journey: impl Fn(&mut Rig)) {
+/// Runs `journey` on computers of every kind of unit and temper, and ends each by `finish`.
+fn on_every_computer(finish: fn(Rig), journey: impl Fn(&mut Rig)) {
     let walks = Snooping::On;
     let scalable = VtdConfig {
         scalable: Some(ScalableMode::default()),
@@ -56,14 +55,14 @@ fn on_every_computer(expected: Expected, journey: impl Fn(&mut Rig)) {
                 .with_temper(temper);
             let mut rig = Rig::boot(config.with_disk(test_disk(1 << 16)));
             journey(&mut rig);
-            rig.finish_after_faults(expected);
+            finish(rig);
         }
     }
 }
 
 #[test]
 fn domains_live_on_through_a_loss_of_power() {
-    on_every_computer(Expected::Faults, |rig| {
+    on_every_computer(Rig::finish_after_faults, |rig| {
         let machine = rig.machine.clone();
         // SAFETY: models obey their bus-master bits, and lose their power.
         let slept = unsafe { suspend_resume_over(&mut rig.computer, || machine.power_cycle()) };
@@ -73,7 +72,7 @@ fn domains_live_on_through_a_loss_of_power() {
 
 #[test]
 fn a_disk_that_is_reset_is_started_anew() {
-    on_every_computer(Expected::NoFaults, |rig| {
+    on_every_computer(Rig::finish, |rig| {
         // SAFETY: the disk is behind an IOMMU.
         let reset = unsafe { reset_device(&mut rig.computer) }.expect("the disk is reset");
         assert_eq!(reset.method, ResetMethod::FunctionLevel);
@@ -82,7 +81,7 @@ fn a_disk_that_is_reset_is_started_anew() {
 
 #[test]
 fn a_disk_that_is_pulled_out_holds_nobody_up() {
-    on_every_computer(Expected::NoFaults, |rig| {
+    on_every_computer(Rig::finish, |rig| {
         let machine = rig.machine.clone();
         let function = rig.disk_function(0);
         let pull_out = || machine.remove(function.requester());

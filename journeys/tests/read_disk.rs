@@ -1,7 +1,5 @@
 //! Whole disks read by DMA through the IOMMU, under every temper, width, depth and number of queues.
 
-mod support;
-
 use std::convert::Infallible;
 
 use drivers::nvme::Settings;
@@ -12,7 +10,8 @@ use machine::cache::Snooping;
 use machine::iommu::vtd::VtdConfig;
 use machine::temper::Temper;
 use machine::{Iommu, MachineConfig};
-use support::{Rig, read_and_check, test_disk};
+use rig::Rig;
+use rig::disks::{read_and_check, test_disk};
 
 const TEMPERS: [Temper; 5] = [
     Temper::Keep,
@@ -32,7 +31,7 @@ fn settings(queue_depth: usize, queues: usize) -> Settings {
 
 fn check(config: MachineConfig, options: BootOptions, len_bytes: u64, settings: Settings) {
     let config = config.with_disk(test_disk(len_bytes));
-    let mut rig = Rig::boot_with(config, options).expect("the machine boots");
+    let mut rig = Rig::boot_with(config, options);
     let mut disk = rig.start_disk(0, settings);
     read_and_check(&mut disk, len_bytes);
     let figures = disk.device().figures();
@@ -237,7 +236,7 @@ fn a_rogue_disk_reaches_nothing_and_the_job_still_ends_right() {
             .iter()
             .any(|fault| fault.requester == who)
     );
-    rig.finish_after_faults(support::Expected::Faults);
+    rig.finish_after_faults();
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! Journeys on computers with a RISC-V IOMMU, of every form a unit may have.
 
-mod support;
-
 use dmamap::system::{Settings as UnitSettings, Stage};
 use drivers::nvme::Settings;
 use hw::riscv::directory::ContextFormat;
@@ -13,7 +11,8 @@ use machine::cache::Snooping;
 use machine::iommu::riscv::{AtReset, Extension, RiscvConfig};
 use machine::temper::Temper;
 use machine::{Iommu, MachineConfig};
-use support::{Expected, Rig, read_and_check, test_disk};
+use rig::Rig;
+use rig::disks::{read_and_check, test_disk};
 
 const TEMPERS: [Temper; 4] = [
     Temper::Keep,
@@ -71,7 +70,7 @@ fn every_journey_of_the_catalogue_is_made_on_every_unit() {
             let config = computer(unit.clone(), temper).with_disk(test_disk(4096));
             let mut rig = Rig::boot(config);
             rig.make_every_journey(&format!("{temper:?}"));
-            rig.finish_after_faults(Expected::Faults);
+            rig.finish_after_faults();
         }
     }
 }
@@ -84,13 +83,13 @@ fn a_refusal_tells_the_stage() {
         (Some(Stage::Second), Cause::WriteGuestPageFault),
     ] {
         let config = computer(RiscvConfig::default(), Temper::Keep).with_disk(test_disk(4096));
-        let mut rig = Rig::boot_with(config, by(stage)).expect("the machine boots");
+        let mut rig = Rig::boot_with(config, by(stage));
         let attempt = unmap_blocks_device(&mut rig.computer).expect("the device is blocked");
         let refused = attempt.refused().expect("it is refused");
         assert_eq!(refused.fault.reason.code, cause.code());
         assert_eq!(refused.fault.reason.text, cause.text());
         assert_eq!(refused.fault.requester.to_string(), "0000:00:03.0");
-        rig.finish_after_faults(Expected::Faults);
+        rig.finish_after_faults();
     }
 }
 
@@ -101,7 +100,7 @@ fn disks_are_read_whole_and_raise_interrupts_by_either_stage() {
             for stage in [None, Some(Stage::Second)] {
                 let len_bytes = (3 << 20) + 77;
                 let config = computer(unit.clone(), temper).with_disk(test_disk(len_bytes));
-                let mut rig = Rig::boot_with(config, by(stage)).expect("the machine boots");
+                let mut rig = Rig::boot_with(config, by(stage));
                 let mut disk = rig.start_disk(0, Settings::default());
                 read_and_check(&mut disk, len_bytes);
                 disk.shutdown()

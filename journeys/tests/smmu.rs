@@ -1,7 +1,5 @@
 //! Journeys on computers with an Arm SMMU, of every form a unit may have.
 
-mod support;
-
 use dmamap::buffer::DmaBuffer;
 use dmamap::map::ToDevice;
 use dmamap::system::{Granule as UnitGranule, Settings as UnitSettings, Stage};
@@ -16,7 +14,8 @@ use machine::cache::Snooping;
 use machine::iommu::smmu::{SmmuConfig, Stages, Support};
 use machine::temper::Temper;
 use machine::{Iommu, MachineConfig};
-use support::{Expected, Rig, read_and_check, test_disk};
+use rig::Rig;
+use rig::disks::{read_and_check, test_disk};
 
 const TEMPERS: [Temper; 3] = [Temper::Keep, Temper::Forget, Temper::Random(1)];
 
@@ -78,9 +77,9 @@ fn on_every_computer(journey: impl Fn(&mut Rig)) {
     }
     for (config, stage) in computers.into_iter().zip(STAGES.into_iter().cycle()) {
         let config = config.with_disk(test_disk(4096));
-        let mut rig = Rig::boot_with(config, by(stage)).expect("the machine boots");
+        let mut rig = Rig::boot_with(config, by(stage));
         journey(&mut rig);
-        rig.finish_after_faults(Expected::Faults);
+        rig.finish_after_faults();
     }
 }
 
@@ -95,15 +94,14 @@ fn every_journey_of_the_catalogue_is_made_on_every_unit() {
 fn a_refusal_tells_that_there_is_no_translation() {
     for stage in STAGES {
         let config = computer(SmmuConfig::default(), Snooping::On, Temper::Keep);
-        let mut rig = Rig::boot_with(config.with_disk(test_disk(4096)), by(stage))
-            .expect("the machine boots");
+        let mut rig = Rig::boot_with(config.with_disk(test_disk(4096)), by(stage));
         let attempt = unmap_blocks_device(&mut rig.computer).expect("the device is blocked");
         let refused = attempt.refused().expect("it is refused");
         let kind = EventKind::Translation;
         assert_eq!(refused.fault.reason.code, u16::from(kind.code()));
         assert_eq!(refused.fault.reason.text, kind.text());
         assert_eq!(refused.fault.requester.to_string(), "0000:00:03.0");
-        rig.finish_after_faults(Expected::Faults);
+        rig.finish_after_faults();
     }
 }
 
@@ -141,12 +139,11 @@ fn a_thousand_random_steps_agree_on_every_temper() {
     // By stage 2: stage 1 has no pages that can be written and not read, which the oracle counts on.
     for temper in TEMPERS {
         let config = computer(SmmuConfig::default(), Snooping::On, temper);
-        let mut rig = Rig::boot_with(config.with_disk(test_disk(4096)), by(Stage::Second))
-            .expect("the machine boots");
+        let mut rig = Rig::boot_with(config.with_disk(test_disk(4096)), by(Stage::Second));
         let report = differential(&mut rig.computer, seed, 1_000);
         let report = report.unwrap_or_else(|error| panic!("{temper:?}: {error}"));
         assert!(report.allowed > 100 && report.refused > 100, "{report:?}");
-        rig.finish_after_faults(Expected::Faults);
+        rig.finish_after_faults();
     }
 }
 
@@ -169,11 +166,11 @@ fn every_journey_is_made_with_pages_larger_than_frames() {
             let mut options = by(stage);
             options.units.granule = Some(granule);
             let config = config.with_disk(test_disk(4096));
-            let mut rig = Rig::boot_with(config, options).expect("the machine boots");
+            let mut rig = Rig::boot_with(config, options);
             rig.make_every_journey(&format!("{granule:?}, {stage:?}, {temper:?}"));
             let report = differential(&mut rig.computer, 7, 300);
             report.unwrap_or_else(|error| panic!("{granule:?}, {stage:?}, {temper:?}: {error}"));
-            rig.finish_after_faults(Expected::Faults);
+            rig.finish_after_faults();
         }
     }
 }
@@ -183,11 +180,11 @@ fn a_frame_is_copied_where_pages_are_larger() {
     let mut options = by(Stage::First);
     options.units.granule = Some(UnitGranule::SixtyFourKib);
     let config = computer(SmmuConfig::default(), Snooping::On, Temper::Keep);
-    let rig = Rig::boot_with(config.with_disk(test_disk(4096)), options).expect("it boots");
+    let rig = Rig::boot_with(config.with_disk(test_disk(4096)), options);
     let device = rig.attach_disk(0);
     assert_eq!(device.page_bytes(), 64 << 10);
     // The rest of the page would be somebody else's.
-    let frame = DmaBuffer::allocate(rig.hosted, 4096).expect("there is memory");
+    let frame = DmaBuffer::allocate(rig.kernel, 4096).expect("there is memory");
     let in_place = frame.phys(0);
     let mapping = device.map_single(frame, ToDevice).expect("it is copied");
     assert_ne!(device.translate(mapping.bus_addr()), in_place);

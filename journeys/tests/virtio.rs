@@ -1,7 +1,5 @@
 //! Every journey, and a disk, behind a virtio-iommu.
 
-mod support;
-
 use std::time::Duration;
 
 use drivers::nvme::Settings;
@@ -10,7 +8,8 @@ use journeys::reserved_memory::reserved_memory;
 use machine::iommu::virtio::VirtioConfig;
 use machine::temper::Temper;
 use machine::{Iommu, MachineConfig};
-use support::{Expected, Rig, read_and_check, test_disk};
+use rig::Rig;
+use rig::disks::{read_and_check, test_disk};
 
 const TEMPERS: [Temper; 4] = [
     Temper::Keep,
@@ -56,7 +55,7 @@ fn every_journey_of_the_catalogue_is_made() {
         for temper in TEMPERS {
             let mut rig = Rig::boot(behind(unit.clone(), temper));
             rig.make_every_journey("virtio");
-            rig.finish_after_faults(Expected::Faults);
+            rig.finish_after_faults();
         }
     }
 }
@@ -123,7 +122,7 @@ fn a_thousand_random_steps_agree_with_the_oracle() {
             let report = differential(&mut rig.computer, seed, 1_000);
             let report = report.unwrap_or_else(|error| panic!("{temper:?}: {error}"));
             assert!(report.allowed > 100 && report.refused > 100, "{report:?}");
-            rig.finish_after_faults(Expected::Faults);
+            rig.finish_after_faults();
         }
     }
 }

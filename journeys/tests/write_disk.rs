@@ -1,7 +1,5 @@
 //! Disks written by DMA, read back, and compared.
 
-mod support;
-
 use std::convert::Infallible;
 use std::io::Read;
 
@@ -12,7 +10,8 @@ use journeys::disk::{
 use machine::MachineConfig;
 use machine::device::nvme::Medium;
 use machine::device::nvme::NvmeConfig;
-use support::{Rig, blank_disk, bytes_at, test_disk};
+use rig::Rig;
+use rig::disks::{blank_disk, bytes_at, test_disk};
 
 /// A source of test bytes from the disk's start on.
 fn test_bytes() -> impl FnMut(&mut [u8]) -> Result<(), Infallible> {
@@ -93,7 +92,7 @@ fn two_disks_work_side_by_side() {
             ..Settings::default()
         },
     );
-    support::read_and_check(&mut from, len_bytes);
+    rig::disks::read_and_check(&mut from, len_bytes);
     write_disk(&mut to, &whole(len_bytes), test_bytes()).expect("it is written");
     verify_disk(&mut to, &whole(len_bytes), test_bytes()).expect("it reads back");
     for disk in [from, to] {
@@ -150,7 +149,7 @@ fn a_flipped_bit_is_found() {
 
 #[test]
 fn a_disk_that_cannot_be_written_says_so_and_all_memory_comes_back() {
-    let config = NvmeConfig::new(support::test_file(4 << 20), 4 << 20, Medium::ReadOnly);
+    let config = NvmeConfig::new(rig::disks::test_file(4 << 20), 4 << 20, Medium::ReadOnly);
     let mut rig = Rig::boot(MachineConfig::default().with_disk(config));
     let mut disk = rig.start_disk(
         0,
@@ -168,7 +167,7 @@ fn a_disk_that_cannot_be_written_says_so_and_all_memory_comes_back() {
         }))
     ));
     assert_eq!(disk.outstanding(), 0);
-    support::read_and_check(&mut disk, 4 << 20);
+    rig::disks::read_and_check(&mut disk, 4 << 20);
     disk.shutdown()
         .expect("the disk shuts down")
         .detach()

@@ -13,7 +13,8 @@ use hw::iommu_testdev::{
     BUS_LOW, DEVICE_ID, DOORBELL, LENGTH, Outcome, PATTERN, PHYS_LOW, RESULT, TRIGGER, VENDOR_ID,
 };
 use qemu::{Architecture, Board, Disk, Medium, Qemu, QemuConfig};
-use support::{Rig, start, test_file};
+use rig::disks::test_file;
+use support::{Rig, start};
 
 const GIB: u64 = 1 << 30;
 

@@ -8,7 +8,8 @@ use journeys::Needs;
 use journeys::catalogue::{journeys, virtio_journeys};
 use parking_lot::Mutex;
 use qemu::{Board, Disk, Medium, VirtioDevice, looped_console, looped_network};
-use support::{Rig, test_file};
+use rig::disks::test_file;
+use support::Rig;
 
 virtio_slot! { struct Place(Hosted); }
 

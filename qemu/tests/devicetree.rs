@@ -10,7 +10,8 @@ use hosted::Hosted;
 use journeys::boot::{BootOptions, boot_from_devicetree};
 use journeys::unmap_blocks_device::unmap_blocks_device;
 use qemu::{Architecture, Board, Disk, Medium, QemuConfig};
-use support::{Rig, read_and_check, start, test_file};
+use rig::disks::{read_and_check, test_file};
+use support::{Rig, start};
 
 /// The properties of every node of a flattened devicetree, by path (Devicetree specification 0.4, chapter 5).
 fn nodes(blob: &[u8]) -> BTreeMap<String, BTreeMap<String, Vec<u8>>> {

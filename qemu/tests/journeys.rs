@@ -19,7 +19,8 @@ use journeys::read_only_mapping::read_only_mapping;
 use journeys::two_domains::two_domains;
 use journeys::unmap_blocks_device::unmap_blocks_device;
 use qemu::{Disk, Medium, QemuConfig};
-use support::{Rig, blank_file, bytes_at, read_and_check, test_file};
+use rig::disks::{blank_file, bytes_at, read_and_check, test_file};
+use support::Rig;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;

@@ -11,9 +11,10 @@ use journeys::boot::{BootOptions, MachineDescription, boot};
 use journeys::catalogue::journeys;
 use journeys::unmap_blocks_device::unmap_blocks_device;
 use qemu::{Disk, Medium};
+use rig::disks::{read_and_check, test_file};
 use support::refusal::{Attempt, Tables, refuse};
 use support::walk::riscv::{context, leaf};
-use support::{Rig, read_and_check, start, test_file};
+use support::{Rig, start};
 
 const BOARDS: [&str; 2] = ["riscv-platform", "riscv-pci"];
 const MIB: u64 = 1 << 20;

@@ -9,9 +9,10 @@ use hw::smmu::context::Cd0;
 use hw::smmu::page_table::{Stage1, Stage2};
 use hw::smmu::stream::{Config, Level1Descriptor, Ste0, Ste2};
 use qemu::{Disk, Medium};
+use rig::disks::{read_and_check, test_file};
+use support::Rig;
 use support::refusal::{Attempt, Refusal, Tables, refuse};
 use support::walk::smmu::{leaf, level1_descriptor, stream_entry};
-use support::{Rig, read_and_check, test_file};
 
 const MIB: u64 = 1 << 20;
 

@@ -11,8 +11,8 @@ use drivers::virtio_slot;
 use hosted::Hosted;
 use journeys::virtio_disk::read_virtio_disk;
 use qemu::Medium;
+use rig::disks::{blank_file, test_file};
 use support::virtio::{assert_nothing_is_lent, attach, boot, function, start, stop, test_bytes};
-use support::{blank_file, test_file};
 
 const MIB: u64 = 1 << 20;
 

@@ -14,8 +14,9 @@ use drivers::virtio::{
 use drivers::virtio_slot;
 use hosted::Hosted;
 use qemu::Medium;
+use rig::disks::test_file;
+use support::Rig;
 use support::virtio::{assert_nothing_is_lent, attach, boot, function, start, stop, test_bytes};
-use support::{Rig, test_file};
 
 const MIB: u64 = 1 << 20;
 

@@ -23,6 +23,8 @@ pub(crate) fn all() -> Vec<Step> {
                     "clippy",
                     "--workspace",
                     "--all-targets",
+                    "--features",
+                    "cli/end-to-end",
                     "--",
                     "-D",
                     "warnings",
@@ -46,10 +48,7 @@ pub(crate) fn all() -> Vec<Step> {
             "unit, integration and documentation tests, and what the documents name exists",
             // Of the program what is inside it alone, with its assertions: whole runs, of which most are long, are left to
             // the step `end-to-end`. The layer and the models are run with theirs by everything else here.
-            || match run(&mut cargo(&["test", "--workspace", "--exclude", "cli"])) {
-                Outcome::Passed(_) => run(&mut cargo(&["test", "--package", "cli", "--bins"])),
-                other => other,
-            },
+            || run(&mut cargo(&["test", "--workspace"])),
         ),
         step(
             "miri",
@@ -59,7 +58,16 @@ pub(crate) fn all() -> Vec<Step> {
         step(
             "end-to-end",
             "the program as users build it, on real files",
-            || run(&mut cargo(&["test", "--release", "--package", "cli"])),
+            || {
+                run(&mut cargo(&[
+                    "test",
+                    "--release",
+                    "--package",
+                    "cli",
+                    "--features",
+                    "end-to-end",
+                ]))
+            },
         ),
         step(
             "counts",

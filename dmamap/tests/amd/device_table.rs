@@ -20,8 +20,8 @@ use machine::iommu::translator::{Destination, Translator};
 use machine::temper::Temper;
 use machine::{Iommu, Machine, MachineConfig};
 
-use crate::observed::{Observed, Observer, Touch};
-use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, small};
+use rig::observed::{Observed, Observer, Touch};
+use rig::{EDU, HEARTBEAT, PAGE, Rig, small};
 
 /// Boots a machine that `observer` looks at.
 fn boot(config: MachineConfig, observer: impl Observer) -> Rig {
@@ -59,7 +59,7 @@ fn entry(machine: &Machine, device: u16) -> (TranslationWord, DomainWord) {
 
 #[test]
 fn every_device_is_blocked_from_the_beginning_but_those_firmware_left_at_work() {
-    let rig = Rig::boot(small().with_iommu(crate::rig::amd(AmdConfig::default())));
+    let rig = Rig::boot(small().with_iommu(rig::amd(AmdConfig::default())));
     for device in (0..MAX_ENTRIES).map(|device| device as u16) {
         let (translation, _) = entry(&rig.machine, device);
         assert!(translation.v() && translation.tv());
@@ -71,7 +71,7 @@ fn every_device_is_blocked_from_the_beginning_but_those_firmware_left_at_work() 
 
 #[test]
 fn a_detached_device_is_blocked_again() {
-    let rig = Rig::boot(small().with_iommu(crate::rig::amd(AmdConfig::default())));
+    let rig = Rig::boot(small().with_iommu(rig::amd(AmdConfig::default())));
     let device = rig.attach(EDU);
     let (translation, domain) = entry(&rig.machine, EDU.id);
     assert!(translation.ir() && translation.iw() && translation.mode() >= 3);

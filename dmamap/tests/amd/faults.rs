@@ -10,9 +10,9 @@ use machine::MachineConfig;
 use machine::iommu::Unit;
 use machine::iommu::amd::{AmdConfig, AmdUnit, EventInterrupt};
 
-use crate::rig::patience::wait_until;
-use crate::rig::{self, AMD_UNIT, EDU, PAGE, Rig, first_fault, small, try_read, try_write};
-use crate::storm::{refuse, storm, the_log_is_bounded};
+use rig::patience::wait_until;
+use rig::storm::{refuse, storm, the_log_is_bounded};
+use rig::{self, AMD_UNIT, EDU, PAGE, Rig, first_fault, small, try_read, try_write};
 
 fn config(event_interrupt: EventInterrupt) -> MachineConfig {
     small().with_iommu(rig::amd(AmdConfig {

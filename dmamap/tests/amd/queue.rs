@@ -17,8 +17,8 @@ use machine::iommu::amd::{AmdConfig, QueueFault};
 use machine::iommu::translator::Translator;
 use machine::temper::Temper;
 
-use crate::rig::{self, AMD_UNIT, EDU, PAGE, Rig, impatient, restart_under_load, small};
-use crate::waiting::{Held, no_invalidation_is_lost, while_under_way};
+use rig::waiting::{Held, no_invalidation_is_lost, while_under_way};
+use rig::{self, AMD_UNIT, EDU, PAGE, Rig, impatient, restart_under_load, small};
 
 /// A bound short enough to be waited for in a test, and long enough for a unit that answers, on a busy host.
 const BOUND_MS: u64 = 150;

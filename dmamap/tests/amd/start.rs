@@ -12,7 +12,7 @@ use machine::iommu::amd::{AmdConfig, AmdUnit, EventInterrupt, QueueFault};
 use machine::temper::Temper;
 use machine::{Iommu, Machine, MachineConfig};
 
-use crate::rig::{self, EDU, HEARTBEAT, PAGE, Rig, buffer_of, impatient, small};
+use rig::{self, EDU, HEARTBEAT, PAGE, Rig, buffer_of, impatient, small};
 
 fn config() -> MachineConfig {
     small().with_iommu(rig::amd(AmdConfig::default()))

@@ -1,8 +1,5 @@
 //! Every kind of AMD-Vi unit: what is mapped is reached, what is unmapped is refused, and the refusal is told exactly.
 
-use crate::rig::{
-    self, AMD_UNIT, EDU, HEARTBEAT, PAGE, Rig, buffer_of, first_fault, small, try_read, try_write,
-};
 use dmamap::addr::{BusAddr, DmaMask};
 use dmamap::buffer::{DmaBuffer, ScatteredBuffer};
 use dmamap::device::Device;
@@ -20,6 +17,9 @@ use machine::iommu::amd::{AmdConfig, EventInterrupt, Support};
 use machine::iommu::translator::{Destination, Translator};
 use machine::temper::Temper;
 use machine::{Iommu, MachineConfig};
+use rig::{
+    self, AMD_UNIT, EDU, HEARTBEAT, PAGE, Rig, buffer_of, first_fault, small, try_read, try_write,
+};
 
 const TEMPERS: [Temper; 4] = [
     Temper::Keep,

@@ -13,8 +13,8 @@ use machine::cache::Snooping;
 use machine::iommu::vtd::{CachingMode, VtdConfig};
 
 use crate::pattern;
-use crate::rig::{EDU, PAGE, Rig, assert_first_fault, buffer_of, impatient, small, vtd};
 use crate::spy::Spy;
+use rig::{EDU, PAGE, Rig, assert_first_fault, buffer_of, impatient, small, vtd};
 
 fn bounced(config: MachineConfig) -> (Rig, Spy) {
     let mut rig = Rig::boot(config);

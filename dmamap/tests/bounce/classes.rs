@@ -8,10 +8,10 @@ use dmamap::addr::{BusAddr, BusRange};
 use dmamap::map::{AnyDirection, Attributes};
 use machine::MachineConfig;
 
-use crate::random::Random;
-use crate::rig::{PAGE, Rig};
 use crate::spy::Spy;
 use crate::{Ram, attach_trusted, pattern, without_units};
+use rig::Random;
+use rig::{PAGE, Rig};
 
 pub(crate) const DIRECTIONS: [AnyDirection; 3] = [
     AnyDirection::ToDevice,

@@ -6,11 +6,11 @@ use dmamap::addr::{BusAddr, BusRange, PhysRange};
 use dmamap::map::{AnyDirection, Attributes, Bidirectional};
 use dmamap::system::Protection;
 
-use crate::kinds::kinds;
-use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, small};
 use crate::spans::nothing_is_lent;
 use crate::spy::Spy;
 use crate::{Ram, pattern};
+use rig::kinds::kinds;
+use rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, small};
 
 const DIRECTION: AnyDirection = AnyDirection::FromDevice;
 

@@ -10,9 +10,9 @@ use dmamap::map::{Attributes, Bidirectional, FromDevice, MapFailure, ToDevice};
 use dmamap::system::Protection;
 use machine::{Iommu, MachineConfig};
 
-use crate::rig::{EDU, PAGE, Rig, buffer_of};
 use crate::spy::Spy;
 use crate::{attach_trusted, pattern, without_units};
+use rig::{EDU, PAGE, Rig, buffer_of};
 
 fn bits(bits: u32) -> DmaMask {
     DmaMask::from_bits(bits).unwrap()

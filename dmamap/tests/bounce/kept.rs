@@ -15,10 +15,10 @@ use hosted::Hosted;
 use journeys::boot::BootOptions;
 use machine::Machine;
 
-use crate::random::Random;
-use crate::rig::{EDU, PAGE, Rig, buffer_of, small};
 use crate::spy::Spy;
 use crate::{attach_trusted, without_units};
+use rig::Random;
+use rig::{EDU, PAGE, Rig, buffer_of, small};
 
 type Mapped = Mapping<Hosted, DmaBuffer<Hosted>, Bidirectional>;
 

@@ -6,9 +6,9 @@ use dmamap::map::{AnyDirection, Attributes, Bidirectional, MapFailure};
 use dmamap::system::Protection;
 use hosted::Hosted;
 
-use crate::rig::{EDU, PAGE, Rig, buffer_of, small};
 use crate::spy::Spy;
 use crate::{Ram, attach_trusted, pattern, without_units};
+use rig::{EDU, PAGE, Rig, buffer_of, small};
 
 /// Offset, length and first byte's value of the pieces of the list of buffers.
 const PIECES: [(u64, u64, u8); 3] = [(100, 5000, 1), (0, PAGE, 90), (7, 333, 40)];

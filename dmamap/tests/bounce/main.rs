@@ -16,14 +16,6 @@
 //! | raw mappings when their device goes | `departures` |
 //! | no two mappings share a slot, whatever is asked for | `overlaps` |
 
-#[path = "../support/kinds.rs"]
-mod kinds;
-#[path = "../support/random.rs"]
-#[allow(dead_code, unreachable_pub)]
-mod random;
-#[path = "../support/rig.rs"]
-mod rig;
-
 mod always_mapped;
 mod classes;
 mod departures;

@@ -5,9 +5,9 @@ use dmamap::buffer::{DmaBuffer, DmaMemory, Frames, PackedFrames};
 use dmamap::map::{AnyDirection, Attributes, Bidirectional, FromDevice, ToDevice};
 use dmamap::system::{Granule, Protection};
 
-use crate::rig::{EDU, PAGE, Rig, small};
 use crate::spy::Spy;
 use crate::{Ram, pages_of, pattern};
+use rig::{EDU, PAGE, Rig, small};
 
 fn untrusted(rig: &mut Rig) -> Spy {
     let device = rig.attach(EDU);

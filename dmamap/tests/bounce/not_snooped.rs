@@ -7,9 +7,9 @@ use machine::MachineConfig;
 use machine::cache::Snooping;
 use machine::temper::Temper;
 
-use crate::rig::{EDU, PAGE, Rig, buffer_of, small};
 use crate::spy::Spy;
 use crate::{attach_trusted, pattern, without_units};
+use rig::{EDU, PAGE, Rig, buffer_of, small};
 
 const TEMPERS: [Temper; 3] = [Temper::Keep, Temper::Forget, Temper::Random(3)];
 

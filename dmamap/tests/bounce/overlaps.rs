@@ -7,9 +7,9 @@ use dmamap::map::{AnyDirection, Attributes, MapFailure};
 use dmamap::platform::Platform;
 use hosted::Hosted;
 
-use crate::random::Random;
-use crate::rig::{PAGE, Rig};
 use crate::{Ram, attach_trusted, without_units};
+use rig::Random;
+use rig::{PAGE, Rig};
 
 struct Mapped {
     memory: PhysRange,

@@ -18,8 +18,8 @@ use hosted::{FaultInjector, Hosted, Persistence, Resource};
 use journeys::boot::{BootOptions, MachineDescription, boot};
 use machine::Machine;
 
-use crate::rig::{EDU, PAGE, Rig, buffer_of, small};
 use crate::{attach_trusted, pattern, without_units};
+use rig::{EDU, PAGE, Rig, buffer_of, small};
 
 fn bits(bits: u32) -> DmaMask {
     DmaMask::from_bits(bits).unwrap()

@@ -12,8 +12,8 @@ use hosted::Hosted;
 use hw::vtd::fault::FaultReason;
 
 use crate::pattern;
-use crate::rig::{EDU, PAGE, Rig, assert_first_fault, buffer_of, small};
 use crate::spy::Spy;
+use rig::{EDU, PAGE, Rig, assert_first_fault, buffer_of, small};
 
 /// How a device is attached.
 type Attach = fn(&Rig) -> Device<Hosted>;

@@ -14,10 +14,10 @@ use machine::cache::Snooping;
 use machine::temper::Temper;
 
 use crate::classes::{DIRECTIONS, LENGTHS, OFFSETS};
-use crate::random::Random;
-use crate::rig::{EDU, PAGE, Rig, buffer_of, impatient, small};
 use crate::spy::Spy;
 use crate::{Ram, pages_of, pattern};
+use rig::Random;
+use rig::{EDU, PAGE, Rig, buffer_of, impatient, small};
 
 pub(crate) fn raw_span<P: Platform>(
     device: &Device<P>,

@@ -6,7 +6,7 @@ use dmamap::map::Coherent;
 use drivers::edu::{Edu, MAX_TRANSFER_BYTES};
 use hosted::Hosted;
 
-use crate::rig::Rig;
+use rig::Rig;
 
 /// The educational device, and coherent memory by way of which its own buffer is read and written.
 pub(crate) struct Spy {

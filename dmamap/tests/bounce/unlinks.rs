@@ -5,10 +5,10 @@ use dmamap::map::AnyDirection;
 use dmamap::platform::{FrameRequest, Platform};
 use machine::cache::Snooping;
 
-use crate::rig::{EDU, PAGE, Rig, small};
 use crate::spans::{nothing_is_lent, raw_span};
 use crate::spy::Spy;
 use crate::{Ram, pattern};
+use rig::{EDU, PAGE, Rig, small};
 
 #[test]
 fn copies_of_links_come_back_when_their_device_is_gone() {

@@ -7,9 +7,9 @@ use dmamap::map::{Bidirectional, Coherent};
 use dmamap::system::Protection;
 use hosted::Hosted;
 
-use crate::random::Random;
-use crate::rig::{EDU, PAGE, Rig};
 use crate::{Fragmented, little_memory, little_memory_untranslated};
+use rig::Random;
+use rig::{EDU, PAGE, Rig};
 
 const ANYWHERE: PhysAddr = PhysAddr::new(u64::MAX);
 

@@ -7,8 +7,8 @@ use hosted::{FaultInjector, Hosted, Resource};
 use journeys::boot::BootOptions;
 use machine::Machine;
 
-use crate::random::Random;
-use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, small, try_read, try_write};
+use rig::Random;
+use rig::{EDU, HEARTBEAT, PAGE, Rig, small, try_read, try_write};
 
 #[test]
 fn allocating_takes_no_frame_maps_nothing_and_freeing_invalidates_nothing() {

@@ -11,8 +11,8 @@ use machine::cache::Snooping;
 use machine::iommu::smmu::SmmuConfig;
 use machine::{Iommu, MachineConfig};
 
-use crate::rig::{EDU, PAGE, Rig, small, try_read, try_write};
 use crate::{Fragmented, little_memory, little_memory_untranslated, logged_by};
+use rig::{EDU, PAGE, Rig, small, try_read, try_write};
 
 #[test]
 fn memory_is_zeroed_and_aligned_to_the_order_that_covers_it() {

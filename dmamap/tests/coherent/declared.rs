@@ -9,7 +9,7 @@ use dmamap::system::Protection;
 use hosted::Hosted;
 
 use crate::little_memory_untranslated;
-use crate::rig::{EDU, PAGE, Rig, try_read, try_write};
+use rig::{EDU, PAGE, Rig, try_read, try_write};
 
 /// Memory that firmware set aside for the device: the device reaches it, and the kernel lends it to nobody.
 struct SetAside {

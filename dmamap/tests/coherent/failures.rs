@@ -11,7 +11,7 @@ use hosted::{FaultInjector, Hosted, Persistence};
 use journeys::boot::BootOptions;
 use machine::Machine;
 
-use crate::rig::{EDU, FIRST_BLOCK_FRAMES, FIRST_LANE_FRAMES, PAGE, Rig, small};
+use rig::{EDU, FIRST_BLOCK_FRAMES, FIRST_LANE_FRAMES, PAGE, Rig, small};
 
 type Injector = FaultInjector<Hosted>;
 

@@ -2,11 +2,6 @@
 //! piece for the device alone, areas and declared memory.
 
 #[allow(dead_code, unreachable_pub)]
-#[path = "../support/random.rs"]
-mod random;
-#[path = "../support/rig.rs"]
-mod rig;
-
 mod area;
 mod atomic;
 mod attributes;

@@ -6,8 +6,8 @@ use dmamap::map::{Bidirectional, CoherentError, CoherentFailure, FromDevice};
 use dmamap::system::Protection;
 use machine::Iommu;
 
-use crate::rig::{EDU, PAGE, Rig, small, try_read, try_write};
 use crate::{Fragmented, little_memory};
+use rig::{EDU, PAGE, Rig, small, try_read, try_write};
 
 #[test]
 fn noncoherent_memory_is_shared_by_syncs_and_freed_after_it_is_unmapped() {

@@ -5,8 +5,8 @@ use dmamap::map::{Bidirectional, FromDevice};
 use dmamap::system::Protection;
 use machine::Iommu;
 
-use crate::rig::{EDU, PAGE, Rig, small, try_read, try_write};
 use crate::{Fragmented, little_memory};
+use rig::{EDU, PAGE, Rig, small, try_read, try_write};
 
 #[test]
 fn scattered_frames_are_one_segment_for_the_device_and_one_view_for_the_cpu() {

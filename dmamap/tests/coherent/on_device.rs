@@ -14,7 +14,7 @@ use machine::fabric::{Below, FunctionConfig, Model, PortConfig};
 use machine::iommu::vtd::VtdConfig;
 use machine::{Iommu, MachineConfig};
 
-use crate::rig::{EDU, PAGE, Rig, small, try_read, try_write, vtd};
+use rig::{EDU, PAGE, Rig, small, try_read, try_write, vtd};
 
 /// The BAR that is memory.
 const MEMORY_BAR: u8 = 2;

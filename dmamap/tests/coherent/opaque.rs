@@ -3,8 +3,8 @@
 use dmamap::buffer::{BufferError, DmaBuffer};
 use dmamap::map::{Bidirectional, CoherentError, CoherentFailure, CoherentOptions};
 
-use crate::rig::{EDU, PAGE, Rig, try_read, try_write};
 use crate::{Fragmented, little_memory};
+use rig::{EDU, PAGE, Rig, try_read, try_write};
 
 #[test]
 fn the_device_has_zeroes_in_its_own_memory_and_keeps_what_it_writes() {

@@ -5,8 +5,8 @@ use dmamap::map::{AnyDirection, Attributes, CoherentOptions};
 use dmamap::platform::MemoryAttribute;
 use machine::cache::Snooping;
 
-use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, small, try_write};
 use crate::{Fragmented, little_memory};
+use rig::{EDU, HEARTBEAT, PAGE, Rig, small, try_write};
 
 #[test]
 fn the_pieces_of_coherent_memory_are_mapped_for_another_device() {
@@ -36,7 +36,7 @@ fn the_pieces_of_coherent_memory_are_mapped_for_another_device() {
     told.truncate(used);
     let first: BusRange = told[0];
     ring.write(0, 0x1122_3344_5566_7788).unwrap();
-    crate::rig::try_read(&mut edu, first.start(), 8);
+    rig::try_read(&mut edu, first.start(), 8);
     let last = told.last().unwrap();
     let at = last.last().as_u64() - 7;
     try_write(&mut edu, dmamap::addr::BusAddr::new(at), 8);

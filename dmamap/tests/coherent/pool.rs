@@ -10,8 +10,8 @@ use dmamap::map::{
 };
 use hosted::Hosted;
 
-use crate::rig::patience::{NEVER, wait_until};
-use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, impatient, small, try_read, try_write};
+use rig::patience::{NEVER, wait_until};
+use rig::{EDU, HEARTBEAT, PAGE, Rig, impatient, small, try_read, try_write};
 
 fn assert_shared_by_threads<T: Send + Sync>(_: &T) {}
 

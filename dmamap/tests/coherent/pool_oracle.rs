@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use dmamap::map::{DestroyError, PoolBlock, PoolLayout};
 use hosted::Hosted;
 
-use crate::random::Random;
-use crate::rig::{EDU, Rig, small};
+use rig::Random;
+use rig::{EDU, Rig, small};
 
 #[test]
 fn random_allocations_and_frees_agree_with_an_oracle() {

@@ -14,7 +14,7 @@ use journeys::boot::BootOptions;
 use machine::Machine;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::rig::{EDU, PAGE, Rig, small};
+use rig::{EDU, PAGE, Rig, small};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]

@@ -18,10 +18,8 @@ use machine::temper::Temper;
 use machine::{Machine, MachineConfig};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::rig::{
-    EDU, FIRST_BLOCK_FRAMES, FIRST_LANE_FRAMES, PAGE, Rig, small, try_read, try_write,
-};
 use crate::{Fragmented, little_memory};
+use rig::{EDU, FIRST_BLOCK_FRAMES, FIRST_LANE_FRAMES, PAGE, Rig, small, try_read, try_write};
 
 const COMBINED: CoherentOptions = CoherentOptions::NONE.write_combine();
 

@@ -7,7 +7,7 @@ use machine::temper::Temper;
 
 use super::kinds::kinds;
 use super::lend;
-use super::rig::EDU;
+use rig::EDU;
 
 #[test]
 fn addresses_of_32_bits_come_first_unless_the_settings_say_otherwise() {

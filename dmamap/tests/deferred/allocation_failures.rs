@@ -7,8 +7,8 @@ use machine::Machine;
 use machine::temper::Temper;
 
 use super::kinds::kinds;
-use super::rig::{EDU, PAGE, Rig, buffer_of};
 use super::{Bidirectional, LONG_MS, flushing};
+use rig::{EDU, PAGE, Rig, buffer_of};
 
 #[test]
 fn retiring_needs_no_memory_and_relaxing_fails_whole() {

@@ -8,8 +8,8 @@ use dmamap::map::{BufferPool, BufferPoolFailure, FromDevice, ToDevice};
 use machine::temper::Temper;
 
 use super::kinds::kinds;
-use super::rig::{EDU, Rig, small, try_write};
 use super::{BYTES, Bidirectional, LONG_MS, attach_deferred, load};
+use rig::{EDU, Rig, small, try_write};
 
 #[test]
 fn taking_and_giving_back_asks_nothing_of_the_unit_nor_of_memory() {

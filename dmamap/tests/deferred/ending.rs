@@ -7,9 +7,9 @@ use dmamap::iommu::RevokeError;
 use machine::temper::Temper;
 
 use super::kinds::{hold, kinds, release};
-use super::rig::patience::wait_until;
-use super::rig::{Rig, small, try_write};
 use super::{BYTES, LONG_MS, attach_deferred, deferred_edu, flushing, lend, load};
+use rig::patience::wait_until;
+use rig::{Rig, small, try_write};
 
 #[test]
 fn detaching_settles_what_waits() {

@@ -5,8 +5,8 @@ use dmamap::system::Protection;
 use machine::temper::Temper;
 
 use super::kinds::{TEMPERS, kinds};
-use super::rig::{EDU, PAGE, buffer_of, try_write};
 use super::{BYTES, Bidirectional, LONG_MS, deferred_edu, lend, load};
+use rig::{EDU, PAGE, buffer_of, try_write};
 
 const KEPT: u8 = 0x11;
 const SENT: u8 = 0x22;

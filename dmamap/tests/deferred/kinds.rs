@@ -11,8 +11,8 @@ use machine::iommu::vtd::{ScalableMode, VtdConfig};
 use machine::temper::Temper;
 use machine::{Iommu, MachineConfig};
 
-use super::hanging::{go_on, hang};
-use super::rig::{self, Rig, amd, small};
+use rig::kinds::{go_on, hang};
+use rig::{self, Rig, amd, small};
 
 /// Every temper of the models' caches.
 pub(crate) const TEMPERS: [Temper; 3] = [Temper::Keep, Temper::Forget, Temper::Random(7)];

@@ -1,17 +1,5 @@
 //! Unmaps that share an invalidation: how long a device is exposed to memory, and that nothing is reused before.
 
-#[path = "../support/kinds.rs"]
-mod hanging;
-#[path = "../support/idle.rs"]
-mod idle;
-#[path = "../support/random.rs"]
-#[allow(dead_code, unreachable_pub)]
-mod random;
-#[path = "../support/rig.rs"]
-mod rig;
-#[path = "../support/wide.rs"]
-mod wide;
-
 mod addresses;
 mod allocation_failures;
 mod buffer_pool;

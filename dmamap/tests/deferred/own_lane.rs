@@ -13,12 +13,12 @@ use drivers::edu::Edu;
 use hosted::Hosted;
 use machine::temper::Temper;
 
-use super::hanging::{go_on, hang};
 use super::kinds::{Kind, kinds};
-use super::rig::patience::wait_until;
-use super::rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, try_write};
-use super::wide::{start, wide_functions, with_wide_edu};
 use super::{BYTES, Gone, LONG_MS, Lent, attach_deferred, flushing, load};
+use rig::kinds::{go_on, hang};
+use rig::patience::wait_until;
+use rig::wide::{start, wide_functions, with_wide_edu};
+use rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, try_write};
 
 fn boot(kind: &Kind, temper: Temper, entries: u32, window_ms: u64) -> Rig {
     let options = flushing(kind.options, entries, window_ms);

@@ -10,9 +10,9 @@ use journeys::boot::BootOptions;
 use machine::temper::Temper;
 
 use super::kinds::kinds;
-use super::rig::patience::StopOnDrop;
-use super::rig::{EDU, PAGE, Rig, buffer_of, small};
 use super::{Bidirectional, LONG_MS, attach_deferred, flushing, lend};
+use rig::patience::StopOnDrop;
+use rig::{EDU, PAGE, Rig, buffer_of, small};
 
 fn at_least(least: Protection) -> BootOptions {
     let units = Settings {

@@ -4,8 +4,8 @@ use dmamap::map::{FromDevice, MapFailure, ToDevice};
 use machine::temper::Temper;
 
 use super::kinds::{hold, kinds, release};
-use super::rig::{EDU, PAGE, Rig, buffer_of, small, try_write};
 use super::{BYTES, LONG_MS, attach_deferred, deferred_edu, flushing, lend, load};
+use rig::{EDU, PAGE, Rig, buffer_of, small, try_write};
 
 #[test]
 fn memory_that_is_lent_again_comes_back_only_when_all_its_addresses_are_lost() {

@@ -6,9 +6,9 @@ use std::thread;
 use dmamap::addr::BusRange;
 
 use super::kinds::{TEMPERS, kinds};
-use super::random::Random;
-use super::rig::share_a_page;
 use super::{Gone, Lent, attach_deferred, lend_pages};
+use rig::Random;
+use rig::share_a_page;
 
 /// What was retired, by any thread.
 #[derive(Default)]

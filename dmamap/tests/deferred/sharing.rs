@@ -10,10 +10,10 @@ use dmamap::map::Mapping;
 use machine::temper::Temper;
 
 use super::kinds::{hold, kinds, release};
-use super::rig::patience::wait_until;
 use super::{LONG_MS, attach_deferred, lend};
-use crate::rig::{EDU, MORE_THAN_IS_KEPT, Rig, small};
-use crate::{flushing, rig};
+use crate::flushing;
+use rig::patience::wait_until;
+use rig::{EDU, MORE_THAN_IS_KEPT, Rig, small};
 
 #[test]
 fn the_first_of_many_that_were_retired_flushes_for_all() {

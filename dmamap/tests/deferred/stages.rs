@@ -12,11 +12,11 @@ use hosted::Hosted;
 use machine::Machine;
 use machine::temper::Temper;
 
-use super::hanging::{go_on, hang};
 use super::kinds::{Kind, kinds};
-use super::rig::patience::wait_until;
-use super::rig::{EDU, PAGE, Rig, try_write};
 use super::{BYTES, Gone, LONG_MS, attach_deferred, flushing, lend, lend_pages, load};
+use rig::kinds::{go_on, hang};
+use rig::patience::wait_until;
+use rig::{EDU, PAGE, Rig, try_write};
 
 const CPUS: usize = 4;
 

@@ -7,11 +7,11 @@ use dmamap::iommu::{RevokeError, UnitError};
 use dmamap::map::Quarantined;
 use machine::temper::Temper;
 
-use super::idle::{WAITS, boot_counting};
 use super::kinds::{hold, kinds, release};
-use super::rig::patience::wait_until;
-use super::rig::{MORE_THAN_IS_KEPT, PAGE, Rig, share_a_page};
 use super::{LONG_MS, attach_deferred, lend, lend_pages};
+use rig::idle::{WAITS, boot_counting};
+use rig::patience::wait_until;
+use rig::{MORE_THAN_IS_KEPT, PAGE, Rig, share_a_page};
 
 /// A bound short enough to be waited for in a test, and long enough for a unit that answers, on a busy host.
 const BOUND_MS: u64 = 150;

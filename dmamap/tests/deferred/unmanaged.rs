@@ -13,7 +13,7 @@ use machine::temper::Temper;
 
 use super::kinds::kinds;
 use super::lend;
-use super::rig::{EDU, PAGE, Rig, buffer_of, small};
+use rig::{EDU, PAGE, Rig, buffer_of, small};
 
 fn range(bus: u64, len_bytes: u64) -> BusRange {
     BusRange::new(BusAddr::new(bus), len_bytes).unwrap()

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use machine::temper::Temper;
 
 use super::kinds::kinds;
-use super::rig::patience::wait_until;
-use super::rig::{EDU, PAGE, Rig, small, try_write};
 use super::{BYTES, LONG_MS, attach_deferred, deferred_edu, flushing, lend, load};
+use rig::patience::wait_until;
+use rig::{EDU, PAGE, Rig, small, try_write};
 
 #[test]
 fn a_timer_flushes_what_nobody_asks_for() {

@@ -20,7 +20,7 @@ use machine::iommu::virtio::VirtioConfig;
 use machine::iommu::vtd::VtdConfig;
 use machine::{Iommu, Machine, MachineConfig};
 
-use crate::rig::{Rig, small};
+use rig::{Rig, small};
 
 /// A device that all tests here ask to do DMA.
 pub const EDU_IDS: (u16, u16) = (hw::edu::VENDOR_ID, hw::edu::DEVICE_ID);

@@ -12,8 +12,6 @@ mod topologies;
 
 #[path = "../pci_support/mod.rs"]
 mod pci_support;
-#[path = "../support/rig.rs"]
-mod rig;
 
 /// What isolates: source validation, request and completion redirection, upstream forwarding.
 const ISOLATING: u16 = 0b1_1101;

@@ -19,7 +19,7 @@ use crate::computers::{
     EDU_IDS, ISOLATING, MEMORY_IDS, attach, boot_knowing, device, edu_on, functions, port, switch,
     units,
 };
-use crate::rig::{PAGE, Rig, buffer_of, small, try_write, vtd};
+use rig::{PAGE, Rig, buffer_of, small, try_write, vtd};
 
 const UNKNOWN: PeerVerdict = PeerVerdict::Refused(PeerRefusal::HostBridgeUnknown);
 

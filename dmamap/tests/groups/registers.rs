@@ -13,7 +13,7 @@ use machine::fabric::Model;
 use machine::{Iommu, MachineConfig};
 
 use crate::computers::{EDU_IDS, ISOLATING, attach, device, edu_on, functions, port, units};
-use crate::rig::{PAGE, Rig, buffer_of, small, try_write};
+use rig::{PAGE, Rig, buffer_of, small, try_write};
 
 /// What the device writes, four bytes at a time.
 const WORD: u32 = 0x0909_0909;

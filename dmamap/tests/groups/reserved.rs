@@ -22,7 +22,7 @@ use machine::iommu::translator::Translator;
 use crate::computers::{
     EDU_IDS, ISOLATING, attach, conventional, device, functions, port, requester_of,
 };
-use crate::rig::{PAGE, Rig, buffer_of, small};
+use rig::{PAGE, Rig, buffer_of, small};
 
 /// A machine with an SMMU that was not started yet.
 fn boot(port: PortConfig) -> Rig {

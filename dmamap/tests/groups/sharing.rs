@@ -12,7 +12,7 @@ use crate::computers::{
     EDU_IDS, ISOLATING, attach, boot_port, conventional, device, edu, edu_on, functions, port,
     ports, requester_of, switch, units,
 };
-use crate::rig::{PAGE, Rig, buffer_of, first_fault, try_write};
+use rig::{PAGE, Rig, buffer_of, first_fault, try_write};
 
 /// That each of two devices writes where the other's memory is mapped.
 fn both_reach(rig: &mut Rig, label: &str) {
@@ -330,8 +330,8 @@ fn members_come_and_go_at_once() {
 
 #[test]
 fn a_device_that_was_not_confirmed_to_leave_keeps_its_groups_memory() {
-    let options = crate::rig::impatient(150);
-    let config = crate::rig::small().with_port(conventional(ConventionalIds::Bridge));
+    let options = rig::impatient(150);
+    let config = rig::small().with_port(conventional(ConventionalIds::Bridge));
     let mut rig = Rig::boot_with(config, options);
     let found = functions(&rig, EDU_IDS);
     let one = attach(&rig, &found[0]);

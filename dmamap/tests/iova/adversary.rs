@@ -7,8 +7,8 @@ use std::time::Instant;
 use dmamap::addr::{BusAddr, BusRange};
 use dmamap::iova::{IovaError, IovaRequest, IovaSpace};
 
-use crate::support::{Arena, Random};
 use crate::{PAGE, pages};
+use rig::{Arena, Random};
 
 /// How a window becomes full of holes: the lengths of ranges that fill it, and which of these are freed.
 struct Pattern {

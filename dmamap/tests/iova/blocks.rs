@@ -4,8 +4,8 @@ use dmamap::addr::{BusAddr, BusRange};
 use dmamap::iova::{IovaError, IovaRequest, IovaSpace};
 
 use crate::oracle::Oracle;
-use crate::support::{Arena, Random};
 use crate::{PAGE, pages, request};
+use rig::{Arena, Random};
 
 /// Pages of a block, and below 4 GiB.
 const BLOCK: u64 = 512;

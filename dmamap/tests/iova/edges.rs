@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use dmamap::addr::{BusAddr, BusRange};
 use dmamap::iova::{IovaError, IovaRequest, IovaSpace};
 
-use crate::support::{Arena, Random};
 use crate::{PAGE, pages, request};
+use rig::{Arena, Random};
 
 /// Pages of a block, of a block of blocks, and below 4 GiB.
 const BLOCK: u64 = 512;

@@ -9,8 +9,8 @@ use dmamap::addr::{BusAddr, BusRange};
 use dmamap::iova::{IovaError, IovaRequest, SharedSpace};
 
 use crate::oracle::Oracle;
-use crate::support::{Arena, Random};
 use crate::{PAGE, pages, request};
+use rig::{Arena, Random};
 
 /// Pages of a block, below 4 GiB, and of about the smallest space that is divided: of 256 blocks, of which page 0 is none.
 const BLOCK: u64 = 512;

@@ -6,12 +6,10 @@ mod edges;
 mod lanes;
 mod oracle;
 mod owned;
-#[path = "../support/mod.rs"]
-mod support;
 
 use dmamap::addr::{BusAddr, BusRange};
 use dmamap::iova::{IovaError, IovaRequest, IovaSpace};
-use support::{Arena, Random};
+use rig::{Arena, Random};
 
 const PAGE: u64 = 4096;
 

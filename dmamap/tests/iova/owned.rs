@@ -9,8 +9,8 @@ use dmamap::iova::{IovaError, SharedSpace, SpaceLane};
 
 use crate::lanes::{assert_as_new, free, space};
 use crate::oracle::Oracle;
-use crate::support::{Arena, Random};
 use crate::{PAGE, request};
+use rig::{Arena, Random};
 
 const CPUS: usize = 3;
 const BLOCK: u64 = 512;

@@ -15,7 +15,7 @@ use machine::pci::controls::Controls;
 use machine::pci::reset::Resets;
 
 use crate::reset::DISK;
-use crate::rig::{Rig, small};
+use rig::{Rig, small};
 
 /// Where the configuration space of bus 0 begins.
 const ECAM: u64 = 0xe000_0000;

@@ -12,9 +12,9 @@ use machine::MachineConfig;
 use machine::iommu::vtd::VtdConfig;
 use machine::temper::Temper;
 
-use crate::kinds::{go_on, hang, kinds};
-use crate::rig::patience::{StopOnDrop, wait_until};
-use crate::rig::{EDU, PAGE, Rig, buffer_of, impatient, share_a_page, small, try_write};
+use rig::kinds::{go_on, hang, kinds};
+use rig::patience::{StopOnDrop, wait_until};
+use rig::{EDU, PAGE, Rig, buffer_of, impatient, share_a_page, small, try_write};
 
 /// How long units are waited for.
 const PATIENCE_MS: u64 = 150;
@@ -206,7 +206,7 @@ fn a_map_that_could_not_be_undone_comes_back_too() {
         caching_mode: machine::iommu::vtd::CachingMode::NotPresentToo,
         ..VtdConfig::default()
     };
-    let rig = boot(small().with_iommu(crate::rig::vtd(unit)));
+    let rig = boot(small().with_iommu(rig::vtd(unit)));
     let device = rig.attach(EDU);
     hang(&rig.machine);
     let rejected = device

@@ -16,7 +16,7 @@ use machine::bus::HeldRequest;
 use machine::device::nvme::{Medium, NvmeConfig};
 
 use crate::reset::DISK;
-use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, small};
+use rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, small};
 
 /// Where the machine has the command register of the educational device.
 const EDU_COMMAND: u64 = 0xe000_0000 + ((EDU.id as u64) << 12) + 4;

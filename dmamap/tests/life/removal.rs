@@ -14,10 +14,10 @@ use hosted::Hosted;
 use machine::MachineConfig;
 use machine::device::nvme::{Medium, Misbehaviour, NvmeConfig};
 
-use crate::idle::{WAITS, boot_counting};
 use crate::reset::DISK;
-use crate::rig::{EDU, PAGE, Rig, buffer_of, impatient, small};
 use crate::ways::ways;
+use rig::idle::{WAITS, boot_counting};
+use rig::{EDU, PAGE, Rig, buffer_of, impatient, small};
 
 /// For how long units, resets and disks are waited for.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -13,11 +13,11 @@ use hosted::Hosted;
 use hw::pci::config::BAR0;
 use machine::device::nvme::{Medium, NvmeConfig};
 
-use crate::kinds::{go_on, hang, kinds};
 use crate::reset::DISK;
-use crate::rig::patience::StopOnDrop;
-use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, impatient, small, try_write};
 use crate::ways::ways;
+use rig::kinds::{go_on, hang, kinds};
+use rig::patience::StopOnDrop;
+use rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, impatient, small, try_write};
 
 fn disk() -> NvmeConfig {
     let file = tempfile::tempfile().expect("the host has room");

@@ -9,8 +9,8 @@ use machine::cache::Snooping;
 use machine::temper::Temper;
 use machine::{Iommu, MachineConfig};
 
-use crate::kinds::kinds;
-use crate::rig::{EDU, Rig, small};
+use rig::kinds::kinds;
+use rig::{EDU, Rig, small};
 
 /// A computer, and how its devices are kept from memory.
 pub(crate) struct Way {

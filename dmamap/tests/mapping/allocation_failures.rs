@@ -4,11 +4,6 @@
 
 use std::sync::Arc;
 
-use crate::modes::SCALABLE;
-use crate::rig::{
-    EDU, FIRST_BLOCK_FRAMES, FIRST_LANE_FRAMES, FIRST_LARGE_BLOCK_FRAMES, HEARTBEAT, PAGE, Rig,
-    small,
-};
 use dmamap::addr::{PhysAddr, PhysRange};
 use dmamap::buffer::{BufferError, DmaBuffer, ScatteredBuffer};
 use dmamap::device::Device;
@@ -24,6 +19,11 @@ use journeys::boot::BootOptions;
 use machine::cache::Snooping;
 use machine::iommu::vtd::{CachingMode, Support, VtdConfig};
 use machine::{Iommu, Machine, MachineConfig};
+use rig::modes::SCALABLE;
+use rig::{
+    EDU, FIRST_BLOCK_FRAMES, FIRST_LANE_FRAMES, FIRST_LARGE_BLOCK_FRAMES, HEARTBEAT, PAGE, Rig,
+    small,
+};
 
 type Injector = FaultInjector<Hosted>;
 
@@ -99,7 +99,7 @@ fn kinds_of_unit() -> Vec<(Iommu, BootOptions)> {
         ..plain.clone()
     };
     let mut kinds: Vec<_> = [plain.clone(), caching.clone(), passing]
-        .map(crate::rig::vtd)
+        .map(rig::vtd)
         .into();
     kinds.push(Iommu::Vtd {
         unit: plain,
@@ -110,7 +110,7 @@ fn kinds_of_unit() -> Vec<(Iommu, BootOptions)> {
         .map(|iommu| (iommu, BootOptions::default()))
         .collect();
     for way in SCALABLE {
-        kinds.push((crate::rig::vtd(way.unit(caching.clone())), way.options()));
+        kinds.push((rig::vtd(way.unit(caching.clone())), way.options()));
     }
     kinds
 }

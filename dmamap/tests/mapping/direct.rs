@@ -1,6 +1,5 @@
 //! Devices that reach memory without translation: Z is Y, or Y at the offset at which the bus sees memory.
 
-use crate::rig::{EDU, PAGE, Rig, buffer_of, small, try_read, try_write};
 use dmamap::addr::{BusAddr, DmaMask, PhysAddr, PhysRange};
 use dmamap::buffer::{DmaBuffer, DmaMemory, ScatteredBuffer};
 use dmamap::device::{Device, MaskError};
@@ -13,6 +12,7 @@ use drivers::edu::Edu;
 use hosted::Hosted;
 use machine::iommu::vtd::VtdConfig;
 use machine::{Iommu, MachineConfig};
+use rig::{EDU, PAGE, Rig, buffer_of, small, try_read, try_write};
 
 /// Where the bus of some machines here sees memory.
 const OFFSET: u64 = 0x0800_0000;
@@ -141,7 +141,7 @@ fn scattered_memory_keeps_its_pieces() {
 
 #[test]
 fn neighbours_in_memory_are_one_segment_as_long_as_the_device_takes() {
-    for iommu in [Iommu::None, crate::rig::vtd(VtdConfig::default())] {
+    for iommu in [Iommu::None, rig::vtd(VtdConfig::default())] {
         let rig = Rig::boot(
             MachineConfig::default()
                 .with_ram(64 << 20)

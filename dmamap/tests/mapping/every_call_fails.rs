@@ -20,7 +20,7 @@ use journeys::boot::{BootOptions, MachineDescription, boot};
 use machine::fabric::{Below, FunctionConfig, Model, PeerForwarding as Forwarding, PortConfig};
 use machine::{Iommu, Machine, MachineConfig};
 
-use crate::rig::{EDU, PAGE, Rig, buffer_of, small};
+use rig::{EDU, PAGE, Rig, buffer_of, small};
 
 type Kernel = FaultInjector<Hosted>;
 

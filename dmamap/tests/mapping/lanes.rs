@@ -19,9 +19,9 @@ use machine::iommu::vtd::{CachingMode, VtdConfig};
 use machine::temper::Temper;
 use machine::{Iommu, Machine, MachineConfig};
 
-use crate::kinds::{go_on, hang, kinds};
-use crate::random::Random;
-use crate::rig::{EDU, PAGE, Rig, buffer_of, impatient, small, try_write};
+use rig::Random;
+use rig::kinds::{go_on, hang, kinds};
+use rig::{EDU, PAGE, Rig, buffer_of, impatient, small, try_write};
 
 const THREADS: usize = 4;
 
@@ -130,7 +130,7 @@ pub(super) fn machines() -> Vec<(&'static str, Iommu)> {
         caching_mode: CachingMode::NotPresentToo,
         ..VtdConfig::default()
     };
-    let more = [("vtd that remembers", crate::rig::vtd(caching))];
+    let more = [("vtd that remembers", rig::vtd(caching))];
     units().into_iter().chain(more).collect()
 }
 

@@ -12,7 +12,7 @@ use machine::cache::Snooping;
 use machine::temper::Temper;
 use machine::{Iommu, Machine};
 
-use crate::rig::{EDU, PAGE, Rig, buffer_of, small};
+use rig::{EDU, PAGE, Rig, buffer_of, small};
 
 /// Written back, dropped, and the barriers.
 pub(crate) fn told(tracer: Tracer<Hosted>) -> String {

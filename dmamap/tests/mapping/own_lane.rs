@@ -23,11 +23,11 @@ use hosted::Hosted;
 use journeys::boot::BootOptions;
 use machine::temper::Temper;
 
-use crate::kinds::{go_on, hang, kinds};
 use crate::lanes::{assert_nothing_left, attach, machines, units, with};
-use crate::random::Random;
-use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, impatient, try_write};
-use crate::wide::{start, wide_functions, with_wide_edu, with_wide_edus};
+use rig::Random;
+use rig::kinds::{go_on, hang, kinds};
+use rig::wide::{start, wide_functions, with_wide_edu, with_wide_edus};
+use rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, impatient, try_write};
 
 type Buffer = DmaBuffer<Hosted>;
 

@@ -6,7 +6,6 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::rig::{EDU, PAGE, Rig, assert_first_fault, buffer_of, impatient, small, try_write};
 use dmamap::addr::{PhysRange, VirtAddr};
 use dmamap::buffer::{DmaBuffer, DmaMemory, ScatteredBuffer};
 use dmamap::device::Device;
@@ -15,6 +14,7 @@ use dmamap::map::{Bidirectional, FromDevice, ToDevice};
 use hosted::Hosted;
 use hw::vtd::fault::FaultReason;
 use machine::temper::Temper;
+use rig::{EDU, PAGE, Rig, assert_first_fault, buffer_of, impatient, small, try_write};
 
 /// When memory panics, and whether it was given back.
 #[derive(Clone, Default)]

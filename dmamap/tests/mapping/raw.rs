@@ -2,9 +2,6 @@
 
 use std::sync::atomic::AtomicU64;
 
-use crate::rig::{
-    EDU, PAGE, Rig, assert_first_fault, buffer_of, impatient, small, try_read, try_write,
-};
 use dmamap::addr::{BusAddr, BusRange, DmaMask, PhysAddr, PhysRange, VirtAddr};
 use dmamap::buffer::{DmaMemory, ScatteredBuffer};
 use dmamap::device::Device;
@@ -16,6 +13,7 @@ use dmamap::system::Protection;
 use hosted::Hosted;
 use hw::vtd::fault::FaultReason;
 use machine::{Iommu, MachineConfig};
+use rig::{EDU, PAGE, Rig, assert_first_fault, buffer_of, impatient, small, try_read, try_write};
 
 /// Attached so that whole frames become reachable; what others are given instead is told in `bounce`.
 fn trusted(rig: &Rig) -> Device<Hosted> {

@@ -6,10 +6,6 @@ use std::mem;
 use std::sync::mpsc;
 use std::thread;
 
-use crate::random::Random;
-use crate::rig::{
-    EDU, HEARTBEAT, PAGE, Rig, UNITS, assert_first_fault, buffer_of, share_a_page, small, try_write,
-};
 use dmamap::buffer::{DmaBuffer, DmaMemory, ScatteredBuffer};
 use dmamap::device::{DetachError, Device};
 use dmamap::iommu::fault::Access;
@@ -19,6 +15,10 @@ use hosted::Hosted;
 use hw::vtd::fault::FaultReason;
 use machine::device::nvme::{Medium, NvmeConfig};
 use machine::temper::Temper;
+use rig::Random;
+use rig::{
+    EDU, HEARTBEAT, PAGE, Rig, UNITS, assert_first_fault, buffer_of, share_a_page, small, try_write,
+};
 
 fn buffer(device: &Device<Hosted>, pages: u64) -> DmaBuffer<Hosted> {
     DmaBuffer::allocate(device.platform(), pages * PAGE).unwrap()

@@ -14,8 +14,8 @@ use machine::bus::Access;
 use machine::cache::Snooping;
 
 use crate::lanes::{assert_nothing_left, machines, with};
-use crate::random::Random;
-use crate::rig::{EDU, PAGE, Rig, buffer_of};
+use rig::Random;
+use rig::{EDU, PAGE, Rig, buffer_of};
 
 /// The last of the addresses that segments keep to if nothing is said.
 const BOUNDARY: u64 = (1 << 32) - 1;

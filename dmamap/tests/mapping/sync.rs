@@ -1,8 +1,8 @@
 //! The CPU's turn at memory that stays mapped: whole, in part, in every kind of mapping.
 
-use crate::rig::{EDU, PAGE, Rig, buffer_of, small, try_read, try_write};
 use dmamap::buffer::ScatteredBuffer;
 use dmamap::map::{Bidirectional, FromDevice, OutOfBounds, Outside, ToDevice};
+use rig::{EDU, PAGE, Rig, buffer_of, small, try_read, try_write};
 
 #[test]
 fn the_cpu_reads_and_writes_mapped_memory_through_a_view() {
@@ -151,7 +151,7 @@ fn borrowed_memory_is_viewed_while_the_closure_runs_and_lost_by_the_device_after
     assert_eq!(edu.device().translate(bus), None);
     try_write(&mut edu, bus, 8);
     assert_eq!(&buffer.as_slice()[..4], b"lent");
-    assert!(crate::rig::first_fault(rig.system(), device).is_some());
+    assert!(rig::first_fault(rig.system(), device).is_some());
     drop((buffer, edu));
     rig.finish_after_faults();
 }

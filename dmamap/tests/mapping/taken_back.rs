@@ -14,9 +14,9 @@ use machine::cache::Snooping;
 use machine::device::fifo::FIFO_REGISTERS;
 use machine::{Iommu, Machine, MachineConfig};
 
-use crate::kinds::kinds;
 use crate::order::told;
-use crate::rig::{EDU, PAGE, Rig, buffer_of, small};
+use rig::kinds::kinds;
+use rig::{EDU, PAGE, Rig, buffer_of, small};
 
 type Traced = Tracer<Hosted>;
 

@@ -8,8 +8,8 @@ use dmamap::iova::{IovaRequest, IovaSpace};
 use dmamap::pagetable::{ArmLpaeStage1, Gather, Granule, PageTable, Permission};
 use hosted::Hosted;
 
-use crate::random::Random;
-use crate::rig::{PAGE, Rig, small};
+use rig::Random;
+use rig::{PAGE, Rig, small};
 
 /// Ranges that live at once, at most; it is half of that and more as soon as it was.
 const LIVE: usize = 20_000;

@@ -8,8 +8,8 @@ use dmamap::platform::{FrameRequest, Platform};
 use dmamap::system::Protection;
 use hosted::Hosted;
 
-use crate::kinds::kinds;
-use crate::rig::{EDU, PAGE, Rig, buffer_of, small};
+use rig::kinds::kinds;
+use rig::{EDU, PAGE, Rig, buffer_of, small};
 
 /// Mappings that live at once.
 const LIVE: u64 = 20_000;

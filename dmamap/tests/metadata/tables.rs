@@ -7,7 +7,7 @@ use dmamap::pagetable::{
 };
 use hosted::Hosted;
 
-use crate::rig::{Rig, small};
+use rig::{Rig, small};
 
 const GIB: u64 = 1 << 30;
 

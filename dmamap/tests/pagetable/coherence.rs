@@ -6,7 +6,7 @@ use dmamap::addr::BusAddr;
 use dmamap::pagetable::{Entry, PageTable, WalkCoherence};
 
 use crate::subject::*;
-use crate::support::{Arena, LINE_BYTES, Line, Memory};
+use rig::{Arena, LINE_BYTES, Line, Memory};
 
 /// A unit that reads memory only: it goes through all that the root leads to whenever that changes.
 struct Onlooker<F> {
@@ -65,9 +65,8 @@ pub(crate) fn a_unit_that_does_not_snoop_never_meets_a_stale_word<F: Subject>(fo
     let (arena, mut table) = table(format);
     if format.coherence() == WalkCoherence::Snooped {
         map(&mut table, page, 0, page).unwrap();
-        assert_eq!(
-            arena.take_cleaned(),
-            [],
+        assert!(
+            arena.take_cleaned().is_empty(),
             "a unit that snoops needs no line cleaned"
         );
         return finish(arena, table);

@@ -1,8 +1,5 @@
 //! The page-table walker: one suite, run on every format in every shape.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod coherence;
 mod failure;
 mod formats;

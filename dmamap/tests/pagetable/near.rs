@@ -6,7 +6,7 @@ use dmamap::pagetable::{
 };
 
 use crate::subject::*;
-use crate::support::{Arena, Random};
+use rig::{Arena, Random};
 
 /// A table in which something stays mapped at both ends of the first two tables of a level, and what is tried between.
 struct Trial<F: Subject> {

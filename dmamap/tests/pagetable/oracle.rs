@@ -6,7 +6,7 @@ use dmamap::addr::{BusAddr, BusRange};
 use dmamap::pagetable::{Gather, MapError, Permission, Replay, UnmapError};
 
 use crate::subject::*;
-use crate::support::{Arena, Random};
+use rig::{Arena, Random};
 
 /// From the number of a page on the bus to its physical address, its permission and its leaf.
 type Oracle = BTreeMap<u64, (u64, Permission, BusRange)>;

@@ -4,7 +4,7 @@ use dmamap::addr::BusAddr;
 use dmamap::pagetable::{Gather, Permission};
 
 use crate::subject::*;
-use crate::support::Random;
+use rig::Random;
 
 /// Maps fill empty entries and leave all others alone; unmaps and reclaims empty entries and leave all others
 /// alone. So no entry ever goes from one valid word to another, whatever a unit still remembers.

@@ -6,7 +6,7 @@ use dmamap::pagetable::{Entry, Gather, Leaf, Permission, Span, UnmapError};
 use crate::subject::*;
 
 /// The spans of the entries of a table, as hardware finds them: how many are single, how many in runs.
-fn spans<F: Subject>(arena: crate::support::Arena, table: &Table<F>, level: u32) -> (u64, u64) {
+fn spans<F: Subject>(arena: rig::Arena, table: &Table<F>, level: u32) -> (u64, u64) {
     let (mut single, mut in_runs) = (0, 0);
     let format = *table.format();
     let (root, levels) = (table.root_phys().as_u64(), format.geometry().levels());

@@ -3,7 +3,7 @@
 use dmamap::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
 use dmamap::pagetable::{Entry, Format, Gather, Leaf, MapError, PageTable, Permission, Span};
 
-use crate::support::Arena;
+use rig::Arena;
 
 pub(crate) const KIB: u64 = 1 << 10;
 pub(crate) const MIB: u64 = 1 << 20;

@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use crate::observed::{Observed, Observer, Touch};
-use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, small};
 use board::hardware::Hardware;
 use dmamap::addr::DmaMask;
 use dmamap::buffer::DmaBuffer;
@@ -22,6 +20,8 @@ use machine::iommu::riscv::RiscvConfig;
 use machine::iommu::translator::Translator;
 use machine::temper::Temper;
 use machine::{Iommu, Machine, MachineConfig};
+use rig::observed::{Observed, Observer, Touch};
+use rig::{EDU, HEARTBEAT, PAGE, Rig, small};
 
 /// Where the map never gives an address out.
 const NEVER_MAPPED: u64 = 0x12_3456_7000;

@@ -5,11 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::observed::{Observed, Touch};
-use crate::rig::patience::{StopOnDrop, wait_until};
-use crate::rig::{EDU, PAGE, Rig, first_fault, try_read, try_write};
-use crate::riscv::{UNIT, unit, with};
-use crate::storm::{assert_counted, refuse, storm};
 use board::hardware::Width;
 use dmamap::addr::BusAddr;
 use dmamap::buffer::DmaBuffer;
@@ -23,6 +18,11 @@ use machine::bus::Access as BusAccess;
 use machine::iommu::Unit;
 use machine::iommu::riscv::{RiscvConfig, RiscvUnit};
 use machine::iommu::translator::Translator;
+use rig::observed::{Observed, Touch};
+use rig::patience::{StopOnDrop, wait_until};
+use rig::riscv::{UNIT, unit, with};
+use rig::storm::{assert_counted, refuse, storm};
+use rig::{EDU, PAGE, Rig, first_fault, try_read, try_write};
 
 /// Records of the driver's queue, of which one stays free.
 const RECORDS: u64 = 128;

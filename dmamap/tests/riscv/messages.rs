@@ -4,9 +4,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::observed::{Observed, Touch};
-use crate::rig::{EDU, PAGE, Rig};
-use crate::riscv::{by, unit, with};
 use board::hardware::Hardware;
 use dmamap::iommu::Requester;
 use dmamap::system::{Protection, Stage};
@@ -18,6 +15,9 @@ use machine::bus::Access;
 use machine::device::nvme::{Medium, NvmeConfig};
 use machine::iommu::riscv::RiscvConfig;
 use machine::iommu::translator::{Destination, Translator};
+use rig::observed::{Observed, Touch};
+use rig::riscv::{by, unit, with};
+use rig::{EDU, PAGE, Rig};
 
 #[test]
 fn an_attached_device_reaches_the_doorbells_at_their_own_addresses_and_no_other() {

@@ -3,15 +3,6 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::rig::patience::wait_until;
-use crate::rig::{
-    EDU, HEARTBEAT, MORE_THAN_IS_KEPT, PAGE, Rig, impatient, restart_under_load, share_a_page,
-    try_write,
-};
-use crate::riscv::{TEMPERS, UNIT, by, unit, with};
-use crate::waiting::{
-    Held, an_unlinked_table_hides_nothing, no_invalidation_is_lost, while_there_is, while_under_way,
-};
 use dmamap::addr::BusRange;
 use dmamap::buffer::{DmaBuffer, ScatteredBuffer};
 use dmamap::device::Device;
@@ -23,6 +14,15 @@ use journeys::boot::BootOptions;
 use machine::bus::Access;
 use machine::iommu::riscv::{QueueFault, RiscvConfig};
 use machine::iommu::translator::Translator;
+use rig::patience::wait_until;
+use rig::riscv::{TEMPERS, UNIT, by, unit, with};
+use rig::waiting::{
+    Held, an_unlinked_table_hides_nothing, no_invalidation_is_lost, while_there_is, while_under_way,
+};
+use rig::{
+    EDU, HEARTBEAT, MORE_THAN_IS_KEPT, PAGE, Rig, impatient, restart_under_load, share_a_page,
+    try_write,
+};
 
 /// A bound short enough to be waited for in a test, and long enough for a unit that answers, on a busy host.
 const BOUND_MS: u64 = 150;

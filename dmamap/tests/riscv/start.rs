@@ -4,9 +4,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::observed::{Observed, Touch};
-use crate::rig::{EDU, Rig, impatient, small};
-use crate::riscv::{UNIT, by, unit, with};
 use board::between::Between;
 use board::hardware::{Hardware, Width};
 use dmamap::system::{Protection, Settings, Stage};
@@ -18,6 +15,9 @@ use machine::cache::Snooping;
 use machine::iommu::Unit;
 use machine::iommu::riscv::{AtReset, RiscvConfig};
 use machine::{Iommu, Machine, MachineConfig};
+use rig::observed::{Observed, Touch};
+use rig::riscv::{UNIT, by, unit, with};
+use rig::{EDU, Rig, impatient, small};
 
 /// Boots a machine that cannot be used; returns what is said, after everything was given back.
 fn refused(config: MachineConfig, options: BootOptions) -> String {

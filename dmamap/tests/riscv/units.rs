@@ -1,7 +1,5 @@
 //! Every kind of RISC-V IOMMU: what is mapped is reached, what is unmapped is refused, and the refusal is told exactly.
 
-use crate::rig::{EDU, PAGE, Rig, buffer_of, first_fault, try_read, try_write};
-use crate::riscv::{TEMPERS, UNIT, by, page_faults, unit, with};
 use dmamap::buffer::{DmaBuffer, ScatteredBuffer};
 use dmamap::iommu::fault::Access;
 use dmamap::map::{Bidirectional, FromDevice, ToDevice};
@@ -14,6 +12,8 @@ use journeys::boot::BootOptions;
 use machine::device::nvme::{Medium, NvmeConfig};
 use machine::iommu::riscv::{AtReset, Extension, RiscvConfig};
 use machine::{Machine, MachineConfig};
+use rig::riscv::{TEMPERS, UNIT, by, page_faults, unit, with};
+use rig::{EDU, PAGE, Rig, buffer_of, first_fault, try_read, try_write};
 
 /// Runs the whole life of a device on a machine with such a unit, in every temper.
 fn check(unit: RiscvConfig, stage: Stage) {

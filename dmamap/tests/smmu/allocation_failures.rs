@@ -7,8 +7,8 @@ use hw::smmu::regs::StreamTableLevels;
 use machine::Machine;
 use machine::iommu::smmu::SmmuConfig;
 
-use super::rig::{EDU, Rig};
 use super::{STAGES, staged, with};
+use rig::{EDU, Rig};
 
 fn lent(kernel: Hosted) -> (u64, usize, usize, usize) {
     let report = kernel.report();

@@ -13,8 +13,8 @@ use machine::bus::Access;
 use machine::iommu::smmu::SmmuConfig;
 use machine::iommu::translator::Translator;
 
-use super::rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of};
 use super::{UNIT, model, with};
+use rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of};
 
 /// One device alone.
 fn only(requester: u16) -> Devices {

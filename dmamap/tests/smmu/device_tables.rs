@@ -16,9 +16,9 @@ use machine::bus::Access;
 use machine::iommu::translator::{Destination, Translator};
 use machine::temper::Temper;
 
-use super::observed::{Observed, Observer, Touch};
-use super::rig::{EDU, HEARTBEAT, PAGE, Rig};
 use super::{STAGES, not_snooping, staged};
+use rig::observed::{Observed, Observer, Touch};
+use rig::{EDU, HEARTBEAT, PAGE, Rig};
 
 /// Boots a machine that walks every time and reads memory only, and that `observer` looks at.
 fn boot(stage: Stage, observer: impl Observer) -> Rig {

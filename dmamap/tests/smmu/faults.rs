@@ -13,9 +13,9 @@ use machine::bus::Access as BusAccess;
 use machine::iommu::smmu::{SmmuConfig, Support};
 use machine::iommu::translator::Translator;
 
-use super::rig::patience::wait_until;
-use super::rig::{EDU, PAGE, Rig, buffer_of, first_fault, try_read, try_write};
 use super::{STAGES, UNIT, boot, model, with};
+use rig::patience::wait_until;
+use rig::{EDU, PAGE, Rig, buffer_of, first_fault, try_read, try_write};
 
 fn assert_reason(fault: &Fault, kind: EventKind) {
     assert_eq!(fault.reason.code, u16::from(kind.code()), "{fault}");

@@ -7,9 +7,9 @@ use hosted::Hosted;
 use machine::bus::Access;
 use machine::iommu::translator::Translator;
 
-use super::rig::{EDU, PAGE};
-use super::waiting::{an_unlinked_table_hides_nothing, while_under_way};
 use super::{STAGES, boot, model};
+use rig::waiting::{an_unlinked_table_hides_nothing, while_under_way};
+use rig::{EDU, PAGE};
 
 fn buffer(device: &Device<Hosted>) -> DmaBuffer<Hosted> {
     DmaBuffer::allocate(device.platform(), PAGE).unwrap()

@@ -1,14 +1,5 @@
 //! Devices behind an SMMU: what VT-d's tests ask of its units, asked of this one.
 
-#[path = "../support/kinds.rs"]
-mod kinds;
-#[path = "../support/observed.rs"]
-mod observed;
-#[path = "../support/rig.rs"]
-mod rig;
-#[path = "../support/waiting.rs"]
-mod waiting;
-
 mod allocation_failures;
 mod described;
 mod device_tables;

@@ -13,9 +13,9 @@ use machine::iommu::smmu::SmmuConfig;
 use machine::temper::Temper;
 use machine::{Iommu, MachineConfig};
 
-use super::kinds::kinds;
-use super::rig::{EDU, PAGE, Rig, buffer_of, first_fault, small, try_read, try_write};
 use super::{STAGES, TEMPERS, staged, with};
+use rig::kinds::kinds;
+use rig::{EDU, PAGE, Rig, buffer_of, first_fault, small, try_read, try_write};
 
 const PRIVILEGED: Attributes = Attributes::NONE.privileged();
 

@@ -14,11 +14,11 @@ use machine::bus::Access;
 use machine::iommu::smmu::{QueueFault, SmmuConfig};
 use machine::iommu::translator::Translator;
 
-use super::observed::{Observed, Touch};
-use super::rig::patience::wait_until;
-use super::rig::{EDU, PAGE, Rig, buffer_of, impatient, restart_under_load};
-use super::waiting::no_invalidation_is_lost;
 use super::{STAGES, UNIT, boot, model, with};
+use rig::observed::{Observed, Touch};
+use rig::patience::wait_until;
+use rig::waiting::no_invalidation_is_lost;
+use rig::{EDU, PAGE, Rig, buffer_of, impatient, restart_under_load};
 
 /// Each unmap takes two commands, an invalidation and its synchronisation; the queue has room for 255.
 const UNMAPS: usize = 160;

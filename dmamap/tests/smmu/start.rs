@@ -8,8 +8,8 @@ use journeys::boot::{BootError, BootOptions};
 use machine::iommu::smmu::{SmmuConfig, Stages};
 use machine::{Machine, MachineConfig};
 
-use super::rig::{EDU, Rig};
 use super::{UNIT, with};
+use rig::{EDU, Rig};
 
 fn refused(config: MachineConfig, units: Settings) -> UnitStartError {
     let machine = Machine::boot(config).unwrap();
@@ -91,7 +91,7 @@ fn a_unit_that_never_finishes_its_first_commands_is_an_error_that_names_it() {
     let machine = Machine::boot(with(SmmuConfig::default())).unwrap();
     machine.smmu_units().for_each(|unit| unit.hold_queue());
     let kernel = Hosted::boot(machine.clone()).unwrap();
-    let options = super::rig::impatient(150);
+    let options = rig::impatient(150);
     let Err(BootError::Start(error)) = Rig::boot_on(machine.clone(), kernel, kernel, options)
     else {
         panic!("it booted");
@@ -170,7 +170,7 @@ fn a_unit_that_firmware_left_on_is_taken_over() {
 fn a_granule_that_firmwares_region_does_not_fit_is_an_error_at_start() {
     for granule in [Granule::SixteenKib, Granule::SixtyFourKib] {
         // Firmware's memory is the last there is below 4 GiB, and begins as odd as that ends.
-        let odd = with(SmmuConfig::default()).with_ram((64 << 20) + super::rig::PAGE);
+        let odd = with(SmmuConfig::default()).with_ram((64 << 20) + rig::PAGE);
         let machine = Machine::boot(odd).unwrap();
         let kernel = Hosted::boot(machine.clone()).unwrap();
         let units = Settings {
@@ -186,7 +186,7 @@ fn a_granule_that_firmwares_region_does_not_fit_is_an_error_at_start() {
             panic!("it booted");
         };
         match *error {
-            StartError::Direct { device, .. } => assert_eq!(device, super::rig::HEARTBEAT),
+            StartError::Direct { device, .. } => assert_eq!(device, rig::HEARTBEAT),
             other => panic!("{other}"),
         }
         assert_eq!(machine.findings(), []);

@@ -10,9 +10,9 @@ use machine::bus::Access;
 use machine::iommu::smmu::{QueueFault, SmmuConfig, Support};
 use machine::iommu::translator::Translator;
 
-use super::rig::{EDU, PAGE, Rig, impatient};
-use super::waiting::{Held, while_under_way};
 use super::{STAGES, TEMPERS, UNIT, boot, model, staged, with};
+use rig::waiting::{Held, while_under_way};
+use rig::{EDU, PAGE, Rig, impatient};
 
 /// A bound short enough to be waited for in a test.
 const BOUND_MS: u64 = 150;
@@ -121,7 +121,7 @@ fn a_unit_that_never_answers_gives_an_error_that_names_it_and_the_command() {
     );
     let text = error.to_string();
     assert!(text.contains("0xfea00000"), "{text}");
-    let function = rig.function(super::rig::HEARTBEAT);
+    let function = rig.function(rig::HEARTBEAT);
     let attached = rig
         .system()
         .attach(&function, dmamap::system::Protection::Strict);

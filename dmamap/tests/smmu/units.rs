@@ -14,8 +14,8 @@ use machine::iommu::smmu::{CoherenceTold, SmmuConfig, Stages, Support, WhileOff}
 use machine::iommu::translator::{Destination, Translator};
 use machine::{Iommu, MachineConfig};
 
-use super::rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, small};
 use super::{STAGES, TEMPERS, boot, not_snooping, staged, with};
+use rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, small};
 
 /// A device's life: it moves data, over pages and large pages, is detached, and comes again.
 fn live(rig: &mut Rig) {

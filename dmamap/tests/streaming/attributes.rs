@@ -9,8 +9,8 @@ use dmamap::map::{
 use hosted::Hosted;
 use machine::bus::Access;
 
-use crate::kinds::kinds;
-use crate::rig::{EDU, PAGE, Rig, buffer_of, small};
+use rig::kinds::kinds;
+use rig::{EDU, PAGE, Rig, buffer_of, small};
 
 /// A device that is taken for one that does not snoop. It makes no requests.
 fn not_snooping(rig: &Rig) -> Device<Hosted> {

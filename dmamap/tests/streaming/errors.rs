@@ -22,7 +22,7 @@ use machine::Iommu;
 use machine::cache::Snooping;
 use machine::iommu::smmu::SmmuConfig;
 
-use crate::rig::{EDU, PAGE, Rig, buffer_of, impatient, small};
+use rig::{EDU, PAGE, Rig, buffer_of, impatient, small};
 
 /// Errors by the call that gave them, as each reads.
 #[derive(Default)]

@@ -9,7 +9,7 @@ use hosted::{FaultInjector, Hosted, Persistence};
 use journeys::boot::BootOptions;
 use machine::Machine;
 
-use crate::rig::{EDU, PAGE, Rig, small};
+use rig::{EDU, PAGE, Rig, small};
 
 type Kernel = FaultInjector<Hosted>;
 

@@ -6,7 +6,7 @@ use dmamap::map::{MapFailure, ToDevice};
 use dmamap::system::Protection;
 use machine::Iommu;
 
-use crate::rig::{EDU, PAGE, Rig, buffer_of, small};
+use rig::{EDU, PAGE, Rig, buffer_of, small};
 
 #[test]
 fn limits_that_no_device_can_have_are_refused_and_change_nothing() {

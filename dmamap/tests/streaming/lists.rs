@@ -10,8 +10,8 @@ use dmamap::system::Protection;
 use hosted::Hosted;
 use machine::{Iommu, MachineConfig};
 
-use crate::rig::{EDU, PAGE, Rig, buffer_of, small, try_read, try_write};
-use crate::support::Random;
+use rig::Random;
+use rig::{EDU, PAGE, Rig, buffer_of, small, try_read, try_write};
 
 type AnyMemory = Box<dyn DmaMemory>;
 type AnyList = ScatterList<AnyMemory>;
@@ -313,7 +313,7 @@ fn dropping_a_mapped_list_unmaps_it_and_memory_comes_back_after_the_device_is_go
     let one = device.map_sgtable(two_buffers(&rig), ToDevice).unwrap();
     let two = device.map_sgtable(two_buffers(&rig), ToDevice).unwrap();
     let (first, second) = (one.runs().next().unwrap(), two.runs().next().unwrap());
-    assert!(!crate::rig::share_a_page(first, second));
+    assert!(!rig::share_a_page(first, second));
     let list = one.unmap().unwrap();
     assert!(
         two.runs()

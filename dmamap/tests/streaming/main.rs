@@ -1,12 +1,5 @@
 //! Masks, limits and the streaming calls: what they promise, and what becomes of misuse that compiles.
 
-#[path = "../support/kinds.rs"]
-mod kinds;
-#[path = "../support/rig.rs"]
-mod rig;
-#[path = "../support/mod.rs"]
-mod support;
-
 mod attributes;
 mod errors;
 mod failures;

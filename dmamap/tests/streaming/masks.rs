@@ -10,7 +10,7 @@ use machine::cache::Snooping;
 use machine::iommu::smmu::SmmuConfig;
 use machine::{Iommu, MachineConfig};
 
-use crate::rig::{EDU, PAGE, Rig, buffer_of, small};
+use rig::{EDU, PAGE, Rig, buffer_of, small};
 
 fn bits(bits: u32) -> DmaMask {
     DmaMask::from_bits(bits).unwrap()

@@ -11,7 +11,7 @@ use machine::iommu::amd::AmdConfig;
 use machine::iommu::virtio::VirtioConfig;
 use machine::iommu::vtd::VtdConfig;
 
-use crate::rig::{EDU, PAGE, Rig, amd, buffer_of, small, vtd};
+use rig::{EDU, PAGE, Rig, amd, buffer_of, small, vtd};
 
 const DIRECTION: AnyDirection = AnyDirection::ToDevice;
 

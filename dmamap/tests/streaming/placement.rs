@@ -8,8 +8,8 @@ use dmamap::system::Protection;
 use hosted::Hosted;
 use machine::{Iommu, MachineConfig};
 
-use crate::rig::{EDU, PAGE, Rig, buffer_of, small};
-use crate::support::Random;
+use rig::Random;
+use rig::{EDU, PAGE, Rig, buffer_of, small};
 
 fn crosses(range: BusRange, boundary: u64) -> bool {
     let (first, last) = (range.start().as_u64(), range.last().as_u64());

@@ -18,10 +18,10 @@ use machine::iommu::vtd::{CachingMode, VtdConfig};
 use machine::temper::Temper;
 use machine::{Iommu, MachineConfig};
 
-use crate::rig::{
+use rig::Random;
+use rig::{
     EDU, PAGE, Rig, amd, buffer_of, first_fault, impatient, small, try_read, try_write, vtd,
 };
-use crate::support::Random;
 
 type Buffer = DmaBuffer<Hosted>;
 type Span = IovaSpan<Hosted, Buffer, Bidirectional, Unsynced>;

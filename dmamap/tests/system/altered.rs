@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::rig::Rig;
 use board::between::Between;
 use board::hardware::{Hardware, Width};
 use hosted::Hosted;
 use journeys::boot::BootOptions;
 use machine::{Machine, MachineConfig};
+use rig::Rig;
 
 /// What the kernel does with the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! Bus mastering, which every request of a device needs, is on while a driver has the device, and no longer.
 
-use crate::rig::{EDU, HEARTBEAT, Rig, small};
 use dmamap::pci::BusMaster;
 use dmamap::system::Protection;
+use rig::{EDU, HEARTBEAT, Rig, small};
 
 #[test]
 fn a_device_is_a_bus_master_while_it_is_attached() {

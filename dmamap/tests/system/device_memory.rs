@@ -16,7 +16,7 @@ use machine::fabric::{Below, FunctionConfig, Model, PortConfig};
 use machine::iommu::smmu::SmmuConfig;
 use machine::{Iommu, Machine, MachineConfig, PoolConfig, PoolPurpose, PoolUser};
 
-use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, try_read, try_write};
+use rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, try_read, try_write};
 
 const RESTRICTED: PoolPurpose = PoolPurpose::Restricted;
 const COHERENT: PoolPurpose = PoolPurpose::Coherent;

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, UNITS, buffer_of, share_a_page, small};
 use dmamap::addr::{BusAddr, PhysAddr};
 use dmamap::iommu::{Requester, UnitStartError};
 use dmamap::map::ToDevice;
@@ -17,6 +16,7 @@ use machine::Machine;
 use machine::bus::Access;
 use machine::iommu::translator::Translator;
 use machine::iommu::vtd::VtdConfig;
+use rig::{EDU, HEARTBEAT, PAGE, Rig, UNITS, buffer_of, share_a_page, small};
 
 /// A scope of one endpoint on bus 0, or of a bridge with all below it.
 enum Scope {
@@ -328,7 +328,7 @@ fn when_domain_ids_run_out_attaching_says_so() {
         domain_id_bits: 4,
         ..VtdConfig::default()
     };
-    let boot = || Rig::boot_without_iommu(small().with_iommu(crate::rig::vtd(unit.clone())));
+    let boot = || Rig::boot_without_iommu(small().with_iommu(rig::vtd(unit.clone())));
     // Of 16 ids none has the first; devices with reserved memory keep theirs.
     let keep = |count: u8| {
         let each = |n| reserved(0x10_0000, 0x10_0fff, &[Scope::Namespace(n)]);

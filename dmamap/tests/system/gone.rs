@@ -5,11 +5,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::altered::Altered;
-use crate::kinds::kinds;
-use crate::rig::{EDU, PAGE, buffer_of, impatient, small};
 use dmamap::iommu::{RevokeError, UnitError};
 use dmamap::map::ToDevice;
 use machine::Iommu;
+use rig::kinds::kinds;
+use rig::{EDU, PAGE, buffer_of, impatient, small};
 
 /// More than the entries of any queue, each time one submission of two or more: all places in a ring are met.
 const TIMES: usize = 300;

@@ -7,8 +7,6 @@ use std::thread;
 use std::time::Duration;
 
 use crate::altered::{Again, Altered, Doing};
-use crate::kinds::{go_on, hang, kinds};
-use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, impatient, small};
 use board::hardware::Width;
 use dmamap::device::Device;
 use dmamap::iommu::RevokeError;
@@ -19,12 +17,14 @@ use dmamap::system::{AttachError, Protection};
 use hosted::Hosted;
 use journeys::boot::BootOptions;
 use machine::device::nvme::{Medium, NvmeConfig};
+use rig::kinds::{go_on, hang, kinds};
+use rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, impatient, small};
 
 /// After which what should have ended long ago counts as endless, however busy the host is. Not [`patience::NEVER`]: a test
 /// here fails by it where mutations make handlers wait for each other, and a mutation's test that takes a minute counts as
 /// one that hangs.
 ///
-/// [`patience::NEVER`]: crate::rig::patience::NEVER
+/// [`patience::NEVER`]: rig::patience::NEVER
 const NEVER: Duration = Duration::from_secs(40);
 
 /// How long somebody who is to be kept waiting is given to come through all the same.

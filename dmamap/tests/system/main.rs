@@ -1,10 +1,5 @@
 //! What stands before a device, and what firmware says of it.
 
-#[path = "../support/kinds.rs"]
-mod kinds;
-#[path = "../support/rig.rs"]
-mod rig;
-
 mod altered;
 
 mod bus_master;

@@ -1,6 +1,5 @@
 //! What belongs to another machine, or to another moment of this one, is refused.
 
-use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, small};
 use dmamap::addr::PhysAddr;
 use dmamap::buffer::{ContiguousArea, DmaMemory};
 use dmamap::device::Coherence;
@@ -15,6 +14,7 @@ use firmware::Tables;
 use hosted::{Hosted, PlatformCall, Tracer};
 use journeys::boot::BootOptions;
 use machine::{Machine, MachineConfig};
+use rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, small};
 
 #[test]
 fn memory_of_another_machine_is_not_mapped() {

@@ -4,7 +4,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::altered::Altered;
-use crate::rig::{EDU, Rig, small};
 use dmamap::pci::{BusMaster, Function};
 use dmamap::system::QuiesceError;
 use hosted::Hosted;
@@ -13,6 +12,7 @@ use hw::pci::config::BAR0;
 use journeys::boot::BootOptions;
 use machine::MachineConfig;
 use machine::fabric::{Below, FunctionConfig, Model, PortConfig};
+use rig::{EDU, Rig, small};
 
 /// Where the machine has the first base address register of the educational device.
 const EDU_BAR0: u64 = 0xe000_0000 + ((EDU.id as u64) << 12) + BAR0 as u64;

@@ -1,7 +1,5 @@
 //! Where nothing may be mapped nothing ever is, and what firmware reserved for a device it always reaches.
 
-use crate::rig::patience::wait_until;
-use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, small};
 use dmamap::addr::{BusAddr, BusRange, DmaMask, PhysRange};
 use dmamap::buffer::DmaBuffer;
 use dmamap::device::Device;
@@ -16,6 +14,8 @@ use machine::cache::Snooping;
 use machine::iommu::vtd::{CachingMode, Support, VtdConfig};
 use machine::temper::Temper;
 use machine::{Iommu, Machine, MachineConfig};
+use rig::patience::wait_until;
+use rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, small};
 
 /// Message interrupts, whatever a table says.
 const MESSAGES: (u64, u64) = (0xfee0_0000, 0xfef0_0000);
@@ -302,7 +302,7 @@ fn beat(rig: &Rig, when: &str) {
 
 #[test]
 fn the_device_firmware_left_at_work_goes_on_when_attaching_it_fails() {
-    use crate::rig::impatient;
+    use rig::impatient;
     for protection in [Protection::Strict, Protection::Identity] {
         let rig = Rig::boot_with(small(), impatient(150));
         rig.unit(1).hold_queue();

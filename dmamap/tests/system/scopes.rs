@@ -1,6 +1,5 @@
 //! Every device is behind the unit that firmware says, and no other unit knows of it.
 
-use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, UNITS, buffer_of, small};
 use dmamap::iommu::Requester;
 use dmamap::iommu::fault::Access;
 use dmamap::map::ToDevice;
@@ -10,6 +9,7 @@ use machine::MachineConfig;
 use machine::bus::Access as BusAccess;
 use machine::device::nvme::{Medium, NvmeConfig};
 use machine::iommu::translator::Translator;
+use rig::{EDU, HEARTBEAT, PAGE, Rig, UNITS, buffer_of, small};
 
 /// The disks, each behind a root port of its own.
 const DISKS: [Requester; 2] = [

@@ -1,11 +1,11 @@
 //! Devices that no unit stands before: who may attach them, and what they are given.
 
-use crate::rig::{EDU, PAGE, Rig, small};
 use dmamap::addr::{DmaMask, PhysAddr};
 use dmamap::buffer::DmaBuffer;
 use dmamap::map::{Attributes, MapFailure, ToDevice};
 use dmamap::system::{AttachError, Protection};
 use machine::{Iommu, MachineConfig};
+use rig::{EDU, PAGE, Rig, small};
 
 fn without_units() -> MachineConfig {
     small().with_iommu(Iommu::None)

@@ -1,7 +1,5 @@
 //! What a virtio-iommu reports of blocked requests, and memory that firmware reserved for devices behind it.
 
-use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, first_fault, try_read, try_write};
-use crate::virtio::{TEMPERS, UNIT, behind, unit};
 use dmamap::addr::BusAddr;
 use dmamap::iommu::Requester;
 use dmamap::iommu::fault::{Access, FIRST_FAULTS};
@@ -16,6 +14,8 @@ use firmware::{
 use machine::bus::Access as BusAccess;
 use machine::iommu::translator::Translator;
 use machine::iommu::virtio::VirtioConfig;
+use rig::virtio::{TEMPERS, UNIT, behind, unit};
+use rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, first_fault, try_read, try_write};
 
 #[test]
 fn a_fault_says_who_where_how_and_why() {

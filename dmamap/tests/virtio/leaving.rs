@@ -13,10 +13,10 @@ use machine::iommu::translator::Translator;
 use machine::iommu::virtio::VirtioConfig;
 use machine::temper::Temper;
 
-use crate::rig::patience::wait_until;
-use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of};
-use crate::virtio::{TEMPERS, behind, unit};
-use crate::waiting::{Held, while_there_is};
+use rig::patience::wait_until;
+use rig::virtio::{TEMPERS, behind, unit};
+use rig::waiting::{Held, while_there_is};
+use rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of};
 
 type Page = Mapping<Hosted, DmaBuffer<Hosted>, Bidirectional>;
 

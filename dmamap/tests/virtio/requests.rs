@@ -3,10 +3,6 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::rig::patience::wait_until;
-use crate::rig::{EDU, PAGE, Rig, buffer_of, impatient, restart_under_load};
-use crate::virtio::{TEMPERS, UNIT, behind, unit};
-use crate::waiting::{A_WHILE, Held, while_under_way};
 use dmamap::buffer::{DmaBuffer, ScatteredBuffer};
 use dmamap::device::Device;
 use dmamap::iommu::{DomainError, RevokeError, UnitError};
@@ -19,6 +15,10 @@ use machine::bus::Access;
 use machine::iommu::translator::Translator;
 use machine::iommu::virtio::{QueueFault, VirtioConfig};
 use machine::temper::Temper;
+use rig::patience::wait_until;
+use rig::virtio::{TEMPERS, UNIT, behind, unit};
+use rig::waiting::{A_WHILE, Held, while_under_way};
+use rig::{EDU, PAGE, Rig, buffer_of, impatient, restart_under_load};
 
 /// A bound short enough to be waited for in a test, and long enough for a unit that answers, on a busy host.
 const BOUND_MS: u64 = 150;

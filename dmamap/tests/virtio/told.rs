@@ -14,10 +14,10 @@ use machine::bus::Access;
 use machine::iommu::translator::Translator;
 use machine::iommu::virtio::{QueueFault, VirtioConfig};
 
-use crate::rig::patience::wait_until;
-use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of};
-use crate::virtio::{TEMPERS, behind, unit};
-use crate::waiting::{A_WHILE, Held};
+use rig::patience::wait_until;
+use rig::virtio::{TEMPERS, behind, unit};
+use rig::waiting::{A_WHILE, Held};
+use rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of};
 
 const LARGE: u64 = 2 << 20;
 

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::rig::{EDU, PAGE, Rig, buffer_of, first_fault, small, try_read, try_write};
-use crate::virtio::{TEMPERS, UNIT, behind, unit};
 use dmamap::addr::{BusAddr, PhysAddr};
 use dmamap::buffer::DmaBuffer;
 use dmamap::iommu::fault::Access;
@@ -18,6 +16,8 @@ use machine::Machine;
 use machine::bus::Access as BusAccess;
 use machine::iommu::translator::Translator;
 use machine::iommu::virtio::{Reserved, ReservedKind, Unattached, VirtioConfig};
+use rig::virtio::{TEMPERS, UNIT, behind, unit};
+use rig::{EDU, PAGE, Rig, buffer_of, first_fault, small, try_read, try_write};
 
 /// The life of a device on a machine with such a unit, in every temper.
 fn check(config: VirtioConfig) {

@@ -4,9 +4,6 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::modes::{WAYS, Way};
-use crate::observed::{Observed, Observer, Touch};
-use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, small};
 use board::hardware::Hardware;
 use board::ram::Ram;
 use dmamap::addr::DmaMask;
@@ -20,6 +17,9 @@ use machine::iommu::translator::{Destination, Translator};
 use machine::iommu::vtd::{CachingMode, Support, VtdConfig};
 use machine::temper::Temper;
 use machine::{Iommu, Machine, MachineConfig};
+use rig::modes::{WAYS, Way};
+use rig::observed::{Observed, Observer, Touch};
+use rig::{EDU, HEARTBEAT, PAGE, Rig, small};
 
 /// Boots a machine that `observer` looks at, and that translates this way.
 fn boot(config: MachineConfig, way: Way, observer: impl Observer) -> Rig {

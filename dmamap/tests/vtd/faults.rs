@@ -5,10 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::observed::{Observed, Touch};
-use crate::rig::patience::{StopOnDrop, wait_until};
-use crate::rig::{EDU, PAGE, Rig, UNITS, first_fault, small, try_read, try_write};
-use crate::storm::{assert_counted, refuse, storm, the_log_is_bounded};
 use board::hardware::Width;
 use dmamap::addr::BusAddr;
 use dmamap::buffer::DmaBuffer;
@@ -23,6 +19,10 @@ use machine::iommu::Unit;
 use machine::iommu::translator::Translator;
 use machine::iommu::vtd::{FaultCollapse, VtdConfig, VtdUnit};
 use machine::{Machine, MachineConfig};
+use rig::observed::{Observed, Touch};
+use rig::patience::{StopOnDrop, wait_until};
+use rig::storm::{assert_counted, refuse, storm, the_log_is_bounded};
+use rig::{EDU, PAGE, Rig, UNITS, first_fault, small, try_read, try_write};
 
 /// Units with so many fault records, in which no fault stands for another.
 fn recording(fault_records: u32) -> MachineConfig {
@@ -31,7 +31,7 @@ fn recording(fault_records: u32) -> MachineConfig {
         fault_collapse: FaultCollapse::Never,
         ..VtdConfig::default()
     };
-    small().with_iommu(crate::rig::vtd(unit))
+    small().with_iommu(rig::vtd(unit))
 }
 
 fn status(unit: &VtdUnit) -> FaultStatus {

@@ -1,9 +1,9 @@
 //! More to invalidate than the queue has room for.
 
-use crate::modes::{WAYS, Way};
-use crate::rig::{Rig, small};
-use crate::waiting::no_invalidation_is_lost;
 use machine::iommu::vtd::VtdConfig;
+use rig::modes::{WAYS, Way};
+use rig::waiting::no_invalidation_is_lost;
+use rig::{Rig, small};
 
 /// Each unmap takes two descriptors, an invalidation and its wait; the queue has room for 255, or for 127 of scalable
 /// mode.
@@ -17,7 +17,7 @@ fn no_invalidation_is_lost_when_the_queue_is_full() {
 }
 
 fn check(way: Way) {
-    let iommu = crate::rig::vtd(way.unit(VtdConfig::default()));
+    let iommu = rig::vtd(way.unit(VtdConfig::default()));
     let rig = Rig::boot_with(small().with_iommu(iommu), way.options());
     let unit = rig.unit(0).clone();
     no_invalidation_is_lost(rig, &*unit, UNMAPS);

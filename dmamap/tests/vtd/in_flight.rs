@@ -1,8 +1,5 @@
 //! Requests under way when memory is taken from a device: nothing is given back before they have arrived.
 
-use crate::modes::{WAYS, Way};
-use crate::rig::{EDU, PAGE, Rig, small};
-use crate::waiting::{an_unlinked_table_hides_nothing, while_under_way};
 use dmamap::buffer::DmaBuffer;
 use dmamap::device::Device;
 use dmamap::map::Bidirectional;
@@ -10,6 +7,9 @@ use hosted::Hosted;
 use machine::bus::Access;
 use machine::iommu::translator::Translator;
 use machine::iommu::vtd::VtdConfig;
+use rig::modes::{WAYS, Way};
+use rig::waiting::{an_unlinked_table_hides_nothing, while_under_way};
+use rig::{EDU, PAGE, Rig, small};
 
 fn buffer(device: &Device<Hosted>) -> DmaBuffer<Hosted> {
     DmaBuffer::allocate(device.platform(), PAGE).unwrap()
@@ -22,7 +22,7 @@ fn in_every_way() -> impl Iterator<Item = (Way, Access)> {
 }
 
 fn boot(way: Way) -> Rig {
-    let iommu = crate::rig::vtd(way.unit(VtdConfig::default()));
+    let iommu = rig::vtd(way.unit(VtdConfig::default()));
     Rig::boot_with(small().with_iommu(iommu), way.options())
 }
 

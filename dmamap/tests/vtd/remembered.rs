@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, small};
 use board::hardware::Hardware;
 use dmamap::addr::BusRange;
 use dmamap::buffer::ScatteredBuffer;
@@ -10,6 +9,7 @@ use dmamap::map::ToDevice;
 use machine::bus::Access;
 use machine::iommu::translator::Translator;
 use machine::iommu::vtd::{CachingMode, VtdConfig, VtdUnit};
+use rig::{EDU, HEARTBEAT, PAGE, Rig, buffer_of, small};
 
 fn reaches(unit: &Arc<VtdUnit>, requester: u16, bus: u64) -> bool {
     unit.translate(requester, bus, Access::Read).is_ok()
@@ -21,7 +21,7 @@ fn remembering() -> Rig {
         caching_mode: CachingMode::NotPresentToo,
         ..VtdConfig::default()
     };
-    Rig::boot(small().with_iommu(crate::rig::vtd(unit)))
+    Rig::boot(small().with_iommu(rig::vtd(unit)))
 }
 
 #[test]

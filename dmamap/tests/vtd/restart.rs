@@ -1,10 +1,5 @@
 //! Units that are reset under live domains: what was mapped is reached, what was not is not, and nothing is remembered.
 
-use crate::modes::{WAYS, Way};
-use crate::rig::{
-    EDU, PAGE, Rig, UNITS, assert_first_fault, buffer_of, first_fault, restart_under_load, small,
-    try_read, try_write,
-};
 use dmamap::iommu::fault::Access;
 use dmamap::iommu::{RevokeError, UnitError};
 use dmamap::map::{Bidirectional, ToDevice};
@@ -15,6 +10,11 @@ use machine::cache::Snooping;
 use machine::iommu::translator::Translator;
 use machine::iommu::vtd::{CachingMode, QueueFault, VtdConfig};
 use machine::temper::Temper;
+use rig::modes::{WAYS, Way};
+use rig::{
+    EDU, PAGE, Rig, UNITS, assert_first_fault, buffer_of, first_fault, restart_under_load, small,
+    try_read, try_write,
+};
 
 fn boot(way: Way, unit: VtdConfig, walks: Snooping, temper: Temper) -> Rig {
     let unit = way.unit(unit);
@@ -131,7 +131,7 @@ fn a_command_that_ends_late_does_not_keep_later_ones_out() {
             },
             ..journeys::boot::BootOptions::default()
         };
-        let mut rig = Rig::boot_with(small().with_iommu(crate::rig::vtd(unit)), options);
+        let mut rig = Rig::boot_with(small().with_iommu(rig::vtd(unit)), options);
         let mut edu = rig.edu();
         let buffer = buffer_of(rig.kernel, PAGE, 1);
         let mapping = edu.device().map_single(buffer, Bidirectional).unwrap();
@@ -166,7 +166,7 @@ fn a_unit_that_hangs_is_named_and_can_be_restarted_later() {
             },
             ..journeys::boot::BootOptions::default()
         };
-        let mut rig = Rig::boot_with(small().with_iommu(crate::rig::vtd(unit)), options);
+        let mut rig = Rig::boot_with(small().with_iommu(rig::vtd(unit)), options);
         let mut edu = rig.edu();
         let buffer = buffer_of(rig.kernel, PAGE, 1);
         let mapping = edu.device().map_single(buffer, Bidirectional).unwrap();

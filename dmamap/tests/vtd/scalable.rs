@@ -1,11 +1,5 @@
 //! VT-d units in scalable mode: the life of a device by first- and by second-stage tables, and what starting them says.
 
-use crate::life::{live, round_trip};
-use crate::modes::{SCALABLE, WAYS, Way};
-use crate::rig::{
-    EDU, HEARTBEAT, PAGE, Rig, UNITS, assert_first_fault, buffer_of, first_fault, small, try_read,
-    try_write,
-};
 use board::hardware::{Hardware, Width};
 use dmamap::iommu::fault::Access;
 use dmamap::iommu::{RevokeError, UnitError};
@@ -20,6 +14,12 @@ use machine::iommu::translator::Translator;
 use machine::iommu::vtd::{CachingMode, ScalableMode, Support, VtdConfig, WriteBuffer};
 use machine::temper::Temper;
 use machine::{Iommu, Machine, MachineConfig};
+use rig::life::{live, round_trip};
+use rig::modes::{SCALABLE, WAYS, Way};
+use rig::{
+    EDU, HEARTBEAT, PAGE, Rig, UNITS, assert_first_fault, buffer_of, first_fault, small, try_read,
+    try_write,
+};
 
 const TEMPERS: [Temper; 4] = [
     Temper::Keep,
@@ -171,7 +171,7 @@ fn a_unit_that_has_both_modes_is_used_in_scalable_mode_unless_asked_otherwise() 
             units,
             ..BootOptions::default()
         };
-        let mut rig = Rig::boot_with(small().with_iommu(crate::rig::vtd(unit.clone())), options);
+        let mut rig = Rig::boot_with(small().with_iommu(rig::vtd(unit.clone())), options);
         live(&mut rig, Access::Write, way.unmapped(Access::Write));
         rig.finish_after_faults();
     }
@@ -205,7 +205,7 @@ fn what_a_unit_does_not_have_is_an_error_at_start() {
             scalable: has,
             ..VtdConfig::default()
         };
-        let machine = Machine::boot(small().with_iommu(crate::rig::vtd(unit))).unwrap();
+        let machine = Machine::boot(small().with_iommu(rig::vtd(unit))).unwrap();
         let kernel = Hosted::boot(machine.clone()).unwrap();
         let options = BootOptions {
             units: Settings {
@@ -236,7 +236,7 @@ fn identity_reaches_all_memory_and_nothing_is_reached_after_it() {
                 let config = MachineConfig::default()
                     .with_ram(64 << 20)
                     .with_temper(temper)
-                    .with_iommu(crate::rig::vtd(unit));
+                    .with_iommu(rig::vtd(unit));
                 let mut rig = Rig::boot_with(config, way.options());
                 let device = rig.attach_trusted(EDU, Protection::Identity);
                 let mut edu = rig.edu_on(device);
@@ -269,7 +269,7 @@ fn a_direction_is_what_the_device_may_do_and_no_more() {
     for way in WAYS {
         for temper in TEMPERS {
             let config = small()
-                .with_iommu(crate::rig::vtd(way.unit(VtdConfig::default())))
+                .with_iommu(rig::vtd(way.unit(VtdConfig::default())))
                 .with_temper(temper);
             let mut rig = Rig::boot_with(config, way.options());
             let mut edu = rig.edu();
@@ -295,7 +295,7 @@ fn a_direction_is_what_the_device_may_do_and_no_more() {
     }
     // Second-stage tables, unlike those of the first stage, tell writing alone.
     let way = Way::SecondStage;
-    let config = small().with_iommu(crate::rig::vtd(way.unit(VtdConfig::default())));
+    let config = small().with_iommu(rig::vtd(way.unit(VtdConfig::default())));
     let mut rig = Rig::boot_with(config, way.options());
     let mut edu = rig.edu();
     let mapping = edu
@@ -313,7 +313,7 @@ fn a_direction_is_what_the_device_may_do_and_no_more() {
 #[test]
 fn a_fault_of_a_device_that_is_not_attached_says_what_is_missing() {
     for way in SCALABLE {
-        let config = small().with_iommu(crate::rig::vtd(way.unit(VtdConfig::default())));
+        let config = small().with_iommu(rig::vtd(way.unit(VtdConfig::default())));
         let mut rig = Rig::boot_with(config, way.options());
         let edu = rig.edu();
         let device = edu.stop();
@@ -379,7 +379,7 @@ fn entries_say_how_walks_and_pages_snoop() {
 #[test]
 fn a_unit_that_hangs_is_an_error_that_names_it_and_the_command() {
     for way in SCALABLE {
-        let config = small().with_iommu(crate::rig::vtd(way.unit(VtdConfig::default())));
+        let config = small().with_iommu(rig::vtd(way.unit(VtdConfig::default())));
         let options = BootOptions {
             units: Settings {
                 wait_bound_ms: 150,
@@ -410,7 +410,7 @@ fn a_unit_that_hangs_is_an_error_that_names_it_and_the_command() {
 #[test]
 fn a_queue_that_stopped_says_where_and_why() {
     for way in SCALABLE {
-        let config = small().with_iommu(crate::rig::vtd(way.unit(VtdConfig::default())));
+        let config = small().with_iommu(rig::vtd(way.unit(VtdConfig::default())));
         let rig = Rig::boot_with(config, way.options());
         let device = rig.attach(EDU);
         let buffer = buffer_of(rig.kernel, PAGE, 1);
@@ -439,7 +439,7 @@ fn a_queue_that_stopped_says_where_and_why() {
 #[test]
 fn devices_share_no_tag() {
     for way in SCALABLE {
-        let config = small().with_iommu(crate::rig::vtd(way.unit(VtdConfig::default())));
+        let config = small().with_iommu(rig::vtd(way.unit(VtdConfig::default())));
         let rig = Rig::boot_with(config, way.options());
         let devices = [EDU, HEARTBEAT].map(|requester| rig.attach(requester));
         let tags = [

@@ -5,12 +5,6 @@ use std::time::{Duration, Instant};
 
 use board::hardware::Width;
 
-use crate::rig::patience::{NEVER, wait_until};
-use crate::rig::{
-    EDU, FIRST_BLOCK_FRAMES, FIRST_LANE_FRAMES, FIRST_LARGE_BLOCK_FRAMES, MORE_THAN_IS_KEPT, PAGE,
-    Rig, UNITS, impatient, share_a_page, small,
-};
-use crate::waiting::{A_WHILE, Held, while_there_is};
 use dmamap::addr::{BusRange, DmaMask};
 use dmamap::buffer::{DmaBuffer, ScatteredBuffer};
 use dmamap::device::Device;
@@ -25,6 +19,12 @@ use machine::MachineConfig;
 use machine::iommu::Unit;
 use machine::iommu::vtd::{CachingMode, QueueFault, VtdConfig, VtdUnit};
 use machine::temper::Temper;
+use rig::patience::{NEVER, wait_until};
+use rig::waiting::{A_WHILE, Held, while_there_is};
+use rig::{
+    EDU, FIRST_BLOCK_FRAMES, FIRST_LANE_FRAMES, FIRST_LARGE_BLOCK_FRAMES, MORE_THAN_IS_KEPT, PAGE,
+    Rig, UNITS, impatient, share_a_page, small,
+};
 
 /// A bound short enough to be waited for in a test, and long enough for a unit that answers, on a busy host.
 const BOUND_MS: u64 = 150;
@@ -485,7 +485,7 @@ fn caching() -> MachineConfig {
         caching_mode: CachingMode::NotPresentToo,
         ..VtdConfig::default()
     };
-    small().with_iommu(crate::rig::vtd(unit))
+    small().with_iommu(rig::vtd(unit))
 }
 
 #[test]
@@ -606,7 +606,7 @@ fn a_device_that_is_attached_while_the_unit_hangs_reaches_nothing() {
         rig.system().attach(&function, Protection::Strict),
         Err(AttachError::AlreadyAttached { .. })
     ));
-    let other = rig.attach(crate::rig::HEARTBEAT);
+    let other = rig.attach(rig::HEARTBEAT);
     other.set_mask_and_coherent(DmaMask::ALL).unwrap();
     drop(other);
     rig.assert_no_findings();

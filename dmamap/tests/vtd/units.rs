@@ -1,9 +1,5 @@
 //! Every kind of unit: what is mapped is reached, what is unmapped is refused, and the refusal is told exactly.
 
-use crate::life::{live, round_trip};
-use crate::rig::{
-    EDU, HEARTBEAT, PAGE, Rig, assert_first_fault, buffer_of, small, try_read, try_write,
-};
 use dmamap::addr::{BusAddr, DmaMask};
 use dmamap::iommu::fault::Access;
 use dmamap::map::{Bidirectional, FromDevice, ToDevice};
@@ -16,6 +12,8 @@ use machine::cache::Snooping;
 use machine::iommu::vtd::{CachingMode, Support, VtdConfig, WriteBuffer};
 use machine::temper::Temper;
 use machine::{Iommu, MachineConfig};
+use rig::life::{live, round_trip};
+use rig::{EDU, HEARTBEAT, PAGE, Rig, assert_first_fault, buffer_of, small, try_read, try_write};
 
 const TEMPERS: [Temper; 4] = [
     Temper::Keep,
@@ -202,7 +200,7 @@ fn addresses_beyond_what_the_unit_translates_are_never_used() {
         guest_address_bits: 39,
         ..VtdConfig::default()
     };
-    let mut rig = Rig::boot(small().with_iommu(crate::rig::vtd(unit)));
+    let mut rig = Rig::boot(small().with_iommu(rig::vtd(unit)));
     let mut edu = rig.edu();
     edu.device().set_mask_and_coherent(DmaMask::ALL).unwrap();
     round_trip(&mut edu, rig.kernel, 3);
@@ -227,7 +225,7 @@ fn few_domain_ids_are_enough_for_few_devices_and_come_back() {
         domain_id_bits: 4,
         ..VtdConfig::default()
     };
-    let mut rig = Rig::boot(small().with_iommu(crate::rig::vtd(unit)));
+    let mut rig = Rig::boot(small().with_iommu(rig::vtd(unit)));
     // More attachments than ids: each gives its id back.
     for _ in 0..40 {
         let mut edu = rig.edu();
@@ -337,7 +335,7 @@ fn after_identity_nothing_is_reached_any_more() {
         };
         let config = MachineConfig::default()
             .with_ram(64 << 20)
-            .with_iommu(crate::rig::vtd(unit));
+            .with_iommu(rig::vtd(unit));
         let mut rig = Rig::boot(config);
         let buffer = buffer_of(rig.kernel, PAGE, 0x77);
         let device = rig.attach_trusted(EDU, Protection::Identity);

@@ -6,7 +6,7 @@ use machine::bus::Access;
 use machine::iommu::translator::Translator;
 use machine::{Iommu, Machine};
 
-use crate::kinds::kinds;
+use rig::kinds::kinds;
 
 /// The kinds of units that are asked by a ring of commands.
 pub(crate) fn ring_kinds() -> impl Iterator<Item = (&'static str, Iommu)> {

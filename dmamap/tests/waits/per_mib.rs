@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 
 use crate::did::{Did, reaches, ring_kinds};
-use crate::rig::{EDU, PAGE, Rig, buffer_of, small};
 use dmamap::buffer::DmaBuffer;
 use dmamap::device::Device;
 use dmamap::map::{Bidirectional, Mapping};
@@ -14,6 +13,7 @@ use machine::Iommu;
 use machine::cache::Snooping;
 use machine::iommu::riscv::{Extension, RiscvConfig};
 use machine::iommu::smmu::{SmmuConfig, Support};
+use rig::{EDU, PAGE, Rig, buffer_of, small};
 
 const DESCRIPTOR: u64 = 256 << 10;
 /// Descriptors of the ring.

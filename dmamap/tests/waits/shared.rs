@@ -5,15 +5,15 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::thread::{self, ThreadId};
 
 use crate::did::{Did, reaches, ring_kinds, slow_waits};
-use crate::kinds::{go_on, hang};
-use crate::rig::patience::wait_until;
-use crate::rig::{EDU, PAGE, Rig, buffer_of, impatient, small};
 use board::between::Between;
 use board::hardware::Hardware;
 use dmamap::map::ToDevice;
 use hosted::Hosted;
 use machine::Machine;
 use machine::temper::Temper;
+use rig::kinds::{go_on, hang};
+use rig::patience::wait_until;
+use rig::{EDU, PAGE, Rig, buffer_of, impatient, small};
 
 /// So long that nobody loses patience, on a busy host either.
 const BOUND_MS: u64 = 20_000;

@@ -5,9 +5,9 @@ use dmamap::map::Bidirectional;
 use drivers::edu::Edu;
 use hw::edu::DMA_COMMAND;
 
-use crate::rig::PAGE;
 use crate::witness::{Event, Witness, assert_ordered_reads, assert_ordered_writes};
 use machine::MachineConfig;
+use rig::PAGE;
 
 /// What is done for a transfer there and one back, of memory that is mapped already.
 fn transfers() -> Vec<Event> {

@@ -3,10 +3,6 @@
 
 mod edu;
 mod nvme;
-#[path = "../../../dmamap/tests/support/observed.rs"]
-mod observed;
-#[path = "../../../dmamap/tests/support/rig.rs"]
-mod rig;
 mod testdev;
 mod virtio;
 mod witness;

@@ -6,8 +6,8 @@ use hosted::Barrier;
 use hw::nvme::regs;
 use machine::device::nvme::{Medium, NvmeConfig};
 
-use crate::rig::{PAGE, small};
 use crate::witness::{Event, Pointer, Witness, assert_ordered_writes};
+use rig::{PAGE, small};
 
 /// The doorbells (NVMe Base 2.0, 3.1.3), a submission queue's and then a completion queue's.
 const DOORBELLS: u64 = 0x1000;

@@ -9,8 +9,8 @@ use hw::iommu_testdev::{DOORBELL, Outcome, RESULT};
 use machine::MachineConfig;
 use machine::fabric::{Below, FunctionConfig, Model, PortConfig};
 
-use crate::rig::PAGE;
 use crate::witness::{Event, Witness, assert_ordered_reads, assert_ordered_writes};
+use rig::PAGE;
 
 /// What is done for a write.
 fn write() -> Vec<Event> {

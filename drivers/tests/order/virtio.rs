@@ -12,8 +12,8 @@ use hw::virtio::pci::QUEUE_ENABLE;
 use hw::virtio::{console, entropy};
 use machine::device::virtio::{ConsoleEnd, VirtioDeviceConfig, VirtioKind};
 
-use crate::rig::small;
 use crate::witness::{Event, Kernel, Witness, assert_ordered_reads, assert_ordered_writes};
+use rig::small;
 
 virtio_slot! { struct ConsolePlace(Kernel); }
 virtio_slot! { struct SharePlace(Kernel); }

@@ -13,8 +13,8 @@ use hosted::{Barrier, BarrierObserver, Hosted};
 use journeys::boot::BootOptions;
 use machine::{Iommu, Machine, MachineConfig};
 
-use crate::observed::{Observed, Touch};
-use crate::rig::Rig;
+use rig::Rig;
+use rig::observed::{Observed, Touch};
 
 pub(crate) type Kernel = BarrierObserver<Hosted>;
 

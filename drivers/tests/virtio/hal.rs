@@ -13,7 +13,7 @@ use drivers::virtio_slot;
 use hosted::Hosted;
 use machine::MachineConfig;
 
-use crate::support::Rig;
+use rig::Rig;
 
 fn install<S: Slot<Platform = Hosted>>(rig: &Rig) {
     let function = rig.computer.edus().next().expect("it has one").clone();
@@ -44,7 +44,7 @@ fn reached<S: Slot<Platform = Hosted>>(bus: u64) -> Option<(PhysAddr, Permission
 /// The bytes that the device reaches at `bus`, to read and write.
 fn memory<S: Slot<Platform = Hosted>>(rig: &Rig, bus: u64, len: usize) -> *mut [u8] {
     let (phys, _) = reached::<S>(bus).expect("it is mapped");
-    let pointer = rig.hosted.frame_pointer(phys).as_ptr();
+    let pointer = rig.kernel.frame_pointer(phys).as_ptr();
     std::ptr::slice_from_raw_parts_mut(pointer, len)
 }
 
@@ -122,7 +122,7 @@ fn a_queue_is_zeroed_pages_that_keep_the_device_in_its_slot() {
         let (phys, permission) =
             reached::<Slot>(bus + page * PAGE_SIZE as u64).expect("it is mapped");
         assert_eq!(permission, Permission::ReadWrite);
-        let seen = rig.hosted.frame_pointer(phys).as_ptr();
+        let seen = rig.kernel.frame_pointer(phys).as_ptr();
         let crates = pointer.as_ptr().wrapping_add(page as usize * PAGE_SIZE);
         assert_ne!(
             seen, crates,
@@ -147,7 +147,7 @@ fn what_cannot_be_lent_lies_at_an_address_that_is_never_mapped() {
     install::<Slot>(&rig);
     let mut taken = Vec::new();
     for count in (0..=14).rev().map(|log2| 1 << log2) {
-        while let Ok(frames) = rig.hosted.allocate_frames(FrameRequest::new(count)) {
+        while let Ok(frames) = rig.kernel.allocate_frames(FrameRequest::new(count)) {
             taken.push(frames);
         }
     }
@@ -161,7 +161,7 @@ fn what_cannot_be_lent_lies_at_an_address_that_is_never_mapped() {
     assert_eq!(bytes, [5; 100]);
     for frames in taken {
         // SAFETY: taken above, and never used.
-        unsafe { rig.hosted.free_frames(frames) };
+        unsafe { rig.kernel.free_frames(frames) };
     }
     let bus = share::<Slot>(&mut bytes, BufferDirection::DeviceToDriver);
     assert_ne!(bus, 0, "the device goes on");

@@ -15,8 +15,8 @@ use journeys::boot::BootOptions;
 use machine::device::virtio::{VirtioDeviceConfig, VirtioKind};
 use machine::{Iommu, Machine};
 
-use crate::observed::{Observed, Touch};
-use crate::rig::{Rig, small};
+use rig::observed::{Observed, Touch};
+use rig::{Rig, small};
 
 virtio_slot! { struct Place(Tracer<Hosted>); }
 

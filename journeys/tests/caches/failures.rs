@@ -8,7 +8,7 @@ use machine::temper::Temper;
 use machine::{Iommu, Machine};
 
 use crate::rig::{attach, computer, config, iommus};
-use crate::shut_down::shut_down;
+use rig::shut_down;
 
 #[test]
 fn whatever_fails_nothing_is_lost() {

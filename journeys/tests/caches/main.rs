@@ -4,7 +4,5 @@ mod failures;
 mod forgotten;
 mod mixed;
 mod rig;
-#[path = "../support/shut_down.rs"]
-mod shut_down;
 mod streaming;
 mod whole;

@@ -12,7 +12,7 @@ use machine::iommu::smmu::SmmuConfig;
 use machine::{Iommu, Machine};
 
 use crate::rig::{Rig, TEMPERS, config, iommus, read_and_check};
-use crate::shut_down::shut_down;
+use rig::shut_down;
 
 /// The port of the first disk.
 const FULL_DISK: u8 = 1;

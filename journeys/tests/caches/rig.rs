@@ -25,7 +25,7 @@ use machine::iommu::vtd::{ScalableMode, VtdConfig};
 use machine::temper::Temper;
 use machine::{Iommu, Machine, MachineConfig};
 
-use crate::shut_down::shut_down;
+use rig::shut_down;
 
 pub(crate) const DISK_BYTES: u64 = (1 << 20) + 512 + 77;
 

@@ -15,7 +15,8 @@ use machine::iommu::vtd::{ScalableMode, VtdConfig};
 use machine::temper::Temper;
 use machine::{Iommu, MachineConfig};
 
-use crate::support::{Rig, blank_disk, test_disk, test_file};
+use rig::Rig;
+use rig::disks::{blank_disk, test_disk, test_file};
 
 pub(crate) const DISK_BYTES: u64 = 1 << 20;
 const VIRTIO_DISK_BYTES: u64 = 64 << 10;
@@ -165,7 +166,7 @@ impl Computer {
             ..BootOptions::default()
         };
         let known = PeerForwarding::Forwarded;
-        let mut rig = Rig::boot_knowing(config, options, known).expect(self.name);
+        let mut rig = Rig::boot_knowing(config, options, known);
         rig.make_removable(1);
         if self.way == Way::Bounced {
             rig.computer.system().set_bounce(BounceSettings {

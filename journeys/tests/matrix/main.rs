@@ -3,8 +3,6 @@
 //! combinations.
 
 mod computers;
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::convert::Infallible;
 
@@ -21,7 +19,8 @@ use journeys::unmap_blocks_device::unmap_blocks_device;
 use machine::cache::Snooping;
 
 use computers::{COMPUTERS, Computer, DISK_BYTES, Way};
-use support::{Expected, Rig, bytes_at, read_and_check};
+use rig::Rig;
+use rig::disks::{bytes_at, read_and_check};
 
 /// Journeys of the catalogue that need an IOMMU.
 const NEED_TRANSLATION: usize = 10;
@@ -54,7 +53,7 @@ fn on_every_computer(test: impl Fn(&Computer, &mut Rig)) {
             let lost = caches.invalidated_dirty_lines;
             assert_eq!(lost, 0, "{}: a store was lost", computer.name);
         }
-        rig.finish_after_faults(Expected::Faults);
+        rig.finish_after_faults();
     }
 }
 

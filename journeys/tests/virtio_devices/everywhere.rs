@@ -23,8 +23,9 @@ use machine::iommu::vtd::{ScalableMode, VtdConfig};
 use machine::temper::Temper;
 use machine::{Iommu, MachineConfig};
 
-use crate::support::{Rig, bytes_at, test_file};
 use crate::{attach, detach, with_all};
+use rig::Rig;
+use rig::disks::{bytes_at, test_file};
 
 const TEMPERS: [Temper; 3] = [Temper::Keep, Temper::Forget, Temper::Random(1)];
 
@@ -128,7 +129,7 @@ fn on_every_computer(
                 },
                 ..BootOptions::default()
             };
-            let mut rig = Rig::boot_with(with(config), options).expect(name);
+            let mut rig = Rig::boot_with(with(config), options);
             assert_eq!(rig.computer.has_iommu(), has_iommu, "{name}");
             test(&mut rig, name);
             rig.finish();

@@ -14,8 +14,8 @@ use journeys::catalogue::virtio_journeys;
 use machine::device::virtio::{Misbehaviour, VirtioKind};
 use machine::{Machine, MachineConfig};
 
-use crate::support::{Rig, shut_down};
 use crate::{NEVER, attach, detach, with, with_all};
+use rig::{Rig, shut_down};
 
 type Platform = FaultInjector<Hosted>;
 
@@ -77,14 +77,14 @@ fn devices_survive_every_failed_allocation_and_leak_nothing() {
 fn without_memory<R>(rig: &Rig, test: impl FnOnce() -> R) -> R {
     let mut taken = Vec::new();
     for count in (0..=20).rev().map(|log2| 1 << log2) {
-        while let Ok(frames) = rig.hosted.allocate_frames(FrameRequest::new(count)) {
+        while let Ok(frames) = rig.kernel.allocate_frames(FrameRequest::new(count)) {
             taken.push(frames);
         }
     }
     let result = test();
     for frames in taken {
         // SAFETY: taken above, and never used.
-        unsafe { rig.hosted.free_frames(frames) };
+        unsafe { rig.kernel.free_frames(frames) };
     }
     result
 }

@@ -12,8 +12,8 @@ use hw::virtio::{block, console, entropy, gpu, net};
 use machine::device::nvme::Medium;
 use machine::device::virtio::{ConsoleEnd, Misbehaviour, VirtioKind};
 
-use crate::support::{Expected, test_file};
 use crate::{NEVER, attach, detach, with};
+use rig::disks::test_file;
 
 const SHORT: Duration = Duration::from_millis(150);
 
@@ -70,7 +70,7 @@ fn an_entropy_device_that_lies_is_given_up() {
         );
         detach(rng.stop().expect("nobody else uses it"));
         drop(function);
-        rig.finish_after_faults(Expected::Faults);
+        rig.finish_after_faults();
     }
 }
 
@@ -111,7 +111,7 @@ fn a_disk_that_lies_is_given_up() {
         );
         detach(disk.stop().expect("nobody else uses it"));
         drop(function);
-        rig.finish_after_faults(Expected::Faults);
+        rig.finish_after_faults();
     }
 }
 
@@ -136,7 +136,7 @@ fn a_network_device_that_lies_is_given_up() {
         );
         detach(net.stop().expect("nobody else uses it"));
         drop(function);
-        rig.finish_after_faults(Expected::Faults);
+        rig.finish_after_faults();
     }
 }
 
@@ -176,7 +176,7 @@ fn a_console_that_lies_about_what_it_received_is_given_up() {
         );
         detach(console.stop().expect("nobody else uses it"));
         drop(function);
-        rig.finish_after_faults(Expected::Faults);
+        rig.finish_after_faults();
     }
 }
 
@@ -201,7 +201,7 @@ fn a_graphics_adapter_that_stops_answering_has_no_picture() {
         );
         detach(gpu.stop().expect("nobody else uses it"));
         drop(function);
-        rig.finish_after_faults(Expected::Faults);
+        rig.finish_after_faults();
     }
 }
 

@@ -4,8 +4,6 @@
 mod everywhere;
 mod failures;
 mod hostile;
-#[path = "../support/mod.rs"]
-mod support;
 mod together;
 
 use std::time::Duration;
@@ -17,7 +15,8 @@ use hosted::Hosted;
 use machine::MachineConfig;
 use machine::device::nvme::Medium;
 use machine::device::virtio::{ConsoleEnd, Misbehaviour, VirtioDeviceConfig, VirtioKind};
-use support::{Rig, test_file};
+use rig::Rig;
+use rig::disks::test_file;
 
 /// After which what should have come long ago counts as never, however busy the host is.
 const NEVER: Duration = Duration::from_secs(100);

@@ -10,8 +10,8 @@ use hw::virtio::{console, entropy};
 use machine::MachineConfig;
 use machine::device::virtio::{ConsoleEnd, Misbehaviour, VirtioDeviceConfig, VirtioKind};
 
-use crate::support::Rig;
 use crate::{NEVER, attach, detach, with};
+use rig::Rig;
 
 #[test]
 fn two_devices_of_a_kind_reach_nothing_of_each_others() {

@@ -6,9 +6,6 @@ pub mod refusal;
 pub mod virtio;
 pub mod walk;
 
-use std::convert::Infallible;
-use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
 use std::sync::Arc;
 
 use dmamap::bridge::PeerForwarding;
@@ -20,10 +17,11 @@ use drivers::nvme::{Nvme, Settings};
 use hosted::Hosted;
 use hw::iommu_testdev::{DEVICE_ID, VENDOR_ID};
 use journeys::Computer;
-use journeys::boot::{BootOptions, MachineDescription, boot};
-use journeys::disk::{Disk, DiskOptions, read_disk};
+use journeys::boot::BootOptions;
+use journeys::disk::Disk;
 use qemu::{Board, Installation, Qemu, QemuConfig};
-use rustix::fs::{MemfdFlags, memfd_create};
+use rig::boot_kernel;
+use rig::disks::disk_function;
 
 /// The QEMU of these tests. Where there is none a test passes over it, and says so; with `CI=true` that fails.
 pub fn installation() -> Option<Installation> {
@@ -65,16 +63,9 @@ impl Rig {
     ) -> Option<Self> {
         let qemu = start(board, with)?;
         let hosted = Hosted::boot(qemu.clone()).expect("the kernel boots");
-        let mut bridges = hosted.host_bridges().expect("the bridge is sound");
-        let description = MachineDescription {
-            rsdp: hosted.rsdp().expect("the board has ACPI"),
-            // As QEMU's root complexes do.
-            host_bridge: bridges
-                .remove(0)
-                .with_peer_forwarding(PeerForwarding::Forwarded),
-        };
-        // SAFETY: the description is the board's own, which exists for this rig alone.
-        let computer = unsafe { boot(hosted, &description, &hosted, options) };
+        // As QEMU's root complexes do.
+        let peers = PeerForwarding::Forwarded;
+        let computer = boot_kernel(hosted, hosted, options, peers);
         let computer = match computer {
             Ok(computer) => computer,
             Err(error) => panic!("no boot: {error}; {:?}", qemu.failure()),
@@ -88,8 +79,7 @@ impl Rig {
 
     /// The function of disk `index`.
     pub fn disk_function(&self, index: usize) -> Function<Hosted> {
-        let disk = self.computer.disks().nth(index);
-        disk.expect("the computer has that disk").clone()
+        disk_function(&self.computer, index)
     }
 
     /// Attaches disk `index`: behind the IOMMU where there is one.
@@ -152,65 +142,4 @@ pub fn start_testdev(rig: &mut Rig, index: usize) -> IommuTestdev<Hosted> {
     };
     let device = device.expect("the device attaches");
     IommuTestdev::start(device, &function, rig.computer.resources_mut()).expect("it comes up")
-}
-
-/// Byte `at` of every test disk.
-pub fn byte_at(at: u64) -> u8 {
-    let word = (at / 8).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (word >> (8 * (at % 8))) as u8
-}
-
-/// `into.len()` test bytes from `at` on.
-pub fn bytes_at(at: u64, into: &mut [u8]) {
-    for (offset, byte) in into.iter_mut().enumerate() {
-        *byte = byte_at(at + offset as u64);
-    }
-}
-
-/// A file of zeros. It is in memory: a busy host may let QEMU wait for a real one longer than a driver waits for QEMU.
-pub fn blank_file(len_bytes: u64) -> File {
-    let file: File = memfd_create("disk", MemfdFlags::CLOEXEC)
-        .expect("the host has files in memory")
-        .into();
-    file.set_len(len_bytes).expect("a file can grow");
-    file
-}
-
-/// A file of test bytes.
-pub fn test_file(len_bytes: u64) -> File {
-    let mut file = blank_file(len_bytes);
-    let mut block = vec![0; 1 << 20];
-    let mut at = 0;
-    while at < len_bytes {
-        let len = block.len().min((len_bytes - at) as usize);
-        bytes_at(at, &mut block[..len]);
-        file.write_all(&block[..len]).expect("the file is written");
-        at += len as u64;
-    }
-    file.seek(SeekFrom::Start(0))
-        .expect("a file can be rewound");
-    file
-}
-
-/// Reads the first `len_bytes` bytes of a disk of test bytes and checks them.
-pub fn read_and_check(disk: &mut Disk<Hosted>, len_bytes: u64) {
-    let options = DiskOptions {
-        len_bytes: Some(len_bytes),
-        ..DiskOptions::default()
-    };
-    let mut at = 0;
-    let mut wanted = Vec::new();
-    let report = read_disk(disk, &options, |bytes| {
-        wanted.resize(bytes.len(), 0);
-        bytes_at(at, &mut wanted);
-        assert!(
-            bytes == wanted,
-            "the disk differs within {} bytes from {at}",
-            bytes.len()
-        );
-        at += bytes.len() as u64;
-        Ok::<(), Infallible>(())
-    })
-    .expect("the disk is read");
-    assert_eq!((at, report.len_bytes), (len_bytes, len_bytes));
 }

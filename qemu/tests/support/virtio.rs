@@ -11,7 +11,8 @@ use drivers::virtio::{Slot, VirtioBlock};
 use hosted::Hosted;
 use qemu::{Disk, Medium};
 
-use super::{Rig, bytes_at};
+use super::Rig;
+use rig::disks::bytes_at;
 
 pub fn boot(board: &str, file: &File, medium: Medium) -> Option<Rig> {
     let file = file.try_clone().expect("a file can be shared");

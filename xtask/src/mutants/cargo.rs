@@ -23,7 +23,7 @@ pub(super) struct Program {
 pub(super) fn build(tree: &Path, artefacts: &Path, test: &Test) -> Result<Program, String> {
     let mut command = crate::cargo::cargo(&["test", "--no-run", "--message-format", "json"]);
     command
-        .args(["--package", test.package])
+        .args(["--package", test.package, "--all-features"])
         .current_dir(tree)
         .env("CARGO_TARGET_DIR", artefacts)
         // Nobody debugs a mutant, and programs without it are linked in half the time.

@@ -1,4 +1,4 @@
-//! What keeps misuse from compiling: each mutation lets one case of `dmamap/tests/compile_fail` compile.
+//! What keeps misuse from compiling: each mutation lets one case of `misuse/tests/compile_fail` compile.
 
 use super::super::mutation::{Mutation, Selection, Test};
 
@@ -8,7 +8,7 @@ const SPAN: &str = "dmamap/src/map/iova_span/mod.rs";
 const PUBLISH: &str = "dmamap/src/map/coherent/publish.rs";
 
 const fn misuse(name: &'static str) -> Test {
-    Test::misuse("dmamap", name)
+    Test::misuse("misuse", name)
 }
 
 pub(super) const ALL: &[Mutation] = &[
