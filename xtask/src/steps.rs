@@ -84,6 +84,9 @@ pub(crate) fn all() -> Vec<Step> {
                     "--release",
                     "--package",
                     "cli",
+                    // As the step `end-to-end` built it: without, it would be compiled once more.
+                    "--features",
+                    "end-to-end",
                     "--",
                     "journeys",
                 ]))
