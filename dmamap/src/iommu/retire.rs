@@ -230,14 +230,11 @@ impl<P: Platform> Domain<P> {
 
     /// What the next flush is about, with all that CPUs have retired without the lock.
     fn take_flight(&self, inner: &mut Inner<P>) -> Option<Flight<P>> {
-        if !inner.queue.may_take() {
-            return inner.queue.take();
+        if inner.queue.may_take() {
+            self.take_in_stages(inner);
+            inner.queue.cover_all();
         }
-        self.take_in_stages(inner);
-        let is_for_owners = inner.queue.cover_all();
-        let mut flight = inner.queue.take()?;
-        flight.is_for_owners = is_for_owners;
-        Some(flight)
+        inner.queue.take()
     }
 
     /// Flushes, or waits for who does, while nothing more can be retired; whether it can then.
@@ -276,13 +273,13 @@ impl<P: Platform> Domain<P> {
     /// other CPUs map and retire meanwhile.
     fn fly(&self, flight: Flight<P>) {
         let (range, tables) = (flight.gather.range(), flight.gather.tables());
-        let is_for_owners = flight.is_for_owners;
+        let cpus_fence = flight.cpus_fence;
         let crash_on_unwind = CrashOnUnwind {
             domain: self,
             flight: Some(flight),
         };
-        if is_for_owners {
-            // They were told so under the lock. Not there, as all others wait for it while CPUs fence.
+        if cpus_fence {
+            // Owners were told of the flush under the lock. Not there, as all others wait for it while CPUs fence.
             order_flush(self.platform);
         }
         let invalidated = range.map_or(Ok(()), |range| {

@@ -86,6 +86,8 @@ struct Waiting<P: Platform> {
     owned: u64,
     /// Whether it is about such mappings: also where none was known of, there may be some.
     is_for_owners: bool,
+    /// Whether some of these owners [were not asked](FlushQueue::cover_all): before units forget, CPUs are to fence.
+    cpus_fence: bool,
     bytes: u64,
     /// When its first entry came.
     oldest_ns: u64,
@@ -100,8 +102,8 @@ pub(super) struct Flight<P: Platform> {
     bytes: u64,
     oldest_ns: u64,
     through: Owed,
-    /// It was [taken for owners](FlushQueue::cover_all) who were not asked: CPUs are to fence before units forget.
-    pub(super) is_for_owners: bool,
+    /// Before units forget, CPUs are to [fence](order_flush).
+    pub(super) cpus_fence: bool,
 }
 
 impl<P: Platform> Flight<P> {
@@ -192,6 +194,7 @@ impl<P: Platform> FlushQueue<P> {
             gather: Gather::new(self.platform),
             owned: 0,
             is_for_owners: false,
+            cpus_fence: false,
             bytes: 0,
             oldest_ns: 0,
         }
@@ -300,7 +303,7 @@ impl<P: Platform> FlushQueue<P> {
             bytes: waiting.bytes,
             oldest_ns: waiting.oldest_ns,
             through,
-            is_for_owners: false,
+            cpus_fence: waiting.cpus_fence,
         })
     }
 

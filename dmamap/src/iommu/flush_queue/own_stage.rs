@@ -262,16 +262,18 @@ impl<P: Platform> FlushQueue<P> {
         of_each.sum()
     }
 
-    /// The next flush is about what all owners have staged: about all of their blocks. Whether there is any; then whoever makes it
-    /// has CPUs fence first.
-    pub(in crate::iommu) fn cover_all(&mut self) -> bool {
+    /// The next flush is about what all owners have staged: about all of their blocks. If there is any, whoever makes it has CPUs
+    /// fence first.
+    pub(in crate::iommu) fn cover_all(&mut self) {
         let mut is_any = false;
         let desks = core::mem::take(&mut self.desks);
         for desk in &desks {
             is_any |= self.cover_desk(desk, Some(desk.blocks()));
         }
         self.desks = desks;
-        is_any
+        if let Some(waiting) = &mut self.waiting {
+            waiting.cpus_fence |= is_any;
+        }
     }
 
     /// The next flush is about what is staged at a desk, which is within `extent`, unless an earlier one is; whether it is.

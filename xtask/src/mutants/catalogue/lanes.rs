@@ -318,8 +318,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "flush-without-what-is-staged",
         selection: Selection::Core,
         file: RETIRE,
-        find: "if !inner.queue.may_take() {",
-        replace: "if true {",
+        find: "if inner.queue.may_take() {",
+        replace: "if false {",
         why: "what a CPU retired is said to be flushed, and is not",
         caught_by: &[stages(
             "what_was_staged_for_a_flush_that_failed_is_kept_until_it_is_recovered",
