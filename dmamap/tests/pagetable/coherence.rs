@@ -65,8 +65,9 @@ pub(crate) fn a_unit_that_does_not_snoop_never_meets_a_stale_word<F: Subject>(fo
     let (arena, mut table) = table(format);
     if format.coherence() == WalkCoherence::Snooped {
         map(&mut table, page, 0, page).unwrap();
-        assert!(
-            arena.take_cleaned().is_empty(),
+        assert_eq!(
+            arena.take_cleaned(),
+            [0_u64; 0],
             "a unit that snoops needs no line cleaned"
         );
         return finish(arena, table);
