@@ -6,14 +6,19 @@
 
 use std::cell::Cell;
 use std::ptr::NonNull;
+use std::sync::Arc;
 
+use board::hardware::Hardware;
 use dmamap::addr::{PhysAddr, PhysRange, VirtAddr};
 use dmamap::platform::{
     Cpu, FrameRequest, Interrupt, InterruptHandler, MachineId, MemoryAttribute, OutOfFrames,
     OutOfInterrupts, Platform, VirtualMapError, barrier,
 };
 use hosted::Hosted;
+use journeys::Computer;
+use journeys::boot::{BootOptions, MachineDescription};
 
+use crate::PeersError;
 use crate::cpus;
 use crate::spin_lock::SpinLock;
 
@@ -53,12 +58,43 @@ unsafe impl Send for DirectMap {}
 // SAFETY: as above.
 unsafe impl Sync for DirectMap {}
 
+/// Boots the computer that `board` is, used by `cpus`.
+///
+/// # Errors
+/// [`PeersError::Failed`] where the host has no memory for it, or firmware does not describe it.
+///
+/// # Safety
+/// Until the process ends, nobody but `cpus` uses it, and no device of it is set to work.
+pub(crate) unsafe fn boot(
+    board: Arc<dyn Hardware>,
+    cpus: Cpus,
+    options: BootOptions,
+) -> Result<Computer<Undisturbed>, PeersError> {
+    let failed = |what| move || PeersError::failed("dmamap", what);
+    let kernel = match cpus {
+        Cpus::One => Hosted::boot(board),
+        Cpus::Threads => Hosted::boot_with_cpus(board, FEW),
+    };
+    let kernel = kernel.ok().ok_or_else(failed("boot"))?;
+    let described = kernel.host_bridges().ok().zip(kernel.rsdp());
+    let (mut bridges, rsdp) = described.ok_or_else(failed("describe its computer"))?;
+    let description = MachineDescription {
+        rsdp,
+        host_bridge: bridges.remove(0),
+    };
+    // SAFETY: the caller's promise; and of devices that do no work none interrupts.
+    let platform = unsafe { Undisturbed::new(kernel, cpus) };
+    // SAFETY: the description is the computer's own, and nobody else drives it.
+    let computer = unsafe { journeys::boot::boot(platform, &description, &kernel, options) };
+    computer.ok().ok_or_else(failed("find its devices"))
+}
+
 impl Undisturbed {
     /// `kernel`, as `cpus` have it.
     ///
     /// # Safety
     /// Until the process ends, nobody but `cpus` uses `dmamap` on it, and no device of its computer interrupts.
-    pub(crate) unsafe fn new(kernel: Hosted, cpus: Cpus) -> Self {
+    unsafe fn new(kernel: Hosted, cpus: Cpus) -> Self {
         let mut end = 0;
         kernel.memory_map(&mut |ram| end = ram.last().as_u64() + 1);
         let start = kernel.frame_pointer(PhysAddr::new(0));

@@ -7,13 +7,12 @@ use dmamap::bounce::{BounceSettings, Forced};
 use dmamap::buffer::DmaBuffer;
 use dmamap::device::Device;
 use dmamap::system::Protection;
-use hosted::Hosted;
 use journeys::Computer;
-use journeys::boot::{BootOptions, IommuUse, MachineDescription, boot};
+use journeys::boot::{BootOptions, IommuUse};
 use machine::{Iommu, Machine, MachineConfig};
 
 use crate::PeersError;
-use crate::undisturbed::{Cpus, Undisturbed};
+use crate::undisturbed::{Cpus, Undisturbed, boot};
 
 /// Bytes of memory of the computer; only what is used is taken.
 const RAM_BYTES: u64 = 4 << 30;
@@ -42,23 +41,12 @@ impl Kernel {
             .with_iommu(Iommu::None);
         let machine = Machine::boot(config).ok();
         let machine = machine.ok_or_else(failed("build a computer"))?;
-        let kernel = Hosted::boot(machine.clone()).ok();
-        let kernel = kernel.ok_or_else(failed("boot"))?;
-        let described = kernel.host_bridges().ok().zip(kernel.rsdp());
-        let (mut bridges, rsdp) = described.ok_or_else(failed("describe its computer"))?;
-        let description = MachineDescription {
-            rsdp,
-            host_bridge: bridges.remove(0),
-        };
         let options = BootOptions {
             iommu: IommuUse::Ignored,
             ..BootOptions::default()
         };
         // SAFETY: nobody but whoever has this value uses it, and no device is set to work.
-        let platform = unsafe { Undisturbed::new(kernel, Cpus::One) };
-        // SAFETY: the description is the machine's own, and nobody else drives it.
-        let computer = unsafe { boot(platform, &description, &kernel, options) }.ok();
-        let computer = computer.ok_or_else(failed("find its devices"))?;
+        let computer = unsafe { boot(machine.clone(), Cpus::One, options) }?;
         let system = computer.system();
         system.set_bounce(BounceSettings {
             area_bytes: AREA_BYTES,

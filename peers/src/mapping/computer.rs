@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use dmamap::device::Device;
 use dmamap::system::Protection;
-use hosted::Hosted;
-use journeys::boot::{BootOptions, MachineDescription, boot};
+use journeys::boot::BootOptions;
 use machine::at_once::AtOnce;
 use machine::{Machine, MachineConfig};
 
 use crate::PeersError;
-use crate::undisturbed::{Cpus, FEW, Undisturbed};
+use crate::undisturbed::{Cpus, Undisturbed, boot};
 
 /// Bytes of its memory: little, as the host maps and scans it.
 const RAM_BYTES: u64 = 1 << 30;
@@ -38,28 +37,16 @@ impl Computer {
     /// # Errors
     /// [`PeersError::Failed`] where the host has no memory for it.
     pub fn boot(flushes: Flushes) -> Result<Arc<Self>, PeersError> {
-        let failed = |what| move || PeersError::failed("dmamap", what);
         let machine = Machine::boot(MachineConfig::default().with_ram(RAM_BYTES)).ok();
-        let machine = machine.ok_or_else(failed("build a computer"))?;
+        let machine = machine.ok_or_else(|| PeersError::failed("dmamap", "build a computer"))?;
         let board = Arc::new(AtOnce::new(machine));
-        let kernel = Hosted::boot_with_cpus(board, FEW).ok();
-        let kernel = kernel.ok_or_else(failed("boot"))?;
-        let described = kernel.host_bridges().ok().zip(kernel.rsdp());
-        let (mut bridges, rsdp) = described.ok_or_else(failed("describe its computer"))?;
-        let description = MachineDescription {
-            rsdp,
-            host_bridge: bridges.remove(0),
-        };
-        // SAFETY: nobody but whoever has this value uses it, each thread as a CPU, and no device is set to work.
-        let platform = unsafe { Undisturbed::new(kernel, Cpus::Threads) };
         let mut options = BootOptions::default();
         if flushes == Flushes::Rare {
             options.units.flush_entries = MANY;
             options.units.flush_window_ms = u64::from(u32::MAX);
         }
-        // SAFETY: the description is the machine's own, and nobody else drives it.
-        let computer = unsafe { boot(platform, &description, &kernel, options) }.ok();
-        let computer = computer.ok_or_else(failed("find its devices"))?;
+        // SAFETY: nobody but whoever has this value uses it, each thread as a CPU, and no device is set to work.
+        let computer = unsafe { boot(board, Cpus::Threads, options) }?;
         Ok(Arc::new(Self { computer }))
     }
 
