@@ -1,12 +1,14 @@
 //! Each allocation a disk's life makes fails in turn: every failure is an error, and everything taken is given back.
 
+use dmamap::bridge::PeerForwarding;
 use dmamap::buffer::DmaBuffer;
 use dmamap::system::Protection;
 use drivers::nvme::{Blocks, CompletionMode, Nvme, Settings};
 use hosted::{FaultInjector, Hosted};
 use journeys::Computer;
-use journeys::boot::{BootOptions, MachineDescription, boot};
+use journeys::boot::BootOptions;
 use machine::{Machine, MachineConfig};
+use rig::boot_kernel;
 use rig::disks::{bytes_at, test_disk};
 
 type Platform = FaultInjector<Hosted>;
@@ -53,15 +55,8 @@ fn a_disk_survives_every_failed_allocation_and_leaks_nothing() {
         Machine::boot(MachineConfig::default().with_disk(test_disk(64 << 10))).expect("it boots");
     let hosted = Hosted::boot(machine.clone()).expect("the kernel boots");
     let injector = FaultInjector::new(hosted);
-    let mut bridges = hosted
-        .host_bridges()
-        .expect("the machine's bridge is sound");
-    let description = MachineDescription {
-        rsdp: hosted.rsdp().expect("the machine has ACPI"),
-        host_bridge: bridges.remove(0),
-    };
-    // SAFETY: the description is the machine's own, which exists for this test alone.
-    let computer = unsafe { boot(injector, &description, &hosted, BootOptions::default()) };
+    let (options, peers) = (BootOptions::default(), PeerForwarding::Unknown);
+    let computer = boot_kernel(hosted, injector, options, peers);
     let mut computer = computer.expect("the machine boots");
     life_of_a_disk(&mut computer).expect("nothing fails yet");
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use board::between::Between;
 use board::hardware::{Hardware, Width};
+use dmamap::bridge::PeerForwarding;
 use dmamap::buffer::DmaBuffer;
 use dmamap::system::Protection;
 use drivers::nvme::{Blocks, Completion, Nvme, Settings};
@@ -14,8 +15,9 @@ use hosted::Hosted;
 use hw::nvme::command::{Dword0, QueueDword10, admin_opcode};
 use hw::nvme::regs::{ACQ, AQA, ASQ, AdminQueueAttributes, DOORBELLS};
 use hw::nvme::{SubmissionEntry, submission};
-use journeys::boot::{BootOptions, MachineDescription, boot};
+use journeys::boot::BootOptions;
 use machine::{Iommu, Machine, MachineConfig};
+use rig::boot_kernel;
 use rig::disks::test_disk;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -151,15 +153,8 @@ fn read_from_a_liar(seed: u64, completion: Completion) -> Outcome {
         disk: Mutex::default(),
     });
     let hosted = Hosted::boot(liar.clone()).expect("the kernel boots");
-    let mut bridges = hosted
-        .host_bridges()
-        .expect("the machine's bridge is sound");
-    let description = MachineDescription {
-        rsdp: hosted.rsdp().expect("the machine has ACPI"),
-        host_bridge: bridges.remove(0),
-    };
-    // SAFETY: the description is the machine's own, which exists for this test alone.
-    let computer = unsafe { boot(hosted, &description, &hosted, BootOptions::default()) };
+    let (options, peers) = (BootOptions::default(), PeerForwarding::Unknown);
+    let computer = boot_kernel(hosted, hosted, options, peers);
     let mut computer = computer.expect("the machine boots");
     let function = computer
         .disks()

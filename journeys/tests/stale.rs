@@ -5,9 +5,10 @@ mod astray;
 #[path = "support/stale.rs"]
 mod stale;
 
+use dmamap::bridge::PeerForwarding;
 use dmamap::system::Stage;
 use hosted::Hosted;
-use journeys::boot::{BootOptions, MachineDescription, boot};
+use journeys::boot::BootOptions;
 use journeys::unmap_blocks_device::unmap_blocks_device;
 use machine::cache::Snooping;
 use machine::iommu::amd::AmdConfig;
@@ -15,6 +16,7 @@ use machine::iommu::riscv::RiscvConfig;
 use machine::iommu::smmu::SmmuConfig;
 use machine::iommu::vtd::{ScalableMode, VtdConfig};
 use machine::{Iommu, Machine, MachineConfig};
+use rig::boot_kernel;
 
 /// Where the machine has its AMD-Vi unit.
 const AMD_REGISTERS: u64 = 0xfeb8_0000;
@@ -86,15 +88,8 @@ fn a_device_entry_that_is_not_forgotten_shows_on_amd_vi() {
         let astray = astray::Astray::new(machine.clone());
         astray.follow_amd_entries(AMD_REGISTERS);
         let kernel = Hosted::boot(astray.clone()).expect("the kernel boots");
-        let description = MachineDescription {
-            rsdp: kernel.rsdp().expect("the machine has ACPI"),
-            host_bridge: kernel
-                .host_bridges()
-                .expect("the bridge is sound")
-                .remove(0),
-        };
-        // SAFETY: the description is the machine's own, and nobody else drives it.
-        let computer = unsafe { boot(kernel, &description, &kernel, BootOptions::default()) };
+        let (options, peers) = (BootOptions::default(), PeerForwarding::Unknown);
+        let computer = boot_kernel(kernel, kernel, options, peers);
         let mut computer = computer.expect("it boots");
         astray.lead_astray(goes_astray);
         // The journey ends with the device detached and its tables freed.

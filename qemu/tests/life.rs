@@ -9,13 +9,15 @@ use std::sync::Arc;
 
 use board::between::Between;
 use board::hardware::{Hardware, Width};
+use dmamap::bridge::PeerForwarding;
 use dmamap::pci::BusMaster;
 use hosted::Hosted;
 use hw::pci::config::{COMMAND, Command};
-use journeys::boot::{BootOptions, MachineDescription, boot};
+use journeys::boot::BootOptions;
 use journeys::surprise_removal::surprise_removal;
 use parking_lot::Mutex;
 use qemu::{Disk, Medium, Qemu};
+use rig::boot_kernel;
 use rig::disks::test_file;
 use support::{Rig, start};
 
@@ -65,12 +67,8 @@ fn pulled_out_on(board: &str) {
         gone: Mutex::default(),
     });
     let kernel = Hosted::boot(pulled.clone()).expect("the kernel boots");
-    let description = MachineDescription {
-        rsdp: kernel.rsdp().expect("the board has ACPI"),
-        host_bridge: kernel.host_bridges().expect("a bridge").remove(0),
-    };
-    // SAFETY: the description is the board's own, which exists for this test alone.
-    let computer = unsafe { boot(kernel, &description, &kernel, BootOptions::default()) };
+    let (options, peers) = (BootOptions::default(), PeerForwarding::Unknown);
+    let computer = boot_kernel(kernel, kernel, options, peers);
     let mut computer = computer.expect("it boots");
     let function = computer.disks().next().expect("the disk").clone();
     let configuration = ECAM + (u64::from(function.requester()) << 12);

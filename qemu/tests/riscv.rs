@@ -2,15 +2,17 @@
 
 mod support;
 
+use dmamap::bridge::PeerForwarding;
 use dmamap::system::{Settings as UnitSettings, Stage};
 use drivers::nvme::Settings;
 use hosted::Hosted;
 use hw::riscv::directory::{FirstStageMode, SecondStageMode, TranslationControl};
 use hw::riscv::page_table::{self, Entry};
-use journeys::boot::{BootOptions, MachineDescription, boot};
+use journeys::boot::BootOptions;
 use journeys::catalogue::journeys;
 use journeys::unmap_blocks_device::unmap_blocks_device;
 use qemu::{Disk, Medium};
+use rig::boot_kernel;
 use rig::disks::{read_and_check, test_file};
 use support::refusal::{Attempt, Tables, refuse};
 use support::walk::riscv::{context, leaf};
@@ -27,11 +29,6 @@ fn boot_by(board: &str, stage: Stage, disk_len_bytes: u64) -> Option<Rig> {
             .with_disk(Disk::nvme(test_file(disk_len_bytes), Medium::ReadOnly))
     })?;
     let hosted = Hosted::boot(qemu.clone()).expect("the kernel boots");
-    let mut bridges = hosted.host_bridges().expect("the bridge is sound");
-    let description = MachineDescription {
-        rsdp: hosted.rsdp().expect("the board has ACPI"),
-        host_bridge: bridges.remove(0),
-    };
     let options = BootOptions {
         units: UnitSettings {
             stage: Some(stage),
@@ -39,8 +36,7 @@ fn boot_by(board: &str, stage: Stage, disk_len_bytes: u64) -> Option<Rig> {
         },
         ..BootOptions::default()
     };
-    // SAFETY: the description is the board's own, which exists for this rig alone.
-    let computer = unsafe { boot(hosted, &description, &hosted, options) };
+    let computer = boot_kernel(hosted, hosted, options, PeerForwarding::Unknown);
     let computer = computer.unwrap_or_else(|error| panic!("no boot: {error}"));
     assert!(computer.has_iommu());
     Some(Rig {

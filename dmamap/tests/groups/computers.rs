@@ -1,7 +1,5 @@
 //! Computers with switches and bridges, and how their devices are attached.
 
-use std::sync::Arc;
-
 use dmamap::device::Device;
 use dmamap::iommu::Requester;
 use dmamap::pci::{Function, PortType};
@@ -9,7 +7,7 @@ use dmamap::system::Protection;
 use drivers::edu::Edu;
 use hosted::Hosted;
 use hw::pci::capability::AcsFlags;
-use journeys::boot::{BootOptions, MachineDescription, boot};
+use machine::Iommu;
 use machine::bus::ConventionalIds;
 use machine::cache::Snooping;
 use machine::fabric::{Below, FunctionConfig, Model, PortConfig};
@@ -18,7 +16,6 @@ use machine::iommu::riscv::RiscvConfig;
 use machine::iommu::smmu::SmmuConfig;
 use machine::iommu::virtio::VirtioConfig;
 use machine::iommu::vtd::VtdConfig;
-use machine::{Iommu, Machine, MachineConfig};
 
 use rig::{Rig, small};
 
@@ -146,26 +143,4 @@ pub fn edu(rig: &mut Rig, function: &Function<Hosted>) -> Edu<Hosted> {
 
 pub fn edu_on(rig: &mut Rig, function: &Function<Hosted>, device: Device<Hosted>) -> Edu<Hosted> {
     Edu::start(device, function, rig.computer.resources_mut()).expect("the device works")
-}
-
-/// Boots with a kernel that was told what the host bridge does with requests to devices.
-pub fn boot_knowing(
-    config: MachineConfig,
-    options: BootOptions,
-    forwarding: dmamap::bridge::PeerForwarding,
-) -> Rig {
-    let machine = Machine::boot(config).expect("the machine is sound");
-    let kernel = Hosted::boot(machine.clone()).expect("the kernel boots");
-    let host_bridge = kernel.host_bridges().expect("one").remove(0);
-    let description = MachineDescription {
-        rsdp: kernel.rsdp().expect("the machine has ACPI"),
-        host_bridge: host_bridge.with_peer_forwarding(forwarding),
-    };
-    // SAFETY: the description is the machine's own, which exists for this test alone.
-    let computer = unsafe { boot(kernel, &description, &kernel, options) };
-    Rig {
-        machine: Arc::clone(&machine),
-        kernel,
-        computer: computer.expect("the machine boots"),
-    }
 }

@@ -16,8 +16,7 @@ use machine::iommu::vtd::VtdConfig;
 use machine::{Iommu, MachineConfig};
 
 use crate::computers::{
-    EDU_IDS, ISOLATING, MEMORY_IDS, attach, boot_knowing, device, edu_on, functions, port, switch,
-    units,
+    EDU_IDS, ISOLATING, MEMORY_IDS, attach, device, edu_on, functions, port, switch, units,
 };
 use rig::{PAGE, Rig, buffer_of, small, try_write, vtd};
 
@@ -39,7 +38,7 @@ fn boot(config: MachineConfig, host: Host, iommu: IommuUse) -> Rig {
         iommu,
         ..BootOptions::default()
     };
-    boot_knowing(config.with_peer_forwarding(does), options, known)
+    Rig::boot_knowing(config.with_peer_forwarding(does), options, known)
 }
 
 /// The peer's memory, which answers from now on.

@@ -16,11 +16,11 @@ use dmamap::platform::{FrameRequest, Platform};
 use dmamap::system::Protection;
 use hosted::{FaultInjector, Hosted, Persistence};
 use hw::pci::capability::AcsFlags;
-use journeys::boot::{BootOptions, MachineDescription, boot};
+use journeys::boot::BootOptions;
 use machine::fabric::{Below, FunctionConfig, Model, PeerForwarding as Forwarding, PortConfig};
 use machine::{Iommu, Machine, MachineConfig};
 
-use rig::{EDU, PAGE, Rig, buffer_of, small};
+use rig::{EDU, PAGE, Rig, boot_kernel, buffer_of, small};
 
 type Kernel = FaultInjector<Hosted>;
 
@@ -54,13 +54,8 @@ impl Failing {
         let machine = Machine::boot(config.with_peer_forwarding(Forwarding::Forwarded)).unwrap();
         let kernel = Hosted::boot(machine.clone()).unwrap();
         let injector = FaultInjector::new(kernel);
-        let bridge = kernel.host_bridges().unwrap().remove(0);
-        let description = MachineDescription {
-            rsdp: kernel.rsdp().unwrap(),
-            host_bridge: bridge.with_peer_forwarding(PeerForwarding::Forwarded),
-        };
-        // SAFETY: the description is the machine's own, which exists for this test alone.
-        let computer = unsafe { boot(injector, &description, &kernel, BootOptions::default()) };
+        let (options, peers) = (BootOptions::default(), PeerForwarding::Forwarded);
+        let computer = boot_kernel(kernel, injector, options, peers);
         let rig = Rig {
             machine,
             kernel,

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::sync::Arc;
 
+use dmamap::bridge::PeerForwarding;
 use dmamap::device::Device;
 use dmamap::pci::Function;
 use dmamap::platform::Platform;
@@ -12,7 +13,7 @@ use dmamap::system::Protection;
 use drivers::nvme::Settings;
 use hosted::{Forgetful, Hosted};
 use journeys::Computer;
-use journeys::boot::{BootOptions, MachineDescription, boot};
+use journeys::boot::BootOptions;
 use journeys::catalogue::JourneyError;
 use journeys::disk::{Disk, DiskOptions, read_disk, write_disk};
 use machine::cache::Snooping;
@@ -25,7 +26,7 @@ use machine::iommu::vtd::{ScalableMode, VtdConfig};
 use machine::temper::Temper;
 use machine::{Iommu, Machine, MachineConfig};
 
-use rig::shut_down;
+use rig::{boot_kernel, shut_down};
 
 pub(crate) const DISK_BYTES: u64 = (1 << 20) + 512 + 77;
 
@@ -201,15 +202,8 @@ impl Rig {
 
 /// Boots a computer that nobody else uses, through `platform`, which ends in `kernel`.
 pub(crate) fn computer<P: Platform>(platform: P, kernel: Hosted) -> Computer<P> {
-    let description = MachineDescription {
-        rsdp: kernel.rsdp().expect("the machine has ACPI"),
-        host_bridge: kernel
-            .host_bridges()
-            .expect("the bridge is sound")
-            .remove(0),
-    };
-    // SAFETY: the description is the machine's own, and nobody else uses it.
-    let computer = unsafe { boot(platform, &description, &kernel, BootOptions::default()) };
+    let (options, peers) = (BootOptions::default(), PeerForwarding::Unknown);
+    let computer = boot_kernel(kernel, platform, options, peers);
     computer.expect("the computer boots")
 }
 

@@ -6,12 +6,14 @@
 use std::sync::Arc;
 
 use board::hardware::Hardware;
+use dmamap::bridge::PeerForwarding;
 use dmamap::buffer::DmaBuffer;
 use dmamap::map::{FromDevice, ToDevice};
 use dmamap::system::Protection;
 use drivers::edu::Edu;
 use hosted::Hosted;
-use journeys::boot::{BootOptions, MachineDescription, boot};
+use journeys::boot::BootOptions;
+use rig::boot_kernel;
 
 use crate::astray::Astray;
 
@@ -23,15 +25,7 @@ pub fn a_flush_left_out_shows(board: &str, hardware: Arc<dyn Hardware>, options:
     let tables =
         firmware::Tables::find(rsdp.as_u64(), &kernel).expect("firmware's tables are sound");
     astray.follow(&tables.iommus().expect("firmware's tables are sound"));
-    let description = MachineDescription {
-        rsdp,
-        host_bridge: kernel
-            .host_bridges()
-            .expect("the bridge is sound")
-            .remove(0),
-    };
-    // SAFETY: the description is the board's own, and nobody else drives it.
-    let computer = unsafe { boot(kernel, &description, &kernel, options) };
+    let computer = boot_kernel(kernel, kernel, options, PeerForwarding::Unknown);
     let mut computer = computer.unwrap_or_else(|error| panic!("{board}: {error}"));
 
     let function = computer

@@ -3,19 +3,20 @@
 
 use std::time::Instant;
 
+use dmamap::bridge::PeerForwarding;
 use dmamap::platform::{FrameRequest, Platform as _};
 use drivers::virtio::{RequestError, Slot, VirtioNet, VirtioNetError, VirtioRng};
 use drivers::virtio_slot;
 use hosted::{FaultInjector, Hosted};
 use hw::virtio::{entropy, net};
 use journeys::Computer;
-use journeys::boot::{BootOptions, MachineDescription, boot};
+use journeys::boot::BootOptions;
 use journeys::catalogue::virtio_journeys;
 use machine::device::virtio::{Misbehaviour, VirtioKind};
 use machine::{Machine, MachineConfig};
 
 use crate::{NEVER, attach, detach, with, with_all};
-use rig::{Rig, shut_down};
+use rig::{Rig, boot_kernel, shut_down};
 
 type Platform = FaultInjector<Hosted>;
 
@@ -25,13 +26,8 @@ fn devices_survive_every_failed_allocation_and_leak_nothing() {
     let machine = Machine::boot(with_all(MachineConfig::default())).expect("it boots");
     let hosted = Hosted::boot(machine.clone()).expect("the kernel boots");
     let injector = FaultInjector::new(hosted);
-    let mut bridges = hosted.host_bridges().expect("the bridge is sound");
-    let description = MachineDescription {
-        rsdp: hosted.rsdp().expect("the machine has ACPI"),
-        host_bridge: bridges.remove(0),
-    };
-    // SAFETY: the description is the machine's own, which exists for this test alone.
-    let computer = unsafe { boot(injector, &description, &hosted, BootOptions::default()) };
+    let (options, peers) = (BootOptions::default(), PeerForwarding::Unknown);
+    let computer = boot_kernel(hosted, injector, options, peers);
     let mut computer: Computer<Platform> = computer.expect("the machine boots");
     let mut devices_given_up = 0;
     for journey in virtio_journeys::<Place>() {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use dmamap::addr::{BusAddr, PhysAddr};
+use dmamap::bridge::PeerForwarding;
 use dmamap::buffer::DmaBuffer;
 use dmamap::iommu::UnitError;
 use dmamap::iommu::fault::Fault;
@@ -11,9 +12,10 @@ use dmamap::system::{AttachError, Protection};
 use drivers::edu::Edu;
 use hosted::Hosted;
 use journeys::Computer;
-use journeys::boot::{BootOptions, MachineDescription, boot};
+use journeys::boot::BootOptions;
 use journeys::unmap_blocks_device::unmap_blocks_device;
 use qemu::Qemu;
+use rig::boot_kernel;
 
 use crate::altered::Altered;
 use crate::support;
@@ -44,13 +46,8 @@ impl Rig {
         let qemu = support::start(board, |config| config.with_edu().with_edu())?;
         let altered = Altered::new(qemu.clone());
         let kernel = Hosted::boot(altered.clone()).expect("the kernel boots");
-        let mut bridges = kernel.host_bridges().expect("the bridge is sound");
-        let description = MachineDescription {
-            rsdp: kernel.rsdp().expect("the board has ACPI"),
-            host_bridge: bridges.remove(0),
-        };
-        // SAFETY: the description is the board's own, which exists for this rig alone.
-        let computer = unsafe { boot(kernel, &description, &kernel, BootOptions::default()) };
+        let (options, peers) = (BootOptions::default(), PeerForwarding::Unknown);
+        let computer = boot_kernel(kernel, kernel, options, peers);
         let computer = computer.unwrap_or_else(|error| panic!("{board}: {error}"));
         let unit = PhysAddr::new(altered.follow(&computer));
         Some(Self {
