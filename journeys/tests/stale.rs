@@ -1,10 +1,5 @@
 //! Every unit's model remembers what it was not told to forget, and the driver of each tells it.
 
-#[path = "support/astray.rs"]
-mod astray;
-#[path = "support/stale.rs"]
-mod stale;
-
 use dmamap::bridge::PeerForwarding;
 use dmamap::system::Stage;
 use hosted::Hosted;
@@ -16,7 +11,7 @@ use machine::iommu::riscv::RiscvConfig;
 use machine::iommu::smmu::SmmuConfig;
 use machine::iommu::vtd::{ScalableMode, VtdConfig};
 use machine::{Iommu, Machine, MachineConfig};
-use rig::boot_kernel;
+use rig::{astray, boot_kernel, stale};
 
 /// Where the machine has its AMD-Vi unit.
 const AMD_REGISTERS: u64 = 0xfeb8_0000;

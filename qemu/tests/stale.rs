@@ -2,14 +2,10 @@
 
 mod support;
 
-#[path = "../../journeys/tests/support/astray.rs"]
-mod astray;
-#[path = "../../journeys/tests/support/stale.rs"]
-mod stale;
-
 use dmamap::system::Stage;
 use journeys::boot::BootOptions;
 use qemu::QemuConfig;
+use rig::stale;
 
 fn check(board: &str, stage: Option<Stage>) {
     if let Some(qemu) = support::start(board, QemuConfig::with_edu) {

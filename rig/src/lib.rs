@@ -7,7 +7,7 @@
 //! | disks of bytes that a test knows | [`disks`] |
 //! | devices of their own sort | [`life`], [`wide`] |
 //! | what the CPU does, seen at that moment | [`observed`], [`idle`] |
-//! | units that are slow, hang or refuse | [`waiting`], [`storm`] |
+//! | units that are slow, hang or refuse, or are not told | [`waiting`], [`storm`], [`astray`], [`stale`] |
 //! | tables and addresses without a computer | [`Arena`], [`SpinLock`] |
 //! | numbers and time | [`Random`], [`patience`] |
 //!
@@ -35,6 +35,7 @@ mod computer;
 mod lock;
 mod random;
 
+pub mod astray;
 pub mod disks;
 pub mod idle;
 pub mod kinds;
@@ -43,6 +44,7 @@ pub mod modes;
 pub mod observed;
 pub mod patience;
 pub mod riscv;
+pub mod stale;
 pub mod storm;
 pub mod virtio;
 pub mod waiting;

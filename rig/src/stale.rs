@@ -1,8 +1,6 @@
 //! The judge is judged: with its flushes led astray a unit must be seen to use a translation that was taken away, and
 //! without that never.
 
-#![allow(dead_code, unreachable_pub, reason = "each test crate uses its part")]
-
 use std::sync::Arc;
 
 use board::hardware::Hardware;
@@ -13,9 +11,9 @@ use dmamap::system::Protection;
 use drivers::edu::Edu;
 use hosted::Hosted;
 use journeys::boot::BootOptions;
-use rig::boot_kernel;
 
 use crate::astray::Astray;
+use crate::boot_kernel;
 
 /// Shows on `hardware`, called `board`, that a flush that is left out lets a device reach memory it has lost.
 pub fn a_flush_left_out_shows(board: &str, hardware: Arc<dyn Hardware>, options: BootOptions) {

@@ -2,8 +2,6 @@
 //! translations are changed to name a domain that nobody has. So a test can leave a flush out without the driver's
 //! help, and see what the hardware remembers.
 
-#![allow(dead_code, unreachable_pub, reason = "each test crate uses its part")]
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -134,6 +132,7 @@ pub struct Astray {
 }
 
 impl Astray {
+    /// `inner`, whose flushes arrive until they are [led astray](Self::lead_astray).
     pub fn new(inner: Arc<dyn Hardware>) -> Arc<Self> {
         Arc::new(Self {
             inner,
