@@ -92,6 +92,7 @@ pub mod map;
 pub mod pagetable;
 pub mod system;
 
+mod apart;
 mod bitmap;
 mod frame;
 #[cfg(test)]

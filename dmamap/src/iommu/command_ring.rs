@@ -25,6 +25,7 @@ mod submit;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crate::addr::{FRAME_BYTES, PhysAddr};
+use crate::apart::Apart;
 use crate::frame::HardwareFrames;
 use crate::iommu::fence_group::{Groups, Patience};
 use crate::pagetable::WalkCoherence;
@@ -61,6 +62,15 @@ impl Ring {
     }
 }
 
+/// What each submission writes.
+struct Hot<P: Platform> {
+    ring: lock_api::Mutex<P::Lock, Ring>,
+    /// The number of the last fence in the ring.
+    fenced: AtomicU32,
+    /// Commands that are done.
+    completed: AtomicU64,
+}
+
 /// The command queue of one unit.
 pub(crate) struct CommandRing<P: Platform> {
     platform: P,
@@ -70,10 +80,7 @@ pub(crate) struct CommandRing<P: Platform> {
     entry_words: usize,
     /// Number of entries, a power of two.
     count: u32,
-    ring: lock_api::Mutex<P::Lock, Ring>,
-    /// The number of the last fence in the ring.
-    fenced: AtomicU32,
-    completed: AtomicU64,
+    hot: Apart<Hot<P>>,
     /// [`Ring::written`] at the last reset.
     cut: AtomicU64,
     /// Submissions up to here need not be waited for.
@@ -109,15 +116,17 @@ impl<P: Platform> CommandRing<P> {
             status,
             entry_words: (entry_bytes / 8) as usize,
             count,
-            ring: lock_api::Mutex::new(Ring {
-                written: 0,
-                start: 0,
-                read: 0,
-                held: false,
-                groups: Groups::default(),
+            hot: Apart(Hot {
+                ring: lock_api::Mutex::new(Ring {
+                    written: 0,
+                    start: 0,
+                    read: 0,
+                    held: false,
+                    groups: Groups::default(),
+                }),
+                fenced: AtomicU32::new(0),
+                completed: AtomicU64::new(0),
             }),
-            fenced: AtomicU32::new(0),
-            completed: AtomicU64::new(0),
             cut: AtomicU64::new(0),
             covered: AtomicU64::new(0),
             asleep: AtomicBool::new(false),
@@ -136,13 +145,13 @@ impl<P: Platform> CommandRing<P> {
 
     /// Commands completed so far.
     pub(crate) fn completed(&self) -> u64 {
-        self.completed.load(Ordering::Relaxed)
+        self.hot.completed.load(Ordering::Relaxed)
     }
 
     /// Lets nobody submit until [`open`](Self::open): a queue is turned off and on when it is empty. Who has submitted
     /// gets a fence at once, as nobody writes one later.
     pub(crate) fn hold(&self, ports: &impl RingPorts<P>) {
-        let mut ring = self.ring.lock();
+        let mut ring = self.hot.ring.lock();
         // Not to a unit that has no power, or had none.
         if !ring.held {
             self.fence_group(&mut ring, ports, Patience::Over);
@@ -155,7 +164,7 @@ impl<P: Platform> CommandRing<P> {
     /// Nobody submits until [`open`](Self::open).
     pub(crate) fn reset(&self, point: impl FnOnce()) {
         // Nobody submits in between: the tail would be taken back, and the head of before be taken for one of now.
-        let mut ring = self.ring.lock();
+        let mut ring = self.hot.ring.lock();
         let written = ring.written;
         ring.start = written;
         ring.read = written;
@@ -167,13 +176,13 @@ impl<P: Platform> CommandRing<P> {
 
     /// Lets everybody submit, the queue being on.
     pub(crate) fn open(&self) {
-        self.ring.lock().held = false;
+        self.hot.ring.lock().held = false;
         self.asleep.store(false, Ordering::Release);
     }
 
     /// Lets nobody submit, nor wait, until [`open`](Self::open): the unit is not going to answer.
     pub(crate) fn sleep(&self) {
-        let mut ring = self.ring.lock();
+        let mut ring = self.hot.ring.lock();
         ring.held = true;
         self.asleep.store(true, Ordering::Release);
     }
@@ -206,7 +215,7 @@ impl<P: Platform> CommandRing<P> {
         };
         self.write(ring, ports.fence(number, self.status.phys()));
         ports.publish_tail(ring.tail() & (2 * self.count - 1));
-        self.fenced.store(number, Ordering::Release);
+        self.hot.fenced.store(number, Ordering::Release);
         true
     }
 

@@ -26,10 +26,10 @@ mod walkers;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::ops::Deref;
 use core::sync::atomic::AtomicU64;
 
 use crate::addr::{BusAddr, BusRange, PhysAddr, PhysRange};
+use crate::apart::Apart;
 use crate::iommu::flush_queue::{Confirmed, FlushLimits, FlushQueue};
 use crate::iommu::retire::TimerGate;
 use crate::iommu::translation::Translation;
@@ -96,20 +96,6 @@ pub(super) struct Inner<P: Platform> {
     pub(super) queue: FlushQueue<P>,
 }
 
-/// On cache lines of its own, two of them, as neighbours are prefetched in pairs: CPUs read what stands beside the lock at each map,
-/// and are not to miss it whenever another has taken the lock.
-#[repr(align(128))]
-pub(super) struct Apart<T>(T);
-
-impl<T> Deref for Apart<T> {
-    type Target = T;
-
-    #[inline]
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
-
 /// Bus addresses and what they reach, for the devices attached.
 pub(crate) struct Domain<P: Platform> {
     pub(super) platform: P,
@@ -126,6 +112,7 @@ pub(crate) struct Domain<P: Platform> {
     walkers: AtomicU64,
     /// Those of them that are to be told of mappings too.
     told: AtomicU64,
+    /// Apart, as CPUs read what stands beside it at each map.
     pub(super) inner: Apart<lock_api::Mutex<P::Lock, Inner<P>>>,
     /// What of [`Inner::queue`]'s tickets can be known without the lock.
     pub(super) confirmed: Confirmed,

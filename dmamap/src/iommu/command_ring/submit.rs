@@ -64,7 +64,7 @@ impl<P: Platform> CommandRing<P> {
             None => self.hand_over_later(ports, commands, what)?,
         }
         let count = commands.len() as u64;
-        self.completed.fetch_add(count, Ordering::Relaxed);
+        self.hot.completed.fetch_add(count, Ordering::Relaxed);
         Ok(())
     }
 
@@ -92,7 +92,7 @@ impl<P: Platform> CommandRing<P> {
     ) -> Option<Ticket> {
         // With each, room for a fence: so there is some for that of the group, whoever writes it.
         let needed = commands.len() as u64 + 1;
-        let mut ring = self.ring.lock();
+        let mut ring = self.hot.ring.lock();
         if ring.held || !self.has_room(&mut ring, ports, needed, patience) {
             return None;
         }
@@ -163,7 +163,7 @@ impl<P: Platform> CommandRing<P> {
         let shown = match R::SIGN {
             FenceSign::StatusWord => self.shows(ticket.number),
             FenceSign::Head => {
-                let mut ring = self.ring.lock();
+                let mut ring = self.hot.ring.lock();
                 if !ring.groups.is_over(ticket) {
                     self.see_fences_by_head(&mut ring, ports);
                 }
@@ -180,7 +180,7 @@ impl<P: Platform> CommandRing<P> {
     /// Has the fence written that `ticket` waits for, if it is not there and it is time to. Whoever waits does so:
     /// whoever else could may be what an interrupt handler, which waits, has interrupted.
     fn see_to_fence<R: RingPorts<P>>(&self, ports: &R, ticket: Ticket, patience: Patience) {
-        let fenced = self.fenced.load(Ordering::Acquire);
+        let fenced = self.hot.fenced.load(Ordering::Acquire);
         if reached(fenced, ticket.number) {
             return;
         }
@@ -189,7 +189,7 @@ impl<P: Platform> CommandRing<P> {
             FenceSign::Head => true,
         };
         if may_be_due || patience == Patience::Over {
-            let mut ring = self.ring.lock();
+            let mut ring = self.hot.ring.lock();
             if !ring.held && ring.groups.is_open_for(ticket) {
                 self.fence_group(&mut ring, ports, patience);
             }
