@@ -22,6 +22,9 @@ pub(super) const SHARE_NS: u64 = 100_000_000;
 /// Somebody else's flush took too long.
 struct TooLong;
 
+/// A question to the queue.
+type Outcome<P> = fn(&FlushQueue<P>, Owed) -> Option<Result<(), RevokeError>>;
+
 impl<P: Platform> Domain<P> {
     /// The domain, looked after by a timer of the platform for as long as somebody shares it.
     pub(crate) fn into_shared(self) -> Arc<Self> {
@@ -152,14 +155,14 @@ impl<P: Platform> Domain<P> {
     pub(crate) fn flush_through(&self, owed: Owed) -> Result<(), RevokeError> {
         match self.confirmed.covers(owed) {
             true => Ok(()),
-            false => self.flush_or_wait(owed),
+            false => self.flush_or_wait(owed, FlushQueue::outcome),
         }
     }
 
-    /// The same, where it may not have lost it yet.
+    /// The same, where it may not have lost it yet, as `outcome` says.
     #[inline(never)]
-    fn flush_or_wait(&self, owed: Owed) -> Result<(), RevokeError> {
-        if let Ok(outcome) = self.wait_for(|inner| inner.outcome(owed)) {
+    fn flush_or_wait(&self, owed: Owed, outcome: Outcome<P>) -> Result<(), RevokeError> {
+        if let Ok(outcome) = self.wait_for(|inner| inner.outcome(owed, outcome)) {
             return outcome;
         }
         // Addresses and tables are still the other flush's to free.
@@ -179,7 +182,7 @@ impl<P: Platform> Domain<P> {
     pub(crate) fn outcome(&self, owed: Owed) -> Option<Result<(), RevokeError>> {
         match self.confirmed.covers(owed) {
             true => Some(Ok(())),
-            false => self.inner.lock().outcome(owed),
+            false => self.inner.lock().outcome(owed, FlushQueue::outcome),
         }
     }
 
@@ -189,7 +192,10 @@ impl<P: Platform> Domain<P> {
     /// [`RevokeError`] when some of it was not confirmed.
     pub(crate) fn flush(&self) -> Result<(), RevokeError> {
         let everything = self.inner.lock().queue.everything();
-        self.flush_through(everything)
+        match everything.is_nothing() {
+            true => Ok(()),
+            false => self.flush_or_wait(everything, FlushQueue::outcome_of_all),
+        }
     }
 
     /// As [`flush`](Self::flush), and returns only when the addresses and tables that waited are free, or kept as
@@ -197,7 +203,8 @@ impl<P: Platform> Domain<P> {
     /// which may be what keeps them from it.
     pub(crate) fn settle(&self) {
         let everything = self.inner.lock().queue.everything();
-        while let Err(TooLong) = self.wait_until(|queue| queue.outcome(everything).is_some()) {}
+        let is_over = |queue: &FlushQueue<P>| queue.outcome_of_all(everything).is_some();
+        while let Err(TooLong) = self.wait_until(is_over) {}
     }
 
     /// What flushes add up to.
@@ -305,12 +312,7 @@ impl<P: Platform> Domain<P> {
         if let Err(error) = outcome {
             let timer = self.keep_flight(&mut inner, flight, error);
             drop(inner);
-            // A suspended unit is one that somebody stopped: whoever resumes it recovers what waits.
-            let level = match error {
-                RevokeError::Unit(UnitError::Asleep { .. }) => log::Level::Debug,
-                _ => log::Level::Error,
-            };
-            log::log!(level, "a flush was not confirmed: {error}");
+            log_unconfirmed(error);
             return self.call_at(timer);
         }
         let gather = inner.queue.land(flight, outcome);
@@ -367,6 +369,16 @@ impl<P: Platform> Domain<P> {
     }
 }
 
+/// Says that a flush ended with `error`.
+pub(super) fn log_unconfirmed(error: RevokeError) {
+    // A suspended unit is one that somebody stopped: whoever resumes it recovers what waits.
+    let level = match error {
+        RevokeError::Unit(UnitError::Asleep { .. }) => log::Level::Debug,
+        _ => log::Level::Error,
+    };
+    log::log!(level, "a flush was not confirmed: {error}");
+}
+
 /// What timers pass to look after a domain: once it is closed and nobody is in it, no timer holds the domain.
 #[derive(Default)]
 pub(super) struct TimerGate {
@@ -393,12 +405,13 @@ impl TimerGate {
 }
 
 impl<P: Platform> Inner<P> {
-    /// Whether the device has lost all that `owed` stands for, and how that ended; `None` while a flush is to come.
-    fn outcome(&self, owed: Owed) -> Option<Result<(), RevokeError>> {
+    /// Whether the device has lost all that `owed` stands for, and how that ended, as the queue says by `outcome`; `None` while a
+    /// flush is to come.
+    fn outcome(&self, owed: Owed, outcome: Outcome<P>) -> Option<Result<(), RevokeError>> {
         match self.reach {
             // Whoever ended the domain took everything away, and was told so by the units.
             Reach::Revoked => Some(Ok(())),
-            Reach::Live | Reach::Unconfirmed => self.queue.outcome(owed),
+            Reach::Live | Reach::Unconfirmed => outcome(&self.queue, owed),
         }
     }
 }

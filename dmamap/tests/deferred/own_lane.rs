@@ -172,6 +172,94 @@ fn what_lanes_staged_is_counted_and_one_flush_covers_it() {
 }
 
 #[test]
+fn a_lane_that_goes_on_flushes_for_itself_alone() {
+    for kind in kinds() {
+        if kind.name == "virtio" {
+            // There lanes stage nothing.
+            continue;
+        }
+        let rig = boot(&kind, Temper::Keep, 512, LONG_MS);
+        let device = attach_deferred(&rig);
+        let (mut lane, mut idle) = (device.lane(), device.lane());
+        let others: Vec<_> = retire(&mut idle, rig.kernel, 5)
+            .into_iter()
+            .map(|(_, one)| one)
+            .chain([super::lend(&device, 2).retire()])
+            .collect();
+        let before = device.flush_figures();
+        let mut retired = Vec::new();
+        for _ in 0..1000 {
+            retired.extend(retire(&mut lane, rig.kernel, 1));
+        }
+        let figures = device.flush_figures();
+        // As many as it stages wait, and those of others.
+        let last = figures.waiting - before.waiting;
+        assert!((1..=64).contains(&last), "{}: {figures:?}", kind.name);
+        assert_eq!(figures.retired - before.retired, 1000, "{}", kind.name);
+        let flushes = figures.flushes - before.flushes;
+        assert!((1000 - last).div_ceil(64) == flushes, "{flushes} flushes");
+        assert!(figures.largest_flush <= 64, "{}: {figures:?}", kind.name);
+        let (settled, unsettled): (Vec<_>, Vec<_>) =
+            retired.into_iter().partition(|(_, one)| one.is_settled());
+        assert_eq!(unsettled.len() as u64, last, "{}", kind.name);
+        let is_any = others.iter().any(|one| one.is_settled());
+        assert!(!is_any, "{}: nobody flushed what others retired", kind.name);
+        for (_, one) in settled {
+            drop(one.try_finish().expect("it is settled").unwrap());
+        }
+        // One is about all.
+        device.flush().unwrap();
+        let figures = device.flush_figures();
+        assert_eq!((figures.waiting, figures.waiting_bytes), (0, 0));
+        for one in others
+            .into_iter()
+            .chain(unsettled.into_iter().map(|one| one.1))
+        {
+            drop(one.try_finish().expect("it is settled").unwrap());
+        }
+        drop((lane, idle));
+        device.detach().unwrap();
+        rig.finish();
+    }
+}
+
+#[test]
+fn what_a_lane_could_not_flush_for_itself_is_lost_and_what_it_stages_next_is_not() {
+    for kind in kinds() {
+        if kind.name == "virtio" {
+            continue;
+        }
+        let (rig, device) = attach_impatiently(&kind);
+        let mut lane = device.lane();
+        let lent: Vec<_> = (0..70).map(|_| lend(&mut lane, rig.kernel, 1)).collect();
+        let mut lent = lent.into_iter();
+        let lost: Vec<_> = lent.by_ref().take(64).map(|one| lane.retire(one)).collect();
+        hang(&rig.machine);
+        // One too many, and so the lane asks the units.
+        let next = lane.retire(lent.next().unwrap());
+        go_on(&rig.machine);
+        let figures = device.flush_figures();
+        assert_eq!((figures.lost, figures.lost_bytes), (64, 64 * PAGE));
+        assert!(!next.is_settled(), "{}", kind.name);
+        let later: Vec<_> = lent.map(|one| lane.retire(one)).collect();
+        device.flush().unwrap();
+        for one in later.into_iter().chain([next]) {
+            drop(one.try_finish().expect("it is settled").unwrap());
+        }
+        for one in lost {
+            one.finish().expect_err("the lane's flush failed");
+        }
+        assert_eq!(device.figures().quarantined_bytes, 64 * PAGE);
+        assert_eq!(device.recover(), Ok(64 * PAGE), "{}", kind.name);
+        drop(lane);
+        assert_eq!(device.recover(), Ok(0), "{}", kind.name);
+        assert_eq!(rig.machine.audit().leaves, []);
+        device.detach().unwrap();
+        rig.finish();
+    }
+}
+
+#[test]
 fn no_more_waits_than_is_allowed_in_all_lanes_together() {
     const LANES: usize = 3;
     for kind in kinds() {

@@ -11,10 +11,12 @@ use super::lanes::{DomainLanes, table_level};
 use super::{Domain, Inner, Reach, RevokeError};
 use crate::addr::{BusAddr, BusRange, PhysRange};
 use crate::iommu::flush_queue::{Owed, OwnStage, Room};
+use crate::iommu::retire::log_unconfirmed;
 use crate::iommu::unconfirmed::Unconfirmed;
+use crate::iommu::unit::Change;
 use crate::iova::IovaRequest;
 use crate::iova::lanes::{ANYWHERE, AtHand, Ended, LaneRequest, Level, MOST, OwnedLane};
-use crate::pagetable::{FewFrames, Gather, Grant, PageWords, PhysList, withdraw};
+use crate::pagetable::{FewFrames, Gather, Grant, PageWords, PhysList, TableChange, withdraw};
 use crate::platform::Platform;
 
 /// A lane of a domain. It is to be [ended](Domain::end_lane).
@@ -46,7 +48,7 @@ impl<P: Platform> Domain<P> {
         };
         let mut gather = Gather::new(self.platform);
         let mut inner = self.inner.lock();
-        inner.queue.remove_stage(&lane.stage);
+        inner.queue.remove_stage(&mut lane.stage);
         inner.owners -= 1;
         if inner.reach == Reach::Revoked {
             if inner.owners == 0
@@ -321,15 +323,13 @@ impl<P: Platform> Domain<P> {
         drawn
     }
 
-    /// What the lane has staged is free, once a flush has covered it, which is made if none did; or kept, where that was not
-    /// confirmed.
+    /// What the lane has staged is free, once units have confirmed to know it no more; or kept, where they did not.
     fn settle_lane(&self, lane: &mut DomainLane) {
-        let owed = lane.stage.owed();
-        if owed.is_nothing() {
-            return;
-        }
-        self.inner.lock().queue.cover(&lane.stage);
-        let outcome = self.flush_through(owed);
+        let outcome = match lane.stage.is_covered() {
+            // What others flush needs no second time.
+            true => self.flush_through(lane.stage.owed()),
+            false => self.flush_lane(&mut lane.stage),
+        };
         let DomainLane { owned, stage, .. } = lane;
         match outcome {
             Ok(()) => {
@@ -338,8 +338,9 @@ impl<P: Platform> Domain<P> {
                     unsafe { self.end_in(owned, range) };
                 }
             }
-            Err(_) => {
+            Err(error) => {
                 let mut inner = self.inner.lock();
+                inner.queue.lose_stage(stage, error);
                 self.keep_addresses(&mut inner, stage.ranges());
                 for range in stage.ranges() {
                     inner.give_up(Unconfirmed::of(Gather::of_leaves(self.platform, range)));
@@ -347,6 +348,30 @@ impl<P: Platform> Domain<P> {
             }
         }
         stage.clear();
+    }
+
+    /// Has the units forget what is staged, and nothing of others, as a [strict unmap](Self::forget_in) does: no lock is held, and
+    /// whoever else retires waits for nothing. Others may flush meanwhile, also what is staged here: then it is flushed twice.
+    fn flush_lane(&self, stage: &mut OwnStage) -> Result<(), RevokeError> {
+        let Some(range) = stage.extent() else {
+            return Ok(());
+        };
+        // No lane unlinks tables.
+        let change = Change {
+            range,
+            tables: TableChange::Kept,
+        };
+        match self.each_walker(|unit| unit.invalidate(self.id, change)) {
+            Ok(()) => {
+                stage.note_flushed(self.platform.now_ns());
+                Ok(())
+            }
+            Err(error) => {
+                self.inner.lock().queue.count_lost_stage(stage);
+                log_unconfirmed(error.into());
+                Err(error.into())
+            }
+        }
     }
 
     /// Has the units forget `range`, the entries of which were cleared, and then frees it.

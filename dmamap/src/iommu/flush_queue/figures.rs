@@ -20,3 +20,12 @@ pub struct FlushFigures {
     /// Bytes of bus addresses in them.
     pub lost_bytes: u64,
 }
+
+impl FlushFigures {
+    /// A flush of so many mappings ended well, `window_ns` after the first of them was cleared.
+    pub(super) fn note_flush(&mut self, count: u64, window_ns: u64) {
+        self.flushes += 1;
+        self.largest_flush = self.largest_flush.max(count);
+        self.longest_window_ns = self.longest_window_ns.max(window_ns);
+    }
+}

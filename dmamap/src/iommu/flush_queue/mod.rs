@@ -333,10 +333,7 @@ impl<P: Platform> FlushQueue<P> {
         match outcome {
             Ok(()) => {
                 let window_ns = self.platform.now_ns().saturating_sub(oldest_ns);
-                let figures = &mut self.figures;
-                figures.flushes += 1;
-                figures.largest_flush = figures.largest_flush.max(count);
-                figures.longest_window_ns = figures.longest_window_ns.max(window_ns);
+                self.figures.note_flush(count, window_ns);
             }
             Err(_) => self.count_lost(count, bytes),
         }
@@ -373,7 +370,13 @@ impl<P: Platform> FlushQueue<P> {
 
     /// Whether `owed` is covered by flushes, and how these ended; `None` while one is to come.
     pub(super) fn outcome(&self, owed: Owed) -> Option<Result<(), RevokeError>> {
-        self.tickets.outcome(owed)
+        let shared = self.tickets.outcome(owed);
+        shared.or_else(|| self.is_settled_by_owner(owed).then_some(Ok(())))
+    }
+
+    /// How the flushes ended that were about [all](Self::everything); `None` while one is to come.
+    pub(super) fn outcome_of_all(&self, all: Owed) -> Option<Result<(), RevokeError>> {
+        self.tickets.outcome_of_shared(all)
     }
 
     /// All that no flush has covered yet.

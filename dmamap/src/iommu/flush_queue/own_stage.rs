@@ -1,8 +1,13 @@
 //! What the owner of a lane has retired and the queue does not know yet.
 //!
 //! The owner retires without the lock, as a CPU does in its [stage](super::stage), and nobody can stop it to take in what it has
-//! staged. So a flush that others make takes no ranges of it: it is about all of the owner's blocks, and the ranges stay its own to free.
-//! What remains to be agreed on is which ranges a flush is about. It says that it has begun, and only then makes the units forget;
+//! staged. When the stage is full, the owner flushes for itself: it knows all its ranges, and so it needs neither a lock nor what others have
+//! retired, and makes no other CPU wait or fence. It draws another ticket then, and that the old one is nobody's any more says that what it
+//! stood for is settled.
+//!
+//! A flush that others make, when they need one or time is up, is about owners too. It takes no ranges of them: it is about all of their
+//! blocks, and the ranges stay the owner's to free.
+//! What remains to be agreed on is which ranges such a flush is about. It says that it has begun, and only then makes the units forget;
 //! the owner clears entries, and only then looks whether one has. So whoever looks in vain cleared before, and what is retired
 //! later waits for the next. Both must have written before they look: the flush fences for both where the platform
 //! makes other CPUs fence ([`Platform::fence_cpus`]), else each does.
@@ -15,6 +20,7 @@ use super::FlushQueue;
 use super::covered::{Covered, order_owner};
 use super::tickets::{Owed, Ticket};
 use crate::addr::{BusAddr, BusRange};
+use crate::iommu::RevokeError;
 use crate::platform::Platform;
 
 /// Most ranges that an owner stages.
@@ -26,12 +32,21 @@ pub(in crate::iommu) struct OwnStage {
     fences_cpus: bool,
     /// The ticket of all of them; `None` where it has none to give.
     ticket: Option<Ticket>,
+    drawn_ns: u64,
     len: usize,
     room: usize,
+    /// What the queue has not counted yet.
+    flushed: Option<Flushed>,
     /// As the desk says.
     staged: Staged,
     /// Where each begins, and its bytes.
     ranges: [(u64, u64); MOST],
+}
+
+/// A flush that the owner made for itself and that was confirmed.
+struct Flushed {
+    count: u64,
+    window_ns: u64,
 }
 
 /// What an owner and the queue tell each other; two cache lines, as neighbours are prefetched in pairs and the owner writes here each time.
@@ -43,6 +58,8 @@ pub(super) struct Desk {
     staged: AtomicU64,
     /// How many ranges were staged and have been settled, likewise.
     settled: AtomicU64,
+    /// Written under the queue's lock: the [number](Ticket::number) of the ticket that the owner drew last.
+    ticket: AtomicU64,
     /// Written under the queue's lock: for how many entries there is room, as long as no flush covers the ticket.
     room: AtomicU64,
     /// Written under the queue's lock: the first and the last address of all blocks that the owner has had.
@@ -77,6 +94,7 @@ impl Default for Desk {
             covered: Covered::no(),
             staged: AtomicU64::new(0),
             settled: AtomicU64::new(0),
+            ticket: AtomicU64::new(0),
             room: AtomicU64::new(0),
             first: AtomicU64::new(u64::MAX),
             last: AtomicU64::new(0),
@@ -118,8 +136,10 @@ impl OwnStage {
             desk,
             fences_cpus: platform.fences_cpus(),
             ticket: None,
+            drawn_ns: 0,
             len: 0,
             room: 0,
+            flushed: None,
             staged: Staged::default(),
             ranges: [(0, 0); MOST],
         })
@@ -158,16 +178,21 @@ impl OwnStage {
         Some(Owed::one(ticket, range))
     }
 
-    /// What must be settled before the ranges that are staged are free.
-    pub(in crate::iommu) fn owed(&self) -> Owed {
-        match (self.ticket, self.ranges().next()) {
-            (Some(ticket), Some(_)) => Owed::one(ticket, self.desk.blocks()),
-            _ => Owed::NOTHING,
-        }
+    /// Whether a flush that others make is about what is staged. One that begins later may be, too.
+    pub(in crate::iommu) fn is_covered(&self) -> bool {
+        self.desk.covered.is_set()
     }
 
-    /// From the first address that is staged to the last.
-    fn extent(&self) -> Option<BusRange> {
+    /// What a flush that others make must settle before the ranges that are staged are free.
+    pub(in crate::iommu) fn owed(&self) -> Owed {
+        let ticket = self.ticket.filter(|_| self.len > 0);
+        ticket.map_or(Owed::NOTHING, |ticket| {
+            Owed::one(ticket, self.desk.blocks())
+        })
+    }
+
+    /// From the first address that is staged to the last; `None` where nothing is.
+    pub(in crate::iommu) fn extent(&self) -> Option<BusRange> {
         let mut ends = (u64::MAX, 0);
         for (start, len_bytes) in &self.ranges[..self.len] {
             ends = (ends.0.min(*start), ends.1.max(start + (len_bytes - 1)));
@@ -180,6 +205,14 @@ impl OwnStage {
     pub(in crate::iommu) fn ranges(&self) -> impl Iterator<Item = BusRange> + '_ {
         let ranges = self.ranges[..self.len].iter();
         ranges.map(|&(start, len_bytes)| BusRange::of_existing(BusAddr::new(start), len_bytes))
+    }
+
+    /// Units have confirmed, when the owner asked them at `now_ns`, to know nothing of what is staged.
+    pub(in crate::iommu) fn note_flushed(&mut self, now_ns: u64) {
+        self.flushed = Some(Flushed {
+            count: self.len as u64,
+            window_ns: now_ns.saturating_sub(self.drawn_ns),
+        });
     }
 
     /// Nothing is staged any more, and there is no ticket.
@@ -207,7 +240,8 @@ impl<P: Platform> FlushQueue<P> {
     }
 
     /// The owner of the stage stages nothing more, and has nothing staged.
-    pub(in crate::iommu) fn remove_stage(&mut self, stage: &OwnStage) {
+    pub(in crate::iommu) fn remove_stage(&mut self, stage: &mut OwnStage) {
+        self.count_flushed(stage);
         self.figures.retired += stage.desk.settled.load(Ordering::Relaxed);
         self.staged -= stage.desk.room.swap(0, Ordering::Relaxed) as usize;
         self.desks.retain(|desk| !Arc::ptr_eq(desk, &stage.desk));
@@ -223,6 +257,7 @@ impl<P: Platform> FlushQueue<P> {
     /// Gives an owner a ticket, who has nothing staged; whether it has one then: there must be room.
     pub(in crate::iommu) fn draw_for(&mut self, stage: &mut OwnStage) -> bool {
         debug_assert!(stage.len == 0);
+        self.count_flushed(stage);
         self.staged -= stage.desk.room.swap(0, Ordering::Relaxed) as usize;
         // All owners and CPUs together are to leave something for what is retired elsewhere.
         let room = (self.limits.entries / 4).min(MOST).min(self.room_left());
@@ -233,14 +268,40 @@ impl<P: Platform> FlushQueue<P> {
         self.staged += room;
         stage.desk.room.store(room as u64, Ordering::Relaxed);
         stage.desk.covered.unset();
-        stage.ticket = Some(self.tickets.draw());
+        let ticket = self.tickets.draw_for_owner();
+        stage.desk.ticket.store(ticket.number(), Ordering::Relaxed);
+        stage.ticket = Some(ticket);
+        stage.drawn_ns = self.platform.now_ns();
         stage.room = room;
         true
     }
 
-    /// The next flush is about what the owner has staged, unless an earlier one is.
-    pub(in crate::iommu) fn cover(&mut self, stage: &OwnStage) {
-        self.cover_desk(&stage.desk, stage.extent());
+    /// Counts the flush that the owner made for itself.
+    fn count_flushed(&mut self, stage: &mut OwnStage) {
+        if let Some(flushed) = stage.flushed.take() {
+            self.figures.note_flush(flushed.count, flushed.window_ns);
+        }
+    }
+
+    /// The flush of what is staged ended with `error`, whoever made it.
+    pub(in crate::iommu) fn lose_stage(&mut self, stage: &OwnStage, error: RevokeError) {
+        if let Some(ticket) = stage.ticket {
+            self.tickets.lose(ticket, error);
+        }
+    }
+
+    /// Counts what is staged as lost, after a flush that its owner made.
+    pub(in crate::iommu) fn count_lost_stage(&mut self, stage: &OwnStage) {
+        self.count_lost(stage.len as u64, stage.staged.bytes());
+    }
+
+    /// Whether `owed` is an owner's who has settled it, by a flush for itself: it would hold the ticket else.
+    pub(super) fn is_settled_by_owner(&self, owed: Owed) -> bool {
+        let is_held = |ticket: Ticket| {
+            let mut desks = self.desks.iter();
+            desks.any(|desk| desk.ticket.load(Ordering::Relaxed) == ticket.number())
+        };
+        owed.of_an_owner().is_some_and(|ticket| !is_held(ticket))
     }
 
     /// What owners have staged that no flush is about yet, as far as is known: how many ranges, and their bytes.
@@ -268,7 +329,7 @@ impl<P: Platform> FlushQueue<P> {
         let mut is_any = false;
         let desks = core::mem::take(&mut self.desks);
         for desk in &desks {
-            is_any |= self.cover_desk(desk, Some(desk.blocks()));
+            is_any |= self.cover_desk(desk);
         }
         self.desks = desks;
         if let Some(waiting) = &mut self.waiting {
@@ -276,8 +337,8 @@ impl<P: Platform> FlushQueue<P> {
         }
     }
 
-    /// The next flush is about what is staged at a desk, which is within `extent`, unless an earlier one is; whether it is.
-    fn cover_desk(&mut self, desk: &Desk, extent: Option<BusRange>) -> bool {
+    /// The next flush is about what is staged at a desk, unless an earlier one is; whether it is.
+    fn cover_desk(&mut self, desk: &Desk) -> bool {
         let room = desk.room.swap(0, Ordering::Relaxed) as usize;
         if room == 0 {
             return false;
@@ -285,10 +346,9 @@ impl<P: Platform> FlushQueue<P> {
         self.staged -= room;
         desk.covered.set();
         if let Some(waiting) = &mut self.waiting {
-            if let Some(extent) = extent {
-                let (start, len_bytes) = (extent.start().as_u64(), extent.len_bytes());
-                waiting.gather.add_leaves(start, len_bytes);
-            }
+            let blocks = desk.blocks();
+            let (start, len_bytes) = (blocks.start().as_u64(), blocks.len_bytes());
+            waiting.gather.add_leaves(start, len_bytes);
             let staged = desk.staged();
             waiting.owned += staged.count();
             waiting.is_for_owners = true;

@@ -1,7 +1,8 @@
 //! What tells a retired mapping that a flush has covered it.
 //!
-//! Each retired mapping draws a ticket, the next number. Flushes settle tickets in order, everything up to one at
-//! once, so one number says how far they have come; only flushes that failed are remembered apart.
+//! Each retired mapping draws a ticket, the next number. Shared flushes settle tickets in order, everything up to one at
+//! once, so one number says how far they have come; only flushes that failed are remembered apart. The owner of a lane may flush for
+//! itself before: its tickets are [told from others](Owed::of_an_owner), and who holds one still is known where they are drawn.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,6 +12,13 @@ use crate::iommu::RevokeError;
 /// A place in the order in which mappings of a domain were retired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ticket(u64);
+
+impl Ticket {
+    /// Not 0.
+    pub(super) fn number(self) -> u64 {
+        self.0
+    }
+}
 
 /// The tickets that must be settled before some memory is out of the device's reach: those of one mapping, or of
 /// several of the same memory, one after the other.
@@ -54,6 +62,11 @@ impl Owed {
         }
     }
 
+    /// The ticket, if it is [an owner's](Tickets::draw_for_owner), and there is no other.
+    pub(super) fn of_an_owner(self) -> Option<Ticket> {
+        (self.first == self.last && self.last & OWNERS != 0).then_some(Ticket(self.last))
+    }
+
     /// Whether no ticket is among them.
     pub(crate) fn is_nothing(self) -> bool {
         self.last == 0
@@ -80,15 +93,27 @@ impl Confirmed {
     }
 }
 
+/// In the number of an owner's ticket, and of no other.
+const OWNERS: u64 = 1;
+
 /// Tickets whose flush was not confirmed.
 #[derive(Clone, Copy)]
 struct Lost {
     first: u64,
     last: u64,
     error: RevokeError,
+    flush: Flush,
 }
 
-/// How many separate runs of lost tickets are told apart. With more, the tickets between the last two count as lost
+/// Whose flush it was.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flush {
+    /// An owner's, for itself.
+    Own,
+    Shared,
+}
+
+/// How many separate runs of lost tickets are told apart. With more, the tickets between some of them count as lost
 /// too: their memory is kept for nothing, and not the other way round.
 const MAX_LOST: usize = 8;
 
@@ -108,9 +133,16 @@ impl Tickets {
         }
     }
 
-    /// The next ticket. 2^64 are never drawn.
+    /// The next ticket. 2^63 are never drawn.
     pub(super) fn draw(&mut self) -> Ticket {
-        self.drawn += 1;
+        self.drawn = (self.drawn | OWNERS) + 1;
+        Ticket(self.drawn)
+    }
+
+    /// The same for all that an owner retires until it is settled.
+    pub(super) fn draw_for_owner(&mut self) -> Ticket {
+        let Ticket(number) = self.draw();
+        self.drawn = number | OWNERS;
         Ticket(self.drawn)
     }
 
@@ -134,13 +166,40 @@ impl Tickets {
             return;
         }
         self.settled = last;
-        let Err(error) = outcome else { return };
-        let lost = Lost { first, last, error };
+        if let Err(error) = outcome {
+            self.note_lost(Lost {
+                first,
+                last,
+                error,
+                flush: Flush::Shared,
+            });
+        }
+    }
+
+    /// The flush that an owner made for itself was not confirmed.
+    pub(super) fn lose(&mut self, Ticket(number): Ticket, error: RevokeError) {
+        self.note_lost(Lost {
+            first: number,
+            last: number,
+            error,
+            flush: Flush::Own,
+        });
+    }
+
+    fn note_lost(&mut self, lost: Lost) {
+        let mut known = self.lost.iter().flatten();
+        if known.any(|known| known.first <= lost.first && lost.last <= known.last) {
+            return;
+        }
         match self.lost.iter_mut().find(|slot| slot.is_none()) {
             Some(slot) => *slot = Some(lost),
             None => {
                 if let Some(Some(newest)) = self.lost.last_mut() {
-                    newest.last = last;
+                    newest.first = newest.first.min(lost.first);
+                    newest.last = newest.last.max(lost.last);
+                    if lost.flush == Flush::Shared {
+                        newest.flush = lost.flush;
+                    }
                 }
             }
         }
@@ -166,6 +225,18 @@ impl Tickets {
             None => None,
         }
     }
+
+    /// How the shared flushes ended that have settled `all`; `None` while one is to come. What owners have lost by flushes for themselves
+    /// they know already.
+    pub(super) fn outcome_of_shared(&self, all: Owed) -> Option<Result<(), RevokeError>> {
+        if all.last > self.settled {
+            return None;
+        }
+        let mut lost = self.lost.iter().flatten();
+        let is_among = |lost: &&Lost| lost.first <= all.last && all.first <= lost.last;
+        let lost = lost.find(|lost| lost.flush == Flush::Shared && is_among(lost));
+        Some(lost.map_or(Ok(()), |lost| Err(lost.error)))
+    }
 }
 
 #[cfg(test)]
@@ -178,6 +249,10 @@ mod tests {
 
     fn drawn(tickets: &mut Tickets) -> Owed {
         let ticket = tickets.draw();
+        owed_for(ticket)
+    }
+
+    fn owed_for(ticket: Ticket) -> Owed {
         let page = BusRange::new(BusAddr::new(ticket.0 << 12), 4096).unwrap();
         Owed::one(ticket, page)
     }
@@ -242,6 +317,49 @@ mod tests {
     }
 
     #[test]
+    fn owners_tickets_are_told_from_others_and_lost_one_by_one() {
+        let mut tickets = Tickets::new();
+        let kinds = [false, true, true, false, true, false, false].map(|owners| {
+            let ticket = match owners {
+                true => tickets.draw_for_owner(),
+                false => tickets.draw(),
+            };
+            (ticket, owners)
+        });
+        for pair in kinds.windows(2) {
+            assert!(pair[0].0 < pair[1].0);
+        }
+        for (ticket, owners) in kinds {
+            let found = owed_for(ticket).of_an_owner();
+            assert_eq!(found, owners.then_some(ticket));
+        }
+        let [first, one, two, ..] = kinds.map(|(ticket, _)| owed_for(ticket));
+        assert_eq!(one.and(two).of_an_owner(), None);
+        assert_eq!(Owed::NOTHING.of_an_owner(), None);
+        // More than are told apart, the later ones first.
+        let later: Vec<_> = (0..2 * MAX_LOST)
+            .map(|_| tickets.draw_for_owner())
+            .collect();
+        for &ticket in later.iter().rev() {
+            tickets.lose(ticket, ERROR);
+        }
+        tickets.lose(kinds[2].0, ERROR);
+        let all = tickets.unsettled();
+        assert_eq!(tickets.outcome_of_shared(all), None);
+        tickets.settle(all, Ok(()));
+        assert_eq!(tickets.outcome_of_shared(all), Some(Ok(())));
+        for ticket in later {
+            assert_eq!(tickets.outcome(owed_for(ticket)), Some(Err(ERROR)));
+        }
+        assert_eq!(tickets.outcome(two), Some(Err(ERROR)));
+        assert_eq!(tickets.outcome(first), Some(Ok(())));
+        assert_eq!(tickets.outcome(one), Some(Ok(())));
+        let last = drawn(&mut tickets);
+        tickets.settle(last, Err(ERROR));
+        assert_eq!(tickets.outcome_of_shared(last), Some(Err(ERROR)));
+    }
+
+    #[test]
     fn nothing_owed_is_settled_from_the_beginning() {
         let mut tickets = Tickets::new();
         assert_eq!(tickets.outcome(Owed::NOTHING), Some(Ok(())));
@@ -249,7 +367,7 @@ mod tests {
         assert_eq!(Owed::NOTHING.and(one), one);
         assert_eq!(one.and(Owed::NOTHING), one);
         let two = drawn(&mut tickets);
-        let range = BusRange::new(BusAddr::new(0x1000), 0x2000).unwrap();
+        let range = BusRange::new(BusAddr::new(0x2000), 0x3000).unwrap();
         assert_eq!(one.and(two).range(), Some(range));
         assert_eq!(Owed::NOTHING.range(), None);
     }

@@ -210,11 +210,11 @@ pub(super) const ALL: &[Mutation] = &[
         name: "flush-waits-for-another-for-ever",
         selection: Selection::Whole,
         file: "dmamap/src/iommu/retire.rs",
-        find: "if let Ok(outcome) = self.wait_for(|inner| inner.outcome(owed)) {
+        find: "if let Ok(outcome) = self.wait_for(|inner| inner.outcome(owed, outcome)) {
             return outcome;
         }",
         replace: "loop {
-            if let Ok(outcome) = self.wait_for(|inner| inner.outcome(owed)) {
+            if let Ok(outcome) = self.wait_for(|inner| inner.outcome(owed, outcome)) {
                 return outcome;
             }
         }
