@@ -83,11 +83,13 @@ impl<P: Platform> HardwareFrames<P> {
         self.word(index).load(Ordering::Acquire)
     }
 
-    /// The 64-bit words number `index` and the next.
-    #[inline]
-    pub(crate) fn load_pair(&self, index: usize) -> [u64; 2] {
-        let words = self.pair(index).each_ref();
-        words.map(|word| word.load(Ordering::Acquire))
+    /// The first `count` 64-bit words, for what no unit reads or writes.
+    pub(crate) fn words(&self, count: usize) -> &[AtomicU64] {
+        if count > self.frames.len_bytes() as usize / 8 {
+            outside(count, 8);
+        }
+        // SAFETY: in bounds, as just checked, aligned because frames are, and only accessed atomically.
+        unsafe { core::slice::from_raw_parts(self.start.cast::<AtomicU64>().as_ptr(), count) }
     }
 
     /// Changes the 64-bit word number `index`; earlier stores are visible to the unit before it.

@@ -141,7 +141,7 @@ impl<P: Platform> Domain<P> {
     #[inline(never)]
     unsafe fn retire_at_hand<const IS_PAGE: bool>(&self, range: BusRange) -> Option<Ticket> {
         let retire = |entries: &[AtomicU64], stage: &mut Stage| {
-            let ticket = stage.ticket()?;
+            let ticket = stage.ticket(range)?;
             self.clear_entries(entries)?;
             stage.push(range);
             Some(ticket)

@@ -211,7 +211,7 @@ impl<P: Platform> Domain<P> {
             return Staging::Elsewhere;
         };
         let retire = |lent: LentRange<'_>, stage: &mut Stage| {
-            let Some(ticket) = stage.ticket() else {
+            let Some(ticket) = stage.ticket(range) else {
                 return Staging::NoTicket;
             };
             let cleared = all.clear(self.platform, &lent, (range, self.page_size_log2));

@@ -1,12 +1,12 @@
 //! Room for the ranges of one flush, lent before it is needed.
 
-use crate::addr::{BusAddr, BusRange, FRAME_BYTES};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::packed::{self, MOST_WORDS};
+use crate::addr::{BusRange, FRAME_BYTES};
 use crate::frame::HardwareFrames;
 use crate::pagetable::WalkCoherence;
 use crate::platform::{OutOfFrames, Platform};
-
-/// Words of one range.
-const WORDS: usize = 2;
 
 /// A list of bus ranges in frames of the platform, as long as it was made.
 pub(super) struct Entries<P: Platform> {
@@ -15,18 +15,22 @@ pub(super) struct Entries<P: Platform> {
     frame_count: usize,
     capacity: usize,
     len: usize,
+    /// Words that the ranges take, as they are [packed].
+    words: usize,
 }
 
 impl<P: Platform> Entries<P> {
     /// Room for `capacity` ranges.
     pub(super) fn allocate(platform: P, capacity: usize) -> Result<Self, OutOfFrames> {
-        let frame_count = (capacity * WORDS * size_of::<u64>()).div_ceil(FRAME_BYTES as usize);
+        let bytes = capacity * MOST_WORDS * size_of::<u64>();
+        let frame_count = bytes.div_ceil(FRAME_BYTES as usize);
         let frames = HardwareFrames::allocate(platform, frame_count, WalkCoherence::Snooped)?;
         Ok(Self {
             frames: Some(frames),
             frame_count,
             capacity,
             len: 0,
+            words: 0,
         })
     }
 
@@ -42,34 +46,42 @@ impl<P: Platform> Entries<P> {
 
     /// Adds a range; there is room.
     pub(super) fn push(&mut self, range: BusRange) {
-        self.extend(&[(range.start().as_u64(), range.len_bytes())]);
+        match packed::in_a_word(range) {
+            Some(word) => self.extend(1, &[word]),
+            None => self.extend(1, &packed::in_two_words(range)),
+        }
     }
 
-    /// Adds ranges, of which it is given where each begins, and its bytes; there is room.
-    pub(super) fn extend(&mut self, ranges: &[(u64, u64)]) {
+    /// Adds so many ranges, [packed]; there is room.
+    pub(super) fn extend(&mut self, ranges: usize, words: &[u64]) {
         assert!(
-            ranges.len() <= self.capacity - self.len,
+            ranges <= self.capacity - self.len && words.len() <= MOST_WORDS * ranges,
             "more ranges than there is room for"
         );
-        let Some(frames) = &self.frames else { return };
-        for (n, &(start, len_bytes)) in ranges.iter().enumerate() {
-            frames.store_pair((self.len + n) * WORDS, [start, len_bytes]);
+        let end = self.words + words.len();
+        let places = self.noted(end).get(self.words..).unwrap_or_default();
+        for (place, &word) in places.iter().zip(words) {
+            place.store(word, Ordering::Relaxed);
         }
-        self.len += ranges.len();
+        self.len += ranges;
+        self.words = end;
     }
 
     /// The ranges, in the order in which they were added.
     pub(super) fn iter(&self) -> impl Iterator<Item = BusRange> + '_ {
+        let words = self.noted(self.words);
+        packed::ranges(words.len(), move |n| words[n].load(Ordering::Relaxed))
+    }
+
+    /// The first `count` words. Who reads and who writes them has the list by itself.
+    fn noted(&self, count: usize) -> &[AtomicU64] {
         let frames = self.frames.as_ref();
-        (0..self.len).filter_map(move |n| {
-            let [start, len_bytes] = frames?.load_pair(n * WORDS);
-            Some(BusRange::of_existing(BusAddr::new(start), len_bytes))
-        })
+        frames.map_or(&[], |frames| frames.words(count))
     }
 
     /// Makes it empty.
     pub(super) fn clear(&mut self) {
-        self.len = 0;
+        (self.len, self.words) = (0, 0);
     }
 }
 

@@ -14,6 +14,7 @@
 //! |---|---|
 //! | `tickets` | which mappings a flush has covered, and whether it was confirmed |
 //! | `entries` | the ranges, in frames lent when the queue was made |
+//! | `packed` | how a range is noted, mostly in one word |
 //! | `stage` | what one CPU has retired that the queue does not know yet |
 //! | `own_stage` | what the owner of a lane has |
 //! | `covered` | whether a flush has begun that is about it |
@@ -25,6 +26,7 @@ mod figures;
 #[cfg(test)]
 mod interleaved;
 mod own_stage;
+mod packed;
 mod stage;
 mod tickets;
 

@@ -4,37 +4,62 @@
 //! all CPUs have staged, and so that ticket is settled with the flush that covers them. Until then it counts as something that
 //! waits, as it may be: the bounds of the queue, in number and in time, hold with what is staged.
 
+use super::FlushQueue;
+use super::packed::{self, MOST_WORDS};
 use super::tickets::Ticket;
-use super::{FlushQueue, Waiting};
 use crate::addr::BusRange;
 use crate::platform::Platform;
 
 /// Most ranges that one CPU stages.
-const MOST: usize = 32;
+const MOST: usize = 64;
 
 /// The ranges that one CPU has retired since it drew a ticket.
-#[derive(Default)]
 pub(in crate::iommu) struct Stage {
     /// The ticket of all of them; `None` where it has none to give.
     ticket: Option<Ticket>,
     /// For how many of them the queue keeps room.
     room: usize,
+    /// How many words the ranges take, as they are [packed]: no more than there is room for.
     len: usize,
-    /// Where each begins, and its bytes.
-    ranges: [(u64, u64); MOST],
+    words: [u64; MOST],
+}
+
+impl Default for Stage {
+    fn default() -> Self {
+        Self {
+            ticket: None,
+            room: 0,
+            len: 0,
+            words: [0; MOST],
+        }
+    }
 }
 
 impl Stage {
-    /// The ticket of what is staged next, if there is room for it.
+    /// The ticket of a range that is staged next, if there is room for it.
     #[inline]
-    pub(in crate::iommu) fn ticket(&self) -> Option<Ticket> {
-        self.ticket.filter(|_| self.len < self.room)
+    pub(in crate::iommu) fn ticket(&self, range: BusRange) -> Option<Ticket> {
+        let words = match packed::in_a_word(range) {
+            Some(_) => 1,
+            None => MOST_WORDS,
+        };
+        self.ticket.filter(|_| self.len + words <= self.room)
     }
 
-    /// Takes a range whose entries were cleared, where there is [a ticket](Self::ticket).
+    /// Takes a range whose entries were cleared, where there is [a ticket](Self::ticket) for it.
     #[inline]
     pub(in crate::iommu) fn push(&mut self, range: BusRange) {
-        self.ranges[self.len] = (range.start().as_u64(), range.len_bytes());
+        match packed::in_a_word(range) {
+            Some(word) => self.put(word),
+            None => packed::in_two_words(range)
+                .into_iter()
+                .for_each(|word| self.put(word)),
+        }
+    }
+
+    #[inline]
+    fn put(&mut self, word: u64) {
+        self.words[self.len] = word;
         self.len += 1;
     }
 }
@@ -63,21 +88,21 @@ impl<P: Platform> FlushQueue<P> {
         self.staged -= room;
         self.staged_by_cpus -= room;
         stage.ticket = None;
-        if let Some(Waiting {
-            entries,
-            gather,
-            bytes,
-            ..
-        }) = &mut self.waiting
-        {
-            let ranges = &stage.ranges[..stage.len];
-            for &(start, len_bytes) in ranges {
-                gather.add_leaves(start, len_bytes);
-                *bytes += len_bytes;
-            }
-            entries.extend(ranges);
+        let words = &stage.words[..stage.len];
+        let (mut count, mut bytes, mut first, mut last) = (0, 0, u64::MAX, 0);
+        for range in packed::ranges(words.len(), |n| words[n]) {
+            let (start, len_bytes) = (range.start().as_u64(), range.len_bytes());
+            (count, bytes) = (count + 1, bytes + len_bytes);
+            (first, last) = (first.min(start), last.max(start + (len_bytes - 1)));
         }
-        self.figures.retired += stage.len as u64;
+        if count > 0
+            && let Some(waiting) = &mut self.waiting
+        {
+            waiting.gather.add_leaves(first, last - first + 1);
+            waiting.entries.extend(count, words);
+            waiting.bytes += bytes;
+        }
+        self.figures.retired += count as u64;
         stage.len = 0;
     }
 
