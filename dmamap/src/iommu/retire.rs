@@ -295,17 +295,18 @@ impl<P: Platform> Domain<P> {
         let Some(flight) = crash_on_unwind.disarm() else {
             return;
         };
-        let mut inner = self.inner.lock();
-        let outcome = match inner.reach {
+        let reach = self.inner.lock().reach;
+        let outcome = match reach {
             Reach::Revoked => Ok(()),
             Reach::Live | Reach::Unconfirmed => invalidated.map_err(RevokeError::from),
         };
-        let mut emptied = Gather::new(self.platform);
-        if outcome.is_ok() && inner.reach == Reach::Live {
+        // Not under the lock, as they may be many. Where the domain ends meanwhile they are nobody's.
+        let emptied = match (outcome, reach) {
             // SAFETY: their entries were cleared when they were retired, and every unit has confirmed to know them no more.
-            unsafe { self.free_all_locked(&mut inner, flight.ranges(), &mut emptied) };
-            inner.note_unlinking(&emptied);
-        }
+            (Ok(()), Reach::Live) => unsafe { self.free_all(flight.ranges()) },
+            _ => Gather::new(self.platform),
+        };
+        let mut inner = self.inner.lock();
         if outcome.is_ok() && tables == TableChange::Unlinked {
             inner.unlinking -= 1;
         }

@@ -245,16 +245,16 @@ impl<P: Platform> Domain<P> {
         }
     }
 
-    /// Lets all of `ranges` be chosen again, with the lock, as [`free_locked`](Self::free_locked) each.
+    /// Lets all of `ranges` be chosen again, in lanes without the lock: they may be many, and others map and retire meanwhile. Returns the
+    /// tables that nobody needs any more, which are to be [finished](Self::finish).
     ///
     /// # Safety
     /// As [`free`](Self::free), of each.
-    pub(in crate::iommu) unsafe fn free_all_locked(
+    pub(in crate::iommu) unsafe fn free_all(
         &self,
-        inner: &mut Inner<P>,
         mut ranges: impl Iterator<Item = BusRange>,
-        emptied: &mut Gather<P>,
-    ) {
+    ) -> Gather<P> {
+        let mut emptied = Gather::new(self.platform);
         let log2 = self.page_size_log2;
         let granules =
             |range: &BusRange| (range.start().as_u64() >> log2, range.len_bytes() >> log2);
@@ -264,9 +264,9 @@ impl<P: Platform> Domain<P> {
                 Some(all) => unsafe { all.lanes.free_many(&mut ranges, granules) },
                 None => ranges.next(),
             };
-            let Some(range) = next else { return };
+            let Some(range) = next else { return emptied };
             // SAFETY: as above.
-            unsafe { self.free_locked(inner, range, emptied) };
+            unsafe { self.free_gathering(range, &mut emptied) };
         }
     }
 
@@ -288,25 +288,28 @@ impl<P: Platform> Domain<P> {
         }
     }
 
-    /// As [`free`](Self::free), with the lock; `emptied` takes what is to be invalidated then.
+    /// As [`free`](Self::free); `emptied` takes what is to be invalidated then.
     ///
     /// # Safety
     /// As [`free`](Self::free).
-    pub(in crate::iommu) unsafe fn free_locked(
-        &self,
-        inner: &mut Inner<P>,
-        range: BusRange,
-        emptied: &mut Gather<P>,
-    ) {
+    unsafe fn free_gathering(&self, range: BusRange, emptied: &mut Gather<P>) {
         let Some((DomainLanes { lanes, .. }, at, units)) = self.lanes_for(range) else {
-            return inner.free(range);
+            return self.inner.lock().free(range);
         };
         // SAFETY: the caller's promise.
         match unsafe { lanes.free(at, units) } {
             Freed::Done => {}
-            Freed::Unused(block) => self.take_back_locked(inner, block, emptied),
+            Freed::Unused(block) => {
+                let mut inner = self.inner.lock();
+                let before = emptied.tables();
+                self.take_back_locked(&mut inner, block, emptied);
+                if before == TableChange::Kept {
+                    // Once for all of them.
+                    inner.note_unlinking(emptied);
+                }
+            }
             // SAFETY: the caller's promise.
-            Freed::Elsewhere => unsafe { self.free_elsewhere(inner, range) },
+            Freed::Elsewhere => unsafe { self.free_elsewhere(&mut self.inner.lock(), range) },
         }
     }
 
