@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::cargo::{capture, cargo, run};
+use crate::cargo::{capture, cargo_once, run};
 use crate::gate::Outcome;
 
 /// Targets that have no standard library at all. Those that are installed are built too.
@@ -39,7 +39,7 @@ pub(crate) fn check() -> Outcome {
 }
 
 fn builds(more: &[&str]) -> Result<(), String> {
-    match run(cargo(&BUILD).args(more)) {
+    match run(cargo_once(&BUILD).args(more)) {
         Outcome::Failed(why) | Outcome::Skipped(why) | Outcome::Absent(why) => Err(why),
         Outcome::Passed(_) => Ok(()),
     }
@@ -47,7 +47,7 @@ fn builds(more: &[&str]) -> Result<(), String> {
 
 /// The same program with the standard library below it must not build.
 fn bites() -> Result<(), String> {
-    let output = capture(cargo(&BUILD).args(["--features", "std"]))?;
+    let output = capture(cargo_once(&BUILD).args(["--features", "std"]))?;
     let said = String::from_utf8_lossy(&output.stderr);
     if output.status.success() {
         return Err("a program that links std passes: the check shows nothing".into());

@@ -1,7 +1,7 @@
 //! The steps of the gate, cheapest first.
 
 use crate::bench::counts;
-use crate::cargo::{cargo, has_component, run};
+use crate::cargo::{cargo, cargo_once, has_component, run};
 use crate::gate::{Outcome, Step};
 use crate::miri;
 use crate::nostd;
@@ -29,13 +29,16 @@ pub(crate) fn all() -> Vec<Step> {
                     "-D",
                     "warnings",
                 ];
-                with_component("clippy", "clippy", || run(&mut cargo(&arguments)))
+                with_component("clippy", "clippy", || run(&mut cargo_once(&arguments)))
             },
         ),
         step(
             "docs",
             "the manual builds, and every link in it leads somewhere",
-            || run(cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings")),
+            || {
+                run(cargo_once(&["doc", "--workspace", "--no-deps"])
+                    .env("RUSTDOCFLAGS", "-D warnings"))
+            },
         ),
         step(
             "no_std",
@@ -48,7 +51,7 @@ pub(crate) fn all() -> Vec<Step> {
             "unit, integration and documentation tests, and what the documents name exists",
             // Of the program what is inside it alone, with its assertions: whole runs, of which most are long, are left to
             // the step `end-to-end`. The layer and the models are run with theirs by everything else here.
-            || run(&mut cargo(&["test", "--workspace"])),
+            || run(&mut cargo_once(&["test", "--workspace"])),
         ),
         step(
             "miri",
