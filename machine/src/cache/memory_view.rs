@@ -1,6 +1,7 @@
 //! Memory as an IOMMU's walks see it, and its queues where these do as walks do: through the CPU's caches, or beside them.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use board::ram::{OutsideRam, Ram};
 
@@ -55,6 +56,15 @@ impl MemoryView {
         match &self.caches {
             None => self.ram.load_u64(phys),
             Some(caches) => caches.load_memory(phys),
+        }
+    }
+
+    /// The words from `phys` on, a multiple of 8, in the host's byte order; none where a load may see another one than the
+    /// CPU's, or not all of them are memory.
+    pub(crate) fn words(&self, phys: u64, count: usize) -> Option<&[AtomicU64]> {
+        match self.caches {
+            None => self.ram.words(phys, count).ok(),
+            Some(_) => None,
         }
     }
 

@@ -68,7 +68,7 @@ impl Core {
         let table = self.live.device_table();
         let mut visitor = into_audit(&self.reporter, audit);
         if reach::visit_device_table(table, &mut visitor) == Onward::Continue {
-            let devices = reach::all_devices();
+            let devices = reach::devices(&self.tables, table);
             reach::visit(self.rules, &self.tables, table, devices, &mut visitor);
         }
     }

@@ -1,10 +1,10 @@
 //! Everything that can be reached from the device table, as the unit's walks would read it.
 
-use hw::amd::device_table;
+use hw::amd::device_table::{self, TranslationWord};
 use hw::amd::regs::DeviceTableBase;
 
 use super::entries::{Decoded, DeviceEntry, Route, Rules, TableAt, through};
-use super::geometry::{ENTRIES, ENTRY_BYTES, size_log2};
+use super::geometry::{ENTRIES, size_log2};
 use crate::iommu::grant::Grant;
 use crate::iommu::reach::{Onward, Reached, Visitor};
 use crate::iommu::table_memory::TableMemory;
@@ -85,10 +85,7 @@ fn visit_table(
     }
     let level = table.level;
     let entry_log2 = size_log2(level);
-    for index in 0..ENTRIES {
-        let Ok(word) = memory.entry(table.phys + index * ENTRY_BYTES) else {
-            break;
-        };
+    for (index, word) in memory.occupied(table.phys, ENTRIES) {
         let bus = first_bus.wrapping_add(index << entry_log2);
         let onward = match rules.decode(word, level) {
             Decoded::NotPresent | Decoded::Malformed(_) => continue,
@@ -127,7 +124,13 @@ fn visit_table(
     Onward::Continue
 }
 
-/// Every device id.
-pub(super) fn all_devices() -> impl Iterator<Item = u16> {
-    (0..device_table::MAX_ENTRIES).map(|device| device as u16)
+/// Every device id whose entry may lead somewhere. One that is valid without a translation, as those of all devices that
+/// nobody attached, leads nowhere whatever else it says: of it the first word is enough.
+pub(super) fn devices(memory: &TableMemory, table: DeviceTableBase) -> impl Iterator<Item = u16> {
+    let entries = table.entries().min(device_table::MAX_ENTRIES);
+    let first_words = memory.first_words(table.base(), entries, device_table::ENTRY_BYTES);
+    first_words.filter_map(|(device, word)| {
+        let word = TranslationWord::from_bits(word);
+        (!word.v() || word.tv()).then_some(device as u16)
+    })
 }

@@ -59,11 +59,8 @@ impl Visit<'_, '_> {
             return self.contexts(table, first);
         }
         let below = self.rules.format.device_id_bits(level);
-        for index in 0..FRAME_BYTES / 8 {
+        for (index, word) in self.memory.occupied(table, FRAME_BYTES / 8) {
             let device = first + ((index as u32) << below);
-            let Ok(word) = self.memory.entry(table + index * 8) else {
-                break;
-            };
             if device >> REQUESTER_BITS != 0 {
                 break;
             }
@@ -131,13 +128,7 @@ impl Visit<'_, '_> {
                 return Onward::Stop;
             }
         }
-        for index in 0..entries {
-            let Ok(word) = self
-                .memory
-                .entry(table.phys + index * page_entry::ENTRY_BYTES)
-            else {
-                break;
-            };
+        for (index, word) in self.memory.occupied(table.phys, entries) {
             let bus = bus_of(place, table.level, first_bus, index);
             let onward = match page_entry::decode(word, table, stage) {
                 Decoded::NotValid | Decoded::Reserved => continue,

@@ -144,12 +144,9 @@ impl Walk<'_> {
             return Onward::Stop;
         }
         let size_log2 = geometry.entry_log2(level);
-        for index in 0..geometry.entries(level) {
+        let descriptors = self.memory.occupied(table.address, geometry.entries(level));
+        for (index, word) in descriptors {
             let bus = first + (index << size_log2);
-            let at = geometry.descriptor_at(table.address, level, bus);
-            let Ok(word) = self.memory.entry(at) else {
-                break;
-            };
             let decoded = descriptor::decode(self.tables.stage, geometry, level, word);
             let onward = match decoded {
                 Descriptor::Invalid => continue,

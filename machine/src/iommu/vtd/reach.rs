@@ -39,7 +39,7 @@ fn visit_root(
     seen: &mut Vec<u64>,
     visit: Visitor<'_>,
 ) -> Onward {
-    for bus in 0..root::ENTRIES as u64 {
+    for (bus, _) in present(memory, root_table) {
         let Ok(words) = memory.wide_entry(root_table + bus * root::ENTRY_BYTES) else {
             break;
         };
@@ -50,7 +50,7 @@ fn visit_root(
         if visit(Reached::Table { phys: entry.ctp() }) == Onward::Stop {
             return Onward::Stop;
         }
-        for function in 0..root::ENTRIES as u64 {
+        for (function, _) in present(memory, entry.ctp()) {
             let at = entry.ctp() + function * root::ENTRY_BYTES;
             let Ok(words) = memory.wide_entry(at) else {
                 break;
@@ -65,6 +65,12 @@ fn visit_root(
         }
     }
     Onward::Continue
+}
+
+/// The entries of two words that say they are present, by their first: those of a root or a context table.
+fn present(memory: &TableMemory, table: u64) -> impl Iterator<Item = (u64, u64)> {
+    let first_words = memory.first_words(table, root::ENTRIES as u64, root::ENTRY_BYTES);
+    first_words.filter(|(_, word)| word & 1 != 0)
 }
 
 fn visit_scalable_root(
@@ -125,10 +131,7 @@ fn visit_directory(
             return Onward::Stop;
         }
     }
-    for index in 0..directory.entries {
-        let Ok(word) = memory.entry(directory.phys + index * pasid::DIRECTORY_ENTRY_BYTES) else {
-            break;
-        };
+    for (index, word) in memory.occupied(directory.phys, directory.entries) {
         let Ok(table) = rules.pasid_table(word) else {
             continue;
         };
@@ -190,10 +193,7 @@ fn visit_table(
         return Onward::Stop;
     }
     let level = table.level;
-    for index in 0..second_stage::ENTRIES as u64 {
-        let Ok(word) = memory.entry(table.phys + index * second_stage::ENTRY_BYTES) else {
-            break;
-        };
+    for (index, word) in memory.occupied(table.phys, second_stage::ENTRIES as u64) {
         let bus = first_bus + (index << size_log2(level));
         let granted = |target: Target| table.grant.and(target.grant.read, target.grant.write);
         let onward = match rules.decode(stage, word, level) {
