@@ -3,6 +3,8 @@
 //!
 //! A device whose driver set a segment boundary goes the general way, though the boundary is the one that segments keep to anyway.
 
+use std::thread;
+
 use dmamap::addr::{BusRange, DmaMask, PhysRange};
 use dmamap::buffer::{DmaBuffer, DmaMemory, ScatterList, ScatteredBuffer};
 use dmamap::device::Device;
@@ -10,6 +12,7 @@ use dmamap::map::{Bidirectional, Direction, FromDevice, Lane, ToDevice};
 use dmamap::system::Protection;
 use hosted::Hosted;
 use journeys::boot::BootOptions;
+use machine::MachineConfig;
 use machine::bus::Access;
 use machine::cache::Snooping;
 
@@ -195,47 +198,59 @@ impl Ways<'_> {
     }
 }
 
+/// All ways on one machine, to the same device in turn.
+fn map_all_ways(config: MachineConfig, protection: Protection, random: &Random) {
+    let rig = Rig::boot_with(config, BootOptions::default());
+    for who in [Who::Device, Who::Lane, Who::General] {
+        println!("{who:?}");
+        // Nothing is copied, and unmaps may be put off.
+        let device = rig.attach_trusted(EDU, protection);
+        device.set_mask(DmaMask::ALL).unwrap();
+        if who == Who::General {
+            device.set_segment_boundary(BOUNDARY).unwrap();
+        }
+        let before = (device.domain_frames(), rig.frames_in_use());
+        let lane = device.lane();
+        let mut ways = Ways {
+            rig: &rig,
+            device: &device,
+            lane,
+            who,
+        };
+        for _ in 0..8 {
+            ways.one_of_each(random, Bidirectional);
+            ways.one_of_each(random, ToDevice);
+            ways.one_of_each(random, FromDevice);
+        }
+        drop(ways);
+        assert_nothing_left(&rig, &device, before);
+        device.detach().unwrap();
+    }
+    rig.finish();
+}
+
 #[test]
 fn what_short_ways_map_is_what_was_asked_for() {
-    let random = Random::from_environment(51);
-    for (name, iommu) in machines() {
-        for (protection, snooping) in [
-            (Protection::Strict, Snooping::On),
-            (Protection::Deferred, Snooping::On),
-            (Protection::Strict, Snooping::Off),
-        ] {
-            if name == "virtio" && protection == Protection::Deferred {
-                // Its model minds memory that comes back before the flush.
-                continue;
-            }
-            let config = with(&iommu).with_devices(snooping);
-            let rig = Rig::boot_with(config, BootOptions::default());
-            for who in [Who::Device, Who::Lane, Who::General] {
-                println!("{name} {protection:?} {snooping:?} {who:?}");
-                // Nothing is copied, and unmaps may be put off.
-                let device = rig.attach_trusted(EDU, protection);
-                device.set_mask(DmaMask::ALL).unwrap();
-                if who == Who::General {
-                    device.set_segment_boundary(BOUNDARY).unwrap();
+    let kinds = [
+        (Protection::Strict, Snooping::On),
+        (Protection::Deferred, Snooping::On),
+        (Protection::Strict, Snooping::Off),
+    ];
+    // Beside each other: one after the other they would go on alone when all other tests have ended.
+    thread::scope(|scope| {
+        for (seed, (protection, snooping)) in (51..).zip(kinds) {
+            scope.spawn(move || {
+                let random = Random::from_environment(seed);
+                for (name, iommu) in machines() {
+                    if name == "virtio" && protection == Protection::Deferred {
+                        // Its model minds memory that comes back before the flush.
+                        continue;
+                    }
+                    println!("{name} {protection:?} {snooping:?}");
+                    let config = with(&iommu).with_devices(snooping);
+                    map_all_ways(config, protection, &random);
                 }
-                let before = (device.domain_frames(), rig.frames_in_use());
-                let lane = device.lane();
-                let mut ways = Ways {
-                    rig: &rig,
-                    device: &device,
-                    lane,
-                    who,
-                };
-                for _ in 0..8 {
-                    ways.one_of_each(&random, Bidirectional);
-                    ways.one_of_each(&random, ToDevice);
-                    ways.one_of_each(&random, FromDevice);
-                }
-                drop(ways);
-                assert_nothing_left(&rig, &device, before);
-                device.detach().unwrap();
-            }
-            rig.finish();
+            });
         }
-    }
+    });
 }
