@@ -68,7 +68,10 @@ impl<P: Platform> DmaSystem<P> {
         let table = units[unit]
             .create_table(shape, id)
             .map_err(|error| fail(error.into()))?;
-        let limits = FlushLimits::new(settings.flush_entries, settings.flush_window_ms);
+        let entries = settings.flush_entries;
+        let entries =
+            entries.unwrap_or_else(|| FlushLimits::entries_for(self.platform.cpu_count()));
+        let limits = FlushLimits::new(entries, settings.flush_window_ms);
         let domain = Domain::new(self.platform, id, units.clone(), table, limits).map_err(fail)?;
         let domain = domain.with_address_order(settings.address_order);
         let beyond = BusAddr::new(1u64.checked_shl(facts.address_bits.into()).unwrap_or(0));

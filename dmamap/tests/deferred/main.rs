@@ -35,7 +35,7 @@ type Gone = Retired<Hosted, DmaBuffer<Hosted>, Bidirectional>;
 /// `options` with flushes of so many entries at most, and a timer that comes so soon.
 fn flushing(options: BootOptions, entries: u32, window_ms: u64) -> BootOptions {
     let units = Settings {
-        flush_entries: entries,
+        flush_entries: Some(entries),
         flush_window_ms: window_ms,
         ..options.units
     };

@@ -124,7 +124,7 @@ fn check(kind: &str, policy: Policy, len_bytes: u64, ranges: Ranges, rig: Rig) {
 /// So few unmaps share a flush that no more tables are empty meanwhile than a domain keeps: none is unlinked.
 fn few_tables() -> BootOptions {
     let units = Settings {
-        flush_entries: 16,
+        flush_entries: Some(16),
         flush_window_ms: 600_000,
         ..Settings::default()
     };

@@ -19,12 +19,13 @@ const RAM_BYTES: u64 = 1 << 30;
 pub enum Flushes {
     /// As many as where nobody says.
     AsUsual,
-    /// As many as can be: a unit is a model with a thread of its own, which takes a CPU's time from those who are measured.
+    /// So many that the model of the unit, which has a thread of its own, takes hardly any of a CPU's time from those who are measured.
     Rare,
 }
 
-/// More than are possible.
-const MANY: u32 = 1 << 20;
+/// Not more: the tables of what waits and of what a flush is about at that time are kept empty, so that none is freed. For each that is
+/// freed the models look through all tables, whether some still leads to it.
+const MANY: u32 = 1 << 12;
 
 /// A computer with VT-d units that answer at once, which each thread is a CPU of.
 pub struct Computer {
@@ -42,7 +43,7 @@ impl Computer {
         let board = Arc::new(AtOnce::new(machine));
         let mut options = BootOptions::default();
         if flushes == Flushes::Rare {
-            options.units.flush_entries = MANY;
+            options.units.flush_entries = Some(MANY);
             options.units.flush_window_ms = u64::from(u32::MAX);
         }
         // SAFETY: nobody but whoever has this value uses it, each thread as a CPU, and no device is set to work.

@@ -61,7 +61,18 @@ pub(crate) struct FlushLimits {
 /// Most mappings that may wait for one flush: 64 frames of them.
 const MAX_ENTRIES: u32 = 1 << 14;
 
+/// Of whoever does not say how many: at least, and for each CPU, as many as it [stages](Stage) at once.
+const USUAL_ENTRIES: u32 = 256;
+const USUAL_ENTRIES_OF_CPU: u32 = stage::MOST as u32;
+
 impl FlushLimits {
+    /// How many mappings may wait where nobody says it: with fewer for each CPU, each would take the lock more often.
+    pub(crate) fn entries_for(cpus: usize) -> u32 {
+        let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
+        let entries = cpus.saturating_mul(USUAL_ENTRIES_OF_CPU);
+        entries.clamp(USUAL_ENTRIES, MAX_ENTRIES)
+    }
+
     /// Between 1 and [`MAX_ENTRIES`] mappings wait `window_ms` milliseconds at most.
     pub(crate) fn new(entries: u32, window_ms: u64) -> Self {
         Self {
@@ -427,5 +438,16 @@ impl<P: Platform> FlushQueue<P> {
             retired: self.figures.retired + self.retired_by_owners(),
             ..self.figures
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::FlushLimits;
+
+    #[test]
+    fn more_may_wait_where_there_are_more_cpus() {
+        let of = [0, 1, 4, 5, 64, 256, usize::MAX].map(FlushLimits::entries_for);
+        assert_eq!(of, [256, 256, 256, 320, 4096, 1 << 14, 1 << 14]);
     }
 }

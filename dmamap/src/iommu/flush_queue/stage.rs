@@ -11,7 +11,7 @@ use crate::addr::BusRange;
 use crate::platform::Platform;
 
 /// Most ranges that one CPU stages.
-const MOST: usize = 64;
+pub(super) const MOST: usize = 64;
 
 /// The ranges that one CPU has retired since it drew a ticket.
 pub(in crate::iommu) struct Stage {
@@ -68,9 +68,10 @@ impl<P: Platform> FlushQueue<P> {
     /// Takes in what a CPU has staged, and gives it another ticket. Whether it has one then: there must be room.
     pub(in crate::iommu) fn exchange(&mut self, stage: &mut Stage, cpus: usize) -> bool {
         self.take_in(stage);
-        // All CPUs together are not to take more than half.
-        let share = (self.limits.entries / (2 * cpus.max(1))).min(MOST);
-        let room = share.min(self.room_left());
+        // A quarter of what is left, as mostly few of many CPUs retire; and a share that all of them could have of a half.
+        let left = self.room_left();
+        let share = self.limits.entries / (2 * cpus.max(1));
+        let room = share.max(left / 4).min(MOST).min(left);
         if room == 0 {
             return false;
         }
