@@ -203,7 +203,7 @@ impl<P: Platform> Domain<P> {
     /// which may be what keeps them from it.
     pub(crate) fn settle(&self) {
         let everything = self.inner.lock().queue.everything();
-        let is_over = |queue: &FlushQueue<P>| queue.outcome_of_all(everything).is_some();
+        let is_over = |queue: &FlushQueue<P>| queue.has_landed(everything);
         while let Err(TooLong) = self.wait_until(is_over) {}
     }
 
@@ -295,29 +295,33 @@ impl<P: Platform> Domain<P> {
         let Some(flight) = crash_on_unwind.disarm() else {
             return;
         };
-        let reach = self.inner.lock().reach;
+        let mut inner = self.inner.lock();
+        let reach = inner.reach;
         let outcome = match reach {
             Reach::Revoked => Ok(()),
             Reach::Live | Reach::Unconfirmed => invalidated.map_err(RevokeError::from),
         };
-        // Not under the lock, as they may be many. Where the domain ends meanwhile they are nobody's.
-        let emptied = match (outcome, reach) {
-            // SAFETY: their entries were cleared when they were retired, and every unit has confirmed to know them no more.
-            (Ok(()), Reach::Live) => unsafe { self.free_all(flight.ranges()) },
-            _ => Gather::new(self.platform),
-        };
-        let mut inner = self.inner.lock();
-        if outcome.is_ok() && tables == TableChange::Unlinked {
-            inner.unlinking -= 1;
-        }
         if let Err(error) = outcome {
             let timer = self.keep_flight(&mut inner, flight, error);
             drop(inner);
             log_unconfirmed(error);
             return self.call_at(timer);
         }
-        let gather = inner.queue.land(flight, outcome);
+        if tables == TableChange::Unlinked {
+            inner.unlinking -= 1;
+        }
+        // Before its addresses are free: whoever retired them is not to find them in use and the flush to come.
+        inner.queue.settle(&flight, outcome);
         inner.queue.publish(&self.confirmed);
+        drop(inner);
+        // Not under the lock, as they may be many. Where the domain ends meanwhile they are nobody's.
+        let emptied = match reach {
+            // SAFETY: their entries were cleared when they were retired, and every unit has confirmed to know them no more.
+            Reach::Live => unsafe { self.free_all(flight.ranges()) },
+            Reach::Revoked | Reach::Unconfirmed => Gather::new(self.platform),
+        };
+        let mut inner = self.inner.lock();
+        let gather = inner.queue.land(flight);
         let timer = inner.queue.set_timer();
         drop(inner);
         // SAFETY: the tables were unlinked under the lock before the flush began, and every unit that walked them
@@ -357,7 +361,8 @@ impl<P: Platform> Domain<P> {
         error: RevokeError,
     ) -> Option<u64> {
         self.keep_addresses(inner, flight.ranges());
-        let gather = inner.queue.land(flight, Err(error));
+        inner.queue.settle(&flight, Err(error));
+        let gather = inner.queue.land(flight);
         inner.give_up(Unconfirmed::of(gather));
         inner.queue.set_timer()
     }

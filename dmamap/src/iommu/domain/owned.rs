@@ -367,7 +367,13 @@ impl<P: Platform> Domain<P> {
                 Ok(())
             }
             Err(error) => {
-                self.inner.lock().queue.count_lost_stage(stage);
+                let mut inner = self.inner.lock();
+                if inner.reach == Reach::Revoked {
+                    // Whoever ended the domain meanwhile was told that no device is in it.
+                    return Ok(());
+                }
+                inner.queue.count_lost_stage(stage);
+                drop(inner);
                 log_unconfirmed(error.into());
                 Err(error.into())
             }

@@ -61,8 +61,10 @@ pub(crate) struct FlushLimits {
 /// Most mappings that may wait for one flush: 64 frames of them.
 const MAX_ENTRIES: u32 = 1 << 14;
 
-/// Of whoever does not say how many: at least, and for each CPU, as many as it [stages](Stage) at once.
+/// Of whoever does not say how many: at least, at most (they lie side by side in memory), and for each CPU, as many as it
+/// [stages](Stage) at once.
 const USUAL_ENTRIES: u32 = 256;
+const MOST_USUAL_ENTRIES: u32 = 1 << 12;
 const USUAL_ENTRIES_OF_CPU: u32 = stage::MOST as u32;
 
 impl FlushLimits {
@@ -70,7 +72,7 @@ impl FlushLimits {
     pub(crate) fn entries_for(cpus: usize) -> u32 {
         let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
         let entries = cpus.saturating_mul(USUAL_ENTRIES_OF_CPU);
-        entries.clamp(USUAL_ENTRIES, MAX_ENTRIES)
+        entries.clamp(USUAL_ENTRIES, MOST_USUAL_ENTRIES)
     }
 
     /// Between 1 and [`MAX_ENTRIES`] mappings wait `window_ms` milliseconds at most.
@@ -138,6 +140,7 @@ pub(super) enum Due {
 /// Numbers of the flight under way.
 #[derive(Clone, Copy)]
 struct UnderWay {
+    through: Owed,
     entries: u64,
     bytes: u64,
 }
@@ -306,6 +309,7 @@ impl<P: Platform> FlushQueue<P> {
         let waiting = self.waiting.replace(empty)?;
         let through = self.tickets.unsettled();
         self.under_way = Some(UnderWay {
+            through,
             entries: waiting.entries.len() as u64 + waiting.owned,
             bytes: waiting.bytes,
         });
@@ -325,31 +329,30 @@ impl<P: Platform> FlushQueue<P> {
         self.under_way.is_some()
     }
 
-    /// The flush of `flight` ended. Returns its gather, which is not the queue's to free.
-    pub(super) fn land(
-        &mut self,
-        flight: Flight<P>,
-        outcome: Result<(), RevokeError>,
-    ) -> Gather<P> {
+    /// The flush of `flight` ended: whoever waits for it is told. What it is about is free only when it has [landed](Self::land).
+    pub(super) fn settle(&mut self, flight: &Flight<P>, outcome: Result<(), RevokeError>) {
+        let count = flight.entries.len() as u64 + flight.owned;
+        self.tickets.settle(flight.through, outcome);
+        if let Some(under_way) = &mut self.under_way {
+            (under_way.entries, under_way.bytes) = (0, 0);
+        }
+        match outcome {
+            Ok(()) => {
+                let window_ns = self.platform.now_ns().saturating_sub(flight.oldest_ns);
+                self.figures.note_flush(count, window_ns);
+            }
+            Err(_) => self.count_lost(count, flight.bytes),
+        }
+    }
+
+    /// What `flight`, which is [settled](Self::settle), was about is free, or kept. Returns its gather, which is not the queue's to free.
+    pub(super) fn land(&mut self, flight: Flight<P>) -> Gather<P> {
         let Flight {
             mut entries,
             gather,
-            owned,
-            bytes,
-            oldest_ns,
-            through,
             ..
         } = flight;
-        let count = entries.len() as u64 + owned;
-        self.tickets.settle(through, outcome);
         self.under_way = None;
-        match outcome {
-            Ok(()) => {
-                let window_ns = self.platform.now_ns().saturating_sub(oldest_ns);
-                self.figures.note_flush(count, window_ns);
-            }
-            Err(_) => self.count_lost(count, bytes),
-        }
         // Where the domain ended meanwhile there is no queue to go on with.
         if self.waiting.is_some() {
             entries.clear();
@@ -390,6 +393,12 @@ impl<P: Platform> FlushQueue<P> {
     /// How the flushes ended that were about [all](Self::everything); `None` while one is to come.
     pub(super) fn outcome_of_all(&self, all: Owed) -> Option<Result<(), RevokeError>> {
         self.tickets.outcome_of_shared(all)
+    }
+
+    /// Whether flushes have [landed](Self::land) that were about [all](Self::everything).
+    pub(super) fn has_landed(&self, all: Owed) -> bool {
+        let is_among = |flight: UnderWay| flight.through.begins_by(all);
+        self.outcome_of_all(all).is_some() && !self.under_way.is_some_and(is_among)
     }
 
     /// All that no flush has covered yet.
@@ -448,6 +457,6 @@ mod tests {
     #[test]
     fn more_may_wait_where_there_are_more_cpus() {
         let of = [0, 1, 4, 5, 64, 256, usize::MAX].map(FlushLimits::entries_for);
-        assert_eq!(of, [256, 256, 256, 320, 4096, 1 << 14, 1 << 14]);
+        assert_eq!(of, [256, 256, 256, 320, 4096, 4096, 4096]);
     }
 }

@@ -58,7 +58,7 @@ pub(super) struct Desk {
     staged: AtomicU64,
     /// How many ranges were staged and have been settled, likewise.
     settled: AtomicU64,
-    /// Written under the queue's lock: the [number](Ticket::number) of the ticket that the owner drew last.
+    /// The [number](Ticket::number) of the ticket that the owner holds, likewise; 0 once it is settled.
     ticket: AtomicU64,
     /// Written under the queue's lock: for how many entries there is room, as long as no flush covers the ticket.
     room: AtomicU64,
@@ -207,8 +207,10 @@ impl OwnStage {
         ranges.map(|&(start, len_bytes)| BusRange::of_existing(BusAddr::new(start), len_bytes))
     }
 
-    /// Units have confirmed, when the owner asked them at `now_ns`, to know nothing of what is staged.
+    /// Units have confirmed, when the owner asked them at `now_ns`, to know nothing of what is staged: so its ticket is settled, and
+    /// only then its addresses are free.
     pub(in crate::iommu) fn note_flushed(&mut self, now_ns: u64) {
+        self.desk.ticket.store(0, Ordering::Release);
         self.flushed = Some(Flushed {
             count: self.len as u64,
             window_ns: now_ns.saturating_sub(self.drawn_ns),
@@ -258,6 +260,8 @@ impl<P: Platform> FlushQueue<P> {
     pub(in crate::iommu) fn draw_for(&mut self, stage: &mut OwnStage) -> bool {
         debug_assert!(stage.len == 0);
         self.count_flushed(stage);
+        // Nobody holds the one of before, also if there is no other.
+        stage.desk.ticket.store(0, Ordering::Relaxed);
         self.staged -= stage.desk.room.swap(0, Ordering::Relaxed) as usize;
         // All owners and CPUs together are to leave something for what is retired elsewhere.
         let room = (self.limits.entries / 4).min(MOST).min(self.room_left());
@@ -299,7 +303,7 @@ impl<P: Platform> FlushQueue<P> {
     pub(super) fn is_settled_by_owner(&self, owed: Owed) -> bool {
         let is_held = |ticket: Ticket| {
             let mut desks = self.desks.iter();
-            desks.any(|desk| desk.ticket.load(Ordering::Relaxed) == ticket.number())
+            desks.any(|desk| desk.ticket.load(Ordering::Acquire) == ticket.number())
         };
         owed.of_an_owner().is_some_and(|ticket| !is_held(ticket))
     }

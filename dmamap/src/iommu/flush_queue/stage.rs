@@ -68,9 +68,12 @@ impl<P: Platform> FlushQueue<P> {
     /// Takes in what a CPU has staged, and gives it another ticket. Whether it has one then: there must be room.
     pub(in crate::iommu) fn exchange(&mut self, stage: &mut Stage, cpus: usize) -> bool {
         self.take_in(stage);
-        // A quarter of what is left, as mostly few of many CPUs retire; and a share that all of them could have of a half.
-        let left = self.room_left();
-        let share = self.limits.entries / (2 * cpus.max(1));
+        // A quarter of what is left, as mostly few of many CPUs retire; and a share that all of them could have of a half. Together they
+        // have three quarters at most: the rest is for what is retired elsewhere.
+        let entries = self.limits.entries;
+        let left = (entries - entries / 4).saturating_sub(self.staged_by_cpus);
+        let left = left.min(self.room_left());
+        let share = entries / (2 * cpus.max(1));
         let room = share.max(left / 4).min(MOST).min(left);
         if room == 0 {
             return false;

@@ -67,6 +67,11 @@ impl Owed {
         (self.first == self.last && self.last & OWNERS != 0).then_some(Ticket(self.last))
     }
 
+    /// Whether the first of them was drawn before the last of `others`, or is it.
+    pub(super) fn begins_by(self, others: Self) -> bool {
+        self.first <= others.last
+    }
+
     /// Whether no ticket is among them.
     pub(crate) fn is_nothing(self) -> bool {
         self.last == 0
@@ -114,7 +119,7 @@ enum Flush {
 }
 
 /// How many separate runs of lost tickets are told apart. With more, the tickets between some of them count as lost
-/// too: their memory is kept for nothing, and not the other way round.
+/// too, also such as no flush has settled yet: their memory is kept for nothing until units were asked again, and not the other way round.
 const MAX_LOST: usize = 8;
 
 /// The tickets of one domain.
@@ -187,8 +192,12 @@ impl Tickets {
     }
 
     fn note_lost(&mut self, lost: Lost) {
-        let mut known = self.lost.iter().flatten();
-        if known.any(|known| known.first <= lost.first && lost.last <= known.last) {
+        let mut known = self.lost.iter_mut().flatten();
+        let contains = |known: &&mut Lost| known.first <= lost.first && lost.last <= known.last;
+        if let Some(known) = known.find(contains) {
+            if lost.flush == Flush::Shared {
+                known.flush = lost.flush;
+            }
             return;
         }
         match self.lost.iter_mut().find(|slot| slot.is_none()) {
@@ -354,9 +363,14 @@ mod tests {
         assert_eq!(tickets.outcome(two), Some(Err(ERROR)));
         assert_eq!(tickets.outcome(first), Some(Ok(())));
         assert_eq!(tickets.outcome(one), Some(Ok(())));
-        let last = drawn(&mut tickets);
-        tickets.settle(last, Err(ERROR));
-        assert_eq!(tickets.outcome_of_shared(last), Some(Err(ERROR)));
+        // A shared flush that fails between two that an owner lost says so, though both count as one run.
+        let between = drawn(&mut tickets);
+        let after = tickets.draw_for_owner();
+        tickets.lose(after, ERROR);
+        let all = tickets.unsettled();
+        tickets.settle(all, Err(ERROR));
+        assert_eq!(tickets.outcome_of_shared(all), Some(Err(ERROR)));
+        assert_eq!(tickets.outcome(between), Some(Err(ERROR)));
     }
 
     #[test]

@@ -12,6 +12,45 @@ const fn deferred(name: &'static str) -> Test {
 
 pub(super) const ALL: &[Mutation] = &[
     Mutation {
+        name: "addresses-free-before-their-flush-is-settled",
+        selection: Selection::Whole,
+        file: "dmamap/src/iommu/retire.rs",
+        find: "inner.queue.settle(&flight, outcome);
+        inner.queue.publish(&self.confirmed);
+        drop(inner);
+        let emptied = match reach {
+            Reach::Live => unsafe { self.free_all(flight.ranges()) },
+            Reach::Revoked | Reach::Unconfirmed => Gather::new(self.platform),
+        };
+        let mut inner = self.inner.lock();",
+        replace: "drop(inner);
+        let emptied = match reach {
+            Reach::Live => unsafe { self.free_all(flight.ranges()) },
+            Reach::Revoked | Reach::Unconfirmed => Gather::new(self.platform),
+        };
+        let mut inner = self.inner.lock();
+        inner.queue.settle(&flight, outcome);
+        inner.queue.publish(&self.confirmed);",
+        why: "addresses are chosen again while the flush of what was there is still to come, as far as anybody knows",
+        caught_by: &[Test::program(
+            "dmamap",
+            "deferred/reuse",
+            "addresses_are_not_given_out_again_before_the_flush_whatever_threads_do",
+        )],
+    },
+    Mutation {
+        name: "long-range-noted-as-a-short-one",
+        selection: Selection::Whole,
+        file: "dmamap/src/iommu/flush_queue/packed.rs",
+        find: "(pages <= PAGES).then_some(",
+        replace: "(pages <= PAGES || true).then_some(",
+        why: "of a range of 16 MiB that a flush was about another is free than was retired",
+        caught_by: &[Test::library(
+            "dmamap",
+            "iommu::flush_queue::packed::tests::ranges_are_what_they_were",
+        )],
+    },
+    Mutation {
         name: "confirmed-though-a-flush-failed",
         selection: Selection::Whole,
         file: TICKETS,

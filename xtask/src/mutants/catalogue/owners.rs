@@ -154,6 +154,18 @@ pub(super) const ALL: &[Mutation] = &[
         caught_by: &[deferred("a_lane_that_goes_on_flushes_for_itself_alone")],
     },
     Mutation {
+        name: "failed-flush-among-tickets-lost-before-forgotten",
+        selection: Selection::Whole,
+        file: "dmamap/src/iommu/flush_queue/tickets.rs",
+        find: "known.flush = lost.flush;",
+        replace: "let _ = known;",
+        why: "whoever flushes is told that all is well, though the flush failed",
+        caught_by: &[Test::library(
+            "dmamap",
+            "iommu::flush_queue::tickets::tests::owners_tickets_are_told_from_others_and_lost_one_by_one",
+        )],
+    },
+    Mutation {
         name: "entries-of-a-lane-not-cleared",
         selection: Selection::Core,
         file: OWNED,
