@@ -1,5 +1,6 @@
 //! No bus address and no frame is used again while a device could reach it.
 
+use std::collections::HashMap;
 use std::sync::Mutex;
 use std::thread;
 
@@ -76,6 +77,40 @@ fn addresses_are_not_given_out_again_before_the_flush_whatever_threads_do() {
             device.detach().unwrap();
             rig.finish();
         }
+    }
+}
+
+/// What frees thousands of addresses takes long enough to be looked at meanwhile.
+#[test]
+fn what_a_large_flush_frees_is_settled_before_it_is_given_out() {
+    const ENTRIES: u32 = 4096;
+    for kind in kinds() {
+        let rig = kind.boot(TEMPERS[0], ENTRIES, super::LONG_MS);
+        let device = attach_deferred(&rig);
+        let lent: Vec<_> = (0..ENTRIES - 32)
+            .map(|_| lend_pages(&device, 1, 1))
+            .collect();
+        let gone: HashMap<_, _> = lent
+            .into_iter()
+            .map(|one| (one.range().start(), one.retire()))
+            .collect();
+        let mut again = Vec::new();
+        let mut given_out = 0;
+        thread::scope(|scope| {
+            let flush = scope.spawn(|| device.flush().unwrap());
+            while !flush.is_finished() || given_out == 0 {
+                assert!(again.len() < 4 * ENTRIES as usize, "{}", kind.name);
+                let mapping = lend_pages(&device, 1, 1);
+                if let Some(before) = gone.get(&mapping.range().start()) {
+                    assert!(before.is_settled(), "{}: {before:?}", kind.name);
+                    given_out += 1;
+                }
+                again.push(mapping);
+            }
+        });
+        drop((gone, again));
+        device.detach().unwrap();
+        rig.finish();
     }
 }
 

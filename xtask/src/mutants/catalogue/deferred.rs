@@ -35,7 +35,7 @@ pub(super) const ALL: &[Mutation] = &[
         caught_by: &[Test::program(
             "dmamap",
             "deferred/reuse",
-            "addresses_are_not_given_out_again_before_the_flush_whatever_threads_do",
+            "what_a_large_flush_frees_is_settled_before_it_is_given_out",
         )],
     },
     Mutation {
