@@ -17,9 +17,10 @@ pub(super) const MOST: usize = 64;
 pub(in crate::iommu) struct Stage {
     /// The ticket of all of them; `None` where it has none to give.
     ticket: Option<Ticket>,
-    /// For how many of them the queue keeps room.
+    /// For how many ranges the queue keeps room.
     room: usize,
-    /// How many words the ranges take, as they are [packed]: no more than there is room for.
+    /// How many words those that are staged take, as they are [packed]: no more than there is room for, so that they are no more
+    /// ranges either.
     len: usize,
     words: [u64; MOST],
 }
