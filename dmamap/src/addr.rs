@@ -114,7 +114,9 @@ macro_rules! address {
             /// # Errors
             /// [`AddrError::RangeOverflow`] if the last byte would have no address.
             pub const fn new(start: $addr, len_bytes: u64) -> Result<Self, AddrError> {
-                if len_bytes != 0 && start.0.checked_add(len_bytes - 1).is_none() {
+                // One past its end may be 2^64, which is 0 here.
+                let (end, passes) = start.0.overflowing_add(len_bytes);
+                if passes && end > 0 {
                     return Err(AddrError::RangeOverflow { start: start.0, len_bytes });
                 }
                 Ok(Self { start, len_bytes })

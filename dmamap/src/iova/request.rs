@@ -52,6 +52,7 @@ impl Shape {
 
 impl IovaRequest {
     /// `len_bytes` anywhere. A multiple of the granule.
+    #[inline]
     pub const fn new(len_bytes: u64) -> Self {
         Self {
             len_bytes,
@@ -73,15 +74,30 @@ impl IovaRequest {
     /// assert_eq!(IovaRequest::naturally_aligned(0x4000), IovaRequest::new(0x4000).aligned(14, 0));
     /// assert_eq!(IovaRequest::naturally_aligned(0x3000), IovaRequest::new(0x3000).aligned(14, 0));
     /// ```
+    #[inline]
     pub const fn naturally_aligned(len_bytes: u64) -> Self {
-        let it = Self::new(len_bytes);
-        let align_log2 = match it.shape {
-            Shape::OTHER => 0,
-            shape => shape.log2(),
+        let (shape, align_log2) = match len_bytes.is_power_of_two() {
+            true => {
+                let log2 = len_bytes.trailing_zeros();
+                (Shape::ordinary(log2, true), log2)
+            }
+            false => match Shape::of_part(len_bytes) {
+                Shape::OTHER => (Shape::OTHER, 0),
+                shape => (shape, shape.log2()),
+            },
         };
-        Self { align_log2, ..it }
+        Self {
+            len_bytes,
+            align_log2,
+            boundary_log2: u64::BITS,
+            offset: 0,
+            first: BusAddr::new(0),
+            last: BusAddr::new(u64::MAX),
+            shape,
+        }
     }
 
+    #[inline]
     const fn shaped(self) -> Self {
         let block = match self.len_bytes.is_power_of_two() {
             true => Shape::ordinary(self.len_bytes.trailing_zeros(), true),

@@ -70,52 +70,49 @@ impl<P: Platform> SharedSpace<P> {
             if let Some(start) = start {
                 return Ok(BusRange::of_existing(start, request.len_bytes()));
             }
-        } else if let Some(start) = self.choose_long(&request) {
+        } else if let Some(size) = request.size_in(log2)
+            && let Some(start) = self.choose_long(size, request.limits())
+        {
             return Ok(BusRange::of_existing(start, request.len_bytes()));
         }
-        self.allocate_any(&request)
+        // Only this copy is ever in memory, so that nothing of it is written on the ways above.
+        let copy = request;
+        match self.choose_any(&copy) {
+            Some(start) => Ok(BusRange::of_existing(start, request.len_bytes())),
+            None => self.allocate_locked(&copy),
+        }
     }
 
-    /// The same for ranges of part of a power of two of granules or of more than a word has, in the lane of granules or that of
-    /// large blocks. It says no more than where, as that stays in registers.
+    /// Where a range begins that is part of a power of two of granules, or more than a word has, in what is at hand of the lane of granules or
+    /// that of large blocks. It is told and says no more than that, as that stays in registers.
     #[inline(never)]
-    fn choose_long(&self, request: &IovaRequest) -> Option<BusAddr> {
+    fn choose_long(&self, size: (u32, u64), limits: (BusAddr, BusAddr)) -> Option<BusAddr> {
         let log2 = self.granule_log2();
-        match request.size_in(log2)? {
+        match size {
             (order @ 0..UNITS_LOG2, granules) => self.lanes.at_hand(Level::Granules, |hot| {
-                hot.begin_any((order, granules as usize), request.limits(), log2)
+                hot.begin_any((order, granules as usize), limits, log2)
             }),
             size @ (UNITS_LOG2..=IN_LARGE_WORD_LOG2, _) => {
                 self.lanes.at_hand(Level::Blocks, |hot| {
                     let unit_log2 = log2 + Level::Blocks.unit_log2();
-                    hot.begin_large(large_size(size), request.limits(), unit_log2)
+                    hot.begin_large(large_size(size), limits, unit_log2)
                 })
             }
             _ => None,
         }
     }
 
-    /// As [`allocate`](Self::allocate) for any request.
+    /// Where a range begins that any block of this CPU's lanes has room for, or one more that is lent to it.
     #[inline(never)]
-    fn allocate_any(&self, request: &IovaRequest) -> Result<BusRange, IovaError> {
-        let granule_log2 = self.granule_log2();
-        let lane_request = LaneRequest::of(request, granule_log2)
-            .or_else(|| LaneRequest::of_large(request, granule_log2));
-        match lane_request.and_then(|lane_request| self.choose(&lane_request)) {
-            Some(granule) => {
-                let start = BusAddr::new(granule << granule_log2);
-                Ok(BusRange::of_existing(start, request.len_bytes()))
-            }
-            None => self.allocate_locked(*request),
-        }
-    }
-
-    /// The first granule of a range from a lane of this CPU.
-    fn choose(&self, request: &LaneRequest<'_>) -> Option<u64> {
-        match self.lanes.choose(request, |granule, _| granule) {
-            Ok(granule) => Some(granule),
-            Err(why) => self.choose_otherwise(request, why),
-        }
+    fn choose_any(&self, request: &IovaRequest) -> Option<BusAddr> {
+        let log2 = self.granule_log2();
+        let lane_request =
+            LaneRequest::of(request, log2).or_else(|| LaneRequest::of_large(request, log2))?;
+        let granule = match self.lanes.choose(&lane_request, |granule, _| granule) {
+            Ok(granule) => granule,
+            Err(why) => self.choose_otherwise(&lane_request, why)?,
+        };
+        Some(BusAddr::new(granule << log2))
     }
 
     /// The same once more, with another block, if all that is missing is room.
@@ -180,13 +177,13 @@ impl<P: Platform> SharedSpace<P> {
     }
 
     #[cold]
-    fn allocate_locked(&self, request: IovaRequest) -> Result<BusRange, IovaError> {
+    fn allocate_locked(&self, request: &IovaRequest) -> Result<BusRange, IovaError> {
         let mut locked = self.locked.lock();
-        match locked.space.allocate(request) {
+        match locked.space.allocate(*request) {
             // Lanes may hold what it needs.
             Err(IovaError::IovaExhausted { .. }) if locked.lender.has_lent() => {
-                let widest = self.recall(&mut locked, Recall::Room(request));
-                let outcome = locked.space.allocate(request);
+                let widest = self.recall(&mut locked, Recall::Room(*request));
+                let outcome = locked.space.allocate(*request);
                 outcome.map_err(|error| error.beside_gap(widest << self.granule_log2()))
             }
             outcome => outcome,
