@@ -13,17 +13,26 @@ use machine::Machine;
 use machine::temper::Temper;
 
 use super::kinds::{Kind, kinds};
-use super::{BYTES, Gone, LONG_MS, attach_deferred, flushing, lend, lend_pages, load};
+use super::{BYTES, Gone, LONG_MS, Lent, attach_deferred, flushing, lend, lend_pages, load};
 use rig::kinds::{go_on, hang};
 use rig::patience::wait_until;
-use rig::{EDU, PAGE, Rig, try_write};
+use rig::{EDU, PAGE, Random, Rig, try_write};
 
 const CPUS: usize = 4;
 
 /// Boots with so many CPUs, whatever the host has.
 fn boot(kind: &Kind, temper: Temper, entries: u32, window_ms: u64) -> Rig {
+    boot_with_cpus(CPUS, kind, temper, (entries, window_ms))
+}
+
+fn boot_with_cpus(
+    cpus: usize,
+    kind: &Kind,
+    temper: Temper,
+    (entries, window_ms): (u32, u64),
+) -> Rig {
     let machine = Machine::boot(kind.config(temper)).unwrap();
-    let kernel = Hosted::boot_with_cpus(machine.clone(), CPUS).unwrap();
+    let kernel = Hosted::boot_with_cpus(machine.clone(), cpus).unwrap();
     let options = flushing(kind.options, entries, window_ms);
     Rig::boot_on(machine, kernel, kernel, options).unwrap()
 }
@@ -83,6 +92,79 @@ fn what_cpus_staged_is_counted_and_one_flush_covers_it() {
             device.detach().unwrap();
             rig.finish();
         }
+    }
+}
+
+/// Whoever flushes gives back what others staged: nothing of it is left in their lanes, nor anything that is alive lost.
+#[test]
+fn what_cpus_staged_comes_back_whoever_flushes_and_whatever_its_length() {
+    let seeds = Random::from_environment(11);
+    for kind in kinds() {
+        let rig = boot(&kind, Temper::Forget, 2048, LONG_MS);
+        let device = attach_deferred(&rig);
+        drop(lend(&device, 1).unmap().unwrap());
+        device.reclaim().unwrap();
+        let empty = device.domain_frames();
+        for _ in 0..3 {
+            let together = Barrier::new(CPUS);
+            let alive = thread::scope(|scope| {
+                let threads = [(); CPUS].map(|()| {
+                    let (device, together, seed) = (&device, &together, seeds.next());
+                    scope.spawn(move || {
+                        let random = Random::seeded(seed);
+                        // Mostly pages, as drivers have them, in runs of many in one word.
+                        let pages = |_| match random.below(40) {
+                            0..36 => 1,
+                            36..39 => 1 + random.below(8),
+                            _ => 64,
+                        };
+                        let lent = (0..200)
+                            .map(pages)
+                            .map(|pages| lend_pages(device, pages, 1));
+                        let lent: Vec<_> = lent.collect();
+                        together.wait();
+                        let (alive, gone): (Vec<_>, Vec<_>) =
+                            lent.into_iter().partition(|_| random.below(20) == 0);
+                        (
+                            alive,
+                            gone.into_iter().map(Lent::retire).collect::<Vec<_>>(),
+                        )
+                    })
+                });
+                threads.map(|thread| thread.join().unwrap())
+            });
+            device.flush().unwrap();
+            for (alive, gone) in alive {
+                assert!(gone.iter().all(Gone::is_settled), "{}", kind.name);
+                alive.into_iter().for_each(|one| drop(one.unmap().unwrap()));
+            }
+        }
+        device.reclaim().unwrap();
+        assert_eq!(device.domain_frames(), empty, "{}", kind.name);
+        device.detach().unwrap();
+        rig.finish();
+    }
+}
+
+/// Of blocks of its own, too, a CPU keeps no more than it chooses from next.
+#[test]
+fn blocks_that_a_flush_empties_are_given_back() {
+    for kind in kinds() {
+        let rig = boot_with_cpus(1, &kind, Temper::Forget, (4096, LONG_MS));
+        let device = attach_deferred(&rig);
+        drop(lend(&device, 1).unmap().unwrap());
+        device.reclaim().unwrap();
+        let empty = device.domain_frames();
+        // Of 512 pages each.
+        let lent: Vec<_> = (0..5 * 512).map(|_| lend(&device, 1)).collect();
+        let gone: Vec<_> = lent.into_iter().map(Lent::retire).collect();
+        device.flush().unwrap();
+        assert!(gone.iter().all(Gone::is_settled), "{}", kind.name);
+        drop(gone);
+        device.reclaim().unwrap();
+        assert_eq!(device.domain_frames(), empty, "{}", kind.name);
+        device.detach().unwrap();
+        rig.finish();
     }
 }
 

@@ -11,7 +11,7 @@ use crate::iommu::flush_queue::FlushQueue;
 use crate::iommu::translation::Translation;
 use crate::iova::lanes::{LaneRequest, Lender, Lending, Level, Parted, Recall};
 use crate::iova::{IovaError, IovaSpace};
-use crate::pagetable::Gather;
+use crate::pagetable::{Gather, TableChange};
 use crate::platform::Platform;
 
 /// What it takes to lend a block.
@@ -100,6 +100,18 @@ impl<P: Platform> Domain<P> {
         inner.note_unlinking(&gather);
         drop(inner);
         self.finish(gather);
+    }
+
+    /// The same; `emptied` takes what is to be invalidated then, of all blocks that it is told of.
+    #[cold]
+    pub(super) fn take_back_gathering(&self, block: Parted, emptied: &mut Gather<P>) {
+        let mut inner = self.inner.lock();
+        let before = emptied.tables();
+        self.take_back_locked(&mut inner, block, emptied);
+        if before == TableChange::Kept {
+            // Once for all of them.
+            inner.note_unlinking(emptied);
+        }
     }
 
     /// The same with the lock; `gather` takes what is to be invalidated then.

@@ -15,7 +15,9 @@ use crate::iommu::flush_queue::{Owed, Stage};
 use crate::iommu::translation::Translation;
 use crate::iommu::unconfirmed::Unconfirmed;
 use crate::iommu::unit::{Change, UnitError};
-use crate::iova::lanes::{Freed, LaneRequest, Lanes, LentRange, Level, NoChoice, level_of};
+use crate::iova::lanes::{
+    Freed, LaneRequest, Lanes, LentRange, Level, NoChoice, Stopped, level_of,
+};
 use crate::iova::{IovaRequest, IovaSpace};
 use crate::pagetable::{
     Gather, Grant, LeafWords, PageWords, PhysList, TableChange, publish, withdraw,
@@ -259,12 +261,20 @@ impl<P: Platform> Domain<P> {
         let granules =
             |range: &BusRange| (range.start().as_u64() >> log2, range.len_bytes() >> log2);
         loop {
-            let next = match &self.lanes {
+            let stopped = match &self.lanes {
                 // SAFETY: the caller's promise.
                 Some(all) => unsafe { all.lanes.free_many(&mut ranges, granules) },
-                None => ranges.next(),
+                None => Stopped {
+                    unused: None,
+                    next: ranges.next(),
+                },
             };
-            let Some(range) = next else { return emptied };
+            if let Some(block) = stopped.unused {
+                self.take_back_gathering(block, &mut emptied);
+            }
+            let Some(range) = stopped.next else {
+                return emptied;
+            };
             // SAFETY: as above.
             unsafe { self.free_gathering(range, &mut emptied) };
         }
@@ -299,15 +309,7 @@ impl<P: Platform> Domain<P> {
         // SAFETY: the caller's promise.
         match unsafe { lanes.free(at, units) } {
             Freed::Done => {}
-            Freed::Unused(block) => {
-                let mut inner = self.inner.lock();
-                let before = emptied.tables();
-                self.take_back_locked(&mut inner, block, emptied);
-                if before == TableChange::Kept {
-                    // Once for all of them.
-                    inner.note_unlinking(emptied);
-                }
-            }
+            Freed::Unused(block) => self.take_back_gathering(block, emptied),
             // SAFETY: the caller's promise.
             Freed::Elsewhere => unsafe { self.free_elsewhere(&mut self.inner.lock(), range) },
         }

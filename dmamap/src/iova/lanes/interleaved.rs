@@ -4,6 +4,8 @@
 //! [`crate::interleaved`]). The directory lies in frames, which are not loom's, so a pointer stands for it.
 
 use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
 use core::num::NonZeroU32;
 use core::ptr::{NonNull, null_mut};
 
@@ -173,6 +175,88 @@ fn every_range_left_is_found_once_by_the_owner_who_then_has_the_block_alone() {
             other.join().unwrap();
         }
     });
+}
+
+/// One leaves two ranges of a word by one store, and another one more, while the owner begins, ends and collects.
+#[test]
+#[cfg_attr(miri, ignore = "loom switches stacks, which Miri does not do")]
+fn ranges_left_together_are_found_once_by_the_owner() {
+    check(PREEMPTIONS, || {
+        let tails = tails();
+        let block = block_of(Cpu(0), NonNull::from(&*tails));
+        let shared = Arc::new((block, Memory::default()));
+        let (block, memory) = &*shared;
+        let begin = || {
+            let granule = block.begin(0, 1).unwrap();
+            memory.take(granule);
+            granule
+        };
+        let own = begin();
+        let left = [vec![begin(), begin()], vec![begin()]];
+        let others = left.map(|granules| {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                let (block, memory) = &*shared;
+                let bit = |granule: &u64| {
+                    memory.give(*granule);
+                    1 << (granule - START)
+                };
+                let starts = granules.iter().map(bit).sum();
+                memory.touch();
+                block.leave_all(granules[0], starts);
+            })
+        });
+        block.collect();
+        let next = begin();
+        memory.give(own);
+        block.end_range(own, 1);
+        memory.give(next);
+        block.end_range(next, 1);
+        while block.free_units() < UNITS {
+            block.collect();
+            thread::yield_now();
+        }
+        memory.lose();
+        assert!(block.marks().is_unused());
+        for other in others {
+            other.join().unwrap();
+        }
+    });
+}
+
+/// What is left ends whole, and what is beside it stays, within a word and beyond it.
+#[test]
+#[cfg_attr(miri, ignore = "loom switches stacks, which Miri does not do")]
+fn what_is_left_ends_whole_whatever_its_length() {
+    // Of one word: single units alone, and others among them; then ranges that go on in the next.
+    let orders: [&[u32]; 4] = [&[0, 0, 0, 0], &[0, 1, 0, 2], &[6, 7, 0], &[8, 6, 1]];
+    for (orders, which) in orders
+        .into_iter()
+        .flat_map(|o| (0..1 << o.len()).map(move |w| (o, w)))
+    {
+        check(0, move || {
+            let tails = tails();
+            let block = block_of(Cpu(0), NonNull::from(&*tails));
+            let ranges = orders.iter().map(|order| {
+                let len = 1 << order;
+                (block.begin(*order, len).unwrap(), len)
+            });
+            let ranges = ranges.collect::<Vec<_>>();
+            let mut stays = UNITS - block.free_units();
+            for (n, (granule, len)) in ranges.iter().enumerate() {
+                if which >> n & 1 != 0 {
+                    block.leave(*granule);
+                    stays -= len;
+                }
+            }
+            block.collect();
+            assert_eq!(UNITS - block.free_units(), stays, "{orders:?} {which:#b}");
+            for (n, (granule, len)) in ranges.into_iter().enumerate() {
+                let is_there = which >> n & 1 == 0;
+                assert_eq!(block.range_at(granule), is_there.then_some(len));
+            }
+        });
+    }
 }
 
 /// Who has a range finds how long it is, whatever its owner begins and ends beside it meanwhile.

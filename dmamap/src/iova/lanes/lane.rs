@@ -151,6 +151,11 @@ impl Lane {
             return None;
         }
         block.end_range(granule, len);
+        self.part_if_unused(block)
+    }
+
+    /// Parts with a block of this lane, in which ranges have ended, if nothing is in use of it any more and it is not worth keeping.
+    pub(super) fn part_if_unused(&mut self, block: &LentBlock) -> Option<NonNull<LentBlock>> {
         let pointer = NonNull::from(block);
         if !block.is_unused() {
             return None;

@@ -257,9 +257,14 @@ impl LentBlock {
     /// afterwards.
     #[inline]
     pub(super) fn leave(&self, granule: u64) {
-        let unit = self.unit(granule);
-        // Release: what was done with the range was done before the owner finds this.
-        self.freed[unit / 64].fetch_or(1 << (unit % 64), Ordering::Release);
+        self.leave_all(granule, 1 << (self.unit(granule) % 64));
+    }
+
+    /// The same of ranges in one word, that of `granule`, by a bit for each where it begins.
+    #[inline]
+    pub(super) fn leave_all(&self, granule: u64, starts: u64) {
+        // Release: what was done with the ranges was done before the owner finds this.
+        self.freed[self.unit(granule) / 64].fetch_or(starts, Ordering::Release);
     }
 
     /// Ends the ranges that others have left to the owner, whose it is to call.
@@ -269,6 +274,13 @@ impl LentBlock {
                 continue;
             }
             let mut freed = freed.swap(0, Ordering::Acquire);
+            let it = &self.words[word];
+            // No range of several units begins with the last of a word.
+            if freed & it.joined() >> 1 == 0 {
+                // None of them goes on.
+                it.give(freed & !it.joined());
+                continue;
+            }
             while freed != 0 {
                 let unit = word * 64 + freed.trailing_zeros() as usize;
                 freed &= freed - 1;

@@ -43,6 +43,7 @@ use crate::slab::Handle;
 use crate::sync;
 pub(crate) use at_hand::AtHand;
 use directory::Directory;
+pub(crate) use free_many::Stopped;
 use lane::{Lane, NotChosen};
 pub(crate) use lender::Lender;
 pub(crate) use lent::Leaves;

@@ -91,6 +91,17 @@ pub(super) const ALL: &[Mutation] = &[
         ],
     },
     Mutation {
+        name: "ranges-left-end-as-single-units",
+        selection: Selection::Core,
+        file: LENT,
+        find: "if freed & it.joined() >> 1 == 0 {",
+        replace: "if freed != 0 {",
+        why: "of a range of several units that was freed elsewhere all but the first are in use for good",
+        caught_by: &[in_the_library(
+            "iova::lanes::interleaved::what_is_left_ends_whole_whatever_its_length",
+        )],
+    },
+    Mutation {
         name: "cpu-enters-without-order",
         selection: Selection::Core,
         file: PERCPU,

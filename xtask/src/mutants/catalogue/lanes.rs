@@ -276,6 +276,26 @@ pub(super) const ALL: &[Mutation] = &[
         ],
     },
     Mutation {
+        name: "word-left-to-another-lacks-ranges",
+        selection: Selection::Core,
+        file: "dmamap/src/iova/lanes/free_many.rs",
+        find: "self.starts |= 1 << bit;",
+        replace: "self.starts |= u64::from(bit == 63) << bit;",
+        why: "what another CPU staged is never free again",
+        caught_by: &[stages(
+            "what_cpus_staged_comes_back_whoever_flushes_and_whatever_its_length",
+        )],
+    },
+    Mutation {
+        name: "block-emptied-by-a-flush-stays",
+        selection: Selection::Core,
+        file: "dmamap/src/iova/lanes/free_many.rs",
+        find: "unused = lane.part_if_unused(block).map(Parted);",
+        replace: "unused = lane.part_if_unused(block).map(Parted).filter(|_| false);",
+        why: "a block that a lane parted with is nobody's",
+        caught_by: &[stages("blocks_that_a_flush_empties_are_given_back")],
+    },
+    Mutation {
         name: "lane-frees-before-the-unit-forgot",
         selection: Selection::Core,
         file: DOMAIN,
