@@ -61,18 +61,17 @@ pub(crate) struct FlushLimits {
 /// Most mappings that may wait for one flush: 64 frames of them.
 const MAX_ENTRIES: u32 = 1 << 14;
 
-/// Of whoever does not say how many: at least, at most (they lie side by side in memory), and for each CPU, as many as it
-/// [stages](Stage) at once.
-const USUAL_ENTRIES: u32 = 256;
+/// Of whoever does not say how many: for each CPU, and at most, as they lie side by side in memory. A flush has all CPUs fence, which takes as
+/// long as some dozen mappings: it is to be for many more.
+const USUAL_ENTRIES_OF_CPU: u32 = 512;
 const MOST_USUAL_ENTRIES: u32 = 1 << 12;
-const USUAL_ENTRIES_OF_CPU: u32 = stage::MOST as u32;
 
 impl FlushLimits {
-    /// How many mappings may wait where nobody says it: with fewer for each CPU, each would take the lock more often.
+    /// How many mappings may wait where nobody says it.
     pub(crate) fn entries_for(cpus: usize) -> u32 {
         let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
         let entries = cpus.saturating_mul(USUAL_ENTRIES_OF_CPU);
-        entries.clamp(USUAL_ENTRIES, MOST_USUAL_ENTRIES)
+        entries.clamp(USUAL_ENTRIES_OF_CPU, MOST_USUAL_ENTRIES)
     }
 
     /// Between 1 and [`MAX_ENTRIES`] mappings wait `window_ms` milliseconds at most.
@@ -457,6 +456,6 @@ mod tests {
     #[test]
     fn more_may_wait_where_there_are_more_cpus() {
         let of = [0, 1, 4, 5, 64, 256, usize::MAX].map(FlushLimits::entries_for);
-        assert_eq!(of, [256, 256, 256, 320, 4096, 4096, 4096]);
+        assert_eq!(of, [512, 512, 2048, 2560, 4096, 4096, 4096]);
     }
 }
