@@ -171,6 +171,9 @@ fn what_lanes_staged_is_counted_and_one_flush_covers_it() {
     }
 }
 
+/// Mappings that a lane retires before it flushes for itself, where there is room for so many.
+const STAGED: u64 = 128;
+
 #[test]
 fn a_lane_that_goes_on_flushes_for_itself_alone() {
     for kind in kinds() {
@@ -194,11 +197,18 @@ fn a_lane_that_goes_on_flushes_for_itself_alone() {
         let figures = device.flush_figures();
         // As many as it stages wait, and those of others.
         let last = figures.waiting - before.waiting;
-        assert!((1..=64).contains(&last), "{}: {figures:?}", kind.name);
+        assert!((1..=STAGED).contains(&last), "{}: {figures:?}", kind.name);
         assert_eq!(figures.retired - before.retired, 1000, "{}", kind.name);
         let flushes = figures.flushes - before.flushes;
-        assert!((1000 - last).div_ceil(64) == flushes, "{flushes} flushes");
-        assert!(figures.largest_flush <= 64, "{}: {figures:?}", kind.name);
+        assert!(
+            (1000 - last).div_ceil(STAGED) == flushes,
+            "{flushes} flushes"
+        );
+        assert!(
+            figures.largest_flush <= STAGED,
+            "{}: {figures:?}",
+            kind.name
+        );
         let (settled, unsettled): (Vec<_>, Vec<_>) =
             retired.into_iter().partition(|(_, one)| one.is_settled());
         assert_eq!(unsettled.len() as u64, last, "{}", kind.name);
@@ -231,15 +241,21 @@ fn what_a_lane_could_not_flush_for_itself_is_lost_and_what_it_stages_next_is_not
         }
         let (rig, device) = attach_impatiently(&kind);
         let mut lane = device.lane();
-        let lent: Vec<_> = (0..70).map(|_| lend(&mut lane, rig.kernel, 1)).collect();
+        let lent: Vec<_> = (0..STAGED + 6)
+            .map(|_| lend(&mut lane, rig.kernel, 1))
+            .collect();
         let mut lent = lent.into_iter();
-        let lost: Vec<_> = lent.by_ref().take(64).map(|one| lane.retire(one)).collect();
+        let lost: Vec<_> = lent
+            .by_ref()
+            .take(STAGED as usize)
+            .map(|one| lane.retire(one))
+            .collect();
         hang(&rig.machine);
         // One too many, and so the lane asks the units.
         let next = lane.retire(lent.next().unwrap());
         go_on(&rig.machine);
         let figures = device.flush_figures();
-        assert_eq!((figures.lost, figures.lost_bytes), (64, 64 * PAGE));
+        assert_eq!((figures.lost, figures.lost_bytes), (STAGED, STAGED * PAGE));
         assert!(!next.is_settled(), "{}", kind.name);
         let later: Vec<_> = lent.map(|one| lane.retire(one)).collect();
         device.flush().unwrap();
@@ -249,8 +265,8 @@ fn what_a_lane_could_not_flush_for_itself_is_lost_and_what_it_stages_next_is_not
         for one in lost {
             one.finish().expect_err("the lane's flush failed");
         }
-        assert_eq!(device.figures().quarantined_bytes, 64 * PAGE);
-        assert_eq!(device.recover(), Ok(64 * PAGE), "{}", kind.name);
+        assert_eq!(device.figures().quarantined_bytes, STAGED * PAGE);
+        assert_eq!(device.recover(), Ok(STAGED * PAGE), "{}", kind.name);
         drop(lane);
         assert_eq!(device.recover(), Ok(0), "{}", kind.name);
         assert_eq!(rig.machine.audit().leaves, []);

@@ -24,7 +24,7 @@ use crate::iommu::RevokeError;
 use crate::platform::Platform;
 
 /// Most ranges that an owner stages.
-const MOST: usize = 64;
+const MOST: usize = 128;
 
 /// What an owner has retired since it drew a ticket.
 pub(in crate::iommu) struct OwnStage {
