@@ -66,9 +66,11 @@ impl<P: Platform, S: Default> Lanes<P, S> {
                 } else {
                     let mut word = WordLeft::of(block, granule);
                     next = ranges.next();
-                    while let Some((granule, _)) = in_word(&next)
+                    while left > 0
+                        && let Some((granule, _)) = in_word(&next)
                         && word.add(granule)
                     {
+                        left -= 1;
                         next = ranges.next();
                     }
                     word.leave();
