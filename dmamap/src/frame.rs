@@ -83,15 +83,6 @@ impl<P: Platform> HardwareFrames<P> {
         self.word(index).load(Ordering::Acquire)
     }
 
-    /// The first `count` 64-bit words, for what no unit reads or writes.
-    pub(crate) fn words(&self, count: usize) -> &[AtomicU64] {
-        if count > self.frames.len_bytes() as usize / 8 {
-            outside(count, 8);
-        }
-        // SAFETY: in bounds, as just checked, aligned because frames are, and only accessed atomically.
-        unsafe { core::slice::from_raw_parts(self.start.cast::<AtomicU64>().as_ptr(), count) }
-    }
-
     /// Changes the 64-bit word number `index`; earlier stores are visible to the unit before it.
     pub(crate) fn store(&self, index: usize, value: u64) {
         self.word(index).store(value, Ordering::Release);
@@ -165,7 +156,9 @@ impl<P: Platform> HardwareFrames<P> {
         unsafe { self.start.cast::<AtomicU16>().add(index).as_ref() }
     }
 
-    fn word(&self, index: usize) -> &AtomicU64 {
+    /// The 64-bit word number `index`.
+    #[inline]
+    pub(crate) fn word(&self, index: usize) -> &AtomicU64 {
         if index >= self.frames.len_bytes() as usize / 8 {
             outside(index, 8);
         }

@@ -2,16 +2,24 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use super::MAX_ENTRIES;
 use super::packed::{self, MOST_WORDS};
 use crate::addr::{BusRange, FRAME_BYTES};
 use crate::frame::HardwareFrames;
 use crate::pagetable::WalkCoherence;
 use crate::platform::{OutOfFrames, Platform};
 
+/// Most frames in a row: more may not be had for long where memory is in pieces.
+const RUN_FRAMES: usize = 8;
+/// Words in so many.
+const IN_RUN: usize = RUN_FRAMES * FRAME_BYTES as usize / size_of::<u64>();
+const MOST_RUNS: usize = (MAX_ENTRIES as usize * MOST_WORDS).div_ceil(IN_RUN);
+
 /// A list of bus ranges in frames of the platform, as long as it was made.
 pub(super) struct Entries<P: Platform> {
-    /// `None` only while `drop` runs. No hardware is told of them; they are words of frames like those of which it is.
-    frames: Option<HardwareFrames<P>>,
+    /// As many as it takes, all but the last of which are whole. No hardware is told of them; they are words of frames like those of
+    /// which it is.
+    runs: [Option<HardwareFrames<P>>; MOST_RUNS],
     frame_count: usize,
     capacity: usize,
     len: usize,
@@ -23,15 +31,23 @@ impl<P: Platform> Entries<P> {
     /// Room for `capacity` ranges.
     pub(super) fn allocate(platform: P, capacity: usize) -> Result<Self, OutOfFrames> {
         let bytes = capacity * MOST_WORDS * size_of::<u64>();
-        let frame_count = bytes.div_ceil(FRAME_BYTES as usize);
-        let frames = HardwareFrames::allocate(platform, frame_count, WalkCoherence::Snooped)?;
-        Ok(Self {
-            frames: Some(frames),
-            frame_count,
+        let mut it = Self {
+            runs: [const { None }; MOST_RUNS],
+            frame_count: bytes.div_ceil(FRAME_BYTES as usize),
             capacity,
             len: 0,
             words: 0,
-        })
+        };
+        let mut left = it.frame_count;
+        for run in &mut it.runs {
+            let count = left.min(RUN_FRAMES);
+            if count > 0 {
+                let frames = HardwareFrames::allocate(platform, count, WalkCoherence::Snooped)?;
+                *run = Some(frames);
+            }
+            left -= count;
+        }
+        Ok(it)
     }
 
     /// Frames it holds.
@@ -58,25 +74,26 @@ impl<P: Platform> Entries<P> {
             ranges <= self.capacity - self.len && words.len() <= MOST_WORDS * ranges,
             "more ranges than there is room for"
         );
-        let end = self.words + words.len();
-        let places = self.noted(end).get(self.words..).unwrap_or_default();
-        for (place, &word) in places.iter().zip(words) {
-            place.store(word, Ordering::Relaxed);
+        for (n, &word) in words.iter().enumerate() {
+            if let Some(place) = self.word(self.words + n) {
+                place.store(word, Ordering::Relaxed);
+            }
         }
         self.len += ranges;
-        self.words = end;
+        self.words += words.len();
     }
 
     /// The ranges, in the order in which they were added.
     pub(super) fn iter(&self) -> impl Iterator<Item = BusRange> + '_ {
-        let words = self.noted(self.words);
-        packed::ranges(words.len(), move |n| words[n].load(Ordering::Relaxed))
+        let word = |n| self.word(n).map_or(0, |word| word.load(Ordering::Relaxed));
+        packed::ranges(self.words, word)
     }
 
-    /// The first `count` words. Who reads and who writes them has the list by itself.
-    fn noted(&self, count: usize) -> &[AtomicU64] {
-        let frames = self.frames.as_ref();
-        frames.map_or(&[], |frames| frames.words(count))
+    /// Word `n`, if there is room for so many. Who reads and who writes them has the list by itself.
+    #[inline]
+    fn word(&self, n: usize) -> Option<&AtomicU64> {
+        let run = self.runs.get(n / IN_RUN)?.as_ref()?;
+        Some(run.word(n % IN_RUN))
     }
 
     /// Makes it empty.
@@ -87,9 +104,9 @@ impl<P: Platform> Entries<P> {
 
 impl<P: Platform> Drop for Entries<P> {
     fn drop(&mut self) {
-        if let Some(frames) = self.frames.take() {
+        for run in self.runs.iter_mut().filter_map(Option::take) {
             // SAFETY: no hardware was told of these frames, and nothing refers to them but this value.
-            unsafe { frames.free() };
+            unsafe { run.free() };
         }
     }
 }
