@@ -27,6 +27,9 @@ use crate::plain::Plain;
 /// Bytes of its memory: little, as the host maps and scans it.
 const RAM_BYTES: u64 = 1 << 30;
 
+/// How many unmaps share a flush.
+pub const FLUSH_ENTRIES: u32 = 256;
+
 /// The one booted machine of this process.
 pub struct Booted {
     computer: Computer<Plain>,
@@ -64,7 +67,8 @@ impl Booted {
             rsdp: kernel.rsdp().ok_or_else(|| missing("the tables"))?,
             host_bridge: bridges.pop().ok_or_else(|| missing("the host bridge"))?,
         };
-        let options = BootOptions::default();
+        let mut options = BootOptions::default();
+        options.units.flush_entries = Some(FLUSH_ENTRIES);
         let platform = Plain::over(kernel).ok_or_else(|| missing("another machine"))?;
         // SAFETY: the description is the machine's own, which exists for this alone.
         let computer = unsafe { boot(platform, &description, &kernel, options) };

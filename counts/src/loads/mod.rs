@@ -25,7 +25,7 @@ use crate::counted::counted;
 
 /// Rounds until a path is warm: the memory it takes is there, and what it keeps between calls is as it will be.
 pub const WARM_UP: u64 = 1024;
-/// Rounds of the shorter loop. As many as unmaps share a flush by default, or a multiple, so that whole flushes are counted.
+/// Rounds of the shorter loop. A multiple of what [share a flush](crate::computer::FLUSH_ENTRIES), so that whole flushes are counted.
 pub const SHORT: u64 = 512;
 /// Rounds of the longer loop.
 pub const LONG: u64 = 1536;
