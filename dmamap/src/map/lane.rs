@@ -42,7 +42,7 @@ use crate::iommu::{Domain, DomainError, DomainLane, Owed, RevokeError};
 use crate::map::asked::Asked;
 use crate::map::copies::Copies;
 use crate::map::direction::{AnyDirection, Direction};
-use crate::map::error::{Quarantined, Rejected};
+use crate::map::error::{MapError, MapFailure, Quarantined, Rejected};
 use crate::map::live::{Live, Pieces};
 use crate::map::owned::Owned;
 use crate::map::plain::{MOST_BYTES, Pages, PlainMemory, Taken, plain_piece};
@@ -135,7 +135,13 @@ impl<P: Platform> Lane<P> {
             Some(range) => Ok(Mapping {
                 owned: self.owned(buffer, direction, range, &terms),
             }),
-            None => self.device.map_single(self.not_left(buffer)?, direction),
+            None => match self.device.map_single(self.not_left(buffer)?, direction) {
+                Err(rejected) => {
+                    let buffer = self.flushed_for(rejected)?;
+                    self.map_single_as_it_is(ManuallyDrop::new(buffer), direction)
+                }
+                mapped => mapped,
+            },
         }
     }
 
@@ -155,8 +161,33 @@ impl<P: Platform> Lane<P> {
             Some(range) => Ok(SgMapping {
                 owned: self.owned(buffer, direction, range, &terms),
             }),
-            None => self.device.map_sg(self.not_left(buffer)?, direction),
+            None => match self.device.map_sg(self.not_left(buffer)?, direction) {
+                Err(rejected) => {
+                    let buffer = self.flushed_for(rejected)?;
+                    self.map_sg(buffer, direction)
+                }
+                mapped => mapped,
+            },
         }
+    }
+
+    /// Memory that was rejected and is to be mapped once more: bus addresses were missing that the lane had staged, and it has no more.
+    #[cold]
+    fn flushed_for<B: DmaMemory>(&mut self, rejected: Rejected<B>) -> Result<B, Rejected<B>> {
+        match rejected.buffer {
+            Some(buffer) if self.flush_for(&rejected.error) => Ok(buffer),
+            buffer => Err(Rejected { buffer, ..rejected }),
+        }
+    }
+
+    /// Flushes what the lane has staged, if bus addresses are all that was missing; whether it had staged any.
+    #[cold]
+    pub(super) fn flush_for(&mut self, error: &MapError) -> bool {
+        let is_that = matches!(&error.failure, MapFailure::Domain(it) if it.lacks_addresses());
+        is_that
+            && self
+                .parts()
+                .is_some_and(|(_, domain, own)| domain.flush_addresses_in(own))
     }
 
     /// What owns memory that was mapped at `range`.

@@ -53,7 +53,14 @@ impl<P: Platform> Lane<P> {
             return Ok(range);
         }
         // SAFETY: the caller's promise.
-        unsafe { self.device.map_phys(memory, direction) }
+        let mapped = unsafe { self.device.map_phys(memory, direction) };
+        match mapped {
+            Err(error) if self.flush_for(&error) => {
+                // SAFETY: as above: nothing was done, and nothing is staged any more.
+                unsafe { self.map_phys_on_device(memory, direction) }
+            }
+            mapped => mapped,
+        }
     }
 
     /// As [`Device::unmap_phys`](crate::device::Device::unmap_phys), of what [`map_phys`](Self::map_phys) mapped, or the device.

@@ -371,12 +371,27 @@ pub(crate) fn reserve<P: Platform>(
 }
 
 impl Placement {
-    /// Makes the request that serves best, and others only where there is no room for it.
+    /// Makes the request that serves best, and others only where there is no room for it; and once more where what waits for a flush may be
+    /// in the way.
     #[inline]
     fn choose<P: Platform>(
         &self,
         domain: &Domain<P>,
         mut make: impl FnMut(IovaRequest) -> Result<BusRange, DomainError>,
+    ) -> Result<BusRange, DomainError> {
+        match self.choose_now(domain, &mut make) {
+            Err(error) if error.lacks_addresses() && domain.flush_addresses() => {
+                self.choose_now(domain, &mut make)
+            }
+            outcome => outcome,
+        }
+    }
+
+    #[inline]
+    fn choose_now<P: Platform>(
+        &self,
+        domain: &Domain<P>,
+        make: &mut impl FnMut(IovaRequest) -> Result<BusRange, DomainError>,
     ) -> Result<BusRange, DomainError> {
         if domain.address_order() == AddressOrder::HighFirst && ABOVE_32_BITS <= self.pages.last() {
             match make(self.pages.from(ABOVE_32_BITS)) {

@@ -70,8 +70,8 @@ pub struct Settings {
     pub granule: Option<Granule>,
     /// The weakest protection a device may be attached with or relaxed to. [`Protection::Identity`] forbids nothing.
     pub least_protection: Protection,
-    /// How many unmapped mappings of a domain may wait for a shared flush; whoever unmaps one more flushes. From 1 to
-    /// 16384; `None` takes 512 for each CPU, 4096 at most.
+    /// How many unmapped mappings of a domain may wait for a shared flush; whoever unmaps one more flushes, and whoever
+    /// maps where bus addresses are missing. From 1 to 16384; `None` takes 512 for each CPU, 4096 at most.
     pub flush_entries: Option<u32>,
     /// How long an unmapped mapping may wait for a shared flush, in milliseconds, before a timer flushes. The device may
     /// reach it for so long, and for as long as the flush takes.

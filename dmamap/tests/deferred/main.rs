@@ -10,6 +10,7 @@ mod own_lane;
 mod protection;
 mod remap;
 mod reuse;
+mod scarce;
 mod sharing;
 mod stages;
 mod unconfirmed;

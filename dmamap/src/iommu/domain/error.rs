@@ -41,6 +41,13 @@ pub enum DomainError {
     HandedOver,
 }
 
+impl DomainError {
+    /// Whether free bus addresses are all that was missing.
+    pub(crate) fn lacks_addresses(&self) -> bool {
+        matches!(self, Self::Iova(IovaError::IovaExhausted { .. }))
+    }
+}
+
 /// Why a domain could not take a mapping back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RevokeError {

@@ -323,6 +323,14 @@ impl<P: Platform> Domain<P> {
         drawn
     }
 
+    /// Flushes what the lane has staged, as bus addresses are missing; whether it had staged any.
+    #[cold]
+    pub(crate) fn flush_addresses_in(&self, lane: &mut DomainLane) -> bool {
+        let has_staged = lane.stage.extent().is_some();
+        self.settle_lane(lane);
+        has_staged
+    }
+
     /// What the lane has staged is free, once units have confirmed to know it no more; or kept, where they did not.
     fn settle_lane(&self, lane: &mut DomainLane) {
         let outcome = match lane.stage.is_covered() {

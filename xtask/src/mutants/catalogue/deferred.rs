@@ -12,6 +12,35 @@ const fn deferred(name: &'static str) -> Test {
 
 pub(super) const ALL: &[Mutation] = &[
     Mutation {
+        name: "addresses-that-wait-are-missing",
+        selection: Selection::Core,
+        file: "dmamap/src/map/translated.rs",
+        find: "if error.lacks_addresses() && domain.flush_addresses() => {",
+        replace: "if error.lacks_addresses() && domain.flush_addresses() && false => {",
+        why: "a device of few bus addresses maps nothing more until a timer comes",
+        caught_by: &[Test::program(
+            "dmamap",
+            "deferred/scarce",
+            "what_waits_for_a_flush_is_flushed_where_its_addresses_are_missing",
+        )],
+    },
+    Mutation {
+        name: "addresses-a-lane-staged-are-missing",
+        selection: Selection::Core,
+        file: "dmamap/src/iommu/domain/owned.rs",
+        find: "let has_staged = lane.stage.extent().is_some();
+        self.settle_lane(lane);
+        has_staged",
+        replace: "let has_staged = lane.stage.extent().is_some();
+        has_staged && false",
+        why: "a lane that has staged all addresses maps nothing more",
+        caught_by: &[Test::program(
+            "dmamap",
+            "deferred/scarce",
+            "what_a_lane_staged_is_flushed_where_its_addresses_are_missing",
+        )],
+    },
+    Mutation {
         name: "addresses-free-before-their-flush-is-settled",
         selection: Selection::Whole,
         file: "dmamap/src/iommu/retire.rs",
