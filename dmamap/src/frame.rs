@@ -83,6 +83,13 @@ impl<P: Platform> HardwareFrames<P> {
         self.word(index).load(Ordering::Acquire)
     }
 
+    /// All 64-bit words, for what no unit reads or writes.
+    pub(crate) fn words(&self) -> &[AtomicU64] {
+        let count = self.frames.len_bytes() as usize / 8;
+        // SAFETY: these are all of the frames, aligned because they are, and only accessed atomically.
+        unsafe { core::slice::from_raw_parts(self.start.cast::<AtomicU64>().as_ptr(), count) }
+    }
+
     /// Changes the 64-bit word number `index`; earlier stores are visible to the unit before it.
     pub(crate) fn store(&self, index: usize, value: u64) {
         self.word(index).store(value, Ordering::Release);
@@ -156,9 +163,7 @@ impl<P: Platform> HardwareFrames<P> {
         unsafe { self.start.cast::<AtomicU16>().add(index).as_ref() }
     }
 
-    /// The 64-bit word number `index`.
-    #[inline]
-    pub(crate) fn word(&self, index: usize) -> &AtomicU64 {
+    fn word(&self, index: usize) -> &AtomicU64 {
         if index >= self.frames.len_bytes() as usize / 8 {
             outside(index, 8);
         }

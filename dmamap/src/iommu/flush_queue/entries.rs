@@ -74,31 +74,76 @@ impl<P: Platform> Entries<P> {
             ranges <= self.capacity - self.len && words.len() <= MOST_WORDS * ranges,
             "more ranges than there is room for"
         );
-        for (n, &word) in words.iter().enumerate() {
-            if let Some(place) = self.word(self.words + n) {
+        let mut left = words;
+        while !left.is_empty() {
+            // There is room, as for no range more words are counted than it takes.
+            let run = self.words_from(self.words).next().unwrap_or_default();
+            let (now, later) = left.split_at(left.len().min(run.len()));
+            assert!(!now.is_empty(), "more words than there is room for");
+            for (place, &word) in run.iter().zip(now) {
                 place.store(word, Ordering::Relaxed);
             }
+            self.words += now.len();
+            left = later;
         }
         self.len += ranges;
-        self.words += words.len();
     }
 
     /// The ranges, in the order in which they were added.
+    #[inline]
     pub(super) fn iter(&self) -> impl Iterator<Item = BusRange> + '_ {
-        let word = |n| self.word(n).map_or(0, |word| word.load(Ordering::Relaxed));
-        packed::ranges(self.words, word)
+        packed::ranges(Words {
+            runs: self.words_from(0),
+            run: [].iter(),
+            left: self.words,
+        })
     }
 
-    /// Word `n`, if there is room for so many. Who reads and who writes them has the list by itself.
-    #[inline]
-    fn word(&self, n: usize) -> Option<&AtomicU64> {
-        let run = self.runs.get(n / IN_RUN)?.as_ref()?;
-        Some(run.word(n % IN_RUN))
+    /// All words from number `n` on that there is room for, by runs. Who reads and who writes them has the list by itself.
+    fn words_from(&self, n: usize) -> impl Iterator<Item = &[AtomicU64]> {
+        let (first, at) = (n / IN_RUN, n % IN_RUN);
+        let runs = self.runs.iter().skip(first).flatten();
+        let words = runs.map(HardwareFrames::words).enumerate();
+        words.map(move |(run, words)| match run {
+            0 => words.get(at..).unwrap_or_default(),
+            _ => words,
+        })
     }
 
     /// Makes it empty.
     pub(super) fn clear(&mut self) {
         (self.len, self.words) = (0, 0);
+    }
+}
+
+/// Words, run by run.
+struct Words<'a, I> {
+    runs: I,
+    run: core::slice::Iter<'a, AtomicU64>,
+    /// How many there are beyond the run.
+    left: usize,
+}
+
+impl<'a, I: Iterator<Item = &'a [AtomicU64]>> Words<'a, I> {
+    #[cold]
+    fn turn(&mut self) -> Option<()> {
+        let words = self.runs.next()?;
+        let (now, _) = words.split_at(self.left.min(words.len()));
+        self.left -= now.len();
+        self.run = now.iter();
+        Some(())
+    }
+}
+
+impl<'a, I: Iterator<Item = &'a [AtomicU64]>> Iterator for Words<'a, I> {
+    type Item = u64;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<u64> {
+        if self.run.as_slice().is_empty() {
+            self.turn()?;
+        }
+        Some(self.run.next()?.load(Ordering::Relaxed))
     }
 }
 

@@ -23,17 +23,13 @@ pub(super) fn in_two_words(range: BusRange) -> [u64; MOST_WORDS] {
     [range.start().as_u64(), range.len_bytes()]
 }
 
-/// The ranges that words have, in their order; `word` says which is at an index, and there are `count` of them.
-pub(super) fn ranges(count: usize, word: impl Fn(usize) -> u64) -> impl Iterator<Item = BusRange> {
-    let mut next = 0;
+/// The ranges that `words` have, in their order.
+#[inline]
+pub(super) fn ranges(mut words: impl Iterator<Item = u64>) -> impl Iterator<Item = BusRange> {
     core::iter::from_fn(move || {
-        let first = (next < count).then(|| word(next))?;
-        next += 1;
+        let first = words.next()?;
         let len_bytes = match first & PAGES {
-            0 => {
-                next += 1;
-                word(next - 1)
-            }
+            0 => words.next()?,
             pages => pages * FRAME_BYTES,
         };
         let start = BusAddr::new(first & !PAGES);
@@ -67,7 +63,7 @@ mod tests {
             }
         }
         assert_eq!(words.len(), lens.len() + 4);
-        let read: Vec<_> = ranges(words.len(), |n| words[n]).collect();
+        let read: Vec<_> = ranges(words.iter().copied()).collect();
         assert_eq!(read, noted);
     }
 }

@@ -95,7 +95,7 @@ impl<P: Platform> FlushQueue<P> {
         stage.ticket = None;
         let words = &stage.words[..stage.len];
         let (mut count, mut bytes, mut first, mut last) = (0, 0, u64::MAX, 0);
-        for range in packed::ranges(words.len(), |n| words[n]) {
+        for range in packed::ranges(words.iter().copied()) {
             let (start, len_bytes) = (range.start().as_u64(), range.len_bytes());
             (count, bytes) = (count + 1, bytes + len_bytes);
             (first, last) = (first.min(start), last.max(start + (len_bytes - 1)));

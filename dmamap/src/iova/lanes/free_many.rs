@@ -1,9 +1,10 @@
 //! Freeing many ranges: this CPU's value is entered once for many of them, and to another CPU whatever lies in one word is left at once.
 
+use super::lane::Lane;
 use super::lent::LentBlock;
 use super::{Lanes, Level, Parted};
 use crate::iova::units::IN_WORD;
-use crate::platform::Platform;
+use crate::platform::{Cpu, Platform};
 
 /// Most ranges that are freed before the CPU's value is left: interrupts are off until then.
 const AT_ONCE: usize = 64;
@@ -34,85 +35,78 @@ impl<P: Platform, S: Default> Lanes<P, S> {
         };
         self.cpus.with(|cpu, seat| {
             let lane = seat.lane(Level::Granules);
-            let mut left = AT_ONCE;
+            let (mut run, mut left) = (Run::None, AT_ONCE);
             while left > 0
                 && let Some((granule, len)) = in_word(&next)
             {
-                left -= 1;
-                if lane.hot().is_some_and(|hot| hot.end_unit(granule, len)) {
-                    next = ranges.next();
-                    continue;
-                }
-                let Some(block) = self.directory(Level::Granules).get(granule) else {
-                    return;
-                };
-                // SAFETY: the block has the caller's range, so it is not taken back but by who stops this CPU first.
-                let block = unsafe { block.as_ref() };
-                if block.owner() == cpu {
-                    block.end_range(granule, len);
-                    next = ranges.next();
-                    while left > 0
-                        && let Some((granule, len)) = in_word(&next)
-                        && block.contains(granule)
-                    {
-                        left -= 1;
-                        block.end_range(granule, len);
-                        next = ranges.next();
-                    }
-                    unused = lane.part_if_unused(block).map(Parted);
+                if !run.goes_on(granule, len) {
+                    unused = core::mem::replace(&mut run, Run::None).end(lane);
                     if unused.is_some() {
                         return;
                     }
-                } else {
-                    let mut word = WordLeft::of(block, granule);
-                    next = ranges.next();
-                    while left > 0
-                        && let Some((granule, _)) = in_word(&next)
-                        && word.add(granule)
-                    {
-                        left -= 1;
-                        next = ranges.next();
+                    if !lane.hot().is_some_and(|hot| hot.end_unit(granule, len)) {
+                        let Some(block) = self.directory(Level::Granules).get(granule) else {
+                            return;
+                        };
+                        // SAFETY: the block has the caller's range, so it is not taken back but by who stops this CPU first.
+                        let block = unsafe { block.as_ref() };
+                        run = Run::begin(block, cpu, (granule, len));
                     }
-                    word.leave();
                 }
+                left -= 1;
+                next = ranges.next();
             }
+            unused = run.end(lane);
         });
         Stopped { unused, next }
     }
 }
 
-/// Ranges of one word of another CPU's block, all of which the caller has.
-struct WordLeft<'a> {
-    block: &'a LentBlock,
-    /// The first unit of the word.
-    unit: u64,
-    /// Where ranges begin.
-    starts: u64,
+/// Ranges one after the other in one block, which is not the one at hand.
+enum Run<'a> {
+    None,
+    /// Of this CPU's: they have ended, and it may be that nothing is left.
+    Own(&'a LentBlock),
+    /// Of another's: all are in its word that begins with the unit, and the bits say where they begin. They are the caller's until they
+    /// are left to the owner.
+    Left(&'a LentBlock, u64, u64),
 }
 
-impl<'a> WordLeft<'a> {
-    fn of(block: &'a LentBlock, granule: u64) -> Self {
+impl<'a> Run<'a> {
+    /// With a range of `block`.
+    fn begin(block: &'a LentBlock, cpu: Cpu, (granule, len): (u64, usize)) -> Self {
+        if block.owner() == cpu {
+            block.end_range(granule, len);
+            return Self::Own(block);
+        }
         // Blocks begin where words do.
         let unit = granule & !(IN_WORD - 1);
-        Self {
-            block,
-            unit,
-            starts: 1 << (granule - unit),
-        }
+        Self::Left(block, unit, 1 << (granule - unit))
     }
 
-    /// Whether another one is in the word, too.
-    fn add(&mut self, granule: u64) -> bool {
-        let bit = granule.wrapping_sub(self.unit);
-        let is_here = bit < IN_WORD;
-        if is_here {
-            self.starts |= 1 << bit;
+    /// Whether another range goes with it; then it does.
+    #[inline]
+    fn goes_on(&mut self, granule: u64, len: usize) -> bool {
+        match self {
+            Self::Own(block) if block.contains(granule) => block.end_range(granule, len),
+            Self::Left(_, unit, starts) if granule.wrapping_sub(*unit) < IN_WORD => {
+                *starts |= 1 << (granule - *unit);
+            }
+            _ => return false,
         }
-        is_here
+        true
     }
 
-    /// Leaves all of them to the owner.
-    fn leave(self) {
-        self.block.leave_all(self.unit, self.starts);
+    /// The block, if nothing is left in it and the lane, whose it was, parts with it.
+    #[inline]
+    fn end(self, lane: &mut Lane) -> Option<Parted> {
+        match self {
+            Self::None => None,
+            Self::Own(block) => lane.part_if_unused(block).map(Parted),
+            Self::Left(block, unit, starts) => {
+                block.leave_all(unit, starts);
+                None
+            }
+        }
     }
 }
