@@ -213,8 +213,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "range-left-without-order",
         selection: Selection::Core,
         file: LENT,
-        find: "fetch_or(1 << (unit % 64), Ordering::Release);",
-        replace: "fetch_or(1 << (unit % 64), Ordering::Relaxed);",
+        find: "fetch_or(starts, Ordering::Release);",
+        replace: "fetch_or(starts, Ordering::Relaxed);",
         why: "who gets a range next does not see what was done with it before",
         caught_by: &[left(), recalled()],
     },
@@ -222,9 +222,9 @@ pub(super) const ALL: &[Mutation] = &[
         name: "range-left-in-two-steps",
         selection: Selection::Whole,
         file: LENT,
-        find: "self.freed[unit / 64].fetch_or(1 << (unit % 64), Ordering::Release);",
-        replace: "set(&self.freed[unit / 64], |freed| freed | 1 << (unit % 64));
-        let _ = Ordering::Release;",
+        find: "self.freed[self.unit(granule) / 64].fetch_or(starts, Ordering::Release);",
+        replace: "let freed = &self.freed[self.unit(granule) / 64];
+        freed.store(freed.load(Ordering::Relaxed) | starts, Ordering::Release);",
         why: "of two ranges that are left at once one is lost",
         caught_by: &[left()],
     },

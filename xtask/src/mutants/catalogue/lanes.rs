@@ -143,8 +143,8 @@ pub(super) const ALL: &[Mutation] = &[
         name: "range-of-another-cpu-not-left",
         selection: Selection::Core,
         file: BLOCK,
-        find: "self.freed[unit / 64].fetch_or(1 << (unit % 64), Ordering::Release);",
-        replace: "let _ = &self.freed[unit / 64];",
+        find: "self.freed[self.unit(granule) / 64].fetch_or(starts, Ordering::Release);",
+        replace: "let _ = (&self.freed, starts);",
         why: "what other CPUs free is in use for ever",
         caught_by: &[
             addresses("what_another_cpu_freed_is_chosen_again_by_its_own"),
