@@ -61,7 +61,7 @@ pub(crate) struct FlushLimits {
 /// Most mappings that may wait for one flush: 64 frames of them.
 const MAX_ENTRIES: u32 = 1 << 14;
 
-/// Of whoever does not say how many: for each CPU, and at most, as they lie side by side in memory. A flush has all CPUs fence, which takes as
+/// Of whoever does not say how many: for each CPU, and at most, as frames are lent for so many. A flush has all CPUs fence, which takes as
 /// long as some dozen mappings: it is to be for many more.
 const USUAL_ENTRIES_OF_CPU: u32 = 512;
 const MOST_USUAL_ENTRIES: u32 = 1 << 12;
