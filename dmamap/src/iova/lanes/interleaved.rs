@@ -130,6 +130,16 @@ fn block_of(cpu: Cpu, tails: NonNull<[AtomicU16]>) -> LentBlock {
     block
 }
 
+/// The owner finds all that others leave, and the block goes.
+fn end_with(block: &LentBlock, memory: &Memory) {
+    while block.free_units() < UNITS {
+        block.collect();
+        thread::yield_now();
+    }
+    memory.lose();
+    assert!(block.marks().is_unused());
+}
+
 /// Two leave a range each, in one word, while the owner begins, ends and collects.
 #[test]
 #[cfg_attr(miri, ignore = "loom switches stacks, which Miri does not do")]
@@ -165,12 +175,7 @@ fn every_range_left_is_found_once_by_the_owner_who_then_has_the_block_alone() {
         block.collect();
         end(begin());
         next.into_iter().for_each(end);
-        while block.free_units() < UNITS {
-            block.collect();
-            thread::yield_now();
-        }
-        memory.lose();
-        assert!(block.marks().is_unused());
+        end_with(block, memory);
         for other in others {
             other.join().unwrap();
         }
@@ -212,12 +217,7 @@ fn ranges_left_together_are_found_once_by_the_owner() {
         block.end_range(own, 1);
         memory.give(next);
         block.end_range(next, 1);
-        while block.free_units() < UNITS {
-            block.collect();
-            thread::yield_now();
-        }
-        memory.lose();
-        assert!(block.marks().is_unused());
+        end_with(block, memory);
         for other in others {
             other.join().unwrap();
         }
